@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that both the core and the Scipion shell use. Imports nothing."""
+
+VERSION = "0.1.0"
+
+# Plugin variable: the interpreter that runs the core (default: Scipion's own).
+CRYOICE_PYTHON = "CRYOICE_PYTHON"
+
+GOOD = "good"
+BAD = "bad"
+BORDER = "border"
+OUTSIDE = "outside"  # class of a coordinate that lies outside its micrograph
+
+#: Codes of label images and masks of classes; the order is part of the file format.
+CLASSES = (
+    GOOD,
+    "crystalline",
+    "contamination",
+    "thick",
+    "support",
+    "aggregate",
+    BORDER,
+    "vacuum",
+    BAD,  # bad of an unknown kind: what a user's BAD coordinates say
+)
+
+ACCEPTED = "accepted"
+DISCARDED = "discarded"
+FAILED = "failed"
+
+KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
+DEFAULT_MODEL = "default"

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice patches``: the labelled patch set itself."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cryoice_scipion.core.cli.sources import add_patch_arguments, add_source_arguments, labelled_of, patch_config, say
+
+NAME = "patches"
+HELP = "cut the labelled patch set (real + FFT, label, origin), as training reads it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for real.npy, fft.npy, patches.csv, patches.json")
+    add_source_arguments(parser)
+    add_patch_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from cryoice_scipion.core.data.patches import cut_patches  # torch: only when needed
+
+    config = patch_config(args)
+    micrographs, _ = labelled_of(args, config.seed)
+    patches = cut_patches(micrographs, config)
+    patches.save(args.output)
+    say(patches.messages)
+    for kind, number in sorted(patches.counts().items()):
+        print(f"{number:7d}  {kind}")
+    print(f"{len(patches.real)} patches with the jittered copies, in {args.output}")
+    return 0

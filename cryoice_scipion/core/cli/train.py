@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice train``: from good and bad coordinates to a model folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Dict
+
+from cryoice_scipion.core.cli.devices import one_device
+from cryoice_scipion.core.cli.sources import add_patch_arguments, add_source_arguments, labelled_of, patch_options, say
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.errors import SettingsError
+
+NAME = "train"
+HELP = "train a model from good and bad coordinates"
+_NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "views", "width")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
+    add_source_arguments(parser)
+    parser.add_argument("--patches", nargs="+", type=Path, default=[], metavar="DIR", help="patch sets of 'cryoice patches', instead of or beside other labels")
+    add_patch_arguments(parser)
+    group = parser.add_argument_group("training")
+    group.add_argument("--config", type=Path, metavar="JSON", help="settings; options on the command line win")
+    group.add_argument("--name", help="the model's name (default: the folder's)")
+    group.add_argument("--views", nargs="+", choices=("patch", "fft"), help="what the network sees (default: both)")
+    group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs that are only for testing")
+    group.add_argument("--validation", type=float, metavar="SHARE", help="share of micrographs for validation (default 0.25)")
+    group.add_argument("--epochs", type=int, help="at most (default 30)")
+    group.add_argument("--patience", type=int, help="epochs without progress before stopping (default 6)")
+    group.add_argument("--batch", type=int, help="patches in a step (default 128)")
+    group.add_argument("--learning-rate", type=float, help="of AdamW at the start (default 0.001)")
+    group.add_argument("--width", type=int, help="channels of the first layer (default 16)")
+    group.add_argument("--class-weights", action="store_true", help="weigh GOOD and BAD alike; costs calibration (default: unweighted)")
+    group.add_argument("--invert", action="store_true", help="also train on inverted contrast")
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    config = _config(args)
+    if args.output.exists() and any(args.output.iterdir()) and not (args.output / "model.json").exists():
+        raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
+    from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join  # torch: only when needed
+    from cryoice_scipion.core.training.train import train
+
+    sets = [PatchSet.load(folder) for folder in args.patches]
+    micrographs, topics = [], {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
+    if not args.patches or any((args.good, args.bad, args.micrographs, args.cryoppp, args.simulated)):
+        micrographs, sources = labelled_of(args, config.seed)
+        topics.update(sources.describe())
+        sets.append(cut_patches(micrographs, config.patches))
+    topics["backgrounds as GOOD"] = "yes" if config.patches.background else "no"
+    topics["settings"] = config.model_dump_json()
+    patches = join(sets)
+    say(patches.messages)
+    result = train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
+    for name, values in (("validation", result.validation), ("test (held out)", result.test)):
+        if values:
+            print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+    print(f"recommended threshold {result.config.recommended_threshold}; model in {args.output}, read {args.output / 'card.md'}")
+    return 130 if result.interrupted else 0
+
+
+def _config(args: argparse.Namespace) -> TrainConfig:
+    """Return the settings: the file's, then what the command line says."""
+    values: Dict[str, Any] = TrainConfig.load(args.config).model_dump() if args.config else {"name": args.output.name}
+    values.update({name: getattr(args, name) for name in _NAMES if getattr(args, name) is not None})
+    if args.name:
+        values["name"] = args.name
+    if args.seed is not None:
+        values["seed"] = args.seed
+    if args.class_weights:
+        values["class_weights"] = True
+    values["patches"] = {**values.get("patches", {}), **patch_options(args)}
+    if args.invert:
+        values["augment"] = {**values.get("augment", {}), "invert": True}
+    return TrainConfig.make(**values)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One place for settings: validated, JSON in and out, versioned. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Dict, List, Optional, Type, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD
+from cryoice_scipion.core.errors import SettingsError
+
+SCHEMA_VERSION = 1
+Config = TypeVar("Config", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown names are refused, so that a typing error is found."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+    @classmethod
+    def make(cls: Type[Config], **values: object) -> Config:
+        """Return validated settings.
+
+        Raises
+        ------
+        SettingsError
+            One line that names each wrong setting and why.
+        """
+        try:
+            return cls(**values)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise _one_line(cls.__name__, error) from None
+
+    @classmethod
+    def load(cls: Type[Config], path: Path) -> Config:
+        """Read settings from a JSON file.
+
+        Raises
+        ------
+        SettingsError
+            When the file is missing, is no JSON, or holds wrong settings.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError(path, f"cannot be read as settings ({error})") from None
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _one_line(str(path), error) from None
+
+    def to_text(self) -> str:
+        """Return the settings as JSON text."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def _one_line(what: str, error: ValidationError) -> SettingsError:
+    faults = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+    return SettingsError(what, "; ".join(faults))
+
+
+class ScreenConfig(Settings):
+    """How micrographs are screened. Everything here changes results, so a resume needs the same."""
+
+    model: str = DEFAULT_MODEL  # "default", or the path of a model folder
+    threshold: Optional[float] = None  # None: the model's recommended one; -1: keep all
+    margin: float = Field(0.0, ge=0)  # Å added to the particle's radius
+    contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
+    reference: int = Field(20, ge=0)  # micrographs the data-set reference is taken from
+    max_bad_area: float = Field(1.0, ge=0, le=1)
+    pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
+    diameter: Optional[float] = Field(None, gt=0)  # px, of picks that do not say theirs
+    full_size_masks: bool = False
+    thumbnails: bool = True
+
+    @model_validator(mode="after")
+    def _threshold_is_sensible(self) -> ScreenConfig:
+        if self.threshold is not None and self.threshold != -1 and not 0 <= self.threshold <= 1:
+            raise ValueError("threshold must be -1 (keep all) or from 0 to 1")
+        return self
+
+
+class ViewConfig(Settings):
+    """One view that a network takes."""
+
+    kind: str = Field("patch", pattern="^(patch|fft)$")
+    sampling: float = Field(4.0, gt=0)  # Å/px
+    window: int = Field(64, ge=8)  # px of that sampling
+    required: bool = True  # False: the model was trained to do without
+
+
+class ModelConfig(Settings):
+    """What ``model.json`` holds: all that is needed to use a model."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    created: str = ""
+    network: str = "two_view"
+    network_options: Dict[str, int] = Field(default_factory=dict)
+    classes: List[str] = Field(default_factory=lambda: [GOOD, BAD])
+    views: List[ViewConfig]
+    hop: int = Field(16, ge=1)  # px of the first view's sampling: side of a map cell
+    temperature: float = Field(1.0, gt=0)
+    recommended_threshold: float = Field(0.5, ge=0, le=1)
+    reference_level: float = 0.0  # level of the data-set reference on held-out micrographs
+    metrics: Dict[str, float] = Field(default_factory=dict)
+    trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the card
+
+    @property
+    def sampling(self) -> float:
+        """Return the side of a map cell in Å."""
+        return self.views[0].sampling * self.hop
+
+
+class AugmentConfig(Settings):
+    """What is done to training patches, seeded."""
+
+    rotations: bool = True  # by 90 degrees
+    flips: bool = True
+    invert: bool = False  # contrast inversion, for data whose contrast is unknown
+    noise: float = Field(0.1, ge=0)  # standard deviation added, in units of the patch's IQR scale
+    scale: float = Field(0.1, ge=0, lt=1)  # contrast changed by up to this share
+
+
+class PatchConfig(Settings):
+    """How labelled patches are cut."""
+
+    sampling: float = Field(4.0, gt=0)  # Å/px
+    window: int = Field(64, ge=8)
+    pixel_size: Optional[float] = Field(None, gt=0)  # Å/px of the micrographs; None: their headers
+    contrast: str = Field("dark", pattern="^(dark|bright)$")
+    background: bool = True  # draw clean places as further GOOD
+    background_ratio: float = Field(1.0, ge=0)  # as many backgrounds as this times the GOOD ones
+    jitter_copies: int = Field(1, ge=0)  # further copies at a jittered sampling
+    sampling_jitter: float = Field(0.05, ge=0, lt=0.5)
+    max_per_micrograph: int = Field(500, ge=1)
+    seed: int = 0
+
+
+class TrainConfig(Settings):
+    """How a network is fitted."""
+
+    name: str = "model"
+    patches: PatchConfig = Field(default_factory=PatchConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])
+    width: int = Field(16, ge=2)  # channels of the first layer
+    epochs: int = Field(30, ge=1)
+    patience: int = Field(6, ge=1)  # epochs without a better validation loss
+    batch: int = Field(128, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
+    hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
+    class_weights: bool = False
+    seed: int = 0

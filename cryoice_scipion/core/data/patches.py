@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The labelled patch set: what training reads, as a folder that people can look into.
+
+``real.npy`` (n, 64, 64) normalised patches, ``fft.npy`` (n, 64, 64) their log power spectra (for people; training
+computes them from the augmented real patches), ``patches.csv`` one row a patch, ``patches.json`` how it was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BORDER, GOOD
+from cryoice_scipion.core.config import PatchConfig
+from cryoice_scipion.core.data.background import draw_background
+from cryoice_scipion.core.data.points import COLUMNS, LabelledMicrograph
+from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.images.borders import find_border
+from cryoice_scipion.core.images.checks import check_pixels
+from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.networks.detector import check_sampling, micrograph_view
+from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
+
+REAL, FFT, TABLE, META = "real.npy", "fft.npy", "patches.csv", "patches.json"
+BACKGROUND = "background"
+
+
+@dataclasses.dataclass
+class PatchSet:
+    """Labelled patches of one sampling."""
+
+    real: NDArray[np.float32]  # (n, window, window)
+    table: pd.DataFrame  # label, micrograph, x, y (px of the micrograph), origin, sampling (Å/px), copy (0: as is)
+    sampling: float  # Å/px
+    messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
+
+    def save(self, folder: Path) -> None:
+        """Write the set as a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / REAL, self.real)
+        spectra = np.lib.format.open_memmap(folder / FFT, mode="w+", dtype=np.float32, shape=self.real.shape)
+        for start in range(0, len(self.real), 1024):
+            half = fft_view(torch.from_numpy(self.real[start : start + 1024]))
+            spectra[start : start + 1024] = full_plane(half).numpy()
+        spectra.flush()
+        self.table.to_csv(folder / TABLE, index=False)
+        head = {"sampling": self.sampling, "counts": self.counts(), "messages": self.messages}
+        (folder / META).write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> PatchSet:
+        """Read a set that :meth:`save` wrote.
+
+        Raises
+        ------
+        SettingsError
+            When a file is missing or the files do not belong together.
+        """
+        try:
+            head = json.loads((folder / META).read_text(encoding="utf-8"))
+            real = np.load(folder / REAL, allow_pickle=False)
+            table = pd.read_csv(folder / TABLE, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            raise SettingsError(folder, f"is no patch set ({error})", "make one with 'cryoice patches'") from None
+        if len(real) != len(table):
+            raise SettingsError(folder, f"{REAL} holds {len(real)} patches, {TABLE} {len(table)}", "make it anew")
+        return cls(real, table, float(head["sampling"]), list(head["messages"]))
+
+    def counts(self) -> Dict[str, int]:
+        """Return how many patches there are of each origin and label."""
+        groups = self.table[self.table["copy"] == 0].groupby(["origin", "label"]).size()
+        return {f"{origin} {label}": int(number) for (origin, label), number in groups.items()}
+
+
+def join(sets: Sequence[PatchSet]) -> PatchSet:
+    """Return the patches of several sets of one sampling as one."""
+    samplings = {item.sampling for item in sets}
+    if len(samplings) != 1:
+        raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
+    return PatchSet(
+        np.concatenate([item.real for item in sets]),
+        pd.concat([item.table for item in sets], ignore_index=True),
+        samplings.pop(),
+        [message for item in sets for message in item.messages],
+    )
+
+
+def cut_patches(micrographs: Sequence[LabelledMicrograph], config: PatchConfig, progress: bool = True) -> PatchSet:
+    """Cut the labelled places out of their micrographs, and draw backgrounds.
+
+    A micrograph that cannot be read is left out with a message; so are places outside the frame or on its border
+    (the detector finds borders by itself).
+
+    Raises
+    ------
+    SettingsError
+        When nothing is left.
+    """
+    only_clean = any(item.clean for item in micrographs)
+    messages: List[str] = []
+    reals: List[NDArray[np.float32]] = []
+    tables: List[pd.DataFrame] = []
+    for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
+        try:
+            background = config.background and (item.clean or not only_clean)
+            parts = _cut_one(item, config, background, np.random.default_rng([config.seed, index]), messages)
+        except CryoIceError as error:
+            messages.append(f"left out: {error}")
+            continue
+        reals += [real for real, _ in parts]
+        tables += [table for _, table in parts]
+    if not tables or not sum(map(len, tables)):
+        raise SettingsError("patches", "none could be cut", messages[0] if messages else "give coordinates")
+    return PatchSet(np.concatenate(reals), pd.concat(tables, ignore_index=True), config.sampling, messages)
+
+
+def _cut_one(
+    item: LabelledMicrograph, config: PatchConfig, background: bool, rng: np.random.Generator, messages: List[str]
+) -> List[Tuple[NDArray[np.float32], pd.DataFrame]]:
+    """Return (patches, their rows) of one micrograph, first as is, then at jittered samplings."""
+    micrograph = read_micrograph(item.path)
+    pixel_size, _ = resolve_pixel_size(micrograph, config.pixel_size or item.pixel_size)
+    check_sampling(pixel_size, config.sampling)
+    image, _ = check_pixels(micrograph.as_float32(), item.path)
+    border = find_border(image)
+    points = _usable(item, border, messages)
+    points = points.iloc[np.sort(rng.permutation(len(points))[: config.max_per_micrograph])].reset_index(drop=True)
+    parts = []
+    for copy in range(1 + config.jitter_copies):
+        jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
+        sampling = config.sampling * (1.0 + jitter)
+        view, inside = micrograph_view(image, pixel_size, border, sampling, torch.device("cpu"))
+        view = normalise(view, inside, config.contrast == "bright")
+        scale = pixel_size / sampling
+        if copy == 0 and background:
+            points = _with_background(points, view, inside, scale, config, rng)
+        centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
+        table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
+        parts.append((cut(view, centres, config.window).numpy(), table))
+    return parts
+
+
+def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
+    """Return the points on the image; say how many lie outside the frame or on the border."""
+    x, y = item.points["x"].to_numpy(dtype=np.float64), item.points["y"].to_numpy(dtype=np.float64)
+    rows, columns = border.shape
+    inside = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
+    on_border = np.zeros(len(x), dtype=bool)
+    on_border[inside] = border[y[inside].astype(int), x[inside].astype(int)]
+    on_border |= (item.points["label"] == BORDER).to_numpy() & inside
+    for number, where in ((int((~inside).sum()), "outside the frame"), (int(on_border.sum()), "on the border")):
+        if number:
+            messages.append(f"{item.stem}: {number} coordinates {where} left out")
+    return item.points[inside & ~on_border]
+
+
+def _with_background(
+    points: pd.DataFrame, view: torch.Tensor, inside: torch.Tensor, scale: float, config: PatchConfig, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the points with clean places added: as many as GOOD ones, or as all where there are no GOOD ones."""
+    good = points["label"] == GOOD
+    places = points[["x", "y"]].to_numpy(dtype=np.float64) * scale
+    number = round(config.background_ratio * (int(good.sum()) or len(points) or config.max_per_micrograph // 4))
+    drawn = draw_background(view, inside, places, places[~good.to_numpy()], number, config.window, rng) / scale
+    extra = pd.DataFrame({"x": drawn[:, 0], "y": drawn[:, 1], "label": GOOD, "origin": BACKGROUND}, columns=COLUMNS)
+    return pd.concat([points, extra], ignore_index=True) if len(extra) else points

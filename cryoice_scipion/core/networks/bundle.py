@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model folder: model.json, weights.safetensors, history.csv, card.md, plots, SHA256SUMS. Imports no torch.
+
+``sha256sum -c SHA256SUMS`` checks a folder without us. Weights are safetensors: loading them executes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Dict, Union
+
+from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.config import SCHEMA_VERSION, ModelConfig
+from cryoice_scipion.core.errors import ModelError, SettingsError
+
+MODEL_JSON = "model.json"
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.csv"
+CARD = "card.md"
+SUMS = "SHA256SUMS"
+_PACKAGED = Path(__file__).resolve().parents[2] / "models"
+_REMEDY = "copy the whole model folder again, or train the model anew"
+
+
+def resolve_model(model: Union[str, Path]) -> Path:
+    """Return the folder of a model given by its path, or by the name of one that comes with the package.
+
+    Raises
+    ------
+    ModelError
+        When there is no such folder.
+    """
+    for folder in (Path(model), _PACKAGED / str(model)):
+        if (folder / MODEL_JSON).is_file():
+            return folder.resolve()
+    if Path(model).is_dir():
+        raise ModelError(model, f"is no model folder ({MODEL_JSON} is missing)", _REMEDY)
+    raise ModelError(model, "no such model", f"give a model folder, or '{DEFAULT_MODEL}' for the one that is shipped")
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """Check a model folder file by file and return what its model.json says.
+
+    Raises
+    ------
+    ModelError
+        When a file is missing, was altered, or is of a version that this package cannot read.
+    """
+    check_sums(folder)
+    try:
+        config = ModelConfig.load(folder / MODEL_JSON)
+    except SettingsError as error:
+        raise ModelError(folder / MODEL_JSON, error.reason, "use the version of this package that wrote it") from None
+    if config.schema_version > SCHEMA_VERSION:
+        raise ModelError(
+            folder, f"was written by a newer version (schema {config.schema_version}, here {SCHEMA_VERSION})", "update"
+        )
+    return config
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every file of a model folder with its recorded SHA-256.
+
+    Raises
+    ------
+    ModelError
+        That names the first file that is missing or altered.
+    """
+    for name, recorded in read_sums(folder).items():
+        if not (folder / name).is_file():
+            raise ModelError(folder, f"{name} is missing", _REMEDY)
+        if _sha256(folder / name) != recorded:
+            raise ModelError(folder, f"{name} was altered or is damaged (its SHA-256 differs)", _REMEDY)
+
+
+def read_sums(folder: Path) -> Dict[str, str]:
+    """Return the recorded SHA-256 of each file of a model folder."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise ModelError(folder, f"{SUMS} is missing", _REMEDY) from None
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+    absent = {MODEL_JSON, WEIGHTS} - set(sums)
+    if absent:
+        raise ModelError(folder, f"{SUMS} does not list {' and '.join(sorted(absent))}", _REMEDY)
+    return sums
+
+
+def write_sums(folder: Path) -> None:
+    """Record the SHA-256 of every file in a model folder; the last thing that saving a model does."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != SUMS)
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def fingerprint(folder: Path) -> str:
+    """Return one digest of model.json and weights: two folders of one fingerprint give the same maps."""
+    sums = read_sums(folder)
+    return hashlib.sha256((sums[MODEL_JSON] + sums[WEIGHTS]).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

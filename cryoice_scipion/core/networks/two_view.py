@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The seed's two-view network: a CNN on the real patch and one on its Fourier transform, joined late.
+
+Late, because only so can a whole micrograph be mapped without cutting it into patches: the real branch has
+unpadded convolutions whose strides multiply to the hop and whose receptive field is the patch, so that its map
+is the same as patch by patch. The Fourier transform of a patch does not move with the patch, so that branch
+works window by window.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence, Tuple
+
+import torch
+from torch import nn
+
+from cryoice_scipion.core.views.patches import fft_view, windows
+
+WINDOW, HOP = 64, 16
+# kernel, stride, width factor of the real branch; window 64 -> 31 -> 29 -> 14 -> 12 -> 5 -> 3 -> 1
+_REAL = ((4, 2, 1), (3, 1, 2), (3, 2, 3), (3, 1, 4), (4, 2, 6), (3, 1, 8), (3, 2, 8))
+_ROWS = 4  # grid rows whose spectra are worked on at once: more do not fit the processor's cache
+_FFT = (1, 2, 4, 6)  # width factors of the Fourier branch, each 3×3 of stride 2
+
+
+class TwoViewNet(nn.Module):
+    """P(class) of 64×64 patches from two views, patch by patch or as a map of a whole view."""
+
+    def __init__(self, classes: int, views: Sequence[str] = ("patch", "fft"), width: int = 16) -> None:
+        """Build the network.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes; the first is good.
+        views : sequence of str
+            "patch", "fft" or both: the ablations of the seed method.
+        width : int
+            Channels of the first layer; the others are multiples of it.
+        """
+        super().__init__()
+        self.views = tuple(views)
+        joined = 0
+        if "patch" in self.views:
+            self.real = _real_branch(width)
+            joined += _REAL[-1][2] * width
+        if "fft" in self.views:
+            self.fourier = _fourier_branch(width)
+            joined += _FFT[-1] * width
+        self.head = nn.Sequential(nn.Conv2d(joined, 4 * width, 1), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(4 * width, classes, 1))
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Return logits (n, classes) of normalised patches (n, 64, 64)."""
+        parts = []
+        if "patch" in self.views:
+            parts.append(self.real(patches[:, None]))
+        if "fft" in self.views:
+            parts.append(self.fourier(fft_view(patches)[:, None]))
+        logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
+        return logits[:, :, 0, 0]
+
+    def map(self, padded: torch.Tensor, shape: Tuple[int, int], strip: int = 16) -> torch.Tensor:
+        """Return logits (classes, rows, columns) of a whole view, equal to :meth:`forward` of each window.
+
+        Parameters
+        ----------
+        padded : torch.Tensor, shape ((rows - 1) * 16 + 64, (columns - 1) * 16 + 64)
+            The normalised view, padded by ``pad_for_grid``.
+        shape : tuple
+            (rows, columns) of the grid.
+        strip : int
+            Grid rows that are worked on at once: bounds the memory.
+        """
+        strips = [self._strip(padded, row, min(strip, shape[0] - row)) for row in range(0, shape[0], strip)]
+        return torch.cat(strips, dim=1)
+
+    def _strip(self, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
+        parts = []
+        if "patch" in self.views:
+            lines = padded[row * HOP : (row + number - 1) * HOP + WINDOW]
+            # channels last is twice as fast on a CPU for this branch (benchmarks/bench_map.py)
+            parts.append(self.real(lines[None, None].contiguous(memory_format=torch.channels_last)))
+        if "fft" in self.views:
+            spectra = torch.cat([self._spectra(padded, row + i, min(_ROWS, number - i)) for i in range(0, number, _ROWS)])
+            parts.append(spectra.reshape(1, number, -1, int(spectra.shape[1])).permute(0, 3, 1, 2))
+        logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
+        return logits[0]
+
+    def _spectra(self, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
+        features: torch.Tensor = self.fourier(fft_view(windows(padded, WINDOW, HOP, row, number))[:, None])
+        return features[:, :, 0, 0]
+
+
+def _real_branch(width: int) -> nn.Sequential:
+    layers = []
+    channels = 1
+    for kernel, stride, factor in _REAL:
+        layers += [nn.Conv2d(channels, factor * width, kernel, stride, bias=False), nn.BatchNorm2d(factor * width), nn.ReLU()]
+        channels = factor * width
+    return nn.Sequential(*layers)
+
+
+def _fourier_branch(width: int) -> nn.Sequential:
+    layers = []
+    channels = 1
+    for factor in _FFT:
+        layers += [nn.Conv2d(channels, factor * width, 3, 2, 1, bias=False), nn.BatchNorm2d(factor * width), nn.ReLU()]
+        channels = factor * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows that travel: between parent and worker, and into journal, csv and json.
+
+Plain dataclasses without numpy or torch, so that every room can import them. ``to_json`` and
+``from_json`` are their only file format; ``RECORDS_VERSION`` goes into each file's head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, List, Optional, Type, TypeVar
+
+RECORDS_VERSION = 1
+
+Row = TypeVar("Row")
+
+
+@dataclasses.dataclass
+class Pick:
+    """One coordinate: a particle's centre, in px of its micrograph, row 0 is y = 0."""
+
+    id: int
+    x: float
+    y: float
+    diameter: Optional[float] = None  # px of the micrograph; None: the run's default
+
+
+@dataclasses.dataclass
+class MicrographTask:
+    """One micrograph to screen, with the coordinates known so far."""
+
+    id: int  # unique in the run; Scipion's object id, or the place on the command line
+    path: str
+    stem: str  # unique in the run; names every output file
+    pixel_size: Optional[float] = None  # Å/px; None: take it from the header
+    picks: List[Pick] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class MapResult:
+    """What mapping one micrograph gave. The map itself is in ``raw_path``."""
+
+    shape: List[int]  # rows, columns of the micrograph, px
+    pixel_size: float  # Å/px that was used
+    sampling: float  # Å, side of a map cell
+    level: float  # median log-odds of BAD over the valid cells
+    skewness: float  # of the low-passed micrograph; < 0: dark objects
+    inverted: bool  # whether the contrast was inverted before mapping
+    raw_path: str  # log-odds of each class on the grid (.npz)
+    base_path: str  # grey thumbnail base (.png)
+    flags: List[str] = dataclasses.field(default_factory=list)  # "border", "no_fft", "coarse_pixels"…
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass
+class Reference:
+    """The data-set reference (SCIENCE.md 5): frozen once, then recorded."""
+
+    level: float  # 25th percentile over micrographs of MapResult.level
+    shift: float  # what is subtracted from every micrograph's log-odds of BAD
+    contrast: str  # "dark" or "bright": the majority of the reference micrographs
+    micrographs: List[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class PickScore:
+    """The judgement of one coordinate."""
+
+    id: int
+    goodness: Optional[float]  # 1 - mean P(BAD) over the particle's disc; None: could not be scored
+    cls: str
+    kept: bool
+
+
+@dataclasses.dataclass
+class Judgement:
+    """What the screening says of one micrograph, whatever happened to it."""
+
+    id: int
+    stem: str
+    path: str
+    status: str  # accepted, discarded, failed
+    reason: str = ""  # why it was discarded or failed
+    bad_area: Optional[float] = None  # share of bad cells among those that are not border
+    areas: Dict[str, float] = dataclasses.field(default_factory=dict)  # share of all cells, by class
+    scores: List[PickScore] = dataclasses.field(default_factory=list)
+    flags: List[str] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    pixel_size: Optional[float] = None  # Å/px
+    shape: Optional[List[int]] = None  # rows, columns, px
+    probability: str = ""  # paths, relative to the run's folder; empty: not written
+    mask: str = ""
+    full_mask: str = ""
+    thumbnail: str = ""
+
+    @property
+    def kept(self) -> int:
+        """Return how many coordinates are kept."""
+        return sum(score.kept for score in self.scores)
+
+
+def to_json(record: Any) -> Dict[str, Any]:
+    """Return a record as plain dicts and lists."""
+    return dataclasses.asdict(record)
+
+
+_NESTED: Dict[str, Dict[str, Any]] = {
+    "MicrographTask": {"picks": Pick},
+    "Judgement": {"scores": PickScore},
+}
+
+
+def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:
+    """Return the record of class ``kind`` that :func:`to_json` wrote; unknown fields are dropped.
+
+    Raises
+    ------
+    TypeError
+        When a field without default is missing.
+    """
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {key: value for key, value in data.items() if key in names}
+    for key, nested in _NESTED.get(kind.__name__, {}).items():
+        values[key] = [from_json(nested, item) for item in values.get(key, [])]
+    return kind(**values)
+
+
+@dataclasses.dataclass
+class Summary:
+    """The state of a run: what ``summary.json`` holds, for a facility's monitor to poll."""
+
+    records_version: int = RECORDS_VERSION
+    version: str = ""  # of the package
+    updated: str = ""  # ISO 8601, with the zone
+    finished: bool = False
+    micrographs: int = 0  # that are judged
+    accepted: int = 0
+    discarded: int = 0
+    failed: int = 0
+    backlog: int = 0  # known, but not judged yet
+    mostly_bad: int = 0
+    picks: int = 0  # of the judged micrographs
+    kept: int = 0
+    rejected: int = 0
+    rejected_share: Optional[float] = None
+    unmatched_picks: int = 0  # of micrographs that are not in this run
+    mean_bad_area: Optional[float] = None  # over the micrographs that did not fail
+    areas: Dict[str, float] = dataclasses.field(default_factory=dict)  # mean share by class
+    rejected_by_class: Dict[str, int] = dataclasses.field(default_factory=dict)
+    seconds_per_micrograph: Optional[float] = None  # of computing, mean
+    micrographs_per_hour: Optional[float] = None  # of this session, as it came
+    reference: Optional[Dict[str, Any]] = None
+    warnings: List[str] = dataclasses.field(default_factory=list)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fitting a network to labelled patches, and judging how good it is."""

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model card: what a model was trained on, what it was measured on, where it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.config import ModelConfig
+
+
+def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str]) -> None:
+    """Write card.md.
+
+    Parameters
+    ----------
+    path : Path
+    model : ModelConfig
+    judged : pandas.DataFrame
+        The patches that were not trained on: label, split, origin, p_bad.
+    messages : list of str
+        What was left out of training, and why.
+    """
+    loader = PackageLoader("cryoice_scipion.core.training", "")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    template = environment.get_template("card.md.j2")
+    text = template.render(model=model, kinds=_by_kind(judged, model.recommended_threshold), messages=messages)
+    path.write_text(text, encoding="utf-8")
+
+
+def _by_kind(judged: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:
+    """Return, for each split, origin and label, how many patches there are and how many are called bad."""
+    rows: List[Dict[str, object]] = []
+    for (split, label, origin), part in judged.groupby(["split", "label", "origin"]):
+        called = int((1.0 - part["p_bad"] < threshold).sum())
+        rows.append(
+            {"split": split, "label": label, "origin": origin, "number": len(part), "called": called,
+             "right": called / len(part) if label != GOOD else 1 - called / len(part)}
+        )  # fmt: skip
+    return rows

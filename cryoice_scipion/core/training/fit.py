@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fit a network to labelled patches: unweighted loss, early stopping, one seed (SCIENCE.md 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.data.augment import augment
+from cryoice_scipion.core.data.splits import TRAIN, VALIDATION
+from cryoice_scipion.core.networks.two_view import TwoViewNet
+from cryoice_scipion.core.training.metrics import measure
+
+Log = Callable[[str], None]
+_PREDICT_BATCH = 256
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A network with the weights of its best epoch."""
+
+    network: TwoViewNet
+    classes: List[str]
+    history: List[Dict[str, float]]  # one row an epoch
+    interrupted: bool = False
+
+
+def classes_of(labels: Sequence[str]) -> List[str]:
+    """Return the classes a model of these labels has: good first; "bad" only where no kind is named."""
+    kinds = [name for name in CLASSES if name in set(labels) and name not in (GOOD, BAD, BORDER)]
+    return [GOOD, *(kinds or [BAD])]
+
+
+def allowed_classes(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which classes each label can mean, shape (n, classes): "bad" means any but good."""
+    table = np.zeros((len(labels), len(classes)), dtype=bool)
+    for row, label in enumerate(labels):
+        if label in classes:
+            table[row, classes.index(label)] = True
+        else:
+            table[row, 1:] = True
+    return table
+
+
+def loss_of(logits: torch.Tensor, allowed: torch.Tensor, weights: Optional[torch.Tensor] = None) -> torch.Tensor:
+    """Return the mean of -log P(an allowed class): cross-entropy that takes labels of several classes.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (n, classes)
+    allowed : torch.Tensor, bool, same shape
+    weights : torch.Tensor, shape (n,), optional
+    """
+    taken = torch.logsumexp(logits.masked_fill(~allowed, -torch.inf), dim=1)
+    losses = torch.logsumexp(logits, dim=1) - taken
+    return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+
+
+def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Return the log-odds of BAD (any class but the first) of logits (n, classes)."""
+    return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+
+
+def fit(real: NDArray[np.float32], table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+    """Train on the rows of split "train", stop on those of split "validation".
+
+    Parameters
+    ----------
+    real : numpy.ndarray, shape (n, 64, 64), normalised patches
+    table : pandas.DataFrame
+        One row a patch: label, micrograph, split, copy.
+    config : TrainConfig
+    device : str
+        Of torch.
+    log, progress
+        Where to say what happens; whether to show a bar.
+
+    Returns
+    -------
+    Fitted
+        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those.
+    """
+    torch.manual_seed(config.seed)
+    torch.backends.cudnn.deterministic = True
+    classes = classes_of(table["label"].tolist())
+    network = TwoViewNet(len(classes), config.views, config.width).to(device)
+    allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), classes))
+    train = np.flatnonzero(table["split"] == TRAIN)
+    validation = np.flatnonzero((table["split"] == VALIDATION) & (table["copy"] == 0))
+    run = _Run(network, torch.from_numpy(real), allowed, config, device, _weights(allowed, train, config))
+    history: List[Dict[str, float]] = []
+    best, best_loss, interrupted = _copy_state(network), np.inf, False
+    bad = (table["label"] != GOOD).to_numpy()
+    bar = tqdm(range(1, config.epochs + 1), desc="training", unit="epoch", disable=not progress)
+    try:
+        for epoch in bar:
+            row = {"epoch": float(epoch), "train_loss": run.epoch(train)}
+            row.update(run.validate(validation, bad))
+            history.append(row)
+            bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
+            if row["validation_loss"] < best_loss:
+                best, best_loss = _copy_state(network), row["validation_loss"]
+            elif epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+        log(f"interrupted: the best weights of {len(history)} epochs are kept")
+    network.load_state_dict(best)
+    return Fitted(network.eval(), classes, history, interrupted)
+
+
+@torch.inference_mode()
+def predict(network: TwoViewNet, real: NDArray[np.float32], device: str) -> NDArray[np.float64]:
+    """Return the logits (n, classes) of patches (n, 64, 64)."""
+    network = network.eval().to(device)
+    parts = [
+        network(torch.from_numpy(real[start : start + _PREDICT_BATCH]).to(device)).double().cpu().numpy()
+        for start in range(0, len(real), _PREDICT_BATCH)
+    ]
+    logits: NDArray[np.float64] = np.concatenate(parts)
+    return logits
+
+
+class _Run:
+    """One training run: what stays the same from epoch to epoch."""
+
+    def __init__(
+        self,
+        network: TwoViewNet,
+        real: torch.Tensor,
+        allowed: torch.Tensor,
+        config: TrainConfig,
+        device: str,
+        weights: Optional[torch.Tensor],
+    ) -> None:
+        self.network, self.real, self.allowed, self.weights = network, real, allowed, weights
+        self.config, self.device = config, device
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs)
+
+    def epoch(self, rows: NDArray[np.int64]) -> float:
+        """Train once on all rows; return the mean loss."""
+        self.network.train()
+        order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=self.generator)]
+        total = 0.0
+        for chosen in order.split(self.config.batch):
+            if len(chosen) < 2:  # batch normalisation needs two
+                continue
+            patches = augment(self.real[chosen], self.config.augment, self.generator)
+            loss = self._loss(patches, chosen)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += float(loss.detach()) * len(chosen)
+        self.schedule.step()
+        return total / max(1, len(rows))
+
+    def validate(self, rows: NDArray[np.int64], bad: NDArray[np.bool_]) -> Dict[str, float]:
+        """Return loss, AUC and AP on the validation patches."""
+        logits = torch.from_numpy(predict(self.network, self.real[torch.from_numpy(rows)].numpy(), self.device))
+        p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
+        values = measure(p_bad, bad[rows], 0.5)
+        loss = float(loss_of(logits, self.allowed[torch.from_numpy(rows)]))
+        return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
+
+    def _loss(self, patches: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        logits = self.network(patches.to(self.device))
+        weights = None if self.weights is None else self.weights[chosen].to(self.device)
+        return loss_of(logits, self.allowed[chosen].to(self.device), weights)
+
+
+def _weights(allowed: torch.Tensor, train: NDArray[np.int64], config: TrainConfig) -> Optional[torch.Tensor]:
+    """Return a weight for each patch that makes GOOD and BAD count alike, if the config asks for it."""
+    if not config.class_weights:
+        return None
+    good = allowed[:, 0]
+    share = float(good[torch.from_numpy(train)].float().mean())
+    return torch.where(good, 0.5 / max(share, 1e-6), 0.5 / max(1.0 - share, 1e-6))
+
+
+def _copy_state(network: TwoViewNet) -> Dict[str, torch.Tensor]:
+    return {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+

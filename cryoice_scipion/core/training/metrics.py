@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How good scores are: bad is the positive class throughout."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn import metrics as sk
+
+Scores = NDArray[np.float64]
+Labels = NDArray[np.bool_]
+
+
+def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
+    """Return AUC, AP, precision, recall, F1 (all for BAD), accuracy and ECE of P(BAD).
+
+    Parameters
+    ----------
+    p_bad : numpy.ndarray, shape (n,)
+    bad : numpy.ndarray, bool, shape (n,)
+    threshold : float
+        On goodness, 1 - P(BAD): what is below it is called bad.
+    """
+    called = called_bad(p_bad, threshold)
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(bad, called, average="binary", zero_division=0)
+    both = bool(bad.any() and (~bad).any())
+    return {
+        "auc": float(sk.roc_auc_score(bad, p_bad)) if both else float("nan"),
+        "ap": float(sk.average_precision_score(bad, p_bad)) if both else float("nan"),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "good_called_bad": float(called[~bad].mean()) if (~bad).any() else float("nan"),
+        "ece": expected_calibration_error(p_bad, bad),
+        "good": float((~bad).sum()),
+        "bad": float(bad.sum()),
+    }
+
+
+def called_bad(p_bad: Scores, threshold: float) -> Labels:
+    """Return what is called bad: goodness below the threshold, as in the screening."""
+    called: Labels = 1.0 - p_bad < threshold
+    return called
+
+
+def expected_calibration_error(p_bad: Scores, bad: Labels, bins: int = 15) -> float:
+    """Return the mean gap between P(BAD) and the share of bad in 15 bins (Guo et al. 2017, arXiv:1706.04599)."""
+    place = np.minimum((p_bad * bins).astype(int), bins - 1)
+    gap = 0.0
+    for index in np.unique(place):
+        rows = place == index
+        gap += rows.mean() * abs(float(p_bad[rows].mean()) - float(bad[rows].mean()))
+    return float(gap)
+
+
+def fit_temperature(log_odds: Scores, bad: Labels) -> float:
+    """Return the temperature that makes sigmoid(log_odds / T) most likely (Guo et al. 2017), within 0.2 to 10."""
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_odds / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0.0, np.where(bad, -scaled, scaled))))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(10.0)), method="bounded").x))
+
+
+def recommend_threshold(p_bad: Scores, bad: Labels) -> float:
+    """Return the threshold on goodness that maximises recall of BAD minus GOOD lost (Youden 1950).
+
+    Among the thresholds that are no worse than the best by more than one standard error (the rule of Breiman et al.
+    1984; proportions with the plus-four correction of Agresti & Coull 1998), the one nearest to 0.5 is taken, where
+    calibrated probabilities belong: with few BAD patches the best point hangs on a single one of them.
+    """
+    goodness = 1.0 - p_bad
+    values = np.unique(goodness)
+    if len(values) < 2:
+        return 0.5
+    cuts = np.unique(np.append((values[1:] + values[:-1]) / 2.0, 0.5))
+    number_bad, number_good = int(bad.sum()), int((~bad).sum())
+    recall = np.searchsorted(np.sort(goodness[bad]), cuts) / max(1, number_bad)
+    lost = np.searchsorted(np.sort(goodness[~bad]), cuts) / max(1, number_good)
+    youden = recall - lost
+    best = int(youden.argmax())
+    error = np.hypot(_standard_error(recall[best], number_bad), _standard_error(lost[best], number_good))
+    near = cuts[youden >= youden[best] - error]
+    return float(np.clip(near[np.abs(near - 0.5).argmin()], 0.01, 0.99))
+
+
+def _standard_error(share: float, number: int) -> float:
+    corrected = (share * number + 2.0) / (number + 4.0)
+    return float(np.sqrt(corrected * (1.0 - corrected) / (number + 4.0)))

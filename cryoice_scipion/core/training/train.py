@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a labelled patch set to a model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryoice_scipion.constants import GOOD, VERSION
+from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
+from cryoice_scipion.core.data.patches import PatchSet
+from cryoice_scipion.core.data.points import LabelledMicrograph
+from cryoice_scipion.core.data.splits import TEST, VALIDATION, split_micrographs
+from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.images.borders import find_border
+from cryoice_scipion.core.images.checks import check_pixels
+from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
+from cryoice_scipion.core.networks.detector import NetworkDetector, save_weights
+from cryoice_scipion.core.networks.two_view import HOP, WINDOW
+from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
+from cryoice_scipion.core.training.card import write_card
+from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds, fit, predict
+from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
+
+_MINIMUM = 5  # patches of a kind without which nothing can be learned
+
+
+@dataclasses.dataclass
+class Result:
+    """A trained model and how good it is."""
+
+    folder: Path
+    config: ModelConfig
+    validation: Dict[str, float]
+    test: Dict[str, float]  # empty without held-out micrographs
+    interrupted: bool
+
+
+def train(
+    patches: PatchSet,
+    micrographs: Sequence[LabelledMicrograph],
+    config: TrainConfig,
+    folder: Path,
+    trained_on: Dict[str, str],
+    device: str,
+    log: Log,
+    progress: bool = True,
+) -> Result:
+    """Fit, calibrate, judge and save a model.
+
+    Parameters
+    ----------
+    patches : PatchSet
+        All labelled patches; they are split by micrograph here.
+    micrographs : sequence of LabelledMicrograph
+        Where they come from: the validation ones are mapped whole, for the level that the data-set reference is
+        compared with. Without them the level is taken from the GOOD validation patches.
+    config : TrainConfig
+    folder : Path
+        The model folder to write.
+    trained_on : dict
+        Free text by topic, for the card.
+    device, log, progress
+        Torch's device; where to say what happens; whether to show bars.
+
+    Raises
+    ------
+    SettingsError
+        When there are too few patches, or no split by micrograph is possible.
+    """
+    _check(patches)
+    table = patches.table
+    split = split_micrographs(table, config.validation, config.hold_out, config.seed)
+    table = table.assign(split=table["micrograph"].map(split))
+    log(_describe(table))
+    fitted = fit(patches.real, table, config, device, log, progress)
+    original = (table["copy"] == 0).to_numpy()
+    rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
+    logits = predict(fitted.network, patches.real[rows], device)
+    judged = _calibrate(table.iloc[rows], logits)
+    model = _model_config(config, patches, fitted, judged, trained_on)
+    detector = NetworkDetector(model, fitted.network, torch.device(device))
+    validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
+    model = model.model_copy(update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)})
+    _save(folder, model, fitted, judged, patches)
+    return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
+
+
+@dataclasses.dataclass
+class _Judged:
+    """Predictions on the patches that were not trained on."""
+
+    table: pd.DataFrame  # label, split, micrograph, p_bad
+    log_odds: NDArray[np.float64]  # calibrated
+    temperature: float
+    threshold: float
+    validation: Dict[str, float]
+    test: Dict[str, float]
+
+
+def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64]) -> _Judged:
+    """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
+    bad = (table["label"] != GOOD).to_numpy()
+    on_validation = (table["split"] == VALIDATION).to_numpy()
+    raw = bad_log_odds(torch.from_numpy(logits)).numpy()
+    temperature = fit_temperature(raw[on_validation], bad[on_validation])
+    # The temperature divides the class logits, as the detector does; with two classes that is the log-odds.
+    log_odds = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
+    p_bad = 1.0 / (1.0 + np.exp(-log_odds))
+    threshold = round(recommend_threshold(p_bad[on_validation], bad[on_validation]), 3)
+    parts = {
+        name: measure(p_bad[rows], bad[rows], threshold) if rows.any() else {}
+        for name, rows in ((VALIDATION, on_validation), (TEST, ~on_validation))
+    }
+    judged = table.assign(p_bad=p_bad)
+    return _Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST])
+
+
+def reference_level(
+    detector: NetworkDetector, micrographs: Sequence[LabelledMicrograph], config: TrainConfig, judged: _Judged, log: Log, progress: bool
+) -> float:
+    """Return the 25th percentile over the validation micrographs of their median log-odds of BAD (SCIENCE.md 5)."""
+    levels: List[float] = []
+    for item in tqdm(micrographs, desc="reference level", unit="mic", disable=not progress):
+        try:
+            micrograph = read_micrograph(item.path)
+            pixel_size, _ = resolve_pixel_size(micrograph, config.patches.pixel_size or item.pixel_size)
+            image, _ = check_pixels(micrograph.as_float32(), item.path)
+            levels.append(detector.map(image, pixel_size, find_border(image), config.patches.contrast == "bright").level)
+        except CryoIceError as error:
+            log(f"left out of the reference level: {error}")
+    if not levels:
+        good = (judged.table["label"] == GOOD).to_numpy()
+        levels = [float(np.median(judged.log_odds[good]))]
+    return float(np.percentile(levels, 25))
+
+
+def _check(patches: PatchSet) -> None:
+    good = int((patches.table["label"] == GOOD).sum())
+    for number, name in ((good, "GOOD"), (len(patches.table) - good, "BAD")):
+        if number < _MINIMUM:
+            raise SettingsError("training set", f"{number} {name} patches, at least {_MINIMUM} are needed", "give more coordinates")
+    if patches.real.shape[1] != WINDOW:
+        raise SettingsError("patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew")
+
+
+def _describe(table: pd.DataFrame) -> str:
+    """Return one line: micrographs and patches by split."""
+    rows = table[table["copy"] == 0]
+    parts = []
+    for name, part in rows.groupby("split"):
+        good = int((part["label"] == GOOD).sum())
+        parts.append(f"{name}: {part['micrograph'].nunique()} micrographs, {good} good, {len(part) - good} bad")
+    return "; ".join(parts)
+
+
+def _model_config(
+    config: TrainConfig, patches: PatchSet, fitted: Fitted, judged: _Judged, trained_on: Dict[str, str]
+) -> ModelConfig:
+    metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
+    metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
+    counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
+    return ModelConfig(
+        name=config.name,
+        created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
+        network_options={"width": config.width},
+        classes=fitted.classes,
+        views=[ViewConfig(kind=kind, sampling=patches.sampling, window=WINDOW) for kind in config.views],
+        hop=HOP,
+        temperature=judged.temperature,
+        recommended_threshold=judged.threshold,
+        metrics={key: round(value, 4) for key, value in metrics.items()},
+        trained_on={**trained_on, "patches": counts},
+    )
+
+
+def _save(folder: Path, model: ModelConfig, fitted: Fitted, judged: _Judged, patches: PatchSet) -> None:
+    """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUMS).unlink() if (folder / SUMS).exists() else None
+    save_weights(fitted.network, folder / WEIGHTS)
+    (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
+    pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
+    training_curves(fitted.history, folder / "curves.png")
+    bad = (judged.table["label"] != GOOD).to_numpy()
+    roc(judged.table["p_bad"].to_numpy(), bad, folder / "roc.png")
+    calibration(judged.table["p_bad"].to_numpy(), bad, folder / "calibration.png")
+    judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
+    write_card(folder / CARD, model, judged.table, patches.messages)
+    write_sums(folder)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Labelled patches: the right places, the right labels, nothing lost silently."""
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.core.config import PatchConfig
+from cryoice_scipion.core.data.background import draw_background
+from cryoice_scipion.core.data.coordinates import PickTable
+from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join
+from cryoice_scipion.core.data.points import LabelledMicrograph, cell_labels, from_coordinates, from_label_images
+from cryoice_scipion.core.data.sources import Sources
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.records import MicrographTask
+
+
+def write_mrc(path, pixels, pixel_size):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(pixels)
+        mrc.voxel_size = pixel_size
+    return path
+
+
+def noise(shape=(600, 700), seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def table(rows, source="t"):
+    names = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"]
+    return PickTable(pd.DataFrame(rows, columns=names), source=source)
+
+
+def labelled(path, points, **values):
+    frame = pd.DataFrame(points, columns=["x", "y", "label"]).assign(origin="coordinate")
+    return LabelledMicrograph(str(path), path.stem, None, frame, **values)
+
+
+def test_patch_is_cut_around_its_coordinate(tmp_path):
+    pixels = noise()
+    pixels[300:320, 400:420] += 40.0  # a 40 Å square around x = 410, y = 310 at 2 Å/px
+    path = write_mrc(tmp_path / "a.mrc", pixels, 2.0)
+    config = PatchConfig(background=False, jitter_copies=0)
+    patches = cut_patches([labelled(path, [(410, 310, "bad"), (100, 100, "good")])], config, progress=False)
+    by_label = dict(zip(patches.table["label"], patches.real))
+    y, x = np.unravel_index(by_label["bad"].argmax(), (64, 64))
+    assert abs(y - 32) <= 5
+    assert abs(x - 32) <= 5
+    assert by_label["good"].max() < 8
+
+
+def test_places_outside_the_frame_or_on_a_border_are_left_out_and_counted(tmp_path):
+    pixels = noise()
+    pixels[:, :80] = 0.0
+    path = write_mrc(tmp_path / "a.mrc", pixels, 2.0)
+    points = [(300, 300, "good"), (-5, 20, "good"), (300, 600, "bad"), (20, 300, "bad")]
+    patches = cut_patches([labelled(path, points)], PatchConfig(background=False, jitter_copies=0), progress=False)
+    assert len(patches.real) == 1
+    assert any("2 coordinates outside the frame" in line for line in patches.messages)
+    assert any("1 coordinates on the border" in line for line in patches.messages)
+
+
+def test_a_broken_micrograph_does_not_stop_the_rest(tmp_path):
+    whole = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
+    broken = tmp_path / "b.mrc"
+    broken.write_bytes(whole.read_bytes()[:5000])
+    points = [(300, 300, "good")]
+    config = PatchConfig(background=False, jitter_copies=0)
+    patches = cut_patches([labelled(broken, points), labelled(whole, points)], config, progress=False)
+    assert patches.table["micrograph"].tolist() == ["a"]
+    assert any("b.mrc" in line for line in patches.messages)
+
+
+def test_backgrounds_are_good_and_are_drawn_on_clean_micrographs_where_there_are_any(tmp_path):
+    one, two = (write_mrc(tmp_path / name, noise((900, 900), i), 3.0) for i, name in enumerate(("a.mrc", "b.mrc")))
+    items = [labelled(one, [(400, 400, "good")] * 6), labelled(two, [], clean=True)]
+    patches = cut_patches(items, PatchConfig(jitter_copies=0), progress=False)
+    background = patches.table[patches.table["origin"] == "background"]
+    assert set(background["micrograph"]) == {"b"}
+    assert set(background["label"]) == {"good"}
+    everywhere = cut_patches(items[:1], PatchConfig(jitter_copies=0), progress=False)
+    assert (everywhere.table["origin"] == "background").sum() == 6
+
+
+def test_background_keeps_away_from_coordinates_and_from_what_stands_out():
+    view = torch.randn(1200, 1200, generator=torch.Generator().manual_seed(0))
+    view[:300] += 3.0  # a region unlike the rest
+    taken = np.array([[700.0, 700.0]])
+    bad = np.array([[700.0, 700.0]])
+    inside = torch.ones(1200, 1200, dtype=torch.bool)
+    places = draw_background(view, inside, taken, bad, 500, 64, np.random.default_rng(0))
+    assert len(places) > 100
+    assert np.hypot(*(places - bad[0]).T).min() > 50
+    assert places[:, 1].min() > 290
+
+
+def test_label_cells_are_pure_or_left_out():
+    codes = np.zeros((40, 40), dtype=np.uint8)
+    codes[:, 20:] = CLASSES.index("support")
+    codes[:10, :4] = CLASSES.index("thick")
+    cells = cell_labels(codes, 10)
+    assert cells[2, 0] == 0
+    assert cells[2, 3] == CLASSES.index("support")
+    assert cells[0, 0] == -1  # 40 % thick: neither good nor bad
+
+
+def test_label_images_give_places_of_every_class(tmp_path):
+    codes = np.zeros((120, 150), dtype=np.int8)  # 8 Å/px
+    codes[:, 90:] = CLASSES.index("crystalline")
+    write_mrc(tmp_path / "micrographs/s.mrc", noise((480, 600)), 2.0)
+    write_mrc(tmp_path / "labels/s.mrc", codes, 8.0)
+    (item,) = from_label_images(tmp_path, per_class=5, seed=0)
+    points = item.points
+    assert item.pixel_size == pytest.approx(2.0)
+    assert points["label"].value_counts().to_dict() == {"good": 10, "crystalline": 5}
+    assert (points[points["label"] == "crystalline"]["x"] > 340).all()
+    assert (points[points["label"] == "good"]["x"] < 370).all()
+
+
+def test_coordinates_of_unknown_micrographs_are_counted():
+    tasks = [MicrographTask(1, "x/a.mrc", "a")]
+    good, bad = table([("a.mrc", 1, 1), ("zz.mrc", 2, 2)]), table([("a_DW.mrc", 3, 3)])
+    (item,) = from_coordinates(tasks, good, bad)
+    assert item.points["label"].tolist() == ["good", "bad"]
+    assert any("1 good coordinates" in line and "zz" in line for line in good.warnings)
+    with pytest.raises(SettingsError, match="no bad coordinate"):
+        from_coordinates(tasks, good, table([("zz.mrc", 2, 2)]))
+
+
+def test_a_column_names_the_kind_of_bad():
+    bad = table([("a.mrc", 1, 1), ("a.mrc", 2, 2), ("a.mrc", 3, 3)])
+    bad.table["cryoiceClass"] = ["support", "good", "nonsense"]
+    (item,) = from_coordinates([MicrographTask(1, "a.mrc", "a")], table([("a.mrc", 9, 9)]), bad)
+    assert item.points["label"].tolist() == ["good", "support", "bad", "bad"]
+
+
+def test_half_of_the_sources_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="belong together"):
+        Sources(good=tmp_path).labelled(0)
+    with pytest.raises(SettingsError, match="none given"):
+        Sources().labelled(0)
+
+
+def test_patch_set_survives_the_folder(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
+    patches = cut_patches([labelled(path, [(300, 300, "good"), (200, 200, "bad")])], PatchConfig(background=False), progress=False)
+    assert len(patches.real) == 4  # two places, and their copies at another sampling
+    patches.save(tmp_path / "set")
+    again = PatchSet.load(tmp_path / "set")
+    assert np.array_equal(again.real, patches.real)
+    assert again.table["label"].tolist() == patches.table["label"].tolist()
+    assert np.load(tmp_path / "set/fft.npy").shape == (4, 64, 64)
+    assert join([again, patches]).counts() == {"coordinate bad": 2, "coordinate good": 2}
+    (tmp_path / "set/patches.csv").unlink()
+    with pytest.raises(SettingsError, match="no patch set"):
+        PatchSet.load(tmp_path / "set")

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Metrics and calibration do what their names say, on cases whose answer is known."""
+
+import numpy as np
+import pytest
+
+from cryoice_scipion.core.training.metrics import expected_calibration_error, fit_temperature, measure, recommend_threshold
+
+
+def test_perfect_and_useless_scores():
+    bad = np.array([True] * 50 + [False] * 50)
+    perfect = measure(bad.astype(float), bad, 0.5)
+    assert perfect["auc"] == perfect["ap"] == perfect["f1"] == 1.0
+    assert perfect["good_called_bad"] == 0.0
+    assert measure(np.full(100, 0.5), bad, 0.4)["auc"] == 0.5
+
+
+def test_calibrated_scores_have_no_calibration_error_and_overconfident_ones_have():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=200_000)
+    bad = rng.uniform(size=p.size) < p
+    assert expected_calibration_error(p, bad) < 0.005
+    assert expected_calibration_error((p > 0.5).astype(float), bad) > 0.2
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
+def test_temperature_is_found_again(true_temperature):
+    rng = np.random.default_rng(0)
+    log_odds = rng.normal(size=100_000) * 2
+    bad = rng.uniform(size=log_odds.size) < 1 / (1 + np.exp(-log_odds))
+    assert fit_temperature(log_odds * true_temperature, bad) == pytest.approx(true_temperature, rel=0.05)
+
+
+def test_recommended_threshold_separates_what_can_be_separated():
+    goodness = np.array([0.1, 0.2, 0.3, 0.8, 0.9, 0.95])
+    bad = np.array([True, True, True, False, False, False])
+    assert 0.3 < recommend_threshold(1 - goodness, bad) < 0.8
+
+
+def test_threshold_is_on_goodness_as_in_the_screening():
+    """goodness == threshold is kept."""
+    p_bad, bad = np.array([0.25, 0.5]), np.array([False, True])
+    assert measure(p_bad, bad, 0.75)["good_called_bad"] == 0.0
+    assert measure(p_bad, bad, 0.75)["recall"] == 1.0
