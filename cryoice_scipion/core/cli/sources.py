@@ -40,6 +40,7 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs; default: their headers")
     group.add_argument("--contrast", choices=("dark", "bright"), help="whether particles are dark or bright (default dark)")
     group.add_argument("--no-background", action="store_true", help="do not draw clean places as further GOOD")
+    group.add_argument("--jitter-copies", type=int, metavar="N", help="further copies of each patch at a varied sampling (default 1)")
     group.add_argument("--seed", type=int, help="seed of everything random (default 0)")
 
 
@@ -50,7 +51,7 @@ def sources_of(args: argparse.Namespace) -> Sources:
 
 def patch_options(args: argparse.Namespace) -> Dict[str, Any]:
     """Return the patch settings that were given on the command line."""
-    names = ("sampling", "pixel_size", "contrast", "seed")
+    names = ("sampling", "pixel_size", "contrast", "jitter_copies", "seed")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.no_background:
         given["background"] = False

@@ -137,18 +137,19 @@ def read_label_image(path: Path) -> "tuple[NDArray[np.uint8], float]":
 
 
 def cell_labels(codes: NDArray[np.uint8], step: int) -> NDArray[np.int16]:
-    """Return the class code of each cell of ``step`` px, −1 where good and bad are mixed.
+    """Return the class code of each cell of ``step`` px, −1 where good and bad are mixed or nobody is sure.
 
-    Shape (rows // step, columns // step): cells that reach over the edge are left out.
+    Pixels whose code is no class are those nobody is sure of. Shape (rows // step, columns // step): cells that reach over the edge are left out.
     """
     rows, columns = codes.shape[0] // step, codes.shape[1] // step
     cells = codes[: rows * step, : columns * step].reshape(rows, step, columns, step).transpose(0, 2, 1, 3)
     cells = cells.reshape(rows, columns, -1)
     counts = np.stack([(cells == code).mean(axis=2) for code in range(len(CLASSES))], axis=-1)
-    bad = 1.0 - counts[..., 0]
+    bad = counts[..., 1:].sum(axis=-1)
+    unknown = 1.0 - counts[..., 0] - bad
     labels = counts[..., 1:].argmax(axis=-1).astype(np.int16) + 1
     labels[bad <= _PURE[0]] = 0
-    labels[(bad > _PURE[0]) & (bad < _PURE[1])] = -1
+    labels[((bad > _PURE[0]) & (bad < _PURE[1])) | (unknown > _PURE[0])] = -1
     return labels
 
 

@@ -139,8 +139,9 @@ def reference_level(
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")
     if not levels:
-        good = (judged.table["label"] == GOOD).to_numpy()
-        levels = [float(np.median(judged.log_odds[good]))]
+        good = ((judged.table["label"] == GOOD) & (judged.table["split"] == VALIDATION)).to_numpy()
+        odds = pd.Series(judged.log_odds[good])
+        levels = odds.groupby(judged.table["micrograph"].to_numpy()[good]).median().tolist()
     return float(np.percentile(levels, 25))
 
 

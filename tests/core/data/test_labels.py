@@ -106,6 +106,8 @@ def test_label_cells_are_pure_or_left_out():
     assert cells[2, 0] == 0
     assert cells[2, 3] == CLASSES.index("support")
     assert cells[0, 0] == -1  # 40 % thick: neither good nor bad
+    codes[30:, :5] = 127  # nobody is sure
+    assert cell_labels(codes, 10)[3, 0] == -1
 
 
 def test_label_images_give_places_of_every_class(tmp_path):

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long one micrograph takes, step by step, and how much the fast map gains over cutting patches.
+
+usage: python benchmarks/bench_map.py [--rows 4096 --columns 4096 --pixel-size 1.0 --device cpu --output results.json]
+All figures of one run stand side by side on the same machine; compare ratios, not seconds, between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Dict
+
+import mrcfile
+import numpy as np
+import torch
+
+from cryoice_scipion.constants import VERSION
+from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.images.borders import find_border
+from cryoice_scipion.core.images.checks import check_pixels
+from cryoice_scipion.core.images.reading import read_micrograph
+from cryoice_scipion.core.networks.detector import NetworkDetector, micrograph_view
+from cryoice_scipion.core.networks.two_view import TwoViewNet
+from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, windows
+
+
+def best_of(work: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Return the shortest of several times in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@torch.inference_mode()
+def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -> Dict[str, float]:
+    """Return seconds by step for one micrograph on disk."""
+    network = TwoViewNet(3).eval()
+    config = ModelConfig(name="bench", classes=["good", "thick", "bad"], views=[ViewConfig(), ViewConfig(kind="fft")])
+    detector = NetworkDetector(config, network, device)
+    image, _ = check_pixels(read_micrograph(str(path)).as_float32(), str(path))
+    border = find_border(image)
+    view, inside = micrograph_view(image, pixel_size, border, 4.0, device)
+    view = normalise(view, inside)
+    shape = grid_shape((int(view.shape[0]), int(view.shape[1])), 16)
+    padded = pad_for_grid(view, 64, 16)
+
+    def patch_by_patch() -> None:
+        for row in range(shape[0]):
+            network(windows(padded, 64, 16, row, 1))
+
+    def branch(views: str) -> Callable[[], object]:
+        single = TwoViewNet(3, (views,)).eval().to(device)
+        return lambda: single.map(padded, shape)
+
+    steps: Dict[str, Callable[[], object]] = {
+        "read and check": lambda: check_pixels(read_micrograph(str(path)).as_float32(), str(path)),
+        "find border": lambda: find_border(image),
+        "resample": lambda: micrograph_view(image, pixel_size, border, 4.0, device),
+        "spectra of all windows": lambda: [fft_view(windows(padded, 64, 16, row, 1)) for row in range(shape[0])],
+        "real branch": branch("patch"),
+        "Fourier branch": branch("fft"),
+        "map (fast)": lambda: network.map(padded, shape),
+        "map (patch by patch)": patch_by_patch,
+        "detector, whole": lambda: detector.map(image, pixel_size, border),
+    }
+    return {name: best_of(work, 1 if name == "map (patch by patch)" else repeats, device) for name, work in steps.items()}
+
+
+def environment(device: torch.device) -> Dict[str, str]:
+    """Return what the figures depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "device": f"{name}, {torch.get_num_threads()} threads",
+        "commit": commit,
+        "cryoice": VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    """Run the benchmark and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=4096)
+    parser.add_argument("--columns", type=int, default=4096)
+    parser.add_argument("--pixel-size", type=float, default=1.0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    device = torch.device(args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.mrc"
+        with mrcfile.new(path) as mrc:
+            mrc.set_data(np.random.default_rng(0).normal(size=(args.rows, args.columns)).astype(np.float32))
+            mrc.voxel_size = args.pixel_size
+        seconds = measure(path, args.pixel_size, device, args.repeats)
+    ratio = seconds["map (patch by patch)"] / seconds["map (fast)"]
+    result = {
+        "micrograph": f"{args.rows}×{args.columns} px at {args.pixel_size} Å/px",
+        **environment(device),
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        "fast map gains": round(ratio, 2),
+    }
+    for name, value in seconds.items():
+        print(f"{name:24s} {value:8.3f} s")
+    print(f"the fast map takes 1/{ratio:.1f} of the time of patch by patch ({result['device']})")
+    if args.output:
+        args.output.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what each real pick sits on, from hand-drawn areas, and write a GOOD and a BAD set of coordinates.
+
+Writes to the output folder: labelled_picks.csv (all pickers), labelled_<picker>.csv, counts.csv (micrograph x picker
+x label), bad.star (picks that sit on a bad area) and good.star (hand-picked particles that do not).
+Labels: "good"; a class of the project when the centre is inside an area; "near <class>" when the outline of one is
+closer than half a particle; "doubtful <class>" inside an area that the annotator was not sure of (in neither set).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+import numpy as np
+import pandas as pd
+import starfile
+from numpy.typing import NDArray
+from rasterise import LEAST_SURE, Annotation, load_annotation
+
+from cryoice_scipion.constants import BAD, CLASSES, GOOD
+from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.images.atomic import replacing
+
+HERE = Path(__file__).resolve().parent
+RAW = HERE.parents[1].parent / "shared" / "real" / "empiar10017"
+PICKERS = ("picker_cryolo", "picker_deeppicker", "picker_topaz")
+HAND_PICKED = "manual_true"
+COLUMNS = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", "cryoiceDiameter", "cryoiceClass", "picker"]
+
+
+def label_points(points: NDArray[np.float64], annotation: Annotation, near: float, least_sure: float) -> List[str]:
+    """Labels of the points (n, 2), x and y in px; ``near`` is half a particle in px."""
+    labels = np.full(len(points), GOOD, dtype=object)
+    sure = [area for area in annotation.areas if area.sure >= least_sure]
+    closest = np.full(len(points), near)
+    for area in sure:
+        distance = area.distance(points)
+        labels[distance < closest] = "near " + area.name
+        closest = np.minimum(closest, distance)
+    for area in annotation.areas:
+        if area.sure < least_sure:
+            labels[area.inside(points)] = "doubtful " + area.name
+    for area in reversed(sure):  # the first in the file wins
+        labels[area.inside(points)] = area.name
+    return [str(label) for label in labels]
+
+
+def label_folder(folder: Path, annotations: Sequence[Annotation], near: float, least_sure: float) -> pd.DataFrame:
+    """All picks of one picker's folder, in its order, with their labels."""
+    table = read_picks(folder).table.copy()
+    stems = table["rlnMicrographName"].map(lambda name: Path(str(name)).stem)
+    parts = []
+    for annotation in annotations:
+        part = table[stems == annotation.micrograph].copy()
+        points = part[["rlnCoordinateX", "rlnCoordinateY"]].to_numpy(dtype=float)
+        part["rlnMicrographName"] = annotation.micrograph + ".mrc"
+        part["cryoiceClass"] = label_points(points, annotation, near, least_sure)
+        part["picker"] = folder.name
+        parts.append(part)
+    missing = sorted(set(stems) - {annotation.micrograph for annotation in annotations})
+    if missing:
+        print("{}: no annotation of {}; left out".format(folder.name, ", ".join(missing)), file=sys.stderr)
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _write_star(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:
+        starfile.write(table.reset_index(drop=True), temporary, overwrite=True)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Read annotations and picks, write the tables, print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, default=HERE / "annotations", metavar="DIR")
+    parser.add_argument("--coordinates", type=Path, default=RAW / "coordinates", metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--pickers", nargs="+", default=list(PICKERS), help="folders in the coordinates' folder")
+    parser.add_argument("--near", type=float, default=90.0, help="half a particle, px (default 90)")
+    parser.add_argument("--least-sure", type=float, default=LEAST_SURE, help="below, an area is doubtful (default 0.5)")
+    options = parser.parse_args(argv)
+
+    folder = options.coordinates / HAND_PICKED
+    wanted = {path.stem for path in folder.glob("*.box")}
+    annotations = [load_annotation(path) for path in sorted(options.annotations.glob("*.json")) if path.stem in wanted]
+    if not annotations:
+        parser.error(f"no annotation in {options.annotations} is of a micrograph in {folder}")
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    tables = [
+        label_folder(options.coordinates / picker, annotations, options.near, options.least_sure)
+        for picker in options.pickers
+    ]
+    for picker, table in zip(options.pickers, tables):
+        _write_csv(table, options.output / f"labelled_{picker}.csv")
+    every = pd.concat(tables, ignore_index=True)
+    _write_csv(every, options.output / "labelled_picks.csv")
+    counts = every.groupby(["rlnMicrographName", "picker", "cryoiceClass"]).size().unstack(fill_value=0)
+    _write_csv(counts.reset_index(), options.output / "counts.csv")
+
+    bad = every[every["cryoiceClass"].isin([name for name in CLASSES if name != GOOD])]
+    hand = label_folder(folder, annotations, options.near, options.least_sure)
+    good = hand[hand["cryoiceClass"].str.startswith((GOOD, "near "))]
+    _write_star(bad, options.output / f"{BAD}.star")
+    _write_star(good, options.output / f"{GOOD}.star")
+    print(counts.to_string())
+    print(f"{len(bad)} picks on bad areas; {len(good)} of {len(hand)} hand-picked particles kept")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring the annotated real micrographs into the shape that ``cryoice train --simulated`` reads.
+
+usage: python benchmarks/real/training_folder.py --output DIR [--shared ../shared/real] [--only NAME...] [--without NAME...]
+Writes DIR/micrographs/STEM.mrc and DIR/labels/STEM.mrc (class codes at 8 Å; 127 where the annotator was not sure).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import List, Sequence
+
+import mrcfile
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from rasterise import doubtful_image, label_image, load_annotation  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+SAMPLING = 8.0  # Å of a label cell
+UNSURE = 127
+
+
+def write(shared: Path, output: Path, only: Sequence[str], without: Sequence[str]) -> List[str]:
+    """Write micrographs and label images; return the stems."""
+    prepared = output / "prepared"
+    if not prepared.is_dir():
+        subprocess.run([sys.executable, str(shared / "prepare.py"), str(prepared)], check=True)
+    for name in ("micrographs", "labels"):
+        (output / name).mkdir(parents=True, exist_ok=True)
+    stems = []
+    for path in sorted(prepared.glob("**/*.mrc")):
+        annotation_path = HERE / "annotations" / f"{path.stem}.json"
+        if not annotation_path.is_file() or path.stem in without or (only and path.stem not in only):
+            continue
+        annotation = load_annotation(annotation_path)
+        step = SAMPLING / annotation.pixel_size
+        codes = label_image(annotation, step)
+        codes[doubtful_image(annotation, step)] = UNSURE
+        with mrcfile.new(output / "labels" / path.name, overwrite=True) as mrc:
+            mrc.set_data(codes.astype(np.int8))
+            mrc.voxel_size = SAMPLING
+        link = output / "micrographs" / path.name
+        if not link.exists():
+            os.link(path, link)
+        stems.append(path.stem)
+    return stems
+
+
+def main() -> None:
+    """Run from a shell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "real")
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--without", nargs="+", default=[])
+    args = parser.parse_args()
+    stems = write(args.shared, args.output, args.only, args.without)
+    print(f"{len(stems)} annotated micrographs in {args.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice simulate``: micrographs with known contamination, for training, tests and demonstrations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Tuple
+
+from cryoice_scipion.core.simulation.contaminants import KINDS
+from cryoice_scipion.core.simulation.folder import write_data_set
+
+NAME = "simulate"
+HELP = "make micrographs with known contamination, their label images and picks"
+
+
+def size(text: str) -> Tuple[int, int]:
+    """Return rows and columns of a text such as 2048x2048."""
+    try:
+        rows, columns = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, such as 2048x2048") from None
+    return rows, columns
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder; an interrupted run goes on")
+    parser.add_argument("--number", type=int, required=True, metavar="N", help="how many micrographs")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default %(default)s)")
+    parser.add_argument("--size", type=size, default=(2048, 2048), metavar="ROWSxCOLUMNS", help="px (default 2048x2048)")
+    parser.add_argument("--pixel-size", type=float, default=1.0, metavar="A", help="Å/px (default %(default)s)")
+    parser.add_argument(
+        "--clean-share", type=float, default=0.3, metavar="F", help="share without contamination (default %(default)s)"
+    )
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    rows, columns = args.size
+    paths = write_data_set(
+        args.output,
+        args.number,
+        args.seed,
+        rows,
+        columns,
+        args.pixel_size,
+        args.clean_share,
+        progress=not args.quiet,
+        kinds=args.kinds,
+    )
+    print(f"{len(paths)} micrographs in {args.output}")
+    return 0

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Coordinates: read from what pickers write, matched to micrographs, written as RELION .star.
+
+A coordinate is a particle's centre in px of its micrograph, in MRC order: row 0 is y = 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import pandas as pd
+
+from cryoice_scipion.core.data.formats import DIAMETER, MICROGRAPH, READERS, SCORE, Picks, X, Y, join
+from cryoice_scipion.core.data.star import VERSION_COMMENT, write_blocks
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.images.naming import match_names
+from cryoice_scipion.core.records import MicrographTask
+
+__all__ = ["DIAMETER", "MICROGRAPH", "SCORE", "X", "Y", "PickTable", "picks_by_micrograph", "read_picks", "write_star"]
+
+_KNOWN = "give .star, .box, .cbox, .pos, .csv or .txt"
+_PLAIN = (".csv", ".txt")  # also logs and lists: they count only where nothing else is
+
+
+@dataclasses.dataclass
+class PickTable:
+    """Coordinates of any number of micrographs, one row each."""
+
+    #: rlnCoordinateX, rlnCoordinateY (px, float), rlnMicrographName (as in the file, else the file's stem),
+    #: where known cryoiceDiameter (px) and rlnAutopickFigureOfMerit, and the input's own columns.
+    table: pd.DataFrame
+    source: str
+    optics: Optional[pd.DataFrame] = None  # RELION's optics block, passed through
+    dropped: int = 0  # rows left out, each with a warning
+    warnings: List[str] = dataclasses.field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of coordinates."""
+        return len(self.table)
+
+
+def read_picks(path: Union[str, Path]) -> PickTable:
+    """Read a file of coordinates, or a folder with files of one kind; an empty file holds no picks.
+
+    Corners become centres, box sizes become cryoiceDiameter, scores become rlnAutopickFigureOfMerit.
+
+    Raises
+    ------
+    CoordinatesError
+        When the path is missing, of unknown kind, mixed, or a file is damaged (the line is named).
+    """
+    path = Path(path)
+    if path.is_dir():
+        picks = _read_folder(path)
+    elif not path.exists():
+        raise CoordinatesError(path, "there is no such file or folder", "check the path")
+    else:
+        picks = _read_file(path)
+    return PickTable(picks.table, str(path), picks.optics, picks.dropped, list(picks.warnings))
+
+
+def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.DataFrame] = None) -> None:
+    """Write coordinates as RELION .star, with all columns of the table.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; replaced as a whole.
+    table : DataFrame
+        Columns named without underscore.
+    optics : DataFrame, optional
+        With it the file is of RELION 3.1's form (data_optics, data_particles), else of the old one.
+
+    Raises
+    ------
+    CryoIceError
+        When the folder cannot be written or the disk is full.
+    """
+    if optics is None:
+        write_blocks(path, [("", table)])
+    else:
+        write_blocks(path, [("optics", optics), ("particles", table)], VERSION_COMMENT)
+
+
+def picks_by_micrograph(
+    table: pd.DataFrame, tasks: Sequence[MicrographTask]
+) -> Tuple[Dict[int, List[int]], Dict[str, int]]:
+    """Return which rows belong to which micrograph, and what belongs to none.
+
+    Returns
+    -------
+    rows : dict
+        For each task's id the positions of its rows, in order; an empty list where there are none.
+    unmatched : dict
+        For each name that fits no micrograph the number of its rows.
+
+    Raises
+    ------
+    CryoIceError
+        When a name fits several micrographs.
+    """
+    rows: Dict[int, List[int]] = {task.id: [] for task in tasks}
+    unmatched: Dict[str, int] = {}
+    codes, names = pd.factorize(table[MICROGRAPH].astype(object), use_na_sentinel=False)
+    matches = match_names([str(name) for name in names], [task.path for task in tasks])
+    ids = {task.path: task.id for task in tasks}
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    shared = Counter(match for match in matches.values() if match is not None)
+    for code, positions in enumerate(np.split(order, ends[:-1]) if len(names) else []):
+        match = matches[str(names[code])]
+        if match is None:
+            unmatched[str(names[code])] = len(positions)
+            continue
+        rows[ids[match]] += positions.tolist()
+        if shared[match] > 1:  # two names of one micrograph
+            rows[ids[match]].sort()
+    return rows, unmatched
+
+
+def _read_file(path: Path) -> Picks:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise CoordinatesError(path, f"coordinates of an unknown kind ({path.suffix or 'no extension'})", _KNOWN)
+    return reader(path)
+
+
+def _read_folder(folder: Path) -> Picks:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    kinds = Counter(file.suffix.lower() for file in files if file.suffix.lower() in READERS)
+    for plain in _PLAIN:
+        if len(kinds) > 1:
+            kinds.pop(plain, None)
+    if not kinds:
+        raise CoordinatesError(folder, "there are no coordinate files in this folder", _KNOWN)
+    if len(kinds) > 1:
+        counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        reason = f"holds coordinates of several kinds ({counts})"
+        raise CoordinatesError(folder, reason, "give a folder of one kind, or a file")
+    kind = next(iter(kinds))
+    return join([READERS[kind](file) for file in files if file.suffix.lower() == kind], folder)

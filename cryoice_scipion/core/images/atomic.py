@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+from pathlib import Path
+from typing import Iterator, Union
+
+from cryoice_scipion.core.errors import CryoIceError
+
+_NUMBERS = itertools.count()
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+@contextlib.contextmanager
+def replacing(path: Union[str, Path]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; what is written there replaces ``path`` at the end.
+
+    The folder is made when it is not there. Whoever reads ``path`` meanwhile sees the old file.
+
+    Raises
+    ------
+    CryoIceError
+        When the folder cannot be written or the disk is full. Nothing is left behind.
+    """
+    target = Path(path)
+    # Hidden, and not by tempfile: its files could be read by nobody else whatever the umask says.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{next(_NUMBERS)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        _remove(temporary)
+        if error.errno in _WRITE_ERRORS or _names(error, temporary):
+            raise _unwritable(target, error) from None
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _names(error: OSError, path: Path) -> bool:
+    return error.filename is not None and os.fspath(error.filename) == str(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _unwritable(target: Path, error: OSError) -> CryoIceError:
+    remedy = "choose a folder that you may write to"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        remedy = "free some space or choose a folder on another disk"
+    return CryoIceError(target.parent, f"{target.name} cannot be written ({error.strerror or error})", remedy)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The MRC format: header, pixel size, and the pixels as a memory map.
+
+The header's layout is mrcfile's (MRC2014, Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002). The file is
+mapped here and not by ``mrcfile.mmap``: old files have no MAP stamp and a machine stamp that is missing
+or wrong, and the byte order is then found from the sizes that make sense.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+from mrcfile.dtypes import HEADER_DTYPE
+
+from cryoice_scipion.core.errors import ImageError
+
+HEADER_BYTES = 1024
+_DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_UNUSABLE = {
+    3: ("holds complex numbers (mode 3), a Fourier transform", "give the real-space image"),
+    4: ("holds complex numbers (mode 4), a Fourier transform", "give the real-space image"),
+    101: ("holds 4-bit counts (mode 101), a movie", "give the motion-corrected micrograph"),
+}
+_LARGEST_SIDE = 1_000_000
+_IMOD_STAMP = 1146047817  # "IMOD" in the bytes 152 to 155; the flags follow
+_IMOD_SIGNED_BYTES = 1
+
+
+@dataclasses.dataclass
+class MrcHeader:
+    """What is needed of an MRC header."""
+
+    columns: int
+    rows: int
+    sections: int
+    dtype: np.dtype[Any]  # with the file's byte order
+    offset: int  # bytes before the pixels
+    pixel_size: Optional[float]  # Å/px, as written, believable or not; None: not written, or x != y
+
+
+def looks_like_mrc(head: bytes) -> bool:
+    """Return whether the first 1024 bytes of a file make sense as an MRC header."""
+    return len(head) == HEADER_BYTES and any(_plausible(_fields(head, order)) for order in "<>")
+
+
+def read_header(path: Path) -> MrcHeader:
+    """Read the header of an MRC file and compare it with the file's length.
+
+    Raises
+    ------
+    ImageError
+        When the file is no MRC file, is truncated, or has a mode that holds no real-space pixels.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(HEADER_BYTES)
+    if len(head) < HEADER_BYTES:
+        raise ImageError(path, f"truncated: {size} bytes are less than an MRC header", "copy or make the file again")
+    fields = _in_right_order(head, size)
+    if not _plausible(fields):
+        raise ImageError(path, "is not an MRC file: its header makes no sense", "give an MRC, TIFF, PNG or JPEG image")
+    mode = int(fields["mode"])
+    if mode in _UNUSABLE:
+        raise ImageError(path, *_UNUSABLE[mode])
+    needed = _bytes_needed(fields)
+    if size < needed:
+        reason = f"truncated: {size} of {needed} bytes are there"
+        raise ImageError(path, reason, "copy or make the file again, or wait until it is complete")
+    dtype = np.dtype(_DTYPES[mode]).newbyteorder(fields.dtype["mode"].byteorder)
+    if mode == 0 and _bytes_are_unsigned(head, fields):
+        dtype = np.dtype("u1")
+    return MrcHeader(
+        int(fields["nx"]), int(fields["ny"]), int(fields["nz"]), dtype, _offset(fields), _pixel_size(fields)
+    )
+
+
+def map_section(path: Path, header: MrcHeader, section: int) -> npt.NDArray[Any]:
+    """Return one section (from 0) as a read-only memory map of shape (rows, columns).
+
+    The mapping, and with it the open file, lives as long as the array.
+    """
+    offset = header.offset + section * header.rows * header.columns * header.dtype.itemsize
+    shape: Tuple[int, int] = (header.rows, header.columns)
+    return np.memmap(os.fspath(path), dtype=header.dtype, mode="r", offset=offset, shape=shape)
+
+
+def _fields(head: bytes, order: str) -> Any:
+    return np.frombuffer(head, dtype=HEADER_DTYPE.newbyteorder(order))[0]
+
+
+def _in_right_order(head: bytes, size: int) -> Any:
+    """Return the header in the byte order that makes sense, fits the file, and has the machine stamp."""
+    stamp = bytes(_fields(head, "<")["machst"])
+    stamped = {b"\x44": "<", b"\x11": ">"}.get(stamp[:1], "<")
+
+    def merit(order: str) -> Tuple[bool, bool, bool]:
+        fields = _fields(head, order)
+        sensible = _plausible(fields)
+        return sensible, sensible and _bytes_needed(fields) <= size, order == stamped
+
+    return _fields(head, max("<>", key=merit))
+
+
+def _plausible(fields: Any) -> bool:
+    sides = [int(fields[name]) for name in ("nx", "ny", "nz")]
+    modes = (*_DTYPES, *_UNUSABLE)
+    return all(0 < n <= _LARGEST_SIDE for n in sides) and int(fields["mode"]) in modes and int(fields["nsymbt"]) >= 0
+
+
+def _offset(fields: Any) -> int:
+    return HEADER_BYTES + int(fields["nsymbt"])
+
+
+def _bytes_needed(fields: Any) -> int:
+    pixels = int(fields["nx"]) * int(fields["ny"]) * int(fields["nz"])
+    return _offset(fields) + pixels * np.dtype(_DTYPES.get(int(fields["mode"]), "i1")).itemsize
+
+
+def _bytes_are_unsigned(head: bytes, fields: Any) -> bool:
+    """Tell how bytes are meant: MRC2014 says signed, IMOD writes a flag, old programs meant unsigned.
+
+    https://bio3d.colorado.edu/imod/doc/mrc_format.txt
+    """
+    order = fields.dtype["mode"].byteorder
+    stamp, flags = np.frombuffer(head, dtype=np.dtype("i4").newbyteorder(order), count=2, offset=152)
+    if stamp == _IMOD_STAMP:
+        return not int(flags) & _IMOD_SIGNED_BYTES
+    return bool(fields["dmax"] > 127 and fields["dmin"] >= 0)
+
+
+def _pixel_size(fields: Any) -> Optional[float]:
+    """Return cell / grid in Å/px, or None where x and y do not agree within 1 %."""
+    cell = [float(fields["cella"][axis]) for axis in "xy"]
+    grid = [int(fields["mx"]), int(fields["my"])]
+    if min(grid) <= 0 or not np.all(np.isfinite(cell)) or min(cell) <= 0:
+        return None
+    x, y = cell[0] / grid[0], cell[1] / grid[1]
+    return x if abs(x - y) <= 0.01 * max(x, y) else None

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of micrographs: what is one and the same, and which files a run is about."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+
+from cryoice_scipion.core.data.star import Block, read_star
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.reading import SUFFIXES
+from cryoice_scipion.core.records import MicrographTask
+
+_EXTENSIONS = (*SUFFIXES, ".eer", ".map", ".star", ".box", ".cbox", ".pos", ".csv", ".txt", ".json", ".xmd")
+_UID = re.compile(r"^\d{21}_")  # cryoSPARC puts it before the name
+_SUFFIXES = re.compile(
+    r"_(?:dws?|nodw|mic|ali|aligned|patch|rigid|full|local|motion|corrected|motioncorrected|motioncor2?|motioncorr"
+    r"|doseweighted|dose-weighted|non|extract|extracted|manualpick|autopick|manual|auto|picks?|picked|picking"
+    r"|particles?|coords?|coordinates|boxes|cryolo|topaz|gautomatch|denoised)$",
+    re.IGNORECASE,
+)
+_FRAME = re.compile(r"^(\d+)@(.+)$")
+
+
+def stem_of(name: str) -> str:
+    """Return the base name without its extension; frame 3 of a stack called s.mrcs is ``s_3``."""
+    frame = _FRAME.match(name)
+    base = re.split(r"[/\\]", frame.group(2) if frame else name)[-1]
+    for extension in _EXTENSIONS:
+        if base.lower().endswith(extension) and len(base) > len(extension):
+            base = base[: -len(extension)]
+            break
+    return f"{base}_{int(frame.group(1))}" if frame else base
+
+
+def micrograph_key(name: str) -> str:
+    """Return what the names of one micrograph have in common.
+
+    The base name without extension, without what programs append (``_DW``, ``_aligned_mic``,
+    ``_patch_aligned_doseweighted``, ``_autopick`` …), and without cryoSPARC's leading 21 digits.
+    """
+    key = _UID.sub("", stem_of(name)) or stem_of(name)
+    while True:
+        shorter = _SUFFIXES.sub("", key)
+        if not shorter or shorter == key:
+            return key
+        key = shorter
+
+
+def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:
+    """Return for each wanted name the available one that means the same micrograph, or None.
+
+    The whole name counts first, then the stem, then :func:`micrograph_key`.
+
+    Raises
+    ------
+    CryoIceError
+        When several of the available ones fit equally well.
+    """
+    tables = [(_identity, _index(available, _identity)), (stem_of, _index(available, stem_of))]
+    tables.append((micrograph_key, _index(available, micrograph_key)))
+    return {name: _match(name, tables) for name in dict.fromkeys(wanted)}
+
+
+def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
+    """Return the micrographs that files, globs, folders and .star files stand for, ids from 1 in order.
+
+    A .star file gives its ``_rlnMicrographName`` column and, where it has them, the pixel sizes. A file given
+    twice counts once. A file that is not there is kept: the screening records it as failed.
+
+    Raises
+    ------
+    CryoIceError
+        When an argument gives nothing, or two micrographs have one stem.
+    """
+    found: Dict[str, Optional[float]] = {}
+    for argument in arguments:
+        for path, pixel_size in _expand(argument):
+            found.setdefault(path, pixel_size)
+    if not found:
+        raise CryoIceError("micrographs", "none were given", "give files, a folder, or a .star file")
+    tasks, taken = [], {}  # type: List[MicrographTask], Dict[str, str]
+    for number, (path, pixel_size) in enumerate(found.items(), 1):
+        stem = stem_of(path)
+        if stem in taken:
+            reason = f"has the same name as {taken[stem]}, and outputs are named by it"
+            raise CryoIceError(path, reason, "rename one, or screen them in two runs")
+        taken[stem] = path
+        tasks.append(MicrographTask(number, path, stem, pixel_size))
+    return tasks
+
+
+def micrograph_files(folder: Path) -> List[Path]:
+    """Return the images in a folder, by name; hidden files are left out."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    return sorted(file for file in files if file.is_file())
+
+
+def resolve_beside(name: str, file: Path) -> str:
+    """Return the path of a file that another file names: from here, or from that file's folder or one above it.
+
+    RELION's paths start at its project's folder, wherever the .star file lies below it.
+    """
+    if Path(name).is_absolute() or Path(name).exists():
+        return name
+    for folder in file.resolve().parents:
+        if (folder / name).exists():
+            return str(folder / name)
+    return name
+
+
+def _identity(name: str) -> str:
+    return name
+
+
+def _index(names: Sequence[str], key: Callable[[str], str]) -> Dict[str, List[str]]:
+    table: Dict[str, List[str]] = defaultdict(list)
+    for name in dict.fromkeys(names):
+        table[key(name)].append(name)
+    return table
+
+
+def _match(name: str, tables: Iterable[Tuple[Callable[[str], str], Dict[str, List[str]]]]) -> Optional[str]:
+    for key, table in tables:
+        found = table.get(key(name), [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise CryoIceError(
+                name, f"fits several micrographs: {', '.join(found[:3])}", "rename them or leave one out"
+            )
+    return None
+
+
+def _expand(argument: str) -> List[Tuple[str, Optional[float]]]:
+    path = Path(argument)
+    if path.is_dir():
+        files = [str(file) for file in micrograph_files(path)]
+        if not files:
+            raise CryoIceError(
+                argument, f"there is no image in this folder ({' '.join(SUFFIXES)})", "give another folder"
+            )
+        return [(file, None) for file in files]
+    if path.suffix.lower() == ".star":
+        return _from_star(path)
+    if not path.exists() and glob.has_magic(argument):
+        files = sorted(glob.glob(argument))
+        if not files:
+            raise CryoIceError(argument, "no file matches", "check the pattern")
+        return [(file, None) for file in files]
+    return [(argument, None)]
+
+
+def _from_star(path: Path) -> List[Tuple[str, Optional[float]]]:
+    blocks = read_star(path)
+    block = next((block for block in blocks if "rlnMicrographName" in block.table), None)
+    if block is None:
+        reason = "has no column _rlnMicrographName"
+        raise CryoIceError(path, reason, "give RELION's micrographs.star, or the micrographs themselves")
+    optics = next((other for other in blocks if other.name == "optics"), None)
+    table = pd.DataFrame({"name": block.table["rlnMicrographName"].astype(str), "size": _pixel_sizes(block, optics)})
+    table = table.drop_duplicates("name")
+    if not len(table):
+        raise CryoIceError(path, "names no micrograph", "give another file")
+    sizes = [float(size) if np.isfinite(size) and size > 0 else None for size in table["size"]]
+    return [(resolve_beside(name, path), size) for name, size in zip(table["name"], sizes)]
+
+
+def _pixel_sizes(block: Block, optics: Optional[Block]) -> pd.Series:
+    """Return the micrographs' pixel sizes in Å/px, NaN where unknown."""
+    table = block.table
+    if optics is not None and {"rlnOpticsGroup", "rlnMicrographPixelSize"} <= set(optics.table):
+        groups = optics.table.drop_duplicates("rlnOpticsGroup").set_index("rlnOpticsGroup")["rlnMicrographPixelSize"]
+        if "rlnOpticsGroup" in table:
+            return pd.to_numeric(table["rlnOpticsGroup"].map(groups), errors="coerce")
+        if len(groups) == 1:
+            return pd.Series(float(groups.iloc[0]), index=table.index)
+    if "rlnMicrographPixelSize" in table:
+        return pd.to_numeric(table["rlnMicrographPixelSize"], errors="coerce")
+    if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table):  # RELION before 3.1: µm on the detector
+        detector = pd.to_numeric(table["rlnDetectorPixelSize"], errors="coerce")
+        return 1e4 * detector / pd.to_numeric(table["rlnMagnification"], errors="coerce")
+    return pd.Series(np.nan, index=table.index)

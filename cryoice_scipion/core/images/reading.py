@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One micrograph from a file, whatever the format. The reader never flips: row 0 is y = 0."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import threading
+from pathlib import Path
+from typing import Any, List, Optional, Tuple, Union
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from cryoice_scipion.core.errors import ImageError, PixelSizeError
+from cryoice_scipion.core.images import mrc
+
+SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
+_FRAME = re.compile(r"^(\d+)@(.+)$")
+_FORMATS = "give an MRC, TIFF, PNG or JPEG image"
+_BELIEVABLE = (0.2, 20.0)  # Å/px
+_UNSET = 1.0  # Å/px: what many programs write when they do not know
+_TOLERANCE = 0.05  # two pixel sizes that differ by more are said to differ
+_PIXEL_CAP = 1_000_000_000  # of PNG and JPEG; Pillow's own cap refuses super-resolution frames
+_PILLOW_CAP = threading.Lock()
+_GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+
+@dataclasses.dataclass
+class Micrograph:
+    """One image and what its header says."""
+
+    path: str
+    pixels: npt.NDArray[Any]  # (rows, columns), any real dtype and byte order, memory-mapped where possible
+    header_pixel_size: Optional[float] = None  # Å/px; None: not believable
+    stated_pixel_size: Optional[float] = None  # Å/px as written in the header, believable or not
+
+    def as_float32(self) -> npt.NDArray[np.float32]:
+        """Return the pixels as a new float32 array in memory, C-contiguous; NaN and infinity are kept."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.array(self.pixels, dtype=np.float32, order="C")
+
+
+def read_micrograph(path: Union[str, Path]) -> Micrograph:
+    """Open one micrograph; the format is told from the content, not from the name.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or ``12@stack.mrcs`` for frame 12 (from 1) of a stack.
+
+    Raises
+    ------
+    ImageError
+        When the file is missing, empty, truncated, no image, a stack or volume, or complex.
+    """
+    frame, file = _split_frame(str(path))
+    head = _first_bytes(file)
+    try:
+        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            pixels, stated = _read_tiff(file, frame)
+        elif head[:4] == b"\x89PNG" or head[:3] == b"\xff\xd8\xff":
+            pixels, stated = _read_pillow(file, frame), None
+        elif mrc.looks_like_mrc(head) or file.suffix.lower() in (".mrc", ".mrcs"):
+            pixels, stated = _read_mrc(file, frame)
+        else:
+            raise ImageError(file, "is not an image of a known format", _FORMATS)
+    except OSError as error:
+        raise ImageError(path, f"cannot be read ({error.strerror or error})", "copy or make the file again") from None
+    if pixels.ndim != 2 or 0 in pixels.shape:
+        raise ImageError(path, f"is not a two-dimensional image (shape {pixels.shape})", "give one micrograph")
+    return Micrograph(str(path), pixels, _believable(stated), stated)
+
+
+def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[float, List[str]]:
+    """Return the pixel size to use in Å/px, and flags for the record.
+
+    The given one wins. Flags: ``pixel_size_differs`` when the header's believable one is more than 5 %
+    away, ``header_pixel_size_1.0`` when the header says exactly 1.0 and that contradicts the given one.
+
+    Raises
+    ------
+    PixelSizeError
+        When neither is usable.
+    """
+    header = micrograph.header_pixel_size
+    if given is not None:
+        if not (math.isfinite(given) and given > 0):
+            raise PixelSizeError(micrograph.path, f"the given pixel size {given} is not positive", "give it in Å/px")
+        if header is not None and _differ(header, given):
+            return given, ["pixel_size_differs"]
+        stated = micrograph.stated_pixel_size
+        if stated is not None and _is_unset(stated) and _differ(stated, given):
+            return given, ["header_pixel_size_1.0"]
+        return given, []
+    if header is None:
+        stated = micrograph.stated_pixel_size
+        says = "has no pixel size" if not stated else f"has an unbelievable pixel size of {stated:.4g} Å/px"
+        raise PixelSizeError(micrograph.path, f"the header {says}", "give it in Å/px (--pixel-size)")
+    return header, []
+
+
+def _split_frame(path: str) -> Tuple[Optional[int], Path]:
+    """Split ``12@stack.mrcs``; a file whose own name holds an @ wins."""
+    found = _FRAME.match(path)
+    if found is None or Path(path).exists():
+        return None, Path(path)
+    return int(found.group(1)), Path(found.group(2))
+
+
+def _first_bytes(file: Path) -> bytes:
+    try:
+        if file.is_dir():
+            raise ImageError(file, "is a folder, not an image", "give the files in it")
+        with file.open("rb") as stream:
+            head = stream.read(mrc.HEADER_BYTES)
+    except FileNotFoundError:
+        raise ImageError(file, "there is no such file", "check the path") from None
+    except OSError as error:
+        raise ImageError(file, f"cannot be opened ({error.strerror or error})", "check its permissions") from None
+    if not head:
+        raise ImageError(file, "is empty (0 bytes)", "copy or make the file again")
+    return head
+
+
+def _section(file: Path, frame: Optional[int], count: int) -> int:
+    """Return which section to read (from 0)."""
+    if frame is None:
+        if count == 1:
+            return 0
+        remedy = f"give one image a file, or one frame as 1@{file.name}"
+        raise ImageError(file, f"is a stack or volume of {count} sections, not one micrograph", remedy)
+    if not 1 <= frame <= count:
+        raise ImageError(file, f"has {count} sections, there is no frame {frame}", "frames count from 1")
+    return frame - 1
+
+
+def _read_mrc(file: Path, frame: Optional[int]) -> Tuple[npt.NDArray[Any], Optional[float]]:
+    header = mrc.read_header(file)
+    return mrc.map_section(file, header, _section(file, frame, header.sections)), header.pixel_size
+
+
+def _read_tiff(file: Path, frame: Optional[int]) -> Tuple[npt.NDArray[Any], Optional[float]]:
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            number = _section(file, frame, len(tiff.pages))
+            page: Any = tiff.pages[number]
+            if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+                return _read_pillow(file, frame), None
+            stated = _tiff_pixel_size(page)
+            if page.is_memmappable and page.ndim == 2:
+                try:
+                    return tifffile.memmap(file, page=number, mode="r"), stated
+                except (ValueError, OSError):
+                    pass  # not contiguous after all, or truncated: asarray says which
+            return _grey(file, page.asarray()), stated
+    except ImageError:
+        raise
+    except Exception as error:  # tifffile and its codecs raise many kinds
+        if "imagecodecs" in str(error):
+            return _read_pillow(file, frame), None  # LZW and the like, which Pillow knows
+        raise ImageError(file, f"is a damaged TIFF ({_first_line(error)})", "copy or make the file again") from None
+
+
+def _tiff_pixel_size(page: Any) -> Optional[float]:
+    """Return Å/px from the resolution tags, or None where x and y do not agree or there are none."""
+    tags = [page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit")]
+    unit = {2: 2.54e8, 3: 1e8}.get(int(tags[2].value), 0.0) if tags[2] is not None else 0.0  # Å an inch, a cm
+    if tags[0] is None or tags[1] is None or not unit:
+        return None
+    x, y = (numerator / denominator if denominator else 0.0 for numerator, denominator in (t.value for t in tags[:2]))
+    return unit / x if x > 0 and abs(x - y) <= 0.01 * x else None
+
+
+def _read_pillow(file: Path, frame: Optional[int]) -> npt.NDArray[Any]:
+    try:
+        with _PILLOW_CAP:
+            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _PIXEL_CAP
+            try:
+                image = Image.open(file)
+            finally:
+                Image.MAX_IMAGE_PIXELS = cap
+        with image:
+            image.seek(_section(file, frame, getattr(image, "n_frames", 1)))
+            grey = image if image.mode in ("L", "F", "I") or image.mode.startswith("I;16") else image.convert("L")
+            return np.asarray(grey)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, EOFError, struct.error…
+        raise ImageError(file, f"is a damaged image ({_first_line(error)})", "copy or make the file again") from None
+
+
+def _grey(file: Path, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a TIFF page as one plane; colours are weighed, an alpha plane is dropped."""
+    if np.iscomplexobj(pixels):
+        raise ImageError(file, "holds complex numbers", "give the real-space image")
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+        return pixels[..., :3].astype(np.float32) @ _GREY_WEIGHTS
+    if pixels.ndim == 3 and pixels.shape[2] == 2:
+        return pixels[..., 0]
+    return pixels
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def _is_unset(size: float) -> bool:
+    return abs(size - _UNSET) < 1e-6
+
+
+def _believable(size: Optional[float]) -> Optional[float]:
+    if size is None or _is_unset(size) or not _BELIEVABLE[0] <= size <= _BELIEVABLE[1]:
+        return None
+    return size
+
+
+def _differ(one: float, other: float) -> bool:
+    return abs(one - other) > _TOLERANCE * max(one, other)

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A simulated data set in a folder: micrographs, label images and picks, as an experiment would leave them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import mrcfile
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD, VERSION
+from cryoice_scipion.core.data.coordinates import write_star
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.simulation.config import SceneConfig
+from cryoice_scipion.core.simulation.contaminants import KINDS
+from cryoice_scipion.core.simulation.scene import Scene, label_view, simulate
+
+MICROGRAPHS, LABELS, TRUTH = "micrographs", "labels", "truth"
+SUMMARY = "simulation.json"
+#: Å/px of label images, or the micrograph's own where that is coarser.
+LABEL_SAMPLING = 8.0
+LABEL_TITLE = "cryoice classes: " + " ".join(f"{i}={name}" for i, name in enumerate(CLASSES))
+
+
+def write_data_set(
+    folder: Path,
+    number: int,
+    seed: int,
+    rows: int = 2048,
+    columns: int = 2048,
+    pixel_size: float = 1.0,
+    clean_share: float = 0.3,
+    progress: bool = True,
+    kinds: Optional[Sequence[str]] = None,
+) -> List[Path]:
+    """Write simulated micrographs with everything that is known of them.
+
+    ``micrographs/sim_0001.mrc`` float32; ``labels/sim_0001.mrc`` mode 0, class codes at 8 Å/px (or
+    the micrograph's own sampling where that is coarser; cell i covers [8 i, 8 (i + 1)) Å, sizes are
+    rounded up); ``truth/sim_0001.json`` its settings and picks; ``picks.star`` (good and bad ones mixed),
+    ``good.star``, ``bad.star``; ``simulation.json``. Micrographs that are complete are left as they
+    are, and each has its own seed, so an interrupted call can be repeated and gives the same files.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when it is not there.
+    number : int
+        How many micrographs.
+    seed : int
+        Not negative.
+    rows, columns : int
+        px.
+    pixel_size : float
+        Å/px.
+    clean_share : float
+        Share of micrographs, by chance, without any contamination.
+    progress : bool
+        Whether to show a bar.
+    kinds : sequence of str, optional
+        Contaminants to choose from; default: all.
+
+    Returns
+    -------
+    list of Path
+        The micrographs.
+
+    Raises
+    ------
+    SettingsError
+        For settings that make no sense, and a folder that holds a data set made with other ones.
+    CryoIceError
+        When the folder cannot be written.
+    """
+    folder = Path(folder)
+    settings = _checked(number, seed, rows, columns, pixel_size, clean_share, kinds)
+    _claim(folder, settings)
+    truths = []
+    for index in tqdm(range(1, number + 1), desc="simulating", unit="micrograph", disable=not progress):
+        truth = _complete(folder, index)
+        truths.append(truth if truth is not None else _write_one(folder, index, settings))
+    _write_picks(folder, truths, seed)
+    _write_json(folder / SUMMARY, {**settings, "number": number, "complete": True, "micrographs": _overview(truths)})
+    return [folder / MICROGRAPHS / f"{_stem(index)}.mrc" for index in range(1, number + 1)]
+
+
+def _stem(index: int) -> str:
+    return f"sim_{index:04d}"
+
+
+def _checked(
+    number: int,
+    seed: int,
+    rows: int,
+    columns: int,
+    pixel_size: float,
+    clean_share: float,
+    kinds: Optional[Sequence[str]],
+) -> Dict[str, Any]:
+    """Return what decides a micrograph's bytes; wrong values are told before anything is written."""
+    if number < 1:
+        raise SettingsError("number", f"{number} is below 1")
+    if seed < 0:
+        raise SettingsError("seed", f"{seed} is negative")
+    if not 0 <= clean_share <= 1:
+        raise SettingsError("clean share", f"{clean_share} is not from 0 to 1")
+    chosen = list(kinds) if kinds else list(KINDS)
+    SceneConfig.make(rows=rows, columns=columns, pixel_size=pixel_size, kinds=chosen)
+    return {
+        "version": VERSION,
+        "seed": seed,
+        "rows": rows,
+        "columns": columns,
+        "pixel_size": pixel_size,
+        "clean_share": clean_share,
+        "kinds": chosen,
+        "label_sampling": max(LABEL_SAMPLING, pixel_size),
+        "classes": list(CLASSES),
+    }
+
+
+def _claim(folder: Path, settings: Dict[str, Any]) -> None:
+    """Write the settings, or refuse a folder that was made with other ones."""
+    path = folder / SUMMARY
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        _write_json(path, {**settings, "complete": False})
+        return
+    except (OSError, ValueError) as error:
+        raise SettingsError(path, f"cannot be read ({error})", "choose another folder") from None
+    changed = [key for key, value in settings.items() if earlier.get(key) != value]
+    if changed:
+        reason = f"was made with another {', '.join(changed)}"
+        raise SettingsError(folder, reason, "choose another folder, or the same settings")
+
+
+def config_of(index: int, settings: Dict[str, Any]) -> Tuple[SceneConfig, np.random.Generator]:
+    """Return the configuration of micrograph ``index`` of a data set, and the generator to simulate it with."""
+    rng = np.random.default_rng([settings["seed"], index])
+    number = 0
+    if rng.random() >= settings["clean_share"]:
+        number = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    kinds = rng.choice(settings["kinds"], min(number, len(settings["kinds"])), replace=False)
+    chosen = [str(kind) for kind in kinds]
+    config = SceneConfig.random(rng, settings["rows"], settings["columns"], settings["pixel_size"], chosen)
+    return config, rng
+
+
+def _write_one(folder: Path, index: int, settings: Dict[str, Any]) -> Dict[str, Any]:
+    config, rng = config_of(index, settings)
+    scene = simulate(config, rng)
+    name = f"{_stem(index)}.mrc"
+    sampling = settings["label_sampling"]
+    _write_mrc(folder / MICROGRAPHS / name, scene.pixels, config.pixel_size, "cryoice simulated micrograph")
+    labels = label_view(scene.labels, config.pixel_size, sampling).astype(np.int8)
+    _write_mrc(folder / LABELS / name, labels, sampling, LABEL_TITLE)
+    truth = _truth(scene, name)
+    _write_json(folder / TRUTH / f"{_stem(index)}.json", truth)  # last: says that the micrograph is complete
+    return truth
+
+
+def _truth(scene: Scene, name: str) -> Dict[str, Any]:
+    shares = np.bincount(scene.labels.ravel(), minlength=len(CLASSES)) / scene.labels.size
+    return {
+        "micrograph": name,
+        "diameter": round(2 * scene.config.particle_radius / scene.config.pixel_size, 2),
+        "areas": {name: round(float(share), 5) for name, share in zip(CLASSES, shares) if share > 0},
+        "particles": np.round(scene.particles, 2).tolist(),
+        "false_picks": np.round(scene.false_picks, 2).tolist(),
+        "config": json.loads(scene.config.model_dump_json()),
+    }
+
+
+def _complete(folder: Path, index: int) -> Optional[Dict[str, Any]]:
+    """Return the truth of a micrograph all of whose files are there, otherwise None."""
+    name = f"{_stem(index)}.mrc"
+    if not (folder / MICROGRAPHS / name).is_file() or not (folder / LABELS / name).is_file():
+        return None
+    try:
+        truth: Dict[str, Any] = json.loads((folder / TRUTH / f"{_stem(index)}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return truth
+
+
+def _overview(truths: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    return [
+        {
+            "micrograph": truth["micrograph"],
+            "kinds": truth["config"]["kinds"],
+            "bad_area": round(1 - sum(truth["areas"].get(name, 0) for name in (GOOD, BORDER)), 5),
+            "good": len(truth["particles"]),
+            "bad": len(truth["false_picks"]),
+        }
+        for truth in truths
+    ]
+
+
+def _table(truth: Dict[str, Any], key: str) -> pd.DataFrame:
+    points = np.asarray(truth[key], dtype=float).reshape(-1, 2)
+    return pd.DataFrame(
+        {
+            "rlnMicrographName": [f"{MICROGRAPHS}/{truth['micrograph']}"] * len(points),
+            "rlnCoordinateX": points[:, 0],
+            "rlnCoordinateY": points[:, 1],
+            "cryoiceDiameter": [float(truth["diameter"])] * len(points),
+        }
+    )
+
+
+def _write_picks(folder: Path, truths: List[Dict[str, Any]], seed: int) -> None:
+    """Write all picks, mixed within each micrograph as a picker would leave them, and both kinds apart."""
+    mixed = []
+    for index, truth in enumerate(truths, start=1):
+        both = pd.concat([_table(truth, "particles"), _table(truth, "false_picks")], ignore_index=True)
+        mixed.append(both.iloc[np.random.default_rng([seed, index, 1]).permutation(len(both))])
+    tables = {
+        "picks.star": mixed,
+        "good.star": [_table(truth, "particles") for truth in truths],
+        "bad.star": [_table(truth, "false_picks") for truth in truths],
+    }
+    for name, parts in tables.items():
+        write_star(folder / name, pd.concat(parts, ignore_index=True))
+
+
+def _write_mrc(path: Path, array: np.ndarray, sampling: float, title: str) -> None:
+    with replacing(path) as temporary, mrcfile.new(str(temporary), overwrite=True) as mrc:
+        mrc.set_data(array)
+        mrc.voxel_size = sampling
+        mrc.header.label[0] = title[:79].ljust(80)  # instead of mrcfile's own, which holds the time
+        mrc.header.nlabl = 1
+
+
+def _write_json(path: Path, values: Dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What pickers write is read as centres in px; what is damaged is one line that says where."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryoice_scipion.core.data.coordinates import picks_by_micrograph, read_picks, write_star
+from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
+from cryoice_scipion.core.records import MicrographTask
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real coordinates are not here (../shared/real)")
+X, Y, NAME, SCORE, SIZE = (
+    "rlnCoordinateX",
+    "rlnCoordinateY",
+    "rlnMicrographName",
+    "rlnAutopickFigureOfMerit",
+    "cryoiceDiameter",
+)
+RELION31 = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroupName #1
+_rlnOpticsGroup #2
+_rlnMicrographPixelSize #3
+opticsGroup1            1     0.885000
+
+# version 30001
+
+data_particles
+
+loop_
+_rlnCoordinateX #1
+_rlnCoordinateY #2
+_rlnClassNumber #3
+_rlnMicrographName #4
+_rlnAnglePsi #5
+_rlnBeamTiltClassName #6
+ 3700.367188   10.000000  2 0012 -999.000000 007
+   15.250000   20.500000  1 MotionCorr/b#1.mrc  12.345678 "two words"
+"""
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_box_corners_become_centres(tmp_path):
+    picks = read_picks(write(tmp_path / "m_DW.box", "10\t20\t180\t100\t0.5\n\n30 40 180 100 0.25\n"))
+    assert picks.table[X].tolist() == [100, 120] and picks.table[Y].tolist() == [70, 90]
+    assert picks.table[SIZE].tolist() == [140, 140] and picks.table[SCORE].tolist() == [0.5, 0.25]
+    assert picks.table[NAME].tolist() == ["m_DW", "m_DW"]
+
+
+def test_box_fifth_column_of_eman1_is_no_score(tmp_path):
+    assert SCORE not in read_picks(write(tmp_path / "m.box", "1 2 3 3 -3\n4 5 3 3 -3\n")).table
+
+
+@pytest.mark.parametrize("name", ["a.box", "a.star", "a.cbox", "a.pos", "a.csv", "a.txt"])
+def test_an_empty_file_holds_no_picks(tmp_path, name):
+    picks = read_picks(write(tmp_path / name, "\n"))
+    assert len(picks) == 0 and {X, Y, NAME} <= set(picks.table)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.box", "1 2 3 3\nx 2 3 3\n", "line 2.*'x'"),
+        ("a.box", "1 2 3 3\n\n1 2 3\n", "line 3: 3 columns"),
+        ("a.box", "1 2 3 3\n1 2 3 3 0.5 7\n", "line 2: 6 columns"),
+        ("a.box", "1 2 3 3 1 1 1 1\n1 2 3 3\n", "line 1: 8 columns"),
+        ("a.box", "1 2 3 3 0.5\n1 2 3 3\n", "line 2: score is ''"),
+        ("a.box", "1 2 3 3\n1 nan 3 3\n", "line 2.*'nan'"),
+        ("a.box", "1 2 3 3\n1 inf 3 3\n", "line 2.*'inf'"),
+        ("a.csv", "X-Coordinate,Y-Coordinate\n1,2\n3\n", "line 3"),
+        ("a.csv", "X-Coordinate,Y-Coordinate\n1,2,3\n", "line 2: 3 columns"),
+        ("a.csv", "3,4\n1,2\n", "line 1: no columns for x and y; there are: 3, 4"),
+        ("a.txt", "image_name\tx_coord\ty_coord\tscore\nm\t1\tz\t3\n", "line 2.*'z'"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n", "line 6: 3 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 q\n", "line 6.*'q'"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnVoltage #2\n1 2\n", "_rlnCoordinateY.*_rlnVoltage"),
+        ("a.star", "just words\n", "no data_ block"),
+        ("a.cbox", "1 2 3 4\n", "no data_ block"),
+        ("a.pos", "data_particles\nloop_\n _xcoor\n 1\n", "_ycoor"),
+        ("a.xyz", "1 2\n", "unknown kind"),
+        ("a.box", "a\0b", "not a text file"),
+    ],
+)
+def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words):
+    with pytest.raises(CoordinatesError, match=words) as caught:
+        read_picks(write(tmp_path / name, text))
+    assert name in str(caught.value) and "\n" not in str(caught.value) and caught.value.remedy
+
+
+def test_damage_far_down_is_found(tmp_path):
+    lines = ["1 2 3 3"] * 5000
+    for bad, words in (("1 2 3", "line 4001: 3"), ("1 2 x 3", "line 4001.*'x'"), ("1 2 3 4 5 6", "line 4001: 6")):
+        lines[4000] = bad
+        with pytest.raises(CoordinatesError, match=words):
+            read_picks(write(tmp_path / "a.box", "\n".join(lines)))
+
+
+def test_star_keeps_text_as_written_and_integers_as_integers(tmp_path):
+    picks = read_picks(write(tmp_path / "p.star", RELION31))
+    assert picks.table[NAME].tolist() == ["0012", "MotionCorr/b#1.mrc"]
+    assert picks.table["rlnBeamTiltClassName"].tolist() == ["007", "two words"]
+    assert picks.table["rlnClassNumber"].dtype == np.int64
+    assert picks.optics["rlnOpticsGroupName"].tolist() == ["opticsGroup1"]
+    picks.table["cryoiceGoodness"] = [0.5, np.nan]
+    picks.table["cryoiceClass"] = ["good", None]
+    write_star(tmp_path / "kept.star", picks.table, picks.optics)
+    back = read_picks(tmp_path / "kept.star")
+    assert back.table["cryoiceClass"].tolist() == ["good", "None"]
+    columns = [name for name in picks.table if name != "cryoiceClass"]
+    pd.testing.assert_frame_equal(back.table[columns], picks.table[columns])
+    pd.testing.assert_frame_equal(back.optics, picks.optics)
+
+
+@pytest.mark.parametrize("optics", [True, False])
+def test_written_star_is_read_by_starfile_and_has_relions_form(tmp_path, optics):
+    starfile = pytest.importorskip("starfile")
+    picks = read_picks(write(tmp_path / "p.star", RELION31))
+    write_star(tmp_path / "o.star", picks.table, picks.optics if optics else None)
+    text = (tmp_path / "o.star").read_text()
+    blocks = starfile.read(tmp_path / "o.star", always_dict=True, parse_as_string=[NAME])
+    assert list(blocks) == (["optics", "particles"] if optics else [""])
+    assert list(blocks.values())[-1][X].tolist() == picks.table[X].tolist()
+    assert "_rlnCoordinateX #1\n" in text and text.count("# version 30001") == (2 if optics else 0)
+
+
+def test_star_without_micrograph_names_takes_its_own(tmp_path):
+    text = "\ndata_\n\nloop_ \n_rlnCoordinateX #1 \n_rlnCoordinateY #2 \n 12.0 34.0 \n"
+    assert read_picks(write(tmp_path / "mic1_autopick.star", text)).table[NAME].tolist() == ["mic1_autopick"]
+    windows = tmp_path / "mic2_manualpick.star"
+    windows.write_bytes(text.replace("\n", "\r\n").encode())
+    rows, unmatched = picks_by_micrograph(read_picks(windows).table, [MicrographTask(1, "d/mic2.mrc", "mic2")])
+    assert rows == {1: [0]} and unmatched == {}
+
+
+def test_relions_list_of_coordinate_files(tmp_path):
+    job = tmp_path / "AutoPick" / "job007"
+    job.mkdir(parents=True)
+    write(job / "a_autopick.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n3 4\n")
+    write(job / "b_autopick.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n")
+    listing = "data_coordinate_files\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    listing += "".join(f"Mics/{m}.mrc AutoPick/job007/{m}_autopick.star\n" for m in "ab")
+    picks = read_picks(write(job / "autopick.star", listing))
+    assert picks.table[NAME].tolist() == ["Mics/a.mrc"] * 2
+
+
+def test_pos_leaves_disabled_picks_out_and_says_so(tmp_path):
+    text = (
+        "# XMIPP_STAR_1 * \n# \ndata_header\nloop_\n _pickingMicrographState\nManual\ndata_particles\nloop_\n"
+        " _enabled\n _xcoor\n _ycoor\n _cost\n 1 100 200 0.5\n -1 300 400 0.1\n"
+    )
+    picks = read_picks(write(tmp_path / "m.pos", text))
+    assert picks.table[X].tolist() == [100] and picks.table[SCORE].tolist() == [0.5]
+    assert picks.dropped == 1 and "1 picks are disabled" in picks.warnings[0]
+
+
+def test_pos_with_a_header_that_is_no_loop(tmp_path):
+    text = "data_header\n_pickingMicrographState Auto\ndata_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n"
+    assert len(read_picks(write(tmp_path / "m.pos", text))) == 1
+
+
+def test_topaz_and_csv_with_many_micrographs(tmp_path):
+    picks = read_picks(write(tmp_path / "t.txt", "image_name\tx_coord\ty_coord\tscore\n007\t1\t2\t-3.5\nb\t3\t4\t6\n"))
+    assert picks.table[NAME].tolist() == ["007", "b"] and picks.table[SCORE].tolist() == [-3.5, 6]
+    text = "Micrographs Filename,X-Coordinate,Y-Coordinate,Class 2D\na.mrc,1.5,2,3\n"
+    picks = read_picks(write(tmp_path / "t.csv", text))
+    assert picks.table[X].tolist() == [1.5] and picks.table["inputClass2D"].tolist() == [3]
+
+
+def test_folders_hold_one_kind(tmp_path):
+    write(tmp_path / "a.box", "0 0 10 10\n")
+    write(tmp_path / "b.box", "")
+    write(tmp_path / "log.txt", "what happened\n")
+    picks = read_picks(tmp_path)
+    assert picks.table[NAME].tolist() == ["a"]
+    write(tmp_path / "c.star", "data_\n")
+    with pytest.raises(CoordinatesError, match="2 .box, 1 .star"):
+        read_picks(tmp_path)
+    (tmp_path / "none").mkdir()
+    for path in (tmp_path / "none", tmp_path / "missing"):
+        with pytest.raises(CoordinatesError):
+            read_picks(path)
+
+
+def test_picks_are_grouped_and_what_matches_nothing_is_counted():
+    table = pd.DataFrame({X: 0.0, Y: 0.0, NAME: ["a_DW.mrc", "x", "b", "a.mrc", "x", "a_DW.mrc"]})
+    tasks = [MicrographTask(5, "d/a.mrc", "a"), MicrographTask(6, "d/b_DW.mrc", "b"), MicrographTask(7, "c.mrc", "c")]
+    rows, unmatched = picks_by_micrograph(table, tasks)
+    assert rows == {5: [0, 3, 5], 6: [2], 7: []} and unmatched == {"x": 2}
+    with pytest.raises(CryoIceError, match="several"):
+        picks_by_micrograph(table, [*tasks, MicrographTask(8, "e/b_mic.mrc", "b_mic")])
+    assert picks_by_micrograph(table.iloc[:0], tasks) == ({5: [], 6: [], 7: []}, {})
+
+
+def test_many_rows_take_seconds(tmp_path):
+    number, names = 100_000, np.array([f"Micrographs/m{n:05d}.mrc" for n in range(500)], dtype=object)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({X: rng.random(number), Y: rng.random(number), NAME: np.repeat(names, number // 500)})
+    start = time.perf_counter()
+    write_star(tmp_path / "p.star", table)
+    back = read_picks(tmp_path / "p.star").table
+    rows, _ = picks_by_micrograph(back, [MicrographTask(n + 1, name, name) for n, name in enumerate(names)])
+    assert time.perf_counter() - start < 10  # about 0.5 s on a quiet machine; 20 times as many must be workable
+    assert back[X].tolist() == table[X].tolist() and rows[3] == list(range(400, 600))
+
+
+@needs_real
+def test_real_picker_output_lies_in_the_frame():
+    for picker, scored in (("cryolo", True), ("deeppicker", True), ("topaz", True)):
+        picks = read_picks(REAL / "empiar10017" / "coordinates" / f"picker_{picker}")
+        assert picks.table[NAME].nunique() == 7 and (SCORE in picks.table) == scored
+        assert picks.table[[X, Y]].to_numpy().min() >= 0 and picks.table[[X, Y]].to_numpy().max() <= 4096
+        assert (picks.table[SIZE] == 180).all()
+    true = read_picks(REAL / "empiar10017" / "coordinates" / "manual_true").table
+    assert true[[X, Y]].iloc[0].tolist() == [123 + 108, 179 + 108]
+
+
+@needs_real
+def test_real_files_of_each_format():
+    formats = REAL / "formats"
+    cbox = read_picks(formats / "TcdA1-0018_frames_sum.cbox").table
+    assert cbox[X].iloc[0] == 3700.3671875 + 110 and cbox[SCORE].iloc[0] == 0.6578449010848999
+    assert (cbox[SIZE] == 220).all() and cbox["cryoloEstWidth"].iloc[0] == 232 and "cryoloAngle" not in cbox
+    assert read_picks(formats / "cryoppp.csv").table[[X, Y, SIZE]].iloc[0].tolist() == [3752, 693, 108]
+    many = read_picks(formats / "many_micrographs.star").table
+    assert many[NAME].iloc[0] == "Falcon_2012_06_12-14_33_35_0.mrc" and many[X].iloc[0] == 3752
+    optics = read_picks(formats / "relion31_optics.star")
+    assert len(optics) == 2 and optics.optics["rlnImagePixelSize"].tolist() == [0.8257]
+    assert len(read_picks(formats / "2d_empty.box")) == 0
+    for name, words in (("has_string", "line 2.*sixty_three"), ("unqual_columns", "line 3: 3 columns")):
+        with pytest.raises(CoordinatesError, match=words):
+            read_picks(formats / f"2d_corrupt_{name}.box")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that mean one micrograph are matched; what could mean two is an error."""
+
+import pytest
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.naming import expand_micrographs, match_names, micrograph_key, stem_of
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FoilHole_1_Data_2.mrc",
+        "FoilHole_1_Data_2_DW.mrc",
+        "dir/FoilHole_1_Data_2_aligned_mic_DW.mrc",
+        "000123456789012345678_FoilHole_1_Data_2_patch_aligned_doseweighted.mrc",
+        "FoilHole_1_Data_2_autopick.star",
+        "FoilHole_1_Data_2_manualpick.star",
+        "C:\\data\\FoilHole_1_Data_2_extract.star",
+        "FoilHole_1_Data_2_cryolo.cbox",
+        "FoilHole_1_Data_2_DW_picks.box",
+        "FoilHole_1_Data_2",
+    ],
+)
+def test_names_of_one_micrograph_have_one_key(name):
+    assert micrograph_key(name) == "FoilHole_1_Data_2"
+
+
+def test_what_is_not_a_suffix_stays():
+    assert stem_of("a/b_1.77.mrc") == "b_1.77"
+    assert micrograph_key("_DW.mrc") == "_DW"
+    assert stem_of("0003@dir/stack.mrcs") == "stack_3"
+    assert micrograph_key("17nov02b_aligned_ice.mrc") == "17nov02b_aligned_ice"
+
+
+def test_exact_names_come_before_keys():
+    available = ["d/a.mrc", "d/a_DW.mrc", "d/b_DW.mrc"]
+    assert match_names(["a.mrc", "a_DW", "b", "c"], available) == {
+        "a.mrc": "d/a.mrc",
+        "a_DW": "d/a_DW.mrc",
+        "b": "d/b_DW.mrc",
+        "c": None,
+    }
+
+
+def test_a_name_that_fits_two_is_an_error_that_names_them():
+    with pytest.raises(CryoIceError, match=r"a_DW\.mrc.*a_mic\.mrc"):
+        match_names(["a"], ["a_DW.mrc", "a_mic.mrc"])
+    assert match_names(["x/a.mrc"], ["x/a.mrc", "y/a.mrc"]) == {"x/a.mrc": "x/a.mrc"}
+
+
+def test_files_globs_and_folders(tmp_path):
+    for name in ("b.mrc", "a.tif", "notes.txt", ".hidden.mrc"):
+        (tmp_path / name).write_text("")
+    from_folder = expand_micrographs([str(tmp_path)])
+    assert [(task.id, task.stem) for task in from_folder] == [(1, "a"), (2, "b")]
+    assert [task.stem for task in expand_micrographs([f"{tmp_path}/*.mrc", str(tmp_path / "b.mrc")])] == ["b"]
+    assert expand_micrographs(["not_there.mrc"])[0].path == "not_there.mrc"  # the screening says so
+    (tmp_path / "deep").mkdir()
+    for arguments in ([f"{tmp_path}/*.png"], [str(tmp_path / "deep")], []):
+        with pytest.raises(CryoIceError):
+            expand_micrographs(arguments)
+
+
+def test_two_micrographs_of_one_stem_are_both_named(tmp_path):
+    with pytest.raises(CryoIceError, match=r"y/a\.mrc.*x/a\.mrc"):
+        expand_micrographs(["x/a.mrc", "y/a.mrc"])
+
+
+def test_relion_star_gives_names_and_pixel_sizes(tmp_path):
+    job = tmp_path / "project" / "CtfFind" / "job003"
+    job.mkdir(parents=True)
+    (tmp_path / "project" / "Mics").mkdir()
+    (tmp_path / "project" / "Mics" / "a.mrc").write_text("")
+    (job / "m.star").write_text(
+        "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnMicrographPixelSize #2\n1 0.885\n2 1.77\n\n"
+        "# version 30001\n\ndata_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnOpticsGroup #2\n"
+        "Mics/a.mrc 1\nMics/b.mrc 2\nMics/a.mrc 1\n"
+    )
+    tasks = expand_micrographs([str(job / "m.star")])
+    assert [task.pixel_size for task in tasks] == [0.885, 1.77]
+    assert tasks[0].path == str(tmp_path / "project" / "Mics" / "a.mrc")
+    assert tasks[1].path == "Mics/b.mrc"
+    (job / "old.star").write_text(
+        "data_\nloop_\n_rlnMicrographName\n_rlnMagnification\n_rlnDetectorPixelSize\na.mrc 50000 5.0\n"
+    )
+    assert expand_micrographs([str(job / "old.star")])[0].pixel_size == pytest.approx(1.0)
+    (job / "none.star").write_text("data_\nloop_\n_rlnCoordinateX\n1\n")
+    with pytest.raises(CryoIceError, match="_rlnMicrographName"):
+        expand_micrographs([str(job / "none.star")])
