@@ -63,7 +63,7 @@ def main() -> None:
         folder = args.build / name
         size = f"{side}x{side}"
         run("simulate", "--output", folder, "--number", number, "--seed", seed, "--size", size, "--pixel-size", pixel_size)
-        sets.append(patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 15, "--jitter-copies", 0))
+        sets.append(patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 30, "--jitter-copies", 0))
     real = args.build / "real_annotated"
     if SHARED.is_dir():
         script = ROOT / "benchmarks" / "real" / "training_folder.py"

@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder; an interrupted run goes on")
     parser.add_argument("--number", type=int, required=True, metavar="N", help="how many micrographs")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default %(default)s)")
-    parser.add_argument("--size", type=size, default=(2048, 2048), metavar="ROWSxCOLUMNS", help="px (default 2048x2048)")
+    parser.add_argument("--size", type=size, default=(2048, 2048), metavar="ROWSxCOLUMNS", help="px (2048x2048)")
     parser.add_argument("--pixel-size", type=float, default=1.0, metavar="A", help="Å/px (default %(default)s)")
     parser.add_argument(
         "--clean-share", type=float, default=0.3, metavar="F", help="share without contamination (default %(default)s)"
     )
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (all)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 

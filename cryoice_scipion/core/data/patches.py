@@ -110,7 +110,7 @@ def cut_patches(micrographs: Sequence[LabelledMicrograph], config: PatchConfig, 
     tables: List[pd.DataFrame] = []
     for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
         try:
-            background = config.background and (item.clean or not only_clean)
+            background = config.background and not item.complete and (item.clean or not only_clean)
             parts = _cut_one(item, config, background, np.random.default_rng([config.seed, index]), messages)
         except CryoIceError as error:
             messages.append(f"left out: {error}")

@@ -30,6 +30,7 @@ class LabelledMicrograph:
     pixel_size: Optional[float]  # Å/px; None: the header's
     points: pd.DataFrame  # columns x, y (px, MRC order), label (a class), origin (where the label came from)
     clean: bool = False  # the user calls the whole micrograph clean: backgrounds are drawn here
+    complete: bool = False  # clean places are among the points already: no background is drawn
 
 
 def from_coordinates(
@@ -113,7 +114,7 @@ def from_label_images(
         if label_path.is_file():
             rng = np.random.default_rng([seed, index])
             points, pixel_size = _draw(path, label_path, per_class, cell, window, rng)
-            found.append(LabelledMicrograph(str(path), path.stem, pixel_size, points))
+            found.append(LabelledMicrograph(str(path), path.stem, pixel_size, points, complete=True))
     if not found:
         raise SettingsError(folder, "holds no micrographs/*.mrc with labels/*.mrc", "make one with 'cryoice simulate'")
     return found

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""STAR files as RELION, crYOLO and Xmipp write them.
+"""STAR files as RELION, crYOLO and Xmipp write them, read by gemmi.
 
-Read here and not by the package starfile because text must stay as written (a micrograph called 0012 is
-not 12), because complaints name the line, and because millions of rows must take seconds.
+Done here and not by gemmi: rows are checked to be lines (CIF lets them wrap, so that a value lost and one too many
+go unseen), RELION's bare ``data_1.mrc`` and ``_1.mrc`` and letters beyond ASCII are made fit for CIF, and tables are
+written in pieces (through gemmi 2,000,000 rows take six times the memory, and no comment goes over a block).
 """
 
 from __future__ import annotations
@@ -10,27 +11,32 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any, Iterator, List, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from gemmi import cif
 
-from cryoice_scipion.core.data.rows import Rows, read_rows
+from cryoice_scipion.core.data.rows import Rows, as_table, width_of, wrong_width
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.atomic import replacing
 
 VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 3.1
-_BLOCK = re.compile(r"^[ \t]*data_(\S*)[^\n]*$", re.MULTILINE)
-_LOOP = re.compile(r"^[ \t]*loop_[^\n]*$", re.MULTILINE)
-_COMMENT = re.compile(r"^[ \t]*#[^\n]*", re.MULTILINE)
-_PAIR = re.compile(r"^[ \t]*_(\S+)[ \t]+(\"[^\"\n]*\"|'[^'\n]*'|\S+)", re.MULTILINE)
-_LABEL = re.compile(r"(?:\s*#[^\n]*\n)*\s*_(\S+)[^\n]*(?:\n|$)")
 _CHUNK = 100_000  # rows formatted at a time
+# For each line the first value of a row; nothing for lines that are blank, comments, labels, or heads of blocks.
+_FIRST = re.compile(
+    r"^[ \t]*(?:(?:[#_]|data_|loop_(?!\S))[^\n]*|(\"[^\n]*?\"(?!\S)|'[^\n]*?'(?!\S)|\S*))", re.MULTILINE | re.IGNORECASE
+)
+_ROW = re.compile(r"^[ \t]*(?![#_]|data_|loop_)[^\s'\"][^\n'\"]*$", re.MULTILINE | re.IGNORECASE)
+_RESERVED = re.compile(r"(?<!\S)(?:[#_$]|data_|save_)\S*", re.IGNORECASE)  # what CIF wants in quotes
+_HEAD = re.compile(r"^[ \t]*(?:data_|loop_(?!\S))", re.MULTILINE | re.IGNORECASE)
+_PLACE = re.compile(r":(\d+)\S* (.*)")  # gemmi says string:line:column(byte): reason
 
 
 @dataclasses.dataclass
 class Block:
-    """One data block; a block without a loop is a table of one row. Columns have no leading underscore."""
+    """One table of a data block; values without a loop are a table of one row. No underscore before columns."""
 
     name: str
     rows: Rows
@@ -63,7 +69,7 @@ def read_text(path: Path) -> str:
 
 
 def read_star(path: Path) -> List[Block]:
-    """Return the data blocks of a STAR file, in order; a file without any gives an empty list.
+    """Return the tables of a STAR file, in order; a file without a data block gives an empty list.
 
     Raises
     ------
@@ -71,14 +77,7 @@ def read_star(path: Path) -> List[Block]:
         When the file cannot be read or a row has the wrong number of columns; the line is named.
     """
     text = read_text(path)
-    heads = list(_BLOCK.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    blocks = []
-    line, counted = 1, 0
-    for head, end in zip(heads, ends):
-        line, counted = line + text.count("\n", counted, head.end()), head.end()
-        blocks.append(Block(head.group(1), _read_block(path, text[head.end() : end], line)))
-    return blocks
+    return _Reader(path, text).blocks() if _HEAD.search(text) else []
 
 
 def write_blocks(path: Union[str, Path], blocks: Sequence[Tuple[str, pd.DataFrame]], comment: str = "") -> None:
@@ -107,25 +106,111 @@ def write_blocks(path: Union[str, Path], blocks: Sequence[Tuple[str, pd.DataFram
             stream.write("\n")
 
 
-def _read_block(path: Path, text: str, line: int) -> Rows:
-    """Read what follows a ``data_`` line; ``line`` is that line's number."""
-    loop = _LOOP.search(text)
-    if loop is None:
-        pairs = [(key, value.strip("\"'")) for key, value in _PAIR.findall(text)]
-        body = "\t".join(value for _, value in pairs)
-        return read_rows(path, body, [key for key, _ in pairs], line, separator="\t")
-    columns, position = [], loop.end()
-    label = _LABEL.match(text, position)
-    while label:
-        columns.append(label.group(1))
-        position = label.end()
-        label = _LABEL.match(text, position)
-    if not columns:
-        raise CoordinatesError(path, f"line {line + text.count(chr(10), 0, loop.end())}: a loop without columns")
-    body = text[position:]
-    if "#" in body:
-        body = _COMMENT.sub("", body)  # the line ends stay, so that lines can be counted
-    return read_rows(path, body, columns, line + text.count("\n", 0, position))
+class _Reader:
+    """One file: gemmi's document, and which lines are rows."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.escaped = not text.isascii()
+        if self.escaped:
+            text = text.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode("ascii")
+        self.text = text + "\n"
+        self.quotes = any(mark in text for mark in "'\";")
+        self._index()
+        self.document = self._parse()
+
+    def blocks(self) -> List[Block]:
+        """Return all tables: of each data block its single values, then its loops."""
+        starts = [item.line_number for block in self.document for item in block]
+        ends = iter([*starts[1:], self.text.count("\n") + 1])
+        found: List[Block] = []
+        for block in self.document:
+            name, loops = block.name.strip(), []
+            pairs: Dict[str, Tuple[int, str]] = {}
+            for item, end in zip(block, ends):
+                if item.loop is not None:
+                    loops.append(Block(name, self._loop(block.item_as_table(item), item.line_number, end)))
+                elif item.pair is not None:
+                    tag, value = item.pair
+                    if loops or not value or self._label(tag) in pairs:
+                        reason = f"line {item.line_number}: {tag} is out of place"
+                        raise CoordinatesError(self.path, reason, "put a value that starts with _ in quotes")
+                    pairs[self._label(tag)] = item.line_number, self._plain(value)
+            if pairs or not loops:
+                table = as_table({label: [value] for label, (_, value) in pairs.items()})
+                loops.insert(0, Block(name, Rows(table, self.path, [line for line, _ in pairs.values()][:1])))
+            found += loops
+        return found
+
+    def _index(self) -> None:
+        """Note the lines that are rows, and the first value of each."""
+        firsts = _FIRST.findall(self.text)
+        self.lines = np.flatnonzero(np.fromiter(map(bool, firsts), dtype=bool, count=len(firsts))) + 1
+        self.firsts = list(filter(None, firsts))
+
+    def _parse(self) -> cif.Document:
+        try:
+            return _document(self.text)
+        except (ValueError, RuntimeError) as error:
+            failure = error
+        quoted = _ROW.sub(lambda row: _RESERVED.sub(r'"\g<0>"', row.group()), self.text)
+        try:
+            document = _document(quoted)
+        except (ValueError, RuntimeError):
+            raise self._complaint(failure) from None
+        self.text, self.quotes = quoted, True
+        self._index()
+        return document
+
+    def _loop(self, table: cif.Table, start: int, end: int) -> Rows:
+        """Return the rows of a loop that stands from line ``start`` to before line ``end``."""
+        labels = [self._label(tag) for tag in table.tags]
+        if len(set(labels)) < len(labels):
+            double = next(label for label in labels if labels.count(label) > 1)
+            raise CoordinatesError(self.path, f"line {start}: two columns are called _{double}", "rename one of them")
+        first, last = np.searchsorted(self.lines, (start, end))
+        if self.firsts[first:last] != list(table.column(0)):
+            raise self._wrong_row(start, end, len(labels))
+        columns: List[Iterable[str]] = [table.column(number) for number in range(len(labels))]
+        if self.quotes or self.escaped:
+            columns = [map(self._plain, column) for column in columns]
+        return Rows(as_table(dict(zip(labels, columns))), self.path, self.lines[first:last])
+
+    def _label(self, tag: str) -> str:
+        return self._plain(tag)[1:]
+
+    def _plain(self, value: str) -> str:
+        """Return a value as its writer meant it."""
+        text = cif.as_string(value) if value[:1] in ("'", '"', ";") else value  # it would make nothing of . and ?
+        return text.encode("ascii").decode("unicode_escape") if self.escaped else text
+
+    def _complaint(self, error: Exception) -> CoordinatesError:
+        place = _PLACE.search(str(error))
+        if place is None:
+            return CoordinatesError(self.path, f"is not a STAR file ({error})", "correct the file")
+        line, reason = int(place.group(1)), place.group(2)
+        if reason.startswith("Wrong number of values"):
+            heads = (self.text.count("\n", 0, head.start()) + 1 for head in _HEAD.finditer(self.text))
+            end = next((head for head in heads if head > line), self.text.count("\n") + 1)
+            labels = self.text.split("\n")[line - 1 : end - 1]
+            return self._wrong_row(line, end, sum(label.lstrip().startswith("_") for label in labels))
+        return CoordinatesError(self.path, f"line {line}: {reason}", "correct or remove that line")
+
+    def _wrong_row(self, start: int, end: int, width: int) -> CoordinatesError:
+        """Return the complaint on the first row of a loop that has not as many values as the loop has labels."""
+        lines = self.text.split("\n")
+        for number in self.lines[(self.lines >= start) & (self.lines < end)].tolist():
+            found = width_of(re.sub(r"(?<!\S)#.*", "", lines[number - 1]))
+            if found != width:
+                return wrong_width(self.path, number, found, width)
+        reason = f"line {start}: the values of this loop are not in lines of {width}"
+        return CoordinatesError(self.path, reason, "write one row a line")
+
+
+def _document(text: str) -> cif.Document:
+    document = cif.Document()
+    document.parse_string(text)  # not read_string, which refuses two blocks of one name
+    return document
 
 
 def _formatted(table: pd.DataFrame) -> Iterator[str]:
@@ -157,4 +242,6 @@ def _quoted(value: object) -> str:
     if isinstance(value, float):
         return repr(value)
     text = re.sub(r"[\r\n\t]", " ", str(value))
-    return text if text and " " not in text else f'"{text}"'
+    quoted = cif.quote(text)
+    # Where both kinds of quotes are inside, CIF takes several lines; RELION cannot read those.
+    return "'{}'".format(text.replace("'", '"')) if quoted.startswith(";") else quoted

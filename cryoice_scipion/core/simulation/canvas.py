@@ -10,6 +10,7 @@ import numpy as np
 
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.simulation.fields import Spline
+from cryoice_scipion.core.simulation.optics import Array
 
 #: Å/px of the coarse maps, where the simulation itself is not coarser.
 COARSE = 6.0
@@ -28,11 +29,11 @@ class Canvas:
     sampling: float  # Å/px of it
     visible: Tuple[float, float, float, float]  # top, left, bottom, right of what is recorded, Å
     sigma: float  # interaction constant, rad/(V Å)
-    ice: np.ndarray  # Å of vitreous ice
+    ice: Array  # Å of vitreous ice
     mean_free_path: float  # Å, of ice
     radius: float = 60.0  # Å, of the particles
-    detail: Optional[np.ndarray] = None  # rad on the fine grid, made when first needed
-    clumps: List[np.ndarray] = dataclasses.field(default_factory=list)  # centres of aggregated particles, Å
+    detail: Optional[Array] = None  # rad on the fine grid, made when first needed
+    clumps: List[Array] = dataclasses.field(default_factory=list)  # centres of aggregated particles, Å
 
     def __post_init__(self) -> None:
         """Make the empty maps."""
@@ -62,7 +63,7 @@ class Canvas:
         """Return a length in coarse px."""
         return angstroms / self.step
 
-    def mark(self, where: np.ndarray, name: str) -> None:
+    def mark(self, where: Array, name: str) -> None:
         """Label what is true in ``where`` as a class."""
         self.labels[where] = code(name)
 
@@ -81,7 +82,7 @@ class Canvas:
             slice(min(max(0, low[1]), columns), min(max(0, high[1]), columns)),
         )
 
-    def fine_box(self, mask: np.ndarray) -> Tuple[slice, slice]:
+    def fine_box(self, mask: Array) -> Tuple[slice, slice]:
         """Return the part of the fine grid that holds all of a coarse mask (bool)."""
         result = []
         for axis in (1, 0):
@@ -92,7 +93,7 @@ class Canvas:
             result.append(slice(max(0, int(start * ratio)), min(size, int(np.ceil(stop * ratio)))))
         return result[0], result[1]
 
-    def add_detail(self, box: Tuple[slice, slice], phase: np.ndarray) -> None:
+    def add_detail(self, box: Tuple[slice, slice], phase: Array) -> None:
         """Add fine phase, rad, in a part of the fine grid."""
         if self.detail is None:
             self.detail = np.zeros(self.fine, np.float32)
@@ -106,3 +107,22 @@ class Canvas:
 def coarse_step(sampling: float) -> float:
     """Return the sampling of the coarse maps for a simulation at ``sampling``, Å/px."""
     return max(COARSE, sampling)
+
+
+def sample_labels(labels: Array, step: float, window: Tuple[slice, slice], sampling: float) -> Array:
+    """Return label codes on another grid: a pixel takes the class at its middle.
+
+    Parameters
+    ----------
+    labels : ndarray, (rows, columns)
+        Codes on a grid of ``step`` Å/px.
+    window : (slice, slice)
+        Which pixels of the other grid.
+    sampling : float
+        Å/px of the other grid, whose corner coincides.
+    """
+    index = []
+    for part, size in zip(window, labels.shape):
+        middle = (np.arange(part.start or 0, part.stop) + 0.5) * (sampling / step)
+        index.append(np.minimum(middle.astype(int), size - 1))
+    return np.ascontiguousarray(labels[index[0][:, None], index[1][None, :]])

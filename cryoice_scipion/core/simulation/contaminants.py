@@ -13,6 +13,7 @@ from cryoice_scipion.core.simulation.canvas import Canvas
 from cryoice_scipion.core.simulation.crystals import FIRST_ORDERS, ICE_SPACINGS, add_fringes, draw_poly, draw_single
 from cryoice_scipion.core.simulation.fields import smooth_field, soft_region, soft_step
 from cryoice_scipion.core.simulation.ice import ICE_POTENTIAL
+from cryoice_scipion.core.simulation.optics import Array
 
 Box = Tuple[slice, slice]
 Drawer = Callable[[Canvas, float, np.random.Generator], None]
@@ -26,7 +27,7 @@ def draw_thick(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     canvas.mark(mask > 0.3, "thick")
 
 
-def _outline(box: Tuple[np.ndarray, np.ndarray], facets: int, rng: np.random.Generator) -> np.ndarray:
+def _outline(box: Tuple[Array, Array], facets: int, rng: np.random.Generator) -> Array:
     """Return the distance from a centre in units of an outline's radius: round, lumpy or with facets."""
     dy, dx = box
     stretch, tilt = rng.uniform(0.6, 1.0), rng.uniform(0, np.pi)
@@ -45,25 +46,27 @@ def _outline(box: Tuple[np.ndarray, np.ndarray], facets: int, rng: np.random.Gen
 def _add_dome(
     canvas: Canvas, y: float, x: float, radius: float, height: float, dark: float, plateau: float,
     facets: int, rng: np.random.Generator,
-) -> Tuple[np.ndarray, Box]:  # fmt: skip
+) -> Tuple[Array, Box]:  # fmt: skip
     """Add matter of ice's density; return its profile, 0 to 1, and the part of the canvas that it is for."""
     box = canvas.window(y, x, 1.8 * radius)
     edge = max(1.5 * canvas.step / radius, 0.04)
     distance = _outline(((canvas.y[box[0]] - y), (canvas.x[:, box[1]] - x)), facets, rng) / np.float32(radius)
     profile = 1 - soft_step(distance, plateau, 1 + edge)
     # Matter is uneven inside: darker and lighter parts, a rough surface.
-    uneven = 1 + np.float32(rng.uniform(0.02, 0.4)) * smooth_field(profile.shape, max(2.0, 0.3 * radius / canvas.step), rng)
+    rough = np.float32(rng.uniform(0.02, 0.4))
+    shape = (profile.shape[0], profile.shape[1])
+    uneven = 1 + rough * smooth_field(shape, max(2.0, 0.3 * radius / canvas.step), rng)
     canvas.phase[box] += np.float32(canvas.sigma * ICE_POTENTIAL * height) * profile * uneven
     canvas.absorption[box] += np.float32(dark + height / (2 * canvas.mean_free_path)) * profile * np.maximum(uneven, 0)
     return profile, box
 
 
-def _covered(canvas: Canvas, seen: np.ndarray) -> float:
+def _covered(canvas: Canvas, seen: Array) -> float:
     top, left, bottom, right = (int(v / canvas.step) for v in canvas.visible)
     return float(seen[top:bottom, left:right].mean())
 
 
-def _discs(canvas: Canvas, seen: np.ndarray, centres: np.ndarray, radius: float) -> None:
+def _discs(canvas: Canvas, seen: Array, centres: Array, radius: float) -> None:
     """Set ``seen`` to True within ``radius`` Å of each centre (y, x in Å)."""
     for y, x in centres:
         box = canvas.window(y, x, radius)

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from cryoice_scipion.core.simulation.canvas import Canvas
 from cryoice_scipion.core.simulation.fields import smooth_field, soft_region, soft_step
+from cryoice_scipion.core.simulation.optics import Array
 
 # Å; hexagonal ice 100, 002, 101, 102, 110 and the cubic 111 (3.66); Dowell and Rinfret 1960.
 ICE_SPACINGS = (3.90, 3.67, 3.44, 2.67, 2.25)
@@ -18,9 +19,7 @@ FIRST_ORDERS = 3  # one of the first three is always there
 WEIGHTS = (0.4, 0.4, 0.2)
 
 
-def add_fringes(
-    canvas: Canvas, amplitude: np.ndarray, spacing: float, angle: float, warp: Optional[np.ndarray] = None
-) -> None:
+def add_fringes(canvas: Canvas, amplitude: Array, spacing: float, angle: float, warp: Optional[Array] = None) -> None:
     """Add lattice fringes of an amplitude (coarse map, rad); none where the grid cannot carry them."""
     if not canvas.resolves(spacing):
         return
@@ -40,7 +39,7 @@ def add_fringes(
     canvas.add_detail(box, phase)
 
 
-def bend_contours(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
+def bend_contours(canvas: Canvas, rng: np.random.Generator) -> Array:
     """Return where a bent crystal is near a Bragg condition, 0 to 1: bands a few hundred Å wide."""
     tilt = smooth_field(canvas.shape, canvas.length(rng.uniform(1200, 4000)), rng)
     band = np.abs(np.sin(tilt * rng.uniform(1.5, 4.0) + rng.uniform(0, np.pi)))
@@ -63,8 +62,8 @@ def draw_single(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
 
 
 def voronoi(
-    canvas: Canvas, size: float, mask: np.ndarray, rng: np.random.Generator
-) -> Tuple[np.ndarray, int, Tuple[slice, slice]]:
+    canvas: Canvas, size: float, mask: Array, rng: np.random.Generator
+) -> Tuple[Array, int, Tuple[slice, slice]]:
     """Return the grain of each coarse cell in the part that holds ``mask``, the number of grains, and that part."""
     hit_y, hit_x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = (slice(hit_y[0], hit_y[-1] + 1), slice(hit_x[0], hit_x[-1] + 1))
@@ -79,12 +78,12 @@ def voronoi(
 
 def add_grain_fringes(
     canvas: Canvas,
-    grain: np.ndarray,
+    grain: Array,
     box: Tuple[slice, slice],
-    amplitude: np.ndarray,
-    spacing: np.ndarray,
-    angle: np.ndarray,
-    mask: np.ndarray,
+    amplitude: Array,
+    spacing: Array,
+    angle: Array,
+    mask: Array,
 ) -> None:
     """Add one fringe system a grain, of an amplitude, spacing and direction each (1-D arrays)."""
     amplitude = np.where(spacing > 2.05 * canvas.sampling, amplitude, 0)
@@ -121,14 +120,15 @@ def draw_poly(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     # A grain near a Bragg condition is dark: few are, strongly. Grains overlap in depth, hence the blur.
     mottling = float(np.exp(rng.uniform(np.log(0.01), np.log(0.09))))
     dark = (mottling * rng.gamma(0.7, 1.4, number).clip(0, 5))[grain].astype(np.float32)
-    dark = ndimage.gaussian_filter(dark, canvas.length(size * rng.uniform(0.03, 0.3)))
-    canvas.absorption[box] += dark * mask[box]
+    dark = ndimage.gaussian_filter(dark, canvas.length(size * rng.uniform(0.05, 0.5)))
+    waves = np.exp(rng.uniform(0, 0.8) * smooth_field(canvas.shape, canvas.length(4 * size), rng))
+    canvas.absorption[box] += dark * mask[box] * waves[box]
     if rng.random() < 0.4:
         add_dark_spots(canvas, mask, size, rng)
     canvas.mark(mask > 0.3, "crystalline")
 
 
-def add_dark_spots(canvas: Canvas, mask: np.ndarray, size: float, rng: np.random.Generator) -> None:
+def add_dark_spots(canvas: Canvas, mask: Array, size: float, rng: np.random.Generator) -> None:
     """Add the round dark grains that stand out of crystalline fields."""
     for _ in range(int(rng.integers(2, 30))):
         y, x = canvas.place(rng)

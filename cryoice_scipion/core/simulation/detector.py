@@ -8,10 +8,10 @@ from typing import Tuple
 import numpy as np
 from scipy import fft
 
-from cryoice_scipion.core.simulation.optics import WORKERS, Optics, crop_spectrum, frequencies, motion_envelope
+from cryoice_scipion.core.simulation.optics import WORKERS, Array, Optics, crop_spectrum, frequencies, motion_envelope
 
 
-def transfer(k: np.ndarray, detector_pixel: float, at_nyquist: float) -> np.ndarray:
+def transfer(k: Array, detector_pixel: float, at_nyquist: float) -> Array:
     """Return a falling transfer function: 1 at k = 0, ``at_nyquist`` at the physical pixel's Nyquist frequency.
 
     A Lorentzian; measured MTFs of direct detectors have this form and about .3 to .6 at Nyquist
@@ -31,13 +31,13 @@ def transfer(k: np.ndarray, detector_pixel: float, at_nyquist: float) -> np.ndar
 
 
 def arriving(
-    intensity: np.ndarray,
+    intensity: Array,
     sampling: float,
     shape: Tuple[int, int],
     optics: Optics,
     detector_pixel: float,
     signal_at_nyquist: float,
-) -> np.ndarray:
+) -> Array:
     """Return the intensity that the detector counts, at the recorded sampling, by cropping its transform.
 
     Motion and the part of the MTF that the noise does not share are applied before counting, so
@@ -69,12 +69,12 @@ def arriving(
     return np.asarray(np.maximum(result, 0, out=result), dtype=np.float32)
 
 
-def expose(intensity: np.ndarray, dose: float, pixel_size: float, rng: np.random.Generator) -> np.ndarray:
+def expose(intensity: Array, dose: float, pixel_size: float, rng: np.random.Generator) -> Array:
     """Return Poisson counts, float32, for a dose in e/Å² at intensity 1 and a pixel size in Å."""
     return rng.poisson(intensity * np.float32(dose * pixel_size**2)).astype(np.float32)
 
 
-def spread_noise(counts: np.ndarray, pixel_size: float, detector_pixel: float, at_nyquist: float) -> np.ndarray:
+def spread_noise(counts: Array, pixel_size: float, detector_pixel: float, at_nyquist: float) -> Array:
     """Return counts filtered by the detector's noise transfer function, float32."""
     shape = (counts.shape[0], counts.shape[1])
     spectrum = fft.rfft2(counts, workers=WORKERS)
@@ -83,7 +83,7 @@ def spread_noise(counts: np.ndarray, pixel_size: float, detector_pixel: float, a
     return np.asarray(fft.irfft2(spectrum, s=shape, workers=WORKERS, overwrite_x=True), dtype=np.float32)
 
 
-def add_gain_stripes(image: np.ndarray, strength: float, rng: np.random.Generator) -> None:
+def add_gain_stripes(image: Array, strength: float, rng: np.random.Generator) -> None:
     """Multiply columns and blocks of columns by slightly wrong gains, in place."""
     columns = image.shape[1]
     gain = 1 + strength * rng.standard_normal(columns)
@@ -92,7 +92,7 @@ def add_gain_stripes(image: np.ndarray, strength: float, rng: np.random.Generato
     image *= gain.astype(np.float32)
 
 
-def add_faulty_pixels(image: np.ndarray, hot: int, dead_columns: int, rng: np.random.Generator) -> None:
+def add_faulty_pixels(image: Array, hot: int, dead_columns: int, rng: np.random.Generator) -> None:
     """Set single pixels to far too much and whole columns to nothing, in place."""
     rows, columns = image.shape
     top = float(image.mean() + 6 * image.std())

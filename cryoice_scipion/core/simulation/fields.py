@@ -8,15 +8,15 @@ from typing import Callable, Tuple
 import numpy as np
 from scipy import fft, ndimage, sparse
 
-from cryoice_scipion.core.simulation.optics import WORKERS, frequencies
+from cryoice_scipion.core.simulation.optics import WORKERS, Array, frequencies
 
 
 def noise_with_spectrum(
     shape: Tuple[int, int],
     sampling: float,
-    density: Callable[[np.ndarray], np.ndarray],
+    density: Callable[[Array], Array],
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> Array:
     """Return a Gaussian random field of a given power spectral density.
 
     Parameters
@@ -44,7 +44,7 @@ def noise_with_spectrum(
     return np.asarray(fft.irfft2(white, s=shape, workers=WORKERS, overwrite_x=True), dtype=np.float32)
 
 
-def smooth_field(shape: Tuple[int, int], length: float, rng: np.random.Generator) -> np.ndarray:
+def smooth_field(shape: Tuple[int, int], length: float, rng: np.random.Generator) -> Array:
     """Return a Gaussian field, mean 0 and variance 1 over an endless plane, with correlation ``length`` in px."""
     step = max(1.0, length / 6)
     small = (int(np.ceil(shape[0] / step)) + 4, int(np.ceil(shape[1] / step)) + 4)
@@ -58,13 +58,13 @@ def smooth_field(shape: Tuple[int, int], length: float, rng: np.random.Generator
     return Spline(field.shape, shape, 1 / step)(field)
 
 
-def soft_step(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def soft_step(values: Array, low: float, high: float) -> Array:
     """Return 0 below ``low``, 1 above ``high`` and a smooth rise between, float32."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
-def soft_region(shape: Tuple[int, int], share: float, length: float, rng: np.random.Generator) -> np.ndarray:
+def soft_region(shape: Tuple[int, int], share: float, length: float, rng: np.random.Generator) -> Array:
     """Return a mask, 0 to 1, of smooth blobs that cover ``share`` of the field at 0.5; ``length`` in px."""
     if share >= 0.995:
         return np.ones(shape, np.float32)
@@ -82,7 +82,7 @@ class Spline:
         self.rows = _spline_matrix(coarse[0], fine[0], ratio)
         self.columns = _spline_matrix(coarse[1], fine[1], ratio)
 
-    def __call__(self, values: np.ndarray, box: Tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
+    def __call__(self, values: Array, box: Tuple[slice, slice] = (slice(None), slice(None))) -> Array:
         """Return the fine map, float32, or the part of it in ``box``."""
         values = np.asarray(values, np.float32)
         wide = self.columns[box[1]] @ np.ascontiguousarray(values.T)

@@ -11,13 +11,19 @@ from scipy import ndimage
 from cryoice_scipion.core.simulation.canvas import Canvas
 from cryoice_scipion.core.simulation.crystals import add_grain_fringes, voronoi
 from cryoice_scipion.core.simulation.fields import smooth_field, soft_step
-from cryoice_scipion.core.simulation.ice import CARBON_MEAN_FREE_PATH, CARBON_POTENTIAL, GOLD_POTENTIAL, ICE_MEAN_FREE_PATH
+from cryoice_scipion.core.simulation.ice import (
+    CARBON_MEAN_FREE_PATH,
+    CARBON_POTENTIAL,
+    GOLD_POTENTIAL,
+    ICE_MEAN_FREE_PATH,
+)
+from cryoice_scipion.core.simulation.optics import Array
 
 # Å; gold 111 and 200.
 GOLD_SPACINGS = (2.35, 2.04)
 
 
-def beyond_edge(canvas: Canvas, share: float, roughness: float, rng: np.random.Generator) -> np.ndarray:
+def beyond_edge(canvas: Canvas, share: float, roughness: float, rng: np.random.Generator) -> Array:
     """Return the signed distance in Å beyond the edge of a round hole; positive on the film.
 
     The hole, of 0.6 to 1.2 µm radius, lies where the film covers ``share`` of the recorded field.
@@ -29,7 +35,7 @@ def beyond_edge(canvas: Canvas, share: float, roughness: float, rng: np.random.G
     far = radius + np.hypot(bottom - top, right - left)
     low, high = 0.0, far
 
-    def distance(away: float) -> np.ndarray:
+    def distance(away: float) -> Array:
         y, x = middle[0] + away * np.sin(angle), middle[1] + away * np.cos(angle)
         return np.asarray(np.hypot(canvas.y - np.float32(y), canvas.x - np.float32(x)) - np.float32(radius))
 
@@ -46,7 +52,7 @@ def beyond_edge(canvas: Canvas, share: float, roughness: float, rng: np.random.G
     return np.asarray(distance((low + high) / 2) + np.float32(roughness) * wobble, dtype=np.float32)
 
 
-def _film(canvas: Canvas, beyond: np.ndarray, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
+def _film(canvas: Canvas, beyond: Array, rng: np.random.Generator) -> Tuple[Array, Array]:
     """Return the film's mask, 0 to 1, and thicken the ice towards its edge (the meniscus)."""
     width = max(1.5 * canvas.step, rng.uniform(10, 30))
     mask = soft_step(beyond, -width / 2, width / 2)

@@ -16,9 +16,11 @@ from cryoice_scipion.constants import BORDER, CLASSES, GOOD, VERSION
 from cryoice_scipion.core.data.coordinates import write_star
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.simulation.canvas import sample_labels
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.contaminants import KINDS
-from cryoice_scipion.core.simulation.scene import Scene, label_view, simulate
+from cryoice_scipion.core.simulation.optics import Array
+from cryoice_scipion.core.simulation.scene import Scene, simulate
 
 MICROGRAPHS, LABELS, TRUTH = "micrographs", "labels", "truth"
 SUMMARY = "simulation.json"
@@ -158,7 +160,9 @@ def _write_one(folder: Path, index: int, settings: Dict[str, Any]) -> Dict[str, 
     name = f"{_stem(index)}.mrc"
     sampling = settings["label_sampling"]
     _write_mrc(folder / MICROGRAPHS / name, scene.pixels, config.pixel_size, "cryoice simulated micrograph")
-    labels = label_view(scene.labels, config.pixel_size, sampling).astype(np.int8)
+    cells = [int(np.ceil(size * config.pixel_size / sampling)) for size in scene.labels.shape]
+    window = (slice(0, cells[0]), slice(0, cells[1]))
+    labels = sample_labels(scene.labels, config.pixel_size, window, sampling).astype(np.int8)
     _write_mrc(folder / LABELS / name, labels, sampling, LABEL_TITLE)
     truth = _truth(scene, name)
     _write_json(folder / TRUTH / f"{_stem(index)}.json", truth)  # last: says that the micrograph is complete
@@ -229,7 +233,7 @@ def _write_picks(folder: Path, truths: List[Dict[str, Any]], seed: int) -> None:
         write_star(folder / name, pd.concat(parts, ignore_index=True))
 
 
-def _write_mrc(path: Path, array: np.ndarray, sampling: float, title: str) -> None:
+def _write_mrc(path: Path, array: Array, sampling: float, title: str) -> None:
     with replacing(path) as temporary, mrcfile.new(str(temporary), overwrite=True) as mrc:
         mrc.set_data(array)
         mrc.voxel_size = sampling

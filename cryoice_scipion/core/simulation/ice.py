@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Mean inner potentials, V: vitreous ice (Harscher and Lichte 1998 measured 3.5 to 4.7; 4.5 in
-#: SCIENCE notes), amorphous carbon (Wanner et al. 2006: 7.8 to 10.7), gold (Ji et al. 2003: 21 to 30).
+from cryoice_scipion.core.simulation.optics import Array
+
+#: Mean inner potentials, V: vitreous ice (Harscher and Lichte 1998 measured 3.5 to 4.7), amorphous
+#: carbon (Wanner et al. 2006: 7.8 to 10.7), gold (Ji et al. 2003: 21 to 30).
 ICE_POTENTIAL = 4.5
 CARBON_POTENTIAL = 7.8
 GOLD_POTENTIAL = 25.0
@@ -29,17 +31,17 @@ def mean_free_path(at_300_kv: float, voltage: float) -> float:
     return at_300_kv * beta2 / 0.6030
 
 
-def _peak(k: np.ndarray, centre: float, width: float) -> np.ndarray:
+def _peak(k: Array, centre: float, width: float) -> Array:
     return np.asarray(np.exp(-0.5 * ((k - centre) / width) ** 2))
 
 
-def water_structure_factor(k: np.ndarray) -> np.ndarray:
+def water_structure_factor(k: Array) -> Array:
     """Return S(k) of vitreous water: 0.06 at 0 (compressibility), maxima at 1/3.7 and 1/2.15 Å⁻¹, 1 far out."""
     rise = 1 / (1 + np.exp(-(k - 0.26) / 0.03))
     return np.asarray(0.06 + 0.94 * rise + 1.2 * _peak(k, 1 / 3.7, 0.022) + 0.5 * _peak(k, 1 / 2.15, 0.04))
 
 
-def water_spectrum(k: np.ndarray, thickness: float, dose: float, sigma: float) -> np.ndarray:
+def water_spectrum(k: Array, thickness: float, dose: float, sigma: float) -> Array:
     """Return the power spectral density of the phase of vitreous ice, rad² Å².
 
     Molecules scatter independently but for their structure factor: t ρ a² F(k)² S(k), with a the
@@ -64,7 +66,7 @@ def water_spectrum(k: np.ndarray, thickness: float, dose: float, sigma: float) -
     return np.asarray(power / averaged)
 
 
-def carbon_spectrum(k: np.ndarray, thickness: float, sigma: float) -> np.ndarray:
+def carbon_spectrum(k: Array, thickness: float, sigma: float) -> Array:
     """Return the power spectral density of the phase of amorphous carbon, rad² Å²; it does not move."""
     atom = sigma * CARBON_POTENTIAL / CARBON_DENSITY
     form = 1 / (1 + (k / 0.45) ** 2)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Tuple
+from typing import Any, Tuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import fft
+
+Array = npt.NDArray[Any]
 
 #: Threads of every transform: results must not depend on it, the machine's other users do.
 WORKERS = 2
@@ -44,14 +47,14 @@ class Optics:
     drift_angle: float = 0.0  # rad
 
 
-def frequencies(shape: Tuple[int, int], sampling: float, real: bool) -> Tuple[np.ndarray, np.ndarray]:
+def frequencies(shape: Tuple[int, int], sampling: float, real: bool) -> Tuple[Array, Array]:
     """Return ky (rows, 1) and kx (1, columns) in 1/Å, of a real or a full transform."""
     ky = fft.fftfreq(shape[0], sampling).astype(np.float32)
     kx = (fft.rfftfreq if real else fft.fftfreq)(shape[1], sampling).astype(np.float32)
     return ky[:, None], kx[None, :]
 
 
-def aberration(optics: Optics, ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
+def aberration(optics: Optics, ky: Array, kx: Array) -> Array:
     """Return chi(k) = -π λ Δf k² + π/2 Cs λ³ k⁴ in rad, with astigmatism (Rohou and Grigorieff 2015).
 
     The defocus part is a quadratic form of kx and ky, so that no angle has to be computed.
@@ -68,7 +71,7 @@ def aberration(optics: Optics, ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
     return np.asarray(chi, dtype=np.float32)
 
 
-def image_wave(wave: np.ndarray, sampling: float, optics: Optics) -> np.ndarray:
+def image_wave(wave: Array, sampling: float, optics: Optics) -> Array:
     """Return the intensity |IFT[FT(ψ) exp(-iχ) E]|² of an exit wave: all orders, not only the linear one.
 
     Parameters
@@ -100,7 +103,7 @@ def image_wave(wave: np.ndarray, sampling: float, optics: Optics) -> np.ndarray:
     return np.asarray(wave.real**2 + wave.imag**2, dtype=np.float32)
 
 
-def motion_envelope(optics: Optics, ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
+def motion_envelope(optics: Optics, ky: Array, kx: Array) -> Array:
     """Return what motion leaves of the intensity's spectrum: B factor and drift along one direction."""
     along = np.float32(np.sin(optics.drift_angle)) * ky + np.float32(np.cos(optics.drift_angle)) * kx
     exponent = np.float32(optics.b_factor / 4) * (kx * kx + ky * ky)
@@ -108,7 +111,7 @@ def motion_envelope(optics: Optics, ky: np.ndarray, kx: np.ndarray) -> np.ndarra
     return np.asarray(np.exp(-exponent), dtype=np.float32)
 
 
-def crop_spectrum(spectrum: np.ndarray, shape: Tuple[int, int], new_shape: Tuple[int, int]) -> np.ndarray:
+def crop_spectrum(spectrum: Array, shape: Tuple[int, int], new_shape: Tuple[int, int]) -> Array:
     """Return the low frequencies of a real transform of an image of ``shape``, scaled for ``new_shape``.
 
     Both shapes must be even; the Nyquist rows of the smaller one are set to 0.

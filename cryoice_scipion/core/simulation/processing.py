@@ -8,14 +8,12 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 from scipy import fft
 
-from cryoice_scipion.core.simulation.optics import WORKERS, frequencies
+from cryoice_scipion.core.simulation.optics import WORKERS, Array, frequencies
 
 Widths = Sequence[int]
 
 
-def filter_image(
-    image: np.ndarray, pixel_size: float, low_pass: Optional[float], high_pass: Optional[float]
-) -> np.ndarray:
+def filter_image(image: Array, pixel_size: float, low_pass: Optional[float], high_pass: Optional[float]) -> Array:
     """Return a Gaussian low- and high-passed image; the mean stays. Half-amplitude resolutions in Å.
 
     The image is mirrored at its edges first, so that opposite sides do not mix.
@@ -46,7 +44,7 @@ def inside(shape: Tuple[int, int], widths: Widths) -> Tuple[slice, slice]:
     return slice(top, shape[0] - bottom), slice(left, shape[1] - right)
 
 
-def smear_borders(image: np.ndarray, widths: Widths, noise: float, rng: np.random.Generator) -> None:
+def smear_borders(image: Array, widths: Widths, noise: float, rng: np.random.Generator) -> None:
     """Repeat the last interior row or column outwards, in place, with noise (of compression) on top.
 
     This is what frame alignment leaves where frames do not overlap.
@@ -63,7 +61,7 @@ def smear_borders(image: np.ndarray, widths: Widths, noise: float, rng: np.rando
         image[outside] += rng.normal(0, noise, int(outside.sum())).astype(np.float32)
 
 
-def blank_borders(image: np.ndarray, widths: Widths, value: float) -> None:
+def blank_borders(image: Array, widths: Widths, value: float) -> None:
     """Set the border to one value, in place."""
     rows, columns = inside((image.shape[0], image.shape[1]), widths)
     interior = image[rows, columns].copy()
@@ -71,7 +69,7 @@ def blank_borders(image: np.ndarray, widths: Widths, value: float) -> None:
     image[rows, columns] = interior
 
 
-def to_values(image: np.ndarray, values: str, inverted: bool, interior: Tuple[slice, slice]) -> np.ndarray:
+def to_values(image: Array, values: str, inverted: bool, interior: Tuple[slice, slice]) -> Array:
     """Return the image as counts, with mean 0 and deviation 1, or as whole numbers from 0 to 255; float32."""
     if inverted:
         image = 2 * image[interior].mean(dtype=np.float64).astype(np.float32) - image

@@ -8,15 +8,15 @@ import zlib
 from typing import Tuple
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
 from cryoice_scipion.constants import BORDER
 from cryoice_scipion.core.simulation import detector, ice, picks, processing, specimen
-from cryoice_scipion.core.simulation.canvas import Canvas, code, coarse_step
+from cryoice_scipion.core.simulation.canvas import Canvas, coarse_step, code, sample_labels
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.contaminants import DRAWERS
 from cryoice_scipion.core.simulation.fields import noise_with_spectrum, smooth_field
-from cryoice_scipion.core.simulation.optics import Optics, image_wave, interaction_constant
+from cryoice_scipion.core.simulation.optics import Array, Optics, image_wave, interaction_constant
 
 __all__ = ["Geometry", "Rendering", "Scene", "SceneConfig", "render", "simulate"]
 
@@ -58,9 +58,10 @@ class Geometry:
     def visible(self) -> Tuple[float, float, float, float]:
         """Return top, left, bottom, right of the recorded part in Å of the padded field."""
         rows, columns = self.window
-        return tuple(v * self.pixel_size for v in (rows.start, columns.start, rows.stop, columns.stop))  # type: ignore[return-value]
+        scale = self.pixel_size
+        return rows.start * scale, columns.start * scale, rows.stop * scale, columns.stop * scale
 
-    def to_px(self, centres: np.ndarray) -> np.ndarray:
+    def to_px(self, centres: Array) -> Array:
         """Return y, x in Å of the padded field as x, y in px of the recorded image (pixel 0's centre is 0)."""
         px = centres / self.pixel_size - np.array(self.margin) - 0.5
         return np.ascontiguousarray(px[:, ::-1])
@@ -77,21 +78,21 @@ def _fast(size: int) -> int:
 class Rendering:
     """A scene before the detector."""
 
-    intensity: np.ndarray  # float32, on the simulation's grid with margins; 1 without a specimen
+    intensity: Array  # float32, on the simulation's grid with margins; 1 without a specimen
     canvas: Canvas
     geometry: Geometry
     optics: Optics
-    centres: np.ndarray  # (n, 2) y, x in Å of the padded field: all particles that were drawn
+    centres: Array  # (n, 2) y, x in Å of the padded field: all particles that were drawn
 
 
 @dataclasses.dataclass
 class Scene:
     """A simulated micrograph with its truth."""
 
-    pixels: np.ndarray  # float32 (rows, columns), row 0 is y = 0
-    labels: np.ndarray  # uint8, same shape: index in constants.CLASSES
-    particles: np.ndarray  # (n, 2) float: x, y of isolated particles on good areas, px
-    false_picks: np.ndarray  # (n, 2) float: x, y of what a picker takes wrongly, px
+    pixels: Array  # float32 (rows, columns), row 0 is y = 0
+    labels: Array  # uint8, same shape: index in constants.CLASSES
+    particles: Array  # (n, 2) float: x, y of isolated particles on good areas, px
+    false_picks: Array  # (n, 2) float: x, y of what a picker takes wrongly, px
     config: SceneConfig
 
 
@@ -147,7 +148,7 @@ def _empty_canvas(config: SceneConfig, geometry: Geometry, streams: Streams) -> 
     return canvas
 
 
-def _draw_particles(config: SceneConfig, canvas: Canvas, streams: Streams) -> Tuple[np.ndarray, np.ndarray]:
+def _draw_particles(config: SceneConfig, canvas: Canvas, streams: Streams) -> Tuple[Array, Array]:
     """Return the phase of all particles on the fine grid, and the centres (y, x in Å) of the scattered ones."""
     rng = streams("particles")
     field = np.zeros(canvas.fine, np.float32)
@@ -168,14 +169,14 @@ def _draw_particles(config: SceneConfig, canvas: Canvas, streams: Streams) -> Tu
     return field, centres
 
 
-def _exit_wave(config: SceneConfig, canvas: Canvas, particles: np.ndarray, streams: Streams) -> np.ndarray:
+def _exit_wave(config: SceneConfig, canvas: Canvas, particles: Array, streams: Streams) -> Array:
     """Return ψ = exp(iφ - μ), complex64, on the fine grid; the particles' phase is used up."""
     water_scale = canvas.spline(np.sqrt(canvas.ice / np.float32(config.thickness)))
 
-    def water(k: np.ndarray) -> np.ndarray:
+    def water(k: Array) -> Array:
         return ice.water_spectrum(k, config.thickness, config.dose, canvas.sigma)
 
-    def carbon(k: np.ndarray) -> np.ndarray:
+    def carbon(k: Array) -> Array:
         return ice.carbon_spectrum(k, 1.0, canvas.sigma)
 
     # The water's own noise stays inside crystals and under frost: its absence must not give them away.
@@ -215,11 +216,16 @@ def render(config: SceneConfig, rng: np.random.Generator) -> Rendering:
     return Rendering(image_wave(wave, geometry.sampling, optics), canvas, geometry, optics, centres)
 
 
-def _record(config: SceneConfig, drawn: Rendering, streams: Streams) -> np.ndarray:
+def _record(config: SceneConfig, drawn: Rendering, streams: Streams) -> Array:
     """Return what the detector records of a rendering, counts, float32 (rows, columns)."""
     geometry = drawn.geometry
     arriving = detector.arriving(
-        drawn.intensity, geometry.sampling, geometry.padded, drawn.optics, config.detector_pixel, min(1.0, config.mtf / config.ntf)
+        drawn.intensity,
+        geometry.sampling,
+        geometry.padded,
+        drawn.optics,
+        config.detector_pixel,
+        min(1.0, config.mtf / config.ntf),
     )
     if config.illumination:
         arriving *= 1 + np.float32(config.illumination) * np.linspace(-1, 1, arriving.shape[1], dtype=np.float32)
@@ -228,7 +234,7 @@ def _record(config: SceneConfig, drawn: Rendering, streams: Streams) -> np.ndarr
     return np.ascontiguousarray(counts[geometry.window])
 
 
-def _process(config: SceneConfig, image: np.ndarray, streams: Streams) -> np.ndarray:
+def _process(config: SceneConfig, image: Array, streams: Streams) -> Array:
     """Return the recorded image with faults, filters, borders and its range of values."""
     rng = streams("faults")
     if config.gain_stripes:
@@ -246,14 +252,10 @@ def _process(config: SceneConfig, image: np.ndarray, streams: Streams) -> np.nda
     return processing.to_values(image, config.values, config.inverted, interior)
 
 
-def _labels(config: SceneConfig, drawn: Rendering) -> np.ndarray:
+def _labels(config: SceneConfig, drawn: Rendering) -> Array:
     """Return the class codes on the recorded grid."""
     geometry = drawn.geometry
-    rows, columns = (
-        np.minimum(((np.arange(part.start, part.stop) + 0.5) * geometry.pixel_size / drawn.canvas.step).astype(int), size - 1)
-        for part, size in zip(geometry.window, drawn.canvas.shape)
-    )
-    labels = drawn.canvas.labels[rows[:, None], columns[None, :]]
+    labels = sample_labels(drawn.canvas.labels, drawn.canvas.step, geometry.window, geometry.pixel_size)
     if config.border != "none":
         processing.blank_borders(labels, config.border_px, code(BORDER))
     return np.asarray(labels)
@@ -278,37 +280,12 @@ def simulate(config: SceneConfig, rng: np.random.Generator) -> Scene:
     streams = Streams(rng)
     recorded = _record(config, drawn, streams)
     labels = _labels(config, drawn)
-    true, false = _picks(config, drawn, recorded, labels, streams("picks"))
-    return Scene(_process(config, recorded, streams), labels, true, false, config)
-
-
-def _picks(
-    config: SceneConfig, drawn: Rendering, recorded: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Return true and false picks, x and y in px."""
-    radius = config.particle_radius / config.pixel_size
-    factor = max(1, int(round(8 / config.pixel_size)))
-    image = picks.coarse_view(recorded, factor)[0]
-    bad = labels[factor // 2 :: factor, factor // 2 :: factor][: image.shape[0], : image.shape[1]] != 0
-    every = drawn.geometry.to_px(drawn.centres)[:, ::-1]
-    alone = picks.isolated(every, radius)
-    within = ((every > -0.5) & (every < np.array(labels.shape) - 0.5)).all(axis=1)
-    true = every[alone & within]
-    true = true[picks.clear_of(bad, factor, true + 0.5, radius)]
-    if config.border != "none":
-        sides = np.ones(image.shape, bool)  # a smeared border is picked as well, a blank one is not
-        bad &= sides if config.border == "smeared" else labels[factor // 2 :: factor, factor // 2 :: factor][: image.shape[0], : image.shape[1]] != code(BORDER)
-    share = float(bad.mean())
-    density = max(config.coverage, 0.1) * bad.size * factor**2 / (np.pi * radius**2)
-    most = int(np.ceil(1.2 * share * density * rng.uniform(0.5, 1.5)))
-    false = picks.false_picks(image, bad, factor, radius, rng, most) - 0.5
-    return np.ascontiguousarray(true[:, ::-1]), np.ascontiguousarray(false[:, ::-1])
-
-
-def label_view(labels: np.ndarray, pixel_size: float, sampling: float) -> np.ndarray:
-    """Return labels on a coarser grid, rounded up in size; a cell takes the class at its middle."""
-    rows, columns = (
-        np.minimum(((np.arange(int(np.ceil(size * pixel_size / sampling))) + 0.5) * sampling / pixel_size).astype(int), size - 1)
-        for size in labels.shape
+    centres = drawn.geometry.to_px(drawn.centres)
+    settings = picks.PickSettings(
+        radius=config.particle_radius / config.pixel_size,
+        factor=max(1, int(round(picks.PICKING_SAMPLING / config.pixel_size))),
+        coverage=config.coverage,
+        border=config.border == "smeared",  # a blank border has no peaks to pick
     )
-    return np.ascontiguousarray(labels[rows[:, None], columns[None, :]])
+    true, false = picks.pick(recorded, labels, centres, settings, streams("picks"))
+    return Scene(_process(config, recorded, streams), labels, true, false, config)

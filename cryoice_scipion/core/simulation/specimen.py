@@ -9,18 +9,25 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from cryoice_scipion.core.simulation.optics import Array
+
 #: How the blobs of a specimen are laid out.
 SHAPES = ("globule", "rod", "ring", "shell", "dumbbell", "barrel")
+#: Share of the enclosing sphere that is protein.
+FILLING = {"globule": 0.35, "rod": 0.25, "ring": 0.3, "shell": 0.6, "dumbbell": 0.5, "barrel": 0.35}
 VIEWS = 48  # different projections of one specimen in a micrograph
 
 
-def blob_centres(shape: str, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Return blob centres (number, 3) of a specimen of about radius 1."""
+def blob_centres(shape: str, number: int, rng: np.random.Generator) -> Array:
+    """Return blob centres (number, 3) of a specimen of about radius 1; a filled ball for an unknown shape."""
     direction = rng.standard_normal((number, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     radius = rng.random(number) ** (1 / 3)
     points = direction * radius[:, None]
-    if shape == "rod":
+    if shape == "globule":  # a few domains grown together
+        domains = 0.5 * blob_centres("ball", int(rng.integers(3, 9)), rng)
+        points = domains[rng.integers(0, len(domains), number)] + rng.uniform(0.35, 0.5) * points
+    elif shape == "rod":
         points *= [0.35, 0.35, 1.0]
     elif shape == "ring":
         angle = rng.random(number) * 2 * np.pi
@@ -35,7 +42,7 @@ def blob_centres(shape: str, number: int, rng: np.random.Generator) -> np.ndarra
     return np.asarray(points)
 
 
-def make_symmetric(points: np.ndarray, fold: int) -> np.ndarray:
+def make_symmetric(points: Array, fold: int) -> Array:
     """Return the points repeated around z by a cyclic symmetry, so that lobes appear."""
     share = points[: max(1, len(points) // fold)]
     turned = [Rotation.from_euler("z", 2 * np.pi * i / fold).apply(share) for i in range(fold)]
@@ -49,7 +56,7 @@ def project_views(
     sampling: float,
     rng: np.random.Generator,
     views: int = VIEWS,
-) -> List[np.ndarray]:
+) -> List[Array]:
     """Return projections of one random specimen, in rad, on the simulation's grid.
 
     A Gaussian blob projects to a Gaussian, so no volume is needed.
@@ -70,11 +77,11 @@ def project_views(
     list of ndarray, float32
         Square, of odd size.
     """
-    number = int(rng.integers(100, 300))
+    number = int(rng.integers(200, 400))
     points = make_symmetric(blob_centres(shape, number, rng), int(rng.choice([1, 1, 2, 3, 4])))
     width = radius * rng.uniform(0.08, 0.2, len(points))
-    weight = rng.uniform(0.5, 1.5, len(points))
-    volume = 4 / 3 * np.pi * radius**3 * {"rod": 0.25, "ring": 0.3, "shell": 0.6, "barrel": 0.35}.get(shape, 0.5)
+    weight = rng.uniform(0.6, 1.4, len(points))
+    volume = FILLING[shape] * 4 / 3 * np.pi * radius**3
     weight *= phase_per_angstrom * volume / weight.sum()
     half = int(np.ceil(1.35 * radius / sampling))
     axis = np.arange(-half, half + 1) * sampling
@@ -91,7 +98,7 @@ def project_views(
 
 def scatter(
     size: Tuple[float, float], radius: float, coverage: float, spacing: float, rng: np.random.Generator
-) -> np.ndarray:
+) -> Array:
     """Return centres (n, 2), y and x in Å, that cover a share of the field.
 
     Parameters
@@ -114,10 +121,10 @@ def scatter(
     for first, second in pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]:
         if keep[first]:
             keep[second] = False
-    return centres[keep]
+    return np.asarray(centres[keep])
 
 
-def paste(field: np.ndarray, stamps: Sequence[np.ndarray], centres: np.ndarray, which: np.ndarray) -> None:
+def paste(field: Array, stamps: Sequence[Array], centres: Array, which: Array) -> None:
     """Add ``stamps[which[i]]`` around ``centres[i]`` (row, column, in px) to the field, in place, cut at its edges."""
     rows, columns = field.shape
     for (y, x), index in zip(np.floor(centres).astype(int), which):

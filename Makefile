@@ -1,0 +1,59 @@
+# Needs python3 (3.8 to 3.12, with venv), git and make. Everything is installed into .venv of this checkout.
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10 python3.9 python3.8; do \
+	"$$name" -c '$(FITS)' >/dev/null 2>&1 && echo "$$name" && break; done)
+ENV := .venv
+BIN := $(ENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
+
+.PHONY: help env demo test lint types imports check default-model clean
+
+help:
+	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
+	@echo "                    make demo MICROGRAPHS='folder/*.mrc' PICKS=folder PIXEL_SIZE=1.1"
+	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
+	@echo "make check          lint, types and imports"
+	@echo "make default-model  train the model that is shipped"
+	@echo "make clean          remove what the tools left here; .venv stays"
+
+env: $(ENV)/.installed
+
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.8 to 3.12 with venv was found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "make: an environment for $$($(PYTHON) --version) in $(ENV)"
+	@$(PYTHON) -m venv $(ENV)
+
+$(ENV)/.installed: setup.py requirements-core.txt constraints-ci.txt cryoice_scipion/constants.py | $(BIN)/pip
+	@echo "make: installing the package and what it needs into $(ENV) (minutes, the first time)"
+	@$(INSTALL) --editable '.[test]'
+	@touch $@
+
+$(ENV)/.installed-lint: $(ENV)/.installed
+	@$(INSTALL) --editable '.[lint]'
+	@touch $@
+
+demo: env
+	@$(BIN)/python -m cryoice_scipion.demo \
+		$(if $(MICROGRAPHS),--micrographs $(MICROGRAPHS)) $(if $(PICKS),--picks $(PICKS)) \
+		$(if $(PIXEL_SIZE),--pixel-size $(PIXEL_SIZE)) $(DEMO_ARGS)
+
+test: env
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(ENV)/.installed-lint
+	@$(BIN)/ruff check .
+
+types: $(ENV)/.installed-lint
+	@$(BIN)/mypy
+
+imports: $(ENV)/.installed-lint
+	@$(BIN)/lint-imports
+
+check: lint types imports
+
+default-model: env
+	@$(BIN)/python benchmarks/train_default_model.py
+
+clean:
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find cryoice_scipion tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

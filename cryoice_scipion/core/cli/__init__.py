@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``cryoice``: one module a command, each with NAME, HELP, add_arguments(parser) and main(arguments).
+
+Modules of commands import what is heavy (torch above all) in ``main`` only, so that asking for help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from types import ModuleType
+from typing import List, Optional, Sequence
+
+from cryoice_scipion.constants import VERSION
+from cryoice_scipion.core.errors import CryoIceError
+
+OK, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+COMMANDS = ("screen", "patches", "train", "simulate", "evaluate", "info", "worker")
+DESCRIPTION = "Find ice, contamination and support in cryo-EM micrographs, and clean coordinates by it."
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 in part, 2 unusable arguments, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = build_parser(words).parse_args(words)
+    try:
+        status: int = chosen.main(chosen)
+        return status
+    except CryoIceError as error:
+        print(f"cryoice {chosen.command}: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        print(f"cryoice {chosen.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output (head, less) has enough
+        sys.stderr.close()
+        return OK
+
+
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser; of all commands, or only of the one that ``words`` begins with."""
+    parser = argparse.ArgumentParser(prog="cryoice", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"cryoice {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _modules(words):
+        command = commands.add_parser(module.NAME, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(main=module.main)
+    return parser
+
+
+def _modules(words: Sequence[str]) -> List[ModuleType]:
+    wanted = [name for name in COMMANDS if words and name == words[0]] or COMMANDS
+    return [importlib.import_module(f"{__name__}.{name}") for name in wanted]

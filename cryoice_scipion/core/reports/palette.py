@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One set of colours for thumbnails, plots and report.
+
+The colours are those of Okabe and Ito (2008, Color Universal Design), which people with the usual colour vision
+deficiencies can tell apart; picks differ in shape as well.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple
+
+from cryoice_scipion.constants import BAD, BORDER
+
+KEPT = "#009e73"
+REJECTED = "#d55e00"
+NEUTRAL = "#999999"
+
+CLASS_COLOURS: Dict[str, str] = {
+    "crystalline": "#0072b2",
+    "contamination": "#e69f00",
+    "thick": "#56b4e9",
+    "support": "#f0e442",
+    "aggregate": "#cc79a7",
+    BORDER: NEUTRAL,
+    "vacuum": "#000000",
+    BAD: "#d55e00",
+}
+
+
+def class_colour(name: str) -> str:
+    """Return the colour of a class as ``#rrggbb``; a class that is not known is shown like ``bad``."""
+    return CLASS_COLOURS.get(name, CLASS_COLOURS[BAD])
+
+
+def rgb(colour: str) -> Tuple[int, int, int]:
+    """Return ``#rrggbb`` as three numbers from 0 to 255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plots of training and screening as PNG files.
+
+They use matplotlib's objects and the Agg canvas, never pyplot, whose global state would get into the way of a program
+(Scipion) that draws windows of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Iterable, Mapping, Optional, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.reports.palette import KEPT, NEUTRAL, REJECTED
+
+DPI = 100
+LINE = "#0072b2"
+NOT_CURVES = ("epoch", "seconds", "learning_rate")
+
+
+def training_curves(history: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Draw the columns of a training history over the epochs: losses on the left, all others on the right.
+
+    Parameters
+    ----------
+    history : sequence of mappings
+        One row an epoch, as in history.csv. What is not a number is left out.
+    out : pathlib.Path
+        The PNG file to write.
+    """
+    figure = _figure(10, 4)
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    names = [name for name in (history[0] if history else {}) if name not in NOT_CURVES]
+    epochs = [_number(row.get("epoch", place + 1)) for place, row in enumerate(history)]
+    for name in names:
+        values = [_number(row.get(name)) for row in history]
+        if not all(map(math.isnan, values)):
+            axes = left if "loss" in name else right
+            axes.plot(epochs, values, marker=".", label=name.replace("_", " "))
+    for axes, title in ((left, "loss"), (right, "validation")):
+        axes.set(xlabel="epoch", title=title)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    _write(figure, out)
+
+
+def roc(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> None:
+    """Draw the receiver operating characteristic of BAD against GOOD.
+
+    Parameters
+    ----------
+    p_bad : array_like, (n,), float
+        P(BAD).
+    bad : array_like, (n,), bool
+        True = BAD.
+    out : pathlib.Path
+        The PNG file to write.
+    threshold : float, optional
+        On goodness; what lies below it (1 - P(BAD) < threshold) is marked as the working point.
+    """
+    from sklearn.metrics import roc_auc_score, roc_curve  # takes a second, which the report's histogram need not wait
+
+    scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
+    figure = _figure(5, 5)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle=":")
+    axes.set(xlabel="share of GOOD called bad", ylabel="share of BAD called bad", xlim=(0, 1), ylim=(0, 1.01))
+    if labels.any() and not labels.all():
+        false, true, _ = roc_curve(labels, scores)
+        axes.plot(false, true, color=LINE, label=f"AUC {roc_auc_score(labels, scores):.3f}")
+        if threshold is not None:
+            called = 1.0 - scores < threshold
+            point = called[~labels].mean(), called[labels].mean()
+            axes.plot(*point, "o", color=REJECTED, label=f"threshold {threshold:g}")
+        axes.legend(loc="lower right")
+    else:
+        _say(axes, "needs both GOOD and BAD")
+    axes.grid(alpha=0.3)
+    _write(figure, out)
+
+
+def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
+    """Draw how often what is called bad with a probability is BAD, and how often each probability comes.
+
+    Parameters
+    ----------
+    p_bad : array_like, (n,), float
+        P(BAD), from 0 to 1.
+    bad : array_like, (n,), bool
+        True = BAD.
+    out : pathlib.Path
+        The PNG file to write.
+    bins : int
+        Number of equally wide bins of probability.
+    """
+    from sklearn.calibration import calibration_curve  # as in roc
+
+    scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
+    figure = _figure(5, 6)
+    grid = figure.add_gridspec(2, 1, height_ratios=[3, 1])
+    upper, lower = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    upper.plot([0, 1], [0, 1], color=NEUTRAL, linestyle=":", label="perfect")
+    if labels.any() and not labels.all():
+        share, mean = calibration_curve(labels, scores, n_bins=bins)
+        upper.plot(mean, share, marker="o", color=LINE, label="measured")
+    else:
+        _say(upper, "needs both GOOD and BAD")
+    upper.set(ylabel="share that is BAD", xlim=(0, 1), ylim=(-0.02, 1.02))
+    upper.legend(loc="upper left")
+    lower.hist(scores, bins=bins, range=(0, 1), color=NEUTRAL, rwidth=0.9)
+    lower.set(xlabel="P(BAD)", ylabel="patches", xlim=(0, 1))
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    _write(figure, out)
+
+
+def goodness_histogram(values: Iterable[Optional[float]], threshold: Optional[float], out: Path) -> None:
+    """Draw how many coordinates have which goodness, as a PNG file.
+
+    Parameters
+    ----------
+    values : iterable of float or None
+        Goodness of each coordinate; None or NaN = could not be scored, counted in the title.
+    threshold : float, optional
+        Where coordinates are cut; none, or below 0 (all are kept), draws no line.
+    out : pathlib.Path
+        The PNG file to write.
+    """
+    _write(histogram_figure(values, threshold), out)
+
+
+def histogram_figure(values: Iterable[Optional[float]], threshold: Optional[float]) -> Figure:
+    """Return the figure of :func:`goodness_histogram`."""
+    everything = np.array([_number(value) for value in values], dtype=np.float64)
+    scored = everything[~np.isnan(everything)]
+    figure = _figure(7, 3.5)
+    axes = figure.add_subplot()
+    cut = -1.0 if threshold is None else threshold
+    below, edges = np.histogram(scored[scored < cut], bins=50, range=(0, 1))
+    above, _ = np.histogram(scored[scored >= cut], bins=edges)
+    # Stacked, so that the bar in which the threshold lies shows both.
+    axes.bar(edges[:-1], below, width=np.diff(edges), align="edge", color=REJECTED)
+    axes.bar(edges[:-1], above, width=np.diff(edges), align="edge", color=KEPT, bottom=below)
+    title = f"{scored.size} coordinates"
+    if scored.size < everything.size:
+        title += f", {everything.size - scored.size} more could not be scored"
+    axes.set(xlabel="goodness (1 = clean)", ylabel="coordinates", title=title, xlim=(0, 1))
+    if cut >= 0:
+        axes.axvline(cut, color="black", linestyle="--", label=f"threshold {cut:.2f}")
+        axes.legend(loc="upper left")
+    axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure of that size in inches, tied to the Agg canvas."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _write(figure: Figure, out: Path) -> None:
+    with replacing(Path(out)) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def _number(value: Any) -> float:
+    """Return the value as a float; NaN when it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _say(axes: Axes, words: str) -> None:
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a detector says of one micrograph: the log-odds of each class on a coarse grid. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+import zlib
+from pathlib import Path
+from typing import List
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.atomic import replacing
+
+Grid = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclasses.dataclass
+class ClassMap:
+    """Calibrated class logits over a micrograph.
+
+    Cell (i, j) covers rows [i·s, (i+1)·s) and columns [j·s, (j+1)·s) in Å, s = ``sampling``; shapes are rounded up.
+    """
+
+    logits: Grid  # (classes, rows, columns), float32, already divided by the temperature
+    border: Mask  # (rows, columns): more than half of the cell is border
+    classes: List[str]  # one of them is "good"
+    sampling: float  # Å, side of a cell
+    skewness: float  # of the low-passed micrograph as it was recorded; < 0: dark objects
+    flags: List[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def log_odds(self) -> Grid:
+        """Return the log-odds of BAD, shape (rows, columns), float32: logsumexp of all bad classes minus good."""
+        good = self.classes.index(GOOD)
+        odds: Grid = np.logaddexp.reduce(np.delete(self.logits, good, axis=0), axis=0) - self.logits[good]
+        return odds
+
+    @property
+    def level(self) -> float:
+        """Return the median log-odds of BAD over the cells that are not border; NaN when all are."""
+        values = self.log_odds[~self.border]
+        return float(np.median(values)) if values.size else float("nan")
+
+    def save(self, path: Path) -> None:
+        """Write the map as .npz, atomically."""
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(
+                stream,
+                logits=self.logits.astype(np.float32, copy=False),
+                border=self.border,
+                classes=np.array(self.classes),
+                sampling=np.float64(self.sampling),
+                skewness=np.float64(self.skewness),
+                flags=np.array(self.flags, dtype="U64"),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> ClassMap:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ImageError
+            When the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(
+                    logits=stored["logits"],
+                    border=stored["border"],
+                    classes=[str(name) for name in stored["classes"]],
+                    sampling=float(stored["sampling"]),
+                    skewness=float(stored["skewness"]),
+                    flags=[str(flag) for flag in stored["flags"]],
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ImageError(path, f"the stored map cannot be read ({error})", "screen this micrograph again") from None

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The computing itself, in this process: map a micrograph, judge it from its stored map."""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+import numpy as np
+
+from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, DISCARDED, OUTSIDE
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.borders import find_border
+from cryoice_scipion.core.images.checks import check_pixels
+from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.images.writing import write_map, write_mask
+from cryoice_scipion.core.networks.bundle import fingerprint
+from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference
+from cryoice_scipion.core.reports.thumbnails import draw_thumbnail, grey_base, write_base
+from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.screening.classmap import ClassMap, Mask
+from cryoice_scipion.core.screening.folder import RunFolder, writing
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.networks.detector import Detector
+
+
+class LocalExecutor:
+    """Computes in this process with one detector on one device."""
+
+    def __init__(self, detector: Detector, model_fingerprint: str = "", device: str = "cpu") -> None:
+        """Take a loaded detector."""
+        self.detector = detector
+        self.model = detector.config
+        self.fingerprint = model_fingerprint
+        self.device = device
+
+    @classmethod
+    def load(cls, model: Path, device: str) -> LocalExecutor:
+        """Load a model folder on "cpu" or "cuda:N".
+
+        Raises
+        ------
+        ModelError
+            When the model folder is damaged.
+        """
+        from cryoice_scipion.core.networks.detector import NetworkDetector
+
+        return cls(NetworkDetector.load(model, device), fingerprint(model), device)
+
+    def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
+        """Map one micrograph; see ``Executor.map``."""
+        started = time.monotonic()
+        micrograph = read_micrograph(task.path)
+        pixel_size, flags = resolve_pixel_size(micrograph, task.pixel_size or config.pixel_size)
+        image, more = check_pixels(micrograph.as_float32(), task.path)
+        border = find_border(image)
+        classmap, inverted = self._map(image, pixel_size, border, contrast)
+        place = RunFolder(folder)
+        result = MapResult(
+            shape=[int(side) for side in image.shape],
+            pixel_size=pixel_size,
+            sampling=classmap.sampling,
+            level=classmap.level,
+            skewness=classmap.skewness,
+            inverted=inverted,
+            raw_path=place.raw_map(task.stem),
+            base_path=place.base(task.stem),
+            flags=[*flags, *more, *classmap.flags, *([BORDER] if border.any() else [])],
+        )
+        with writing(folder):
+            classmap.save(folder / result.raw_path)
+            if config.thumbnails:
+                write_base(folder / result.base_path, grey_base(image, border, pixel_size))
+        result.seconds = round(time.monotonic() - started, 3)
+        return result
+
+    def _map(self, image: Any, pixel_size: float, border: Mask, contrast: str) -> Tuple[ClassMap, bool]:
+        """Return the class map, and whether the contrast was inverted for it."""
+        inverted = contrast == "bright"
+        classmap = self.detector.map(image, pixel_size, border, inverted)
+        if contrast == "auto" and classmap.skewness > 0:
+            return self.detector.map(image, pixel_size, border, True), True
+        return classmap, inverted
+
+    def judge(
+        self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
+    ) -> Judgement:
+        """Judge one micrograph from its stored map; see ``Executor.judge``."""
+        started = time.monotonic()
+        cells = judging.probabilities(ClassMap.load(folder / result.raw_path), reference.shift)
+        cut = judging.mask_threshold(config.threshold, self.model.recommended_threshold)
+        good = judging.good_mask(cells, cut)
+        judgement = self._judgement(task, result, config, cells, good)
+        with writing(folder):
+            self._write(judgement, task, result, config, cells, good, folder)
+            if config.thumbnails:
+                self._draw(judgement, task, result, cells, good, folder)
+        judgement.seconds = round(result.seconds + time.monotonic() - started, 3)
+        return judgement
+
+    def _judgement(
+        self, task: MicrographTask, result: MapResult, config: ScreenConfig, cells: judging.Cells, good: Mask
+    ) -> Judgement:
+        area = judging.bad_area(cells, good)
+        discarded = area > config.max_bad_area
+        scores = judging.score_picks(
+            cells,
+            task.picks,
+            [judging.diameter_of(pick, config, task.path) for pick in task.picks],
+            result.pixel_size,
+            result.shape,
+            config.margin,
+            config.threshold,
+            self.model.recommended_threshold,
+            discarded,
+        )
+        outside = sum(score.cls == OUTSIDE for score in scores)
+        flags: List[str] = list(result.flags)
+        flags += [judging.MOSTLY_BAD_FLAG] if area > judging.MOSTLY_BAD else []
+        flags += [f"picks_outside={outside}"] if outside else []
+        return Judgement(
+            id=task.id,
+            stem=task.stem,
+            path=task.path,
+            status=DISCARDED if discarded else ACCEPTED,
+            reason=f"bad area {area:.3f} is more than {config.max_bad_area:g}" if discarded else "",
+            bad_area=area,
+            areas=judging.areas(judging.class_of_cells(cells, good)),
+            scores=scores,
+            flags=flags,
+            pixel_size=result.pixel_size,
+            shape=list(result.shape),
+        )
+
+    def _write(
+        self,
+        judgement: Judgement,
+        task: MicrographTask,
+        result: MapResult,
+        config: ScreenConfig,
+        cells: judging.Cells,
+        good: Mask,
+        folder: Path,
+    ) -> None:
+        """Write map and masks, and note their paths in the judgement."""
+        place = RunFolder(folder)
+        judgement.probability, judgement.mask = place.probability(task.stem), place.mask(task.stem)
+        write_map(folder / judgement.probability, cells.probability, cells.sampling)
+        write_mask(folder / judgement.mask, good, cells.sampling)
+        if config.full_size_masks:
+            judgement.full_mask = place.full_mask(task.stem)
+            write_mask(folder / judgement.full_mask, full_size(good, result), result.pixel_size)
+
+    def _draw(
+        self,
+        judgement: Judgement,
+        task: MicrographTask,
+        result: MapResult,
+        cells: judging.Cells,
+        good: Mask,
+        folder: Path,
+    ) -> None:
+        """Draw the thumbnail on the stored picture.
+
+        Raises
+        ------
+        ImageError
+            When the stored picture is missing or damaged: the micrograph has to be read again.
+        """
+        judgement.thumbnail = RunFolder(folder).thumbnail(task.stem)
+        try:
+            draw_thumbnail(
+                folder / result.base_path,
+                folder / judgement.thumbnail,
+                judging.class_of_cells(cells, good),
+                ~good,
+                cells.sampling,
+                result.pixel_size,
+                result.shape,
+                [(pick.x, pick.y, score.kept) for pick, score in zip(task.picks, judgement.scores)],
+                CLASSES,
+                Path(task.path).name,
+                judgement.bad_area,
+            )
+        except OSError as error:
+            if error.errno in (None, errno.ENOENT):  # what Pillow raises for a damaged file has no number
+                raise ImageError(folder / result.base_path, f"the stored picture cannot be read ({error})") from None
+            raise
+
+    def close(self) -> None:
+        """Do nothing: the memory goes with the object."""
+
+
+def full_size(good: Mask, result: MapResult) -> Mask:
+    """Return a coarse mask at the micrograph's own size: each pixel has the value of the cell its centre lies in."""
+    indices: Dict[int, Any] = {}
+    for axis in (0, 1):
+        place = (np.arange(result.shape[axis]) + 0.5) * result.pixel_size // result.sampling
+        indices[axis] = np.minimum(place.astype(np.intp), good.shape[axis] - 1)
+    mask: Mask = good[indices[0][:, None], indices[1][None, :]]
+    return mask

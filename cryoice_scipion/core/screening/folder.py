@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The folder of a run: where each file lies, the lock, and what happens when it cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Iterator, Optional
+
+from cryoice_scipion.core.errors import CryoIceError, ImageError
+
+JOURNAL = "journal.jsonl"
+MICROGRAPHS = "micrographs.csv"
+SUMMARY = "summary.json"
+REPORT = "report.html"
+KEPT = Path("coordinates", "kept.star")
+REJECTED = Path("coordinates", "rejected.star")
+_LOCK = ".lock"
+_FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
+_REMEDY = "free some space or give write permission, then go on with --resume (in Scipion: Continue)"
+
+
+class FolderError(CryoIceError):
+    """The run's folder cannot be written. Stops the run, since every further micrograph would fail as well."""
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while writing into the folder, but a damaged image, into a :class:`FolderError`."""
+    try:
+        yield
+    except (FolderError, ImageError):
+        raise
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror or error})"
+        raise FolderError(error.filename or folder, reason, _REMEDY) from error
+    except CryoIceError as error:
+        raise FolderError(error.what, error.reason, _REMEDY) from error
+
+
+class RunFolder:
+    """Paths of a run's files. Those in records are relative to the folder, so that it can be moved."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder; nothing is made yet."""
+        self.path = Path(path)
+        self._lock: Optional[IO[str]] = None
+
+    def raw_map(self, stem: str) -> str:
+        """Return the relative path of the stored class map."""
+        return f".maps/{stem}.npz"
+
+    def base(self, stem: str) -> str:
+        """Return the relative path of the grey picture that thumbnails are drawn on."""
+        return f".maps/{stem}.png"
+
+    def probability(self, stem: str) -> str:
+        """Return the relative path of the map of P(BAD)."""
+        return f"probability/{stem}.mrc"
+
+    def mask(self, stem: str) -> str:
+        """Return the relative path of the coarse mask."""
+        return f"masks/{stem}.mrc"
+
+    def full_mask(self, stem: str) -> str:
+        """Return the relative path of the mask of the micrograph's own size."""
+        return f"masks/{stem}_full.mrc"
+
+    def thumbnail(self, stem: str) -> str:
+        """Return the relative path of the thumbnail."""
+        return f"thumbnails/{stem}.png"
+
+    def make(self) -> None:
+        """Make the folder and those in it.
+
+        Raises
+        ------
+        FolderError
+            When it cannot be made or written.
+        """
+        with writing(self.path):
+            for name in _FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+
+    def lock(self) -> None:
+        """Make sure that no other run works in this folder; the lock goes away with the process.
+
+        Raises
+        ------
+        FolderError
+            When another run has it.
+        """
+        with writing(self.path):
+            stream = open(self.path / _LOCK, "a+", encoding="utf-8")  # open as long as the run lives
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.seek(0)
+            owner = stream.read().strip()
+            stream.close()
+            reason = f"another run (process {owner or 'unknown'}) is working in this folder"
+            raise FolderError(self.path, reason, "wait or stop it") from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        self._lock = stream
+
+    def sweep(self) -> None:
+        """Remove the unfinished files that a killed run left; only for who holds the lock."""
+        for name in _FOLDERS:
+            for leftover in (self.path / name).glob(".*.tmp"):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
+
+    def unlock(self) -> None:
+        """Let other runs in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

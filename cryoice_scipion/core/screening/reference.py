@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The data-set reference (SCIENCE.md 5): how much a model's log-odds are off on this data set.
+
+It depends on the first N micrographs by id and on nothing else: not on timing, batches, executors or kills.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from cryoice_scipion.core.records import MapResult, Reference
+
+PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
+LARGE_SHIFT = 2.0  # log-odds
+
+
+def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: int) -> Optional[List[int]]:
+    """Return the first ``number`` of ``ids``, or all when they are fewer; None while one of these is not mapped.
+
+    Parameters
+    ----------
+    ids : sequence of int
+        All micrographs that are known and did not fail, sorted.
+    mapped : mapping
+        What is known about those that are mapped.
+    """
+    chosen = list(ids[:number])
+    return chosen if all(key in mapped for key in chosen) else None
+
+
+def vote(results: Sequence[MapResult], contrast: str) -> str:
+    """Return "dark" or "bright": what was asked for, else the majority by skewness, each weighted by its strength."""
+    if contrast != "auto":
+        return contrast
+    return "bright" if sum(result.skewness for result in results) > 0 else "dark"
+
+
+def freeze(chosen: Dict[int, MapResult], contrast: str, model_level: float) -> Reference:
+    """Return the reference over micrographs that were all mapped with ``contrast``.
+
+    Parameters
+    ----------
+    model_level : float
+        The same level on the model's own held-out micrographs, where its log-odds are right.
+    """
+    levels = [result.level for result in chosen.values() if np.isfinite(result.level)]
+    level = float(np.percentile(levels, PERCENTILE)) if levels else model_level
+    return Reference(level=level, shift=level - model_level, contrast=contrast, micrographs=sorted(chosen))
+
+
+def without(contrast: str) -> Reference:
+    """Return what is used when no reference is wanted: no shift, and each micrograph by its own contrast."""
+    return Reference(level=0.0, shift=0.0, contrast=contrast)

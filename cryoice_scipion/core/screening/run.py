@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One screening: many micrographs through one or several executors, resumable at any moment. Imports no torch.
+
+The results do not depend on the number of executors, on timing or on kills: nothing is judged before the data-set
+reference is frozen, the reference depends on the first micrographs by id only, and the journal is the only truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+from cryoice_scipion.constants import FAILED, OUTSIDE
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickScore, Reference
+from cryoice_scipion.core.screening import reference as references
+from cryoice_scipion.core.screening.folder import RunFolder
+from cryoice_scipion.core.screening.interface import Executor
+from cryoice_scipion.core.screening.judging import diameter_of
+from cryoice_scipion.core.screening.outputs import Outputs
+from cryoice_scipion.core.screening.pool import Done, ExecutorPool, Failure, Job
+from cryoice_scipion.core.screening.state import RunState, digest_of
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.data.coordinates import PickTable
+
+Mapped = Tuple[Optional[MapResult], Judgement]
+
+
+class ScreeningRun:
+    """Screens micrographs into one folder.
+
+    Use it as a context manager. :meth:`process` can be called again and again while the input grows.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: ScreenConfig,
+        executors: Sequence[Executor],
+        log: Optional[logging.Logger] = None,
+        resume: bool = False,
+        picks: Optional[PickTable] = None,
+        unmatched: int = 0,
+        card: str = "",
+        batch: int = 1,
+        retry_failed: bool = False,
+        on_mapped: Optional[Callable[[MicrographTask], None]] = None,
+    ) -> None:
+        """Open or continue a run.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Made when it is not there.
+        executors : sequence of Executor
+            One a device, all with the same model. They are closed with the run.
+        resume : bool
+            Whether to continue the run that is in the folder.
+        picks, unmatched, card, batch
+            See :class:`~cryoice_scipion.core.screening.outputs.Outputs`. With ``picks``, a coordinate's id is its row.
+        retry_failed : bool
+            Whether micrographs that failed in an earlier session are tried again.
+        on_mapped : callable
+            Told of each micrograph that is mapped, for a progress bar.
+
+        Raises
+        ------
+        SettingsError
+            When the folder holds a run and ``resume`` is not set, or one with other settings or another model.
+        FolderError
+            When the folder cannot be written, or another run has it.
+        """
+        self.folder, self.config, self.log = Path(folder), config, log or logging.getLogger(__name__)
+        self.model: ModelConfig = executors[0].model
+        self._on_mapped = on_mapped or (lambda task: None)
+        self._place = RunFolder(self.folder)
+        self._place.make()
+        self._place.lock()
+        try:
+            self._place.sweep()
+            self._state = RunState(self.folder, config, executors[0].fingerprint, resume)
+            self._retry = set(self._state.failed) if retry_failed else set()
+            settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
+            self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, unmatched, batch)
+        except BaseException:
+            self._place.unlock()
+            raise
+        self._waiting: Dict[int, MicrographTask] = {}
+        self._pool = ExecutorPool(executors, self.log)
+
+    def __enter__(self) -> ScreeningRun:
+        """Return the run."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the run."""
+        self.close()
+
+    @property
+    def threshold(self) -> Optional[float]:
+        """Return the threshold that is in force: the one given, else the model's recommended one."""
+        return self.model.recommended_threshold if self.config.threshold is None else self.config.threshold
+
+    @property
+    def reference(self) -> Optional[Reference]:
+        """Return the data-set reference; None until it is frozen."""
+        return self._state.reference
+
+    @property
+    def backlog(self) -> int:
+        """Return how many micrographs are known and not judged yet."""
+        return len(self._waiting)
+
+    def recorded(self) -> Iterator[Judgement]:
+        """Yield what the journal says of each judged micrograph, by id."""
+        return self._state.judgements()
+
+    def id_of(self, stem: str) -> Optional[int]:
+        """Return the id that a micrograph had in an earlier session of this run."""
+        return self._state.ids.get(stem)
+
+    def process(self, tasks: Iterable[MicrographTask], closed: bool = True) -> Iterator[Judgement]:
+        """Screen micrographs; yield each one's judgement when it is in the journal.
+
+        A micrograph that is judged already is skipped, unless its coordinates are others than then: then they are
+        scored on its stored map.
+
+        Parameters
+        ----------
+        tasks : iterable of MicrographTask
+            With all coordinates that are known so far.
+        closed : bool
+            Whether no further micrographs will come. If not, and they are too few for the data-set reference, they
+            are mapped, and judged in a later call.
+
+        Raises
+        ------
+        SettingsError
+            When two micrographs have one stem or id, or the particles' size is not known.
+        FolderError
+            When the folder cannot be written; all that was done stays.
+        WorkerError
+            When no executor works any more.
+        """
+        self._admit(tasks)
+        finished, broken = False, True
+        try:
+            yield from self._fail_again()
+            yield from self._prepare_reference(closed)
+            if self.reference is not None:
+                yield from self._judge_waiting(self.reference)
+            finished, broken = closed and not self._waiting, False
+        finally:
+            if broken:  # an interrupt may have come between the journal and what is made from it
+                self._state.read()
+                self._outputs.reload()
+            self._outputs.finish(self.backlog, self.reference, finished, everything=closed or broken)
+        if finished:
+            for warning in self._outputs.tally.warnings(self.reference):
+                self.log.warning(warning)
+
+    def close(self) -> None:
+        """Let the executors finish what they have in hand, close them, and let other runs into the folder."""
+        self._pool.close()
+        self._state.close()
+        self._place.unlock()
+
+    def _admit(self, tasks: Iterable[MicrographTask]) -> None:
+        """Take what is not done yet into the waiting list."""
+        for task in tasks:
+            self._state.name(task)
+            for pick in task.picks:
+                diameter_of(pick, self.config, "coordinates")
+            if task.id in self._retry or self._state.digests.get(task.id) != digest_of(task.picks):
+                self._waiting[task.id] = task
+
+    def _fail_again(self) -> Iterator[Judgement]:
+        """Reject late coordinates of micrographs that failed."""
+        for key in [key for key in self._waiting if key in self._state.failed and key not in self._retry]:
+            task, earlier = self._waiting[key], self._state.judgement(key)
+            yield self._record(_failed(task, earlier.reason if earlier else ""))
+
+    def _chosen(self, closed: bool) -> Optional[List[int]]:
+        """Return the micrographs that the reference is taken from; None while they are not all mapped."""
+        chosen = references.first_mapped(sorted(self._waiting), self._state.mapped, self.config.reference)
+        if chosen is None or not chosen or (len(chosen) < self.config.reference and not closed):
+            return None
+        return chosen
+
+    def _prepare_reference(self, closed: bool) -> Iterator[Judgement]:
+        """Map micrographs until the reference can be frozen, and freeze it; yield the micrographs that fail."""
+        if not self.config.reference and self.reference is None:
+            self._state.set_reference(references.without(self.config.contrast))
+        while self.reference is None:
+            for done in self._pool.run(self._jobs_for_reference()):
+                yield from self._record_map(done)
+            chosen = self._chosen(closed)
+            if chosen is None:
+                return
+            mapped = {key: self._state.mapped[key] for key in chosen}
+            contrast = references.vote(list(mapped.values()), self.config.contrast)
+            wrong = [self._waiting[key] for key in chosen if mapped[key].inverted != (contrast == "bright")]
+            if not wrong:
+                self._freeze(mapped, contrast)
+            for done in self._pool.run(self._map_job(task, contrast) for task in wrong):
+                yield from self._record_map(done)
+
+    def _jobs_for_reference(self) -> Iterator[Job[MapResult]]:
+        for key in sorted(self._waiting):
+            if self._chosen(closed=False) is not None:
+                return
+            if key in self._waiting and key not in self._state.mapped:
+                yield self._map_job(self._waiting[key], self.config.contrast)
+
+    def _map_job(self, task: MicrographTask, contrast: str) -> Job[MapResult]:
+        return Job(task, lambda executor: executor.map(task, self.config, contrast, self.folder))
+
+    def _freeze(self, mapped: Dict[int, MapResult], contrast: str) -> None:
+        frozen = references.freeze(mapped, contrast, self.model.reference_level)
+        self._state.set_reference(frozen)
+        self.log.info(
+            "reference over %d micrographs: particles are %s, log-odds of BAD shifted by %+.2f",
+            len(mapped),
+            contrast,
+            -frozen.shift,
+        )
+
+    def _record_map(self, done: Done[MapResult]) -> Iterator[Judgement]:
+        if isinstance(done.answer, Failure):
+            yield self._record(_failed(done.job.task, done.answer.reason))
+        elif done.answer is not None:
+            self._state.add_map(done.job.task, done.answer)
+            self._on_mapped(done.job.task)
+
+    def _judge_waiting(self, reference: Reference) -> Iterator[Judgement]:
+        """Judge everything that waits, from its stored map where there is one."""
+        tasks = [self._waiting[key] for key in sorted(self._waiting)]
+        for done in self._pool.run(self._judge_job(task, reference) for task in tasks):
+            if isinstance(done.answer, Failure):
+                yield self._record(_failed(done.job.task, done.answer.reason))
+            elif done.answer is not None:
+                result, judgement = done.answer
+                if result is not None:
+                    self._state.add_map(done.job.task, result)
+                    self._on_mapped(done.job.task)
+                yield self._record(judgement)
+
+    def _judge_job(self, task: MicrographTask, reference: Reference) -> Job[Mapped]:
+        """Return the job that judges a micrograph, and maps it first where its stored map is missing or of no use."""
+        stored = self._state.mapped.get(task.id)
+        if stored is not None and reference.contrast != "auto" and stored.inverted != (reference.contrast == "bright"):
+            stored = None
+
+        def work(executor: Executor) -> Mapped:
+            if stored is not None:
+                with contextlib.suppress(ImageError):
+                    return None, executor.judge(task, stored, reference, self.config, self.folder)
+            result = executor.map(task, self.config, reference.contrast, self.folder)
+            return result, executor.judge(task, result, reference, self.config, self.folder)
+
+        return Job(task, work)
+
+    def _record(self, judgement: Judgement) -> Judgement:
+        """Write a judgement into the journal, then into everything that is made from it."""
+        task = self._waiting.pop(judgement.id)
+        self._retry.discard(judgement.id)
+        earlier = self._state.add_judgement(judgement, digest_of(task.picks))
+        self._outputs.add(judgement, earlier, self.backlog, self.reference)
+        if judgement.status == FAILED:
+            self.log.error("failed: %s", judgement.reason)
+        outside = sum(score.cls == OUTSIDE for score in judgement.scores)
+        if outside:
+            self.log.warning("%s: %d coordinates are outside the frame %s", task.path, outside, judgement.shape)
+        return judgement
+
+
+def _failed(task: MicrographTask, reason: str) -> Judgement:
+    """Return the judgement of a micrograph that could not be screened: its coordinates are rejected, unscored."""
+    scores = [PickScore(pick.id, None, FAILED, False) for pick in task.picks]
+    return Judgement(id=task.id, stem=task.stem, path=task.path, status=FAILED, reason=reason, scores=scores)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run knows of its own past: the journal, and an index into it that stays small."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence, Set
+
+from cryoice_scipion.constants import FAILED, VERSION
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.records import (
+    RECORDS_VERSION,
+    Judgement,
+    MapResult,
+    MicrographTask,
+    Pick,
+    Reference,
+    from_json,
+    to_json,
+)
+from cryoice_scipion.core.screening.folder import JOURNAL
+from cryoice_scipion.core.screening.journal import Journal, Line
+
+_ANEW = "use the same settings, or start anew in another folder"
+
+
+def digest_of(picks: Sequence[Pick]) -> str:
+    """Return a digest by which changed coordinates of a micrograph are found."""
+    text = ";".join(f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r}" for pick in picks)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class RunState:
+    """The journal of a run and what stands in it; judgements stay on the disk, only their places are in memory."""
+
+    def __init__(self, folder: Path, config: ScreenConfig, fingerprint: str, resume: bool) -> None:
+        """Open the journal, or begin one.
+
+        Raises
+        ------
+        SettingsError
+            When there is one and ``resume`` is not set, or when it is of other settings or another model.
+        """
+        self.reference: Optional[Reference] = None
+        self.mapped: Dict[int, MapResult] = {}
+        self.digests: Dict[int, str] = {}  # of the coordinates that were judged
+        self.failed: Set[int] = set()
+        self.ids: Dict[str, int] = {}  # by stem
+        self._stems: Dict[int, str] = {}
+        self._places: Dict[int, int] = {}
+        self._journal = Journal(folder / JOURNAL)
+        try:
+            head = self.read()
+            if head is None:
+                self._begin(config, fingerprint)
+            elif not resume:
+                raise SettingsError(
+                    folder, "holds a run already", "continue it with --resume, or choose another folder"
+                )
+            else:
+                _compare(folder, head, config, fingerprint)
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def name(self, task: MicrographTask) -> None:
+        """Make sure that id and stem of a micrograph are its own.
+
+        Raises
+        ------
+        SettingsError
+            When another micrograph has one of them.
+        """
+        id_differs = self.ids.setdefault(task.stem, task.id) != task.id
+        if id_differs or self._stems.setdefault(task.id, task.stem) != task.stem:
+            raise SettingsError(
+                task.path,
+                f"another micrograph of this run has the name '{task.stem}' or the id {task.id}",
+                "rename one of them, or screen them into another folder",
+            )
+
+    def set_reference(self, reference: Reference) -> None:
+        """Freeze the reference."""
+        self._journal.append("reference", reference=to_json(reference))
+        self.reference = reference
+
+    def add_map(self, task: MicrographTask, result: MapResult) -> None:
+        """Record that a micrograph is mapped."""
+        self._journal.append("mapped", id=task.id, stem=task.stem, path=task.path, result=to_json(result))
+        self.mapped[task.id] = result
+
+    def add_judgement(self, judgement: Judgement, digest: str) -> Optional[Judgement]:
+        """Record a judgement and return the one that it replaces."""
+        earlier = self.judgement(judgement.id)
+        place = self._journal.append("judged", judgement=to_json(judgement), picks=digest)
+        self._index(judgement.id, judgement.stem, judgement.status, digest, place)
+        return earlier
+
+    def judgement(self, key: int) -> Optional[Judgement]:
+        """Return what was said of a micrograph last."""
+        place = self._places.get(key)
+        return None if place is None else next(self._judgements([place]))
+
+    def judgements(self) -> Iterator[Judgement]:
+        """Yield what was said of each micrograph last, by id."""
+        return self._judgements([self._places[key] for key in sorted(self._places)])
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+    def _judgements(self, places: Sequence[int]) -> Iterator[Judgement]:
+        for line in self._journal.read(places):
+            yield from_json(Judgement, line["judgement"])
+
+    def _begin(self, config: ScreenConfig, fingerprint: str) -> None:
+        created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        self._journal.append(
+            "head",
+            records_version=RECORDS_VERSION,
+            version=VERSION,
+            config=config.model_dump(),
+            model=fingerprint,
+            created=created,
+        )
+
+    def read(self) -> Optional[Line]:
+        """Index the journal anew and return its head; None when it is empty."""
+        for index in (self.mapped, self.digests, self.failed, self.ids, self._stems, self._places):
+            index.clear()
+        self.reference = None
+        self._journal.mend()
+        head: Optional[Line] = None
+        for place, line in self._journal.lines():
+            if line["kind"] == "head":
+                head = line
+            elif line["kind"] == "mapped":
+                self.mapped[line["id"]] = from_json(MapResult, line["result"])
+                self.ids[line["stem"]], self._stems[line["id"]] = line["id"], line["stem"]
+            elif line["kind"] == "reference":
+                self.reference = from_json(Reference, line["reference"])
+            elif line["kind"] == "judged":
+                judged = line["judgement"]
+                self._index(judged["id"], judged["stem"], judged["status"], line["picks"], place)
+        return head
+
+    def _index(self, key: int, stem: str, status: str, digest: str, place: int) -> None:
+        self._places[key], self.digests[key] = place, digest
+        self.ids[stem], self._stems[key] = key, stem
+        if status == FAILED:
+            self.failed.add(key)
+        else:
+            self.failed.discard(key)
+
+
+def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -> None:
+    """Refuse to continue a run with other settings.
+
+    Raises
+    ------
+    SettingsError
+        That names the settings that differ.
+    """
+    if head["records_version"] > RECORDS_VERSION:
+        raise SettingsError(folder, f"was written by a newer version ({head['version']})", "update this package")
+    then: Dict[str, Any] = {**head["config"], "model": head["model"]}
+    now: Dict[str, Any] = {**config.model_dump(), "model": fingerprint}
+    differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in now if then.get(name) != now[name]]
+    if differing:
+        raise SettingsError(folder, f"cannot be continued with other settings ({'; '.join(differing)})", _ANEW)

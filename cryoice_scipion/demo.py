@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m cryoice_scipion.demo``: a real Scipion project, without a screen, from nothing to cleaned picks.
+
+Simulates a few contaminated micrographs with picks, or takes your own, and screens them with the shipped model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, List, Optional, Sequence, Tuple
+
+from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+
+PROJECT = "cryoice_demo"
+HOSTS = "[localhost]\nPARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d --map-by node %_(COMMAND)s\n"
+Output = Tuple[Any, str]  # a protocol and the name of its output
+
+
+class DemoError(Exception):
+    """Why the demo cannot go on, in one line."""
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the demo and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _resolve(options)
+        _prepare(options.folder)
+        if options.show:
+            return _show()
+        _check(options)
+        _run(options)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # noqa: BLE001 (one line, whatever it was)
+        print(f"demo: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cryoice_scipion.demo", description=__doc__)
+    parser.add_argument("--micrographs", nargs="+", metavar="PATH", help="your own: files, or a pattern in quotes")
+    parser.add_argument(
+        "--picks", type=Path, metavar="PATH", help="their picks: a file, or a folder with one a micrograph"
+    )
+    parser.add_argument("--pixel-size", type=float, metavar="A", help="their pixel size in Å/px")
+    parser.add_argument("--box-size", type=int, default=0, metavar="PX", help="where the picks do not say it")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder (default: the shipped model)")
+    parser.add_argument("--number", type=int, default=6, help="simulated micrographs (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, help="of the simulation (default %(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default %(default)s)")
+    parser.add_argument("--show", action="store_true", help="open the project of an earlier demo in Scipion's window")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Find out what is wrong before anything is computed."""
+    try:
+        load_config(resolve_model(options.model or DEFAULT_MODEL))
+    except CryoIceError as error:
+        raise DemoError(str(error)) from None
+    own = [options.micrographs, options.picks, options.pixel_size]
+    if not any(own):
+        return
+    if not all(own):
+        raise DemoError("your own files need all three: --micrographs, --picks and --pixel-size")
+    if not options.picks.exists():
+        raise DemoError(f"{options.picks}: there is no such file or folder")
+    if options.pixel_size <= 0:
+        raise DemoError(f"{options.pixel_size}: is no pixel size; give it in Å/px")
+
+
+def _resolve(options: argparse.Namespace) -> None:
+    """Make paths absolute: pyworkflow changes to the project's folder."""
+    for name in ("folder", "picks", "model"):
+        path = getattr(options, name)
+        setattr(options, name, path and path.resolve())
+    options.micrographs = [os.path.abspath(name) for name in options.micrographs or []]
+
+
+def _prepare(folder: Path) -> None:
+    """Make a Scipion of the demo's own; before pyworkflow is imported, which reads all this at once."""
+    (folder / "scipion" / "config").mkdir(parents=True, exist_ok=True)
+    (folder / "scipion" / "config" / "hosts.conf").write_text(HOSTS, encoding="utf-8")
+    os.environ.update(
+        SCIPION_DOMAIN="pwem",
+        SCIPION_HOME=str(folder / "scipion"),
+        SCIPION_USER_DATA=str(folder),
+        SCIPION_PYTHON=sys.executable,
+        SCIPION_NOTIFY="False",
+        SCIPION_LOG=str(folder / "scipion" / "scipion.log"),
+    )
+
+
+def _show() -> int:
+    from pyworkflow.gui.project import ProjectWindow
+    from pyworkflow.project import Manager
+
+    path = Manager().getProjectPath(PROJECT)
+    if not os.path.isdir(path):
+        raise DemoError(f"{path}: there is no project yet; run the demo without --show first")
+    ProjectWindow(path).show()
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from pyworkflow.project import Manager
+
+    manager = Manager()
+    if manager.hasProject(PROJECT):
+        manager.deleteProject(PROJECT)
+    project = manager.createProject(PROJECT)
+    os.chdir(project.path)  # pyworkflow works there
+    micrographs, picks = _import_own(project, options) if options.micrographs else _simulate(project, options)
+    screening = _screen(project, picks, options.model)
+    _report(project, screening, options.folder)
+
+
+def _simulate(project: Any, options: argparse.Namespace) -> Tuple[Output, Output]:
+    from cryoice_scipion.protocols import CryoIceProtSimulate
+
+    print(f"Simulating {options.number} micrographs with picks ...", flush=True)
+    protocol = project.newProtocol(CryoIceProtSimulate, number=options.number, seed=options.seed)
+    _launch(project, protocol)
+    return (protocol, "outputMicrographs"), (protocol, "outputCoordinates")
+
+
+def _import_own(project: Any, options: argparse.Namespace) -> Tuple[Output, Output]:
+    from pwem.protocols import ProtImportMicrographs
+
+    from cryoice_scipion.protocols import CryoIceProtImportCoordinates
+
+    folder = _linked(options.micrographs, options.folder / "micrographs")
+    print(f"Importing {len(list(folder.iterdir()))} micrographs and {options.picks} ...", flush=True)
+    protocol = project.newProtocol(
+        ProtImportMicrographs,
+        filesPath=str(folder),
+        filesPattern="*",
+        samplingRateMode=0,
+        samplingRate=options.pixel_size,
+    )
+    _launch(project, protocol)
+    micrographs = (protocol, "outputMicrographs")
+    path = str(options.picks)
+    picks = project.newProtocol(CryoIceProtImportCoordinates, coordinatesPath=path, boxSize=options.box_size)
+    _point(picks.inputMicrographs, micrographs)
+    _launch(project, picks)
+    return micrographs, (picks, "outputCoordinates")
+
+
+def _linked(patterns: List[str], folder: Path) -> Path:
+    """Link the user's micrographs into one folder, from where pwem imports them."""
+    files = sorted({Path(name).resolve() for pattern in patterns for name in glob.glob(pattern)})
+    files = [file for path in files for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+    if not files:
+        raise DemoError(f"{' '.join(patterns)}: there is no such file")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in files:
+        link = folder / file.name
+        if link.is_symlink():
+            raise DemoError(f"{file}: another micrograph has the same name; rename one of them")
+        link.symlink_to(file)
+    return folder
+
+
+def _screen(project: Any, picks: Output, model: Optional[Path]) -> Any:
+    from cryoice_scipion.protocols import CryoIceProtScreen
+    from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT, MODEL_FOLDER
+
+    print(f"Screening them with {model or 'the shipped model'} ...", flush=True)
+    protocol = project.newProtocol(CryoIceProtScreen, modelSource=MODEL_FOLDER if model else MODEL_DEFAULT)
+    protocol.modelFolder.set(str(model) if model else None)
+    _point(protocol.inputCoordinates, picks)
+    _launch(project, protocol)
+    return protocol
+
+
+def _point(pointer: Any, output: Output) -> None:
+    pointer.set(output[0])
+    pointer.setExtended(output[1])
+
+
+def _launch(project: Any, protocol: Any) -> None:
+    """Run a protocol to its end, as the window's Execute does."""
+    project.saveProtocol(protocol)
+    errors = protocol.validate()
+    if errors:
+        raise DemoError(f"{protocol.getClassLabel()}: {' '.join(errors)}")
+    project.launchProtocol(protocol, wait=True)
+    if not protocol.isFinished():
+        log = Path(project.path) / protocol.getStdoutLog()
+        raise DemoError(f"{protocol.getClassLabel()}: {_plain(protocol.getErrorMessage())} (log: {log})")
+
+
+def _plain(text: str) -> str:
+    """Return a message without the colours of a terminal, on one line."""
+    for code in ("\x1b[31m", "\x1b[0m", "Protocol failed: "):
+        text = text.replace(code, "")
+    return " ".join(text.split()) or "did not finish"
+
+
+def _report(project: Any, screening: Any, folder: Path) -> None:
+    from cryoice_scipion.core.screening.recorded import read_judgements
+    from cryoice_scipion.protocols.protocol_screen import FOLDER
+
+    run = Path(project.path) / screening.getPath(*FOLDER)
+    judgements = read_judgements(run)
+    width = max(len(judgement.stem) for judgement in judgements)
+    print(f"\n{'micrograph':{width}}  {'status':9}  bad area   kept  rejected")
+    for judgement in judgements:
+        area = "" if judgement.bad_area is None else f"{100 * judgement.bad_area:.1f} %"
+        counts = f"{judgement.kept:5}  {len(judgement.scores) - judgement.kept:8}"
+        print(f"{judgement.stem:{width}}  {judgement.status:9}  {area:>8}  {counts}  {judgement.reason}".rstrip())
+    print()
+    for line in screening.summary():
+        print(line)
+    print(f"\nPictures:  {run / 'thumbnails'}")
+    print(f"Report:    {run / 'report.html'}")
+    print(f"Project:   {project.path}")
+    print(f"Window:    {sys.executable} -m cryoice_scipion.demo --folder {folder} --show")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The protocols: form -> config -> core -> outputs. Import no torch, compute nothing."""
+
+from cryoice_scipion.protocols.protocol_import_coordinates import CryoIceProtImportCoordinates
+from cryoice_scipion.protocols.protocol_import_cryoppp import CryoIceProtImportCryoPPP
+from cryoice_scipion.protocols.protocol_import_model import CryoIceProtImportModel
+from cryoice_scipion.protocols.protocol_screen import CryoIceProtScreen
+from cryoice_scipion.protocols.protocol_simulate import CryoIceProtSimulate
+from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
+
+__all__ = [
+    "CryoIceProtImportCoordinates",
+    "CryoIceProtImportCryoPPP",
+    "CryoIceProtImportModel",
+    "CryoIceProtScreen",
+    "CryoIceProtSimulate",
+    "CryoIceProtTrain",
+]

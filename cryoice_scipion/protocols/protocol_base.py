@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What our protocols share: running the core, and telling a user's mistake in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from typing import Any, Dict, Iterator, List
+
+from pwem.protocols import EMProtocol
+from pyworkflow.exceptions import PyworkflowException
+from pyworkflow.protocol import params
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.plugin import Plugin
+
+
+class CryoIceProtocol(EMProtocol):
+    """Base of the protocols: a thin shell around the core."""
+
+    _label = None  # pyworkflow's mark of a base class
+
+    # One line of the core, without a traceback, in the log and in the form.
+    @staticmethod
+    @contextlib.contextmanager
+    def _oneLine() -> Iterator[None]:
+        try:
+            yield
+        except CryoIceError as error:
+            raise PyworkflowException(str(error)) from None
+
+    def runCore(self, *arguments: Any) -> None:
+        """Run a command of the core under CRYOICE_PYTHON; its output goes to the run's log."""
+        words = " ".join(shlex.quote(str(word)) for word in ("-m", "cryoice_scipion.core") + arguments)
+        try:
+            self.runJob(shlex.quote(Plugin.getPython()), words, env=Plugin.getEnviron(), numberOfMpi=1)
+        except Exception as error:
+            if isinstance(error, PyworkflowException):
+                raise
+            raise PyworkflowException(
+                f"cryoice {arguments[0]} did not succeed ({error}); the last lines of run.stdout and run.stderr say why"
+            ) from None
+
+    def getDevices(self) -> List[str]:
+        """Return the devices that the form asks for, as torch names them."""
+        if not self.useGpu.get():
+            return ["cpu"]
+        gpus = self.getGpuList()
+        # A queue hands out GPUs through CUDA_VISIBLE_DEVICES, and they are then counted from 0.
+        return [f"cuda:{gpu}" for gpu in (range(len(gpus)) if self.useQueue() else gpus)]
+
+    def _validateDevices(self) -> List[str]:
+        if self.useGpu.get() and not Plugin.seesGpu():
+            return ["There is no GPU on this machine; set 'Use GPU' to No."]
+        if self.useGpu.get() and not self.getGpuList():
+            return ["No GPU is named; give the numbers of the GPUs, such as 0 or 0,1."]
+        return []
+
+    @staticmethod
+    def _defineGpuParams(form: Any, use: str) -> None:
+        form.addHidden(
+            params.USE_GPU,
+            params.BooleanParam,
+            default=Plugin.seesGpu(),
+            label="Use GPU?",
+            help="Yes: an NVIDIA GPU does the computing, and the run is refused where there is none. "
+            "No: the processor does. Preset to whether a GPU is seen on this machine.",
+        )
+        form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU IDs", help=use)
+
+
+def outputs(protocol: Any, *names: str) -> Dict[str, Any]:
+    """Return those of the named outputs that a protocol has by now."""
+    return {name: getattr(protocol, name) for name in names if protocol.hasAttribute(name)}

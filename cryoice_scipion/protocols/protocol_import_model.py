@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model folder -> a model in the project."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, List
+
+from pyworkflow.protocol import params
+
+from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.objects import CryoIceModel
+from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
+
+OUTPUT_MODEL = "outputModel"
+
+
+class CryoIceProtImportModel(CryoIceProtocol):
+    """Brings a trained ice detector into the project.
+
+    Takes a model folder as *cryoice train* or the protocol *train ice detector* wrote it, for example of another
+    project or of a colleague, checks each of its files, and keeps a copy.
+    """
+
+    _label = "import ice detector"
+    _possibleOutputs = {OUTPUT_MODEL: CryoIceModel}
+
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Import")
+        form.addParam(
+            "modelFolder",
+            params.FolderParam,
+            default=DEFAULT_MODEL,
+            important=True,
+            label="Model folder",
+            help="The folder that holds model.json and the weights, or the name of a model that comes with the "
+            f"package ({DEFAULT_MODEL}). Nothing in it is executed, and a folder with a missing or altered file is "
+            "refused.",
+        )
+        form.addParam(
+            "copyModel",
+            params.BooleanParam,
+            default=True,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Copy the folder?",
+            help="Yes: the project keeps its own copy. No: it keeps a link to the folder, which must then stay where "
+            "it is and as it is.",
+        )
+
+    def _insertAllSteps(self) -> None:
+        self._insertFunctionStep(self.importStep, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+
+    def importStep(self) -> None:
+        """Copy or link the folder, then check what has arrived."""
+        with self._oneLine():
+            source, target = resolve_model(self.modelFolder.get()), Path(self._modelPath())
+            if target.is_symlink():
+                target.unlink()
+            shutil.rmtree(target, ignore_errors=True)
+            if self.copyModel.get():
+                shutil.copytree(str(source), str(target))
+            else:
+                target.symlink_to(source, target_is_directory=True)
+            load_config(target)
+
+    def createOutputStep(self) -> None:
+        """Describe the model to Scipion."""
+        model = CryoIceModel(self._modelPath())
+        model.copyConfig(load_config(Path(self._modelPath())))
+        self._defineOutputs(**{OUTPUT_MODEL: model})
+
+    def _modelPath(self) -> str:
+        return self._getExtraPath("model")
+
+    def _validate(self) -> List[str]:
+        try:
+            load_config(resolve_model(self.modelFolder.get() or ""))
+        except CryoIceError as error:
+            return [str(error)]
+        return []
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute(OUTPUT_MODEL):
+            return ["Not imported yet."]
+        return [f"Model: {self.outputModel}", f"From: {self.modelFolder.get()}"]
+
+    def _methods(self) -> List[str]:
+        return [f"The ice detector was imported from {self.modelFolder.get()}."]
+
+    def _citations(self) -> List[str]:
+        return []

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small dialogs that fill in a parameter."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+from pwem.wizards.wizard import EmWizard
+from pyworkflow.gui.dialog import ListDialog
+from pyworkflow.gui.tree import ListTreeProviderString
+from pyworkflow.object import String
+
+from cryoice_scipion import convert
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.protocols import CryoIceProtTrain
+
+
+class CryoIceHoldOutWizard(EmWizard):
+    """Chooses the held-out micrographs from those that have coordinates."""
+
+    _targets = [(CryoIceProtTrain, ["holdOut"])]
+
+    def show(self, form: Any, *params: Any) -> None:
+        """Let the user pick names; Ctrl and Shift pick several."""
+        protocol = form.protocol
+        sets = [pointer.get() for pointer in (protocol.goodCoordinates, protocol.badCoordinates)]
+        if None in sets:
+            form.showError("Choose the good and the bad coordinates first.")
+            return
+        try:
+            names: List[str] = sorted(row.stem for row, _ in convert.labelled_micrographs(sets))
+        except CryoIceError as error:
+            form.showError(str(error))
+            return
+        provider = ListTreeProviderString([String(name) for name in names])
+        dialog = ListDialog(form.root, "Held-out micrographs", provider, "Choose the micrographs of the test set.")
+        if dialog.values:
+            form.setVar("holdOut", ", ".join(value.get() for value in dialog.values))

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build and install scipion-em-cryoice. The version is that of constants.py, the dependencies those of the core."""
+
+import runpy
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+LINES = [line.strip() for line in (HERE / "requirements-core.txt").read_text(encoding="utf-8").splitlines()]
+CORE = [line for line in LINES if line and not line.startswith("#")]
+# scipion-em and pyworkflow pin these to single versions. Without the upper bounds pip first takes the newest of each, and
+# what goes with those (pandas with numpy 2), and then may find no way back.
+PINNED = ["numpy<2", "scipy<1.12", "mrcfile<1.5", "matplotlib<3.9", "Pillow<10.2", "tifffile<2023.9.27"]
+SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
+
+setup(
+    name="scipion-em-cryoice",
+    version=runpy.run_path(str(HERE / "cryoice_scipion" / "constants.py"))["VERSION"],
+    description="Scipion plugin that finds ice, contamination and support in cryo-EM micrographs, and cleans picks",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="GPL-3.0-or-later",
+    keywords="scipion cryo-em electron-microscopy ice contamination particle-picking",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+    ],
+    python_requires=">=3.8,<3.13",
+    install_requires=SCIPION + CORE,
+    extras_require={
+        "test": ["pytest>=7", "hypothesis>=6"],
+        "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
+    },
+    # The explicit root makes an editable install a plain path entry. The import hook that setuptools would use
+    # instead loses against a folder of the same name beside the caller (an empty namespace package).
+    package_dir={"": "."},
+    packages=find_packages(include=["cryoice_scipion", "cryoice_scipion.*"]),
+    package_data={
+        "": ["*.j2"],
+        "cryoice_scipion": ["protocols.conf", "cryoice_logo.png", "models/default/*"],
+    },
+    entry_points={
+        "pyworkflow.plugin": ["cryoice_scipion = cryoice_scipion"],
+        "console_scripts": ["cryoice = cryoice_scipion.core.cli:main"],
+    },
+)

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice screen`` from arguments to files, with a small real network of random weights."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryoice_scipion.core.cli import COMMANDS, main
+from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.data.coordinates import read_picks, write_star
+from cryoice_scipion.core.networks.bundle import write_sums
+from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+
+torch = pytest.importorskip("torch")
+NUMBER = 6
+SHAPE = (200, 256)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Small tensors are slower on several threads, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Return a model folder of random weights."""
+    from cryoice_scipion.core.networks.detector import build_network, save_weights
+
+    folder = tmp_path_factory.mktemp("models") / "random"
+    folder.mkdir()
+    views = [ViewConfig(kind="patch", sampling=4.0), ViewConfig(kind="fft", sampling=4.0)]
+    config = ModelConfig(name="random", views=views, network_options={"width": 2}, recommended_threshold=0.5)
+    torch.manual_seed(3)
+    network = build_network(config)
+    for part in network.modules():  # so that the log-odds spread: fresh weights say .5 everywhere
+        if isinstance(part, torch.nn.Conv2d):
+            part.weight.data *= 3
+    (folder / "model.json").write_text(config.to_text())
+    (folder / "card.md").write_text("# random\nFor tests.\n")
+    save_weights(network, folder / "weights.safetensors")
+    write_sums(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def micrographs(tmp_path_factory):
+    """Return a folder of small micrographs that differ from place to place."""
+    folder = tmp_path_factory.mktemp("micrographs")
+    for number in range(NUMBER):
+        rng = np.random.default_rng(number)
+        image = rng.normal(0, 1, SHAPE) * np.linspace(0.2, 6, SHAPE[1])
+        write(folder / f"mic{number}.mrc", image)
+    return folder
+
+
+def write(path, image, pixel_size=4.0):
+    with mrcfile.new(str(path), overwrite=True) as mrc:
+        mrc.set_data(image.astype(np.float32))
+        mrc.voxel_size = pixel_size
+
+
+@pytest.fixture
+def star(tmp_path):
+    """Return a .star file with optics and columns of its own, 5 coordinates a micrograph."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "rlnCoordinateX": rng.uniform(0, SHAPE[1], 5 * NUMBER).round(1),
+            "rlnCoordinateY": rng.uniform(0, SHAPE[0], 5 * NUMBER).round(1),
+            "rlnMicrographName": [f"MotionCorr/mic{i // 5}_DW.mrc" for i in range(5 * NUMBER)],
+            "rlnAutopickFigureOfMerit": rng.normal(0, 1, 5 * NUMBER).round(3),
+            "rlnOpticsGroup": 1,
+            "myOwnColumn": [f"note{i}" for i in range(5 * NUMBER)],
+        }
+    )
+    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["one"], "rlnVoltage": [300.0]})
+    write_star(tmp_path / "picks.star", table, optics)
+    return tmp_path / "picks.star"
+
+
+def arguments(micrographs, output, model, *more):
+    fixed = ["--output", output, "--model", model, "--device", "cpu", "--reference", 3]
+    return [str(word) for word in ["screen", micrographs, *fixed, *more]]
+
+
+def outcome(folder):
+    """Return what a run says, without the times."""
+    told = {j.stem: (j.status, j.bad_area, j.scores, j.areas, j.flags, j.reason) for j in read_judgements(folder)}
+    stars = {path.name: path.read_text() for path in (folder / "coordinates").glob("*.star")}
+    pictures = {path.name: path.read_bytes() for name in ("masks", "probability") for path in (folder / name).iterdir()}
+    return told, stars, pictures
+
+
+def test_everything_comes_out_and_the_columns_of_the_input_stay(micrographs, model, star, tmp_path, capsys):
+    status = main(arguments(micrographs, tmp_path / "o", model, "--coordinates", star, "--box-size", 20))
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    told = read_judgements(tmp_path / "o")
+    assert len(told) == NUMBER
+    given = read_picks(star)
+    files = {name: read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")}
+    assert len(files["kept"]) and len(files["rejected"])  # this model does both
+    both = pd.concat([files["kept"].table, files["rejected"].table]).sort_values("myOwnColumn", key=by_number)
+    for column in given.table:
+        assert list(both[column]) == list(given.table[column]), column
+    assert list(files["kept"].optics["rlnVoltage"]) == [300.0]
+    assert (files["kept"].table["cryoiceGoodness"] >= 0.5).all()
+    assert (files["rejected"].table["cryoiceGoodness"] < 0.5).all()
+    assert set(files["kept"].table["cryoiceClass"]) == {"good"}
+    summary = read_summary(tmp_path / "o")
+    assert (summary.kept, summary.rejected) == (len(files["kept"]), len(files["rejected"]))
+    assert f"{5 * NUMBER} coordinates: {summary.kept} kept, {summary.rejected} rejected" in said.out
+    assert "thumbnails" in said.out and "report.html" in said.out
+    assert (tmp_path / "o" / "report.html").is_file()
+
+
+def by_number(column):
+    return column.str.replace("note", "").astype(int)
+
+
+def test_rejected_coordinates_without_goodness_are_nan_in_the_file(micrographs, model, tmp_path, capsys):
+    folder = tmp_path / "m"
+    shutil.copytree(micrographs, folder)
+    (folder / "mic1.mrc").write_bytes(b"broken")
+    (tmp_path / "picks").mkdir()
+    (tmp_path / "picks" / "mic0.box").write_text("100 100 20 20\n5000 5000 20 20\n")
+    (tmp_path / "picks" / "mic1.box").write_text("100 100 20 20\n")
+    (tmp_path / "picks" / "mic2.box").write_text("")
+    (tmp_path / "picks" / "elsewhere.box").write_text("100 100 20 20\n" * 3)
+    more = ["--coordinates", tmp_path / "picks", "--threshold", 0]
+    assert main(arguments(folder, tmp_path / "o", model, *more)) == 1
+    said = capsys.readouterr()
+    assert "3 coordinates belong to 1 names that are not among the micrographs: elsewhere" in said.err
+    assert re.search(r"failed: .*mic1.mrc: ", said.out)
+    assert "Traceback" not in said.err
+    rejected = (tmp_path / "o" / "coordinates" / "rejected.star").read_text()
+    assert re.search(r"mic0\.mrc.*\bnan\b.*outside", rejected, re.IGNORECASE)
+    assert re.search(r"mic1\.mrc.*\bnan\b.*failed", rejected, re.IGNORECASE)
+    assert "elsewhere" not in rejected
+    assert len(read_picks(tmp_path / "o" / "coordinates" / "kept.star")) == 1
+    assert read_summary(tmp_path / "o").unmatched_picks == 3
+
+
+def test_minus_one_keeps_all_and_scores_them(micrographs, model, star, tmp_path):
+    more = ["--coordinates", star, "--box-size", "20", "--threshold", "-1"]
+    assert main(arguments(micrographs, tmp_path / "o", model, *more)) == 0
+    kept = read_picks(tmp_path / "o" / "coordinates" / "kept.star").table
+    assert len(kept) == 5 * NUMBER
+    assert kept["cryoiceGoodness"].between(0, 1).all()
+
+
+def test_a_star_without_the_size_asks_for_it(micrographs, model, star, tmp_path, capsys):
+    assert main(arguments(micrographs, tmp_path / "o", model, "--coordinates", star)) == 2
+    assert "size is not known; give it in px of the micrograph with --box-size" in one_line(capsys)
+
+
+def one_line(capsys):
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith("cryoice screen:")]
+    assert len(lines) == 1, said
+    assert "Traceback" not in said
+    return lines[0]
+
+
+def test_two_micrographs_of_one_stem_are_refused(micrographs, model, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    shutil.copy(micrographs / "mic0.mrc", tmp_path / "other" / "mic0.mrc")
+    words = arguments(micrographs, tmp_path / "o", model)
+    words.insert(2, str(tmp_path / "other" / "mic0.mrc"))
+    assert main(words) == 2
+    assert "mic0.mrc" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--threshold", "1.5"], "threshold must be -1"),
+        (["--margin", "-3"], "margin"),
+        (["--max-bad-area", "7"], "max_bad_area"),
+        (["--reference", "-1"], "reference"),
+        (["--pixel-size", "0"], "pixel_size"),
+        (["--batch", "0"], "--batch"),
+        (["--device", "tpu"], "no device"),
+        (["--device", "cuda:97"], "not there"),
+        (["--coordinates", "nowhere.star"], "nowhere.star"),
+        (["--model", "no_such_model"], "no such model"),
+    ],
+)
+def test_unusable_arguments_are_one_line_and_status_2(micrographs, model, tmp_path, capsys, more, words):
+    assert main(arguments(micrographs, tmp_path / "o", model, *more)) == 2
+    assert words in one_line(capsys)
+
+
+def test_a_star_without_the_needed_columns_is_one_line(micrographs, model, tmp_path, capsys):
+    (tmp_path / "bad.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n1.0\n")
+    assert main(arguments(micrographs, tmp_path / "o", model, "--coordinates", tmp_path / "bad.star")) == 2
+    assert "bad.star" in one_line(capsys)
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_damaged_model_is_one_line(micrographs, model, tmp_path, capsys, damage):
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    weights = copy / "weights.safetensors"
+    weights.unlink() if damage == "missing" else weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert main(arguments(micrographs, tmp_path / "o", copy)) == 2
+    assert "weights.safetensors" in one_line(capsys)
+
+
+def test_a_pixel_size_is_asked_for_when_the_header_has_none(model, tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    write(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 0.0)
+    assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 1
+    assert "--pixel-size" in read_judgements(tmp_path / "o")[0].reason
+    assert main(arguments(tmp_path / "m", tmp_path / "p", model, "--pixel-size", 4)) == 0
+
+
+def test_a_header_of_one_that_contradicts_the_user_is_flagged(model, tmp_path):
+    (tmp_path / "m").mkdir()
+    write(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 1.0)
+    assert main(arguments(tmp_path / "m", tmp_path / "o", model, "--pixel-size", 4)) == 0
+    (one,) = read_judgements(tmp_path / "o")
+    assert one.pixel_size == 4
+    assert any("pixel_size" in flag for flag in one.flags)
+
+
+def test_an_output_that_holds_a_run_is_refused_and_resumed_on_demand(micrographs, model, star, tmp_path, capsys):
+    words = arguments(micrographs, tmp_path / "o", model, "--coordinates", star, "--box-size", 20)
+    assert main(words) == 0
+    before = outcome(tmp_path / "o")
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "--resume" in one_line(capsys)
+    assert main([*words, "--resume"]) == 0
+    assert outcome(tmp_path / "o") == before
+    assert main([*words, "--resume", "--threshold", "0.9"]) == 2
+    assert "threshold was None, is 0.9" in one_line(capsys)
+
+
+def test_a_resume_with_more_micrographs_keeps_those_that_are_done(micrographs, model, tmp_path):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for number in (1, 2, 3):
+        shutil.copy(micrographs / f"mic{number}.mrc", folder)
+    assert main(arguments(folder, tmp_path / "o", model)) == 0
+    before = outcome(tmp_path / "o")[0]
+    for number in (0, 5):  # the first one moves all others one place down
+        shutil.copy(micrographs / f"mic{number}.mrc", folder)
+    assert main([*arguments(folder, tmp_path / "o", model), "--resume"]) == 0
+    after = outcome(tmp_path / "o")[0]
+    assert set(after) - set(before) == {"mic0", "mic5"}
+    assert {stem: after[stem] for stem in before} == before
+
+
+def test_a_resume_with_other_coordinates_scores_them(micrographs, model, star, tmp_path):
+    words = arguments(micrographs, tmp_path / "o", model, "--box-size", 20)
+    assert main(words) == 0
+    assert main([*words, "--resume", "--coordinates", str(star)]) == 0
+    assert read_summary(tmp_path / "o").picks == 5 * NUMBER
+    fresh = arguments(micrographs, tmp_path / "p", model, "--box-size", 20, "--coordinates", star)
+    assert main(fresh) == 0
+    assert outcome(tmp_path / "o") == outcome(tmp_path / "p")
+
+
+def start(words):
+    command = [sys.executable, "-m", "cryoice_scipion.core", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def stop_when(process, journal, kind, number, signal_):
+    """Send the signal when the journal has that many lines of that kind."""
+    while process.poll() is None:
+        if journal.exists() and journal.read_text().count(f'{{"kind":"{kind}"') >= number:
+            process.send_signal(signal_)
+            return
+        time.sleep(0.001)
+
+
+def test_a_killed_run_resumed_ends_like_an_undisturbed_one(micrographs, model, star, tmp_path):
+    more = ["--coordinates", star, "--box-size", 20]
+    assert main(arguments(micrographs, tmp_path / "one", model, *more)) == 0
+    words = arguments(micrographs, tmp_path / "two", model, *more)
+    for kind, number in (("mapped", 2), ("judged", 2)):
+        process = start([*words, *(["--resume"] if kind == "judged" else [])])
+        stop_when(process, tmp_path / "two" / "journal.jsonl", kind, number, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert len(read_judgements(tmp_path / "two")) < NUMBER
+    assert main([*words, "--resume"]) == 0
+    assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
+
+
+def test_ctrl_c_saves_and_says_what_is_done(micrographs, model, star, tmp_path):
+    more = ["--coordinates", star, "--box-size", 20]
+    process = start(arguments(micrographs, tmp_path / "o", model, *more))
+    stop_when(process, tmp_path / "o" / "journal.jsonl", "judged", 1, signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    done = len(read_judgements(tmp_path / "o"))
+    assert 0 < done < NUMBER
+    assert f"stopped: {done} of {NUMBER} micrographs are done and saved; go on with --resume" in errors
+    stars = [read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")]
+    assert sum(map(len, stars)) == 5 * done
+    assert not read_summary(tmp_path / "o").finished
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits on the size of files")
+def test_a_disk_that_is_full_stops_the_run_with_one_line_and_it_can_go_on(micrographs, model, star, tmp_path):
+    """A limit on the size of files stands for the full disk: thumbnails do not fit."""
+    more = ["--coordinates", star, "--box-size", 20]
+    words = arguments(micrographs, tmp_path / "two", model, *more)
+    limited = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from cryoice_scipion.core.cli import main\n"
+        "import torch\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))\n"
+        f"sys.exit(main({words!r}))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, env=environment)
+    assert finished.returncode == 2, finished.stderr
+    assert "Traceback" not in finished.stderr
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("cryoice screen:")]
+    assert len(lines) == 1
+    assert "cannot be written" in lines[0] and "--resume" in lines[0]
+    assert not [one for one in read_judgements(tmp_path / "two") if one.status == "failed"]
+    assert main([*words, "--resume"]) == 0
+    assert main(arguments(micrographs, tmp_path / "one", model, *more)) == 0
+    assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
+
+
+def test_help_is_quick_and_takes_no_torch():
+    code = (
+        "import sys\nfrom cryoice_scipion.core.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    for words in ([], *([name] for name in COMMANDS)):
+        finished = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True)
+        assert finished.returncode == 0, (words, finished.stderr)
+        assert "usage: cryoice" in finished.stdout
+
+
+def test_a_summary_is_json_with_its_version(micrographs, model, tmp_path):
+    assert main(arguments(micrographs / "mic0.mrc", tmp_path / "o", model)) == 0
+    assert json.loads((tmp_path / "o" / "summary.json").read_text())["records_version"] == 1
+    assert not (tmp_path / "o" / "coordinates" / "kept.star").exists()  # no coordinates were given

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report is one page that needs nothing else, and says what happened to every micrograph."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.core.reports import html
+
+SETTINGS = {"model": "default", "threshold": None, "margin": 0.0}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags, what they refer to, its words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.references, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.references += [value for name, value in attributes if name in ("src", "href", "action")]
+
+    def handle_data(self, data):
+        self.words += data.split()
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def judgement(number, folder, **fields):
+    """Return an accepted micrograph with a thumbnail and two coordinates."""
+    thumbnail = folder / "thumbnails" / f"mic{number}.png"
+    thumbnail.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full((40, 60, 3), number % 256, np.uint8)).save(thumbnail)
+    values = {
+        "id": number,
+        "stem": f"mic{number}",
+        "path": f"mic{number}.mrc",
+        "status": "accepted",
+        "bad_area": number / 100,
+        "areas": {"good": 1 - number / 100, "crystalline": number / 100},
+        "scores": [PickScore(1, 0.9, "good", True), PickScore(2, None, "outside", False)],
+        "thumbnail": f"thumbnails/mic{number}.png",
+    }
+    return Judgement(**{**values, **fields})
+
+
+def failed(number, reason):
+    return Judgement(number, f"broken{number}", f"broken{number}.mrc", "failed", reason=reason)
+
+
+def write(folder, judgements, settings=SETTINGS, card=""):
+    path = html.write_report(folder, judgements, settings, card)
+    assert path == folder / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_of_many_is_shown_in_at_most_twelve_pictures(tmp_path):
+    page = write(tmp_path, (judgement(number, tmp_path) for number in range(1, 41)))
+    assert page.tags.count("img") == 13, "twelve thumbnails and the histogram"
+    shown = [f"mic{number}:" in page.words for number in range(1, 41)]
+    assert all(shown[-6:]), "the worst"
+    assert sum(shown) == 12
+    assert "40 micrographs" in page.text and "80 coordinates" in page.text
+    assert "40 kept" in page.text and "40 rejected" in page.text
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path):
+    page = write(tmp_path, [judgement(1, tmp_path)], card="see https://example.org")
+    assert page.references and all(reference.startswith("data:image/") for reference in page.references)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+
+
+def test_failures_are_listed_with_their_reason(tmp_path):
+    page = write(tmp_path, [judgement(1, tmp_path), failed(2, "truncated: 10 of 20 bytes")])
+    assert "broken2 truncated: 10 of 20 bytes" in page.text
+
+
+def test_very_many_failures_are_counted(tmp_path):
+    page = write(tmp_path, [failed(number, "empty") for number in range(250)])
+    assert "And 50 more" in page.text
+
+
+def test_names_cannot_become_markup(tmp_path):
+    odd = "<script>alert(1)</script>"
+    page = write(tmp_path, [judgement(1, tmp_path, stem=odd), failed(2, odd)], {"model": odd}, odd)
+    assert "script" not in page.tags
+    assert page.text.count(odd) >= 4
+
+
+def test_bad_area_is_averaged_over_what_could_be_read(tmp_path):
+    page = write(tmp_path, [judgement(10, tmp_path), judgement(20, tmp_path), failed(3, "empty")])
+    assert "crystalline 15.0 % worst: 20.0 % in mic20" in page.text
+
+
+def test_flags_are_counted_whatever_number_they_carry(tmp_path):
+    flags = [["border", "picks_outside=3"], ["border", "picks_outside=5"]]
+    page = write(tmp_path, [judgement(number, tmp_path, flags=flags[number]) for number in (0, 1)])
+    assert "border 2 picks_outside 2" in page.text
+
+
+def test_a_thumbnail_that_is_gone_does_not_spoil_the_report(tmp_path):
+    one, two = judgement(1, tmp_path), judgement(2, tmp_path)
+    (tmp_path / two.thumbnail).unlink()
+    page = write(tmp_path, [one, two])
+    assert "mic1:" in page.words and "mic2:" not in page.words
+
+
+@pytest.mark.parametrize("settings", [{}, SETTINGS, {"threshold": -1.0}])
+def test_an_empty_run_has_a_report_too(tmp_path, settings):
+    page = write(tmp_path, [], settings)
+    assert "0 micrographs" in page.text
+    assert "img" not in page.tags
+
+
+def test_writing_again_replaces_the_page(tmp_path):
+    write(tmp_path, [])
+    page = write(tmp_path, [judgement(1, tmp_path)])
+    assert "1 micrographs" in page.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "thumbnails"]

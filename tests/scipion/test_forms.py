@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Scipion shows of the plugin: protocols, forms, texts, viewers."""
+
+import json
+import re
+from pathlib import Path
+
+import pwem
+import pytest
+from pwem.objects import SetOfCoordinates
+from pyworkflow.viewer import DESKTOP_TKINTER
+
+import cryoice_scipion
+from cryoice_scipion import protocols
+from cryoice_scipion.constants import CRYOICE_PYTHON
+from cryoice_scipion.core.config import ScreenConfig, TrainConfig
+from cryoice_scipion.plugin import Plugin
+
+pytestmark = pytest.mark.scipion
+CLASSES = [getattr(protocols, name) for name in protocols.__all__]
+CONF = Path(cryoice_scipion.__file__).parent / "protocols.conf"
+
+
+def own_parameters(cls):
+    return dict(cls()._definition.iterParams())
+
+
+def entries(node):
+    for child in node if isinstance(node, list) else node.get("children", []):
+        yield child
+        yield from entries(child)
+
+
+def read_tree(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r"Protocols SPA = (\[.*?\n\s*\])\s*\n(?=\S|\Z)", text + "\n", re.DOTALL).group(1))
+
+
+def test_scipion_finds_every_protocol():
+    found = pwem.Domain.getProtocols()
+    assert {cls.__name__ for cls in CLASSES} <= set(found)
+    assert all(not cls.isBase() and cls.getClassLabel().startswith("cryoice_scipion - ") for cls in CLASSES)
+
+
+def test_the_tree_names_every_protocol_in_sections_that_pwem_has():
+    ours = list(entries(read_tree(CONF)))
+    theirs = list(entries(read_tree(Path(pwem.__file__).parent / "protocols.conf")))
+    assert {e["value"] for e in ours if e["tag"] == "protocol"} == {cls.__name__ for cls in CLASSES}
+    assert {e["text"] for e in ours if e["tag"] != "protocol"} <= {e["text"] for e in theirs}
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_parameter_explains_itself(cls):
+    for name, parameter in own_parameters(cls).items():
+        assert parameter.help.get(), name
+        assert parameter.label.get() or name in ("useGpu", "gpuList"), name  # pyworkflow clears the label of hidden ones
+    assert cls.__doc__ and "\n" in cls.__doc__
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_texts_are_there_before_a_run(cls):
+    protocol = cls()
+    assert protocol._summary()
+    assert isinstance(protocol._methods(), list)
+    known = cryoice_scipion._bibtex if hasattr(cryoice_scipion, "_bibtex") else {}
+    assert set(protocol._citations()) <= set(known or protocol._citations())
+
+
+def test_the_screening_takes_what_xmipps_templates_set():
+    names = set(own_parameters(protocols.CryoIceProtScreen))
+    theirs = {"inputCoordinates", "micsSource", "inputMicrographs", "useOtherScale", "threshold", "streamingBatchSize"}
+    assert theirs | {"saveMasks", "saveMicThumbnailWithMask", "useGpu", "gpuList"} <= names
+    assert {"margin", "contrast", "maxBadArea", "referenceMicrographs"} <= names
+
+
+def test_defaults_of_the_forms_are_those_of_the_core():
+    screening, training = protocols.CryoIceProtScreen(), protocols.CryoIceProtTrain()
+    assert screening._getConfig() == ScreenConfig()
+    assert training._getConfig() == TrainConfig()
+
+
+def test_unusable_settings_are_told_in_the_words_of_the_core():
+    screening = protocols.CryoIceProtScreen(threshold=1.5, useGpu=False)
+    assert any("threshold must be -1 (keep all) or from 0 to 1" in error for error in screening._validate())
+    screening = protocols.CryoIceProtScreen(modelSource=2, modelFolder="/no/such/model", useGpu=False)
+    assert any("/no/such/model: no such model" in error for error in screening._validate())
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
+    assert protocols.CryoIceProtScreen().useGpu.get() is False
+    errors = protocols.CryoIceProtScreen(useGpu=True)._validateDevices()
+    assert errors == ["There is no GPU on this machine; set 'Use GPU' to No."]
+
+
+def test_devices_are_those_of_the_form():
+    assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2")._validateDevices() in ([], [
+        "There is no GPU on this machine; set 'Use GPU' to No."
+    ])
+    assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2").getDevices() == ["cuda:0", "cuda:2"]
+    assert protocols.CryoIceProtScreen(useGpu=False).getDevices() == ["cpu"]
+
+
+def test_another_python_does_not_get_the_packages_of_this_one(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/some/where")
+    assert Plugin.getEnviron()["PYTHONPATH"] == "/some/where"
+    monkeypatch.setitem(Plugin._vars, CRYOICE_PYTHON, "/opt/other/bin/python")
+    assert Plugin.getPython() == "/opt/other/bin/python"
+    assert "PYTHONPATH" not in Plugin.getEnviron()
+
+
+def test_our_outputs_open_in_our_viewer_and_other_sets_do_not(tmp_path):
+    ours, other = tmp_path / "run" / "coordinates.sqlite", tmp_path / "other.sqlite"
+    (tmp_path / "run" / "extra" / "screening").mkdir(parents=True)
+    first = {}
+    for path in (ours, other):
+        output = SetOfCoordinates(filename=str(path))
+        first[path] = pwem.Domain.findViewers(output, DESKTOP_TKINTER)[0].__name__
+        output.close()
+    assert first[ours] == "CryoIceOutputViewer"
+    assert first[other] != "CryoIceOutputViewer"

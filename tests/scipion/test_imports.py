@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that comes into a project: simulated data, picks, CryoPPP folders."""
+
+import pandas as pd
+import pytest
+from scipion_data import BOX, BROKEN, NAMES, PIXEL_SIZE, Scipion, items, places, point, write_data
+
+from cryoice_scipion.protocols import (
+    CryoIceProtImportCoordinates,
+    CryoIceProtImportCryoPPP,
+    CryoIceProtImportModel,
+    CryoIceProtSimulate,
+)
+
+pytestmark = pytest.mark.scipion
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def scipion(folder):
+    project = Scipion.begin("ImportProject")
+    project.micrographs = project.import_micrographs(folder / "full", PIXEL_SIZE)
+    return project
+
+
+def test_simulated_picks_are_the_right_and_the_wrong_ones_together(scipion):
+    protocol = scipion.newProtocol(CryoIceProtSimulate, number=2, size=512, pixelSize=4.0, seed=5, cleanShare=0.0)
+    scipion.run_here(protocol)
+    together = protocol.outputCoordinatesTrue.getSize() + protocol.outputCoordinatesFalse.getSize()
+    assert protocol.outputCoordinates.getSize() == together > 0
+    assert protocol.outputMicrographs.getSize() == 2
+    assert protocol.outputMicrographs.getSamplingRate() == 4.0
+    assert protocol.outputCoordinates.getMicrographs().getSize() == 2
+    assert f"{together} picks" in "\n".join(protocol.summary())
+
+
+def test_boxes_of_eman_are_placed_by_their_centre(scipion, tmp_path):
+    x, y = places(0, good=True)[0]
+    (tmp_path / f"{NAMES[0]}.box").write_text(f"{int(x) - 15}\t{int(y) - 15}\t30\t30\n")
+    (tmp_path / "nobody.box").write_text("1\t2\t30\t30\n")
+    protocol, _ = scipion.import_picks(tmp_path, scipion.micrographs)
+    (item,) = items(protocol.outputCoordinates).values()
+    assert (item.getX(), item.getY()) == (x, y)
+    assert protocol.outputCoordinates.getBoxSize() == 30
+    assert "1 coordinates are of 1 micrographs that are not there (nobody)" in "\n".join(protocol.summary())
+
+
+def test_picks_without_a_size_need_a_box_size(scipion, tmp_path):
+    (tmp_path / "picks.txt").write_text(f"image_name\tx_coord\ty_coord\tscore\n{NAMES[0]}\t10\t20\t1.5\n")
+    protocol = scipion.newProtocol(CryoIceProtImportCoordinates, coordinatesPath=str(tmp_path / "picks.txt"))
+    point(protocol.inputMicrographs, scipion.micrographs)
+    with pytest.raises(AssertionError, match="does not say the particles' size; give the box size"):
+        scipion.run_here(protocol)
+    protocol, _ = scipion.import_picks(tmp_path / "picks.txt", scipion.micrographs, box=24)
+    assert protocol.outputCoordinates.getBoxSize() == 24
+
+
+def test_unreadable_picks_are_told_before_the_run():
+    protocol = CryoIceProtImportCoordinates(coordinatesPath="/no/such/picks.star")
+    assert protocol._validate() == ["/no/such/picks.star: there is no such file or folder; check the path"]
+
+
+def test_a_cryoppp_folder_gives_true_and_false_coordinates(scipion, folder, tmp_path):
+    entry = tmp_path / "10017"
+    (entry / "micrographs").mkdir(parents=True)
+    for name in NAMES[:2]:
+        (entry / "micrographs" / f"{name}.mrc").symlink_to(folder / "full" / f"{name}.mrc")
+    for seed, name in enumerate(NAMES[:2]):
+        for kind, good in (("particle_coordinates", True), ("false_positives", False)):
+            target = entry / "ground_truth" / kind
+            target.mkdir(parents=True, exist_ok=True)
+            table = pd.DataFrame(places(seed, good), columns=["X-Coordinate", "Y-Coordinate"])
+            table["Diameter"] = BOX
+            table.to_csv(target / f"{name}.csv", index=False)
+    protocol = scipion.newProtocol(CryoIceProtImportCryoPPP, folder=str(entry))
+    scipion.run_here(protocol)
+    assert protocol.outputMicrographs.getSamplingRate() == PIXEL_SIZE  # of the header
+    assert protocol.outputCoordinates.getSize() == protocol.outputCoordinatesFalse.getSize() == 28
+    assert protocol.outputCoordinates.getBoxSize() == BOX
+    assert protocol.outputCoordinatesFalse.getMicrographs().getSize() == 2
+
+
+def test_a_folder_that_is_no_cryoppp_entry_is_told(tmp_path):
+    (error,) = CryoIceProtImportCryoPPP(folder=str(tmp_path))._validate()
+    assert "has no folder micrographs" in error
+
+
+def test_a_folder_that_is_no_model_is_told(tmp_path):
+    (error,) = CryoIceProtImportModel(modelFolder=str(tmp_path))._validate()
+    assert "model.json is missing" in error
+
+
+def test_micrographs_that_cannot_be_read_are_imported_all_the_same(scipion):
+    names = {item.getMicName() for item in items(scipion.micrographs[0].outputMicrographs).values()}
+    assert any(BROKEN in name for name in names)

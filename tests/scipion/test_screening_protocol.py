@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Train, screen and resume in a real project: what goes in comes out exactly once."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import mrcfile
+import pytest
+from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
+from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
+
+from cryoice_scipion.core.screening.folder import JOURNAL
+from cryoice_scipion.core.screening.recorded import read_judgements
+from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen
+from cryoice_scipion.protocols.protocol_screen import FOLDER
+
+pytestmark = pytest.mark.scipion
+
+
+@pytest.fixture(scope="module")
+def scipion(tmp_path_factory):
+    """A project with micrographs, picks and a trained model."""
+    folder = write_data(tmp_path_factory.mktemp("data"))
+    project = Scipion.begin("ScreeningProject")
+    project.micrographs = project.import_micrographs(folder / "full", PIXEL_SIZE)
+    project.binned = project.import_micrographs(folder / "binned", 2 * PIXEL_SIZE)
+    good, bad, project.picks = (project.import_picks(folder / f"{n}.star", project.micrographs) for n in ("good", "bad", "all"))
+    project.model = project.train(good, bad, holdOut=f"{NAMES[4]}, {NAMES[5]}")
+    return project
+
+
+def new_screening(scipion, **values):
+    values = {"useGpu": False, "modelSource": 1, **values}
+    protocol = scipion.newProtocol(CryoIceProtScreen, **values)
+    point(protocol.inputCoordinates, scipion.picks)
+    point(protocol.inputModel, scipion.model)
+    return protocol
+
+
+@pytest.fixture(scope="module")
+def screened(scipion):
+    return scipion.launchProtocol(new_screening(scipion))
+
+
+def coordinates_of(protocol):
+    return items(protocol.outputCoordinates), items(protocol.outputCoordinatesRejected)
+
+
+def micrographs_of(protocol):
+    return items(protocol.outputMicrographs), items(protocol.outputMicrographsDiscarded)
+
+
+def input_picks(scipion):
+    return items(scipion.picks[0].outputCoordinates)
+
+
+def check_that_counts_add_up(scipion, protocol, micrographs):
+    kept, rejected = coordinates_of(protocol)
+    accepted, discarded = micrographs_of(protocol)
+    assert not set(kept) & set(rejected)
+    assert set(kept) | set(rejected) == set(input_picks(scipion))
+    assert not set(accepted) & set(discarded)
+    assert set(accepted) | set(discarded) == set(items(micrographs[0].outputMicrographs))
+
+
+def test_training_gives_a_model_that_says_how_good_it_is(scipion):
+    training, model = scipion.model[0], scipion.model[0].outputModel
+    assert 0 < model.getThreshold() < 1
+    assert model.getMetric("auc") > 0.6
+    assert "threshold ." in str(model)
+    assert any("On the 2 held-out micrographs" in line for line in training.summary())
+    assert (Path(scipion.proj.path) / model.getPath() / "card.md").is_file()
+
+
+def test_everything_comes_out_exactly_once_with_its_id(scipion, screened):
+    check_that_counts_add_up(scipion, screened, scipion.micrographs)
+    before = input_picks(scipion)
+    for output in coordinates_of(screened):
+        for key, item in output.items():
+            was = before[key]
+            assert (item.getX(), item.getY(), item.getMicId()) == (was.getX(), was.getY(), was.getMicId())
+
+
+def test_the_threshold_decides_and_bad_places_score_lower(scipion, screened):
+    kept, rejected = coordinates_of(screened)
+    threshold = scipion.model[0].outputModel.getThreshold()
+    assert kept and rejected
+    assert all(item._cryoiceGoodness.get() >= threshold for item in kept.values())
+    scored = [item for item in rejected.values() if item._cryoiceGoodness.hasValue()]
+    assert all(item._cryoiceGoodness.get() < threshold for item in scored)
+    everything = [*kept.values(), *scored]
+    sides = [[i._cryoiceGoodness.get() for i in everything if (i.getX() < 256) == left] for left in (True, False)]
+    assert sum(sides[0]) / len(sides[0]) > sum(sides[1]) / len(sides[1])
+
+
+def test_a_micrograph_that_fails_is_discarded_with_its_reason_and_its_picks_are_rejected(scipion, screened):
+    _, discarded = micrographs_of(screened)
+    failed = [item for item in discarded.values() if item._cryoiceStatus.get() == "failed"]
+    assert [item.getMicName() for item in failed] == [BROKEN + ".mrc"] or failed[0].getMicName() == BROKEN
+    assert BROKEN in failed[0]._cryoiceReason.get()
+    assert not failed[0]._cryoiceBadArea.hasValue()
+    of_it = [i for i in coordinates_of(screened)[1].values() if i.getMicId() == failed[0].getObjId()]
+    assert len(of_it) == 3
+    assert not any(item._cryoiceGoodness.hasValue() for item in of_it)
+
+
+def test_a_micrograph_without_picks_is_screened(scipion, screened):
+    accepted, _ = micrographs_of(screened)
+    empty = next(item for item in accepted.values() if EMPTY in item.getMicName())
+    assert 0 <= empty._cryoiceBadArea.get() <= 1
+    with mrcfile.open(Path(scipion.proj.path) / empty._cryoiceMask.get()) as mrc:
+        assert set(mrc.data.ravel()) <= {0, 1}
+
+
+def test_outputs_point_at_the_input_micrographs(scipion, screened):
+    for output in (screened.outputCoordinates, screened.outputCoordinatesRejected):
+        assert output.getBoxSize() == BOX
+        assert output.getMicrographs().getFileName() == scipion.micrographs[0].outputMicrographs.getFileName()
+    assert screened.getBoxScale() == 1
+
+
+def test_summary_and_methods_say_what_was_done(scipion, screened):
+    text = "\n".join(screened.summary() + screened.methods())
+    kept, rejected = screened.outputCoordinates.getSize(), screened.outputCoordinatesRejected.getSize()
+    assert f"{kept} kept, {rejected} rejected" in text
+    assert "1 of the discarded micrographs failed" in text
+
+
+def test_scaled_to_other_micrographs_positions_are_rounded_and_minus_one_keeps_all(scipion):
+    protocol = new_screening(scipion, micsSource=1, useOtherScale=1, threshold=-1)
+    point(protocol.inputMicrographs, scipion.binned)
+    scipion.launchProtocol(protocol)
+    check_that_counts_add_up(scipion, protocol, scipion.binned)
+    kept, rejected = coordinates_of(protocol)
+    before, others = input_picks(scipion), items(scipion.binned[0].outputMicrographs)
+    assert protocol.getBoxScale() == 0.5
+    assert protocol.outputCoordinates.getBoxSize() == BOX // 2
+    assert protocol.outputCoordinates.getMicrographs().getSamplingRate() == 2 * PIXEL_SIZE
+    for key, item in kept.items():
+        assert abs(item.getX() - before[key].getX() / 2) <= 0.5
+        assert isinstance(item.getX(), int)
+        assert before[key].getMicName().split(".")[0] in others[item.getMicId()].getMicName()
+    # The broken micrograph is not among the others: its picks cannot be judged, and are not lost.
+    assert len(rejected) == 3
+    assert {item._cryoiceClass.get() for item in rejected.values()} == {"no micrograph"}
+
+
+def test_threshold_one_on_other_micrographs_at_the_coordinates_scale(scipion):
+    protocol = new_screening(scipion, micsSource=1, useOtherScale=0, threshold=1.0, saveMicThumbnailWithMask=False)
+    point(protocol.inputMicrographs, scipion.binned)
+    scipion.launchProtocol(protocol)
+    check_that_counts_add_up(scipion, protocol, scipion.binned)
+    kept, rejected = coordinates_of(protocol)
+    before = input_picks(scipion)
+    assert not [item for item in kept.values() if item._cryoiceGoodness.get() < 1]
+    assert protocol.outputCoordinates.getSize() == len(kept)  # an empty output is there, and can be read
+    assert all(item.getX() == before[key].getX() for key, item in rejected.items())
+    assert protocol.outputCoordinates.getMicrographs().getSamplingRate() == PIXEL_SIZE
+
+
+def test_threshold_zero_with_an_imported_model_and_a_largest_bad_area(scipion):
+    folder = Path(scipion.proj.path) / scipion.model[0].outputModel.getPath()
+    imported = scipion.run(CryoIceProtImportModel, modelFolder=str(folder))
+    assert str(imported.outputModel) == str(scipion.model[0].outputModel)
+    protocol = new_screening(scipion, threshold=0.0, maxBadArea=0.0, saveMasks=True)
+    point(protocol.inputModel, (imported, "outputModel"))
+    scipion.launchProtocol(protocol)
+    check_that_counts_add_up(scipion, protocol, scipion.micrographs)
+    kept, rejected = coordinates_of(protocol)
+    assert len(rejected) == 3  # those of the broken micrograph; nothing has a goodness below 0, no area is bad
+    accepted, _ = micrographs_of(protocol)
+    judged = read_judgements(Path(scipion.proj.path) / protocol.getPath(*FOLDER))
+    with mrcfile.open(Path(scipion.proj.path) / protocol.getPath(*FOLDER) / judged[0].full_mask) as mrc:
+        assert mrc.data.shape == (512, 512)
+    assert len(accepted) == len(NAMES)
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(scipion, screened):
+    protocol = new_screening(scipion)
+    scipion.proj.launchProtocol(protocol, wait=False)
+    journal = Path(scipion.proj.path) / protocol.getPath(*FOLDER) / JOURNAL
+    wait_for(lambda: journal.is_file() and journal.read_text().count('"mapped"') >= 2)
+    stdout = (Path(scipion.proj.path) / protocol.getStdoutLog()).read_text()
+    pid = int(next(line for line in stdout.splitlines() if "PID:" in line).split()[-1])
+    os.kill(pid, signal.SIGKILL)
+    mapped = journal.read_text().count('"mapped"')
+    assert mapped < 2 * len(NAMES)
+    protocol = getProtocolFromDb(scipion.proj.path, protocol.getDbPath(), protocol.getObjId())
+    protocol.runMode.set(MODE_RESUME)
+    scipion.proj.launchProtocol(protocol, wait=True)
+    assert protocol.isFinished(), protocol.getErrorMessage()
+    for before, after in zip(coordinates_of(screened) + micrographs_of(screened), coordinates_of(protocol) + micrographs_of(protocol)):
+        assert list(before) == list(after)
+    for before, after in zip(coordinates_of(screened), coordinates_of(protocol)):
+        assert [i._cryoiceGoodness.get() for i in before.values()] == [i._cryoiceGoodness.get() for i in after.values()]
+
+
+def wait_for(happened, limit=120):
+    end = time.monotonic() + limit
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The package as it is installed: it loads without torch, and every entry point can be entered."""
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import cryoice_scipion
+from cryoice_scipion.constants import VERSION
+
+DISTRIBUTION = "scipion-em-cryoice"
+COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
+LIST_PROTOCOLS = """
+import sys
+from importlib import import_module
+{loading}
+heavy = [name for name in ("torch", "safetensors") if name in sys.modules]
+sys.exit("imported " + ", ".join(heavy) if heavy else 0)
+"""
+
+
+def run(*command):
+    """Return the finished process of a command, with its output as text."""
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True)
+
+
+def entry_point(group, name):
+    entries = metadata.distribution(DISTRIBUTION).entry_points
+    return next(entry for entry in entries if entry.group == group and entry.name == name)
+
+
+def test_installed_version_is_that_of_the_constants():
+    assert metadata.version(DISTRIBUTION) == VERSION == cryoice_scipion.__version__
+
+
+@pytest.mark.parametrize(
+    "loading",
+    [
+        "import cryoice_scipion",
+        "from cryoice_scipion import Plugin",
+        "import cryoice_scipion.protocols",
+        "import cryoice_scipion.protocols, cryoice_scipion.viewers, cryoice_scipion.wizards, cryoice_scipion.convert",
+        "from pyworkflow.plugin import Domain; import pwem; assert 'cryoice_scipion' in pwem.Domain.getPlugins(); "
+        "assert any(n.startswith('CryoIceProt') for n in pwem.Domain.getProtocols())",
+    ],
+)
+def test_loading_takes_no_torch(loading):
+    finished = run(sys.executable, "-c", LIST_PROTOCOLS.format(loading=loading))
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_the_package_and_the_core_take_nothing_of_scipion():
+    code = (
+        "import sys, cryoice_scipion, cryoice_scipion.core.cli\n"
+        "sys.exit(any(name.split('.')[0] in ('pyworkflow', 'pwem') for name in sys.modules))"
+    )
+    finished = run(sys.executable, "-c", code)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_an_unknown_attribute_is_said_to_be_unknown():
+    with pytest.raises(AttributeError, match="no attribute 'Plugins'"):
+        cryoice_scipion.Plugins  # noqa: B018
+
+
+def test_the_plugin_entry_point_gives_the_plugin():
+    module = entry_point("pyworkflow.plugin", "cryoice_scipion").load()
+    assert module.Plugin.__module__ == "cryoice_scipion"  # pyworkflow finds the package's folder by it
+
+
+@pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)], ids=lambda words: " ".join(words) or "-")
+def test_every_command_explains_itself(words):
+    script = Path(sys.executable).parent / "cryoice"
+    finished = run(script, *words, "--help")
+    assert finished.returncode == 0, finished.stderr
+    assert "usage: cryoice" in finished.stdout
+
+
+def test_the_core_runs_as_a_module():
+    finished = run(sys.executable, "-m", "cryoice_scipion.core", "--help")
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_the_worker_answers_its_check():
+    finished = run(sys.executable, "-m", "cryoice_scipion.core", "worker", "--check")
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_unusable_arguments_give_status_2_and_no_traceback():
+    finished = run(sys.executable, "-m", "cryoice_scipion.core", "no_such_command")
+    assert finished.returncode == 2
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["protocols.conf", cryoice_scipion._logo, "models/default/model.json", "core/reports/report.html.j2"],
+)
+def test_data_files_are_beside_the_code(name):
+    assert (Path(cryoice_scipion.__file__).parent / name).is_file()
