@@ -9,8 +9,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).resolve().parent
 LINES = [line.strip() for line in (HERE / "requirements-core.txt").read_text(encoding="utf-8").splitlines()]
 CORE = [line for line in LINES if line and not line.startswith("#")]
-# scipion-em and pyworkflow pin these to single versions. Without the upper bounds pip first takes the newest of each, and
-# what goes with those (pandas with numpy 2), and then may find no way back.
+# scipion-em and pyworkflow pin these to single versions. Without the upper bounds pip first takes the newest of each,
+# and what goes with those (pandas with numpy 2), and then may find no way back.
 PINNED = ["numpy<2", "scipy<1.12", "mrcfile<1.5", "matplotlib<3.9", "Pillow<10.2", "tifffile<2023.9.27"]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.8,<3.13",
     install_requires=SCIPION + CORE,
     extras_require={
-        "test": ["pytest>=7", "hypothesis>=6"],
+        "test": ["pytest>=7", "psutil>=5", "starfile>=0.5"],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },
     # The explicit root makes an editable install a plain path entry. The import hook that setuptools would use

@@ -10,6 +10,7 @@ GOOD = "good"
 BAD = "bad"
 BORDER = "border"
 OUTSIDE = "outside"  # class of a coordinate that lies outside its micrograph
+NO_MICROGRAPH = "no_micrograph"  # class of a coordinate whose micrograph is not among those screened
 
 #: Codes of label images and masks of classes; the order is part of the file format.
 CLASSES = (

@@ -17,15 +17,12 @@ import pandas as pd
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, NO_MICROGRAPH
 from cryoice_scipion.core.data.coordinates import picks_by_micrograph, write_star
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import match_names, stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
-
-#: Class of a coordinate whose micrograph is not among those that were screened.
-NO_MICROGRAPH = "no micrograph"
 
 
 @dataclasses.dataclass

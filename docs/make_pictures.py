@@ -48,7 +48,8 @@ def main() -> None:
     cryoice("patches", "--cryoppp", entry, "--output", build / "patches")
     labelled = pd.read_csv(build / "patches" / "patches.csv", keep_default_na=False)["micrograph"].unique()
     held_out = sorted(labelled)[-HELD_OUT:]
-    cryoice("train", "--patches", build / "patches", "--hold-out", *held_out, "--output", build / "model")
+    training = ["--patches", build / "patches", "--hold-out", *held_out, "--epochs", 8]
+    cryoice("train", *training, "--output", build / "model")
     shutil.rmtree(build / "screened", ignore_errors=True)
     micrographs = [build / "simulated" / "micrographs" / f"{stem}.mrc" for stem in held_out]
     picks = ["--coordinates", build / "simulated" / "picks.star"]

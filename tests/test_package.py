@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The package as it is installed: it loads without torch, and every entry point can be entered."""
 
+import ast
+import re
 import subprocess
 import sys
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from cryoice_scipion.constants import VERSION
 
 DISTRIBUTION = "scipion-em-cryoice"
 COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
+NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "pwem": "scipion-em", "pyworkflow": "scipion-pyworkflow"}
 LIST_PROTOCOLS = """
 import sys
 from importlib import import_module
@@ -34,6 +37,26 @@ def entry_point(group, name):
 
 def test_installed_version_is_that_of_the_constants():
     assert metadata.version(DISTRIBUTION) == VERSION == cryoice_scipion.__version__
+
+
+def imported_packages(folder):
+    """Return the packages outside the standard library and this one that are imported anywhere in the folder."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add((node.module or "").split(".")[0])
+    found = {name: util.find_spec(name) for name in names - {"", cryoice_scipion.__name__}}
+    return {name for name, spec in found.items() if spec is None or "site-packages" in (spec.origin or "")}
+
+
+def test_what_is_imported_is_required():
+    lines = [line for line in metadata.requires(DISTRIBUTION) if "extra ==" not in line]
+    required = {re.split(r"[^\w.-]", line)[0].lower() for line in lines}
+    imported = {NAMES.get(name, name) for name in imported_packages(Path(cryoice_scipion.__file__).parent)}
+    assert imported - required == set()
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ from typing import List, Optional, Sequence
 
 import numpy as np
 import pandas as pd
-import starfile
 from numpy.typing import NDArray
 from rasterise import LEAST_SURE, Annotation, load_annotation
 
 from cryoice_scipion.constants import BAD, CLASSES, GOOD
-from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.data.coordinates import read_picks, write_star
 from cryoice_scipion.core.images.atomic import replacing
 
 HERE = Path(__file__).resolve().parent
@@ -71,11 +70,6 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(temporary, index=False)
 
 
-def _write_star(table: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as temporary:
-        starfile.write(table.reset_index(drop=True), temporary, overwrite=True)
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Read annotations and picks, write the tables, print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,8 +102,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     bad = every[every["cryoiceClass"].isin([name for name in CLASSES if name != GOOD])]
     hand = label_folder(folder, annotations, options.near, options.least_sure)
     good = hand[hand["cryoiceClass"].str.startswith((GOOD, "near "))]
-    _write_star(bad, options.output / f"{BAD}.star")
-    _write_star(good, options.output / f"{GOOD}.star")
+    write_star(options.output / f"{BAD}.star", bad)
+    write_star(options.output / f"{GOOD}.star", good)
     print(counts.to_string())
     print(f"{len(bad)} picks on bad areas; {len(good)} of {len(hand)} hand-picked particles kept")
     return 0

@@ -8,7 +8,8 @@ Plain dataclasses without numpy or torch, so that every room can import them. ``
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Type, TypeVar
+import functools
+from typing import Any, Dict, FrozenSet, List, Optional, Type, TypeVar
 
 RECORDS_VERSION = 1
 
@@ -118,11 +119,16 @@ def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:
     TypeError
         When a field without default is missing.
     """
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    names = _names(kind)  # type: ignore[arg-type]
     values = {key: value for key, value in data.items() if key in names}
     for key, nested in _NESTED.get(kind.__name__, {}).items():
         values[key] = [from_json(nested, item) for item in values.get(key, [])]
     return kind(**values)
+
+
+@functools.lru_cache(maxsize=None)  # asked for once a coordinate, of which there are millions
+def _names(kind: Any) -> FrozenSet[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from pyworkflow.exceptions import PyworkflowException
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.networks.bundle import CARD, load_config, resolve_model
 from cryoice_scipion.core.records import Judgement, MicrographTask
 from cryoice_scipion.core.screening.client import WorkerClient, check_worker
@@ -68,15 +68,21 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol):
 
     def screenStep(self, settings: str) -> None:
         """Let the engine screen everything that its journal does not have yet."""
-        config, folder, model = ScreenConfig.model_validate_json(settings), self._folder(), self._getModel()
         with self._oneLine():
             tasks, unmatched = self._readInput()
-            log = Path(self.getStderrLog())
-            workers = [WorkerClient(Plugin.getPython(), model, device, log) for device in self.getDevices()]
-            resume = (folder / JOURNAL).is_file()
-            with ScreeningRun(folder, config, workers, logger, resume, unmatched=unmatched, card=self._card()) as run:
+            with self._openRun(ScreenConfig.model_validate_json(settings), unmatched) as run:
                 for judgement in run.process(tasks):
                     self._say(judgement)
+
+    def _openRun(self, config: ScreenConfig, unmatched: int) -> ScreeningRun:
+        """Return the engine at work in this run's folder; a run that is there is continued."""
+        python, log, folder = Plugin.getPython(), Path(self.getStderrLog()), self._folder()
+        workers = [WorkerClient(python, self._getModel(), device, log) for device in self.getDevices()]
+        resume = (folder / JOURNAL).is_file()
+        try:
+            return ScreeningRun(folder, config, workers, logger, resume, unmatched=unmatched, card=self._card())
+        except SettingsError as error:
+            raise SettingsError(error.what, error.reason, "set them back, or choose Restart") from None
 
     def createOutputStep(self) -> None:
         """Make the four sets from the journal; what an interrupted earlier attempt left is replaced."""

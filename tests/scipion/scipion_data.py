@@ -79,11 +79,6 @@ class Scipion(BaseTest):
         return cls.project_class
 
     @classmethod
-    def run(cls, kind, **values):
-        """Launch a protocol and return it finished."""
-        return cls.launchProtocol(cls.newProtocol(kind, **values))
-
-    @classmethod
     def run_here(cls, protocol):
         """Run a protocol in this process: seconds quicker, for steps on the way to what is tested."""
         cls.proj.saveProtocol(protocol)

@@ -53,7 +53,9 @@ def test_the_tree_names_every_protocol_in_sections_that_pwem_has():
 def test_every_parameter_explains_itself(cls):
     for name, parameter in own_parameters(cls).items():
         assert parameter.help.get(), name
-        assert parameter.label.get() or name in ("useGpu", "gpuList"), name  # pyworkflow clears the label of hidden ones
+        assert parameter.label.get() or name in ("useGpu", "gpuList"), (
+            name
+        )  # pyworkflow clears the label of hidden ones
     assert cls.__doc__ and "\n" in cls.__doc__
 
 
@@ -94,9 +96,10 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 
 
 def test_devices_are_those_of_the_form():
-    assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2")._validateDevices() in ([], [
-        "There is no GPU on this machine; set 'Use GPU' to No."
-    ])
+    assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2")._validateDevices() in (
+        [],
+        ["There is no GPU on this machine; set 'Use GPU' to No."],
+    )
     assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2").getDevices() == ["cuda:0", "cuda:2"]
     assert protocols.CryoIceProtScreen(useGpu=False).getDevices() == ["cpu"]
 

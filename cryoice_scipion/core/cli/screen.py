@@ -96,14 +96,16 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
         for row in rows[task.id]:
             diameter = float(sizes[row]) if sizes is not None and sizes[row] > 0 else None
             task.picks.append(Pick(row, float(x[row]), float(y[row]), diameter))
-    lost = sum(unmatched.values())
+    assigned = {row for task in tasks for row in rows[task.id]}
+    picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
+    lost = len(picks.unmatched)
     log.info(
         "%d coordinates on %d of %d micrographs", len(picks) - lost, sum(bool(task.picks) for task in tasks), len(tasks)
     )
-    if lost:
+    if lost:  # they are rejected, unscored: nothing is lost
         names = ", ".join(list(unmatched)[:_NAMES_SHOWN]) + (" ..." if len(unmatched) > _NAMES_SHOWN else "")
         log.warning(
-            "%d coordinates belong to %d names that are not among the micrographs: %s", lost, len(unmatched), names
+            "%d coordinates belong to %d names that are not among the micrographs, and are rejected: %s", lost, len(unmatched), names
         )
     return lost
 

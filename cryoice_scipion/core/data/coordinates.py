@@ -37,6 +37,7 @@ class PickTable:
     optics: Optional[pd.DataFrame] = None  # RELION's optics block, passed through
     dropped: int = 0  # rows left out, each with a warning
     warnings: List[str] = dataclasses.field(default_factory=list)
+    unmatched: List[int] = dataclasses.field(default_factory=list)  # rows of micrographs that are not there
 
     def __len__(self) -> int:
         """Return the number of coordinates."""

@@ -8,13 +8,13 @@ written in pieces (through gemmi 2,000,000 rows take six times the memory, and n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from gemmi import cif
 
@@ -26,10 +26,12 @@ VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 
 _CHUNK = 100_000  # rows formatted at a time
 # For each line the first value of a row; nothing for lines that are blank, comments, labels, or heads of blocks.
 _FIRST = re.compile(
-    r"^[ \t]*(?:(?:[#_]|data_|loop_(?!\S))[^\n]*|(\"[^\n]*?\"(?!\S)|'[^\n]*?'(?!\S)|\S*))", re.MULTILINE | re.IGNORECASE
+    r"^[ \t]*(?:(?:[#_]|data_|(?:loop_|stop_)(?!\S))[^\n]*|(\"[^\n]*?\"(?!\S)|'[^\n]*?'(?!\S)|\S*))",
+    re.MULTILINE | re.IGNORECASE,
 )
 _ROW = re.compile(r"^[ \t]*(?![#_]|data_|loop_)[^\s'\"][^\n'\"]*$", re.MULTILINE | re.IGNORECASE)
-_RESERVED = re.compile(r"(?<!\S)(?:[#_$]|data_|save_)\S*", re.IGNORECASE)  # what CIF wants in quotes
+# What CIF wants in quotes; only where that does not help also # and what follows, which may be a comment.
+_RESERVED = tuple(re.compile(rf"(?<!\S)(?:[{marks}]|data_|save_)\S*", re.IGNORECASE) for marks in ("_$", "_$#"))
 _HEAD = re.compile(r"^[ \t]*(?:data_|loop_(?!\S))", re.MULTILINE | re.IGNORECASE)
 _PLACE = re.compile(r":(\d+)\S* (.*)")  # gemmi says string:line:column(byte): reason
 
@@ -125,14 +127,14 @@ class _Reader:
         ends = iter([*starts[1:], self.text.count("\n") + 1])
         found: List[Block] = []
         for block in self.document:
-            name, loops = block.name.strip(), []
+            name, loops = block.name.strip(" #"), []  # which gemmi gives blocks without one
             pairs: Dict[str, Tuple[int, str]] = {}
             for item, end in zip(block, ends):
                 if item.loop is not None:
                     loops.append(Block(name, self._loop(block.item_as_table(item), item.line_number, end)))
                 elif item.pair is not None:
                     tag, value = item.pair
-                    if loops or not value or self._label(tag) in pairs:
+                    if loops or self._label(tag) in pairs:
                         reason = f"line {item.line_number}: {tag} is out of place"
                         raise CoordinatesError(self.path, reason, "put a value that starts with _ in quotes")
                     pairs[self._label(tag)] = item.line_number, self._plain(value)
@@ -153,14 +155,14 @@ class _Reader:
             return _document(self.text)
         except (ValueError, RuntimeError) as error:
             failure = error
-        quoted = _ROW.sub(lambda row: _RESERVED.sub(r'"\g<0>"', row.group()), self.text)
-        try:
-            document = _document(quoted)
-        except (ValueError, RuntimeError):
-            raise self._complaint(failure) from None
-        self.text, self.quotes = quoted, True
-        self._index()
-        return document
+        for reserved in _RESERVED:
+            quoted = _ROW.sub(lambda row, what=reserved: what.sub(r'"\g<0>"', row.group()), self.text)  # type: ignore[misc]
+            with contextlib.suppress(ValueError, RuntimeError):
+                document = _document(quoted)
+                self.text, self.quotes = quoted, True
+                self._index()
+                return document
+        raise self._complaint(failure)
 
     def _loop(self, table: cif.Table, start: int, end: int) -> Rows:
         """Return the rows of a loop that stands from line ``start`` to before line ``end``."""
@@ -194,7 +196,8 @@ class _Reader:
             end = next((head for head in heads if head > line), self.text.count("\n") + 1)
             labels = self.text.split("\n")[line - 1 : end - 1]
             return self._wrong_row(line, end, sum(label.lstrip().startswith("_") for label in labels))
-        return CoordinatesError(self.path, f"line {line}: {reason}", "correct or remove that line")
+        remedy = "correct that line; a value that starts with data_, _ or a quote must be in quotes"
+        return CoordinatesError(self.path, f"line {line}: {reason}", remedy)
 
     def _wrong_row(self, start: int, end: int, width: int) -> CoordinatesError:
         """Return the complaint on the first row of a loop that has not as many values as the loop has labels."""

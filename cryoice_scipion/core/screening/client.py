@@ -8,6 +8,7 @@ import itertools
 import json
 import queue
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import IO, Any, Dict, List, Optional, Sequence, Tuple, Type
@@ -30,7 +31,9 @@ _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
 def worker_command(python: str, model: str, device: str) -> List[str]:
     """Return the command that starts a worker."""
     options = ["--model", model, "--device", device, "--expect-version", VERSION]
-    return [python, "-m", "cryoice_scipion.core", "worker", *options]
+    # Another interpreter must not see the packages that Scipion's one is told of by PYTHONPATH.
+    apart = [] if Path(python).absolute() == Path(sys.executable).absolute() else ["-E"]
+    return [python, *apart, "-m", "cryoice_scipion.core", "worker", *options]
 
 
 class WorkerClient:

@@ -23,6 +23,7 @@ from cryoice_scipion.core.reports.thumbnails import draw_thumbnail, grey_base, w
 from cryoice_scipion.core.screening import judging
 from cryoice_scipion.core.screening.classmap import ClassMap, Mask
 from cryoice_scipion.core.screening.folder import RunFolder, writing
+from cryoice_scipion.core.screening.reference import is_bright
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.networks.detector import Detector
@@ -55,7 +56,7 @@ class LocalExecutor:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
         micrograph = read_micrograph(task.path)
-        pixel_size, flags = resolve_pixel_size(micrograph, task.pixel_size or config.pixel_size)
+        pixel_size, flags = resolve_pixel_size(micrograph, config.pixel_size or task.pixel_size)
         image, more = check_pixels(micrograph.as_float32(), task.path)
         border = find_border(image)
         classmap, inverted = self._map(image, pixel_size, border, contrast)
@@ -82,7 +83,7 @@ class LocalExecutor:
         """Return the class map, and whether the contrast was inverted for it."""
         inverted = contrast == "bright"
         classmap = self.detector.map(image, pixel_size, border, inverted)
-        if contrast == "auto" and classmap.skewness > 0:
+        if contrast == "auto" and is_bright([classmap.skewness]):
             return self.detector.map(image, pixel_size, border, True), True
         return classmap, inverted
 

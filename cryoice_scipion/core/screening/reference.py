@@ -14,6 +14,8 @@ from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
 LARGE_SHIFT = 2.0  # log-odds
+MINIMUM = 3  # micrographs: never let one be its own only reference (SCIENCE.md 5)
+BRIGHT = 0.2  # mean skewness above which particles are taken for bright; empty fields of dark data reach 0.03
 
 
 def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: int) -> Optional[List[int]]:
@@ -34,7 +36,12 @@ def vote(results: Sequence[MapResult], contrast: str) -> str:
     """Return "dark" or "bright": what was asked for, else the majority by skewness, each weighted by its strength."""
     if contrast != "auto":
         return contrast
-    return "bright" if sum(result.skewness for result in results) > 0 else "dark"
+    return "bright" if is_bright([result.skewness for result in results]) else "dark"
+
+
+def is_bright(skewness: Sequence[float]) -> bool:
+    """Return whether the low-passed micrographs' skewness says clearly that objects are brighter than the ground."""
+    return sum(skewness) > BRIGHT * len(skewness)
 
 
 def freeze(chosen: Dict[int, MapResult], contrast: str, model_level: float) -> Reference:
@@ -44,10 +51,15 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model_level: float) -> R
     ----------
     model_level : float
         The same level on the model's own held-out micrographs, where its log-odds are right.
+
+    Notes
+    -----
+    Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
     """
     levels = [result.level for result in chosen.values() if np.isfinite(result.level)]
     level = float(np.percentile(levels, PERCENTILE)) if levels else model_level
-    return Reference(level=level, shift=level - model_level, contrast=contrast, micrographs=sorted(chosen))
+    shift = level - model_level if len(levels) >= MINIMUM else 0.0
+    return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
 
 
 def without(contrast: str) -> Reference:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 import numpy as np
 
+from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.data.coordinates import PickTable, write_star
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.screening.folder import KEPT, REJECTED, writing
@@ -26,7 +27,13 @@ class StarFiles:
         self._goodness = np.full(number, np.nan)
         self._class = np.zeros(number, dtype=np.uint8)
         self._classes: Dict[str, int] = {}
+        self._reject(picks.unmatched, NO_MICROGRAPH)
         self._paths: List[str] = [str(name) for name in picks.table["rlnMicrographName"]]
+
+    def _reject(self, rows: Sequence[int], cls: str) -> None:
+        """Reject rows that no micrograph will ever judge, so that none is lost."""
+        self._state[list(rows)] = _REJECTED
+        self._class[list(rows)] = self._classes.setdefault(cls, len(self._classes))
 
     def add(self, judgement: Judgement) -> None:
         """Note what was said of a micrograph's coordinates; a later judgement replaces an earlier one."""

@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, List, Optional
 from typing import Counter as CounterType
 
 from cryoice_scipion.constants import ACCEPTED, CLASSES, DISCARDED, FAILED, VERSION

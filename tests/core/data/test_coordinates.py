@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gemmi import cif
 
 from cryoice_scipion.core.data.coordinates import picks_by_micrograph, read_picks, write_star
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
@@ -87,6 +88,12 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 columns"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n", "line 6: 3 columns"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 q\n", "line 6.*'q'"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n6\n", "line 6: 3 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_b\n1 2 3\n4\n5 6\n", "line 7: 1 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n", "line 2: two columns are called"),
+        ("a.star", "data_\nloop_\n1 2\n", "line 3"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnVoltage #2\n1 2\n", "_rlnCoordinateY.*_rlnVoltage"),
         ("a.star", "just words\n", "no data_ block"),
         ("a.cbox", "1 2 3 4\n", "no data_ block"),
@@ -131,10 +138,59 @@ def test_written_star_is_read_by_starfile_and_has_relions_form(tmp_path, optics)
     picks = read_picks(write(tmp_path / "p.star", RELION31))
     write_star(tmp_path / "o.star", picks.table, picks.optics if optics else None)
     text = (tmp_path / "o.star").read_text()
-    blocks = starfile.read(tmp_path / "o.star", always_dict=True, parse_as_string=[NAME])
+    blocks = starfile.read(tmp_path / "o.star", always_dict=True)
     assert list(blocks) == (["optics", "particles"] if optics else [""])
     assert list(blocks.values())[-1][X].tolist() == picks.table[X].tolist()
     assert "_rlnCoordinateX #1\n" in text and text.count("# version 30001") == (2 if optics else 0)
+
+
+AWKWARD = [
+    "data_1",
+    "_1",
+    "#1",
+    "b#1",
+    "a b",
+    "it's",
+    "'q",
+    '"q',
+    "a 'b' c",
+    "$1",
+    ";x",
+    "loop_",
+    "?",
+    ".",
+    "ü €\\xe9",
+    "C:\\n",
+]
+
+
+def test_awkward_names_come_back_and_are_what_gemmi_and_starfile_read(tmp_path):
+    starfile = pytest.importorskip("starfile")
+    table = pd.DataFrame({NAME: AWKWARD, X: range(len(AWKWARD)), Y: 0.5, "cryoiceClass": AWKWARD[::-1]})
+    write_star(tmp_path / "o.star", table)
+    back = read_picks(tmp_path / "o.star").table
+    assert back[NAME].tolist() == AWKWARD and back["cryoiceClass"].tolist() == AWKWARD[::-1]
+    plain = [name for name in AWKWARD if "'" not in name and '"' not in name]  # starfile mixes the two quotes up
+    write_star(tmp_path / "plain.star", pd.DataFrame({NAME: plain, X: 1.5}))
+    assert starfile.read(tmp_path / "plain.star")[NAME].tolist() == plain
+    write_star(tmp_path / "ascii.star", table[table[NAME].map(str.isascii) & table["cryoiceClass"].map(str.isascii)])
+    block = cif.read_file(str(tmp_path / "ascii.star"))[0]
+    assert [cif.as_string(value) for value in block.find_loop("_" + NAME)][:3] == ["data_1", "#1", "b#1"]
+
+
+def test_names_that_relion_leaves_without_quotes_are_read(tmp_path):
+    head = f"\ufeffdata_\nloop_\n_{X} #1\n_{Y} #2\n_{NAME} #3\n_rlnOddZernike #4\n"
+    names = ["data_1.mrc", "_1.mrc", "$1.mrc", "Mics/data_1.mrc", "é.mrc"]
+    text = head + "".join(f"1 2 {name} [1,2]  # seen\n" for name in names).rstrip("\n")
+    picks = read_picks(write(tmp_path / "p.star", text)).table
+    assert picks[NAME].tolist() == names and picks["rlnOddZernike"].tolist() == ["[1,2]"] * 5
+    assert read_picks(write(tmp_path / "p.star", head + "1 2 #1.mrc 3")).table[NAME].tolist() == ["#1.mrc"]
+
+
+def test_blocks_of_one_name_and_empty_loops_are_read(tmp_path):
+    empty = f"data_\nloop_\n_{X}\n_{Y}\n"
+    assert len(read_picks(write(tmp_path / "e.star", empty.rstrip("\n")))) == 0
+    assert len(read_picks(write(tmp_path / "e.star", empty + "\ndata_\nloop_\n_a\n1\n"))) == 0
 
 
 def test_star_without_micrograph_names_takes_its_own(tmp_path):

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands that learn, as a user types them: patches, train, evaluate, info."""
+
+import json
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.data.coordinates import write_star
+from cryoice_scipion.core.networks.bundle import load_config
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Four micrographs whose right third is thick (dark, low-passed), with picks on both sides."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    rows = {"good": [], "bad": []}
+    for index in range(4):
+        pixels = rng.normal(size=(512, 768)).astype(np.float32)
+        dark = rng.normal(size=(512, 256)).astype(np.float32)
+        pixels[:, 512:] = (dark + np.roll(dark, 1, 0) + np.roll(dark, 1, 1)) / 3 - 2.0
+        with mrcfile.new(folder / f"m{index}.mrc") as mrc:
+            mrc.set_data(pixels)
+            mrc.voxel_size = 4.0
+        for label, left, right in (("good", 40, 440), ("bad", 560, 740)):
+            for _ in range(20):
+                rows[label].append((f"m{index}.mrc", rng.integers(left, right), rng.integers(40, 470)))
+    names = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"]
+    for label, places in rows.items():
+        write_star(folder / f"{label}.star", pd.DataFrame(places, columns=names))
+    return folder
+
+
+def sources(folder):
+    return ["--good", str(folder / "good.star"), "--bad", str(folder / "bad.star"), "--micrographs", *map(str, sorted(folder.glob("m*.mrc")))]
+
+
+@pytest.fixture(scope="module")
+def model(labelled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    options = ["--epochs", "6", "--width", "4", "--batch", "32", "--learning-rate", "0.005", "--device", "cpu", "--hold-out", "m3"]
+    assert main(["train", "--output", str(folder), *sources(labelled), *options]) == 0
+    return folder
+
+
+def test_training_makes_a_model_that_knows_what_it_is(model):
+    config = load_config(model)
+    assert config.classes == ["good", "bad"]
+    assert config.metrics["test_auc"] > 0.95
+    assert 0.01 <= config.recommended_threshold <= 0.99
+    assert {"history.csv", "card.md", "curves.png", "roc.png", "calibration.png"} <= {path.name for path in model.iterdir()}
+    card = (model / "card.md").read_text()
+    assert "good.star" in card
+    assert "backgrounds as GOOD: yes" in card
+
+
+def test_info_and_evaluate_agree_with_training(model, labelled, tmp_path, capsys):
+    assert main(["info", str(model)]) == 0
+    assert "files match their SHA-256" in capsys.readouterr().out
+    figures = tmp_path / "figures.json"
+    assert main(["evaluate", "--model", str(model), *sources(labelled), "--device", "cpu", "--output", str(figures)]) == 0
+    measured = json.loads(figures.read_text())
+    assert measured["threshold"] == load_config(model).recommended_threshold
+    assert measured["all"]["auc"] > 0.95
+    assert measured["coordinate bad"]["number"] == 80
+
+
+def test_a_patch_set_can_be_trained_on_as_if_it_were_coordinates(labelled, tmp_path, capsys):
+    patches = tmp_path / "set"
+    assert main(["patches", "--output", str(patches), *sources(labelled), "--no-background"]) == 0
+    assert "80  coordinate good" in capsys.readouterr().out
+    options = ["--epochs", "1", "--width", "2", "--device", "cpu"]
+    assert main(["train", "--output", str(tmp_path / "m"), "--patches", str(patches), *options]) == 0
+
+
+def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
+    assert main(["train", "--output", str(tmp_path / "m"), "--good", str(labelled / "good.star")]) == 2
+    assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--hold-out", "nowhere", "--epochs", "1"]) == 2
+    assert main(["evaluate", "--model", str(tmp_path), *sources(labelled)]) == 2
+    assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--device", "cuda:99"]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cryoice ")]
+    assert len(lines) == 4
+    assert "belong together" in lines[0]
+    assert "nowhere" in lines[1]
+    assert "model.json is missing" in lines[2]
+    assert "GPU 99" in lines[3]
+
+
+def test_a_folder_with_other_files_is_not_written_over(labelled, tmp_path):
+    (tmp_path / "thesis.tex").write_text("three years")
+    assert main(["train", "--output", str(tmp_path), *sources(labelled)]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""README and docs: links lead somewhere, and the commands they show are commands there are."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cryoice_scipion.core.cli import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+COMMANDS = sorted(set(re.findall(r"^    (cryoice .*)$", TEXT, re.M)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_typed_as_shown(command):
+    words = shlex.split(command, comments=True)[1:]
+    assert build_parser(words).parse_args(words).command == words[0]
+
+
+def test_the_readme_begins_with_the_two_commands():
+    commands = re.findall(r"^    (make \w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert commands[:2] == ["make demo", "make test"]
