@@ -74,13 +74,17 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
         "map (patch by patch)": patch_by_patch,
         "detector, whole": lambda: detector.map(image, pixel_size, border),
     }
-    return {name: best_of(work, 1 if name == "map (patch by patch)" else repeats, device) for name, work in steps.items()}
+    return {
+        name: best_of(work, 1 if name == "map (patch by patch)" else repeats, device) for name, work in steps.items()
+    }
 
 
 def environment(device: torch.device) -> Dict[str, str]:
     """Return what the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     return {
         "device": f"{name}, {torch.get_num_threads()} threads",
         "commit": commit,

@@ -19,13 +19,13 @@ SHARED = ROOT.parent / "shared" / "real"
 TARGET = ROOT / "cryoice_scipion" / "models" / "default"
 # name, number, rows and columns in px, Å/px, seed
 SETS = (
-    ("sim_1.0", 50, 1536, 1.0, 11),
-    ("sim_1.5", 50, 1280, 1.5, 12),
-    ("sim_2.0", 70, 1024, 2.0, 13),
-    ("sim_3.5", 50, 768, 3.5, 14),
+    ("sim_1.0", 90, 1280, 1.0, 11),
+    ("sim_1.5", 120, 1024, 1.5, 12),
+    ("sim_2.0", 150, 896, 2.0, 13),
+    ("sim_3.5", 120, 640, 3.5, 14),
 )
-# Only for testing: the last simulated ones of each set, and real ones of either source.
-HOLD_OUT = [f"sim_{number:04d}" for number in range(1, 8)] + [
+# Only for testing: the first simulated ones of each set, and real ones of either source.
+HOLD_OUT = [f"sim_{number:04d}" for number in range(1, 13)] + [
     "Falcon_2012_06_12-15_53_09_0",
     "Falcon_2012_06_12-15_43_48_0",
     "20feb12b_hexFK__00028gr_00028sq_v01_00002hl_v01_00004en-a",
@@ -55,26 +55,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     sets = []
     for name, number, side, pixel_size, seed in SETS:
         folder = args.build / name
         size = f"{side}x{side}"
-        run("simulate", "--output", folder, "--number", number, "--seed", seed, "--size", size, "--pixel-size", pixel_size)
-        sets.append(patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 30, "--jitter-copies", 0))
+        run(
+            "simulate",
+            "--output",
+            folder,
+            "--number",
+            number,
+            "--seed",
+            seed,
+            "--size",
+            size,
+            "--pixel-size",
+            pixel_size,
+        )
+        sets.append(
+            patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 10, "--jitter-copies", 0)
+        )
     real = args.build / "real_annotated"
     if SHARED.is_dir():
         script = ROOT / "benchmarks" / "real" / "training_folder.py"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, str(script), "--output", str(real)], check=True, env=environment)
-        sets.append(patches(args.build / "patches_real", "--simulated", real, "--per-class", 60, "--jitter-copies", 1))
+        sets.append(patches(args.build / "patches_real", "--simulated", real, "--per-class", 50, "--jitter-copies", 1))
     else:
         print("no ../shared/real here: the model is trained on simulated micrographs only")
         HOLD_OUT[:] = [name for name in HOLD_OUT if name.startswith("sim_")]
     model = args.build / "model"
-    run("train", "--output", model, "--name", "default", "--patches", *sets, "--hold-out", *HOLD_OUT, "--epochs", args.epochs, "--device", args.device)
+    run(
+        "train",
+        "--output",
+        model,
+        "--name",
+        "default",
+        "--patches",
+        *sets,
+        "--hold-out",
+        *HOLD_OUT,
+        "--epochs",
+        args.epochs,
+        "--device",
+        args.device,
+    )
     shutil.rmtree(args.target, ignore_errors=True)
     shutil.copytree(model, args.target)
     print(f"installed in {args.target}")

@@ -41,7 +41,14 @@ def prepare(output: Path, shared: Path) -> Path:
     prepared = output / "prepared"
     if not prepared.is_dir():
         run(shared / "prepare.py", prepared, script=True)
-    run(HERE / "label_picks.py", "--coordinates", shared / "empiar10017" / "coordinates", "--output", output / "labels", script=True)
+    run(
+        HERE / "label_picks.py",
+        "--coordinates",
+        shared / "empiar10017" / "coordinates",
+        "--output",
+        output / "labels",
+        script=True,
+    )
     return prepared / "empiar10017"
 
 
@@ -77,7 +84,9 @@ def with_labels(judged: pd.DataFrame, labels: Path) -> pd.DataFrame:
         table["stem"] = table[name].map(lambda text: Path(str(text)).stem)
         table["x"], table["y"] = table["rlnCoordinateX"].round(2), table["rlnCoordinateY"].round(2)
     columns = [*_PLACE, "picker", "cryoiceClass"]
-    labelled = judged.merge(truth[columns].rename(columns={"cryoiceClass": "sits_on"}), on=[*_PLACE, "picker"], how="left")
+    labelled = judged.merge(
+        truth[columns].rename(columns={"cryoiceClass": "sits_on"}), on=[*_PLACE, "picker"], how="left"
+    )
     if labelled["sits_on"].isna().any() or len(labelled) != len(judged):
         raise SystemExit("the judged picks and the labelled picks are not the same")
     return labelled.assign(held_out=labelled["stem"].isin(HELD_OUT))
@@ -109,7 +118,9 @@ def main() -> None:
     args, options = parser.parse_known_args()
     micrographs = prepare(args.output, args.shared)
     model = args.model or str(train(args.output, micrographs, options))
-    labelled = with_labels(screen(args.output, micrographs, args.shared, model), args.output / "labels" / "labelled_picks.csv")
+    labelled = with_labels(
+        screen(args.output, micrographs, args.shared, model), args.output / "labels" / "labelled_picks.csv"
+    )
     labelled.to_csv(args.output / "judged_picks.csv", index=False)
     table = summarise(labelled)
     table.to_csv(args.output / "table.csv", index=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring the annotated real micrographs into the shape that ``cryoice train --simulated`` reads.
 
-usage: python benchmarks/real/training_folder.py --output DIR [--shared ../shared/real] [--only NAME...] [--without NAME...]
+usage: python benchmarks/real/training_folder.py --output DIR [--shared DIR] [--only NAME...] [--without NAME...]
 Writes DIR/micrographs/STEM.mrc and DIR/labels/STEM.mrc (class codes at 8 Å; 127 where the annotator was not sure).
 """
 

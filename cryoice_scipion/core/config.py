@@ -31,7 +31,7 @@ class Settings(BaseModel):
             One line that names each wrong setting and why.
         """
         try:
-            return cls(**values)  # type: ignore[arg-type]
+            return cls(**values)
         except ValidationError as error:
             raise _one_line(cls.__name__, error) from None
 
@@ -122,8 +122,9 @@ class AugmentConfig(Settings):
     rotations: bool = True  # by 90 degrees
     flips: bool = True
     invert: bool = False  # contrast inversion, for data whose contrast is unknown
-    noise: float = Field(0.1, ge=0)  # standard deviation added, in units of the patch's IQR scale
-    scale: float = Field(0.1, ge=0, lt=1)  # contrast changed by up to this share
+    noise: float = Field(0.3, ge=0)  # largest standard deviation added, in robust deviations of the micrograph
+    scale: float = Field(0.2, ge=0, lt=1)  # contrast changed by up to this share
+    shift: float = Field(0.3, ge=0)  # grey level moved by up to this: what else is on a micrograph moves its median
 
 
 class PatchConfig(Settings):
@@ -152,7 +153,7 @@ class TrainConfig(Settings):
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss
     batch: int = Field(128, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from typing import Any, Dict, Iterator, List
+from typing import Any, Iterator, List
 
 from pwem.protocols import EMProtocol
 from pyworkflow.exceptions import PyworkflowException
@@ -67,8 +67,3 @@ class CryoIceProtocol(EMProtocol):
             "No: the processor does. Preset to whether a GPU is seen on this machine.",
         )
         form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU IDs", help=use)
-
-
-def outputs(protocol: Any, *names: str) -> Dict[str, Any]:
-    """Return those of the named outputs that a protocol has by now."""
-    return {name: getattr(protocol, name) for name in names if protocol.hasAttribute(name)}

@@ -12,6 +12,7 @@ import pytest
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
+from cryoice_scipion.convert import NO_MICROGRAPH
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.screening.folder import JOURNAL
 from cryoice_scipion.core.screening.recorded import read_judgements
@@ -147,7 +148,7 @@ def test_scaled_to_other_micrographs_positions_are_rounded_and_minus_one_keeps_a
         assert before[key].getMicName().split(".")[0] in others[item.getMicId()].getMicName()
     # The broken micrograph is not among the others: its picks cannot be judged, and are not lost.
     assert len(rejected) == 3
-    assert {item._cryoiceClass.get() for item in rejected.values()} == {"no micrograph"}
+    assert {item._cryoiceClass.get() for item in rejected.values()} == {NO_MICROGRAPH}
 
 
 def test_threshold_one_on_other_micrographs_at_the_coordinates_scale(scipion):

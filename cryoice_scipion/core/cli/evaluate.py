@@ -18,11 +18,15 @@ HELP = "measure a model on labelled data: the same figures as training prints"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a model folder, or the name of a shipped one (default %(default)s)")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="a model folder, or the name of a shipped one (default %(default)s)"
+    )
     parser.add_argument("--threshold", type=float, help="on goodness (default: the model's recommended one)")
     parser.add_argument("--output", type=Path, metavar="JSON", help="also write the figures to this file")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
-    parser.add_argument("--patches", type=Path, metavar="DIR", help="a patch set of 'cryoice patches' instead of labels")
+    parser.add_argument(
+        "--patches", type=Path, metavar="DIR", help="a patch set of 'cryoice patches' instead of labels"
+    )
     add_source_arguments(parser)
     add_patch_arguments(parser)
 
@@ -38,7 +42,9 @@ def main(args: argparse.Namespace) -> int:
     if args.patches:
         patches = PatchSet.load(args.patches)
     else:
-        config = PatchConfig.make(**{"jitter_copies": 0, "sampling": detector.config.views[0].sampling, **patch_options(args)})
+        config = PatchConfig.make(
+            **{"jitter_copies": 0, "sampling": detector.config.views[0].sampling, **patch_options(args)}
+        )
         patches = cut_patches(labelled_of(args, config.seed)[0], config)
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold

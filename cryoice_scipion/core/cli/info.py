@@ -14,7 +14,12 @@ HELP = "say what a model is, what it was trained on and how good it was"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="a model folder, or the name of a shipped one (default %(default)s)")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default=DEFAULT_MODEL,
+        help="a model folder, or the name of a shipped one (default %(default)s)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -14,7 +14,13 @@ HELP = "cut the labelled patch set (real + FFT, label, origin), as training read
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for real.npy, fft.npy, patches.csv, patches.json")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for real.npy, fft.npy, patches.csv, patches.json",
+    )
     add_source_arguments(parser)
     add_patch_arguments(parser)
 

@@ -105,7 +105,10 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
     if lost:  # they are rejected, unscored: nothing is lost
         names = ", ".join(list(unmatched)[:_NAMES_SHOWN]) + (" ..." if len(unmatched) > _NAMES_SHOWN else "")
         log.warning(
-            "%d coordinates belong to %d names that are not among the micrographs, and are rejected: %s", lost, len(unmatched), names
+            "%d coordinates belong to %d names that are not among the micrographs, and are rejected: %s",
+            lost,
+            len(unmatched),
+            names,
         )
     return lost
 

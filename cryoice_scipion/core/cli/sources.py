@@ -16,21 +16,55 @@ from cryoice_scipion.core.data.sources import Sources
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where good and bad is."""
     group = parser.add_argument_group("labels")
-    group.add_argument("--good", type=Path, metavar="PATH", help="GOOD coordinates: a file or a folder of .star, .box, .cbox, .pos, .csv or .txt")
-    group.add_argument("--bad", type=Path, metavar="PATH", help="BAD coordinates (false positives); a column cryoiceClass names their kind")
     group.add_argument(
-        "--micrographs", nargs="+", default=[], metavar="PATH", help="the micrographs of these coordinates: folders, files or a .star"
+        "--good",
+        type=Path,
+        metavar="PATH",
+        help="GOOD coordinates: a file or a folder of .star, .box, .cbox, .pos, .csv or .txt",
     )
     group.add_argument(
-        "--clean", nargs="+", default=[], metavar="PATH", help="micrographs that are clean all over; backgrounds are drawn from these only"
+        "--bad",
+        type=Path,
+        metavar="PATH",
+        help="BAD coordinates (false positives); a column cryoiceClass names their kind",
     )
     group.add_argument(
-        "--cryoppp", nargs="+", type=Path, default=[], metavar="DIR", help="CryoPPP folders (ID/micrographs, ID/ground_truth)"
+        "--micrographs",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="the micrographs of these coordinates: folders, files or a .star",
     )
     group.add_argument(
-        "--simulated", nargs="+", type=Path, default=[], metavar="DIR", help="folders with micrographs/ and label images labels/, as 'simulate' makes"
+        "--clean",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="micrographs that are clean all over; backgrounds are drawn from these only",
     )
-    group.add_argument("--per-class", type=int, default=40, metavar="N", help="places per micrograph and class of --simulated (default %(default)s)")
+    group.add_argument(
+        "--cryoppp",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="CryoPPP folders (ID/micrographs, ID/ground_truth)",
+    )
+    group.add_argument(
+        "--simulated",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folders with micrographs/ and label images labels/, as 'simulate' makes",
+    )
+    group.add_argument(
+        "--per-class",
+        type=int,
+        default=40,
+        metavar="N",
+        help="places per micrograph and class of --simulated (default %(default)s)",
+    )
 
 
 def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +72,13 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("patches")
     group.add_argument("--sampling", type=float, metavar="A", help="Å/px at which the network looks (default 4)")
     group.add_argument("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs; default: their headers")
-    group.add_argument("--contrast", choices=("dark", "bright"), help="whether particles are dark or bright (default dark)")
+    group.add_argument(
+        "--contrast", choices=("dark", "bright"), help="whether particles are dark or bright (default dark)"
+    )
     group.add_argument("--no-background", action="store_true", help="do not draw clean places as further GOOD")
-    group.add_argument("--jitter-copies", type=int, metavar="N", help="further copies of each patch at a varied sampling (default 1)")
+    group.add_argument(
+        "--jitter-copies", type=int, metavar="N", help="further copies of each patch at a varied sampling (default 1)"
+    )
     group.add_argument("--seed", type=int, help="seed of everything random (default 0)")
 
 
@@ -58,7 +96,7 @@ def patch_options(args: argparse.Namespace) -> Dict[str, Any]:
     return given
 
 
-def labelled_of(args: argparse.Namespace, seed: int) -> "Tuple[List[LabelledMicrograph], Sources]":
+def labelled_of(args: argparse.Namespace, seed: int) -> Tuple[List[LabelledMicrograph], Sources]:
     """Return the labelled micrographs, and say what did not match."""
     sources = sources_of(args)
     found = sources.labelled(seed)

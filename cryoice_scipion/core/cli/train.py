@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from cryoice_scipion.core.cli.devices import one_device
 from cryoice_scipion.core.cli.sources import add_patch_arguments, add_source_arguments, labelled_of, patch_options, say
 from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.errors import SettingsError
 
 NAME = "train"
@@ -21,20 +22,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
     add_source_arguments(parser)
-    parser.add_argument("--patches", nargs="+", type=Path, default=[], metavar="DIR", help="patch sets of 'cryoice patches', instead of or beside other labels")
+    parser.add_argument(
+        "--patches",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="patch sets of 'cryoice patches', instead of or beside other labels",
+    )
     add_patch_arguments(parser)
     group = parser.add_argument_group("training")
     group.add_argument("--config", type=Path, metavar="JSON", help="settings; options on the command line win")
     group.add_argument("--name", help="the model's name (default: the folder's)")
     group.add_argument("--views", nargs="+", choices=("patch", "fft"), help="what the network sees (default: both)")
     group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs that are only for testing")
-    group.add_argument("--validation", type=float, metavar="SHARE", help="share of micrographs for validation (default 0.25)")
+    group.add_argument(
+        "--validation", type=float, metavar="SHARE", help="share of micrographs for validation (default 0.25)"
+    )
     group.add_argument("--epochs", type=int, help="at most (default 30)")
     group.add_argument("--patience", type=int, help="epochs without progress before stopping (default 6)")
     group.add_argument("--batch", type=int, help="patches in a step (default 128)")
-    group.add_argument("--learning-rate", type=float, help="of AdamW at the start (default 0.001)")
+    group.add_argument("--learning-rate", type=float, help="of AdamW at the start (default 0.0005)")
     group.add_argument("--width", type=int, help="channels of the first layer (default 16)")
-    group.add_argument("--class-weights", action="store_true", help="weigh GOOD and BAD alike; costs calibration (default: unweighted)")
+    group.add_argument(
+        "--class-weights", action="store_true", help="weigh GOOD and BAD alike; costs calibration (default: unweighted)"
+    )
     group.add_argument("--invert", action="store_true", help="also train on inverted contrast")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
 
@@ -48,7 +60,8 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.training.train import train
 
     sets = [PatchSet.load(folder) for folder in args.patches]
-    micrographs, topics = [], {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
+    micrographs: List[LabelledMicrograph] = []
+    topics = {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
     if not args.patches or any((args.good, args.bad, args.micrographs, args.cryoppp, args.simulated)):
         micrographs, sources = labelled_of(args, config.seed)
         topics.update(sources.describe())
@@ -61,7 +74,8 @@ def main(args: argparse.Namespace) -> int:
     for name, values in (("validation", result.validation), ("test (held out)", result.test)):
         if values:
             print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
-    print(f"recommended threshold {result.config.recommended_threshold}; model in {args.output}, read {args.output / 'card.md'}")
+    print(f"recommended threshold {result.config.recommended_threshold}")
+    print(f"model in {args.output}, read {args.output / 'card.md'}")
     return 130 if result.interrupted else 0
 
 

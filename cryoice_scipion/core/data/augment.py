@@ -26,6 +26,7 @@ def augment(patches: torch.Tensor, config: AugmentConfig, generator: torch.Gener
     flips = torch.rand(number, generator=generator) < 0.5
     signs = torch.where(torch.rand(number, generator=generator) < 0.5, -1.0, 1.0)
     scales = 1.0 + config.scale * (2.0 * torch.rand(number, generator=generator) - 1.0)
+    shifts = config.shift * (2.0 * torch.rand(number, generator=generator) - 1.0)
     levels = config.noise * torch.rand(number, generator=generator)
     noise = torch.randn(patches.shape, generator=generator)
     result = patches
@@ -35,5 +36,5 @@ def augment(patches: torch.Tensor, config: AugmentConfig, generator: torch.Gener
         result = torch.where(flips[:, None, None].to(result.device), result.flip(-1), result)
     if config.invert:
         scales = scales * signs
-    factor, level = scales[:, None, None].to(result.device), levels[:, None, None]
-    return result * factor + (noise * level).to(result.device)
+    moved = shifts[:, None, None] + noise * levels[:, None, None]
+    return result * scales[:, None, None].to(result.device) + moved.to(result.device)

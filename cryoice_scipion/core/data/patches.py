@@ -46,7 +46,7 @@ class PatchSet:
         """Write the set as a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / REAL, self.real)
-        spectra = np.lib.format.open_memmap(folder / FFT, mode="w+", dtype=np.float32, shape=self.real.shape)
+        spectra = np.lib.format.open_memmap(folder / FFT, mode="w+", dtype=np.float32, shape=self.real.shape)  # type: ignore[no-untyped-call]
         for start in range(0, len(self.real), 1024):
             half = fft_view(torch.from_numpy(self.real[start : start + 1024]))
             spectra[start : start + 1024] = full_plane(half).numpy()
@@ -163,7 +163,12 @@ def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[
 
 
 def _with_background(
-    points: pd.DataFrame, view: torch.Tensor, inside: torch.Tensor, scale: float, config: PatchConfig, rng: np.random.Generator
+    points: pd.DataFrame,
+    view: torch.Tensor,
+    inside: torch.Tensor,
+    scale: float,
+    config: PatchConfig,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Return the points with clean places added: as many as GOOD ones, or as all where there are no GOOD ones."""
     good = points["label"] == GOOD

@@ -51,7 +51,9 @@ def from_coordinates(
         rows, unmatched = picks_by_micrograph(table.table, list(tasks))
         if unmatched:
             number, names = sum(unmatched.values()), ", ".join(sorted(unmatched)[:3])
-            table.warnings.append(f"{table.source}: {number} {label} coordinates are of micrographs not given ({names})")
+            table.warnings.append(
+                f"{table.source}: {number} {label} coordinates are of micrographs not given ({names})"
+            )
         for task_id, positions in rows.items():
             if len(positions):
                 pieces[task_id].append(_labelled(table.table.iloc[positions], label))
@@ -120,7 +122,7 @@ def from_label_images(
     return found
 
 
-def read_label_image(path: Path) -> "tuple[NDArray[np.uint8], float]":
+def read_label_image(path: Path) -> tuple[NDArray[np.uint8], float]:
     """Return a label image's codes (rows, columns) and its pixel size in Å.
 
     Raises
@@ -131,7 +133,9 @@ def read_label_image(path: Path) -> "tuple[NDArray[np.uint8], float]":
     try:
         with mrcfile.open(path, permissive=True) as mrc:
             if mrc.data is None or mrc.data.dtype.kind not in "iu":
-                raise ImageError(path, "is no label image (MRC mode 0 with class codes)", "make it with 'cryoice simulate'")
+                raise ImageError(
+                    path, "is no label image (MRC mode 0 with class codes)", "make it with 'cryoice simulate'"
+                )
             return np.array(mrc.data, dtype=np.uint8), float(mrc.voxel_size.x)
     except (OSError, ValueError) as error:
         raise ImageError(path, f"cannot be read as a label image ({error})") from None
@@ -140,7 +144,8 @@ def read_label_image(path: Path) -> "tuple[NDArray[np.uint8], float]":
 def cell_labels(codes: NDArray[np.uint8], step: int) -> NDArray[np.int16]:
     """Return the class code of each cell of ``step`` px, −1 where good and bad are mixed or nobody is sure.
 
-    Pixels whose code is no class are those nobody is sure of. Shape (rows // step, columns // step): cells that reach over the edge are left out.
+    Pixels whose code is no class are those nobody is sure of. Shape (rows // step, columns // step): cells that reach
+    over the edge are left out.
     """
     rows, columns = codes.shape[0] // step, codes.shape[1] // step
     cells = codes[: rows * step, : columns * step].reshape(rows, step, columns, step).transpose(0, 2, 1, 3)
@@ -148,7 +153,7 @@ def cell_labels(codes: NDArray[np.uint8], step: int) -> NDArray[np.int16]:
     counts = np.stack([(cells == code).mean(axis=2) for code in range(len(CLASSES))], axis=-1)
     bad = counts[..., 1:].sum(axis=-1)
     unknown = 1.0 - counts[..., 0] - bad
-    labels = counts[..., 1:].argmax(axis=-1).astype(np.int16) + 1
+    labels: NDArray[np.int16] = counts[..., 1:].argmax(axis=-1).astype(np.int16) + 1
     labels[bad <= _PURE[0]] = 0
     labels[((bad > _PURE[0]) & (bad < _PURE[1])) | (unknown > _PURE[0])] = -1
     return labels
@@ -156,7 +161,7 @@ def cell_labels(codes: NDArray[np.uint8], step: int) -> NDArray[np.int16]:
 
 def _draw(
     path: Path, label_path: Path, per_class: int, cell: float, window: float, rng: np.random.Generator
-) -> "tuple[pd.DataFrame, float]":
+) -> tuple[pd.DataFrame, float]:
     codes, sampling = read_label_image(label_path)
     with mrcfile.mmap(path, permissive=True) as mrc:
         pixel_size = float(mrc.voxel_size.x)
@@ -173,5 +178,7 @@ def _draw(
         chosen = rng.permutation(len(rows))[: per_class * (2 if code == 0 else 1)]
         jitter = rng.uniform(0.25, 0.75, size=(len(chosen), 2))
         places = (np.stack([columns[chosen], rows[chosen]], axis=1) + jitter) * step * sampling / pixel_size
-        pieces.append(pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": CLASSES[code], "origin": "simulated"}))
+        pieces.append(
+            pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": CLASSES[code], "origin": "simulated"})
+        )
     return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=COLUMNS), pixel_size

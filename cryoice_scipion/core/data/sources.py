@@ -44,7 +44,9 @@ class Sources:
         for folder in self.simulated:
             found += from_label_images(folder, self.per_class, seed)
         if not found:
-            raise SettingsError("labelled data", "none given", "give --good, --bad and --micrographs, or --cryoppp, or --simulated")
+            raise SettingsError(
+                "labelled data", "none given", "give --good, --bad and --micrographs, or --cryoppp, or --simulated"
+            )
         _make_unique(found)
         return found
 
@@ -71,7 +73,9 @@ class Sources:
         data = read_cryoppp(folder)
         self.messages += data.messages
         if data.bad is None:
-            raise SettingsError(folder, "has no ground_truth/false_positives, which are the BAD examples", "give --bad instead")
+            raise SettingsError(
+                folder, "has no ground_truth/false_positives, which are the BAD examples", "give --bad instead"
+            )
         return self._join(expand_micrographs([str(path) for path in data.micrographs]), data.good, data.bad, [])
 
     def _join(

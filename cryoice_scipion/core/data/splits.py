@@ -46,14 +46,17 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     bad = table["label"] != GOOD
     counts = {stem: np.array([(~rows).sum(), rows.sum()]) for stem, rows in bad.groupby(table["micrograph"])}
     chosen = _draw(rest, counts, validation, np.random.default_rng(seed))
-    split = {stem: TRAIN for stem in rest}
-    split.update({stem: VALIDATION for stem in chosen})
-    split.update({stem: TEST for stem in test})
+    split = dict.fromkeys(rest, TRAIN)
+    split.update(dict.fromkeys(chosen, VALIDATION))
+    split.update(dict.fromkeys(test, TEST))
     return split
 
 
 def _draw(
-    stems: List[str], counts: "Dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]", share: float, rng: np.random.Generator
+    stems: List[str],
+    counts: Dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]],
+    share: float,
+    rng: np.random.Generator,
 ) -> List[str]:
     """Return the validation micrographs of the best of many seeded draws."""
     number = min(max(1, round(share * len(stems))), len(stems) - 1)
@@ -69,7 +72,7 @@ def _draw(
                 best, score = draw, far
     if not best:
         raise SettingsError(
-            "training set", "good and bad patches are needed on at least two micrographs, to train on one and validate on another",
+            "training set", "good and bad patches are needed on two micrographs at least, one of them to validate on",
             "label bad areas on more micrographs",
         )  # fmt: skip
     return best

@@ -114,7 +114,9 @@ def build_network(config: ModelConfig) -> TwoViewNet:
 
 def save_weights(network: torch.nn.Module, path: Path) -> None:
     """Write a network's weights as safetensors."""
-    state: Dict[str, torch.Tensor] = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    state: Dict[str, torch.Tensor] = {
+        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+    }
     save_file(state, str(path))
 
 

@@ -47,7 +47,9 @@ class TwoViewNet(nn.Module):
         if "fft" in self.views:
             self.fourier = _fourier_branch(width)
             joined += _FFT[-1] * width
-        self.head = nn.Sequential(nn.Conv2d(joined, 4 * width, 1), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(4 * width, classes, 1))
+        self.head = nn.Sequential(
+            nn.Conv2d(joined, 4 * width, 1), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(4 * width, classes, 1)
+        )
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Return logits (n, classes) of normalised patches (n, 64, 64)."""
@@ -81,7 +83,9 @@ class TwoViewNet(nn.Module):
             # channels last is twice as fast on a CPU for this branch (benchmarks/bench_map.py)
             parts.append(self.real(lines[None, None].contiguous(memory_format=torch.channels_last)))
         if "fft" in self.views:
-            spectra = torch.cat([self._spectra(padded, row + i, min(_ROWS, number - i)) for i in range(0, number, _ROWS)])
+            spectra = torch.cat(
+                [self._spectra(padded, row + i, min(_ROWS, number - i)) for i in range(0, number, _ROWS)]
+            )
             parts.append(spectra.reshape(1, number, -1, int(spectra.shape[1])).permute(0, 3, 1, 2))
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[0]
@@ -95,7 +99,11 @@ def _real_branch(width: int) -> nn.Sequential:
     layers = []
     channels = 1
     for kernel, stride, factor in _REAL:
-        layers += [nn.Conv2d(channels, factor * width, kernel, stride, bias=False), nn.BatchNorm2d(factor * width), nn.ReLU()]
+        layers += [
+            nn.Conv2d(channels, factor * width, kernel, stride, bias=False),
+            nn.BatchNorm2d(factor * width),
+            nn.ReLU(),
+        ]
         channels = factor * width
     return nn.Sequential(*layers)
 

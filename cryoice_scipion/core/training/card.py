@@ -26,7 +26,9 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
         What was left out of training, and why.
     """
     loader = PackageLoader("cryoice_scipion.core.training", "")
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
     template = environment.get_template("card.md.j2")
     text = template.render(model=model, kinds=_by_kind(judged, model.recommended_threshold), messages=messages)
     path.write_text(text, encoding="utf-8")

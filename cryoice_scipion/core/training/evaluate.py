@@ -28,7 +28,9 @@ def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> 
     """
     sampling = detector.config.views[0].sampling
     if abs(patches.sampling / sampling - 1.0) > 0.01:
-        raise SettingsError("patches", f"are cut at {patches.sampling} Å/px, the model takes {sampling}", "cut them anew")
+        raise SettingsError(
+            "patches", f"are cut at {patches.sampling} Å/px, the model takes {sampling}", "cut them anew"
+        )
     rows = (patches.table["copy"] == 0).to_numpy()
     table = patches.table[rows]
     logits = predict(detector.network, patches.real[rows], str(detector.device)) / detector.config.temperature

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import pandas as pd
@@ -69,7 +69,9 @@ def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
 
-def fit(real: NDArray[np.float32], table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+def fit(
+    real: NDArray[np.float32], table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool
+) -> Fitted:
     """Train on the rows of split "train", stop on those of split "validation".
 
     Parameters
@@ -143,6 +145,7 @@ class _Run:
     ) -> None:
         self.network, self.real, self.allowed, self.weights = network, real, allowed, weights
         self.config, self.device = config, device
+        self._good_or_bad = torch.cat([allowed[:, :1], (~allowed[:, :1]).expand(-1, allowed.shape[1] - 1)], dim=1)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs)
@@ -152,7 +155,8 @@ class _Run:
         self.network.train()
         order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=self.generator)]
         total = 0.0
-        for chosen in order.split(self.config.batch):
+        for start in range(0, len(order), self.config.batch):
+            chosen = order[start : start + self.config.batch]
             if len(chosen) < 2:  # batch normalisation needs two
                 continue
             patches = augment(self.real[chosen], self.config.augment, self.generator)
@@ -169,7 +173,8 @@ class _Run:
         logits = torch.from_numpy(predict(self.network, self.real[torch.from_numpy(rows)].numpy(), self.device))
         p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
         values = measure(p_bad, bad[rows], 0.5)
-        loss = float(loss_of(logits, self.allowed[torch.from_numpy(rows)]))
+        # Of BAD against GOOD, not of the classes: that is what decides, and kinds of bad are easily confused.
+        loss = float(loss_of(logits, self._good_or_bad[torch.from_numpy(rows)]))
         return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
 
     def _loss(self, patches: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -189,5 +194,3 @@ def _weights(allowed: torch.Tensor, train: NDArray[np.int64], config: TrainConfi
 
 def _copy_state(network: TwoViewNet) -> Dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in network.state_dict().items()}
-
-

@@ -90,7 +90,9 @@ def train(
     model = _model_config(config, patches, fitted, judged, trained_on)
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
-    model = model.model_copy(update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)})
+    model = model.model_copy(
+        update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)}
+    )
     _save(folder, model, fitted, judged, patches)
     return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
 
@@ -126,7 +128,12 @@ def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64]) -> _Judged:
 
 
 def reference_level(
-    detector: NetworkDetector, micrographs: Sequence[LabelledMicrograph], config: TrainConfig, judged: _Judged, log: Log, progress: bool
+    detector: NetworkDetector,
+    micrographs: Sequence[LabelledMicrograph],
+    config: TrainConfig,
+    judged: _Judged,
+    log: Log,
+    progress: bool,
 ) -> float:
     """Return the 25th percentile over the validation micrographs of their median log-odds of BAD (SCIENCE.md 5)."""
     levels: List[float] = []
@@ -135,7 +142,9 @@ def reference_level(
             micrograph = read_micrograph(item.path)
             pixel_size, _ = resolve_pixel_size(micrograph, config.patches.pixel_size or item.pixel_size)
             image, _ = check_pixels(micrograph.as_float32(), item.path)
-            levels.append(detector.map(image, pixel_size, find_border(image), config.patches.contrast == "bright").level)
+            levels.append(
+                detector.map(image, pixel_size, find_border(image), config.patches.contrast == "bright").level
+            )
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")
     if not levels:
@@ -149,9 +158,13 @@ def _check(patches: PatchSet) -> None:
     good = int((patches.table["label"] == GOOD).sum())
     for number, name in ((good, "GOOD"), (len(patches.table) - good, "BAD")):
         if number < _MINIMUM:
-            raise SettingsError("training set", f"{number} {name} patches, at least {_MINIMUM} are needed", "give more coordinates")
+            raise SettingsError(
+                "training set", f"{number} {name} patches, at least {_MINIMUM} are needed", "give more coordinates"
+            )
     if patches.real.shape[1] != WINDOW:
-        raise SettingsError("patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew")
+        raise SettingsError(
+            "patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew"
+        )
 
 
 def _describe(table: pd.DataFrame) -> str:

@@ -123,7 +123,8 @@ def fft_view(patches: torch.Tensor) -> torch.Tensor:
     taper = taper[:, None] * taper[None, :]
     centred = (patches - patches.mean(dim=(-2, -1), keepdim=True)) * taper
     power = torch.fft.rfft2(centred).abs().square() / taper.square().sum()
-    return torch.fft.fftshift(torch.log(power + _FLOOR), dim=-2)
+    shifted: torch.Tensor = torch.fft.fftshift(torch.log(power + _FLOOR), dim=-2)
+    return shifted
 
 
 def full_plane(half: torch.Tensor) -> torch.Tensor:

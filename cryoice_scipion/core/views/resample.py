@@ -60,7 +60,7 @@ def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.T
         spectrum[to_rows // 2] = 0
     if to_columns % 2 == 0:
         spectrum[:, -1] = 0
-    result = torch.fft.irfft2(spectrum, s=(to_rows, to_columns), norm="forward")
+    result: torch.Tensor = torch.fft.irfft2(spectrum, s=(to_rows, to_columns), norm="forward")
     return result[:rows, :columns].contiguous()
 
 

@@ -36,13 +36,33 @@ def labelled(tmp_path_factory):
 
 
 def sources(folder):
-    return ["--good", str(folder / "good.star"), "--bad", str(folder / "bad.star"), "--micrographs", *map(str, sorted(folder.glob("m*.mrc")))]
+    return [
+        "--good",
+        str(folder / "good.star"),
+        "--bad",
+        str(folder / "bad.star"),
+        "--micrographs",
+        *map(str, sorted(folder.glob("m*.mrc"))),
+    ]
 
 
 @pytest.fixture(scope="module")
 def model(labelled, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "model"
-    options = ["--epochs", "6", "--width", "4", "--batch", "32", "--learning-rate", "0.005", "--device", "cpu", "--hold-out", "m3"]
+    options = [
+        "--epochs",
+        "6",
+        "--width",
+        "4",
+        "--batch",
+        "32",
+        "--learning-rate",
+        "0.005",
+        "--device",
+        "cpu",
+        "--hold-out",
+        "m3",
+    ]
     assert main(["train", "--output", str(folder), *sources(labelled), *options]) == 0
     return folder
 
@@ -52,7 +72,9 @@ def test_training_makes_a_model_that_knows_what_it_is(model):
     assert config.classes == ["good", "bad"]
     assert config.metrics["test_auc"] > 0.95
     assert 0.01 <= config.recommended_threshold <= 0.99
-    assert {"history.csv", "card.md", "curves.png", "roc.png", "calibration.png"} <= {path.name for path in model.iterdir()}
+    assert {"history.csv", "card.md", "curves.png", "roc.png", "calibration.png"} <= {
+        path.name for path in model.iterdir()
+    }
     card = (model / "card.md").read_text()
     assert "good.star" in card
     assert "backgrounds as GOOD: yes" in card
@@ -62,7 +84,9 @@ def test_info_and_evaluate_agree_with_training(model, labelled, tmp_path, capsys
     assert main(["info", str(model)]) == 0
     assert "files match their SHA-256" in capsys.readouterr().out
     figures = tmp_path / "figures.json"
-    assert main(["evaluate", "--model", str(model), *sources(labelled), "--device", "cpu", "--output", str(figures)]) == 0
+    assert (
+        main(["evaluate", "--model", str(model), *sources(labelled), "--device", "cpu", "--output", str(figures)]) == 0
+    )
     measured = json.loads(figures.read_text())
     assert measured["threshold"] == load_config(model).recommended_threshold
     assert measured["all"]["auc"] > 0.95
@@ -79,7 +103,10 @@ def test_a_patch_set_can_be_trained_on_as_if_it_were_coordinates(labelled, tmp_p
 
 def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     assert main(["train", "--output", str(tmp_path / "m"), "--good", str(labelled / "good.star")]) == 2
-    assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--hold-out", "nowhere", "--epochs", "1"]) == 2
+    assert (
+        main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--hold-out", "nowhere", "--epochs", "1"])
+        == 2
+    )
     assert main(["evaluate", "--model", str(tmp_path), *sources(labelled)]) == 2
     assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--device", "cuda:99"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cryoice ")]

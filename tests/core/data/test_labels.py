@@ -149,7 +149,9 @@ def test_half_of_the_sources_is_an_error(tmp_path):
 
 def test_patch_set_survives_the_folder(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
-    patches = cut_patches([labelled(path, [(300, 300, "good"), (200, 200, "bad")])], PatchConfig(background=False), progress=False)
+    patches = cut_patches(
+        [labelled(path, [(300, 300, "good"), (200, 200, "bad")])], PatchConfig(background=False), progress=False
+    )
     assert len(patches.real) == 4  # two places, and their copies at another sampling
     patches.save(tmp_path / "set")
     again = PatchSet.load(tmp_path / "set")

@@ -64,7 +64,8 @@ def test_map_on_cuda_equals_map_on_cpu():
     image = np.random.default_rng(0).normal(size=(700, 500)).astype(np.float32)
     border = np.zeros(image.shape, dtype=bool)
     maps = [
-        NetworkDetector(*model_of(random_network()), torch.device(name)).map(image, 2.0, border) for name in ("cpu", "cuda:0")
+        NetworkDetector(*model_of(random_network()), torch.device(name)).map(image, 2.0, border)
+        for name in ("cpu", "cuda:0")
     ]
     assert np.abs(maps[0].logits - maps[1].logits).max() < 1e-3
 

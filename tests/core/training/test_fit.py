@@ -75,7 +75,12 @@ def test_loss_is_cross_entropy_where_one_class_is_allowed():
 
 
 def patches_table(counts):
-    rows = [(stem, label) for stem, (good, bad) in counts.items() for label, n in (("good", good), ("bad", bad)) for _ in range(n)]
+    rows = [
+        (stem, label)
+        for stem, (good, bad) in counts.items()
+        for label, n in (("good", good), ("bad", bad))
+        for _ in range(n)
+    ]
     return pd.DataFrame(rows, columns=["micrograph", "label"])
 
 
@@ -101,10 +106,12 @@ def test_one_micrograph_cannot_be_split():
 
 def test_augmentation_is_seeded_and_keeps_values_without_noise():
     patches = torch.randn(6, 64, 64)
-    config = AugmentConfig(noise=0.0, scale=0.0)
+    config = AugmentConfig(noise=0.0, scale=0.0, shift=0.0)
     once, again = (augment(patches, config, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(once, again)
     assert torch.equal(once.flatten(1).sort(dim=1).values, patches.flatten(1).sort(dim=1).values)
-    inverted = augment(patches, AugmentConfig(noise=0.0, scale=0.0, invert=True), torch.Generator().manual_seed(4))
+    inverted = augment(
+        patches, AugmentConfig(noise=0.0, scale=0.0, shift=0.0, invert=True), torch.Generator().manual_seed(4)
+    )
     signs = (inverted / once).flatten(1).mean(dim=1).round().tolist()
     assert set(signs) == {-1.0, 1.0}

@@ -4,7 +4,12 @@
 import numpy as np
 import pytest
 
-from cryoice_scipion.core.training.metrics import expected_calibration_error, fit_temperature, measure, recommend_threshold
+from cryoice_scipion.core.training.metrics import (
+    expected_calibration_error,
+    fit_temperature,
+    measure,
+    recommend_threshold,
+)
 
 
 def test_perfect_and_useless_scores():

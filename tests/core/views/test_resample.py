@@ -17,7 +17,13 @@ def wave(shape, pixel_size, period_x, period_y):
 
 @pytest.mark.parametrize(
     ("shape", "pixel_size", "sampling"),
-    [((500, 700), 1.3, 4.0), ((511, 389), 1.77, 4.0), ((300, 300), 4.0, 4.0), ((240, 200), 6.0, 4.0), ((2048, 2048), 2.0, 4.0)],
+    [
+        ((500, 700), 1.3, 4.0),
+        ((511, 389), 1.77, 4.0),
+        ((300, 300), 4.0, 4.0),
+        ((240, 200), 6.0, 4.0),
+        ((2048, 2048), 2.0, 4.0),
+    ],
 )
 def test_a_wave_stays_where_it_is(shape, pixel_size, sampling):
     image = wave(shape, pixel_size, 90.0, 130.0)
