@@ -19,7 +19,8 @@ help:
 env: $(ENV)/.installed
 
 $(BIN)/pip:
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.8 to 3.12 with venv was found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || { echo "make: Python 3.8 to 3.12 with venv is needed;" \
+		"name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "make: an environment for $$($(PYTHON) --version) in $(ENV)"
 	@$(PYTHON) -m venv $(ENV)
 

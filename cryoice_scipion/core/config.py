@@ -158,4 +158,5 @@ class TrainConfig(Settings):
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
+    base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
     seed: int = 0

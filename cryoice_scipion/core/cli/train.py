@@ -15,7 +15,7 @@ from cryoice_scipion.core.errors import SettingsError
 
 NAME = "train"
 HELP = "train a model from good and bad coordinates"
-_NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "views", "width")
+_NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "views", "width", "base")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_patch_arguments(parser)
     group = parser.add_argument_group("training")
     group.add_argument("--config", type=Path, metavar="JSON", help="settings; options on the command line win")
+    group.add_argument(
+        "--from", dest="base", metavar="MODEL", help="start from the weights of this model (folder, or 'default')"
+    )
     group.add_argument("--name", help="the model's name (default: the folder's)")
     group.add_argument("--views", nargs="+", choices=("patch", "fft"), help="what the network sees (default: both)")
     group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs that are only for testing")

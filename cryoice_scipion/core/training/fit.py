@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.augment import augment
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION
+from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config, resolve_model
 from cryoice_scipion.core.networks.two_view import TwoViewNet
 from cryoice_scipion.core.training.metrics import measure
 
@@ -94,6 +96,8 @@ def fit(
     torch.backends.cudnn.deterministic = True
     classes = classes_of(table["label"].tolist())
     network = TwoViewNet(len(classes), config.views, config.width).to(device)
+    if config.base:
+        log(start_from(network, config.base))
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), classes))
     train = np.flatnonzero(table["split"] == TRAIN)
     validation = np.flatnonzero((table["split"] == VALIDATION) & (table["copy"] == 0))
@@ -117,6 +121,26 @@ def fit(
         log(f"interrupted: the best weights of {len(history)} epochs are kept")
     network.load_state_dict(best)
     return Fitted(network.eval(), classes, history, interrupted)
+
+
+def start_from(network: TwoViewNet, model: str) -> str:
+    """Give a network the weights of a model wherever their shapes agree; return a line that says how many.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model or it is damaged.
+    """
+    folder = resolve_model(model)
+    load_config(folder)
+    own = network.state_dict()
+    taken = {key: value for key, value in load_file(str(folder / WEIGHTS)).items() if _fits(own, key, value)}
+    network.load_state_dict({**own, **taken})
+    return f"starting from {folder.name}: {len(taken)} of {len(own)} weight tensors taken over"
+
+
+def _fits(own: Dict[str, torch.Tensor], key: str, value: torch.Tensor) -> bool:
+    return key in own and own[key].shape == value.shape
 
 
 @torch.inference_mode()

@@ -121,3 +121,13 @@ def test_a_folder_with_other_files_is_not_written_over(labelled, tmp_path):
     (tmp_path / "thesis.tex").write_text("three years")
     assert main(["train", "--output", str(tmp_path), *sources(labelled)]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_starting_from_a_model_keeps_what_it_has_learned(model, labelled, tmp_path, capsys):
+    """One epoch at a rate at which nothing is learned: what the new model knows is what the old one knew."""
+    options = ["--epochs", "1", "--width", "4", "--learning-rate", "1e-9", "--device", "cpu", "--hold-out", "m3"]
+    again = tmp_path / "again"
+    assert main(["train", "--output", str(again), *sources(labelled), *options, "--from", str(model)]) == 0
+    assert "weight tensors taken over" in capsys.readouterr().out
+    assert load_config(again).metrics["test_auc"] > 0.95
+    assert main(["train", "--output", str(tmp_path / "x"), *sources(labelled), "--from", "nowhere"]) == 2

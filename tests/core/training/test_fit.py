@@ -12,7 +12,7 @@ from cryoice_scipion.core.data.splits import split_micrographs
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.fit import allowed_classes, classes_of, fit, loss_of, predict
 
-QUICK = TrainConfig(epochs=4, patience=4, batch=32, width=4, learning_rate=5e-3)
+QUICK = TrainConfig(epochs=8, patience=8, batch=32, width=4, learning_rate=5e-3)
 
 
 def fringes(number, seed):
