@@ -25,7 +25,9 @@ SETS = (
     ("sim_3.5", 120, 640, 3.5, 14),
 )
 # Only for testing: the first simulated ones of each set, and real ones of either source.
-HOLD_OUT = [f"sim_{number:04d}" for number in range(1, 13)] + [
+HOLD_OUT = [
+    "sim_000[1-9]*",
+    "sim_001[0-9]*",
     "Falcon_2012_06_12-15_53_09_0",
     "Falcon_2012_06_12-15_43_48_0",
     "20feb12b_hexFK__00028gr_00028sq_v01_00002hl_v01_00004en-a",
@@ -55,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     sets = []
@@ -76,7 +78,7 @@ def main() -> None:
             pixel_size,
         )
         sets.append(
-            patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 10, "--jitter-copies", 0)
+            patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 12, "--jitter-copies", 0)
         )
     real = args.build / "real_annotated"
     if SHARED.is_dir():
@@ -100,6 +102,7 @@ def main() -> None:
         *HOLD_OUT,
         "--epochs",
         args.epochs,
+        "--own-sessions",
         "--device",
         args.device,
     )

@@ -2,13 +2,15 @@
 """Bring the annotated real micrographs into the shape that ``cryoice train --simulated`` reads.
 
 usage: python benchmarks/real/training_folder.py --output DIR [--shared DIR] [--only NAME...] [--without NAME...]
-Writes DIR/micrographs/STEM.mrc and DIR/labels/STEM.mrc (class codes at 8 Å; 127 where the annotator was not sure).
+Writes DIR/micrographs/STEM.mrc, DIR/labels/STEM.mrc (class codes at 8 Å; 127 where the annotator was not sure), and
+DIR/good.star with the hand-picked particles that do not sit on anything bad.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,10 @@ def write(shared: Path, output: Path, only: Sequence[str], without: Sequence[str
         if not link.exists():
             os.link(path, link)
         stems.append(path.stem)
+    script = [sys.executable, str(HERE / "label_picks.py")]
+    raw = ["--coordinates", str(shared / "empiar10017" / "coordinates"), "--output", str(output / "labelled")]
+    subprocess.run([*script, *raw], check=True, stdout=subprocess.DEVNULL)
+    shutil.copy(output / "labelled" / "good.star", output / "good.star")
     return stems
 
 

@@ -158,5 +158,6 @@ class TrainConfig(Settings):
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
+    own_sessions: bool = False  # each micrograph is of its own session (simulated ones): calibrate as if referenced
     base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
     seed: int = 0

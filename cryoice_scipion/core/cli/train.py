@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--class-weights", action="store_true", help="weigh GOOD and BAD alike; costs calibration (default: unweighted)"
     )
+    group.add_argument(
+        "--own-sessions",
+        action="store_true",
+        help="each micrograph is of its own session, as simulated ones are: calibrate as with a data-set reference",
+    )
     group.add_argument("--invert", action="store_true", help="also train on inverted contrast")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
 
@@ -90,8 +95,9 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         values["name"] = args.name
     if args.seed is not None:
         values["seed"] = args.seed
-    if args.class_weights:
-        values["class_weights"] = True
+    for name in ("class_weights", "own_sessions"):
+        if getattr(args, name):
+            values[name] = True
     values["patches"] = {**values.get("patches", {}), **patch_options(args)}
     if args.invert:
         values["augment"] = {**values.get("augment", {}), "invert": True}

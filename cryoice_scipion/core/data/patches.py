@@ -81,16 +81,24 @@ class PatchSet:
 
 
 def join(sets: Sequence[PatchSet]) -> PatchSet:
-    """Return the patches of several sets of one sampling as one."""
+    """Return the patches of several sets of one sampling as one.
+
+    Micrographs of one name in different sets are different ones: the second gets ``_2`` appended, and so on.
+    """
     samplings = {item.sampling for item in sets}
     if len(samplings) != 1:
         raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
-    return PatchSet(
-        np.concatenate([item.real for item in sets]),
-        pd.concat([item.table for item in sets], ignore_index=True),
-        samplings.pop(),
-        [message for item in sets for message in item.messages],
-    )
+    seen: Dict[str, int] = {}
+    tables = []
+    for item in sets:
+        stems = item.table["micrograph"].astype(str)
+        for stem in stems.unique():
+            seen[stem] = seen.get(stem, 0) + 1
+        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
+        tables.append(item.table.assign(micrograph=stems.map(names)))
+    real = np.concatenate([item.real for item in sets])
+    messages = [message for item in sets for message in item.messages]
+    return PatchSet(real, pd.concat(tables, ignore_index=True), samplings.pop(), messages)
 
 
 def cut_patches(micrographs: Sequence[LabelledMicrograph], config: PatchConfig, progress: bool = True) -> PatchSet:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
-from cryoice_scipion.core.data.coordinates import PickTable, picks_by_micrograph
+from cryoice_scipion.core.data.coordinates import PickTable, picks_by_micrograph, read_picks
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.records import MicrographTask
 
@@ -90,14 +90,17 @@ def _labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
 def from_label_images(
     folder: Path, per_class: int, seed: int, cell: float = 64.0, window: float = 256.0
 ) -> List[LabelledMicrograph]:
-    """Return places drawn from the label images of a simulated data set.
+    """Return places drawn from the label images of a simulated data set, and its particles.
+
+    Particles are GOOD that a random draw hardly meets: without them a network takes large ones for contamination.
 
     Parameters
     ----------
     folder : Path
-        Holds micrographs/STEM.mrc and labels/STEM.mrc (mode 0, codes of ``CLASSES``, own pixel size).
+        Holds micrographs/STEM.mrc and labels/STEM.mrc (mode 0, codes of ``CLASSES``, own pixel size), and good.star
+        with the particles, if there is one.
     per_class : int
-        Places drawn per micrograph and class, at most; twice as many of good ones.
+        Places drawn per micrograph and class, at most; as many particles, and twice as many other good ones.
     seed : int
         Of the draw.
     cell : float
@@ -111,15 +114,29 @@ def from_label_images(
         When the folder holds no micrograph with a label image.
     """
     found = []
+    particles = _particles(folder / "good.star")
     for index, path in enumerate(sorted((folder / "micrographs").glob("*.mrc"))):
         label_path = folder / "labels" / path.name
         if label_path.is_file():
             rng = np.random.default_rng([seed, index])
             points, pixel_size = _draw(path, label_path, per_class, cell, window, rng)
+            known = particles.get(path.stem, points[:0])
+            chosen = known.iloc[rng.permutation(len(known))[:per_class]]
+            points = pd.concat([points, chosen], ignore_index=True) if len(chosen) else points
             found.append(LabelledMicrograph(str(path), path.stem, pixel_size, points, complete=True))
     if not found:
         raise SettingsError(folder, "holds no micrographs/*.mrc with labels/*.mrc", "make one with 'cryoice simulate'")
     return found
+
+
+def _particles(path: Path) -> Dict[str, pd.DataFrame]:
+    """Return the particles of a data set by micrograph; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    table = read_picks(path).table
+    points = _labelled(table, GOOD).assign(origin="particle")
+    stems = table["rlnMicrographName"].map(lambda name: Path(str(name)).stem)
+    return dict(tuple(points.groupby(stems.to_numpy())))
 
 
 def read_label_image(path: Path) -> tuple[NDArray[np.uint8], float]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Dict, List, Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     validation : float
         Share of the micrographs that are not held out; at least one.
     hold_out : sequence of str
-        Micrographs (stems) that are only for testing.
+        Micrographs that are only for testing: names, or patterns as a shell has them (``*``, ``?``, ``[1-9]``).
     seed : int
         Of the draw. The draw in which both sides have good and bad patches, and in which the validation set has
         about its share of each, wins.
@@ -37,9 +38,8 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
         When a held-out micrograph is not there, or no split has good and bad patches on both sides.
     """
     stems = sorted(table["micrograph"].unique())
-    wanted = {micrograph_key(name) for name in hold_out}
-    test = [stem for stem in stems if micrograph_key(stem) in wanted]
-    absent = wanted - {micrograph_key(stem) for stem in test}
+    test = [stem for stem in stems if any(_is_called(stem, name) for name in hold_out)]
+    absent = [name for name in hold_out if not any(_is_called(stem, name) for stem in test)]
     if absent:
         raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
     rest = [stem for stem in stems if stem not in test]
@@ -50,6 +50,10 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     split.update(dict.fromkeys(chosen, VALIDATION))
     split.update(dict.fromkeys(test, TEST))
     return split
+
+
+def _is_called(stem: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)
 
 
 def _draw(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Callable, Dict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,18 @@ def expected_calibration_error(p_bad: Scores, bad: Labels, bins: int = 15) -> fl
     return float(gap)
 
 
-def fit_temperature(log_odds: Scores, bad: Labels) -> float:
-    """Return the temperature that makes sigmoid(log_odds / T) most likely (Guo et al. 2017), within 0.2 to 10."""
+def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels) -> float:
+    """Return the temperature T that makes sigmoid(odds_at(T)) most likely (Guo et al. 2017), within 0.2 to 10.
+
+    Parameters
+    ----------
+    odds_at : callable
+        Gives the log-odds of BAD, shape (n,), when the class logits are divided by a temperature.
+    bad : numpy.ndarray, bool, shape (n,)
+    """
 
     def loss(log_temperature: float) -> float:
-        scaled = log_odds / np.exp(log_temperature)
+        scaled = odds_at(float(np.exp(log_temperature)))
         return float(np.mean(np.logaddexp(0.0, np.where(bad, -scaled, scaled))))
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(10.0)), method="bounded").x))

@@ -86,7 +86,7 @@ def train(
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
     logits = predict(fitted.network, patches.real[rows], device)
-    judged = _calibrate(table.iloc[rows], logits)
+    judged = _calibrate(table.iloc[rows], logits, config.own_sessions)
     model = _model_config(config, patches, fitted, judged, trained_on)
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
@@ -109,14 +109,17 @@ class _Judged:
     test: Dict[str, float]
 
 
-def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64]) -> _Judged:
+def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: bool) -> _Judged:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
     bad = (table["label"] != GOOD).to_numpy()
     on_validation = (table["split"] == VALIDATION).to_numpy()
-    raw = bad_log_odds(torch.from_numpy(logits)).numpy()
-    temperature = fit_temperature(raw[on_validation], bad[on_validation])
-    # The temperature divides the class logits, as the detector does; with two classes that is the log-odds.
-    log_odds = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
+
+    def odds_at(temperature: float) -> NDArray[np.float64]:
+        odds: NDArray[np.float64] = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
+        return _as_sessions(odds, table, on_validation) if own_sessions else odds
+
+    temperature = fit_temperature(lambda value: odds_at(value)[on_validation], bad[on_validation])
+    log_odds = odds_at(temperature)
     p_bad = 1.0 / (1.0 + np.exp(-log_odds))
     threshold = round(recommend_threshold(p_bad[on_validation], bad[on_validation]), 3)
     parts = {
@@ -125,6 +128,26 @@ def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64]) -> _Judged:
     }
     judged = table.assign(p_bad=p_bad)
     return _Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST])
+
+
+def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
+    """Return the median log-odds of BAD of each micrograph's GOOD patches, by micrograph."""
+    good = (table["label"] == GOOD).to_numpy()
+    return pd.Series(odds[good]).groupby(table["micrograph"].to_numpy()[good]).median()
+
+
+def _as_sessions(
+    odds: NDArray[np.float64], table: pd.DataFrame, on_validation: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return log-odds as the screening has them where each micrograph is of a session of its own.
+
+    The data-set reference takes a session's own level off; patches of micrographs without GOOD ones stay as they are.
+    """
+    levels = _clean_levels(odds, table)
+    common = np.percentile(_clean_levels(odds[on_validation], table[on_validation]), 25)
+    shifts = table["micrograph"].map(levels).to_numpy(dtype=np.float64) - common
+    shifted: NDArray[np.float64] = odds - np.nan_to_num(shifts)
+    return shifted
 
 
 def reference_level(
@@ -148,9 +171,8 @@ def reference_level(
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")
     if not levels:
-        good = ((judged.table["label"] == GOOD) & (judged.table["split"] == VALIDATION)).to_numpy()
-        odds = pd.Series(judged.log_odds[good])
-        levels = odds.groupby(judged.table["micrograph"].to_numpy()[good]).median().tolist()
+        rows = (judged.table["split"] == VALIDATION).to_numpy()
+        levels = _clean_levels(judged.log_odds[rows], judged.table[rows]).tolist()
     return float(np.percentile(levels, 25))
 
 

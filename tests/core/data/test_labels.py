@@ -10,7 +10,7 @@ import torch
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.data.background import draw_background
-from cryoice_scipion.core.data.coordinates import PickTable
+from cryoice_scipion.core.data.coordinates import PickTable, write_star
 from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join
 from cryoice_scipion.core.data.points import LabelledMicrograph, cell_labels, from_coordinates, from_label_images
 from cryoice_scipion.core.data.sources import Sources
@@ -115,10 +115,12 @@ def test_label_images_give_places_of_every_class(tmp_path):
     codes[:, 90:] = CLASSES.index("crystalline")
     write_mrc(tmp_path / "micrographs/s.mrc", noise((480, 600)), 2.0)
     write_mrc(tmp_path / "labels/s.mrc", codes, 8.0)
+    write_star(tmp_path / "good.star", table([("micrographs/s.mrc", 50, 50), ("micrographs/other.mrc", 9, 9)]).table)
     (item,) = from_label_images(tmp_path, per_class=5, seed=0)
     points = item.points
     assert item.pixel_size == pytest.approx(2.0)
-    assert points["label"].value_counts().to_dict() == {"good": 10, "crystalline": 5}
+    assert points["label"].value_counts().to_dict() == {"good": 11, "crystalline": 5}
+    assert points[points["origin"] == "particle"][["x", "y"]].to_numpy().tolist() == [[50, 50]]
     assert (points[points["label"] == "crystalline"]["x"] > 340).all()
     assert (points[points["label"] == "good"]["x"] < 370).all()
 
@@ -158,7 +160,9 @@ def test_patch_set_survives_the_folder(tmp_path):
     assert np.array_equal(again.real, patches.real)
     assert again.table["label"].tolist() == patches.table["label"].tolist()
     assert np.load(tmp_path / "set/fft.npy").shape == (4, 64, 64)
-    assert join([again, patches]).counts() == {"coordinate bad": 2, "coordinate good": 2}
+    both = join([again, patches])
+    assert both.counts() == {"coordinate bad": 2, "coordinate good": 2}
+    assert set(both.table["micrograph"]) == {"a", "a_2"}  # of two sets: two micrographs
     (tmp_path / "set/patches.csv").unlink()
     with pytest.raises(SettingsError, match="no patch set"):
         PatchSet.load(tmp_path / "set")

@@ -95,6 +95,8 @@ def test_held_out_micrographs_are_only_tested():
     table = patches_table({f"m{i}": (5, 5) for i in range(5)})
     split = split_micrographs(table, 0.25, ["m3.mrc"], seed=0)
     assert [stem for stem, name in split.items() if name == "test"] == ["m3"]
+    split = split_micrographs(table, 0.25, ["m[12]*"], seed=0)
+    assert [stem for stem, name in split.items() if name == "test"] == ["m1", "m2"]
     with pytest.raises(SettingsError, match="m9"):
         split_micrographs(table, 0.25, ["m9"], seed=0)
 

@@ -33,7 +33,7 @@ def test_temperature_is_found_again(true_temperature):
     rng = np.random.default_rng(0)
     log_odds = rng.normal(size=100_000) * 2
     bad = rng.uniform(size=log_odds.size) < 1 / (1 + np.exp(-log_odds))
-    assert fit_temperature(log_odds * true_temperature, bad) == pytest.approx(true_temperature, rel=0.05)
+    assert fit_temperature(lambda t: log_odds * true_temperature / t, bad) == pytest.approx(true_temperature, rel=0.05)
 
 
 def test_recommended_threshold_separates_what_can_be_separated():
