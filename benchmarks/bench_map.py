@@ -24,6 +24,7 @@ from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.checks import check_pixels
+from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.reading import read_micrograph
 from cryoice_scipion.core.networks.detector import NetworkDetector, micrograph_view
 from cryoice_scipion.core.networks.two_view import TwoViewNet
@@ -48,8 +49,8 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
     network = TwoViewNet(3).eval()
     config = ModelConfig(name="bench", classes=["good", "thick", "bad"], views=[ViewConfig(), ViewConfig(kind="fft")])
     detector = NetworkDetector(config, network, device)
-    image, _ = check_pixels(read_micrograph(str(path)).as_float32(), str(path))
-    border = find_border(image)
+    loaded = load_micrograph(str(path), pixel_size)
+    image, border = loaded.image, loaded.border
     view, inside = micrograph_view(image, pixel_size, border, 4.0, device)
     view = normalise(view, inside)
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), 16)

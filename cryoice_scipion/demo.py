@@ -32,7 +32,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _resolve(options)
-        _prepare(options.folder)
+        prepare(options.folder)
         if options.show:
             return _show()
         _check(options)
@@ -87,7 +87,7 @@ def _resolve(options: argparse.Namespace) -> None:
     options.micrographs = [os.path.abspath(name) for name in options.micrographs or []]
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Make a Scipion of the demo's own; before pyworkflow is imported, which reads all this at once."""
     (folder / "scipion" / "config").mkdir(parents=True, exist_ok=True)
     (folder / "scipion" / "config" / "hosts.conf").write_text(HOSTS, encoding="utf-8")

@@ -3,29 +3,19 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from cryoice_scipion.demo import prepare
+
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "real"
 HOME = Path(tempfile.mkdtemp(prefix="cryoice_tests_"))
 
-(HOME / "config").mkdir()
-# The text of pyworkflow.protocol.HostConfig.writeBasic, which cannot be called before the variables are set.
-(HOME / "config" / "hosts.conf").write_text(
-    "[localhost]\nPARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d --map-by node %_(COMMAND)s\n"
-)
-os.environ.update(
-    SCIPION_DOMAIN="pwem",
-    SCIPION_HOME=str(HOME),
-    SCIPION_USER_DATA=str(HOME / "user_data"),
-    SCIPION_PYTHON=sys.executable,
-    SCIPION_NOTIFY="False",
-    SCIPION_TEST_NOSYNC="True",
-)
+prepare(HOME)
+os.environ.update(SCIPION_USER_DATA=str(HOME / "user_data"), SCIPION_TEST_NOSYNC="True")
 
 
 def pytest_unconfigure():

@@ -23,9 +23,7 @@ from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.data.background import draw_background
 from cryoice_scipion.core.data.points import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.images.borders import find_border
-from cryoice_scipion.core.images.checks import check_pixels
-from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.detector import check_sampling, micrograph_view
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
 
@@ -134,18 +132,16 @@ def _cut_one(
     item: LabelledMicrograph, config: PatchConfig, background: bool, rng: np.random.Generator, messages: List[str]
 ) -> List[Tuple[NDArray[np.float32], pd.DataFrame]]:
     """Return (patches, their rows) of one micrograph, first as is, then at jittered samplings."""
-    micrograph = read_micrograph(item.path)
-    pixel_size, _ = resolve_pixel_size(micrograph, config.pixel_size or item.pixel_size)
+    micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
+    pixel_size, border = micrograph.pixel_size, micrograph.border
     check_sampling(pixel_size, config.sampling)
-    image, _ = check_pixels(micrograph.as_float32(), item.path)
-    border = find_border(image)
     points = _usable(item, border, messages)
     points = points.iloc[np.sort(rng.permutation(len(points))[: config.max_per_micrograph])].reset_index(drop=True)
     parts = []
     for copy in range(1 + config.jitter_copies):
         jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
         sampling = config.sampling * (1.0 + jitter)
-        view, inside = micrograph_view(image, pixel_size, border, sampling, torch.device("cpu"))
+        view, inside = micrograph_view(micrograph.image, pixel_size, border, sampling, torch.device("cpu"))
         view = normalise(view, inside, config.contrast == "bright")
         scale = pixel_size / sampling
         if copy == 0 and background:

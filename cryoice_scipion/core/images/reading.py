@@ -215,7 +215,8 @@ def _is_unset(size: float) -> bool:
 def _believable(size: Optional[float]) -> Optional[float]:
     if size is None or _is_unset(size) or not _BELIEVABLE[0] <= size <= _BELIEVABLE[1]:
         return None
-    return size
+    # Headers hold 32 bit floats: 1.77 reads as 1.76999998, which is not what the user typed elsewhere.
+    return float(f"{size:.6g}")
 
 
 def _differ(one: float, other: float) -> bool:

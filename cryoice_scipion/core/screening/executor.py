@@ -13,9 +13,7 @@ import numpy as np
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, DISCARDED, OUTSIDE
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.images.borders import find_border
-from cryoice_scipion.core.images.checks import check_pixels
-from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.networks.bundle import fingerprint
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference
@@ -55,36 +53,35 @@ class LocalExecutor:
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
-        micrograph = read_micrograph(task.path)
-        pixel_size, flags = resolve_pixel_size(micrograph, config.pixel_size or task.pixel_size)
-        image, more = check_pixels(micrograph.as_float32(), task.path)
-        border = find_border(image)
-        classmap, inverted = self._map(image, pixel_size, border, contrast)
+        micrograph = load_micrograph(task.path, config.pixel_size or task.pixel_size)
+        classmap, inverted = self._map(micrograph, contrast)
         place = RunFolder(folder)
         result = MapResult(
-            shape=[int(side) for side in image.shape],
-            pixel_size=pixel_size,
+            shape=[int(side) for side in micrograph.image.shape],
+            pixel_size=micrograph.pixel_size,
             sampling=classmap.sampling,
             level=classmap.level,
             skewness=classmap.skewness,
             inverted=inverted,
             raw_path=place.raw_map(task.stem),
             base_path=place.base(task.stem),
-            flags=[*flags, *more, *classmap.flags, *([BORDER] if border.any() else [])],
+            flags=[*micrograph.flags, *classmap.flags, *([BORDER] if micrograph.border.any() else [])],
         )
         with writing(folder):
             classmap.save(folder / result.raw_path)
             if config.thumbnails:
-                write_base(folder / result.base_path, grey_base(image, border, pixel_size))
+                grey = grey_base(micrograph.image, micrograph.border, micrograph.pixel_size)
+                write_base(folder / result.base_path, grey)
         result.seconds = round(time.monotonic() - started, 3)
         return result
 
-    def _map(self, image: Any, pixel_size: float, border: Mask, contrast: str) -> Tuple[ClassMap, bool]:
+    def _map(self, micrograph: LoadedMicrograph, contrast: str) -> Tuple[ClassMap, bool]:
         """Return the class map, and whether the contrast was inverted for it."""
         inverted = contrast == "bright"
-        classmap = self.detector.map(image, pixel_size, border, inverted)
+        view = (micrograph.image, micrograph.pixel_size, micrograph.border)
+        classmap = self.detector.map(*view, inverted)
         if contrast == "auto" and is_bright([classmap.skewness]):
-            return self.detector.map(image, pixel_size, border, True), True
+            return self.detector.map(*view, True), True
         return classmap, inverted
 
     def judge(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from pathlib import Path
@@ -20,9 +21,7 @@ from cryoice_scipion.core.data.patches import PatchSet
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.data.splits import TEST, VALIDATION, split_micrographs
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.images.borders import find_border
-from cryoice_scipion.core.images.checks import check_pixels
-from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
 from cryoice_scipion.core.networks.detector import NetworkDetector, save_weights
 from cryoice_scipion.core.networks.two_view import HOP, WINDOW
@@ -116,7 +115,7 @@ def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: b
 
     def odds_at(temperature: float) -> NDArray[np.float64]:
         odds: NDArray[np.float64] = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
-        return _as_sessions(odds, table, on_validation) if own_sessions else odds
+        return as_sessions(odds, table, on_validation) if own_sessions else odds
 
     temperature = fit_temperature(lambda value: odds_at(value)[on_validation], bad[on_validation])
     log_odds = odds_at(temperature)
@@ -136,7 +135,7 @@ def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
     return pd.Series(odds[good]).groupby(table["micrograph"].to_numpy()[good]).median()
 
 
-def _as_sessions(
+def as_sessions(
     odds: NDArray[np.float64], table: pd.DataFrame, on_validation: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return log-odds as the screening has them where each micrograph is of a session of its own.
@@ -162,12 +161,9 @@ def reference_level(
     levels: List[float] = []
     for item in tqdm(micrographs, desc="reference level", unit="mic", disable=not progress):
         try:
-            micrograph = read_micrograph(item.path)
-            pixel_size, _ = resolve_pixel_size(micrograph, config.patches.pixel_size or item.pixel_size)
-            image, _ = check_pixels(micrograph.as_float32(), item.path)
-            levels.append(
-                detector.map(image, pixel_size, find_border(image), config.patches.contrast == "bright").level
-            )
+            micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
+            bright = config.patches.contrast == "bright"
+            levels.append(detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright).level)
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")
     if not levels:
@@ -222,13 +218,14 @@ def _model_config(
 def _save(folder: Path, model: ModelConfig, fitted: Fitted, judged: _Judged, patches: PatchSet) -> None:
     """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SUMS).unlink() if (folder / SUMS).exists() else None
+    with contextlib.suppress(FileNotFoundError):
+        (folder / SUMS).unlink()
     save_weights(fitted.network, folder / WEIGHTS)
     (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
     pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
     training_curves(fitted.history, folder / "curves.png")
     bad = (judged.table["label"] != GOOD).to_numpy()
-    roc(judged.table["p_bad"].to_numpy(), bad, folder / "roc.png")
+    roc(judged.table["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
     calibration(judged.table["p_bad"].to_numpy(), bad, folder / "calibration.png")
     judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
     write_card(folder / CARD, model, judged.table, patches.messages)

@@ -11,6 +11,7 @@ from cryoice_scipion.core.data.augment import augment
 from cryoice_scipion.core.data.splits import split_micrographs
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.fit import allowed_classes, classes_of, fit, loss_of, predict
+from cryoice_scipion.core.training.train import as_sessions
 
 QUICK = TrainConfig(epochs=8, patience=8, batch=32, width=4, learning_rate=5e-3)
 
@@ -104,6 +105,16 @@ def test_held_out_micrographs_are_only_tested():
 def test_one_micrograph_cannot_be_split():
     with pytest.raises(SettingsError, match="two micrographs"):
         split_micrographs(patches_table({"m": (20, 20)}), 0.25, [], seed=0)
+
+
+def test_sessions_of_their_own_are_compared_at_one_level():
+    """Two sessions whose clean level differs by 6: taken together they cannot be told apart, as sessions they can."""
+    table = pd.DataFrame({"micrograph": ["a"] * 20 + ["b"] * 20, "label": (["good"] * 10 + ["bad"] * 10) * 2})
+    odds = np.where(table["label"] == "bad", 3.0, 0.0) + np.where(table["micrograph"] == "b", 6.0, 0.0)
+    level = as_sessions(odds, table, np.ones(40, dtype=bool))
+    bad = (table["label"] == "bad").to_numpy()
+    assert odds[bad].min() < odds[~bad].max()
+    assert level[bad].min() > level[~bad].max()
 
 
 def test_augmentation_is_seeded_and_keeps_values_without_noise():

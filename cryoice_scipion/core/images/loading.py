@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One micrograph, read and checked: what training and screening both begin with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import List, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.core.images.borders import find_border
+from cryoice_scipion.core.images.checks import check_pixels
+from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+
+
+@dataclasses.dataclass
+class LoadedMicrograph:
+    """A micrograph in memory."""
+
+    image: NDArray[np.float32]  # (rows, columns), all finite
+    border: NDArray[np.bool_]  # same shape: True where there is no image
+    pixel_size: float  # Å/px
+    flags: List[str]  # what was noticed: "nan_pixels", "pixel_size_differs" …
+
+
+def load_micrograph(path: str, pixel_size: Optional[float] = None) -> LoadedMicrograph:
+    """Read a micrograph, check its pixels, find its border and settle its pixel size.
+
+    Parameters
+    ----------
+    path : str
+        A file, or ``12@stack.mrcs``.
+    pixel_size : float, optional
+        Å/px, if known; else the header's.
+
+    Raises
+    ------
+    ImageError
+        When the file cannot be read or holds nothing.
+    PixelSizeError
+        When no believable pixel size is known.
+    """
+    micrograph = read_micrograph(path)
+    size, flags = resolve_pixel_size(micrograph, pixel_size)
+    image, more = check_pixels(micrograph.as_float32(), path)
+    return LoadedMicrograph(image, find_border(image), size, [*flags, *more])
