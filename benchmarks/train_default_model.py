@@ -19,10 +19,10 @@ SHARED = ROOT.parent / "shared" / "real"
 TARGET = ROOT / "cryoice_scipion" / "models" / "default"
 # name, number, rows and columns in px, Å/px, seed
 SETS = (
-    ("sim_1.0", 90, 1280, 1.0, 11),
-    ("sim_1.5", 120, 1024, 1.5, 12),
-    ("sim_2.0", 150, 896, 2.0, 13),
-    ("sim_3.5", 120, 640, 3.5, 14),
+    ("sim_1.0", 150, 1280, 1.0, 11),
+    ("sim_1.5", 240, 1024, 1.5, 12),
+    ("sim_2.0", 300, 896, 2.0, 13),
+    ("sim_3.5", 210, 640, 3.5, 14),
 )
 # Only for testing: the first simulated ones of each set, and real ones of either source.
 HOLD_OUT = [
@@ -78,7 +78,7 @@ def main() -> None:
             pixel_size,
         )
         sets.append(
-            patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 12, "--jitter-copies", 0)
+            patches(args.build / f"patches_{name}", "--simulated", folder, "--per-class", 10, "--jitter-copies", 0)
         )
     real = args.build / "real_annotated"
     if SHARED.is_dir():

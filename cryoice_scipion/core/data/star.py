@@ -32,6 +32,9 @@ _FIRST = re.compile(
 _ROW = re.compile(r"^[ \t]*(?![#_]|data_|loop_)[^\s'\"][^\n'\"]*$", re.MULTILINE | re.IGNORECASE)
 # What CIF wants in quotes; only where that does not help also # and what follows, which may be a comment.
 _RESERVED = tuple(re.compile(rf"(?<!\S)(?:[{marks}]|data_|save_)\S*", re.IGNORECASE) for marks in ("_$", "_$#"))
+# Values that every reader takes without quotes: printable, no blank, no quote, nothing with a meaning in front.
+_BARE = re.compile(r"[!-~]+")
+_RESERVED_START = re.compile(r"[_#$'\";\[\]]|(?:data_|save_)|(?:loop_|stop_|global_)$", re.IGNORECASE)
 _HEAD = re.compile(r"^[ \t]*(?:data_|loop_(?!\S))", re.MULTILINE | re.IGNORECASE)
 _PLACE = re.compile(r":(\d+)\S* (.*)")  # gemmi says string:line:column(byte): reason
 
@@ -245,6 +248,9 @@ def _quoted(value: object) -> str:
     if isinstance(value, float):
         return repr(value)
     text = re.sub(r"[\r\n\t]", " ", str(value))
+    # gemmi quotes every path; RELION before 4 and many scripts take quotes for part of a name.
+    if _BARE.fullmatch(text) and not set(text) & set("'\"#") and not _RESERVED_START.match(text):
+        return text
     quoted = cif.quote(text)
     # Where both kinds of quotes are inside, CIF takes several lines; RELION cannot read those.
     return "'{}'".format(text.replace("'", '"')) if quoted.startswith(";") else quoted

@@ -299,3 +299,14 @@ def test_real_files_of_each_format():
     for name, words in (("has_string", "line 2.*sixty_three"), ("unqual_columns", "line 3: 3 columns")):
         with pytest.raises(CoordinatesError, match=words):
             read_picks(formats / f"2d_corrupt_{name}.box")
+
+
+def test_paths_are_written_without_quotes(tmp_path):
+    """RELION before 4 and many scripts take a quote for a part of the name."""
+    names = ["/data/grid 1/a.mrc", "/data/a.mrc", "job005/b_DW.mrcs", "000001@stack.mrcs", "#1.mrc", "data_2.mrc"]
+    table = pd.DataFrame({"rlnMicrographName": names, "rlnCoordinateX": 1.0, "rlnCoordinateY": 2.0})
+    write_star(tmp_path / "a.star", table)
+    rows = [line.split("\t")[0] for line in (tmp_path / "a.star").read_text().splitlines() if "\t" in line]
+    assert rows[1:4] == names[1:4]
+    assert [row[0] in "'\"" for row in rows] == [True, False, False, False, True, True]
+    assert read_picks(tmp_path / "a.star").table["rlnMicrographName"].tolist() == names

@@ -117,6 +117,11 @@ def test_pixel_size_of_the_header_is_believed_where_it_can_be(tmp_path, size, be
     assert (image.header_pixel_size is not None) == believed
 
 
+def test_pixel_size_of_the_header_is_what_was_typed(tmp_path):
+    """Headers hold 32 bit floats: 1.77 must not become 1.76999998, or Scipion and the command line would differ."""
+    assert read_micrograph(write_mrc(tmp_path / "a.mrc", RAMP, pixel_size=1.77)).header_pixel_size == 1.77
+
+
 def test_pixel_size_that_differs_between_x_and_y_is_not_believed(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", RAMP)
     data = bytearray(path.read_bytes())
