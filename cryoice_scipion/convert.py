@@ -234,7 +234,7 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
     Raises
     ------
     CryoIceError
-        When two micrographs of different folders have one stem, by which the training would take them for one.
+        When two micrographs have one stem, by which the training would take them for one.
     """
     found: Dict[str, SampledRow] = {}
     for coordinates in sets:
@@ -243,7 +243,7 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
         for row, sampling in sampled_micrographs(coordinates.getMicrographs()):
             if row.id not in with_picks:
                 continue
-            known = found.setdefault(row.stem, (row, sampling))
+            known = found.setdefault(stem_of(row.path), (row, sampling))
             if os.path.realpath(known[0].path) != os.path.realpath(row.path):
                 remedy = "rename one of them, or train on one set of micrographs"
                 raise CryoIceError(row.path, f"has the name of {known[0].path}", remedy)

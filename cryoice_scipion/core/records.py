@@ -44,7 +44,7 @@ class MapResult:
     shape: List[int]  # rows, columns of the micrograph, px
     pixel_size: float  # Å/px that was used
     sampling: float  # Å, side of a map cell
-    level: float  # median log-odds of BAD over the valid cells
+    level: Optional[float]  # median log-odds of BAD over the valid cells; None: all are border
     skewness: float  # of the low-passed micrograph; < 0: dark objects
     inverted: bool  # whether the contrast was inverted before mapping
     raw_path: str  # log-odds of each class on the grid (.npz)

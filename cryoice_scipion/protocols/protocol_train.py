@@ -116,8 +116,11 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         return errors or self._validateNames()
 
     def _validateNames(self) -> List[str]:
+        sets = [self.goodCoordinates.get(), self.badCoordinates.get()]
+        if None in sets:
+            return []  # pyworkflow says so itself
         try:
-            rows = convert.labelled_micrographs([self.goodCoordinates.get(), self.badCoordinates.get()])
+            rows = convert.labelled_micrographs(sets)
         except CryoIceError as error:
             return [str(error)]
         missing = sorted(set(self._heldOut()) - {row.stem for row, _ in rows})

@@ -92,6 +92,12 @@ def test_training_takes_only_micrographs_with_labels_and_tells_names_apart(tmp_p
         convert.labelled_micrographs([good, others])
 
 
+def test_training_refuses_two_micrographs_of_one_name_in_one_set(tmp_path):
+    mics = micrographs(tmp_path, ["/a/m.mrc", "/b/m.mrc"])
+    with pytest.raises(CryoIceError, match="has the name of /a/m.mrc"):
+        convert.labelled_micrographs([coordinates(tmp_path, [(1, 5, 5), (2, 5, 5)], of=mics)])
+
+
 def test_star_files_for_the_training_say_all_that_is_needed(tmp_path):
     picks = coordinates(tmp_path, [(1, 5, 6)], box=30, of=micrographs(tmp_path, ["/a/m.mrc"], sampling=1.5))
     convert.write_picks_star(tmp_path / "good.star", picks)

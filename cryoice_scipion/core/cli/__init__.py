@@ -36,6 +36,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has enough
         sys.stderr.close()
         return OK
+    except OSError as error:  # a folder that cannot be written, a full disk
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"cryoice {chosen.command}: {what}", file=sys.stderr)
+        return UNUSABLE
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:

@@ -6,7 +6,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cryoice_scipion.core.cli.sources import add_patch_arguments, add_source_arguments, labelled_of, patch_config, say
+from cryoice_scipion.core.cli.sources import (
+    add_patch_arguments,
+    add_source_arguments,
+    labelled_of,
+    make_folder,
+    patch_config,
+    say,
+)
 
 NAME = "patches"
 HELP = "cut the labelled patch set (real + FFT, label, origin), as training reads it"
@@ -31,6 +38,7 @@ def main(args: argparse.Namespace) -> int:
 
     config = patch_config(args)
     micrographs, _ = labelled_of(args, config.seed)
+    make_folder(args.output)
     patches = cut_patches(micrographs, config)
     patches.save(args.output)
     say(patches.messages)

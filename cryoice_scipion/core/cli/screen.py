@@ -173,11 +173,11 @@ def _screen(
 
 def _keep_ids(tasks: List[MicrographTask], run: Any) -> None:
     """Give micrographs of an earlier session their id of then: on the command line an id is only a place."""
-    known = {task.stem: run.id_of(task.stem) for task in tasks}
-    taken = {key for key in known.values() if key is not None}
+    known = run.ids
+    taken = set(known.values())  # also those of micrographs that are not given this time
     free = max([*taken, len(tasks)]) + 1
     for task in tasks:
-        earlier = known[task.stem]
+        earlier = known.get(task.stem)
         if earlier is not None:
             task.id = earlier
         elif task.id in taken:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.data.sources import Sources
+from cryoice_scipion.core.errors import SettingsError
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +109,23 @@ def labelled_of(args: argparse.Namespace, seed: int) -> Tuple[List[LabelledMicro
 def patch_config(args: argparse.Namespace) -> PatchConfig:
     """Return the patch settings of a command without a configuration file."""
     return PatchConfig.make(**patch_options(args))
+
+
+def make_folder(folder: Path) -> None:
+    """Make the output folder before anything slow is done, so that hours of work are not lost on one that cannot be.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror or error})"
+        raise SettingsError(folder, reason, "give a folder that you may write to") from None
 
 
 def say(messages: List[str]) -> None:

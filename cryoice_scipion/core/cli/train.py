@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from cryoice_scipion.core.cli.devices import one_device
-from cryoice_scipion.core.cli.sources import add_patch_arguments, add_source_arguments, labelled_of, patch_options, say
+from cryoice_scipion.core.cli.sources import (
+    add_patch_arguments,
+    add_source_arguments,
+    labelled_of,
+    make_folder,
+    patch_options,
+    say,
+)
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.errors import SettingsError
@@ -62,21 +69,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     config = _config(args)
-    if args.output.exists() and any(args.output.iterdir()) and not (args.output / "model.json").exists():
+    if args.output.is_dir() and any(args.output.iterdir()) and not (args.output / "model.json").exists():
         raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
-    from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join  # torch: only when needed
+    from cryoice_scipion.core.data.patches import BACKGROUND, PatchSet, cut_patches, join  # torch: only when needed
     from cryoice_scipion.core.training.train import train
 
     sets = [PatchSet.load(folder) for folder in args.patches]
     micrographs: List[LabelledMicrograph] = []
     topics = {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
-    if not args.patches or any((args.good, args.bad, args.micrographs, args.cryoppp, args.simulated)):
+    if not args.patches or any((args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated)):
         micrographs, sources = labelled_of(args, config.seed)
         topics.update(sources.describe())
-        sets.append(cut_patches(micrographs, config.patches))
-    topics["backgrounds as GOOD"] = "yes" if config.patches.background else "no"
-    topics["settings"] = config.model_dump_json()
+        sets.insert(0, cut_patches(micrographs, config.patches))  # the first: the names of its micrographs stay
+    make_folder(args.output)
     patches = join(sets)
+    topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
+    topics["settings"] = config.model_dump_json()
     say(patches.messages)
     result = train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
     for name, values in (("validation", result.validation), ("test (held out)", result.test)):

@@ -65,7 +65,7 @@ class PatchSet:
         try:
             head = json.loads((folder / META).read_text(encoding="utf-8"))
             real = np.load(folder / REAL, allow_pickle=False)
-            table = pd.read_csv(folder / TABLE, keep_default_na=False)
+            table = pd.read_csv(folder / TABLE, keep_default_na=False, dtype={"micrograph": str})
         except (OSError, ValueError) as error:
             raise SettingsError(folder, f"is no patch set ({error})", "make one with 'cryoice patches'") from None
         if len(real) != len(table):

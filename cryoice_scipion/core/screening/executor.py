@@ -60,7 +60,7 @@ class LocalExecutor:
             shape=[int(side) for side in micrograph.image.shape],
             pixel_size=micrograph.pixel_size,
             sampling=classmap.sampling,
-            level=classmap.level,
+            level=classmap.level if np.isfinite(classmap.level) else None,  # JSON has no NaN
             skewness=classmap.skewness,
             inverted=inverted,
             raw_path=place.raw_map(task.stem),

@@ -56,7 +56,7 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model_level: float) -> R
     -----
     Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
     """
-    levels = [result.level for result in chosen.values() if np.isfinite(result.level)]
+    levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
     level = float(np.percentile(levels, PERCENTILE)) if levels else model_level
     shift = level - model_level if len(levels) >= MINIMUM else 0.0
     return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))

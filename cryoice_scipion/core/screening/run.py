@@ -119,9 +119,10 @@ class ScreeningRun:
         """Yield what the journal says of each judged micrograph, by id."""
         return self._state.judgements()
 
-    def id_of(self, stem: str) -> Optional[int]:
-        """Return the id that a micrograph had in an earlier session of this run."""
-        return self._state.ids.get(stem)
+    @property
+    def ids(self) -> Dict[str, int]:
+        """Return the ids that micrographs had in earlier sessions of this run, by stem."""
+        return dict(self._state.ids)
 
     def process(self, tasks: Iterable[MicrographTask], closed: bool = True) -> Iterator[Judgement]:
         """Screen micrographs; yield each one's judgement when it is in the journal.

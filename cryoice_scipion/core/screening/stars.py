@@ -10,6 +10,7 @@ import numpy as np
 
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.data.coordinates import PickTable, write_star
+from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.screening.folder import KEPT, REJECTED, writing
 
@@ -29,6 +30,8 @@ class StarFiles:
         self._classes: Dict[str, int] = {}
         self._reject(picks.unmatched, NO_MICROGRAPH)
         self._paths: List[str] = [str(name) for name in picks.table["rlnMicrographName"]]
+        keys = {name: micrograph_key(name) for name in set(self._paths)}
+        self._keys = [keys[name] for name in self._paths]
 
     def _reject(self, rows: Sequence[int], cls: str) -> None:
         """Reject rows that no micrograph will ever judge, so that none is lost."""
@@ -37,13 +40,14 @@ class StarFiles:
 
     def add(self, judgement: Judgement) -> None:
         """Note what was said of a micrograph's coordinates; a later judgement replaces an earlier one."""
+        key = micrograph_key(judgement.path)
         for score in judgement.scores:
-            if score.id >= len(self._state):
-                continue  # of a table that was longer in an earlier session
+            if score.id >= len(self._state) or self._keys[score.id] != key:
+                continue  # the row of an earlier session's table, which was another one
             self._state[score.id] = _KEPT if score.kept else _REJECTED
             self._goodness[score.id] = np.nan if score.goodness is None else score.goodness
             self._class[score.id] = self._classes.setdefault(score.cls, len(self._classes))
-            if not Path(self._paths[score.id]).suffix:  # formats that know only the name of the coordinate file
+            if stem_of(self._paths[score.id]) == Path(self._paths[score.id]).name:  # formats that know only the name of the coordinate file
                 self._paths[score.id] = judgement.path
 
     def write(self) -> None:

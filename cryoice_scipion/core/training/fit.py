@@ -90,7 +90,8 @@ def fit(
     Returns
     -------
     Fitted
-        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those.
+        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those; before the first
+        epoch is done there are none, and it is passed on.
     """
     torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
@@ -117,6 +118,8 @@ def fit(
             elif epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
                 break
     except KeyboardInterrupt:
+        if not history:  # nothing is learned yet: no model is better than one that is none
+            raise
         interrupted = True
         log(f"interrupted: the best weights of {len(history)} epochs are kept")
     network.load_state_dict(best)

@@ -15,7 +15,7 @@ Labels = NDArray[np.bool_]
 
 
 def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
-    """Return AUC, AP, precision, recall, F1 (all for BAD), accuracy and ECE of P(BAD).
+    """Return AUC, AP, precision, recall, F1 (all for BAD), the share of GOOD called bad, and ECE of P(BAD).
 
     Parameters
     ----------

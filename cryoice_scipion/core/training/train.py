@@ -163,7 +163,8 @@ def reference_level(
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = config.patches.contrast == "bright"
-            levels.append(detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright).level)
+            level = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright).level
+            levels += [level] if np.isfinite(level) else []  # NaN: all of it is border
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")
     if not levels:

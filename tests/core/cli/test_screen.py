@@ -363,3 +363,45 @@ def test_a_summary_is_json_with_its_version(micrographs, model, tmp_path):
     assert main(arguments(micrographs / "mic0.mrc", tmp_path / "o", model)) == 0
     assert json.loads((tmp_path / "o" / "summary.json").read_text())["records_version"] == 1
     assert not (tmp_path / "o" / "coordinates" / "kept.star").exists()  # no coordinates were given
+
+
+def test_a_resume_with_only_new_micrographs_does_not_take_ids_of_the_old_ones(micrographs, model, tmp_path):
+    assert main(arguments(micrographs, tmp_path / "o", model)) == 0
+    shutil.copy(micrographs / "mic0.mrc", tmp_path / "new.mrc")
+    assert main([*arguments(tmp_path / "new.mrc", tmp_path / "o", model), "--resume"]) == 0
+    told = read_judgements(tmp_path / "o")
+    assert len({one.id for one in told}) == len(told) == NUMBER + 1
+
+
+def test_rows_of_an_earlier_table_say_nothing_of_those_of_a_new_one(micrographs, model, tmp_path):
+    """The rows that belonged to mic0 belong to a micrograph that is not there: they must not come out as kept."""
+    head = "data_\n\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+    for name, other in (("one", "mic0"), ("two", "elsewhere")):
+        (tmp_path / f"{name}.star").write_text(f"{head}{other}.mrc 50 50\n{other}.mrc 60 60\nmic1.mrc 70 70\n")
+    words = arguments(micrographs, tmp_path / "o", model, "--box-size", 20, "--threshold", 0)
+    assert main([*words, "--coordinates", str(tmp_path / "one.star")]) == 0
+    assert main([*words, "--coordinates", str(tmp_path / "two.star"), "--resume"]) == 0
+    kept, rejected = (read_picks(tmp_path / "o" / "coordinates" / f"{name}.star").table for name in ("kept", "rejected"))
+    assert list(kept["rlnMicrographName"]) == ["mic1.mrc"]
+    assert list(rejected["cryoiceClass"]) == ["no_micrograph"] * 2
+
+
+def test_a_name_with_dots_becomes_the_micrographs_path_too(micrographs, model, tmp_path):
+    (tmp_path / "picks").mkdir()
+    shutil.copy(micrographs / "mic0.mrc", tmp_path / "hole_12.5.mrc")
+    (tmp_path / "picks" / "hole_12.5.box").write_text("90 90 20 20\n")
+    more = ["--coordinates", tmp_path / "picks", "--threshold", 0]
+    assert main(arguments(tmp_path / "hole_12.5.mrc", tmp_path / "o", model, *more)) == 0
+    kept = read_picks(tmp_path / "o" / "coordinates" / "kept.star").table
+    assert list(kept["rlnMicrographName"]) == [str(tmp_path / "hole_12.5.mrc")]
+
+
+def test_a_micrograph_of_nothing_but_border_leaves_the_journal_json(model, tmp_path):
+    (tmp_path / "m").mkdir()
+    image = np.zeros((300, 300))
+    image[150, 150] = 3
+    write(tmp_path / "m" / "a.mrc", image)
+    assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 0
+    assert read_judgements(tmp_path / "o")[0].areas == {"border": 1.0}
+    for line in (tmp_path / "o" / "journal.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # NaN is no JSON

@@ -131,3 +131,49 @@ def test_starting_from_a_model_keeps_what_it_has_learned(model, labelled, tmp_pa
     assert "weight tensors taken over" in capsys.readouterr().out
     assert load_config(again).metrics["test_auc"] > 0.95
     assert main(["train", "--output", str(tmp_path / "x"), *sources(labelled), "--from", "nowhere"]) == 2
+
+
+def test_an_output_that_cannot_be_written_is_one_line_before_anything_is_learned(labelled, model, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["train", "--output", str(tmp_path / "file"), *sources(labelled), "--epochs", "1"]) == 2
+    assert main(["patches", "--output", str(tmp_path / "file"), *sources(labelled)]) == 2
+    figures = str(tmp_path / "nowhere" / "figures.json")
+    assert main(["evaluate", "--model", str(model), *sources(labelled), "--output", figures]) == 2
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith("cryoice ")]
+    assert len(lines) == 3, said.err
+    assert all("file" in line for line in lines[:2]) and "figures.json" in lines[2]
+    assert "train: " not in said.out  # what the training says first
+
+
+def test_clean_micrographs_without_coordinates_are_not_ignored_silently(labelled, tmp_path, capsys):
+    patches = tmp_path / "set"
+    assert main(["patches", "--output", str(patches), *sources(labelled), "--jitter-copies", "0"]) == 0
+    clean = ["--clean", str(labelled / "m0.mrc")]
+    assert main(["train", "--output", str(tmp_path / "m"), "--patches", str(patches), *clean]) == 2
+    assert "--clean: goes with --good, --bad and --micrographs" in capsys.readouterr().err
+
+
+def test_a_card_says_whether_backgrounds_were_learned_not_whether_they_were_asked_for(labelled, tmp_path):
+    patches, folder = tmp_path / "set", tmp_path / "m"
+    options = ["--no-background", "--jitter-copies", "0"]
+    assert main(["patches", "--output", str(patches), *sources(labelled), *options]) == 0
+    options = ["--epochs", "1", "--width", "2", "--device", "cpu"]
+    assert main(["train", "--output", str(folder), "--patches", str(patches), *options]) == 0
+    card = (folder / "card.md").read_text()
+    assert "backgrounds as GOOD: no" in card
+    assert "views patch, fft of 64 px" in card
+
+
+def test_the_reference_level_is_of_validation_micrographs_beside_patch_sets_too(labelled, tmp_path, monkeypatch):
+    """Micrographs of one name in a patch set and among the labels are different ones, and only the set's is renamed."""
+    from cryoice_scipion.core.training import train as module
+
+    patches, seen = tmp_path / "set", {}
+    assert main(["patches", "--output", str(patches), *sources(labelled), "--jitter-copies", "0"]) == 0
+    monkeypatch.setattr(module, "split_micrographs", lambda table, *_: seen.update(table=table) or 1 / 0)
+    command = ["train", "--output", str(tmp_path / "m"), "--patches", str(patches), *sources(labelled)]
+    with pytest.raises(ZeroDivisionError):
+        main([*command, "--jitter-copies", "1"])
+    jittered = seen["table"][seen["table"]["copy"] == 1]
+    assert set(jittered["micrograph"]) == {"m0", "m1", "m2", "m3"}

@@ -149,6 +149,17 @@ def test_half_of_the_sources_is_an_error(tmp_path):
         Sources().labelled(0)
 
 
+def test_clean_micrographs_alone_are_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="goes with --good"):
+        Sources(clean=[str(tmp_path)], simulated=[tmp_path]).labelled(0)
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    path = write_mrc(tmp_path / "0007.mrc", noise(), 2.0)
+    cut_patches([labelled(path, [(300, 300, "good")])], PatchConfig(background=False), progress=False).save(tmp_path)
+    assert set(PatchSet.load(tmp_path).table["micrograph"]) == {"0007"}
+
+
 def test_patch_set_survives_the_folder(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
     patches = cut_patches(

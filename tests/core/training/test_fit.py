@@ -57,6 +57,19 @@ def test_interrupt_keeps_the_best_weights(monkeypatch):
     assert fitted.interrupted
     assert len(fitted.history) >= 1
     assert any("interrupted" in line for line in said)
+    rows = (table["split"] == "validation").to_numpy()
+    allowed = torch.from_numpy(allowed_classes(table["label"][rows].tolist(), fitted.classes))
+    loss = float(loss_of(torch.from_numpy(predict(fitted.network, real[rows], "cpu")), allowed))
+    assert loss == pytest.approx(min(row["validation_loss"] for row in fitted.history), rel=1e-5)
+
+
+def test_interrupt_before_the_first_epoch_makes_no_model(monkeypatch):
+    from cryoice_scipion.core.training import fit as module
+
+    real, table = fringes(24, 0)
+    monkeypatch.setattr(module, "augment", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(real, table, QUICK, "cpu", print, progress=False)
 
 
 def test_bad_of_unknown_kind_can_be_any_bad_class():

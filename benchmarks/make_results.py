@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write benchmarks/RESULTS.md from the JSON files in benchmarks/results: python benchmarks/make_results.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def section(path: Path) -> str:
+    """Return one benchmark as Markdown."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    seconds = result.pop("seconds")
+    lines = [f"## {path.stem}", ""]
+    lines += [f"- {name}: {value}" for name, value in result.items()]
+    lines += ["", "| step | seconds |", "|---|---|"]
+    lines += [f"| {name} | {value:.3f} |" for name, value in seconds.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [section(path) for path in sorted((HERE / "results").glob("*.json"))]
+    head = "# Measured\n\nMade by `make_results.py` from `results/*.json`. Compare within a file: machines differ.\n\n"
+    (HERE / "RESULTS.md").write_text(head + "\n".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
