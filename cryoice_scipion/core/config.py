@@ -68,12 +68,12 @@ class ScreenConfig(Settings):
 
     model: str = DEFAULT_MODEL  # "default", or the path of a model folder
     threshold: Optional[float] = None  # None: the model's recommended one; -1: keep all
-    margin: float = Field(0.0, ge=0)  # Å added to the particle's radius
+    margin: float = Field(0.0, ge=0, allow_inf_nan=False)  # Å added to the particle's radius
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
     reference: int = Field(20, ge=0)  # micrographs the data-set reference is taken from
     max_bad_area: float = Field(1.0, ge=0, le=1)
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
-    diameter: Optional[float] = Field(None, gt=0)  # px, of picks that do not say theirs
+    diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, of picks that do not say theirs
     full_size_masks: bool = False
     thumbnails: bool = True
 

@@ -42,7 +42,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
             "coordinatesPath",
             params.PathParam,
             important=True,
-            label="Coordinates",
+            label="Coordinates (file or folder)",
             help="A file (.star, .box, .cbox, .pos, .csv, .txt), or a folder with such files of one kind. Names are "
             "matched with those of the micrographs; usual suffixes such as _DW, _aligned or _autopick are tolerated.",
         )
@@ -50,7 +50,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
             "boxSize",
             params.IntParam,
             default=0,
-            label="Box size (px)",
+            label="Box size (px; 0: the file's)",
             help="Size of the particles in pixels of the micrographs. 0: as the file says (.box, .cbox and .csv do; "
             ".star, .pos and .txt do not).",
         )

@@ -131,7 +131,7 @@ class ScreenForm:
             params.FloatParam,
             default=None,
             allowsNull=True,
-            label="Threshold",
+            label="Threshold (empty: the model's)",
             help="A coordinate is kept when its goodness is at least this; higher removes more. Leave it *empty* for "
             "the threshold that the model recommends. *-1* keeps all and only scores; 0 and 1 do what they say. "
             "The masks are cut at the same threshold, at the recommended one when this is empty or -1.",
@@ -148,7 +148,7 @@ class ScreenForm:
             "maxBadArea",
             params.FloatParam,
             default=1.0,
-            label="Largest bad area",
+            label="Largest bad area (0 to 1)",
             help="A micrograph is discarded when a larger share of it is bad (0 to 1; the smeared border of aligned "
             "micrographs does not count), and none of its picks is kept. 1 discards no micrograph for its area.",
         )

@@ -45,7 +45,8 @@ class CryoIceScreenViewer(ProtocolViewer):
             params.LabelParam,
             label="Thumbnails",
             important=True,
-            help="Every micrograph with its bad areas tinted by class, and its kept and rejected picks.",
+            help="Every micrograph with its bad areas tinted by class, and its kept and rejected picks. "
+            "A click on a picture enlarges it.",
         )
         form.addParam(
             "showHistogram",
@@ -58,6 +59,7 @@ class CryoIceScreenViewer(ProtocolViewer):
             "showReport",
             params.LabelParam,
             label="Report",
+            important=True,
             help="Opens the report of the run, one self-contained page, in the web browser.",
         )
 

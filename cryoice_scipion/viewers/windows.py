@@ -63,7 +63,7 @@ def open_window(window: Window) -> None:
 
 
 class PicturesWindow(Window):
-    """Shows the pictures of one page; arrow keys and buttons turn pages."""
+    """Shows the pictures of one page; arrow keys and buttons turn pages, a click on a picture enlarges it."""
 
     def __init__(self, title: str, pictures: List[Picture], parent: Any, columns: int, rows: int) -> None:
         Window.__init__(self, title, parent, minsize=(640, 480))
@@ -89,9 +89,14 @@ class PicturesWindow(Window):
             self.page = page
             self._fill()
 
+    def enlarge(self, picture: Picture) -> None:
+        """Show one picture as large as the screen allows, in a window of its own."""
+        open_window(PicturesWindow(picture.path.stem, [picture], self, columns=1, rows=1))
+
     def _makeButtons(self) -> None:
         bar = tk.Frame(self.root)
-        bar.grid(row=1, column=0, pady=MARGIN)
+        if self.pages > 1:
+            bar.grid(row=1, column=0, pady=MARGIN)
         self.previous = tk.Button(bar, text="◀ Previous", command=lambda: self.turn(-1))
         self.label = tk.Label(bar, width=36)
         self.next = tk.Button(bar, text="Next ▶", command=lambda: self.turn(1))
@@ -109,7 +114,8 @@ class PicturesWindow(Window):
             cell = self._cell(picture)
             cell.grid(row=place // self.columns, column=place % self.columns, padx=MARGIN, pady=MARGIN, sticky="n")
         last = min(start + self.number, len(self.pictures))
-        words = f"{start + 1} to {last} of {len(self.pictures)}" if self.pictures else "nothing to show"
+        numbers = str(last) if last == start + 1 else f"{start + 1} to {last}"
+        words = f"{numbers} of {len(self.pictures)}" if self.pictures else "nothing to show"
         self.label.config(text=f"{words}   (page {self.page + 1} of {self.pages})")
         self.previous.config(state=tk.NORMAL if self.page else tk.DISABLED)
         self.next.config(state=tk.NORMAL if self.page < self.pages - 1 else tk.DISABLED)
@@ -121,7 +127,11 @@ class PicturesWindow(Window):
                 image.thumbnail((self.side, self.side))
                 shown = ImageTk.PhotoImage(image, master=self.root)
             self._shown.append(shown)
-            tk.Label(cell, image=shown, bg="white", borderwidth=0).grid(row=0)
+            label = tk.Label(cell, image=shown, bg="white", borderwidth=0)
+            label.grid(row=0)
+            if self.number > 1:
+                label.config(cursor="hand2")
+                label.bind("<Button-1>", lambda _event: self.enlarge(picture))
         except OSError:
             tk.Label(cell, text="(no picture)", bg="white", width=30, height=8, relief=tk.GROOVE).grid(row=0)
         tk.Label(cell, text=picture.caption, bg="white", wraplength=self.side, justify=tk.LEFT).grid(row=1)

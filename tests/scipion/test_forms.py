@@ -64,7 +64,8 @@ def test_texts_are_there_before_a_run(cls):
     protocol = cls()
     assert protocol._summary()
     assert isinstance(protocol._methods(), list)
-    known = re.findall(r"@\w+\{(\w+),", Path(cryoice_scipion.__file__).with_name("bibtex.py").read_text(encoding="utf-8"))
+    bibtex = Path(cryoice_scipion.__file__).with_name("bibtex.py").read_text(encoding="utf-8")
+    known = re.findall(r"@\w+\{(\w+),", bibtex)
     assert set(protocol._citations()) <= set(known)
 
 

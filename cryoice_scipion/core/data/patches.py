@@ -119,7 +119,8 @@ def cut_patches(micrographs: Sequence[LabelledMicrograph], config: PatchConfig, 
             background = config.background and not item.complete and (item.clean or not only_clean)
             parts = _cut_one(item, config, background, np.random.default_rng([config.seed, index]), messages)
         except CryoIceError as error:
-            messages.append(f"left out: {error}")
+            what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
+            messages.append(f"left out: {what}{error}")
             continue
         reals += [real for real, _ in parts]
         tables += [table for _, table in parts]

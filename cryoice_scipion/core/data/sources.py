@@ -38,7 +38,7 @@ class Sources:
         found: List[LabelledMicrograph] = []
         self.messages: List[str] = []
         if self.clean and not (self.good and self.bad and self.micrographs):
-            raise SettingsError("--clean", "goes with --good, --bad and --micrographs", "give these too, or leave it out")
+            raise SettingsError("--clean", "goes with --good, --bad and --micrographs", "give these too")
         if self.good or self.bad or self.micrographs:
             found += self._from_coordinates()
         for folder in self.cryoppp:

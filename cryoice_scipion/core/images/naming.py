@@ -107,6 +107,9 @@ def resolve_beside(name: str, file: Path) -> str:
 
     RELION's paths start at its project's folder, wherever the .star file lies below it.
     """
+    frame = _FRAME.match(name)
+    if frame and not Path(name).exists():
+        return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}"
     if Path(name).is_absolute() or Path(name).exists():
         return name
     for folder in file.resolve().parents:
@@ -153,8 +156,8 @@ def _expand(argument: str) -> List[Tuple[str, Optional[float]]]:
         files = sorted(glob.glob(argument))
         if not files:
             raise CryoIceError(argument, "no file matches", "check the pattern")
-        return [(file, None) for file in files]
-    return [(argument, None)]
+        return [(str(Path(file)), None) for file in files]
+    return [(str(path), None)]  # ./a.mrc and a.mrc are one
 
 
 def _from_star(path: Path) -> List[Tuple[str, Optional[float]]]:

@@ -146,8 +146,8 @@ def histogram_figure(values: Iterable[Optional[float]], threshold: Optional[floa
     below, edges = np.histogram(scored[scored < cut], bins=50, range=(0, 1))
     above, _ = np.histogram(scored[scored >= cut], bins=edges)
     # Stacked, so that the bar in which the threshold lies shows both.
-    axes.bar(edges[:-1], below, width=np.diff(edges), align="edge", color=REJECTED)
-    axes.bar(edges[:-1], above, width=np.diff(edges), align="edge", color=KEPT, bottom=below)
+    axes.bar(edges[:-1], below, width=np.diff(edges), align="edge", color=REJECTED, label="rejected")
+    axes.bar(edges[:-1], above, width=np.diff(edges), align="edge", color=KEPT, bottom=below, label="kept")
     title = f"{scored.size} coordinates"
     if scored.size < everything.size:
         title += f", {everything.size - scored.size} more could not be scored"

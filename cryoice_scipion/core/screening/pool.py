@@ -155,7 +155,7 @@ class ExecutorPool:
         except (FolderError, WorkerError):
             raise
         except CryoIceError as error:
-            return Failure(_one_line(str(error)))
+            return Failure(_named(job.task.path, str(error)))
         except Exception as error:  # one bad micrograph must not end a run of three days
             self._log.debug("unexpected", exc_info=True)
             return Failure(_one_line(f"{job.task.path}: unexpected {type(error).__name__}: {error}"))
@@ -169,6 +169,11 @@ class ExecutorPool:
                 return
             self._broken = error
         done.put(Done(job, None, error))
+
+
+def _named(path: str, text: str) -> str:
+    """Return an error in one line that names the micrograph, also where its raiser did not know it."""
+    return _one_line(text if path.rpartition("@")[2] in text else f"{path}: {text}")
 
 
 def _one_line(text: str) -> str:

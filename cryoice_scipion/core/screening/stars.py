@@ -47,7 +47,8 @@ class StarFiles:
             self._state[score.id] = _KEPT if score.kept else _REJECTED
             self._goodness[score.id] = np.nan if score.goodness is None else score.goodness
             self._class[score.id] = self._classes.setdefault(score.cls, len(self._classes))
-            if stem_of(self._paths[score.id]) == Path(self._paths[score.id]).name:  # formats that know only the name of the coordinate file
+            name = Path(self._paths[score.id]).name
+            if stem_of(name) == name:  # formats that know only the name of the coordinate file
                 self._paths[score.id] = judgement.path
 
     def write(self) -> None:

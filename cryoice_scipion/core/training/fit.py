@@ -17,6 +17,7 @@ from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.augment import augment
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION
+from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config, resolve_model
 from cryoice_scipion.core.networks.two_view import TwoViewNet
 from cryoice_scipion.core.training.metrics import measure
@@ -90,8 +91,8 @@ def fit(
     Returns
     -------
     Fitted
-        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those; before the first
-        epoch is done there are none, and it is passed on.
+        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those; before
+        the first epoch is done there are none, and it is passed on.
     """
     torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
@@ -196,8 +197,16 @@ class _Run:
         return total / max(1, len(rows))
 
     def validate(self, rows: NDArray[np.int64], bad: NDArray[np.bool_]) -> Dict[str, float]:
-        """Return loss, AUC and AP on the validation patches."""
+        """Return loss, AUC and AP on the validation patches.
+
+        Raises
+        ------
+        SettingsError
+            When the weights ran away.
+        """
         logits = torch.from_numpy(predict(self.network, self.real[torch.from_numpy(rows)].numpy(), self.device))
+        if not torch.isfinite(logits).all():
+            raise SettingsError("training", "the loss became infinite", "give a smaller --learning-rate")
         p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
         values = measure(p_bad, bad[rows], 0.5)
         # Of BAD against GOOD, not of the classes: that is what decides, and kinds of bad are easily confused.

@@ -191,6 +191,7 @@ def test_two_micrographs_of_one_stem_are_refused(micrographs, model, tmp_path, c
     [
         (["--threshold", "1.5"], "threshold must be -1"),
         (["--margin", "-3"], "margin"),
+        (["--margin", "inf"], "margin"),
         (["--max-bad-area", "7"], "max_bad_area"),
         (["--reference", "-1"], "reference"),
         (["--pixel-size", "0"], "pixel_size"),
@@ -228,6 +229,8 @@ def test_a_pixel_size_is_asked_for_when_the_header_has_none(model, tmp_path, cap
     assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 1
     assert "--pixel-size" in read_judgements(tmp_path / "o")[0].reason
     assert main(arguments(tmp_path / "m", tmp_path / "p", model, "--pixel-size", 4)) == 0
+    assert main(arguments(tmp_path / "m", tmp_path / "q", model, "--pixel-size", 20)) == 1
+    assert read_judgements(tmp_path / "q")[0].reason.startswith(f"{tmp_path / 'm' / 'a.mrc'}: pixel size 20 Å/px")
 
 
 def test_a_header_of_one_that_contradicts_the_user_is_flagged(model, tmp_path):
@@ -381,7 +384,8 @@ def test_rows_of_an_earlier_table_say_nothing_of_those_of_a_new_one(micrographs,
     words = arguments(micrographs, tmp_path / "o", model, "--box-size", 20, "--threshold", 0)
     assert main([*words, "--coordinates", str(tmp_path / "one.star")]) == 0
     assert main([*words, "--coordinates", str(tmp_path / "two.star"), "--resume"]) == 0
-    kept, rejected = (read_picks(tmp_path / "o" / "coordinates" / f"{name}.star").table for name in ("kept", "rejected"))
+    folder = tmp_path / "o" / "coordinates"
+    kept, rejected = (read_picks(folder / f"{name}.star").table for name in ("kept", "rejected"))
     assert list(kept["rlnMicrographName"]) == ["mic1.mrc"]
     assert list(rejected["cryoiceClass"]) == ["no_micrograph"] * 2
 

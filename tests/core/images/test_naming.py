@@ -62,6 +62,14 @@ def test_files_globs_and_folders(tmp_path):
             expand_micrographs(arguments)
 
 
+def test_a_file_given_twice_counts_once_and_frames_are_found_beside_their_list(tmp_path):
+    assert [task.path for task in expand_micrographs(["x/a.mrc", "./x/a.mrc"])] == ["x/a.mrc"]
+    (tmp_path / "Mics").mkdir()
+    (tmp_path / "Mics" / "s.mrcs").write_text("")
+    (tmp_path / "m.star").write_text("data_\nloop_\n_rlnMicrographName\n000002@Mics/s.mrcs\n")
+    assert expand_micrographs([str(tmp_path / "m.star")])[0].path == f"000002@{tmp_path / 'Mics' / 's.mrcs'}"
+
+
 def test_two_micrographs_of_one_stem_are_both_named(tmp_path):
     with pytest.raises(CryoIceError, match=r"y/a\.mrc.*x/a\.mrc"):
         expand_micrographs(["x/a.mrc", "y/a.mrc"])

@@ -72,6 +72,12 @@ def test_interrupt_before_the_first_epoch_makes_no_model(monkeypatch):
         fit(real, table, QUICK, "cpu", print, progress=False)
 
 
+def test_a_rate_at_which_the_weights_run_away_is_one_line():
+    real, table = fringes(24, 0)
+    with pytest.raises(SettingsError, match="--learning-rate"):
+        fit(real, table, QUICK.model_copy(update={"learning_rate": 1e30}), "cpu", print, progress=False)
+
+
 def test_bad_of_unknown_kind_can_be_any_bad_class():
     classes = classes_of(["good", "bad", "support", "thick"])
     assert classes == ["good", "thick", "support"]
