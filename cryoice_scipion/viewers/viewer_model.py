@@ -14,6 +14,7 @@ from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtTrain
 from cryoice_scipion.viewers.windows import Picture, PicturesView
 
 CAPTIONS = {"curves": "training", "roc": "receiver operating characteristic", "calibration": "calibration"}
+_ORDER = {stem: place for place, stem in enumerate(CAPTIONS)}
 
 
 class CryoIceModelViewer(Viewer):
@@ -28,7 +29,7 @@ class CryoIceModelViewer(Viewer):
         if model is None:
             return [self.infoMessage("There is no model yet.", "Nothing to show")]
         folder = Path(model.getPath())
-        plots = sorted(folder.glob("*.png"))
+        plots = sorted(folder.glob("*.png"), key=lambda path: (_ORDER.get(path.stem, len(_ORDER)), path.name))
         views: List[View] = []
         if plots:
             pictures = [Picture(path, CAPTIONS.get(path.stem, path.stem)) for path in plots]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Set
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
@@ -18,9 +18,9 @@ from cryoice_scipion.protocols.protocol_screen import FOLDER, CryoIceProtScreen
 from cryoice_scipion.viewers.windows import FigureView, Picture, PicturesView
 
 
-def pictures_of(folder: Path) -> List[Picture]:
-    """Return the thumbnails of a run with what is to be said of each, in the order of the micrographs."""
-    judgements = read_judgements(folder)
+def pictures_of(folder: Path, ids: Optional[Set[int]] = None) -> List[Picture]:
+    """Return the thumbnails of a run (of the micrographs with these ids), captioned, in the micrographs' order."""
+    judgements = [judgement for judgement in read_judgements(folder) if ids is None or judgement.id in ids]
     return [Picture(folder / judgement.thumbnail, caption(judgement)) for judgement in judgements]
 
 
@@ -96,7 +96,7 @@ class CryoIceScreenViewer(ProtocolViewer):
 
 
 class CryoIceOutputViewer(Viewer):
-    """Shows the thumbnails of the run that a set comes from."""
+    """Shows the thumbnails of the run that a set comes from: a set of micrographs those of its own only."""
 
     _name = "screening: thumbnails"
     _targets = [SetOfCoordinates, SetOfMicrographs]
@@ -112,5 +112,9 @@ class CryoIceOutputViewer(Viewer):
         return cls._folderOf(instance).is_dir()
 
     def _visualize(self, obj: Any, **kwargs: Any) -> List[View]:
-        pictures = pictures_of(self._folderOf(obj))
-        return [PicturesView(f"{obj.getClassName()}: thumbnails of its screening", pictures, self.formWindow)]
+        ids = obj.getIdSet() if isinstance(obj, SetOfMicrographs) else None
+        pictures = pictures_of(self._folderOf(obj), ids)
+        if not pictures:
+            return [self.infoMessage("There is no micrograph in it.", "Nothing to show")]
+        title = f"{Path(obj.getFileName()).stem}: thumbnails of the screening"
+        return [PicturesView(title, pictures, self.formWindow)]

@@ -84,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
     make_folder(args.output)
     patches = join(sets)
     topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
-    topics["settings"] = config.model_dump_json()
+    # A card is passed on: the base model by its name, not by where it lies on this machine.
+    topics["settings"] = config.model_copy(update={"base": Path(config.base).name}).model_dump_json()
     say(patches.messages)
     result = train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
     for name, values in (("validation", result.validation), ("test (held out)", result.test)):

@@ -137,7 +137,7 @@ def _cut_one(
     pixel_size, border = micrograph.pixel_size, micrograph.border
     check_sampling(pixel_size, config.sampling)
     points = _usable(item, border, messages)
-    points = points.iloc[np.sort(rng.permutation(len(points))[: config.max_per_micrograph])].reset_index(drop=True)
+    points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
     parts = []
     for copy in range(1 + config.jitter_copies):
         jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
@@ -165,6 +165,19 @@ def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[
         if number:
             messages.append(f"{item.stem}: {number} coordinates {where} left out")
     return item.points[inside & ~on_border]
+
+
+def _at_most(
+    points: pd.DataFrame, number: int, rng: np.random.Generator, stem: str, messages: List[str]
+) -> pd.DataFrame:
+    """Return at most ``number`` points of a micrograph, drawn by chance from GOOD first: BAD ones are rare."""
+    surplus = len(points) - number
+    if surplus <= 0:
+        return points.reset_index(drop=True)
+    messages.append(f"{stem}: {surplus} coordinates beyond {number} left out, by chance")
+    order = rng.permutation(len(points))
+    bad_first = order[np.argsort((points["label"] == GOOD).to_numpy()[order], kind="stable")]
+    return points.iloc[np.sort(bad_first[:number])].reset_index(drop=True)
 
 
 def _with_background(

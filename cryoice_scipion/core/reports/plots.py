@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.reports.palette import KEPT, NEUTRAL, REJECTED
@@ -45,6 +46,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], out: Path) -> None:
             axes.plot(epochs, values, marker=".", label=name.replace("_", " "))
     for axes, title in ((left, "loss"), (right, "validation")):
         axes.set(xlabel="epoch", title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()

@@ -66,7 +66,7 @@ class RunFolder:
 
     def full_mask(self, stem: str) -> str:
         """Return the relative path of the mask of the micrograph's own size."""
-        return f"masks/{stem}_full.mrc"
+        return f"masks/full_size/{stem}.mrc"
 
     def thumbnail(self, stem: str) -> str:
         """Return the relative path of the thumbnail."""

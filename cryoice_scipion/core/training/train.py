@@ -225,9 +225,11 @@ def _save(folder: Path, model: ModelConfig, fitted: Fitted, judged: _Judged, pat
     (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
     pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
     training_curves(fitted.history, folder / "curves.png")
-    bad = (judged.table["label"] != GOOD).to_numpy()
-    roc(judged.table["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
-    calibration(judged.table["p_bad"].to_numpy(), bad, folder / "calibration.png")
+    # Of the micrographs that the card's honest figures are of: held-out ones, or validation ones where there are none.
+    shown = judged.table[judged.table["split"] == (TEST if judged.test else VALIDATION)]
+    bad = (shown["label"] != GOOD).to_numpy()
+    roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
+    calibration(shown["p_bad"].to_numpy(), bad, folder / "calibration.png")
     judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
     write_card(folder / CARD, model, judged.table, patches.messages)
     write_sums(folder)

@@ -64,6 +64,21 @@ def test_places_outside_the_frame_or_on_a_border_are_left_out_and_counted(tmp_pa
     assert any("1 coordinates on the border" in line for line in patches.messages)
 
 
+def test_places_beyond_the_most_of_a_micrograph_are_counted(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
+    config = PatchConfig(background=False, jitter_copies=0, max_per_micrograph=2)
+    patches = cut_patches([labelled(path, [(300, y, "good") for y in (100, 200, 300)])], config, progress=False)
+    assert (len(patches.real), patches.messages) == (2, ["a: 1 coordinates beyond 2 left out, by chance"])
+
+
+def test_rare_bad_ones_are_not_thinned_out_with_the_good_ones(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
+    places = [(300, 100 + i, "good") for i in range(40)] + [(200, 100 + i, "bad") for i in range(4)]
+    config = PatchConfig(background=False, jitter_copies=0, max_per_micrograph=10)
+    patches = cut_patches([labelled(path, places)], config, progress=False)
+    assert patches.counts() == {"coordinate bad": 4, "coordinate good": 6}
+
+
 def test_a_broken_micrograph_does_not_stop_the_rest(tmp_path):
     whole = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
     broken = tmp_path / "b.mrc"
