@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from", dest="base", metavar="MODEL", help="start from the weights of this model (folder, or 'default')"
     )
     group.add_argument("--name", help="the model's name (default: the folder's)")
+    group.add_argument("--note", metavar="TEXT", help="what the model card should say of the data")
     group.add_argument("--views", nargs="+", choices=("patch", "fft"), help="what the network sees (default: both)")
     group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs that are only for testing")
     group.add_argument(
@@ -84,6 +85,8 @@ def main(args: argparse.Namespace) -> int:
     make_folder(args.output)
     patches = join(sets)
     topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
+    if args.note:
+        topics["note"] = args.note
     # A card is passed on: the base model by its name, not by where it lies on this machine.
     topics["settings"] = config.model_copy(update={"base": Path(config.base).name}).model_dump_json()
     say(patches.messages)
