@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.data.splits import VALIDATION
 
 
 def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str]) -> None:
@@ -30,7 +31,8 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     template = environment.get_template("card.md.j2")
-    text = template.render(model=model, kinds=_by_kind(judged, model.recommended_threshold), messages=messages)
+    kinds, thresholds = _by_kind(judged, model.recommended_threshold), _by_threshold(judged)
+    text = template.render(model=model, kinds=kinds, thresholds=thresholds, messages=messages)
     path.write_text(text, encoding="utf-8")
 
 
@@ -44,3 +46,18 @@ def _by_kind(judged: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:
              "right": called / len(part) if label != GOOD else 1 - called / len(part)}
         )  # fmt: skip
     return rows
+
+
+def _by_threshold(judged: pd.DataFrame) -> List[Dict[str, float]]:
+    """Return what each threshold costs and gains on the validation micrographs: the choice is the user's."""
+    rows = judged[judged["split"] == VALIDATION]
+    bad = rows["label"] != GOOD
+    goodness = 1.0 - rows["p_bad"]
+    return [
+        {
+            "threshold": value,
+            "found": float((goodness[bad] < value).mean()),
+            "lost": float((goodness[~bad] < value).mean()),
+        }
+        for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    ]

@@ -77,6 +77,7 @@ def test_training_makes_a_model_that_knows_what_it_is(model):
     }
     card = (model / "card.md").read_text()
     assert "good.star" in card
+    assert "| 0.5 |" in card  # what each threshold finds and costs
     assert "backgrounds as GOOD: yes" in card
 
 
