@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from typing import Any, Iterator, List
+from typing import Any, Callable, Iterator, List
 
 from pwem.protocols import EMProtocol
 from pyworkflow.exceptions import PyworkflowException
@@ -28,6 +28,17 @@ class CryoIceProtocol(EMProtocol):
             yield
         except CryoIceError as error:
             raise PyworkflowException(str(error)) from None
+
+    @staticmethod
+    def _complaints(*checks: Callable[[], Any]) -> List[str]:
+        """Return the line of each check of the core that fails, for ``_validate``."""
+        found = []
+        for check in checks:
+            try:
+                check()
+            except CryoIceError as error:
+                found.append(str(error))
+        return found
 
     def runCore(self, *arguments: Any) -> None:
         """Run a command of the core under CRYOICE_PYTHON; its output goes to the run's log."""

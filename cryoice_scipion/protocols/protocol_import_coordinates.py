@@ -87,11 +87,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
         path = (self.coordinatesPath.get() or "").strip()
         if not path:
             return ["Give the file or folder with the coordinates."]
-        try:
-            read_picks(Path(path))
-        except CryoIceError as error:
-            return [str(error)]
-        return []
+        return self._complaints(lambda: read_picks(Path(path)))
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_COORDINATES):

@@ -122,13 +122,12 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         return list(picks.warnings)
 
     def _validate(self) -> List[str]:
-        try:
-            found = read_cryoppp(Path((self.folder.get() or "").strip() or "(no folder)"))
-            if not self.samplingRate.get():
-                convert.header_pixel_size(found.micrographs)
-        except CryoIceError as error:
-            return [str(error)]
-        return []
+        return self._complaints(self._checkFolder)
+
+    def _checkFolder(self) -> None:
+        found = read_cryoppp(Path((self.folder.get() or "").strip() or "(no folder)"))
+        if not self.samplingRate.get():
+            convert.header_pixel_size(found.micrographs)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MICROGRAPHS):

@@ -10,7 +10,6 @@ from typing import Any, List
 from pyworkflow.protocol import params
 
 from cryoice_scipion.constants import DEFAULT_MODEL
-from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 from cryoice_scipion.objects import CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -77,11 +76,7 @@ class CryoIceProtImportModel(CryoIceProtocol):
         return self._getExtraPath("model")
 
     def _validate(self) -> List[str]:
-        try:
-            load_config(resolve_model(self.modelFolder.get() or ""))
-        except CryoIceError as error:
-            return [str(error)]
-        return []
+        return self._complaints(lambda: load_config(resolve_model(self.modelFolder.get() or "")))
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MODEL):

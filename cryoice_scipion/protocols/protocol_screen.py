@@ -227,11 +227,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol):
 
     def _validate(self) -> List[str]:
         errors = self._validateInput() + self._validateDevices()
-        for check in (self._getConfig, self._modelConfig):
-            try:
-                check()
-            except CryoIceError as error:
-                errors.append(str(error))
+        errors += self._complaints(self._getConfig, self._modelConfig)
         return errors or self._validateWorkers()
 
     def _validateInput(self) -> List[str]:

@@ -132,6 +132,7 @@ def _screen(
 ) -> int:
     from tqdm import tqdm
 
+    from cryoice_scipion.core.cli import OK, SOME_FAILED
     from cryoice_scipion.core.cli.devices import devices_of
     from cryoice_scipion.core.networks.bundle import CARD, resolve_model
     from cryoice_scipion.core.screening.executor import LocalExecutor
@@ -168,7 +169,7 @@ def _screen(
                 f"stopped: {done} of {len(tasks)} micrographs are done and saved; go on with --resume", file=sys.stderr
             )
             raise
-    return 1 if _report(args.output, tasks, run)[1] else 0
+    return SOME_FAILED if _report(args.output, tasks, run)[1] else OK
 
 
 def _keep_ids(tasks: List[MicrographTask], run: Any) -> None:

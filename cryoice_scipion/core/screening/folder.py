@@ -14,7 +14,6 @@ from cryoice_scipion.core.errors import CryoIceError, ImageError
 JOURNAL = "journal.jsonl"
 MICROGRAPHS = "micrographs.csv"
 SUMMARY = "summary.json"
-REPORT = "report.html"
 KEPT = Path("coordinates", "kept.star")
 REJECTED = Path("coordinates", "rejected.star")
 _LOCK = ".lock"

@@ -18,7 +18,7 @@ from typing import IO, Any, Callable, Dict, List, Optional
 
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError, ModelError, WorkerError
+from cryoice_scipion.core.errors import CryoIceError, WorkerError
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference, from_json, to_json
 from cryoice_scipion.core.screening.interface import Executor
@@ -65,17 +65,33 @@ def die_with_parent() -> None:
 def problems(model: str, device: str, expected_version: str = "") -> List[str]:
     """Return what keeps a worker from starting, one line each; quick, loads no weights."""
     found = []
-    if expected_version and expected_version != VERSION:
-        found.append(f"worker: is version {VERSION}, but {expected_version} is asking; {_UPDATE}")
-    try:
-        load_config(resolve_model(model))
-    except CryoIceError as error:
-        found.append(str(error))
-    try:
-        check_device(device)
-    except CryoIceError as error:
-        found.append(str(error))
+    for check in _checks(model, device, expected_version):
+        try:
+            check()
+        except CryoIceError as error:
+            found.append(str(error))
     return found
+
+
+def _checks(model: str, device: str, expected_version: str) -> List[Callable[[], object]]:
+    """Return what is checked before a worker starts; each raises a CryoIceError when it fails."""
+    return [
+        lambda: check_version(expected_version),
+        lambda: load_config(resolve_model(model)),
+        lambda: check_device(device),
+    ]
+
+
+def check_version(expected: str) -> None:
+    """Make sure that this package is of the version that asks; an empty one asks for none.
+
+    Raises
+    ------
+    WorkerError
+        When it is not.
+    """
+    if expected and expected != VERSION:
+        raise WorkerError("worker", f"is version {VERSION}, but {expected} is asking", _UPDATE)
 
 
 def check_device(device: str) -> None:
@@ -109,11 +125,10 @@ def load_executor(model: str, device: str, expected_version: str = "") -> Execut
     Raises
     ------
     WorkerError, ModelError
-        With the first of :func:`problems`.
+        The first of :func:`problems`.
     """
-    found = problems(model, device, expected_version)
-    if found:
-        raise ModelError(*_split(found[0]))
+    for check in _checks(model, device, expected_version):
+        check()
     from cryoice_scipion.core.screening.executor import LocalExecutor
 
     return LocalExecutor.load(resolve_model(model), device)
@@ -158,8 +173,3 @@ def _private_stdout() -> IO[str]:
 def _answer(stream: IO[str], answer: Dict[str, Any]) -> None:
     stream.write(json.dumps(answer, separators=(",", ":")) + "\n")
     stream.flush()
-
-
-def _split(line: str) -> List[str]:
-    what, _, reason = line.partition(": ")
-    return [what, reason]
