@@ -195,7 +195,5 @@ def _draw(
         chosen = rng.permutation(len(rows))[: per_class * (2 if code == 0 else 1)]
         jitter = rng.uniform(0.25, 0.75, size=(len(chosen), 2))
         places = (np.stack([columns[chosen], rows[chosen]], axis=1) + jitter) * step * sampling / pixel_size
-        pieces.append(
-            pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": CLASSES[code], "origin": "area"})
-        )
+        pieces.append(pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": CLASSES[code], "origin": "area"}))
     return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=COLUMNS), pixel_size

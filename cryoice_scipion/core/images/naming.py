@@ -53,19 +53,52 @@ def micrograph_key(name: str) -> str:
         key = shorter
 
 
+class NameIndex:
+    """Names of micrographs, to be found by what other programs make of them; it can grow."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """Take the first names."""
+        self._tables: List[Tuple[Callable[[str], str], Dict[str, List[str]]]] = [
+            (key, defaultdict(list)) for key in (_identity, stem_of, micrograph_key)
+        ]
+        for name in dict.fromkeys(names):
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """Take one more name, that is not there yet."""
+        for key, table in self._tables:
+            table[key(name)].append(name)
+
+    def find(self, name: str) -> Optional[str]:
+        """Return the name that means the same micrograph, or None.
+
+        The whole name counts first, then the stem, then :func:`micrograph_key`.
+
+        Raises
+        ------
+        CryoIceError
+            When several fit equally well.
+        """
+        for key, table in self._tables:
+            found = table.get(key(name), [])
+            if len(found) == 1:
+                return found[0]
+            if found:
+                reason = f"fits several micrographs: {', '.join(found[:3])}"
+                raise CryoIceError(name, reason, "rename them or leave one out")
+        return None
+
+
 def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:
     """Return for each wanted name the available one that means the same micrograph, or None.
-
-    The whole name counts first, then the stem, then :func:`micrograph_key`.
 
     Raises
     ------
     CryoIceError
-        When several of the available ones fit equally well.
+        When several of the available ones fit equally well; see :class:`NameIndex`.
     """
-    tables = [(_identity, _index(available, _identity)), (stem_of, _index(available, stem_of))]
-    tables.append((micrograph_key, _index(available, micrograph_key)))
-    return {name: _match(name, tables) for name in dict.fromkeys(wanted)}
+    index = NameIndex(available)
+    return {name: index.find(name) for name in dict.fromkeys(wanted)}
 
 
 def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
@@ -120,25 +153,6 @@ def resolve_beside(name: str, file: Path) -> str:
 
 def _identity(name: str) -> str:
     return name
-
-
-def _index(names: Sequence[str], key: Callable[[str], str]) -> Dict[str, List[str]]:
-    table: Dict[str, List[str]] = defaultdict(list)
-    for name in dict.fromkeys(names):
-        table[key(name)].append(name)
-    return table
-
-
-def _match(name: str, tables: Iterable[Tuple[Callable[[str], str], Dict[str, List[str]]]]) -> Optional[str]:
-    for key, table in tables:
-        found = table.get(key(name), [])
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise CryoIceError(
-                name, f"fits several micrographs: {', '.join(found[:3])}", "rename them or leave one out"
-            )
-    return None
 
 
 def _expand(argument: str) -> List[Tuple[str, Optional[float]]]:

@@ -8,6 +8,7 @@ reference is frozen, the reference depends on the first micrographs by id only, 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -21,6 +22,7 @@ from cryoice_scipion.core.screening.folder import RunFolder
 from cryoice_scipion.core.screening.interface import Executor
 from cryoice_scipion.core.screening.judging import diameter_of
 from cryoice_scipion.core.screening.outputs import Outputs
+from cryoice_scipion.core.screening.patience import Patience
 from cryoice_scipion.core.screening.pool import Done, ExecutorPool, Failure, Job
 from cryoice_scipion.core.screening.state import RunState, digest_of
 
@@ -49,6 +51,7 @@ class ScreeningRun:
         batch: int = 1,
         retry_failed: bool = False,
         on_mapped: Optional[Callable[[MicrographTask], None]] = None,
+        patience: float = 0.0,
     ) -> None:
         """Open or continue a run.
 
@@ -66,6 +69,9 @@ class ScreeningRun:
             Whether micrographs that failed in an earlier session are tried again.
         on_mapped : callable
             Told of each micrograph that is mapped, for a progress bar.
+        patience : float
+            Seconds for which a file that cannot be read must not have changed before its micrograph is failed: it may
+            still be being written. With 0 it is failed at once.
 
         Raises
         ------
@@ -90,6 +96,7 @@ class ScreeningRun:
             self._place.unlock()
             raise
         self._waiting: Dict[int, MicrographTask] = {}
+        self._patience, self._more = Patience(patience), 0
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:
@@ -113,7 +120,11 @@ class ScreeningRun:
     @property
     def backlog(self) -> int:
         """Return how many micrographs are known and not judged yet."""
-        return len(self._waiting)
+        return len(self._waiting) + self._more
+
+    def is_done(self, task: MicrographTask) -> bool:
+        """Return whether a micrograph is judged already, with just these coordinates."""
+        return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)
 
     def recorded(self) -> Iterator[Judgement]:
         """Yield what the journal says of each judged micrograph, by id."""
@@ -124,7 +135,7 @@ class ScreeningRun:
         """Return the ids that micrographs had in earlier sessions of this run, by stem."""
         return dict(self._state.ids)
 
-    def process(self, tasks: Iterable[MicrographTask], closed: bool = True) -> Iterator[Judgement]:
+    def process(self, tasks: Iterable[MicrographTask], closed: bool = True, more: int = 0) -> Iterator[Judgement]:
         """Screen micrographs; yield each one's judgement when it is in the journal.
 
         A micrograph that is judged already is skipped, unless its coordinates are others than then: then they are
@@ -137,6 +148,8 @@ class ScreeningRun:
         closed : bool
             Whether no further micrographs will come. If not, and they are too few for the data-set reference, they
             are mapped, and judged in a later call.
+        more : int
+            How many micrographs are known beyond these, for the backlog in summary.json.
 
         Raises
         ------
@@ -147,6 +160,7 @@ class ScreeningRun:
         WorkerError
             When no executor works any more.
         """
+        self._more = more
         self._admit(tasks)
         finished, broken = False, True
         try:
@@ -154,7 +168,7 @@ class ScreeningRun:
             yield from self._prepare_reference(closed)
             if self.reference is not None:
                 yield from self._judge_waiting(self.reference)
-            finished, broken = closed and not self._waiting, False
+            finished, broken = closed and not self.backlog, False
         finally:
             if broken:  # an interrupt may have come between the journal and what is made from it
                 self._state.read()
@@ -176,14 +190,14 @@ class ScreeningRun:
             self._state.name(task)
             for pick in task.picks:
                 diameter_of(pick, self.config, "coordinates")
-            if task.id in self._retry or self._state.digests.get(task.id) != digest_of(task.picks):
+            if not self.is_done(task):
                 self._waiting[task.id] = task
 
     def _fail_again(self) -> Iterator[Judgement]:
         """Reject late coordinates of micrographs that failed."""
         for key in [key for key in self._waiting if key in self._state.failed and key not in self._retry]:
-            task, earlier = self._waiting[key], self._state.judgement(key)
-            yield self._record(_failed(task, earlier.reason if earlier else ""))
+            earlier = self._state.judgement(key)
+            yield self._fail(self._waiting[key], earlier.reason if earlier else "")
 
     def _chosen(self, closed: bool) -> Optional[List[int]]:
         """Return the micrographs that the reference is taken from; None while they are not all mapped."""
@@ -214,7 +228,7 @@ class ScreeningRun:
         for key in sorted(self._waiting):
             if self._chosen(closed=False) is not None:
                 return
-            if key in self._waiting and key not in self._state.mapped:
+            if key in self._waiting and key not in self._state.mapped and self._patience.is_due(key):
                 yield self._map_job(self._waiting[key], self.config.contrast)
 
     def _map_job(self, task: MicrographTask, contrast: str) -> Job[MapResult]:
@@ -232,17 +246,17 @@ class ScreeningRun:
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[Judgement]:
         if isinstance(done.answer, Failure):
-            yield self._record(_failed(done.job.task, done.answer.reason))
+            yield from self._fail_or_wait(done.job.task, done.answer)
         elif done.answer is not None:
             self._state.add_map(done.job.task, done.answer)
             self._on_mapped(done.job.task)
 
     def _judge_waiting(self, reference: Reference) -> Iterator[Judgement]:
         """Judge everything that waits, from its stored map where there is one."""
-        tasks = [self._waiting[key] for key in sorted(self._waiting)]
+        tasks = [self._waiting[key] for key in sorted(self._waiting) if self._patience.is_due(key)]
         for done in self._pool.run(self._judge_job(task, reference) for task in tasks):
             if isinstance(done.answer, Failure):
-                yield self._record(_failed(done.job.task, done.answer.reason))
+                yield from self._fail_or_wait(done.job.task, done.answer)
             elif done.answer is not None:
                 result, judgement = done.answer
                 if result is not None:
@@ -265,10 +279,23 @@ class ScreeningRun:
 
         return Job(task, work)
 
+    def _fail_or_wait(self, task: MicrographTask, failure: Failure) -> Iterator[Judgement]:
+        """Fail a micrograph, unless its file may still be being written: then it stays waiting."""
+        if self._patience.again(task.id, task.path):
+            self.log.warning("%s; tried again, since the file may still be being written", failure.reason)
+        else:
+            yield self._fail(task, failure.reason)
+
+    def _fail(self, task: MicrographTask, reason: str) -> Judgement:
+        """Reject a micrograph's coordinates, unscored; one that was judged before stays what it was."""
+        earlier = None if task.id in self._state.failed else self._state.judgement(task.id)
+        return self._record(_failed(task, reason, earlier))
+
     def _record(self, judgement: Judgement) -> Judgement:
         """Write a judgement into the journal, then into everything that is made from it."""
         task = self._waiting.pop(judgement.id)
         self._retry.discard(judgement.id)
+        self._patience.forget(judgement.id)
         earlier = self._state.add_judgement(judgement, digest_of(task.picks))
         self._outputs.add(judgement, earlier, self.backlog, self.reference)
         if judgement.status == FAILED:
@@ -279,7 +306,10 @@ class ScreeningRun:
         return judgement
 
 
-def _failed(task: MicrographTask, reason: str) -> Judgement:
-    """Return the judgement of a micrograph that could not be screened: its coordinates are rejected, unscored."""
-    scores = [PickScore(pick.id, None, FAILED, False) for pick in task.picks]
+def _failed(task: MicrographTask, reason: str, earlier: Optional[Judgement]) -> Judgement:
+    """Return the judgement of a micrograph that could not be screened; coordinates scored earlier keep their scores."""
+    known = {score.id: score for score in earlier.scores} if earlier else {}
+    scores = [known.get(pick.id) or PickScore(pick.id, None, FAILED, False) for pick in task.picks]
+    if earlier is not None:
+        return dataclasses.replace(earlier, scores=scores, flags=[*earlier.flags, "late_picks_failed"])
     return Judgement(id=task.id, stem=task.stem, path=task.path, status=FAILED, reason=reason, scores=scores)
