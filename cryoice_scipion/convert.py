@@ -10,19 +10,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.constants import ACCEPTED, NO_MICROGRAPH
 from cryoice_scipion.core.data.coordinates import picks_by_micrograph, write_star
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.images.naming import match_names, stem_of
+from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
+
+_AT_ONCE = 500  # ids in one query: SQLite limits the length of a statement
 
 
 @dataclasses.dataclass
@@ -38,73 +39,39 @@ class MicrographRow:
 # ---- reading ------------------------------------------------------------------------------------------------
 
 
-def micrograph_path(micrograph: Any) -> str:
-    """Return the absolute path of a micrograph, in the core's notation where it is a frame of a stack."""
-    index, name = micrograph.getLocation()
+def micrograph_row(
+    key: int, index: int, name: str, mic_name: Optional[str], stems: Dict[str, int], stem: str = ""
+) -> MicrographRow:
+    """Return a micrograph by its id and location, and enter its stem into ``stems`` (stem -> id).
+
+    Of two with one stem, the later one's gets ``_<id>`` appended. ``stem``: the one that it has already.
+    """
     path = os.path.abspath(name)
-    return f"{index}@{path}" if index else path
+    path = f"{index}@{path}" if index else path  # the core's notation for a frame of a stack
+    stem = stem or stem_of(path)
+    while stems.setdefault(stem, key) != key:
+        stem += f"_{key}"
+    return MicrographRow(key, mic_name or stem, path, stem)
 
 
 def read_micrographs(micrographs: SetOfMicrographs) -> List[MicrographRow]:
-    """Return the micrographs of a set by id. Of two with one stem, the later one's gets ``_<id>`` appended."""
+    """Return the micrographs of a set by id, each with a stem of its own."""
     rows: List[MicrographRow] = []
-    taken: set = set()
+    stems: Dict[str, int] = {}
     for item in micrographs.iterItems():
-        path = micrograph_path(item)
-        stem = stem_of(path)
-        while stem in taken:
-            stem += f"_{item.getObjId()}"
-        taken.add(stem)
-        rows.append(MicrographRow(item.getObjId(), item.getMicName() or stem, path, stem))
+        rows.append(micrograph_row(item.getObjId(), *item.getLocation(), item.getMicName(), stems))
     micrographs.close()
     return rows
 
 
-def picks_of(
-    coordinates: SetOfCoordinates, scale: float = 1.0, ids: Optional[Dict[int, int]] = None
-) -> Dict[int, List[Pick]]:
-    """Return the picks of each micrograph, by micrograph id.
-
-    Parameters
-    ----------
-    coordinates : SetOfCoordinates
-        Read once, in one pass. The box size is the diameter of the picks.
-    scale : float
-        What positions and diameters are multiplied by: px of the coordinates' micrographs -> px of the screened ones.
-    ids : dict, optional
-        Micrograph id of a coordinate -> id of the screened micrograph; coordinates of others are left out.
-        None: all, under their own ids.
-    """
-    box = coordinates.getBoxSize()
-    diameter = box * scale if box else None
+def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
+    """Return the picks of each micrograph, by micrograph id; read in one pass. The box size is their diameter."""
+    diameter = coordinates.getBoxSize() or None
     picks: Dict[int, List[Pick]] = {}
     for item in coordinates.iterItems():
-        micrograph = item.getMicId() if ids is None else ids.get(item.getMicId())
-        if micrograph is not None:
-            pick = Pick(item.getObjId(), item.getX() * scale, item.getY() * scale, diameter)
-            picks.setdefault(micrograph, []).append(pick)
+        picks.setdefault(item.getMicId(), []).append(Pick(item.getObjId(), item.getX(), item.getY(), diameter))
     coordinates.close()
     return picks
-
-
-def match_micrographs(own: Sequence[MicrographRow], other: Sequence[MicrographRow]) -> Dict[int, int]:
-    """Return id in ``own`` -> id in ``other`` of the same micrograph, matched by name.
-
-    Ids are compared only when not a single name matches: two sets that number their micrographs alike but share
-    some names have been renumbered, and ids would then pair wrong micrographs.
-
-    Raises
-    ------
-    CryoIceError
-        When a name fits more than one micrograph.
-    """
-    by_name = {row.name: row.id for row in reversed(other)}
-    pairs = match_names([row.name for row in own], list(by_name))
-    matched = {row.id: by_name[name] for row in own for name in [pairs.get(row.name)] if name is not None}
-    if matched:
-        return matched
-    available = {row.id for row in other}
-    return {row.id: row.id for row in own if row.id in available}
 
 
 def screening_tasks(
@@ -123,7 +90,7 @@ class Placing:
 
     scale: float = 1.0
     ids: Optional[Dict[int, int]] = None  # micrograph ids as in the output's micrographs; None: unchanged
-    names: Dict[int, str] = dataclasses.field(default_factory=dict)  # micName by output micrograph id
+    micrographs: Dict[int, MicrographRow] = dataclasses.field(default_factory=dict)  # the output's, by id
 
     def apply(self, item: Coordinate) -> None:
         """Move a coordinate to the output's scale and micrograph. Rounded: the px of a Coordinate are integers."""
@@ -135,55 +102,15 @@ class Placing:
         micrograph = self.ids.get(item.getMicId())
         if micrograph is not None:
             item.setMicId(micrograph)
-            item.setMicName(self.names[micrograph])
-        elif item.getMicId() in self.names:
+            item.setMicName(self.micrographs[micrograph].name)
+        elif item.getMicId() in self.micrographs:
             item.setMicId(0)  # the number of another micrograph there
-
-
-def write_coordinates(
-    coordinates: SetOfCoordinates,
-    scores: Dict[int, PickScore],
-    placing: Placing,
-    kept: SetOfCoordinates,
-    rejected: SetOfCoordinates,
-) -> None:
-    """Put every coordinate of the input into exactly one of two sets, with its goodness and class."""
-    for item in coordinates.iterItems():
-        score = scores.get(item.getObjId()) or PickScore(item.getObjId(), None, NO_MICROGRAPH, False)
-        placing.apply(item)
-        mark_coordinate(item, score)
-        (kept if score.kept else rejected).append(item)
-    coordinates.close()
-    template = Coordinate(x=0, y=0)
-    mark_coordinate(template, PickScore(0, None, "", False))
-    for output in (kept, rejected):
-        give_columns(output, template)
 
 
 def mark_coordinate(item: Coordinate, score: PickScore) -> None:
     """Set the attributes that every coordinate of ours carries. Goodness NULL: it could not be scored."""
     item._cryoiceGoodness = Float(score.goodness)
     item._cryoiceClass = String(score.cls)
-
-
-def write_micrographs(
-    micrographs: SetOfMicrographs,
-    judgements: Dict[int, Judgement],
-    folder: str,
-    accepted: SetOfMicrographs,
-    discarded: SetOfMicrographs,
-) -> None:
-    """Put every micrograph of the input into exactly one of two sets, with what was found out about it."""
-    template = None
-    for item in micrographs.iterItems():
-        judgement = judgements[item.getObjId()]
-        mark_micrograph(item, judgement, folder)
-        (accepted if judgement.status == ACCEPTED else discarded).append(item)
-        template = template or item.clone()
-    micrographs.close()
-    for output in (accepted, discarded):
-        if template is not None:
-            give_columns(output, template)
 
 
 def mark_micrograph(item: Any, judgement: Judgement, folder: str) -> None:
@@ -197,6 +124,34 @@ def mark_micrograph(item: Any, judgement: Judgement, folder: str) -> None:
     item._cryoiceReason = String(judgement.reason or None)
     item._cryoiceMask = String(inside(judgement.mask))
     item._cryoiceMap = String(inside(judgement.probability))
+
+
+def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
+    """Yield the items of a set that have these ids, each valid until the next; the set is closed in the end."""
+    for part in _parts(keys):
+        yield from items.iterItems(where=f"id IN ({part})")
+    items.close()
+
+
+def which_ids(items: Any, keys: Sequence[int]) -> List[int]:
+    """Return which of these ids a set has."""
+    found = [key for part in _parts(keys) for key in items.getUniqueValues("id", where=f"id IN ({part})")]
+    items.close()
+    return found
+
+
+def remove_ids(output: Any, keys: Iterable[int]) -> None:
+    """Take items out of a set; they are gone when it is written."""
+    mapper = output._getMapper()
+    for key in keys:
+        mapper.db.deleteObject(key)
+    output._size.set(mapper.count())
+
+
+def enable_append(output: Any, item: Any) -> None:
+    """Make a set ready to take more items like this one; pyworkflow's own way needs one that is in it already."""
+    output._getMapper().db.setupCommands(item.getObjDict(includeClass=True))
+    output._idCount = output._idCount or 0  # None where the set is empty
 
 
 def give_columns(output: Any, template: Any) -> None:
@@ -213,6 +168,11 @@ def give_columns(output: Any, template: Any) -> None:
     output._getMapper().delete(item)
     output._size.set(0)
     output._idCount = 0
+
+
+def _parts(keys: Sequence[int]) -> Iterator[str]:
+    for start in range(0, len(keys), _AT_ONCE):
+        yield ",".join(map(str, keys[start : start + _AT_ONCE]))
 
 
 # ---- for the training ---------------------------------------------------------------------------------------

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
-from pyworkflow.exceptions import PyworkflowException
+from pyworkflow.protocol import ProtStreamingBase
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.networks.bundle import CARD, load_config, resolve_model
-from cryoice_scipion.core.records import Judgement, MicrographTask
+from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.screening import patience
 from cryoice_scipion.core.screening.client import WorkerClient, check_worker
 from cryoice_scipion.core.screening.folder import JOURNAL
-from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+from cryoice_scipion.core.screening.recorded import read_summary
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -30,124 +32,148 @@ from cryoice_scipion.protocols.screen_form import (
     SCALE_MICROGRAPHS,
     ScreenForm,
 )
-
-OUTPUT_COORDINATES = "outputCoordinates"
-OUTPUT_REJECTED = "outputCoordinatesRejected"
-OUTPUT_MICROGRAPHS = "outputMicrographs"
-OUTPUT_DISCARDED = "outputMicrographsDiscarded"
+from cryoice_scipion.protocols.screen_input import Pairing, ScreenInput
+from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED, ScreenOutputs
+from cryoice_scipion.streams import CoordinateReader, MicrographReader
 
 #: Where a run's files lie, below the protocol's folder.
 FOLDER = ("extra", "screening")
 
+#: Micrographs a worker that are handed on at once when no batch size is given: new input is looked for in between.
+BATCH = 64
+#: s between two updates of the outputs while a batch is being screened.
+UPDATE = 10.0
+
 logger = logging.getLogger(__name__)
 
 
-class CryoIceProtScreen(ScreenForm, CryoIceProtocol):
+class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     """Finds ice, contamination and support in micrographs, and cleans picks and micrographs of it.
 
     Between picking and extraction: each micrograph is mapped by a trained detector, each coordinate gets a goodness
     (1 clean .. 0 bad) over the disc of its particle, and coordinates and micrographs are handed on in two sets each:
-    those to keep, and the others. Nothing is lost: what comes in is in exactly one of the two.
+    those to keep, and the others. Nothing is lost: what comes in is in exactly one of the two. Works in streaming:
+    outputs grow while the input does.
     """
 
     _label = "screen micrographs"
     _possibleOutputs = {
-        OUTPUT_COORDINATES: SetOfCoordinates,
-        OUTPUT_REJECTED: SetOfCoordinates,
-        OUTPUT_MICROGRAPHS: SetOfMicrographs,
-        OUTPUT_DISCARDED: SetOfMicrographs,
+        COORDINATES: SetOfCoordinates,
+        REJECTED: SetOfCoordinates,
+        MICROGRAPHS: SetOfMicrographs,
+        DISCARDED: SetOfMicrographs,
     }
 
     # ---- steps ----------------------------------------------------------------------------------------------
-    # Few and long ones: what is done is known by the journal in the run's folder, not by steps.
+    # One long step: what is done is known by the journal in the run's folder. Scipion writes all steps anew whenever
+    # is added, and a resume after a kill in between finds none.
 
-    def _insertAllSteps(self) -> None:
-        # The settings are an argument so that a changed form is not taken for a finished step.
-        self._insertFunctionStep(self.screenStep, self._getConfig().to_text(), needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+    def stepsGeneratorStep(self) -> None:
+        """Screen what comes until the input is closed; begun again, go on where the journal ends."""
+        with self._oneLine(), self._openRun(self._getConfig()) as run:
+            source, outputs = self._openInput(run.ids), self._openOutputs()
+            outputs.reconcile(run.recorded)
+            while True:
+                source.look()
+                self._screenWaiting(run, source, outputs)
+                if source.closed and not source.waiting and not run.backlog:
+                    break
+                if not source.waiting:
+                    time.sleep(max(1, self._getStreamingSleepOnWait()))
+            self._finish(run, source, outputs)
 
-    def screenStep(self, settings: str) -> None:
-        """Let the engine screen everything that its journal does not have yet."""
-        with self._oneLine():
-            tasks, unmatched = self._readInput()
-            with self._openRun(ScreenConfig.model_validate_json(settings), unmatched) as run:
-                for judgement in run.process(tasks):
-                    self._say(judgement)
+    def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
+        """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
+        batch = source.take(self._batchSize(), run.is_done)
+        fresh: List[Judgement] = []
+        updated = time.monotonic()
+        for judgement in run.process(batch, source.closed and not source.waiting, source.waiting):
+            self._say(judgement)
+            fresh.append(judgement)
+            if time.monotonic() >= updated + UPDATE:
+                outputs.append(fresh)
+                fresh, updated = [], time.monotonic()
+        outputs.append(fresh)
 
-    def _openRun(self, config: ScreenConfig, unmatched: int) -> ScreeningRun:
+    def _finish(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
+        homeless = source.homeless()
+        if homeless:
+            self.warning(f"{len(homeless)} coordinates are of micrographs that never came; they are rejected, unscored")
+        for label in source.incomplete:
+            self.warning(f"{label} ended before its time: there may be more to screen; then press Continue in both")
+        outputs.finish(homeless)
+        run.finish(unmatched=len(homeless))
+
+    def _batchSize(self) -> int:
+        given = self.streamingBatchSize.get()
+        return given if given > 0 else BATCH * len(self.getDevices())
+
+    def _openRun(self, config: ScreenConfig) -> ScreeningRun:
         """Return the engine at work in this run's folder; a run that is there is continued."""
         python, log, folder = Plugin.getPython(), Path(self.getStderrLog()), self._folder()
         workers = [WorkerClient(python, self._getModel(), device, log) for device in self.getDevices()]
         resume = (folder / JOURNAL).is_file()
         try:
-            return ScreeningRun(folder, config, workers, logger, resume, unmatched=unmatched, card=self._card())
+            return ScreeningRun(
+                folder,
+                config,
+                workers,
+                logger,
+                resume,
+                card=self._card(),
+                batch=self._batchSize(),
+                retry_failed=True,
+                patience=patience.STREAMING,
+            )
         except SettingsError as error:
             raise SettingsError(error.what, error.reason, "set them back, or choose Restart") from None
 
-    def createOutputStep(self) -> None:
-        """Make the four sets from the journal; what an interrupted earlier attempt left is replaced."""
-        judgements = {judgement.id: judgement for judgement in read_judgements(self._folder())}
-        missing = [key for key in self.getInputMicrographs().getIdSet() if key not in judgements]
-        if missing:
-            raise PyworkflowException(f"{len(missing)} micrographs are not screened ({missing[:5]}); press Continue")
-        self._createCoordinates(judgements)
-        self._createMicrographs(judgements)
-
-    def _createCoordinates(self, judgements: Dict[int, Judgement]) -> None:
-        scores = {score.id: score for judgement in judgements.values() for score in judgement.scores}
-        coordinates, pointer = self.inputCoordinates.get(), self._outputMicrographsPointer()
-        sets = {}
-        for name, suffix in ((OUTPUT_COORDINATES, ""), (OUTPUT_REJECTED, "Rejected")):
-            sets[name] = self._createSetOfCoordinates(pointer, suffix)
-            sets[name].setBoxSize(int(round(coordinates.getBoxSize() * self._outputScale())))
-        convert.write_coordinates(coordinates, scores, self._placing(), sets[OUTPUT_COORDINATES], sets[OUTPUT_REJECTED])
-        self._hand(sets, self.inputCoordinates)
-
-    def _createMicrographs(self, judgements: Dict[int, Judgement]) -> None:
-        micrographs, sets = self.getInputMicrographs(), {}
-        for name, suffix in ((OUTPUT_MICROGRAPHS, ""), (OUTPUT_DISCARDED, "Discarded")):
-            sets[name] = self._createSetOfMicrographs(suffix)
-            sets[name].copyInfo(micrographs)
-        convert.write_micrographs(
-            micrographs, judgements, str(self._folder()), sets[OUTPUT_MICROGRAPHS], sets[OUTPUT_DISCARDED]
+    def _openInput(self, stems: Dict[str, int]) -> ScreenInput:
+        self._micrographs = MicrographReader(self.getInputMicrographsPointer(), stems)
+        self._pairs = self._makePairing(self._micrographs)
+        return ScreenInput(
+            self._micrographs,
+            CoordinateReader(self.inputCoordinates),
+            self.getInputMicrographs().getSamplingRate(),
+            self.getBoxScale(),
+            self.inputCoordinates.get().getBoxSize() * self.getBoxScale(),
+            self._pairs,
         )
-        self._hand(sets, self.getInputMicrographsPointer())
 
-    def _hand(self, sets: Dict[str, Any], source: Any) -> None:
-        self._defineOutputs(**sets)
-        for output in sets.values():
-            self._defineSourceRelation(source, output)
+    def _makePairing(self, micrographs: MicrographReader) -> Optional[Pairing]:
+        if not self._hasOtherMicrographs():
+            return None
+        return Pairing(MicrographReader(self.inputCoordinates.get().getMicrographs(asPointer=True)), micrographs)
+
+    def _openOutputs(self) -> ScreenOutputs:
+        make: Dict[str, Callable[[], Any]] = {
+            COORDINATES: lambda: self._newCoordinates(""),
+            REJECTED: lambda: self._newCoordinates("Rejected"),
+            MICROGRAPHS: lambda: self._newMicrographs(""),
+            DISCARDED: lambda: self._newMicrographs("Discarded"),
+        }
+        picked, seen = self.inputCoordinates, self.getInputMicrographsPointer()
+        sources = {COORDINATES: picked, REJECTED: picked, MICROGRAPHS: seen, DISCARDED: seen}
+        placing = convert.Placing()
+        if self._isScaled():
+            placing = convert.Placing(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
+        return ScreenOutputs(self, str(self._folder()), sources, make, placing)
+
+    def _newCoordinates(self, suffix: str) -> SetOfCoordinates:
+        output = self._createSetOfCoordinates(self._outputMicrographsPointer(), suffix)
+        output.setBoxSize(int(round(self.inputCoordinates.get().getBoxSize() * self._outputScale())))
+        return output
+
+    def _newMicrographs(self, suffix: str) -> SetOfMicrographs:
+        output = self._createSetOfMicrographs(suffix)
+        output.copyInfo(self.getInputMicrographs())
+        return output
 
     def _say(self, judgement: Judgement) -> None:
         words = f"{judgement.stem}: {judgement.status}, {judgement.kept} of {len(judgement.scores)} picks kept"
         self.info(f"{words} ({judgement.reason})" if judgement.reason else words)
 
     # ---- input ----------------------------------------------------------------------------------------------
-
-    def _readInput(self) -> Tuple[List[MicrographTask], int]:
-        """Return what is to be screened, and how many coordinates are of micrographs that are not there."""
-        micrographs = self.getInputMicrographs()
-        rows = convert.read_micrographs(micrographs)
-        pairs = self._pairs()
-        picks = convert.picks_of(self.inputCoordinates.get(), self.getBoxScale(), pairs)
-        tasks = convert.screening_tasks(rows, picks, micrographs.getSamplingRate())
-        unmatched = self.inputCoordinates.get().getSize() - sum(len(task.picks) for task in tasks)
-        if unmatched:
-            self.warning(f"{unmatched} coordinates are of micrographs that are not there; they are rejected, unscored")
-        return tasks, unmatched
-
-    def _pairs(self) -> Optional[Dict[int, int]]:
-        """Return micrograph id of a coordinate -> id of the screened micrograph; None: the same."""
-        if not self._hasOtherMicrographs():
-            return None
-        own = convert.read_micrographs(self.inputCoordinates.get().getMicrographs())
-        return convert.match_micrographs(own, convert.read_micrographs(self.inputMicrographs.get()))
-
-    def _placing(self) -> convert.Placing:
-        if not self._isScaled():
-            return convert.Placing()
-        names = {row.id: row.name for row in convert.read_micrographs(self.getInputMicrographs())}
-        return convert.Placing(self.getBoxScale(), self._pairs(), names)
 
     def _hasOtherMicrographs(self) -> bool:
         return self.micsSource.get() == MICS_OTHER
@@ -246,28 +272,30 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol):
         return self._validateNames() if self._hasOtherMicrographs() else []
 
     def _validateNames(self) -> List[str]:
-        try:
-            pairs = self._pairs()
-        except CryoIceError as error:
-            return [str(error)]
-        return [] if pairs else ["None of the picked micrographs is among the 'other' micrographs, by name or by id."]
+        others = MicrographReader(self.inputMicrographs)
+        pairing = self._makePairing(others)
+        pairing.look(others.look())
+        if pairing.ids or not (others.closed and pairing.closed):
+            return pairing.complaints
+        none = "None of the picked micrographs is among the 'other' micrographs, by name or by id."
+        return pairing.complaints or [none]
 
     def _validateWorkers(self) -> List[str]:
         problems = [check_worker(Plugin.getPython(), self._getModel(), device) for device in self.getDevices()]
         return sum(problems, [])
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute(OUTPUT_DISCARDED):
-            return ["Not finished yet."]
-        kept, rejected = self.outputCoordinates.getSize(), self.outputCoordinatesRejected.getSize()
-        accepted, discarded = self.outputMicrographs.getSize(), self.outputMicrographsDiscarded.getSize()
-        lines = [
-            f"Coordinates: {kept} kept, {rejected} rejected ({self._words()})",
-            f"Micrographs: {accepted} accepted, {discarded} discarded",
-        ]
         summary = read_summary(self._folder())
         if summary is None:
-            return lines
+            return ["Nothing is screened yet."]
+        rejected = summary.rejected + summary.unmatched_picks
+        rejected = summary.rejected + summary.unmatched_picks
+        lines = [
+            f"Coordinates: {summary.kept} kept, {rejected} rejected ({self._words()})",
+            f"Micrographs: {summary.accepted} accepted, {summary.discarded + summary.failed} discarded",
+        ]
+        if not summary.finished:
+            lines.append(f"Still running, or stopped: {summary.backlog} micrographs are waiting")
         if summary.failed:
             lines.append(f"{summary.failed} of the discarded micrographs failed: _cryoiceReason says why")
         if summary.unmatched_picks:
@@ -287,7 +315,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol):
         return "threshold unknown" if used is None else f"threshold {used:g}, {origin}"
 
     def _methods(self) -> List[str]:
-        if not self.hasAttribute(OUTPUT_DISCARDED):
+        if not all(self.hasAttribute(name) for name in self._possibleOutputs):
             return []
         kept, rejected = self.outputCoordinates.getSize(), self.outputCoordinatesRejected.getSize()
         accepted, discarded = self.outputMicrographs.getSize(), self.outputMicrographsDiscarded.getSize()

@@ -179,7 +179,14 @@ class ScreenForm:
             params.IntParam,
             default=-1,
             label="Batch size",
-            help="The largest number of micrographs that are handed on together; -1 or 0: all that are waiting. "
-            "This version waits for a complete input and hands everything on at its end, so that the number has no "
-            "effect yet; it is here so that workflow templates keep working.",
+            help="The largest number of micrographs that are screened and handed on together; *-1* or *0*: what is "
+            "waiting. A batch never waits to fill up.",
         )
+        form.addParam(
+            "streamingSleepOnWait",
+            params.IntParam,
+            default=10,
+            label="Sleep when waiting (s)",
+            help="Seconds between two looks at the input while there is nothing to do.",
+        )
+        form.addParallelSection(threads=3, mpi=0)

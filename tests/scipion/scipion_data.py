@@ -60,6 +60,7 @@ def write_data(folder):
                 rows[kind] += [(x, y, f"{name}.mrc", BOX) for x, y in places(seed, kind == "good")]
     write_micrograph(folder / "full" / f"{BROKEN}.mrc", image(99), PIXEL_SIZE)
     os.truncate(folder / "full" / f"{BROKEN}.mrc", 5000)
+    os.utime(folder / "full" / f"{BROKEN}.mrc", (0, 0))  # nobody is writing it any more
     columns = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "cryoiceDiameter"]
     tables = {kind: pd.DataFrame(values, columns=columns) for kind, values in rows.items()}
     on_broken = pd.DataFrame([(50.0, 60.0, f"{BROKEN}.mrc", BOX)] * 3, columns=columns)

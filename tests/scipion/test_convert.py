@@ -43,42 +43,39 @@ def test_of_two_micrographs_with_one_stem_the_later_gets_its_id(tmp_path):
     assert [row.stem for row in rows] == ["m", "m_2", "m_2_3"]
 
 
-def test_a_frame_of_a_stack_is_named_in_the_notation_of_the_core(tmp_path):
-    item = Micrograph()
-    item.setLocation(12, "/a/stack.mrcs")
-    assert convert.micrograph_path(item) == "12@/a/stack.mrcs"
+def test_a_frame_of_a_stack_is_named_in_the_notation_of_the_core():
+    assert convert.micrograph_row(1, 12, "/a/stack.mrcs", "", {}).path == "12@/a/stack.mrcs"
 
 
-def test_picks_are_grouped_and_brought_to_the_micrographs_scale(tmp_path):
-    picks = convert.picks_of(coordinates(tmp_path, [(1, 10, 21), (2, 4, 4), (9, 1, 1)]), 0.5, {1: 5, 2: 6})
-    assert sorted(picks) == [5, 6]
-    assert (picks[5][0].id, picks[5][0].x, picks[5][0].y, picks[5][0].diameter) == (1, 5.0, 10.5, 10.0)
+def test_coordinates_are_placed_at_the_outputs_scale_and_on_its_micrographs():
+    own = {7: convert.MicrographRow(7, "other.mrc", "/x/other.mrc", "other")}
+    placing = convert.Placing(0.5, {1: 7}, own)
+    found = []
+    for micrograph, x, y in [(1, 11, 20), (1, 5, 5), (7, 3, 3)]:
+        item = Coordinate(x=x, y=y)
+        item.setMicId(micrograph)
+        placing.apply(item)
+        found.append((item.getX(), item.getY(), item.getMicId()))
+    assert found == [(6, 10, 7), (2, 2, 7), (2, 2, 0)]  # 7 is another micrograph in the output
 
 
-def test_micrographs_are_matched_by_name_and_only_without_any_by_id(tmp_path):
-    def rows(*names):
-        return [convert.MicrographRow(i, name, f"/x/{name}", name) for i, name in enumerate(names, 1)]
-
-    assert convert.match_micrographs(rows("a.mrc", "b.mrc"), rows("x.mrc", "b_DW.mrc", "a_DW.mrc")) == {1: 3, 2: 2}
-    assert convert.match_micrographs(rows("a.mrc", "b.mrc"), rows("x.mrc")) == {1: 1}
-
-
-def test_each_coordinate_goes_to_exactly_one_set_and_empty_sets_can_be_read(tmp_path):
-    given = coordinates(tmp_path, [(1, 11, 20), (1, 5, 5), (7, 3, 3)])
-    kept = SetOfCoordinates(filename=str(tmp_path / "kept.sqlite"))
-    rejected = SetOfCoordinates(filename=str(tmp_path / "rejected.sqlite"))
-    scores = {1: PickScore(1, 0.25, "bad", False), 2: PickScore(2, 0.5, "bad", False)}
-    convert.write_coordinates(given, scores, convert.Placing(0.5, {1: 7}, {7: "other.mrc"}), kept, rejected)
-    for output in (kept, rejected):
-        output.write()
-        output.close()
-    kept, rejected = (SetOfCoordinates(filename=str(tmp_path / f"{name}.sqlite")) for name in ("kept", "rejected"))
-    assert (kept.getSize(), list(kept.iterItems()), kept.getIdSet(), 1 in kept) == (0, [], set(), False)
-    found = {item.getObjId(): item.clone() for item in rejected.iterItems()}
-    assert {key: (item.getX(), item.getY()) for key, item in found.items()} == {1: (6, 10), 2: (2, 2), 3: (2, 2)}
-    assert [found[key].getMicId() for key in (1, 2, 3)] == [7, 7, 0]  # 7 is another micrograph in the output
-    assert found[3]._cryoiceClass.get() == convert.NO_MICROGRAPH
-    assert not found[3]._cryoiceGoodness.hasValue()
+def test_an_empty_set_can_be_read_and_appended_to_later(tmp_path):
+    path = str(tmp_path / "kept.sqlite")
+    output, item = SetOfCoordinates(filename=path), Coordinate(x=1, y=2)
+    convert.mark_coordinate(item, PickScore(1, 0.5, "bad", False))
+    convert.give_columns(output, item)
+    output.write()
+    output.close()
+    output = SetOfCoordinates(filename=path)
+    assert (output.getSize(), list(output.iterItems()), output.getIdSet(), 1 in output) == (0, [], set(), False)
+    item.setObjId(5)
+    convert.enable_append(output, item)
+    output.append(item)
+    output.write()
+    output.close()
+    found = list(convert.items_by_id(SetOfCoordinates(filename=path), [4, 5]))
+    assert [(one.getObjId(), one.getX(), one._cryoiceGoodness.get()) for one in found] == [(5, 1, 0.5)]
+    assert convert.which_ids(SetOfCoordinates(filename=path), [4, 5, 6]) == [5]
 
 
 def test_training_takes_only_micrographs_with_labels_and_tells_names_apart(tmp_path):

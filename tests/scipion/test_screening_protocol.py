@@ -12,7 +12,7 @@ import pytest
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
-from cryoice_scipion.convert import NO_MICROGRAPH
+from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.screening.folder import JOURNAL
 from cryoice_scipion.core.screening.recorded import read_judgements

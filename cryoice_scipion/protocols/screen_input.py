@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the screening protocol is given, as it arrives: micrographs, their coordinates, and who belongs to whom."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from typing import Callable, Dict, List, Optional, Set
+
+from cryoice_scipion.convert import MicrographRow
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.naming import NameIndex
+from cryoice_scipion.core.records import MicrographTask, Pick
+from cryoice_scipion.streams import CoordinateReader, Coordinates, MicrographReader
+
+logger = logging.getLogger(__name__)
+
+
+class ScreenInput:
+    """Micrographs and coordinates, in any order, any time, in any number of portions.
+
+    A micrograph waits to be screened when it is new, and again when it has got coordinates since.
+    """
+
+    def __init__(
+        self,
+        micrographs: MicrographReader,
+        coordinates: CoordinateReader,
+        sampling: float,
+        scale: float,
+        diameter: float,
+        pairing: Optional[Pairing] = None,
+    ) -> None:
+        """Take the streams; nothing is read yet.
+
+        Parameters
+        ----------
+        sampling : float
+            Å/px of the micrographs.
+        scale : float
+            px of these micrographs for each px of the coordinates.
+        diameter : float
+            Of the particles, px of the micrographs.
+        pairing : Pairing, optional
+            Which of the micrographs a coordinate's one is; None: its own.
+        """
+        self.micrographs, self._coordinates = micrographs, coordinates
+        self._sampling, self._scale, self._diameter, self._pairing = sampling, scale, diameter, pairing
+        self._due: Dict[int, Coordinates] = {}
+        self._homeless: Dict[int, Coordinates] = {}  # by the coordinates' own micrograph, until that one comes
+
+    @property
+    def closed(self) -> bool:
+        """Return whether nothing more will come."""
+        return self.micrographs.closed and self._coordinates.closed and (not self._pairing or self._pairing.closed)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many micrographs are to be taken."""
+        return len(self._due)
+
+    @property
+    def incomplete(self) -> List[str]:
+        """Return the protocols that ended before their time, so that their outputs may not be all there is."""
+        producers = [self.micrographs.producer, self._coordinates.producer]
+        return sorted({producer.label for producer in producers if producer.failed})
+
+    def look(self) -> None:
+        """Take in what is new. The micrographs first: a picker knows no others."""
+        fresh = self.micrographs.look()
+        for row in fresh:
+            self._due.setdefault(row.id, array("q"))
+        own = self._coordinates.look()
+        if self._pairing is not None:
+            self._pairing.look(fresh)
+        self._homeless.update(own)
+        for key in [key for key in self._homeless if self._target(key) is not None]:
+            self._give(key, self._homeless.pop(key))
+
+    def take(self, number: int, done: Callable[[MicrographTask], bool]) -> List[MicrographTask]:
+        """Return at most ``number`` micrographs that wait, by id, without those that are done already."""
+        tasks: List[MicrographTask] = []
+        for key in sorted(self._due):
+            if len(tasks) == number:
+                break
+            task = self._task(key, self._due.pop(key))
+            if not done(task):
+                tasks.append(task)
+        return tasks
+
+    def homeless(self) -> List[int]:
+        """Return the ids of the coordinates whose micrograph has not come."""
+        return [key for coordinates in self._homeless.values() for key in coordinates[::3]]
+
+    def _target(self, own: int) -> Optional[int]:
+        """Return the micrograph that is screened for a coordinate's own one; None when it is not there (yet)."""
+        target = own if self._pairing is None else self._pairing.ids.get(own)
+        return target if target in self.micrographs.rows else None
+
+    def _give(self, own: int, coordinates: Coordinates) -> None:
+        target = self._target(own)
+        if self._pairing is not None:  # several of the picked micrographs may be one of these
+            for other in self._pairing.others(own):
+                coordinates = coordinates + self._coordinates.read([other]).get(other, array("q"))
+        self._due[target] = coordinates
+
+    def _task(self, key: int, coordinates: Coordinates) -> MicrographTask:
+        row, scale = self.micrographs.rows[key], self._scale
+        triples = sorted(zip(coordinates[::3], coordinates[1::3], coordinates[2::3]))
+        picks = [Pick(number, x * scale, y * scale, self._diameter) for number, x, y in triples]
+        return MicrographTask(row.id, row.path, row.stem, self._sampling, picks)
+
+
+class Pairing:
+    """Which of the 'other' micrographs is the same field as a picked one, while both are still coming.
+
+    By name. By id only when all have come and not a single name matches: two sets that number their micrographs alike
+    but share some names have been renumbered, and ids would then pair wrong ones.
+    """
+
+    def __init__(self, picked: MicrographReader, others: MicrographReader) -> None:
+        """Take both streams; ``others`` is looked at by somebody else."""
+        self.ids: Dict[int, int] = {}  # picked micrograph -> other one
+        self._picked, self._others = picked, others
+        self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, int]
+        self._alone: Dict[int, str] = {}  # picked ones without a partner, with their names
+        self.complaints: List[str] = []  # picked ones that fit several, a line each
+        self._partners: Dict[int, Set[int]] = {}
+
+    @property
+    def closed(self) -> bool:
+        """Return whether all picked micrographs are known."""
+        return self._picked.closed
+
+    def look(self, fresh: List[MicrographRow]) -> None:
+        """Pair what is new; ``fresh``: the other micrographs that have come."""
+        for row in fresh:
+            if row.name not in self._numbers:
+                self._names.add(row.name)
+                self._numbers[row.name] = row.id
+        picked = {row.id: row.name for row in self._picked.look()}
+        self._alone.update(picked)
+        for key, name in list((self._alone if fresh else picked).items()):
+            found = self._find(name)
+            if found is not None:
+                self._pair(key, found)
+        if self._others.closed and self.closed and not self.ids:
+            for key in [key for key in self._alone if key in self._others.rows]:
+                self._pair(key, key)
+
+    def others(self, own: int) -> Set[int]:
+        """Return the other picked micrographs that are paired with the same one."""
+        return self._partners.get(self.ids[own], set()) - {own}
+
+    def _find(self, name: str) -> Optional[int]:
+        try:
+            found = self._names.find(name)
+        except CryoIceError as error:
+            if str(error) not in self.complaints:
+                logger.warning("%s; till then its coordinates are rejected", error)
+                self.complaints.append(str(error))
+            return None
+        return None if found is None else self._numbers[found]
+
+    def _pair(self, own: int, other: int) -> None:
+        del self._alone[own]
+        self.ids[own] = other
+        self._partners.setdefault(other, set()).add(own)

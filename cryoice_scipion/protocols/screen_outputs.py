@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The four outputs of the screening protocol, written while others read them.
+
+The journal is the truth, and the sets are made from it: two sets are two databases, and never change together. What a
+killed run left half done is put right when the next one begins. Items keep the ids of the input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from array import array
+from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
+
+import numpy as np
+from pwem.objects import Coordinate, Micrograph
+from pyworkflow.exceptions import PyworkflowException
+from pyworkflow.object import Set
+
+from cryoice_scipion import convert
+from cryoice_scipion.constants import ACCEPTED, FAILED, NO_MICROGRAPH
+from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.streams import ids_in
+
+COORDINATES = "outputCoordinates"
+REJECTED = "outputCoordinatesRejected"
+MICROGRAPHS = "outputMicrographs"
+DISCARDED = "outputMicrographsDiscarded"
+NAMES = (COORDINATES, REJECTED, MICROGRAPHS, DISCARDED)
+
+_AT_ONCE = 20000  # coordinates that are written in one transaction
+logger = logging.getLogger(__name__)
+
+
+class ScreenOutputs:
+    """Puts every coordinate and every micrograph of the input into exactly one of two sets each."""
+
+    def __init__(
+        self,
+        protocol: Any,
+        folder: str,
+        sources: Dict[str, Any],
+        make: Dict[str, Callable[[], Any]],
+        placing: convert.Placing,
+    ) -> None:
+        """Take the protocol whose outputs they are; nothing is written yet.
+
+        Parameters
+        ----------
+        folder : str
+            Of the run, relative to the project: the paths in records start there.
+        sources : dict
+            For each output the pointer to the input whose items it takes.
+        make : dict
+            For each output what makes it, empty, with all but its items.
+        placing : Placing
+            How a coordinate of the input becomes one of the output.
+        """
+        self._protocol, self._folder, self._placing = protocol, folder, placing
+        self._sources, self._make = sources, make
+
+    def reconcile(self, recorded: Callable[[], Iterator[Judgement]]) -> None:
+        """Make what an earlier session left agree with the journal, and open it again.
+
+        What failed, or was rejected for want of a micrograph, is taken out: it is tried again, or may come.
+        """
+        present = {name: np.array(self._present(name), dtype=np.int64) for name in NAMES}
+        expected = _expected(recorded())
+        for name in filter(self._has, NAMES):
+            self._remove(name, np.setdiff1d(present[name], expected[name]).tolist())
+        missing = {name: set(np.setdiff1d(expected[name], present[name]).tolist()) for name in NAMES}
+        if any(missing.values()):
+            logger.info("the outputs lack some of what the journal holds; it is added")
+            coordinates = missing[COORDINATES] | missing[REJECTED]
+            micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
+            for judgement in recorded():
+                lost = judgement.id in micrographs or any(score.id in coordinates for score in judgement.scores)
+                if lost and judgement.status != FAILED:
+                    self.append([judgement])
+
+    def append(self, judgements: Sequence[Judgement]) -> None:
+        """Add micrographs and coordinates; what is there already stays as it is.
+
+        A reader sees all of a call's items of one set, or none of them.
+        """
+        self._put((MICROGRAPHS, DISCARDED), {judgement.id: judgement for judgement in judgements})
+        self._put_scores([score for judgement in judgements for score in judgement.scores])
+
+    def finish(self, homeless: Sequence[int]) -> None:
+        """Reject the coordinates whose micrographs never came, and close all outputs."""
+        self._put_scores([PickScore(key, None, NO_MICROGRAPH, False) for key in homeless])
+        for name in NAMES:
+            with self._writing(name):
+                output = getattr(self._protocol, name) if self._has(name) else self._make[name]()
+                if not self._has(name):
+                    convert.give_columns(output, self._template(name))
+                self._update(name, output, Set.STREAM_CLOSED)
+
+    def _put_scores(self, scores: Sequence[PickScore]) -> None:
+        for start in range(0, len(scores), _AT_ONCE):
+            self._put((COORDINATES, REJECTED), {score.id: score for score in scores[start : start + _AT_ONCE]})
+
+    def _put(self, names: Tuple[str, str], wanted: Dict[int, Any]) -> None:
+        """Put input items, by id, into one of two outputs each; an output that is not there yet is made."""
+        there = {key for name in names if self._has(name) for key in convert.which_ids(self._get(name), list(wanted))}
+        keys = sorted(wanted.keys() - there)
+        if not keys:
+            return
+        opened: Dict[str, Any] = {}
+        with self._writing(names[0]):
+            item = None
+            for item in convert.items_by_id(self._sources[names[0]].get(), keys):
+                fate = wanted[item.getObjId()]
+                self._mark(item, fate)
+                name = names[0] if _is_kept(fate) else names[1]
+                if name not in opened:
+                    opened[name] = self._open(name, item)
+                opened[name].append(item)
+            for name in names:
+                if item is not None and name not in opened and not self._has(name):
+                    opened[name] = self._make[name]()
+                    convert.give_columns(opened[name], item)
+            for name, output in opened.items():
+                self._update(name, output, Set.STREAM_OPEN)
+
+    def _mark(self, item: Any, fate: Any) -> None:
+        if isinstance(fate, Judgement):
+            convert.mark_micrograph(item, fate, self._folder)
+        else:
+            self._placing.apply(item)
+            convert.mark_coordinate(item, fate)
+
+    def _template(self, name: str) -> Any:
+        """Return an item with the columns of an output."""
+        first = self._sources[name].get().getFirstItem()
+        if name in (MICROGRAPHS, DISCARDED):
+            item = first or Micrograph()
+            convert.mark_micrograph(item, Judgement(0, "", "", ACCEPTED), self._folder)
+        else:
+            item = first or Coordinate(x=0, y=0)
+            convert.mark_coordinate(item, PickScore(0, None, "", False))
+        return item
+
+    def _has(self, name: str) -> bool:
+        return bool(self._protocol.hasAttribute(name))
+
+    def _get(self, name: str) -> Any:
+        return getattr(self._protocol, name)
+
+    def _open(self, name: str, item: Any) -> Any:
+        if not self._has(name):
+            return self._make[name]()
+        convert.enable_append(self._get(name), item)
+        return self._get(name)
+
+    def _update(self, name: str, output: Any, state: int) -> None:
+        is_new = not self._has(name)
+        self._protocol._updateOutputSet(name, output, state)
+        if is_new:
+            self._protocol._defineSourceRelation(self._sources[name], output)
+
+    def _present(self, name: str) -> array:
+        """Return the ids in an output; one that cannot be read any more is dropped, to be made anew."""
+        if not self._has(name):
+            return array("q")
+        output = self._get(name)
+        try:
+            return ids_in(output.getFileName())
+        except sqlite3.DatabaseError as error:
+            logger.warning("%s: damaged (%s); it is made anew from the journal", output.getFileName(), error)
+            self._protocol.deleteOutput(output)
+            return array("q")
+
+    def _remove(self, name: str, keys: Iterable[int]) -> None:
+        with self._writing(name):
+            output = self._get(name)
+            convert.remove_ids(output, keys)
+            self._update(name, output, Set.STREAM_OPEN)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Keep other threads of the protocol away, and say in one line what went wrong."""
+        with self._protocol._lock:
+            try:
+                yield
+            except (sqlite3.OperationalError, BlockingIOError) as error:
+                remedy = "free some space or give write permission, then press Continue"
+                raise PyworkflowException(f"{name}: cannot be written ({error}); {remedy}") from error
+
+
+def _is_kept(fate: Any) -> bool:
+    return fate.status == ACCEPTED if isinstance(fate, Judgement) else fate.kept
+
+
+def _expected(judgements: Iterable[Judgement]) -> Dict[str, Any]:
+    """Return the ids that each output should have, by what the journal says."""
+    ids = {name: array("q") for name in NAMES}
+    for judgement in judgements:
+        if judgement.status != FAILED:
+            ids[MICROGRAPHS if _is_kept(judgement) else DISCARDED].append(judgement.id)
+            for score in judgement.scores:
+                ids[COORDINATES if score.kept else REJECTED].append(score.id)
+    return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of Scipion read while other protocols still write them. Imports no torch.
+
+A look costs what is new, not what is there: rows are taken by id, straight from the set's sqlite file. pyworkflow's own
+objects would be made anew for every row, and a set of two million coordinates takes them a minute. A look is one short
+transaction, since sqlite makes the writer of a set wait for its readers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from array import array
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+from pyworkflow.object import Set
+from pyworkflow.protocol import Protocol
+from pyworkflow.protocol.constants import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED
+
+from cryoice_scipion.convert import MicrographRow, micrograph_row
+from cryoice_scipion.core.errors import CryoIceError
+
+_PATIENCE = 60.0  # s that a look waits for the writer of a set; then it is put off to the next one
+_AT_ONCE = 500  # ids in one query: sqlite before 3.32 takes 999
+_CLOSED = str(Set.STREAM_CLOSED)  # as it stands in the file
+
+Row = Tuple[Any, ...]
+Coordinates = array  # ids and positions in px: id, x, y, id, x, y …
+
+
+class Producer:
+    """The protocol whose output a set is, as far as its own database tells."""
+
+    def __init__(self, pointer: Any) -> None:
+        """Take a pointer to an output; one that does not name its protocol is told nothing of."""
+        protocol = pointer.getObjValue() if pointer is not None else None
+        known = isinstance(protocol, Protocol)
+        self._path = Path(protocol.getDbPath()) if known else None
+        self._key = f"{protocol.getObjId()}.status" if known else ""
+        self.label = str(protocol) if known else ""
+
+    @property
+    def status(self) -> str:
+        """Return its status now; empty when it is not known."""
+        if self._path is None or not self._path.is_file():
+            return ""
+        with contextlib.suppress(sqlite3.OperationalError), _connection(self._path) as connection:
+            row = connection.execute("SELECT value FROM Objects WHERE name = ?", (self._key,)).fetchone()
+            return str(row[0]) if row else ""
+        return ""
+
+    @property
+    def ended(self) -> bool:
+        """Return whether it is known not to run any more: one that was killed cannot close its output."""
+        return self.status in (STATUS_FINISHED, STATUS_FAILED, STATUS_ABORTED)
+
+    @property
+    def failed(self) -> bool:
+        """Return whether it ended before its time, so that its output may be incomplete."""
+        return self.status in (STATUS_FAILED, STATUS_ABORTED)
+
+
+class SetReader:
+    """The rows of a set, those that are new at each look.
+
+    ``closed`` says whether the set was closed *before* the last look took its rows: then nothing is missing.
+    """
+
+    labels: Sequence[str] = ()
+
+    def __init__(self, pointer: Any) -> None:
+        """Take a pointer to a set; nothing is read yet."""
+        self.producer, self.closed = Producer(pointer), False
+        output = pointer.get()
+        self._path, prefix = Path(output.getFileName()), (output.getPrefix() or "").strip()
+        self._prefix = f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
+        self._last = 0  # the largest id so far
+
+    def _look(self, take: Callable[[_Table], None]) -> bool:
+        """Let ``take`` read what is new, all in one transaction; False when the file is busy: the next look will do.
+
+        Raises
+        ------
+        CryoIceError
+            When the file is damaged.
+        """
+        ended = self.producer.ended  # before the rows are read, or some could be missed
+        try:
+            with self._table() as table:
+                closed = ended if table is None else ended or table.closed
+                if table is not None:
+                    take(table)
+                self.closed = closed
+            return True
+        except sqlite3.OperationalError as error:
+            if str(error).startswith("no such"):
+                raise _damaged(self._path, error) from None
+            return False
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self._path, error) from None
+
+    @contextlib.contextmanager
+    def _table(self) -> Iterator[Optional[_Table]]:
+        """Open the set's table for one transaction; None when it never had an item."""
+        if not self._path.is_file():
+            yield None
+            return
+        with _connection(self._path) as connection:
+            connection.execute("BEGIN")
+            if _has_table(connection, f"{self._prefix}Objects"):
+                yield _Table(connection, self._prefix, self.labels)
+            else:
+                yield None
+
+
+class _Table:
+    """The items of a set in one transaction; rows are the id and the attributes that were asked for."""
+
+    def __init__(self, connection: sqlite3.Connection, prefix: str, labels: Sequence[str]) -> None:
+        self._connection, self._name = connection, f"{prefix}Objects"
+        found = dict(connection.execute(f"SELECT label_property, column_name FROM {prefix}Classes"))
+        missing = [label for label in labels if label not in found]
+        if missing:
+            raise CryoIceError("input set", f"its items have no {missing[0]}", "give a set of another origin")
+        self._columns = [found[label] for label in labels]
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the set is closed, as far as its own file says."""
+        row = self._connection.execute("SELECT value FROM Properties WHERE key = '_streamState'").fetchone()
+        return bool(row) and str(row[0]) == _CLOSED
+
+    def __len__(self) -> int:
+        return int(self._connection.execute(f"SELECT COUNT(*) FROM {self._name}").fetchone()[0])
+
+    def above(self, key: int) -> Iterator[Row]:
+        """Yield the rows with larger ids."""
+        return self._rows("id > ?", [key])
+
+    def every(self) -> Iterator[Row]:
+        """Yield all rows."""
+        return self._rows("1", [])
+
+    def where_last(self, values: Sequence[int]) -> Iterator[Row]:
+        """Yield the rows whose last attribute is one of these."""
+        for start in range(0, len(values), _AT_ONCE):
+            part = values[start : start + _AT_ONCE]
+            yield from self._rows(f"{self._columns[-1]} IN ({','.join('?' * len(part))})", part)
+
+    def count_by_last(self) -> Dict[int, int]:
+        """Return how many rows there are by the last attribute."""
+        column = self._columns[-1]
+        return dict(self._connection.execute(f"SELECT {column}, COUNT(*) FROM {self._name} GROUP BY {column}"))
+
+    def _rows(self, where: str, values: Sequence[int]) -> Iterator[Row]:
+        text = f"SELECT id, {', '.join(self._columns)} FROM {self._name} WHERE {where} ORDER BY id"
+        return self._connection.execute(text, values)
+
+
+class MicrographReader(SetReader):
+    """A set of micrographs that grows."""
+
+    labels = ("_index", "_filename", "_micName")
+
+    def __init__(self, pointer: Any, stems: Optional[Dict[str, int]] = None) -> None:
+        """Take a pointer to a set, and the ids of micrographs that have their stems from an earlier session."""
+        super().__init__(pointer)
+        self.rows: Dict[int, MicrographRow] = {}
+        self._stems = dict(stems or {})
+        self._earlier = {key: stem for stem, key in self._stems.items()}
+
+    def look(self) -> List[MicrographRow]:
+        """Return the micrographs that came since the last look."""
+        fresh: List[MicrographRow] = []
+
+        def take(table: _Table) -> None:
+            rows = list(table.above(self._last))
+            if len(self.rows) + len(rows) != len(table):  # some have smaller ids than others that came before them
+                rows = [row for row in table.every() if row[0] not in self.rows]
+            fresh.extend(self._add(*row) for row in rows)
+
+        self._look(take)
+        return fresh
+
+    def _add(self, key: int, index: int, path: str, name: str) -> MicrographRow:
+        row = micrograph_row(key, index or 0, path, name, self._stems, self._earlier.get(key, ""))
+        self.rows[key], self._last = row, max(self._last, key)
+        return row
+
+
+class CoordinateReader(SetReader):
+    """A set of coordinates that grows; it is told by micrograph, and only how many each has is remembered."""
+
+    labels = ("_x", "_y", "_micId")
+
+    def __init__(self, pointer: Any) -> None:
+        """Take a pointer to a set."""
+        super().__init__(pointer)
+        self._counts: Dict[int, int] = {}
+        self._total = 0
+
+    def look(self) -> Dict[int, Coordinates]:
+        """Return all coordinates of each micrograph that got some since the last look, by micrograph id."""
+        found: Dict[int, Coordinates] = {}
+
+        def take(table: _Table) -> None:
+            last, fresh = self._last, 0
+            for row in table.above(last):
+                _append(found, row)
+                last, fresh = row[0], fresh + 1
+            again = {micrograph for micrograph in found if micrograph in self._counts}
+            total = len(table)
+            if self._total + fresh != total:  # some have smaller ids than others that came before them
+                counts = table.count_by_last()
+                known = {key: len(found.get(key, ())) // 3 for key in counts}
+                again |= {key for key in counts if self._counts.get(key, 0) + known[key] != counts[key]}
+            found.update(_by_micrograph(table.where_last(sorted(again))))
+            self._counts.update((key, len(coordinates) // 3) for key, coordinates in found.items())
+            self._last, self._total = last, total
+
+        return found if self._look(take) else {}
+
+    def read(self, micrographs: Iterable[int]) -> Dict[int, Coordinates]:
+        """Return all coordinates of some micrographs."""
+        with self._table() as table:
+            return {} if table is None else _by_micrograph(table.where_last(sorted(micrographs)))
+
+
+def ids_in(path: str) -> array:
+    """Return the ids of all items in the file of a set; none when it is not there or never had an item."""
+    ids = array("q")
+    if Path(path).is_file():
+        with _connection(Path(path)) as connection:
+            if _has_table(connection, "Objects"):
+                for (key,) in connection.execute("SELECT id FROM Objects"):
+                    ids.append(key)
+    return ids
+
+
+def _by_micrograph(rows: Iterable[Row]) -> Dict[int, Coordinates]:
+    found: Dict[int, Coordinates] = {}
+    for row in rows:
+        _append(found, row)
+    return found
+
+
+def _append(found: Dict[int, Coordinates], row: Tuple[Any, ...]) -> None:
+    key, x, y, micrograph = row
+    if micrograph not in found:
+        found[micrograph] = array("q")
+    found[micrograph].extend((key, int(x), int(y)))
+
+
+@contextlib.contextmanager
+def _connection(path: Path) -> Iterator[sqlite3.Connection]:
+    # Not read-only: a transaction that a killed writer left half done is rolled back by whoever opens the file next.
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    return (
+        connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
+        is not None
+    )
+
+
+def _damaged(path: Path, error: Exception) -> CryoIceError:
+    return CryoIceError(path, f"cannot be read ({error})", "run the protocol that made it again")
