@@ -133,13 +133,6 @@ def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
     items.close()
 
 
-def which_ids(items: Any, keys: Sequence[int]) -> List[int]:
-    """Return which of these ids a set has."""
-    found = [key for part in _parts(keys) for key in items.getUniqueValues("id", where=f"id IN ({part})")]
-    items.close()
-    return found
-
-
 def remove_ids(output: Any, keys: Iterable[int]) -> None:
     """Take items out of a set; they are gone when it is written."""
     mapper = output._getMapper()

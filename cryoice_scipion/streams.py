@@ -227,14 +227,26 @@ class CoordinateReader(SetReader):
             return {} if table is None else _by_micrograph(table.where_last(sorted(micrographs)))
 
 
-def ids_in(path: str) -> array:
-    """Return the ids of all items in the file of a set; none when it is not there or never had an item."""
+def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
+    """Return the ids of the items in the file of a set, all or those among some; none when it never had an item.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+        When the file is damaged.
+    """
     ids = array("q")
-    if Path(path).is_file():
-        with _connection(Path(path)) as connection:
-            if _has_table(connection, "Objects"):
-                for (key,) in connection.execute("SELECT id FROM Objects"):
-                    ids.append(key)
+    if not Path(path).is_file():
+        return ids
+    with _connection(Path(path)) as connection:
+        if not _has_table(connection, "Objects"):
+            return ids
+        if among is None:
+            ids.extend(key for (key,) in connection.execute("SELECT id FROM Objects"))
+        for start in range(0, len(among or ()), _AT_ONCE):
+            part = among[start : start + _AT_ONCE]
+            query = f"SELECT id FROM Objects WHERE id IN ({','.join('?' * len(part))})"
+            ids.extend(key for (key,) in connection.execute(query, part))
     return ids
 
 

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ REAL = ROOT.parent / "shared" / "real"
 HOME = Path(tempfile.mkdtemp(prefix="cryoice_tests_"))
 
 prepare(HOME)
+sys.path.insert(0, str(ROOT / "tests" / "scipion" / "plugin"))
 os.environ.update(SCIPION_USER_DATA=str(HOME / "user_data"), SCIPION_TEST_NOSYNC="True")
 
 

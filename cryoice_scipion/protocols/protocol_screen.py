@@ -80,11 +80,12 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                     break
                 if not source.waiting:
                     time.sleep(max(1, self._getStreamingSleepOnWait()))
-            self._finish(run, source, outputs)
+            self._finish(source, outputs)
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
         batch = source.take(self._batchSize(), run.is_done)
+        run.note_unmatched(len(source.homeless()))
         fresh: List[Judgement] = []
         updated = time.monotonic()
         for judgement in run.process(batch, source.closed and not source.waiting, source.waiting):
@@ -95,14 +96,13 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                 fresh, updated = [], time.monotonic()
         outputs.append(fresh)
 
-    def _finish(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
+    def _finish(self, source: ScreenInput, outputs: ScreenOutputs) -> None:
         homeless = source.homeless()
         if homeless:
             self.warning(f"{len(homeless)} coordinates are of micrographs that never came; they are rejected, unscored")
         for label in source.incomplete:
             self.warning(f"{label} ended before its time: there may be more to screen; then press Continue in both")
         outputs.finish(homeless)
-        run.finish(unmatched=len(homeless))
 
     def _batchSize(self) -> int:
         given = self.streamingBatchSize.get()

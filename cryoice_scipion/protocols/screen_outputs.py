@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from array import array
 from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
@@ -103,8 +104,9 @@ class ScreenOutputs:
 
     def _put(self, names: Tuple[str, str], wanted: Dict[int, Any]) -> None:
         """Put input items, by id, into one of two outputs each; an output that is not there yet is made."""
-        there = {key for name in names if self._has(name) for key in convert.which_ids(self._get(name), list(wanted))}
-        keys = sorted(wanted.keys() - there)
+        keys = sorted(wanted)
+        there = {key for name in names if self._has(name) for key in ids_in(self._get(name).getFileName(), keys)}
+        keys = [key for key in keys if key not in there]
         if not keys:
             return
         opened: Dict[str, Any] = {}
@@ -161,15 +163,15 @@ class ScreenOutputs:
             self._protocol._defineSourceRelation(self._sources[name], output)
 
     def _present(self, name: str) -> array:
-        """Return the ids in an output; one that cannot be read any more is dropped, to be made anew."""
+        """Return the ids in an output; a file that cannot be read any more is removed, to be made anew."""
         if not self._has(name):
             return array("q")
-        output = self._get(name)
+        path = self._get(name).getFileName()
         try:
-            return ids_in(output.getFileName())
+            return ids_in(path)
         except sqlite3.DatabaseError as error:
-            logger.warning("%s: damaged (%s); it is made anew from the journal", output.getFileName(), error)
-            self._protocol.deleteOutput(output)
+            logger.warning("%s: damaged (%s); it is made anew from the journal", path, error)
+            os.unlink(path)
             return array("q")
 
     def _remove(self, name: str, keys: Iterable[int]) -> None:

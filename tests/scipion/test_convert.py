@@ -9,6 +9,7 @@ from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrogra
 from cryoice_scipion import convert
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import PickScore
+from cryoice_scipion.streams import ids_in
 
 pytestmark = pytest.mark.scipion
 
@@ -75,7 +76,7 @@ def test_an_empty_set_can_be_read_and_appended_to_later(tmp_path):
     output.close()
     found = list(convert.items_by_id(SetOfCoordinates(filename=path), [4, 5]))
     assert [(one.getObjId(), one.getX(), one._cryoiceGoodness.get()) for one in found] == [(5, 1, 0.5)]
-    assert convert.which_ids(SetOfCoordinates(filename=path), [4, 5, 6]) == [5]
+    assert list(ids_in(path, [4, 5, 6])) == list(ids_in(path)) == [5]
 
 
 def test_training_takes_only_micrographs_with_labels_and_tells_names_apart(tmp_path):

@@ -25,6 +25,7 @@ from cryoice_scipion.core.screening.interface import WorkerDied
 START_LIMIT = 300.0  # s: a cold file system takes minutes to load torch
 ANSWER_LIMIT = 1800.0  # s: a micrograph on the slowest machine; beyond it the worker hangs
 CHECK_LIMIT = 120.0  # s
+STARTS = 3  # tries: something may have ended it from outside, such as a system that is short of memory
 _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
 
 
@@ -109,8 +110,18 @@ class WorkerClient:
         Raises
         ------
         WorkerError
-            When it does not get ready: the one line that it says.
+            When it does not get ready: the one line that it says. One that dies on the way is started again first.
         """
+        for left in reversed(range(STARTS)):
+            try:
+                return self._start()
+            except WorkerDied as error:
+                if not left:
+                    reason = f"could not start on {self.device} ({error.reason})"
+                    raise WorkerError("worker", reason, error.remedy) from None
+        raise AssertionError
+
+    def _start(self) -> Dict[str, Any]:
         self._answers = queue.Queue()
         try:
             with open(self._log_path, "ab") as log:
@@ -127,10 +138,7 @@ class WorkerClient:
                 self._command[0], f"cannot be started ({error.strerror})", "check CRYOICE_PYTHON"
             ) from None
         threading.Thread(target=_pump, args=(_pipe(self._child.stdout), self._answers), daemon=True).start()
-        try:
-            said = self._receive(START_LIMIT)
-        except WorkerDied as error:
-            raise WorkerError("worker", f"could not start on {self.device} ({error.reason})", error.remedy) from None
+        said = self._receive(START_LIMIT)
         if "error" in said:
             self._end()
             raise WorkerError(f"worker on {self.device}", str(said["error"]))

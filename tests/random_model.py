@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small network of random weights in a model folder: all that a screening needs, in milliseconds a micrograph."""
+
+from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.networks.bundle import write_sums
+
+
+def write_random_model(folder, threshold=0.5, width=2):
+    """Write the model folder and return it. P(BAD) spreads over the whole range."""
+    import torch
+
+    from cryoice_scipion.core.networks.detector import build_network, save_weights
+
+    folder.mkdir(parents=True)
+    views = [ViewConfig(kind="patch", sampling=4.0), ViewConfig(kind="fft", sampling=4.0)]
+    config = ModelConfig(name="random", views=views, network_options={"width": width}, recommended_threshold=threshold)
+    torch.manual_seed(3)
+    network = build_network(config)
+    for part in network.modules():  # so that the log-odds spread: fresh weights say .5 everywhere
+        if isinstance(part, torch.nn.Conv2d):
+            part.weight.data *= 3
+    (folder / "model.json").write_text(config.to_text())
+    (folder / "card.md").write_text("# random\nFor tests.\n")
+    save_weights(network, folder / "weights.safetensors")
+    write_sums(folder)
+    return folder

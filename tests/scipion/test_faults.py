@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kills at random moments of a live session: what comes out is what an undisturbed run gives.
+
+CRYOICE_KILLS sets how many (default 5); the closing of an issue runs 20 over 60 micrographs.
+"""
+
+import os
+import random
+import time
+
+import pytest
+from random_model import write_random_model
+from streaming import Streams, coordinates, is_alive, kill, micrograph, wait_for, workers_of
+from test_streaming import check_exactly_once, streams, told  # noqa: F401 (a fixture)
+
+pytestmark = [pytest.mark.scipion, pytest.mark.slow]
+KILLS = int(os.environ.get("CRYOICE_KILLS", "5"))
+NUMBER = 3 * KILLS
+SEED = int(os.environ.get("CRYOICE_SEED", "1"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_random_model(tmp_path_factory.mktemp("models") / "random")
+
+
+def plan(folder, end):
+    """Return a stream that brings something every few seconds, and ends when the file ``end`` is there."""
+    events = []
+    for number in range(1, NUMBER + 1):
+        events += [micrograph(folder, number), coordinates(number, range(3))]
+        late = number - 2  # the other portion comes later
+        events += [coordinates(late, range(3, 6))] if late > 0 and late % 2 else []
+        events += [{"pause": 2.5}] if number < NUMBER - 3 else [{"wait": str(end)}]
+    return events
+
+
+def undisturbed(streams, feeder, model):  # noqa: F811
+    streams.proj._updateProtocol(feeder)
+    protocol = streams.screening(feeder, model)
+    streams.run_here(protocol)
+    return told(protocol)
+
+
+def begin(streams: Streams, model, tmp_path):  # noqa: F811
+    events = plan(tmp_path / "mics", tmp_path / "end")
+    feeder = streams.feed(tmp_path, events)
+    protocol = streams.screening(feeder, model)
+    streams.proj.launchProtocol(protocol, wait=False)
+    return events, feeder, protocol
+
+
+def test_killed_again_and_again_the_protocol_gives_the_same(streams, model, tmp_path):  # noqa: F811
+    chance = random.Random(SEED)
+    events, feeder, protocol = begin(streams, model, tmp_path)
+    before, seen = None, []
+    for _ in range(KILLS):
+        pid = wait_for(lambda now=protocol, known=before: (found := streams.pid(now)) != known and found)
+        before = pid
+        time.sleep(chance.uniform(1, 9))
+        workers = workers_of(pid)
+        assert is_alive(pid)
+        assert kill(pid)
+        wait_for(lambda gone=workers: not any(map(is_alive, gone)), 10)  # no orphans
+        seen.append((len(workers), streams.journal(protocol).count('"judged"')))
+        protocol = streams.go_on(protocol, wait=False)
+    (tmp_path / "end").touch()
+    done = streams.ended(protocol)
+    assert done.isFinished(), done.getErrorMessage()
+    print(f"{KILLS} kills; workers that ran and judgements in the journal at each: {seen}")
+    check_exactly_once(done, events)
+    assert told(done) == undisturbed(streams, feeder, model)
+
+
+def test_killed_workers_are_replaced_and_nothing_is_lost(streams, model, tmp_path):  # noqa: F811
+    chance = random.Random(SEED + 1)
+    events, feeder, protocol = begin(streams, model, tmp_path)
+    killed = set()
+    for _ in range(KILLS):
+        (worker,) = wait_for(lambda known=frozenset(killed): set(workers_of(streams.pid(protocol) or -1)) - known)
+        time.sleep(chance.uniform(0, 4))
+        assert kill(worker)
+        killed.add(worker)
+    (tmp_path / "end").touch()
+    done = streams.ended(protocol)
+    assert done.isFinished(), done.getErrorMessage()
+    print(f"{len(killed)} workers killed")
+    check_exactly_once(done, events)
+    assert told(done) == undisturbed(streams, feeder, model)
