@@ -49,3 +49,7 @@ class SettingsError(CryoIceError):
 
 class WorkerError(CryoIceError):
     """The worker could not start, died, or answered with an error."""
+
+
+class Terminated(KeyboardInterrupt):  # noqa: N818 (no error, but the system's wish that we end)
+    """SIGTERM came: the end is the same as that by Ctrl-C."""

@@ -137,7 +137,8 @@ class Summary:
 
     records_version: int = RECORDS_VERSION
     version: str = ""  # of the package
-    updated: str = ""  # ISO 8601, with the zone
+    started: str = ""  # this session; ISO 8601, with the zone
+    updated: str = ""
     finished: bool = False
     micrographs: int = 0  # that are judged
     accepted: int = 0
@@ -155,5 +156,6 @@ class Summary:
     rejected_by_class: Dict[str, int] = dataclasses.field(default_factory=dict)
     seconds_per_micrograph: Optional[float] = None  # of computing, mean
     micrographs_per_hour: Optional[float] = None  # of this session, as it came
+    recent_per_hour: Optional[float] = None  # over the last ten minutes; 0: none came
     reference: Optional[Dict[str, Any]] = None
     warnings: List[str] = dataclasses.field(default_factory=list)

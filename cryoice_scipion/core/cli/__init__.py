@@ -13,15 +13,15 @@ from types import ModuleType
 from typing import List, Optional, Sequence
 
 from cryoice_scipion.constants import VERSION
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, Terminated
 
-OK, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 COMMANDS = ("screen", "patches", "train", "simulate", "evaluate", "info", "worker")
 DESCRIPTION = "Find ice, contamination and support in cryo-EM micrographs, and clean coordinates by it."
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 in part, 2 unusable arguments, 130 interrupted."""
+    """Run one command and return its exit status: 0 done, 1 in part, 2 unusable arguments, 130 or 143 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = build_parser(words).parse_args(words)
     try:
@@ -30,9 +30,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except CryoIceError as error:
         print(f"cryoice {chosen.command}: {error}", file=sys.stderr)
         return UNUSABLE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as how:
         print(f"cryoice {chosen.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(how, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of our output (head, less) has enough
         sys.stderr.close()
         return OK

@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional
 
-from cryoice_scipion.constants import DEFAULT_MODEL, FAILED
+from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.cli.running import interrupt, logger, on_signals, open_run, print_report
+from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.records import MicrographTask, Pick
 
 NAME = "screen"
 HELP = "find bad areas in micrographs, and clean coordinates by them"
-EPILOG = "Exit status: 0 all done, 1 some micrographs failed (named; the rest is done), 2 unusable arguments."
+EPILOG = (
+    "Exit status: 0 all done, 1 some micrographs failed (named; the rest is done), 2 unusable arguments, 130 or 143 "
+    "stopped by Ctrl-C or SIGTERM, which are the normal end of a watch and then count as all done."
+)
 _NAMES_SHOWN = 5
 
 
@@ -41,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-bad-area", type=float, default=1.0, metavar="F", help="discard micrographs with more bad area than this")
     add("--full-size-masks", action="store_true", help="also write masks of the micrographs' own size")
     add("--resume", action="store_true", help="continue the run in the output folder; failed micrographs are retried")
+    add_watch_arguments(parser)
 
 
 _THRESHOLD = (
@@ -52,11 +59,19 @@ _REFERENCE = "micrographs that the data-set reference is taken over; 0: none (de
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    with on_signals(interrupt, signal.SIGTERM):
+        return _main(args)
+
+
+def _main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.data.coordinates import PickTable, read_picks
     from cryoice_scipion.core.images.naming import expand_micrographs
 
-    log = _logger()
+    log = logger()
+    check_watch_arguments(args)
     config = _config(args)
+    if args.watch:
+        return watch_folder(args, config, log)
     tasks = expand_micrographs(args.micrographs)
     picks: Optional[PickTable] = None
     unmatched = 0
@@ -133,43 +148,23 @@ def _screen(
     from tqdm import tqdm
 
     from cryoice_scipion.core.cli import OK, SOME_FAILED
-    from cryoice_scipion.core.cli.devices import devices_of
-    from cryoice_scipion.core.networks.bundle import CARD, resolve_model
-    from cryoice_scipion.core.screening.executor import LocalExecutor
-    from cryoice_scipion.core.screening.run import ScreeningRun
 
-    model = resolve_model(config.model)
-    executors = [LocalExecutor.load(model, device) for device in devices_of(args.device)]
-    card = (model / CARD).read_text(encoding="utf-8") if (model / CARD).is_file() else ""
+    stems = {task.stem for task in tasks}
     bar = tqdm(total=len(tasks), unit="micrograph", dynamic_ncols=True, disable=None)
-    run = ScreeningRun(
-        args.output,
-        config,
-        executors,
-        log,
-        resume=args.resume,
-        picks=picks,
-        unmatched=unmatched,
-        card=card,
-        batch=args.batch,
-        retry_failed=True,
-        on_mapped=lambda task: bar.set_postfix_str(f"mapped {task.stem}"),
-    )
-    with bar, run:
+    with bar, open_run(args, config, log, bar, picks, unmatched) as run:
         _keep_ids(tasks, run)
-        done = len(tasks)
         try:
             for _ in run.process(tasks):
                 bar.update()
             bar.update(bar.total - bar.n)  # those of an earlier session
         except (KeyboardInterrupt, CryoIceError):
             bar.close()
-            done = _report(args.output, tasks, run)[0]
+            done = print_report(args.output, run, stems)[0]
             print(
                 f"stopped: {done} of {len(tasks)} micrographs are done and saved; go on with --resume", file=sys.stderr
             )
             raise
-    return SOME_FAILED if _report(args.output, tasks, run)[1] else OK
+    return SOME_FAILED if print_report(args.output, run, stems)[1] else OK
 
 
 def _keep_ids(tasks: List[MicrographTask], run: Any) -> None:
@@ -183,41 +178,3 @@ def _keep_ids(tasks: List[MicrographTask], run: Any) -> None:
             task.id = earlier
         elif task.id in taken:
             task.id, free = free, free + 1
-
-
-def _report(folder: Path, tasks: List[MicrographTask], run: Any) -> Tuple[int, int]:
-    """Print what came out, and return how many micrographs are done and how many of them failed."""
-    stems = {task.stem for task in tasks}
-    found = [judgement for judgement in run.recorded() if judgement.stem in stems]
-    status: Dict[str, int] = {}
-    for judgement in found:
-        status[judgement.status] = status.get(judgement.status, 0) + 1
-    picks, kept = sum(len(j.scores) for j in found), sum(j.kept for j in found)
-    print(f"{len(found)} micrographs: " + ", ".join(f"{number} {name}" for name, number in sorted(status.items())))
-    if picks:
-        print(f"{picks} coordinates: {kept} kept, {picks - kept} rejected ({100 * (picks - kept) / picks:.1f} %)")
-        print(f"kept coordinates: {folder / 'coordinates' / 'kept.star'}")
-    for judgement in [judgement for judgement in found if judgement.status == FAILED][:20]:
-        print(f"failed: {judgement.reason}")
-    print(f"pictures: {folder / 'thumbnails'}\nreport: {folder / 'report.html'}")
-    return len(found), status.get(FAILED, 0)
-
-
-class _BarHandler(logging.Handler):
-    """Writes log lines above the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        from tqdm import tqdm
-
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-def _logger() -> logging.Logger:
-    log = logging.getLogger("cryoice.screen")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    handler = _BarHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    log.handlers = [handler]
-    return log

@@ -9,26 +9,48 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 import pandas as pd
 
-from cryoice_scipion.core.data.formats import DIAMETER, MICROGRAPH, READERS, SCORE, Picks, X, Y, join
+from cryoice_scipion.core.data.formats import DIAMETER, MICROGRAPH, READERS, SCORE, Picks, X, Y, join, join_optics
 from cryoice_scipion.core.data.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.naming import match_names
 from cryoice_scipion.core.records import MicrographTask
 
-__all__ = ["DIAMETER", "MICROGRAPH", "SCORE", "X", "Y", "PickTable", "picks_by_micrograph", "read_picks", "write_star"]
+__all__ = [
+    "DIAMETER", "MICROGRAPH", "ROWS_OF_A_PART", "SCORE", "X", "Y", "PickSource", "PickTable", "is_coordinate_file",
+    "join_optics", "picks_by_micrograph", "read_picks", "write_star",
+]  # fmt: skip
+
+ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
 
 _KNOWN = "give .star, .box, .cbox, .pos, .csv or .txt"
 _PLAIN = (".csv", ".txt")  # also logs and lists: they count only where nothing else is
 
 
+class PickSource(Protocol):
+    """Where the coordinates of a run come from: a table, or files that grow."""
+
+    @property
+    def optics(self) -> Optional[pd.DataFrame]:
+        """Return RELION's optics block."""
+        ...
+
+    def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
+        """Yield tables of at most ``ROWS_OF_A_PART`` rows, each with the id of its first one; the others follow."""
+        ...
+
+    def lost(self) -> Sequence[int]:
+        """Return the ids of coordinates that no micrograph will ever judge."""
+        ...
+
+
 @dataclasses.dataclass
 class PickTable:
-    """Coordinates of any number of micrographs, one row each."""
+    """Coordinates of any number of micrographs, one row each. A coordinate's id is its row."""
 
     #: rlnCoordinateX, rlnCoordinateY (px, float), rlnMicrographName (as in the file, else the file's stem),
     #: where known cryoiceDiameter (px) and rlnAutopickFigureOfMerit, and the input's own columns.
@@ -42,6 +64,15 @@ class PickTable:
     def __len__(self) -> int:
         """Return the number of coordinates."""
         return len(self.table)
+
+    def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
+        """Yield the table in parts; see :class:`PickSource`."""
+        for first in range(0, max(1, len(self)), ROWS_OF_A_PART):
+            yield first, self.table.iloc[first : first + ROWS_OF_A_PART]
+
+    def lost(self) -> Sequence[int]:
+        """Return the ids of coordinates that no micrograph will ever judge."""
+        return self.unmatched
 
 
 def read_picks(path: Union[str, Path]) -> PickTable:
@@ -62,6 +93,11 @@ def read_picks(path: Union[str, Path]) -> PickTable:
     else:
         picks = _read_file(path)
     return PickTable(picks.table, str(path), picks.optics, picks.dropped, list(picks.warnings))
+
+
+def is_coordinate_file(name: str) -> bool:
+    """Return whether a file holds coordinates, by its extension."""
+    return Path(name).suffix.lower() in READERS
 
 
 def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.DataFrame] = None) -> None:

@@ -217,10 +217,21 @@ def join(parts: Sequence[Picks], path: Path) -> Picks:
     """
     tables = [part.table for part in parts if len(part.table)] or [part.table for part in parts[:1]]
     table = pd.concat(tables, ignore_index=True) if tables else empty_table()
-    opticses = [part.optics for part in parts if part.optics is not None]
+    optics = join_optics([part.optics for part in parts if part.optics is not None], path)
+    warnings = [line for part in parts for line in part.warnings]
+    return Picks(table, optics, sum(part.dropped for part in parts), warnings)
+
+
+def join_optics(opticses: Sequence[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
+    """Put optics blocks together; None when there are none.
+
+    Raises
+    ------
+    CoordinatesError
+        When they contradict each other on an optics group.
+    """
     optics = pd.concat(opticses, ignore_index=True).drop_duplicates(ignore_index=True) if opticses else None
     if optics is not None and "rlnOpticsGroup" in optics and optics["rlnOpticsGroup"].duplicated().any():
         group = optics["rlnOpticsGroup"][optics["rlnOpticsGroup"].duplicated()].iloc[0]
         raise CoordinatesError(path, f"its files mean different things by optics group {group}", "give them one by one")
-    warnings = [line for part in parts for line in part.warnings]
-    return Picks(table, optics, sum(part.dropped for part in parts), warnings)
+    return optics

@@ -20,7 +20,8 @@ _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 def replacing(path: Union[str, Path]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; what is written there replaces ``path`` at the end.
 
-    The folder is made when it is not there. Whoever reads ``path`` meanwhile sees the old file.
+    The folder is made when it is not there. Whoever reads ``path`` meanwhile sees the old file. What was written is
+    on the disk before it replaces anything: after a power cut ``path`` is the old file or the new one, never empty.
 
     Raises
     ------
@@ -36,6 +37,7 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         raise _unwritable(target, error) from None
     try:
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, target)
     except OSError as error:
         _remove(temporary)
@@ -45,6 +47,15 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _names(error: OSError, path: Path) -> bool:

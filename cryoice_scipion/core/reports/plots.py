@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.reports.palette import KEPT, NEUTRAL, REJECTED
+from cryoice_scipion.core.reports.sums import GoodnessHistogram
 
 DPI = 100
 LINE = "#0072b2"
@@ -140,22 +141,25 @@ def goodness_histogram(values: Iterable[Optional[float]], threshold: Optional[fl
 
 def histogram_figure(values: Iterable[Optional[float]], threshold: Optional[float]) -> Figure:
     """Return the figure of :func:`goodness_histogram`."""
-    everything = np.array([_number(value) for value in values], dtype=np.float64)
-    scored = everything[~np.isnan(everything)]
+    counts = GoodnessHistogram(threshold)
+    counts.add(values)
+    return counted_figure(counts)
+
+
+def counted_figure(counts: GoodnessHistogram) -> Figure:
+    """Return the figure of coordinates that are counted already."""
     figure = _figure(7, 3.5)
     axes = figure.add_subplot()
-    cut = -1.0 if threshold is None else threshold
-    below, edges = np.histogram(scored[scored < cut], bins=50, range=(0, 1))
-    above, _ = np.histogram(scored[scored >= cut], bins=edges)
+    left, width = counts.edges[:-1], np.diff(counts.edges)
     # Stacked, so that the bar in which the threshold lies shows both.
-    axes.bar(edges[:-1], below, width=np.diff(edges), align="edge", color=REJECTED, label="rejected")
-    axes.bar(edges[:-1], above, width=np.diff(edges), align="edge", color=KEPT, bottom=below, label="kept")
-    title = f"{scored.size} coordinates"
-    if scored.size < everything.size:
-        title += f", {everything.size - scored.size} more could not be scored"
+    axes.bar(left, counts.below, width=width, align="edge", color=REJECTED, label="rejected")
+    axes.bar(left, counts.above, width=width, align="edge", color=KEPT, bottom=counts.below, label="kept")
+    title = f"{counts.scored} coordinates"
+    if counts.unscored:
+        title += f", {counts.unscored} more could not be scored"
     axes.set(xlabel="goodness (1 = clean)", ylabel="coordinates", title=title, xlim=(0, 1))
-    if cut >= 0:
-        axes.axvline(cut, color="black", linestyle="--", label=f"threshold {cut:.2f}")
+    if counts.threshold >= 0:
+        axes.axvline(counts.threshold, color="black", linestyle="--", label=f"threshold {counts.threshold:.2f}")
         axes.legend(loc="upper left")
     axes.grid(alpha=0.3, axis="y")
     return figure

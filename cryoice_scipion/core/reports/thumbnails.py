@@ -25,6 +25,7 @@ LOW_PASS = 20.0  # Å, full width at half maximum: micrographs of any pixel size
 STRETCH = (0.5, 99.5)  # percentiles that become black and white
 TINT = 0.4  # share of the class's colour in a bad area
 MARK_RADIUS = 7.0  # px of the thumbnail
+COMPRESSION = 3  # of PNG: about as small as with 6, in less than half the time
 HALO = (255, 255, 255, 230)
 
 Array = NDArray[Any]
@@ -126,7 +127,7 @@ def draw_thumbnail(
 
 def _save(image: Image.Image, path: Path) -> None:
     with replacing(Path(path)) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", compress_level=COMPRESSION)
 
 
 def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
@@ -165,17 +166,18 @@ def _to_pixels(cells: Array, size: Sequence[int], sampling: float, pixel_size: f
 
 def _tint(grey: Array, codes: Array, seen: List[int], classes: Sequence[str]) -> Array:
     """Return the grey picture as RGB, tinted where bad, each area with a solid outline."""
-    picture = np.repeat(grey[:, :, None], 3, axis=2).astype(np.float32)
+    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    greys = np.arange(256, dtype=np.float32)[:, None]
     for code in seen:
         if classes[code] == GOOD:
             continue
         area = codes == code
         inner = binary_erosion(area, iterations=2, border_value=1)
         colour = np.array(rgb(class_colour(classes[code])), dtype=np.float32)
-        picture[inner] += TINT * (colour - picture[inner])
+        tinted = np.rint(greys + TINT * (colour - greys)).astype(np.uint8)  # of each grey, (256, 3)
+        picture[inner] = tinted[grey[inner]]
         picture[area & ~inner] = colour
-    tinted: Array = np.rint(picture).astype(np.uint8)
-    return tinted
+    return picture
 
 
 def _draw_picks(picture: Image.Image, picks: Sequence[PickMark], shape: Sequence[int]) -> None:

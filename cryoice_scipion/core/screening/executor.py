@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 from pathlib import Path
@@ -68,6 +69,8 @@ class LocalExecutor:
             flags=[*micrograph.flags, *classmap.flags, *([BORDER] if micrograph.border.any() else [])],
         )
         with writing(folder):
+            for name in (place.probability(task.stem), place.mask(task.stem), place.full_mask(task.stem)):
+                _remove(folder / name)  # of another map, should there have been one; judge would keep them
             classmap.save(folder / result.raw_path)
             if config.thumbnails:
                 grey = grey_base(micrograph.image, micrograph.border, micrograph.pixel_size)
@@ -144,14 +147,17 @@ class LocalExecutor:
         good: Mask,
         folder: Path,
     ) -> None:
-        """Write map and masks, and note their paths in the judgement."""
+        """Write map and masks, where they are not there from an earlier judging, and note their paths."""
         place = RunFolder(folder)
         judgement.probability, judgement.mask = place.probability(task.stem), place.mask(task.stem)
-        write_map(folder / judgement.probability, cells.probability, cells.sampling)
-        write_mask(folder / judgement.mask, good, cells.sampling)
+        if not _is_written(folder / judgement.probability):
+            write_map(folder / judgement.probability, cells.probability, cells.sampling)
+        if not _is_written(folder / judgement.mask):
+            write_mask(folder / judgement.mask, good, cells.sampling)
         if config.full_size_masks:
             judgement.full_mask = place.full_mask(task.stem)
-            write_mask(folder / judgement.full_mask, full_size(good, result), result.pixel_size)
+            if not _is_written(folder / judgement.full_mask):
+                write_mask(folder / judgement.full_mask, full_size(good, result), result.pixel_size)
 
     def _draw(
         self,
@@ -184,13 +190,26 @@ class LocalExecutor:
                 Path(task.path).name,
                 judgement.bad_area,
             )
-        except OSError as error:
-            if error.errno in (None, errno.ENOENT):  # what Pillow raises for a damaged file has no number
+        except (OSError, SyntaxError) as error:  # Pillow raises both for a damaged file, without a number
+            if getattr(error, "errno", None) in (None, errno.ENOENT):
                 raise ImageError(folder / result.base_path, f"the stored picture cannot be read ({error})") from None
             raise
 
     def close(self) -> None:
         """Do nothing: the memory goes with the object."""
+
+
+def _is_written(path: Path) -> bool:
+    """Return whether a file is there and not empty: the map it was made from, reference and settings never change."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
 
 
 def full_size(good: Mask, result: MapResult) -> Mask:

@@ -17,6 +17,7 @@ SUMMARY = "summary.json"
 KEPT = Path("coordinates", "kept.star")
 REJECTED = Path("coordinates", "rejected.star")
 _LOCK = ".lock"
+_FULL_SIZE = "masks/full_size"
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
 _REMEDY = "free some space or give write permission, then go on with --resume (in Scipion: Continue)"
 
@@ -65,7 +66,7 @@ class RunFolder:
 
     def full_mask(self, stem: str) -> str:
         """Return the relative path of the mask of the micrograph's own size."""
-        return f"masks/full_size/{stem}.mrc"
+        return f"{_FULL_SIZE}/{stem}.mrc"
 
     def thumbnail(self, stem: str) -> str:
         """Return the relative path of the thumbnail."""
@@ -108,7 +109,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the unfinished files that a killed run left; only for who holds the lock."""
-        for name in _FOLDERS:
+        for name in (*_FOLDERS, _FULL_SIZE):
             for leftover in (self.path / name).glob(".*.tmp"):
                 with contextlib.suppress(OSError):
                     leftover.unlink()

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional
 
-from cryoice_scipion.core.records import Judgement, Reference
+from cryoice_scipion.core.records import Judgement, Reference, Summary
+from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import MICROGRAPHS, SUMMARY, writing
-from cryoice_scipion.core.screening.tables import MicrographTable, Tally, write_summary
+from cryoice_scipion.core.screening.pace import Pace
+from cryoice_scipion.core.screening.tables import MicrographTable, summarise, warnings_of, write_summary
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.data.coordinates import PickTable
+    from cryoice_scipion.core.data.coordinates import PickSource
     from cryoice_scipion.core.screening.stars import StarFiles
 
 EVERY = 60.0  # s between two versions of the report and of the coordinate files
@@ -28,7 +30,7 @@ class Outputs:
         judgements: Callable[[], Iterator[Judgement]],
         settings: Mapping[str, Any],
         card: str = "",
-        picks: Optional[PickTable] = None,
+        picks: Optional[PickSource] = None,
         unmatched: int = 0,
         batch: int = 1,
     ) -> None:
@@ -37,28 +39,28 @@ class Outputs:
         Parameters
         ----------
         judgements : callable
-            Reads them from the journal; called again each time the report is written.
+            Reads them from the journal; called at the start and by :meth:`reload`, never while the run goes on.
         settings : mapping
-            What the report shows.
+            What the report shows; ``threshold`` is drawn into its histogram.
         card : str
             Text of the model card, for the report.
-        picks : PickTable, optional
+        picks : PickSource, optional
             Where the columns of the coordinate files come from; None: none are written.
         unmatched : int
             Coordinates whose micrograph is not in the run.
         batch : int
             summary.json is written after this many micrographs.
         """
-        self.folder, self._judgements, self._batch, self._unmatched = folder, judgements, max(1, batch), unmatched
+        self.folder, self._judgements, self._batch, self.unmatched = folder, judgements, max(1, batch), unmatched
         self._settings, self._card = dict(settings), card
-        self._picks = picks
+        self._picks, self._pace = picks, Pace()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
 
     def reload(self) -> None:
         """Take everything from the journal anew."""
-        self._stars = _star_files(self.folder, self._picks)
-        self.tally = Tally()
+        self._stars, self._stars_stale = _star_files(self.folder, self._picks), True
+        self._sums = RunSums(self._settings.get("threshold"))
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         for judgement in self._judgements():
             self._count(judgement)
@@ -69,46 +71,57 @@ class Outputs:
         self, judgement: Judgement, earlier: Optional[Judgement], backlog: int, reference: Optional[Reference]
     ) -> None:
         """Take a judgement that is in the journal; ``earlier`` is the one of the same micrograph that it replaces."""
-        if earlier is not None:
-            self.tally.add(earlier, -1)
+        if earlier is None:
+            self._pace.tick()
+        else:
+            self._sums.remove(earlier)
         self._count(judgement)
-        self.tally.session += earlier is None
         self._table.add(judgement)
         self._fresh += 1
         if self._fresh >= self._batch:
-            self._write_summary(backlog, reference, False)
+            self._write_summary(self._summary(backlog, reference, False))
         if time.monotonic() >= self._due:
-            self._write_slow()
+            self._write_slow(self._summary(backlog, reference, False))
 
     def finish(self, backlog: int, reference: Optional[Reference], finished: bool, everything: bool) -> None:
         """Bring the summary up to date, and with ``everything`` the files whose cost grows with the run as well."""
-        self._write_summary(backlog, reference, finished)
+        summary = self._summary(backlog, reference, finished)
+        self._write_summary(summary)
         if everything or time.monotonic() >= self._due:
-            self._write_slow()
+            self._write_slow(summary, everything)
+
+    def warnings(self, reference: Optional[Reference]) -> List[str]:
+        """Return what somebody should look at before going on with the results."""
+        return warnings_of(self._sums, reference)
 
     def _count(self, judgement: Judgement) -> None:
-        self.tally.add(judgement)
+        self._sums.add(judgement)
         if self._stars is not None:
             self._stars.add(judgement)
+            self._stars_stale = self._stars_stale or bool(judgement.scores)
 
-    def _write_summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> None:
-        write_summary(self.folder / SUMMARY, self.tally.summary(backlog, self._unmatched, reference, finished))
+    def _summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
+        return summarise(self._sums, self._pace, backlog, self.unmatched, reference, finished)
+
+    def _write_summary(self, summary: Summary) -> None:
+        write_summary(self.folder / SUMMARY, summary)
         self._fresh = 0
 
-    def _write_slow(self) -> None:
+    def _write_slow(self, summary: Summary, everything: bool = False) -> None:
         started = time.monotonic()
         self._table.refresh()
-        if self._stars is not None:
+        if self._stars is not None and (self._stars_stale or everything):
             self._stars.write()
+            self._stars_stale = False
         from cryoice_scipion.core.reports.html import write_report  # slow to load: not for who only lists protocols
 
         with writing(self.folder):
-            write_report(self.folder, self._judgements(), self._settings, self._card)
+            write_report(self.folder, self._sums, self._settings, self._card, summary)
         ended = time.monotonic()
         self._due = ended + max(EVERY, (ended - started) / _SHARE)
 
 
-def _star_files(folder: Path, picks: Optional[PickTable]) -> Optional[StarFiles]:
+def _star_files(folder: Path, picks: Optional[PickSource]) -> Optional[StarFiles]:
     if picks is None:
         return None
     from cryoice_scipion.core.screening.stars import StarFiles  # loads pandas

@@ -27,7 +27,7 @@ from cryoice_scipion.core.screening.pool import Done, ExecutorPool, Failure, Job
 from cryoice_scipion.core.screening.state import RunState, digest_of
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.data.coordinates import PickTable
+    from cryoice_scipion.core.data.coordinates import PickSource
 
 Mapped = Tuple[Optional[MapResult], Judgement]
 
@@ -45,7 +45,7 @@ class ScreeningRun:
         executors: Sequence[Executor],
         log: Optional[logging.Logger] = None,
         resume: bool = False,
-        picks: Optional[PickTable] = None,
+        picks: Optional[PickSource] = None,
         unmatched: int = 0,
         card: str = "",
         batch: int = 1,
@@ -64,7 +64,7 @@ class ScreeningRun:
         resume : bool
             Whether to continue the run that is in the folder.
         picks, unmatched, card, batch
-            See :class:`~cryoice_scipion.core.screening.outputs.Outputs`. With ``picks``, a coordinate's id is its row.
+            See :class:`~cryoice_scipion.core.screening.outputs.Outputs`. ``picks`` gives coordinates their ids.
         retry_failed : bool
             Whether micrographs that failed in an earlier session are tried again.
         on_mapped : callable
@@ -96,7 +96,7 @@ class ScreeningRun:
             self._place.unlock()
             raise
         self._waiting: Dict[int, MicrographTask] = {}
-        self._patience, self._more = Patience(patience), 0
+        self._patience, self._more, self._stopping = Patience(patience), 0, False
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:
@@ -175,8 +175,21 @@ class ScreeningRun:
                 self._outputs.reload()
             self._outputs.finish(self.backlog, self.reference, finished, everything=closed or broken)
         if finished:
-            for warning in self._outputs.tally.warnings(self.reference):
+            for warning in self._outputs.warnings(self.reference):
                 self.log.warning(warning)
+
+    def stop(self) -> None:
+        """Map nothing more, so that :meth:`process` ends soon; what is mapped is judged. Safe in a signal handler."""
+        self._stopping = True
+
+    def try_again(self, key: int) -> None:
+        """Let a micrograph that failed be screened once more when it is given again: its file has changed."""
+        if key in self._state.failed:
+            self._retry.add(key)
+
+    def note_unmatched(self, number: int) -> None:
+        """Say how many coordinates are of micrographs that are not there, for summary.json."""
+        self._outputs.unmatched = number
 
     def close(self) -> None:
         """Let the executors finish what they have in hand, close them, and let other runs into the folder."""
@@ -221,12 +234,14 @@ class ScreeningRun:
             wrong = [self._waiting[key] for key in chosen if mapped[key].inverted != (contrast == "bright")]
             if not wrong:
                 self._freeze(mapped, contrast)
+            elif self._stopping:
+                return
             for done in self._pool.run(self._map_job(task, contrast) for task in wrong):
                 yield from self._record_map(done)
 
     def _jobs_for_reference(self) -> Iterator[Job[MapResult]]:
         for key in sorted(self._waiting):
-            if self._chosen(closed=False) is not None:
+            if self._stopping or self._chosen(closed=False) is not None:
                 return
             if key in self._waiting and key not in self._state.mapped and self._patience.is_due(key):
                 yield self._map_job(self._waiting[key], self.config.contrast)
@@ -254,7 +269,8 @@ class ScreeningRun:
     def _judge_waiting(self, reference: Reference) -> Iterator[Judgement]:
         """Judge everything that waits, from its stored map where there is one."""
         tasks = [self._waiting[key] for key in sorted(self._waiting) if self._patience.is_due(key)]
-        for done in self._pool.run(self._judge_job(task, reference) for task in tasks):
+        ready = (task for task in tasks if not self._stopping or task.id in self._state.mapped)
+        for done in self._pool.run(self._judge_job(task, reference) for task in ready):
             if isinstance(done.answer, Failure):
                 yield from self._fail_or_wait(done.job.task, done.answer)
             elif done.answer is not None:

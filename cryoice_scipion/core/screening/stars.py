@@ -4,61 +4,106 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from cryoice_scipion.constants import NO_MICROGRAPH
-from cryoice_scipion.core.data.coordinates import PickTable, write_star
+from cryoice_scipion.core.data.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
+from cryoice_scipion.core.data.formats import empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.screening.folder import KEPT, REJECTED, writing
 
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
+_SCORE = np.dtype([("state", "u1"), ("cls", "u1"), ("micrograph", "i4"), ("goodness", "f8")])
+_Scores = npt.NDArray[np.void]
 
 
 class StarFiles:
-    """Collects the judgement of each row of a coordinate table. A coordinate's id is its row."""
+    """Collects the judgement of each coordinate, by its id; the coordinates themselves may come later, and grow."""
 
-    def __init__(self, folder: Path, picks: PickTable) -> None:
-        """Take the table as it was read."""
+    def __init__(self, folder: Path, picks: PickSource) -> None:
+        """Take where the coordinates come from."""
         self.folder, self.picks = folder, picks
-        number = len(picks.table)
-        self._state = np.zeros(number, dtype=np.uint8)
-        self._goodness = np.full(number, np.nan)
-        self._class = np.zeros(number, dtype=np.uint8)
+        self._parts: Dict[int, _Scores] = {}
         self._classes: Dict[str, int] = {}
-        self._reject(picks.unmatched, NO_MICROGRAPH)
-        self._paths: List[str] = [str(name) for name in picks.table["rlnMicrographName"]]
-        keys = {name: micrograph_key(name) for name in set(self._paths)}
-        self._keys = [keys[name] for name in self._paths]
-
-    def _reject(self, rows: Sequence[int], cls: str) -> None:
-        """Reject rows that no micrograph will ever judge, so that none is lost."""
-        self._state[list(rows)] = _REJECTED
-        self._class[list(rows)] = self._classes.setdefault(cls, len(self._classes))
+        self._micrographs: Dict[str, int] = {}
 
     def add(self, judgement: Judgement) -> None:
         """Note what was said of a micrograph's coordinates; a later judgement replaces an earlier one."""
-        key = micrograph_key(judgement.path)
+        micrograph = self._micrographs.setdefault(judgement.path, len(self._micrographs))
         for score in judgement.scores:
-            if score.id >= len(self._state) or self._keys[score.id] != key:
-                continue  # the row of an earlier session's table, which was another one
-            self._state[score.id] = _KEPT if score.kept else _REJECTED
-            self._goodness[score.id] = np.nan if score.goodness is None else score.goodness
-            self._class[score.id] = self._classes.setdefault(score.cls, len(self._classes))
-            name = Path(self._paths[score.id]).name
-            if stem_of(name) == name:  # formats that know only the name of the coordinate file
-                self._paths[score.id] = judgement.path
+            part, row = divmod(score.id, ROWS_OF_A_PART)
+            scores = self._parts.get(part)
+            if scores is None or row >= len(scores):
+                scores = self._parts[part] = _grown(scores, max(row + 1, len(judgement.scores)))
+            goodness = np.nan if score.goodness is None else score.goodness
+            scores[row] = (_KEPT if score.kept else _REJECTED, self._class(score.cls), micrograph, goodness)
 
     def write(self) -> None:
         """Write both files, atomically."""
-        names = np.array([*self._classes, ""], dtype=object)
+        table, scores = self._all()
+        classes = np.array([*self._classes, ""], dtype=object)
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
-            rows = np.flatnonzero(self._state == state)
-            table = self.picks.table.iloc[rows].copy()
-            table["rlnMicrographName"] = [self._paths[row] for row in rows]
-            table["cryoiceGoodness"] = np.round(self._goodness[rows], 6)
-            table["cryoiceClass"] = names[self._class[rows]]
+            rows = np.flatnonzero(scores["state"] == state)
+            chosen = table.iloc[rows].copy()
+            chosen["cryoiceGoodness"] = np.round(scores["goodness"][rows], 6)
+            chosen["cryoiceClass"] = classes[scores["cls"][rows]]
             with writing(self.folder):
-                write_star(self.folder / path, table, self.picks.optics)
+                write_star(self.folder / path, chosen, self.picks.optics)
+
+    def _class(self, name: str) -> int:
+        return self._classes.setdefault(name, len(self._classes))
+
+    def _all(self) -> Tuple[pd.DataFrame, _Scores]:
+        """Return all coordinates, each with its score."""
+        parts = list(self.picks.parts()) or [(0, empty_table())]
+        filled = [part for part in parts if len(part[1])] or parts[:1]
+        table = pd.concat([part for _, part in filled], ignore_index=True)
+        scores = np.concatenate([self._scores_of(first, len(part)) for first, part in filled])
+        self._refuse_those_of_others(table, scores)
+        ids = np.concatenate([np.arange(first, first + len(part)) for first, part in filled])
+        lost = np.isin(ids, np.asarray(self.picks.lost(), dtype=np.int64)) & (scores["state"] == _OPEN)
+        scores["state"][lost], scores["cls"][lost], scores["goodness"][lost] = (
+            _REJECTED,
+            self._class(NO_MICROGRAPH),
+            np.nan,
+        )
+        return table, scores
+
+    def _scores_of(self, first: int, number: int) -> _Scores:
+        return _grown(self._parts.get(first // ROWS_OF_A_PART), number)[:number].copy()
+
+    def _refuse_those_of_others(self, table: pd.DataFrame, scores: _Scores) -> None:
+        """Drop the scores of an earlier table, where the row was of another micrograph; name micrographs by path."""
+        codes, names = pd.factorize(table[MICROGRAPH].astype(object), use_na_sentinel=False)
+        paths: List[str] = list(self._micrographs)
+        keys: Dict[str, int] = {}
+        of_name = np.array([keys.setdefault(micrograph_key(str(name)), len(keys)) for name in names], dtype=np.int64)
+        of_path = np.array([keys.setdefault(micrograph_key(path), len(keys)) for path in paths], dtype=np.int64)
+        judged = np.flatnonzero(scores["state"] != _OPEN)
+        if not len(judged):
+            return
+        other = of_name[codes[judged]] != of_path[scores["micrograph"][judged]]
+        scores["state"][judged[other]] = _OPEN
+        # Formats that know only the name of the coordinate file get the micrograph's path.
+        bare = np.array([stem_of(Path(str(name)).name) == Path(str(name)).name for name in names], dtype=bool)
+        named = judged[~other & bare[codes[judged]]]
+        values: npt.NDArray[Any] = table[MICROGRAPH].to_numpy(dtype=object, copy=True)
+        values[named] = np.array(paths, dtype=object)[scores["micrograph"][named]]
+        table[MICROGRAPH] = values
+
+
+def _grown(scores: Optional[_Scores], number: int) -> _Scores:
+    """Return scores for at least so many rows; the new ones are open."""
+    have = 0 if scores is None else len(scores)
+    if scores is not None and number <= have:
+        return scores
+    grown = np.zeros(max(number, 2 * have), dtype=_SCORE)
+    grown["goodness"] = np.nan
+    if scores is not None:
+        grown[:have] = scores
+    return grown

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Maps and masks are whole or not there, and say what they are."""
 
+import errno
 import os
 import stat
 
@@ -48,6 +49,40 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     with replacing(tmp_path / "a.txt") as temporary:
         temporary.write_text("new")
     assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch):
+    """Otherwise a power cut after the renaming leaves an empty file."""
+    synced, replaced, sync, replace = {}, [], os.fsync, os.replace
+
+    def fsync(descriptor):
+        sync(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    def rename(source, target):
+        status = os.stat(source)
+        replaced.append(synced.get(status.st_ino) == status.st_size > 0)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    write_map(tmp_path / "a.mrc", np.ones((90, 90)), 4.0)
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert replaced == [True, True]
+
+
+def test_a_disk_that_cannot_take_it_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CryoIceError, match="cannot be written"), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.core.records import Judgement, PickScore, Summary
 from cryoice_scipion.core.reports import html
+from cryoice_scipion.core.reports.sums import RunSums
 
 SETTINGS = {"model": "default", "threshold": None, "margin": 0.0}
 
@@ -18,12 +19,14 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.references, self.words = [], [], []
+        self.tags, self.references, self.words, self.equivalents = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.references += [value for name, value in attributes if name in ("src", "href", "action")]
+        if "http-equiv" in dict(attributes):
+            self.equivalents.append((dict(attributes)["http-equiv"], dict(attributes)["content"]))
 
     def handle_data(self, data):
         self.words += data.split()
@@ -55,8 +58,11 @@ def failed(number, reason):
     return Judgement(number, f"broken{number}", f"broken{number}.mrc", "failed", reason=reason)
 
 
-def write(folder, judgements, settings=SETTINGS, card=""):
-    path = html.write_report(folder, judgements, settings, card)
+def write(folder, judgements, settings=SETTINGS, card="", state=None):
+    sums = RunSums(settings.get("threshold"))
+    for one in judgements:
+        sums.add(one)
+    path = html.write_report(folder, sums, settings, card, state)
     assert path == folder / "report.html"
     return Page(path.read_text(encoding="utf-8"))
 
@@ -105,11 +111,61 @@ def test_flags_are_counted_whatever_number_they_carry(tmp_path):
     assert "border 2 picks_outside 2" in page.text
 
 
-def test_a_thumbnail_that_is_gone_does_not_spoil_the_report(tmp_path):
-    one, two = judgement(1, tmp_path), judgement(2, tmp_path)
-    (tmp_path / two.thumbnail).unlink()
-    page = write(tmp_path, [one, two])
-    assert "mic1:" in page.words and "mic2:" not in page.words
+DAMAGE = {
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:60]),
+    "zeros from some point on": lambda path: path.write_bytes(path.read_bytes()[:40] + bytes(40)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_thumbnail_that_is_gone_or_damaged_does_not_spoil_the_report(damage, tmp_path):
+    told = [judgement(number, tmp_path) for number in range(1, 9)]
+    damage(tmp_path / told[7].thumbnail)
+    page = write(tmp_path, told)
+    shown = [f"mic{number}:" in page.words for number in range(1, 9)]
+    assert shown == [True] * 7 + [False]
+    assert "8 micrographs" in page.text
+
+
+def test_a_run_that_goes_on_says_what_waits_and_is_loaded_again_each_minute(tmp_path):
+    state = Summary(backlog=17, micrographs_per_hour=412.4, recent_per_hour=0.0)
+    page = write(tmp_path, [judgement(1, tmp_path)], state=state)
+    assert "Still running: 17 waiting" in page.text
+    assert "412 an hour (this session)" in page.text and "0 an hour (last 10 min)" in page.text
+    assert ("refresh", "60") in page.equivalents
+
+
+def test_a_finished_run_says_so_and_is_not_loaded_again(tmp_path):
+    state = Summary(finished=True, micrographs_per_hour=412.4, recent_per_hour=400.0)
+    page = write(tmp_path, [judgement(1, tmp_path)], state=state)
+    assert "Finished" in page.text and "waiting" not in page.text
+    assert not page.equivalents
+
+
+def test_the_page_of_a_run_that_was_judged_twice_is_that_of_the_second_judging(tmp_path):
+    first = [judgement(number, tmp_path) for number in range(1, 21)]
+    second = [
+        judgement(number, tmp_path, scores=[PickScore(1, number / 21, "support", number > 5)], flags=["late"])
+        for number in range(1, 21)
+    ]
+    sums = RunSums(0.5)
+    for one in first:
+        sums.add(one)
+    for old, new in zip(first[::-1], second[::-1]):
+        sums.remove(old)
+        sums.add(new)
+    settings = {"threshold": 0.5}
+    html.write_report(tmp_path, sums, settings)
+    changed = (tmp_path / "report.html").read_text()
+    write(tmp_path, second, settings)
+    expected = (tmp_path / "report.html").read_text()
+    assert without_time(changed) == without_time(expected)
+
+
+def without_time(page):
+    return [line for line in page.splitlines() if ", written " not in line]
 
 
 @pytest.mark.parametrize("settings", [{}, SETTINGS, {"threshold": -1.0}])

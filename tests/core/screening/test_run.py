@@ -254,19 +254,31 @@ def test_killed_runs_end_like_an_undisturbed_one(tmp_path):
     assert len(rows(killed)) == 10
 
 
-def test_missing_or_damaged_stored_maps_are_made_again(tmp_path):
-    tasks = make_tasks(tmp_path / "m", 4)
+DAMAGE = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "zeros at the end": lambda path: path.write_bytes(path.read_bytes()[:-20] + bytes(20)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_missing_or_damaged_stored_maps_are_made_again(damage, tmp_path):
+    tasks = make_tasks(tmp_path / "m", 3)
     screen(tmp_path / "one", tasks)
+    screen(tmp_path / "two", add_late_picks(tasks))
+    damage(tmp_path / "one" / ".maps" / "mic001.npz")
+    damage(tmp_path / "one" / ".maps" / "mic002.png")
+    told = screen(tmp_path / "one", tasks, resume=True)
+    assert [one.status for one in told.values()] == ["accepted"] * 3
+    assert [len(one.scores) for one in told.values()] == [7] * 3
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+
+
+def add_late_picks(tasks):
     for task in tasks:
         task.picks.append(Pick(task.id + 90000, 100.0, 100.0, 16.0))
-    maps = tmp_path / "one" / ".maps"
-    (maps / "mic001.npz").unlink()
-    (maps / "mic002.npz").write_bytes(b"")
-    (maps / "mic003.png").write_bytes(b"")
-    (maps / "mic004.png").unlink()
-    told = screen(tmp_path / "one", tasks, resume=True)
-    assert [one.status for one in told.values()] == ["accepted"] * 4
-    assert [len(one.scores) for one in told.values()] == [7] * 4
+    return tasks
 
 
 def test_late_coordinates_are_scored_on_the_stored_map(tmp_path):

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every benchmark says of itself: device, commit, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Dict
+
+from cryoice_scipion.constants import VERSION
+
+
+def about(device: str = "") -> Dict[str, str]:
+    """Return where and with what a benchmark was run."""
+    here = Path(__file__).resolve().parent
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=here)
+    return {
+        "device": device or f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit.stdout.strip() or "unknown",
+        "cryoice": VERSION,
+        "python": platform.python_version(),
+    }

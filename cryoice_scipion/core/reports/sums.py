@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running sums over the micrographs of a run: what summary.json and the report say, without reading all of it again.
+
+A judgement can be taken out again when a later one replaces it. All sums are of whole numbers, so that adding and
+taking out leaves nothing behind, and the order does not matter: a resumed run has the sums of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Counter as CounterType
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD
+from cryoice_scipion.core.records import Judgement
+
+BINS = 50
+_STEPS = 10**9  # to 1 in shares and seconds that are summed
+
+
+class Seen(NamedTuple):
+    """What is remembered of each micrograph: no scores, of which there are millions."""
+
+    id: int
+    stem: str
+    status: str
+    reason: str  # of failed ones only
+    bad_area: Optional[float]
+    areas: Tuple[Tuple[str, float], ...]  # share of all cells by class, without the good ones
+    picks: int
+    kept: int
+    thumbnail: str
+
+
+class GoodnessHistogram:
+    """How many coordinates have which goodness, in bins from 0 to 1, apart for below the threshold and the others."""
+
+    def __init__(self, threshold: Optional[float]) -> None:
+        """Take the threshold; none, or one below 0, rejects nothing."""
+        self.threshold = -1.0 if threshold is None else float(threshold)
+        self.edges: NDArray[np.float64] = np.linspace(0.0, 1.0, BINS + 1)
+        self.below: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
+        self.above: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
+        self.scored = self.unscored = 0
+
+    def add(self, values: Iterable[Optional[float]], sign: int = 1) -> None:
+        """Add coordinates, or with ``sign`` -1 take them out; None or NaN = could not be scored."""
+        everything = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        if not everything.size:
+            return
+        scored = everything[~np.isnan(everything)]
+        below = scored < self.threshold
+        self.below += sign * np.histogram(scored[below], bins=BINS, range=(0, 1))[0]
+        self.above += sign * np.histogram(scored[~below], bins=BINS, range=(0, 1))[0]
+        self.scored += sign * scored.size
+        self.unscored += sign * (everything.size - scored.size)
+
+
+class RunSums:
+    """Counts, mean areas and the histogram of goodness over the micrographs judged so far."""
+
+    def __init__(self, threshold: Optional[float] = None) -> None:
+        """Start with nothing.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            On goodness; what is below it is counted apart.
+        """
+        self.micrographs: Dict[int, Seen] = {}
+        self.status: CounterType[str] = Counter()
+        self.flags: CounterType[str] = Counter()  # without the numbers they carry
+        self.rejected_by_class: CounterType[str] = Counter()
+        self.goodness = GoodnessHistogram(threshold)
+        self.picks = self.kept = 0
+        self._areas: CounterType[str] = Counter()
+        self._bad_area = self._seconds = 0
+
+    def add(self, judgement: Judgement) -> None:
+        """Take a judgement; one of a micrograph that is there already has to be removed first."""
+        self.micrographs[judgement.id] = _seen(judgement)
+        self._count(judgement, 1)
+
+    def remove(self, judgement: Judgement) -> None:
+        """Take out a judgement that is replaced: the very one that was added."""
+        del self.micrographs[judgement.id]
+        self._count(judgement, -1)
+
+    def _count(self, judgement: Judgement, sign: int) -> None:
+        kept = judgement.kept
+        _add(self.status, {judgement.status: 1}, sign)
+        self.picks += sign * len(judgement.scores)
+        self.kept += sign * kept
+        self._bad_area += sign * _steps(judgement.bad_area or 0.0)
+        self._seconds += sign * _steps(judgement.seconds)
+        _add(self._areas, {name: _steps(share) for name, share in judgement.areas.items()}, sign)
+        _add(self.flags, Counter(flag.split("=")[0] for flag in judgement.flags), sign)
+        if kept < len(judgement.scores):
+            _add(self.rejected_by_class, Counter(one.cls for one in judgement.scores if not one.kept), sign)
+        self.goodness.add([one.goodness for one in judgement.scores], sign)
+
+    @property
+    def mapped(self) -> int:
+        """Return the number of micrographs that could be read."""
+        return self.status[ACCEPTED] + self.status[DISCARDED]
+
+    @property
+    def bad_area(self) -> Optional[float]:
+        """Return the mean share of bad area; None without a micrograph that could be read."""
+        return self._mean(self._bad_area)
+
+    @property
+    def seconds(self) -> Optional[float]:
+        """Return the mean time of computing in seconds; None without a micrograph that could be read."""
+        return self._mean(self._seconds)
+
+    @property
+    def areas(self) -> Dict[str, float]:
+        """Return the mean share of each class that was found, over the micrographs that could be read."""
+        return {name: self._mean(total) or 0.0 for name, total in self._areas.items()} if self.mapped else {}
+
+    @property
+    def failed(self) -> List[Seen]:
+        """Return the micrographs that failed, by id."""
+        return sorted(one for one in self.micrographs.values() if one.status == FAILED)
+
+    def worst(self) -> Dict[str, Tuple[float, str]]:
+        """Return, for each bad class that was found, the largest share of a micrograph, and the stem of that one."""
+        found: Dict[str, Tuple[float, str]] = {}
+        for key in sorted(self.micrographs):
+            one = self.micrographs[key]
+            for name, share in one.areas if one.status != FAILED else ():
+                if share > found.get(name, (0.0, ""))[0]:
+                    found[name] = (share, one.stem)
+        return found
+
+    def _mean(self, total: int) -> Optional[float]:
+        return total / _STEPS / self.mapped if self.mapped else None
+
+
+def _seen(judgement: Judgement) -> Seen:
+    """Return what is remembered; words that come again and again are shared."""
+    areas = {name: share for name, share in judgement.areas.items() if share > 0 and name != GOOD}
+    return Seen(
+        id=judgement.id,
+        stem=judgement.stem,
+        status=sys.intern(judgement.status),
+        reason=judgement.reason if judgement.status == FAILED else "",
+        bad_area=judgement.bad_area,
+        areas=tuple((sys.intern(name), share) for name, share in areas.items()),
+        picks=len(judgement.scores),
+        kept=judgement.kept,
+        thumbnail=judgement.thumbnail,
+    )
+
+
+def _steps(value: float) -> int:
+    return round(value * _STEPS)
+
+
+def _add(counter: CounterType[str], more: Dict[str, int], sign: int) -> None:
+    """Add whole numbers; a name whose number comes back to zero is forgotten."""
+    for name, number in more.items():
+        counter[name] += sign * number
+        if not counter[name]:
+            del counter[name]

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A screening of micrographs, and coordinates, that come into folders for days. Imports no torch."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
+
+from cryoice_scipion.constants import FAILED
+from cryoice_scipion.core.images.naming import stem_of
+from cryoice_scipion.core.images.reading import SUFFIXES
+from cryoice_scipion.core.records import Judgement, MicrographTask
+from cryoice_scipion.core.screening.arriving import SETTLE, ArrivingFiles
+from cryoice_scipion.core.screening.late_picks import LatePicks
+from cryoice_scipion.core.screening.register import Register
+from cryoice_scipion.core.screening.run import ScreeningRun
+
+_AGAIN = 2.0  # s between two calls of the run while something waits in it
+_HEARTBEAT = 60.0  # s between two calls of it in any case, so that a monitor sees that we live
+_PAUSE = 5.0  # s between two looks at what still waits at the end
+
+
+def is_micrograph(name: str) -> bool:
+    """Return whether a file is an image, by its extension."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+class Watch:
+    """Hands to a run what comes, a batch at a time. What it does depends on what is new, not on what is done.
+
+    Call :meth:`begin`, then :meth:`round` again and again, at last :meth:`finish`. Ids are given in the order in which
+    the files came, and kept over sessions.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: ScreeningRun,
+        register: Register,
+        picks: Optional[LatePicks],
+        log: logging.Logger,
+        batch: int,
+        settle: float = SETTLE,
+    ) -> None:
+        """Take everything that works together.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Where the micrographs come; what is not there yet is waited for.
+        run : ScreeningRun
+            With the coordinates of ``picks``, if there are any.
+        batch : int
+            Micrographs at most that are handed to the run at a time. What comes meanwhile waits for the next batch.
+        settle : float
+            Seconds without a change after which a micrograph is taken.
+        """
+        self.run, self._register, self._picks, self._log = run, register, picks, log
+        self.files = ArrivingFiles(folder, is_micrograph, settle)
+        self.interval = self.files.interval
+        self.came: Set[str] = set()  # stems of all micrographs that came, in any session
+        self._batch = batch
+        self._queue: List[Tuple[int, str]] = []  # a heap of ids and stems
+        self._queued: Set[str] = set()
+        self._here: Dict[str, Path] = {}  # by stem; the files of this session
+        self._judged: Set[str] = set()
+        self._failed: Set[str] = set()
+        self._told: Set[str] = set()  # what is said once only
+        self._owed: List[str] = []  # what came in an earlier session and was not finished
+        self.pause, self._called = _PAUSE, 0.0
+        self._stopping = threading.Event()
+
+    def begin(self) -> None:
+        """Take up what earlier sessions left, and read the coordinates that are there.
+
+        Raises
+        ------
+        SettingsError
+            When these coordinates do not say the particles' size, and the settings do not either.
+        """
+        for judgement in self.run.recorded():
+            self._note(judgement)
+            self._register.paths.setdefault(judgement.stem, judgement.path)
+        self.came = set(self._register.paths)
+        self._owed = [stem for stem in self._register.paths if stem not in self._judged]
+        if self._picks is not None:
+            self._picks.begin(self._register.files, self._register.number_of)
+            for stem in self._register.paths:
+                self._picks.picks.add_micrograph(stem)
+            self._enqueue(self._picks.poll(first=True))
+
+    def stop(self) -> None:
+        """Let :meth:`round` and :meth:`wait` end soon. Safe in a signal handler."""
+        self._stopping.set()
+        self.run.stop()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether :meth:`stop` was called."""
+        return self._stopping.is_set()
+
+    @property
+    def is_there(self) -> bool:
+        """Return whether the folder is there."""
+        return self.files.folder.is_dir()
+
+    @property
+    def done(self) -> int:
+        """Return how many micrographs are judged, in any session."""
+        return len(self._judged)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether the next round has something to do."""
+        return bool(self._queue)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether everything that came is with the run."""
+        pending = self._picks is not None and self._picks.is_pending
+        return not (self._queue or self.files.is_restless or pending)
+
+    @property
+    def changed(self) -> float:
+        """Return when (monotonic) a file was seen last that is new or changed."""
+        times = [self.files.changed] + ([self._picks.files.changed] if self._picks is not None else [])
+        return max(times)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, unless we are stopped."""
+        self._stopping.wait(seconds)
+
+    def round(self) -> Iterator[Judgement]:
+        """Take what came, hand a batch of it to the run, and yield what the run says; nothing when it is not time."""
+        if self._picks is not None:
+            self._enqueue(self._picks.poll())
+        self._take(self.files.poll())
+        if self.files.problem and self.files.problem not in self._told:
+            self._told.add(self.files.problem)
+            self._log.warning(self.files.problem)
+        batch = self._next_batch()
+        now = time.monotonic()
+        if batch or now - self._called >= (_AGAIN if self.run.backlog else _HEARTBEAT):
+            yield from self._process(batch)
+            self._called = time.monotonic()
+
+    def finish(self) -> Iterator[Judgement]:
+        """End the watch: yield what is still to come of what came, and write everything.
+
+        After :meth:`stop` only what is mapped already is judged; the rest waits for a session that resumes.
+        """
+        if self._picks is not None:
+            self._picks.close()
+            self._picks.picks.closed = True
+        while True:
+            stopping = self.is_stopping
+            yield from self._process(self._next_batch(), closed=True)
+            if stopping or not (self.run.backlog or self._queue):
+                return
+            if not self._queue:
+                self.wait(self.pause)
+
+    def close(self) -> None:
+        """Stop looking."""
+        self.files.close()
+        if self._picks is not None:
+            self._picks.files.close()
+        self._register.close()
+
+    def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[Judgement]:
+        if self._picks is not None:
+            self.run.note_unmatched(self._picks.picks.count_unmatched())
+        for judgement in self.run.process(batch, closed and not self._queue, more=len(self._queue)):
+            self._note(judgement)
+            yield judgement
+
+    def _take(self, paths: Iterable[Path]) -> None:
+        """Register micrographs that came, and queue them."""
+        new: Dict[str, str] = {}
+        for path in paths:
+            stem = stem_of(path.name)
+            if self._is_second(stem, path):
+                continue
+            if stem in self._here:
+                self._take_changed(stem, path)
+                continue
+            self._here[stem] = path
+            new[stem] = str(path)
+        if new:
+            self._register.add_micrographs(new)
+        for stem in new:
+            if stem not in self.came and self._picks is not None:
+                self._enqueue(self._picks.picks.add_micrograph(stem))
+            self.came.add(stem)
+        self._enqueue(stem for stem in new if stem not in self._judged)
+        if self._owed and self.files.is_there:
+            self._enqueue(self._owed)
+            self._owed = []
+
+    def _is_second(self, stem: str, path: Path) -> bool:
+        """Return whether another file has given the micrograph of this name already; say so once."""
+        known = self._here.get(stem) or Path(self._register.paths.get(stem, path))
+        if known.name == path.name or (stem not in self._here and not known.is_file()):
+            return False
+        if str(path) not in self._told:
+            self._told.add(str(path))
+            self._log.warning("%s: left out, since %s has the same name, and outputs are named by it", path, known)
+        return True
+
+    def _take_changed(self, stem: str, path: Path) -> None:
+        """Screen a micrograph that failed once more; of one that is done, only say that its file is not what it was."""
+        if stem in self._failed:
+            self.run.try_again(self._register.ids[stem])
+            self._enqueue([stem])
+        elif stem in self._judged and str(path) not in self._told:
+            self._told.add(str(path))
+            self._log.warning("%s: has changed after it was screened, which is not done again", path)
+
+    def _enqueue(self, stems: Iterable[str]) -> None:
+        for stem in stems:
+            if stem not in self._queued and stem in self._register.paths:
+                self._queued.add(stem)
+                heapq.heappush(self._queue, (self._register.ids[stem], stem))
+
+    def _next_batch(self) -> List[MicrographTask]:
+        """Return the next micrographs by id, those left out that are judged with just the coordinates they have."""
+        batch: List[MicrographTask] = []
+        while self._queue and (len(batch) < self._batch or self.is_stopping):  # at the end the run must know of all
+            number, stem = heapq.heappop(self._queue)
+            self._queued.discard(stem)
+            picks = self._picks.picks.of(stem) if self._picks is not None else []
+            task = MicrographTask(number, self._register.paths[stem], stem, None, picks)
+            if not self.run.is_done(task):
+                batch.append(task)
+        return batch
+
+    def _note(self, judgement: Judgement) -> None:
+        self._judged.add(judgement.stem)
+        if judgement.status == FAILED:
+            self._failed.add(judgement.stem)
+        else:
+            self._failed.discard(judgement.stem)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice screen --watch`` as a process of its own, while files come into its folders."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import mrcfile
+import numpy as np
+import pytest
+from random_model import write_random_model
+
+from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+
+pytest.importorskip("torch")
+NUMBER = 6
+SHAPE = (200, 256)
+SETTLE = 0.3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_random_model(tmp_path_factory.mktemp("models") / "random")
+
+
+@pytest.fixture(scope="module")
+def micrographs(tmp_path_factory):
+    """Return a folder of small micrographs, which the tests copy from."""
+    folder = tmp_path_factory.mktemp("micrographs")
+    for number in range(NUMBER):
+        rng = np.random.default_rng(number)
+        with mrcfile.new(str(folder / f"mic{number}.mrc")) as mrc:
+            mrc.set_data((rng.normal(0, 1, SHAPE) * np.linspace(0.2, 6, SHAPE[1])).astype(np.float32))
+            mrc.voxel_size = 4.0
+    return folder
+
+
+def boxes(number, start=0, end=6):
+    rng = np.random.default_rng(100 + number)
+    rows = np.column_stack([rng.integers(0, SHAPE[1] - 20, 6), rng.integers(0, SHAPE[0] - 20, 6)])
+    return "".join(f"{x} {y} 20 20\n" for x, y in rows[start:end])
+
+
+def arguments(folder, output, model, *more):
+    fixed = ["--output", output, "--model", model, "--device", "cpu", "--reference", 3]
+    return [str(word) for word in ["screen", folder, *fixed, *more]]
+
+
+class Process:
+    """A watch that runs; killed at the end whatever happens."""
+
+    def __init__(self, words, output):
+        command = [sys.executable, "-m", "cryoice_scipion.core", *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.output, self.said, self.errors = output, "", ""
+        self.child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.communicate()
+
+    def wait_for(self, condition):
+        end = time.monotonic() + 60
+        while not condition():
+            assert self.child.poll() is None, self.child.communicate()
+            assert time.monotonic() < end, "nothing happened"
+            time.sleep(0.02)
+
+    def wait_for_judged(self, number):
+        self.wait_for(lambda: len(read_judgements(self.output)) >= number)
+
+    def wait_for_picks(self, number):
+        self.wait_for(lambda: sum(len(one.scores) for one in read_judgements(self.output)) >= number)
+
+    def wait_until_up(self):
+        self.wait_for((self.output / ".register.jsonl").exists)
+        time.sleep(0.2)
+
+    def end(self, signal_=None):
+        """Send the signal and return the exit status."""
+        if signal_ is not None:
+            self.child.send_signal(signal_)
+        self.said, self.errors = self.child.communicate(timeout=60)
+        assert "Traceback" not in self.errors, self.errors
+        return self.child.returncode
+
+
+def rows_of(output):
+    """Return goodness and class of each coordinate, by micrograph and place; each must be there once."""
+    found = {}
+    for name in ("kept", "rejected"):
+        table = read_picks(output / "coordinates" / f"{name}.star").table
+        for row in table.itertuples():
+            key = (os.path.basename(row.rlnMicrographName), row.rlnCoordinateX, row.rlnCoordinateY)
+            assert key not in found
+            found[key] = (name, str(row.cryoiceGoodness), row.cryoiceClass)
+    return found
+
+
+def test_a_watch_ends_like_a_run_over_the_same_files(micrographs, model, tmp_path):
+    """Files come slowly, in halves, under other names; coordinates before and after and in portions; with a break."""
+    folder, picks, output = tmp_path / "m", tmp_path / "picks", tmp_path / "o"
+    more = ["--watch", "--settle", SETTLE, "--coordinates", picks]
+    with Process(arguments(folder, output, model, *more), output) as watch:
+        watch.wait_until_up()
+        picks.mkdir()
+        (picks / "mic0.box").write_text(boxes(0))
+        (picks / "mic2.box").write_text(boxes(2, 0, 3))
+        (picks / "elsewhere.box").write_text(boxes(9))
+        time.sleep(2 * SETTLE)
+        folder.mkdir()
+        data = (micrographs / "mic0.mrc").read_bytes()
+        with open(folder / "mic0.mrc", "wb") as stream:
+            stream.write(data[: len(data) // 2])
+            stream.flush()
+            time.sleep(SETTLE / 2)
+            stream.write(data[len(data) // 2 :])
+        watch.wait_for((output / "probability").exists)
+        time.sleep(2 * SETTLE)
+        shutil.copy(micrographs / "mic1.mrc", folder / "mic1.mrc.part")
+        time.sleep(SETTLE)
+        (folder / "mic1.mrc.part").rename(folder / "mic1.mrc")
+        shutil.copy(micrographs / "mic2.mrc", folder / ".mic2.hidden.mrc")
+        (folder / "notes.txt").write_text("no micrograph")
+        watch.wait_for(lambda: (output / ".maps" / "mic1.npz").exists())
+        assert not read_judgements(output)  # two are too few for the reference
+        (folder / ".mic2.hidden.mrc").rename(folder / "mic2.mrc")
+        watch.wait_for_judged(3)
+        watch.wait_for_picks(9)
+        (picks / "mic1.box").write_text(boxes(1))
+        (picks / "mic2.box").write_text(boxes(2))
+        watch.wait_for_picks(18)
+        assert watch.end(signal.SIGINT) == 0, watch.errors
+    assert "stopped: 3 micrographs are done and saved; go on with --resume" in watch.errors
+    assert "3 micrographs: 3 accepted" in watch.said
+    first = rows_of(output)
+    assert len(first) == 24
+    before = (output / "journal.jsonl").read_text()
+    for number in (3, 4, 5):
+        shutil.copy(micrographs / f"mic{number}.mrc", folder)
+    (picks / "mic4.box").write_text(boxes(4))
+    with Process(arguments(folder, output, model, *more, "--resume", "--timeout", 1), output) as watch:
+        assert watch.end() == 0, watch.errors
+    assert "6 micrographs: 6 accepted" in watch.said
+    anew = (output / "journal.jsonl").read_text()[len(before) :]
+    assert [anew.count(f'"stem":"mic{number}"') for number in range(3)] == [0, 0, 0]  # nothing is done again
+    assert main(arguments(folder, tmp_path / "static", model, "--coordinates", picks)) == 0
+    expected = rows_of(tmp_path / "static")
+    assert rows_of(output) == expected
+    assert {key: value for key, value in expected.items() if key in first} == first
+    assert read_summary(output).finished
+    assert read_summary(output).unmatched_picks == 6
+    assert (output / "report.html").is_file()
+
+
+def test_a_watch_that_is_killed_goes_on_and_has_each_coordinate_once(micrographs, model, tmp_path):
+    folder, star, output = tmp_path / "m", tmp_path / "picks.star", tmp_path / "o"
+    head = "data_\n\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+
+    def write_star(numbers):
+        rows = [f"mic{n}.mrc {line.split()[0]} {line.split()[1]}" for n in numbers for line in boxes(n).splitlines()]
+        star.write_text(head + "\n".join(rows) + "\n")
+
+    folder.mkdir()
+    words = arguments(folder, output, model, "--watch", "--settle", 0.1, "--coordinates", star, "--box-size", 20)
+    shutil.copy(micrographs / "mic0.mrc", folder)
+    kills = 0
+    for number, pause in ((2, 0.03), (3, 0.06), (5, 0.0)):
+        with Process([*words, *(["--resume"] if output.exists() else [])], output) as watch:
+            watch.wait_until_up()
+            write_star(range(number + 1))
+            for new in range(1, number + 1):
+                if not (folder / f"mic{new}.mrc").exists():
+                    shutil.copy(micrographs / f"mic{new}.mrc", folder)
+            watch.wait_for(lambda stem=f"mic{number}": (output / ".maps" / f"{stem}.npz").exists())
+            time.sleep(pause)
+            kills += watch.end(signal.SIGKILL) == -signal.SIGKILL
+    assert kills == 3
+    with Process([*words, "--resume", "--timeout", "0.5"], output) as watch:
+        assert watch.end() == 0
+    assert [(one.id, one.stem) for one in read_judgements(output)] == [(i + 1, f"mic{i}") for i in range(NUMBER)]
+    static = [*arguments(folder, tmp_path / "static", model, "--coordinates", star, "--box-size", 20)]
+    assert main(static) == 0
+    assert rows_of(output) == rows_of(tmp_path / "static")
+    assert len(rows_of(output)) == 6 * NUMBER
+
+
+def test_sigterm_ends_a_watch_like_ctrl_c(model, tmp_path):
+    output = tmp_path / "o"
+    with Process(arguments(tmp_path / "nowhere", output, model, "--watch"), output) as watch:
+        watch.wait_until_up()
+        assert watch.end(signal.SIGTERM) == 0, watch.errors
+    assert "which is not there yet" in watch.errors
+    assert "stopped: 0 micrographs are done and saved; go on with --resume" in watch.errors
+
+
+def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_path):
+    output = tmp_path / "o"
+    with Process(arguments(micrographs, output, model), output) as run:
+        run.wait_for(lambda: len(list((output / ".maps").glob("*.npz"))) >= 1 if output.exists() else False)
+        assert run.end(signal.SIGTERM) == 143, run.errors
+    assert f"of {NUMBER} micrographs are done and saved; go on with --resume" in run.errors
+
+
+def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    shutil.copy(micrographs / "mic0.mrc", folder)
+    shutil.copy(micrographs / "mic1.mrc", folder / "mic0.mrcs")
+    (folder / "mic1.mrc").write_bytes(b"broken")
+    os.utime(folder / "mic1.mrc", (1e9, 1e9))  # it is not being written any more
+    assert main(arguments(folder, tmp_path / "o", model, "--watch", "--settle", 0.1, "--timeout", 0.3)) == 1
+    said = capsys.readouterr()
+    assert "2 micrographs: 1 accepted, 1 failed" in said.out
+    assert "mic1.mrc: " in said.out
+    assert said.err.count("mic0.mrcs: left out") == 1
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--timeout", "3"], "--timeout: goes with --watch"),
+        (["--watch", "--timeout", "0"], "--timeout: 0 is no number of seconds"),
+        (["--watch", "--settle", "nan"], "--settle: nan is no number of seconds"),
+        (["other", "--watch"], "--watch: takes one folder"),
+        (["--watch", "--coordinates", "README.md"], "README.md: coordinates of an unknown kind"),
+    ],
+)
+def test_unusable_arguments_of_a_watch_are_one_line(micrographs, model, tmp_path, capsys, more, words):
+    (tmp_path / "README.md").write_text("no coordinates")
+    more = [str(tmp_path / word) if word == "README.md" else word for word in more]
+    given = arguments(micrographs, tmp_path / "o", model, *more)
+    if "other" in given:
+        given.insert(2, given.pop(given.index("other")))
+    assert main(given) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cryoice screen:")]
+    assert len(lines) == 1
+    assert words in lines[0]
+
+
+@pytest.mark.parametrize("name", ["mic0.mrc", "*.mrc"])
+def test_only_a_folder_is_watched(micrographs, model, tmp_path, capsys, name):
+    assert main(arguments(micrographs / name, tmp_path / "o", model, "--watch")) == 2
+    assert "--watch: takes one folder" in capsys.readouterr().err
+
+
+def test_an_output_that_holds_a_run_and_a_size_that_is_missing_are_refused(micrographs, model, tmp_path, capsys):
+    star = tmp_path / "picks.star"
+    star.write_text("data_\n\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\nmic0 50 50\n")
+    os.utime(star, (1e9, 1e9))
+    words = arguments(micrographs, tmp_path / "o", model, "--watch", "--settle", 0.1, "--timeout", 0.3)
+    assert main([*words, "--coordinates", str(star)]) == 2
+    assert (
+        "the particles' size is not known; give it in px of the micrograph with --box-size" in capsys.readouterr().err
+    )
+    assert main(words) == 2
+    assert "--resume" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that come into a folder: told of when they have come to rest, each once."""
+
+import contextlib
+import os
+import shutil
+import time
+
+import pytest
+
+from cryoice_scipion.core.screening.arriving import ArrivingFiles
+
+SETTLE = 0.1
+
+
+@contextlib.contextmanager
+def looking(path, **options):
+    with contextlib.closing(ArrivingFiles(path, lambda name: name.endswith(".mrc"), SETTLE, **options)) as files:
+        yield files
+
+
+def gather(files, number, seconds=5.0):
+    """Return the names of the next files, and of what comes while we make sure that there are no more."""
+    found, end = [], time.monotonic() + seconds
+    while len(found) < number and time.monotonic() < end:
+        found += [path.name for path in files.poll()]
+        time.sleep(0.01)
+    end = time.monotonic() + 3 * SETTLE
+    while time.monotonic() < end:
+        found += [path.name for path in files.poll()]
+        time.sleep(0.01)
+    return found
+
+
+def test_what_is_there_comes_at_once_if_it_is_old_and_by_name(tmp_path):
+    for name in ("b.mrc", "a.mrc", ".hidden.mrc", "notes.txt"):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (1e9, 1e9))
+    (tmp_path / "folder.mrc").mkdir()
+    with looking(tmp_path) as files:
+        assert [path.name for path in files.poll()] == ["a.mrc", "b.mrc"]
+        assert gather(files, 0) == []
+
+
+def test_a_file_that_is_being_written_comes_when_it_is_whole(tmp_path):
+    with looking(tmp_path) as files:
+        assert files.poll() == []
+        end = time.monotonic() + 4 * SETTLE
+        with open(tmp_path / "a.mrc", "w") as stream:
+            while time.monotonic() < end:
+                stream.write("x")
+                stream.flush()
+                assert files.poll() == []
+                time.sleep(SETTLE / 4)
+        assert gather(files, 1) == ["a.mrc"]
+        assert not files.is_restless
+
+
+def test_a_file_that_is_renamed_comes_by_its_new_name_only(tmp_path):
+    with looking(tmp_path) as files:
+        files.poll()
+        for name in ("a.mrc.part", ".a.mrc.Xy12"):  # as some programs copy
+            (tmp_path / name).write_text(name)
+        assert gather(files, 0) == []
+        (tmp_path / "a.mrc.part").rename(tmp_path / "a.mrc")
+        (tmp_path / ".a.mrc.Xy12").rename(tmp_path / "b.mrc")
+        assert gather(files, 2) == ["a.mrc", "b.mrc"]
+
+
+def test_a_file_that_changes_later_comes_again_and_one_that_is_touched_by_nobody_does_not(tmp_path):
+    for name in ("a.mrc", "b.mrc"):
+        (tmp_path / name).write_text("x")
+    with looking(tmp_path) as files:
+        assert gather(files, 2) == ["a.mrc", "b.mrc"]
+        (tmp_path / "a.mrc").write_text("longer")
+        assert gather(files, 1) == ["a.mrc"]
+
+
+@pytest.mark.parametrize("restless", [False, True])
+def test_one_that_never_rests_comes_now_and_then_if_that_is_wished(tmp_path, restless):
+    with looking(tmp_path, restless=restless) as files:
+        files.poll()
+        found, end = [], time.monotonic() + 18 * SETTLE
+        with open(tmp_path / "a.mrc", "w") as stream:
+            while time.monotonic() < end:
+                stream.write("x")
+                stream.flush()
+                found += files.poll()
+                time.sleep(SETTLE / 5)
+    assert bool(found) == restless
+
+
+def test_a_folder_is_waited_for_and_may_go_and_come_back(tmp_path):
+    """As a network folder does; what came before does not come again."""
+    folder = tmp_path / "m"
+    with looking(folder) as files:
+        assert gather(files, 0) == []
+        folder.mkdir()
+        (folder / "a.mrc").write_text("x")
+        assert gather(files, 1) == ["a.mrc"]
+        folder.rename(tmp_path / "away")
+        assert gather(files, 0) == []
+        (tmp_path / "away" / "b.mrc").write_text("x")
+        (tmp_path / "away").rename(folder)
+        assert gather(files, 1) == ["b.mrc"]
+        (folder / "c.mrc").write_text("x")
+        assert gather(files, 1) == ["c.mrc"]
+
+
+def test_of_a_file_alone_nothing_else_is_told(tmp_path):
+    with looking(tmp_path / "a.mrc", alone=True) as files:
+        (tmp_path / "b.mrc").write_text("x")
+        assert gather(files, 0) == []
+        (tmp_path / "a.mrc").write_text("x")
+        assert gather(files, 1) == ["a.mrc"]
+
+
+def test_a_link_whose_target_comes_later_comes_then(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.mrc").symlink_to(tmp_path / "target")
+    with looking(tmp_path / "m") as files:
+        assert gather(files, 0) == []
+        (tmp_path / "target").write_text("x")
+        assert gather(files, 1) == ["a.mrc"]
+
+
+def test_when_something_was_seen_last_is_known(tmp_path):
+    with looking(tmp_path) as files:
+        files.poll()
+        before = files.changed
+        shutil.copy(__file__, tmp_path / "notes.txt")
+        assert gather(files, 0) == []
+        assert files.changed == before
+        (tmp_path / "a.mrc").write_text("x")
+        gather(files, 1)
+        assert files.changed > before
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said_and_tried_again(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.mrc").write_text("x")
+    with looking(tmp_path) as files:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "listdir", refuse)
+            assert files.poll() == []
+        assert "cannot be looked into (Permission denied)" in files.problem
+        assert gather(files, 1) == ["a.mrc"]
+        assert files.problem == ""

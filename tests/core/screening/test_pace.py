@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rates: over the session, and of late."""
+
+import datetime
+
+import pytest
+
+from cryoice_scipion.core.screening import pace
+
+
+class Clock:
+    def __init__(self):
+        self.now = 5000.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_rates_follow_what_comes():
+    clock = Clock()
+    session = pace.Pace(clock)
+    assert session.per_hour is None and session.recent_per_hour is None
+    for _ in range(100):  # one in 6 s: 600 an hour, for ten minutes
+        clock.now += 6
+        session.tick()
+    assert session.per_hour == session.recent_per_hour == 600.0
+    for _ in range(200):  # then 1200 an hour
+        clock.now += 3
+        session.tick()
+    assert session.per_hour == 900.0
+    assert session.recent_per_hour == 1200.0
+    clock.now += 601
+    assert session.recent_per_hour == 0.0, "nothing comes any more"
+    assert 0 < session.per_hour < 900
+
+
+def test_the_rate_of_late_is_right_however_fast_they_come():
+    clock = Clock()
+    session = pace.Pace(clock)
+    for _ in range(5000):
+        clock.now += 0.01
+        session.tick()
+    assert session.recent_per_hour == pytest.approx(360_000, rel=0.01)
+    assert len(session._times) <= 1000
+
+
+def test_the_session_has_a_beginning_with_a_zone():
+    assert datetime.datetime.fromisoformat(pace.Pace().started).tzinfo is not None

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watches in this process, with a stand-in for the network: what goes wrong, and what must not be done again."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import time
+
+import pytest
+from standin import executor, make_tasks, write_micrograph
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.data.growing import GrowingPicks
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.screening import watch as watch_module
+from cryoice_scipion.core.screening.late_picks import LatePicks
+from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+from cryoice_scipion.core.screening.register import Register
+from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.screening.watch import Watch
+
+SETTLE = 0.05
+BOXES = "24 12 16 16\n162 32 16 16\n"  # one in the bad strip, one not
+
+
+@contextlib.contextmanager
+def watching(folder, output, coordinates=None, resume=False, reference=2, patience=0.3, batch=4, check=None):
+    """Yield a watch that has begun."""
+    log, config = logging.getLogger("watch"), ScreenConfig(reference=reference, diameter=16.0)
+    late = None
+    if coordinates is not None:
+        picks = GrowingPicks(check or (lambda path, picks: None))
+        late = LatePicks(coordinates, picks, log, SETTLE, patience)
+    with ScreeningRun(
+        output,
+        config,
+        [executor()],
+        log,
+        resume=resume,
+        picks=late.picks if late else None,
+        retry_failed=True,
+        patience=patience,
+    ) as run:
+        watch = Watch(folder, run, Register(output, run.ids), late, log, batch, SETTLE)
+        watch.pause = 0.05
+        with contextlib.closing(watch):
+            watch.begin()
+            yield watch
+
+
+def go_on(watch, until=lambda: False, seconds=10.0):
+    """Go round until something is so, or everything has come to rest; return the stems that were judged."""
+    found, end, rest = [], time.monotonic() + seconds, 0.0
+    while not until() and time.monotonic() < end:
+        judged = [judgement.stem for judgement in watch.round()]
+        found += judged
+        busy = judged or not watch.is_quiet
+        rest = 0.0 if busy else rest or time.monotonic()
+        if rest and time.monotonic() - rest > 6 * SETTLE:
+            break
+        time.sleep(0.01)
+    return found
+
+
+def make_old(folder):
+    """Let files look as if nobody had written to them for long, so that they are taken in the first round."""
+    for path in folder.iterdir():
+        os.utime(path, (1e9, 1e9))
+
+
+def finish(watch):
+    return [judgement.stem for judgement in watch.finish()]
+
+
+def stars(output):
+    """Return class and goodness of each coordinate by micrograph and place."""
+    found = {}
+    for name in ("kept", "rejected"):
+        for row in read_picks(output / "coordinates" / f"{name}.star").table.itertuples():
+            key = (os.path.basename(row.rlnMicrographName), row.rlnCoordinateX, row.rlnCoordinateY)
+            assert key not in found
+            found[key] = (name, row.cryoiceClass, str(row.cryoiceGoodness))
+    return found
+
+
+def lines(output, kind):
+    text = (output / "journal.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, text) if line["kind"] == kind]
+
+
+def test_too_few_for_the_reference_are_mapped_and_judged_at_the_end(tmp_path):
+    make_tasks(tmp_path / "m", 2)
+    with watching(tmp_path / "m", tmp_path / "o", reference=5) as watch:
+        assert go_on(watch) == []
+        assert len(lines(tmp_path / "o", "mapped")) == 2
+        assert (watch.done, watch.came) == (0, {"mic001", "mic002"})
+        assert finish(watch) == ["mic001", "mic002"]
+    assert lines(tmp_path / "o", "reference")[0]["reference"]["micrographs"] == [1, 2]
+    assert read_summary(tmp_path / "o").finished
+
+
+def test_a_stop_maps_nothing_more_and_a_session_that_resumes_ends_like_one_without_a_break(tmp_path):
+    make_tasks(tmp_path / "m", 9)
+    make_old(tmp_path / "m")
+    for name in ("stopped", "whole"):
+        with watching(tmp_path / "m", tmp_path / name, reference=3, batch=5) as watch:
+            for judgement in watch.round():
+                if name == "stopped" and judgement.stem == "mic003":
+                    watch.stop()
+            if name == "whole":
+                go_on(watch)
+            finish(watch)
+        if name == "stopped":
+            assert 3 <= len(read_judgements(tmp_path / "stopped")) <= 5  # in hand is one more for each device
+            assert not read_summary(tmp_path / "stopped").finished
+            assert (tmp_path / "stopped" / "report.html").is_file()
+            with watching(tmp_path / "m", tmp_path / "stopped", resume=True, reference=3) as watch:
+                go_on(watch)
+                finish(watch)
+    told = [
+        [dataclasses.replace(one, seconds=0.0) for one in read_judgements(tmp_path / n)] for n in ("stopped", "whole")
+    ]
+    assert told[0] == told[1]
+    assert lines(tmp_path / "stopped", "reference") == lines(tmp_path / "whole", "reference")
+
+
+def test_a_stop_before_the_reference_is_complete_freezes_none_of_what_has_not_been_mapped(tmp_path):
+    make_tasks(tmp_path / "m", 6)
+    make_old(tmp_path / "m")
+    with watching(tmp_path / "m", tmp_path / "o", reference=6, batch=2) as watch:
+        list(watch.round())
+        watch.stop()
+        assert finish(watch) == []
+    assert len(lines(tmp_path / "o", "mapped")) == 2
+    with watching(tmp_path / "m", tmp_path / "o", reference=6, resume=True) as watch:
+        assert len(go_on(watch)) == 6
+    assert lines(tmp_path / "o", "reference")[0]["reference"]["micrographs"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_ids_are_those_of_arrival_whatever_the_names_and_sessions(tmp_path):
+    (tmp_path / "m").mkdir()
+    with watching(tmp_path / "m", tmp_path / "o", reference=9) as watch:
+        for name in ("z", "a", "m"):
+            write_micrograph(tmp_path / "m" / f"{name}.mrc")
+            go_on(watch, lambda name=name: name in watch.came)
+    write_micrograph(tmp_path / "m" / "b.mrc")
+    with watching(tmp_path / "m", tmp_path / "o", reference=9, resume=True) as watch:
+        go_on(watch)
+        finish(watch)
+    assert [one.stem for one in read_judgements(tmp_path / "o")] == ["z", "a", "m", "b"]
+
+
+def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch_module, "_AGAIN", 0.05)
+    make_tasks(tmp_path / "m", 2)
+    data = (tmp_path / "m" / "mic001.mrc").read_bytes()
+    for stem in ("stalled", "broken"):
+        (tmp_path / "m" / f"{stem}.mrc").write_bytes(data[:5000])
+    with watching(tmp_path / "m", tmp_path / "o", patience=0.9) as watch:
+
+        def rounds(until):
+            end = time.monotonic() + 10
+            while not until() and time.monotonic() < end:
+                list(watch.round())
+                time.sleep(0.01)
+
+        rounds(lambda: len(watch.came) == 4 and watch.run.backlog)
+        time.sleep(0.2)
+        (tmp_path / "m" / "stalled.mrc").write_bytes(data)
+        rounds(lambda: watch.done == 4)
+        assert {one.stem: one.status for one in read_judgements(tmp_path / "o")} == {
+            "mic001": "accepted",
+            "mic002": "accepted",
+            "stalled": "accepted",
+            "broken": "failed",
+        }
+        (tmp_path / "m" / "broken.mrc").write_bytes(data)
+        assert go_on(watch) == ["broken"]
+    assert {one.status for one in read_judgements(tmp_path / "o")} == {"accepted"}
+
+
+def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path, caplog):
+    make_tasks(tmp_path / "m", 1)
+    with watching(tmp_path / "m", tmp_path / "o", reference=0) as watch:
+        go_on(watch)
+        for text in ("x", "xy"):
+            (tmp_path / "m" / "mic001.tif").write_text(text)
+            assert go_on(watch) == []
+    assert caplog.text.count("mic001.tif: left out") == 1
+    with watching(tmp_path / "m", tmp_path / "o", reference=0, resume=True) as watch:
+        assert go_on(watch) == []
+    (one,) = read_judgements(tmp_path / "o")
+    assert one.status == "accepted"
+
+
+def test_a_file_that_changes_after_it_was_screened_is_only_said(tmp_path, caplog):
+    make_tasks(tmp_path / "m", 1)
+    with watching(tmp_path / "m", tmp_path / "o", reference=0) as watch:
+        go_on(watch)
+        write_micrograph(tmp_path / "m" / "mic001.mrc", seed=5)
+        assert go_on(watch) == []
+    assert "mic001.mrc: has changed after it was screened" in caplog.text
+
+
+@pytest.mark.parametrize("first", ["coordinates", "micrographs"])
+def test_coordinates_come_before_or_after_and_in_portions(tmp_path, first):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    tasks = make_tasks(tmp_path / "elsewhere", 2)
+    with watching(tmp_path / "elsewhere" if first == "micrographs" else tmp_path / "m", output, picks) as watch:
+        if first == "micrographs":
+            assert sorted(go_on(watch)) == ["mic001", "mic002"]
+        (picks / "mic001.box").write_text(BOXES.splitlines()[0])
+        assert go_on(watch) == (["mic001"] if first == "micrographs" else [])
+        if first == "coordinates":
+            (tmp_path / "elsewhere").rename(tmp_path / "m")
+            assert sorted(go_on(watch)) == ["mic001", "mic002"]
+        (picks / "mic001.box").write_text(BOXES)
+        (picks / "mic009.box").write_text(BOXES)
+        assert go_on(watch) == ["mic001"]
+        assert len(lines(output, "mapped")) == 2  # late ones are scored on the stored map
+        finish(watch)
+    found = stars(output)
+    assert [found[key][:2] for key in sorted(found)] == [
+        ("rejected", "support"),
+        ("kept", "good"),
+        *[("rejected", "no_micrograph")] * 2,
+    ]
+    assert [len(one.scores) for one in read_judgements(output)] == [2, 0]
+    assert read_summary(output).unmatched_picks == 2
+    assert len(tasks) == 2
+
+
+def test_a_session_that_resumes_does_nothing_again_and_files_are_the_same(tmp_path):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    make_tasks(tmp_path / "m", 3)
+    with watching(tmp_path / "m", output, picks) as watch:
+        picks.mkdir()
+        for name in ("mic003", "mic001"):  # numbered as they come
+            (picks / f"{name}.box").write_text(BOXES)
+            go_on(watch)
+        finish(watch)
+    before, journal = stars(output), (output / "journal.jsonl").read_text()
+    (tmp_path / "m" / "mic001.mrc").unlink()  # it was moved to an archive
+    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        assert go_on(watch) == []
+        finish(watch)
+        assert stars(output) == before
+        assert (output / "journal.jsonl").read_text() == journal
+        (picks / "mic001.box").write_text(BOXES + "100 100 16 16\n")
+        assert go_on(watch) == ["mic001"]  # on its stored map
+    assert len(read_judgements(output)[0].scores) == 3
+
+
+def test_one_that_came_and_was_gone_before_its_turn_fails(tmp_path):
+    make_tasks(tmp_path / "m", 3)
+    make_old(tmp_path / "m")
+    with watching(tmp_path / "m", tmp_path / "o", batch=1, reference=1) as watch:
+        assert len(list(watch.round())) == 1
+    (tmp_path / "m" / "mic003.mrc").unlink()
+    with watching(tmp_path / "m", tmp_path / "o", resume=True, reference=1) as watch:
+        go_on(watch)
+        finish(watch)
+    assert {one.stem: one.status for one in read_judgements(tmp_path / "o")} == {
+        "mic001": "accepted",
+        "mic002": "accepted",
+        "mic003": "failed",
+    }
+
+
+def test_a_coordinate_file_that_stays_broken_is_said_once_and_read_when_it_is_mended(tmp_path, caplog):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 2)
+    (picks / "mic001.box").write_text("24 12 16\n")
+    (picks / "mic002.box").write_text(BOXES)
+    with watching(tmp_path / "m", output, picks, patience=0.2) as watch:
+        go_on(watch)
+        go_on(watch)
+        assert sum("mic001.box: line 1" in record.message for record in caplog.records) == 1
+        assert [len(one.scores) for one in read_judgements(output)] == [0, 2]
+        (picks / "mic001.box").write_text(BOXES)
+        assert go_on(watch) == ["mic001"]
+        finish(watch)
+    assert len(stars(output)) == 4
+
+
+def test_files_of_another_kind_are_left_out_and_columns_that_differ_are_joined(tmp_path, caplog):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 2)
+    (picks / "mic001.box").write_text(BOXES)
+    (picks / "log.txt").write_text("all went well\n")
+    (picks / "mic002.box").write_text("24 12 16 16 0.5\n")  # with a score
+    with watching(tmp_path / "m", output, picks) as watch:
+        go_on(watch)
+        finish(watch)
+    assert caplog.text.count("log.txt: left out") == 1
+    table = read_picks(output / "coordinates" / "rejected.star").table
+    assert [str(value) for value in table["rlnAutopickFigureOfMerit"]] == ["nan", "0.5"]
+
+
+def test_coordinates_that_never_come_are_said(tmp_path, caplog):
+    make_tasks(tmp_path / "m", 1)
+    with watching(tmp_path / "m", tmp_path / "o", tmp_path / "picks.star") as watch:
+        go_on(watch)
+        assert finish(watch) == ["mic001"]
+    assert "picks.star: no coordinates came" in caplog.text
+    assert stars(tmp_path / "o") == {}
+
+
+def test_a_size_that_is_missing_stops_a_watch_at_its_start_only(tmp_path, caplog):
+    def check(path, picks):
+        raise SettingsError(path, "no size", "give it")
+
+    (tmp_path / "picks.box").write_text(BOXES)
+    os.utime(tmp_path / "picks.box", (1e9, 1e9))
+    with pytest.raises(SettingsError), watching(tmp_path, tmp_path / "o", tmp_path / "picks.box", check=check):
+        pass
+    (tmp_path / "picks.box").unlink()
+    with watching(tmp_path, tmp_path / "p", tmp_path / "picks.box", check=check) as watch:
+        (tmp_path / "picks.box").write_text(BOXES)
+        go_on(watch)
+        assert "picks.box: no size" in caplog.text
+
+
+def test_a_run_that_was_not_watched_can_be_watched_on(tmp_path):
+    """The ids of its micrographs, and of coordinates that all are of one file, are the same."""
+    folder, output = tmp_path / "m", tmp_path / "o"
+    tasks = make_tasks(folder, 4)
+    with ScreeningRun(output, ScreenConfig(reference=2, diameter=16.0), [executor()]) as run:
+        for task in tasks:
+            task.picks.clear()
+        list(run.process(tasks[1:]))
+    shutil.copy(folder / "mic001.mrc", folder / "mic009.mrc")
+    with watching(folder, output, resume=True) as watch:
+        assert go_on(watch) == ["mic001", "mic009"]
+    assert [one.id for one in read_judgements(output)] == [2, 3, 4, 5, 6]
