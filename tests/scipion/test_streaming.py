@@ -8,7 +8,7 @@ import pytest
 from cryoice_feeding import install
 from random_model import write_random_model
 from scipion_data import items
-from streaming import Streams, coordinates, micrograph, planned, wait_for, write_micrograph
+from streaming import Streams, coordinates, is_alive, micrograph, planned, wait_for, workers_of, write_micrograph
 
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.screening.recorded import read_summary
@@ -244,3 +244,27 @@ def test_micrographs_that_failed_are_tried_again_on_continue(streams, model, tmp
     check_exactly_once(done, events)
     assert not outputs_of(done)[3]
     assert all(item._cryoiceGoodness.hasValue() for output in outputs_of(done)[:2] for item in output.values())
+
+
+def test_aborted_it_leaves_no_worker_and_goes_on_where_it_was(streams, model, tmp_path):
+    data, gate = tmp_path / "mics", tmp_path / "gate"
+    events = [*(micrograph(data, n) for n in range(1, 5)), *(coordinates(n) for n in range(1, 5)), {"wait": str(gate)}]
+    events += [micrograph(data, 5), coordinates(5)]
+    feeder = streams.feed(tmp_path, events)
+    screening = streams.screening(feeder, model)
+    streams.proj.launchProtocol(screening, wait=False)
+    wait_for(lambda: streams.journal(screening).count('"judged"') >= 4)
+    pid = streams.pid(screening)
+    (worker,) = workers_of(pid)
+    streams.proj._updateProtocol(screening)
+    streams.proj.stopProtocol(screening)
+    wait_for(lambda: not is_alive(pid) and not is_alive(worker))
+    judged = streams.journal(screening).count('"judged"')
+    streams.go_on(screening, wait=False)
+    gate.touch()
+    wait_for(lambda: streams.pid(screening) != pid)
+    done = streams.ended(screening)
+    assert done.isFinished(), done.getErrorMessage()
+    check_exactly_once(done, events)
+    # Only what was not done is done: one micrograph, perhaps a second time when its coordinates come.
+    assert streams.journal(screening).count('"judged"') <= judged + 2

@@ -471,3 +471,16 @@ def test_what_the_consumer_leaves_unread_is_resumed(tmp_path):
     assert len(rows(tmp_path / "two")) == len(read_judgements(tmp_path / "two")) == 3
     screen(tmp_path / "two", tasks, resume=True)
     assert results(tmp_path / "one") == results(tmp_path / "two")
+
+
+def test_late_coordinates_that_cannot_be_scored_leave_their_micrograph_what_it_was(tmp_path):
+    tasks = make_tasks(tmp_path / "m", 3)
+    first = screen(tmp_path / "o", tasks)[1]
+    os.unlink(tasks[0].path)  # the facility has moved it away, and the stored map is lost too
+    os.unlink(tmp_path / "o" / ".maps" / "mic001.npz")
+    late = dataclasses.replace(tasks[0], picks=[*tasks[0].picks, Pick(77, 100.0, 100.0, 16.0)])
+    second = screen(tmp_path / "o", [late], resume=True)[1]
+    assert (second.status, second.bad_area) == (first.status, first.bad_area) == ("accepted", first.bad_area)
+    assert second.scores[:-1] == first.scores
+    assert (second.scores[-1].cls, second.scores[-1].kept) == ("failed", False)
+    assert "late_picks_failed" in second.flags

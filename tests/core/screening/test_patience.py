@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are still being written are waited for; broken ones are not."""
+
+import os
+import time
+
+import numpy as np
+from standin import executor, make_tasks
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.screening.patience import Patience
+from cryoice_scipion.core.screening.run import ScreeningRun
+
+
+def until_judged(run, limit=30.0):
+    """Go on as a stream does until nothing waits; return the judgements."""
+    end, found = time.monotonic() + limit, []
+    while run.backlog:
+        assert time.monotonic() < end
+        found += run.process([], closed=True)
+        time.sleep(0.05)
+    return found
+
+
+def cut(task, age=0.0):
+    """Leave half of a file, as if it was written ``age`` seconds ago; return the whole."""
+    with open(task.path, "rb") as stream:
+        whole = stream.read()
+    with open(task.path, "wb") as stream:
+        stream.write(whole[: len(whole) // 2])
+    os.utime(task.path, (time.time() - age,) * 2)
+    return whole
+
+
+def test_a_file_that_is_completed_is_screened_like_the_others(tmp_path):
+    tasks = make_tasks(tmp_path / "m", 3)
+    whole = cut(tasks[1])
+    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], patience=20) as run:
+        assert list(run.process(tasks)) == []  # the reference waits for it
+        with open(tasks[1].path, "wb") as stream:
+            stream.write(whole)
+        assert {one.id: one.status for one in until_judged(run)} == {task.id: "accepted" for task in tasks}
+
+
+def test_a_file_that_stays_broken_is_failed_with_its_reason_and_the_rest_goes_on(tmp_path):
+    tasks = make_tasks(tmp_path / "m", 4)
+    cut(tasks[3])
+    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], patience=1) as run:
+        assert sorted(one.id for one in run.process(tasks)) == [1, 2, 3]
+        assert run.backlog == 1
+        (failed,) = until_judged(run)
+    assert (failed.id, failed.status) == (4, "failed")
+    assert "mic004" in failed.reason
+    assert [score.kept for score in failed.scores] == [False] * 6
+
+
+def test_an_old_broken_file_and_one_without_patience_fail_at_once(tmp_path):
+    for patience, age in ((60, 3600), (0, 0)):
+        tasks = make_tasks(tmp_path / f"m{patience}", 3)
+        cut(tasks[2], age)
+        with ScreeningRun(tmp_path / f"o{patience}", ScreenConfig(reference=0), [executor()], patience=patience) as run:
+            assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted", "failed"]
+
+
+def test_a_missing_file_is_given_time_to_appear(tmp_path):
+    patience = Patience(0.5)
+    path = str(tmp_path / "late.mrc")
+    assert patience.again(1, path)
+    assert not patience.is_due(1)
+    time.sleep(0.6)
+    assert patience.is_due(1)
+    np.zeros(3).tofile(path)
+    assert patience.again(1, path)  # it has come meanwhile: it gets its own time
+    time.sleep(0.6)
+    assert not patience.again(1, path)
+    assert patience.is_due(1)
