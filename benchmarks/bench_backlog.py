@@ -60,13 +60,13 @@ def count(path: Path) -> int:
     """Return how many items a set has now."""
     if not path.is_file():
         return 0
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as connection:
-        try:
-            return int(connection.execute("SELECT COUNT(*) FROM Objects").fetchone()[0])
-        except sqlite3.OperationalError:  # no item yet
-            return 0
-        finally:
-            connection.close()
+    connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=30)
+    try:
+        return int(connection.execute("SELECT COUNT(*) FROM Objects").fetchone()[0])
+    except sqlite3.OperationalError:  # no item yet
+        return 0
+    finally:
+        connection.close()
 
 
 def run(folder: Path, options: argparse.Namespace) -> Dict[str, Any]:

@@ -116,7 +116,6 @@ def run(options: argparse.Namespace, folder: Path) -> Dict[str, Any]:
     sizes = {name: Path(protocol.getPath(f"{name}.sqlite")).stat().st_size / 1e6 for name in OUTPUTS}
     sizes["journal"] = Path(protocol.getPath("extra", "screening", "journal.jsonl")).stat().st_size / 1e6
     sizes["input coordinates"] = (folder / "input" / "coordinates.sqlite").stat().st_size / 1e6
-    sizes["run.db"] = Path(protocol.getDbPath()).stat().st_size / 1e6 if os.path.exists(protocol.getDbPath()) else 0.0
     return {"batches": measured, "seconds": seconds, "sizes": sizes, "coordinates": found}
 
 

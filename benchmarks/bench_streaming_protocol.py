@@ -32,7 +32,7 @@ class DrawnScores:
         self.model = ModelConfig(name="stand-in", views=[ViewConfig()])
 
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
-        return MapResult([4096, 4096], 1.0, 64.0, -4.0, -0.3, False, f".maps/{task.stem}.npz", "")
+        return MapResult([4096, 4096], 1.0, 64.0, 0.0, -0.3, False, f".maps/{task.stem}.npz", "")
 
     def judge(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path

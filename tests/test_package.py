@@ -120,7 +120,13 @@ def test_unusable_arguments_give_status_2_and_no_traceback():
 
 @pytest.mark.parametrize(
     "name",
-    ["protocols.conf", cryoice_scipion._logo, "models/default/model.json", "core/reports/report.html.j2"],
+    [
+        "protocols.conf",
+        cryoice_scipion._logo,
+        "models/default/model.json",
+        "core/reports/report.html.j2",
+        "templates/streaming.json.template",
+    ],
 )
 def test_data_files_are_beside_the_code(name):
     assert (Path(cryoice_scipion.__file__).parent / name).is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import sqlite3
 from typing import Any, Callable, Iterator, List
 
 from pwem.protocols import EMProtocol
@@ -28,6 +29,16 @@ class CryoIceProtocol(EMProtocol):
             yield
         except CryoIceError as error:
             raise PyworkflowException(str(error)) from None
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Keep other threads away while an output is written, and say in one line what went wrong."""
+        with self._lock:
+            try:
+                yield
+            except (sqlite3.OperationalError, BlockingIOError) as error:
+                remedy = "free some space or give write permission, then press Continue"
+                raise PyworkflowException(f"{name}: cannot be written ({error}); {remedy}") from error
 
     @staticmethod
     def _complaints(*checks: Callable[[], Any]) -> List[str]:

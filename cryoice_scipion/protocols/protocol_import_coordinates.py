@@ -3,30 +3,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List, Tuple
 
-from pwem.objects import SetOfCoordinates
+from pwem.objects import Coordinate, SetOfCoordinates
 from pyworkflow.exceptions import PyworkflowException
-from pyworkflow.protocol import params
+from pyworkflow.object import Set
+from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase, params
 
 from cryoice_scipion import convert
+from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.data.coordinates import read_picks
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.records import Pick
+from cryoice_scipion.protocols.picks_input import HandedOn, PicksInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
+from cryoice_scipion.streams import CoordinateReader, MicrographReader
 
 OUTPUT_COORDINATES = "outputCoordinates"
 
 
-class CryoIceProtImportCoordinates(CryoIceProtocol):
+class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
     """Reads picks that other programs wrote, without their plugins.
 
     RELION .star (old and 3.1), EMAN .box, crYOLO .cbox, Xmipp .pos, CryoPPP .csv and Topaz .txt; a file, or a folder
     with one file a micrograph. They are matched with the micrographs by name, and what does not match is counted.
+    Works in streaming: picks are handed on while they are written.
     """
 
     _label = "import picks"
     _possibleOutputs = {OUTPUT_COORDINATES: SetOfCoordinates}
+    stepsExecutionMode = STEPS_SERIAL  # one step, so no threads
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Import")
@@ -54,23 +63,133 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
             help="Size of the particles in pixels of the micrographs. 0: as the file says (.box, .cbox and .csv do; "
             ".star, .pos and .txt do not).",
         )
+        self._defineStreamingParams(form)
 
-    def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+    @staticmethod
+    def _defineStreamingParams(form: Any) -> None:
+        form.addSection(label="Streaming")
+        form.addParam(
+            "dataStreaming",
+            params.BooleanParam,
+            default=False,
+            label="Process data in streaming?",
+            help="Yes: picks are imported while another program writes them; the file or folder need not be there yet. "
+            "No: what is there is imported. While the micrographs are still coming, it is always Yes.",
+        )
+        form.addParam(
+            "timeout",
+            params.IntParam,
+            default=60,
+            condition="dataStreaming",
+            label="Timeout (s)",
+            help="The import ends when the micrographs are complete, and no new or changed file was seen for so many "
+            "seconds. As long as micrographs can come, it goes on however long nothing happens.",
+        )
+        form.addParam(
+            "streamingSleepOnWait",
+            params.IntParam,
+            default=5,
+            condition="dataStreaming",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Sleep when waiting (s)",
+            help="Seconds between two looks at what came.",
+        )
+
+    # ---- steps ----------------------------------------------------------------------------------------------
+
+    def stepsGeneratorStep(self) -> None:
+        """Import what is there, or what comes."""
+        if self._isStreaming():
+            self._importWhatComes(self.timeout.get())
+        elif self.hasAttribute(OUTPUT_COORDINATES):  # others have read it: what is in it keeps its ids
+            self._importWhatComes(0)
+        else:
+            self.createOutputStep()
 
     def createOutputStep(self) -> None:
         """Read the files and make the set."""
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
-            box = self.boxSize.get() or convert.typical_diameter(picks.table)
-            if not box:
-                raise CryoIceError(self.coordinatesPath, "does not say the particles' size", "give the box size")
-            output = self._createSetOfCoordinates(self.inputMicrographs)
-            output.setBoxSize(int(box))
+            output = self._newOutput(self.boxSize.get() or convert.typical_diameter(picks.table))
             unmatched = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
         self._report(output, picks.warnings, unmatched)
         self._defineOutputs(**{OUTPUT_COORDINATES: output})
         self._defineSourceRelation(self.inputMicrographs, output)
+
+    def _importWhatComes(self, timeout: float) -> None:
+        """Hand picks on until nothing more comes; begun again, go on where the output ends."""
+        path = Path(self.coordinatesPath.get().strip())
+        with self._oneLine():
+            source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get())
+            with contextlib.closing(source):
+                handed = self._resume()
+                if not path.exists():
+                    self.info(f"{path} is not there yet")
+                while True:
+                    found = source.look()
+                    self._open(source.box)
+                    self._handOn(found, handed)
+                    if source.is_over(timeout):
+                        break
+                    time.sleep(max(1, self._getStreamingSleepOnWait()))
+            self._finish(source)
+
+    def _resume(self) -> HandedOn:
+        """Return what an earlier session has handed on, with the output open again."""
+        if not self.hasAttribute(OUTPUT_COORDINATES):
+            return HandedOn({})
+        with self._writing(OUTPUT_COORDINATES):
+            convert.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
+            self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
+        return HandedOn(CoordinateReader(convert.pointer_to(self, OUTPUT_COORDINATES)).look())
+
+    def _open(self, box: int) -> None:
+        """Make the output as soon as its box size is known, even if it is empty: others wait for it."""
+        if self.hasAttribute(OUTPUT_COORDINATES) or not box:
+            return
+        with self._writing(OUTPUT_COORDINATES):
+            output = self._newOutput(box)
+            convert.give_columns(output, Coordinate(x=0, y=0))
+            self._updateOutputSet(OUTPUT_COORDINATES, output, Set.STREAM_OPEN)
+            self._defineSourceRelation(self.inputMicrographs, output)
+
+    def _handOn(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], handed: HandedOn) -> None:
+        items: List[Coordinate] = []
+        for row, picks in found.values():
+            places, gone = handed.take(row.id, picks)
+            if gone:
+                self.warning(f"{row.name}: {gone} of its picks are not in the file any more; they stay in the output")
+            for x, y in places:
+                handed.last += 1
+                items.append(_coordinate(handed.last, x, y, row))
+        if not items:
+            return
+        with self._writing(OUTPUT_COORDINATES):
+            convert.enable_append(self.outputCoordinates, items[0])
+            for item in items:
+                self.outputCoordinates.append(item)
+            self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
+        self.info(f"{len(items)} coordinates of {len(found)} micrographs came")
+
+    def _finish(self, source: PicksInput) -> None:
+        if not self.hasAttribute(OUTPUT_COORDINATES):
+            reason = "no picks came, and the particles' size is not known"
+            raise CryoIceError(self.coordinatesPath, reason, "check the path, and give the box size")
+        with self._writing(OUTPUT_COORDINATES):
+            self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_CLOSED)
+        lines = []
+        if source.count_unmatched():
+            lines.append(f"{source.count_unmatched()} coordinates are of micrographs that never came")
+        if source.incomplete:
+            lines.append(f"{source.incomplete} ended before its time: there may be more; then press Continue in both")
+        self._tell(lines)
+
+    def _newOutput(self, box: int) -> SetOfCoordinates:
+        if not box:
+            raise CryoIceError(self.coordinatesPath, "does not say the particles' size", "give the box size")
+        output = self._createSetOfCoordinates(self.inputMicrographs)
+        output.setBoxSize(int(box))
+        return output
 
     def _report(self, output: SetOfCoordinates, warnings: List[str], unmatched: Any) -> None:
         lines = list(warnings)
@@ -79,14 +198,26 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
             lines.append(f"{number} coordinates are of {len(unmatched)} micrographs that are not there ({names})")
         if not output.getSize() and unmatched:
             raise PyworkflowException(f"{self.coordinatesPath}: no name matches a micrograph; {lines[-1]}")
+        self._tell(lines)
+
+    def _tell(self, lines: List[str]) -> None:
         for line in lines:
             self.warning(line)
         self.summaryVar.set("\n".join(lines))
+
+    # ---- information ----------------------------------------------------------------------------------------
+
+    def _isStreaming(self) -> bool:
+        """Return whether picks may come while we run."""
+        micrographs = self.inputMicrographs.get()
+        return bool(self.dataStreaming.get() or (micrographs is not None and micrographs.isStreamOpen()))
 
     def _validate(self) -> List[str]:
         path = (self.coordinatesPath.get() or "").strip()
         if not path:
             return ["Give the file or folder with the coordinates."]
+        if self._isStreaming():
+            return []  # what will be there cannot be judged yet
         return self._complaints(lambda: read_picks(Path(path)))
 
     def _summary(self) -> List[str]:
@@ -94,6 +225,8 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
             return ["Not imported yet."]
         output = self.outputCoordinates
         lines = [f"{output.getSize()} coordinates, box size {output.getBoxSize()} px, from {self.coordinatesPath}"]
+        if output.isStreamOpen():
+            lines.append("Still running, or stopped: more may come")
         return lines + (self.summaryVar.get("") or "").splitlines()
 
     def _methods(self) -> List[str]:
@@ -103,3 +236,11 @@ class CryoIceProtImportCoordinates(CryoIceProtocol):
 
     def _citations(self) -> List[str]:
         return []
+
+
+def _coordinate(key: int, x: int, y: int, micrograph: MicrographRow) -> Coordinate:
+    item = Coordinate(x=x, y=y)
+    item.setObjId(key)
+    item.setMicId(micrograph.id)
+    item.setMicName(micrograph.name)
+    return item

@@ -7,7 +7,6 @@ killed run left half done is put right when the next one begins. Items keep the 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
@@ -16,7 +15,6 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
 
 import numpy as np
 from pwem.objects import Coordinate, Micrograph
-from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.object import Set
 
 from cryoice_scipion import convert
@@ -92,7 +90,7 @@ class ScreenOutputs:
         """Reject the coordinates whose micrographs never came, and close all outputs."""
         self._put_scores([PickScore(key, None, NO_MICROGRAPH, False) for key in homeless])
         for name in NAMES:
-            with self._writing(name):
+            with self._protocol._writing(name):
                 output = getattr(self._protocol, name) if self._has(name) else self._make[name]()
                 if not self._has(name):
                     convert.give_columns(output, self._template(name))
@@ -110,7 +108,7 @@ class ScreenOutputs:
         if not keys:
             return
         opened: Dict[str, Any] = {}
-        with self._writing(names[0]):
+        with self._protocol._writing(names[0]):
             item = None
             for item in convert.items_by_id(self._sources[names[0]].get(), keys):
                 fate = wanted[item.getObjId()]
@@ -175,20 +173,10 @@ class ScreenOutputs:
             return array("q")
 
     def _remove(self, name: str, keys: Iterable[int]) -> None:
-        with self._writing(name):
+        with self._protocol._writing(name):
             output = self._get(name)
             convert.remove_ids(output, keys)
             self._update(name, output, Set.STREAM_OPEN)
-
-    @contextlib.contextmanager
-    def _writing(self, name: str) -> Iterator[None]:
-        """Keep other threads of the protocol away, and say in one line what went wrong."""
-        with self._protocol._lock:
-            try:
-                yield
-            except (sqlite3.OperationalError, BlockingIOError) as error:
-                remedy = "free some space or give write permission, then press Continue"
-                raise PyworkflowException(f"{name}: cannot be written ({error}); {remedy}") from error
 
 
 def _is_kept(fate: Any) -> bool:

@@ -76,8 +76,8 @@ class Streams(Scipion):
 
     def screening(self, feeder, model, **values):
         """Return a screening of what a feeder brings."""
-        values = {"useGpu": False, "streamingSleepOnWait": 1, "referenceMicrographs": 3, **values}
-        protocol = self.newProtocol(CryoIceProtScreen, modelSource=2, modelFolder=str(model), **values)
+        fixed = {"useGpu": False, "streamingSleepOnWait": 1, "referenceMicrographs": 3, "modelSource": 2}
+        protocol = self.newProtocol(CryoIceProtScreen, **{**fixed, "modelFolder": str(model), **values})
         point(protocol.inputCoordinates, (feeder, "outputCoordinates"))
         return protocol
 

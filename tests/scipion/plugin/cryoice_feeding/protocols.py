@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The feeder and the watcher."""
+"""The feeder, the watcher, and a stand-in for the extraction of particles."""
 
 import json
 import os
 import time
 from pathlib import Path
 
-from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
-from pwem.protocols import EMProtocol
+from pwem.objects import Coordinate, Micrograph, Particle, SetOfCoordinates, SetOfMicrographs
+from pwem.protocols import EMProtocol, ProtExtractParticles
 from pyworkflow.object import Float, Pointer, Set
 from pyworkflow.protocol import params
 
@@ -165,3 +165,36 @@ class CryoIceTestWatcher(Streaming):
             closed.add(name)
         else:
             closed.discard(name)
+
+
+class CryoIceTestExtractor(ProtExtractParticles):
+    """Reads coordinates in streaming by pwem's own code, as RELION's and Xmipp's extraction do; writes no images."""
+
+    _label = "extractor"
+
+    def _definePreprocessParams(self, form):
+        form.addParam("boxSize", params.IntParam, label="Box size")
+        for name in ("doRescale", "doInvert", "doNormalize"):
+            form.addParam(name, params.BooleanParam, default=False, label=name)
+        for name in ("backDiameter", "stddevWhiteDust", "stddevBlackDust"):
+            form.addParam(name, params.FloatParam, default=-1, label=name)
+        self._defineStreamingParams(form)
+        form.addParallelSection(threads=0, mpi=1)
+
+    def readPartsFromMics(self, micDoneList, outputParts):
+        for micrograph in micDoneList:
+            for coordinate in self.coordDict.pop(micrograph.getObjId()):
+                item = Particle(location=(coordinate.getObjId(), "none.mrcs"))
+                item.copyObjId(coordinate)
+                item.setCoordinate(coordinate)
+                item.setSamplingRate(self._getNewSampling())
+                outputParts.append(item)
+
+    def getCoords(self):
+        return self.inputCoordinates.get()
+
+    def getInputMicrographs(self):
+        return self.getCoords().getMicrographs()
+
+    def _getNewSampling(self):
+        return self.getInputMicrographs().getSamplingRate()
