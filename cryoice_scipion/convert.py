@@ -141,10 +141,29 @@ def remove_ids(output: Any, keys: Iterable[int]) -> None:
     output._size.set(mapper.count())
 
 
-def enable_append(output: Any, item: Any) -> None:
-    """Make a set ready to take more items like this one; pyworkflow's own way needs one that is in it already."""
-    output._getMapper().db.setupCommands(item.getObjDict(includeClass=True))
+def enable_append(output: Any, item: Any) -> bool:
+    """Make a set ready to take more items like this one; pyworkflow's own way needs one that is in it already.
+
+    Returns
+    -------
+    bool
+        False when the set is empty and its columns are others: it has to be made anew.
+
+    Raises
+    ------
+    CryoIceError
+        When it is not empty and its columns are others.
+    """
+    mapper, columns = output._getMapper(), item.getObjDict(includeClass=True)
+    known = [] if mapper.doCreateTables else [row["label_property"] for row in mapper.db.getClassRows()]
+    if known and known != list(columns):
+        if mapper.count():
+            raise CryoIceError(output.getFileName(), "its items have other attributes than new ones", "choose Restart")
+        output.close()
+        return False
+    mapper.db.setupCommands(columns)
     output._idCount = output._idCount or 0  # None where the set is empty
+    return True
 
 
 def give_columns(output: Any, template: Any) -> None:

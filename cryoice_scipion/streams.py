@@ -9,56 +9,29 @@ transaction, since sqlite makes the writer of a set wait for its readers.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
+import time
 from array import array
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from pyworkflow.object import Set
-from pyworkflow.protocol import Protocol
-from pyworkflow.protocol.constants import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED
 
 from cryoice_scipion.convert import MicrographRow, micrograph_row
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.producers import Producer
 
 _PATIENCE = 60.0  # s that a look waits for the writer of a set; then it is put off to the next one
 _AT_ONCE = 500  # ids in one query: sqlite before 3.32 takes 999
+_COMPLAINTS = (3, 30, 300)  # failures in a row that are told
+_JUST_NOW = 3.0  # s: two changes within the resolution of a file system's clock look like one
 _CLOSED = str(Set.STREAM_CLOSED)  # as it stands in the file
 
 Row = Tuple[Any, ...]
+_Stamp = Tuple[Any, ...]
+logger = logging.getLogger(__name__)
 Coordinates = array  # ids and positions in px: id, x, y, id, x, y …
-
-
-class Producer:
-    """The protocol whose output a set is, as far as its own database tells."""
-
-    def __init__(self, pointer: Any) -> None:
-        """Take a pointer to an output; one that does not name its protocol is told nothing of."""
-        protocol = pointer.getObjValue() if pointer is not None else None
-        known = isinstance(protocol, Protocol)
-        self._path = Path(protocol.getDbPath()) if known else None
-        self._key = f"{protocol.getObjId()}.status" if known else ""
-        self.label = str(protocol) if known else ""
-
-    @property
-    def status(self) -> str:
-        """Return its status now; empty when it is not known."""
-        if self._path is None or not self._path.is_file():
-            return ""
-        with contextlib.suppress(sqlite3.OperationalError), _connection(self._path) as connection:
-            row = connection.execute("SELECT value FROM Objects WHERE name = ?", (self._key,)).fetchone()
-            return str(row[0]) if row else ""
-        return ""
-
-    @property
-    def ended(self) -> bool:
-        """Return whether it is known not to run any more: one that was killed cannot close its output."""
-        return self.status in (STATUS_FINISHED, STATUS_FAILED, STATUS_ABORTED)
-
-    @property
-    def failed(self) -> bool:
-        """Return whether it ended before its time, so that its output may be incomplete."""
-        return self.status in (STATUS_FAILED, STATUS_ABORTED)
 
 
 class SetReader:
@@ -72,6 +45,8 @@ class SetReader:
     def __init__(self, pointer: Any) -> None:
         """Take a pointer to a set; nothing is read yet."""
         self.producer, self.closed = Producer(pointer), False
+        self.seen = False  # whether a look has succeeded: before that, nothing is known of the set
+        self._failures, self._unchanged_since = 0, None  # type: int, Optional[_Stamp]
         output = pointer.get()
         self._path, prefix = Path(output.getFileName()), (output.getPrefix() or "").strip()
         self._prefix = f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
@@ -86,19 +61,26 @@ class SetReader:
             When the file is damaged.
         """
         ended = self.producer.ended  # before the rows are read, or some could be missed
+        stamp = _stamp(self._path)
+        if stamp is not None and stamp == self._unchanged_since:
+            self.closed = self.closed or ended
+            return True
         try:
             with self._table() as table:
                 closed = ended if table is None else ended or table.closed
                 if table is not None:
                     take(table)
-                self.closed = closed
-            return True
         except sqlite3.OperationalError as error:
             if str(error).startswith("no such"):
                 raise _damaged(self._path, error) from None
+            self._failures += 1
+            if self._failures in _COMPLAINTS:
+                logger.warning("%s: cannot be read for now (%s); close what has it open", self._path, error)
             return False
         except sqlite3.DatabaseError as error:
             raise _damaged(self._path, error) from None
+        self.closed, self.seen, self._failures, self._unchanged_since = closed, True, 0, stamp
+        return True
 
     @contextlib.contextmanager
     def _table(self) -> Iterator[Optional[_Table]]:
@@ -143,15 +125,18 @@ class _Table:
         return self._rows("1", [])
 
     def where_last(self, values: Sequence[int]) -> Iterator[Row]:
-        """Yield the rows whose last attribute is one of these."""
+        """Yield the rows whose last attribute is one of these; 0 stands for none."""
         for start in range(0, len(values), _AT_ONCE):
             part = values[start : start + _AT_ONCE]
-            yield from self._rows(f"{self._columns[-1]} IN ({','.join('?' * len(part))})", part)
+            nothing = f" OR {self._columns[-1]} IS NULL" if 0 in part else ""
+            yield from self._rows(f"{self._columns[-1]} IN ({','.join('?' * len(part))}){nothing}", part)
 
     def count_by_last(self) -> Dict[int, int]:
-        """Return how many rows there are by the last attribute."""
-        column = self._columns[-1]
-        return dict(self._connection.execute(f"SELECT {column}, COUNT(*) FROM {self._name} GROUP BY {column}"))
+        """Return how many rows there are by the last attribute; 0 stands for none."""
+        column, counts = self._columns[-1], {}  # type: str, Dict[int, int]
+        for value, number in self._connection.execute(f"SELECT {column}, COUNT(*) FROM {self._name} GROUP BY {column}"):
+            counts[value or 0] = counts.get(value or 0, 0) + number
+        return counts
 
     def _rows(self, where: str, values: Sequence[int]) -> Iterator[Row]:
         text = f"SELECT id, {', '.join(self._columns)} FROM {self._name} WHERE {where} ORDER BY id"
@@ -169,16 +154,18 @@ class MicrographReader(SetReader):
         self.rows: Dict[int, MicrographRow] = {}
         self._stems = dict(stems or {})
         self._earlier = {key: stem for stem, key in self._stems.items()}
+        self._total = 0
 
     def look(self) -> List[MicrographRow]:
         """Return the micrographs that came since the last look."""
         fresh: List[MicrographRow] = []
 
         def take(table: _Table) -> None:
-            rows = list(table.above(self._last))
-            if len(self.rows) + len(rows) != len(table):  # some have smaller ids than others that came before them
+            rows, total = list(table.above(self._last)), len(table)
+            if self._total + len(rows) != total:  # some have smaller ids than others that came before them
                 rows = [row for row in table.every() if row[0] not in self.rows]
             fresh.extend(self._add(*row) for row in rows)
+            self._total = total
 
         self._look(take)
         return fresh
@@ -213,8 +200,11 @@ class CoordinateReader(SetReader):
             total = len(table)
             if self._total + fresh != total:  # some have smaller ids than others that came before them
                 counts = table.count_by_last()
-                known = {key: len(found.get(key, ())) // 3 for key in counts}
-                again |= {key for key in counts if self._counts.get(key, 0) + known[key] != counts[key]}
+                known = {
+                    key: self._counts.get(key, 0) + len(found.get(key, ())) // 3 for key in {*counts, *self._counts}
+                }
+                again |= {key for key, number in known.items() if number != counts.get(key, 0)}
+            found.update((key, array("q")) for key in again)
             found.update(_by_micrograph(table.where_last(sorted(again))))
             self._counts.update((key, len(coordinates) // 3) for key, coordinates in found.items())
             self._last, self._total = last, total
@@ -259,13 +249,12 @@ def _by_micrograph(rows: Iterable[Row]) -> Dict[int, Coordinates]:
 
 def _append(found: Dict[int, Coordinates], row: Tuple[Any, ...]) -> None:
     key, x, y, micrograph = row
-    if micrograph not in found:
-        found[micrograph] = array("q")
-    found[micrograph].extend((key, int(x), int(y)))
+    found.setdefault(micrograph or 0, array("q")).extend((key, int(round(x)), int(round(y))))
 
 
 @contextlib.contextmanager
 def _connection(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database for one look, and close it."""
     # Not read-only: a transaction that a killed writer left half done is rolled back by whoever opens the file next.
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE)
     try:
@@ -279,6 +268,21 @@ def _has_table(connection: sqlite3.Connection, name: str) -> bool:
         connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
         is not None
     )
+
+
+def _stamp(path: Path) -> Optional[_Stamp]:
+    """Return what changes whenever the file is written; None when it may have been written just now."""
+    stamps = []
+    for name in (path, Path(f"{path}-wal")):
+        try:
+            status = name.stat()
+        except OSError:
+            stamps.append((0, 0))
+            continue
+        if time.time() - status.st_mtime < _JUST_NOW:
+            return None
+        stamps.append((status.st_size, status.st_mtime_ns))
+    return tuple(stamps)
 
 
 def _damaged(path: Path, error: Exception) -> CryoIceError:

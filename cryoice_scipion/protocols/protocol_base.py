@@ -37,8 +37,12 @@ class CryoIceProtocol(EMProtocol):
             try:
                 yield
             except (sqlite3.OperationalError, BlockingIOError) as error:
-                remedy = "free some space or give write permission, then press Continue"
-                raise PyworkflowException(f"{name}: cannot be written ({error}); {remedy}") from error
+                remedy = "free some space or give write permission"
+                if "locked" in str(error):
+                    remedy = "close what has this set or the input open"
+                raise PyworkflowException(
+                    f"{name}: cannot be written ({error}); {remedy}, then press Continue"
+                ) from error
 
     @staticmethod
     def _complaints(*checks: Callable[[], Any]) -> List[str]:

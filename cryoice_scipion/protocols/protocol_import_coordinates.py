@@ -141,7 +141,11 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         with self._writing(OUTPUT_COORDINATES):
             convert.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
-        return HandedOn(CoordinateReader(convert.pointer_to(self, OUTPUT_COORDINATES)).look())
+        reader = CoordinateReader(convert.pointer_to(self, OUTPUT_COORDINATES))
+        found = reader.look()
+        while not reader.seen:  # busy; to go on without would bring everything twice
+            found = reader.look()
+        return HandedOn(found)
 
     def _open(self, box: int) -> None:
         """Make the output as soon as its box size is known, even if it is empty: others wait for it."""

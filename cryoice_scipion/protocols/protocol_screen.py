@@ -72,6 +72,9 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         """Screen what comes until the input is closed; begun again, go on where the journal ends."""
         with self._oneLine(), self._openRun(self._getConfig()) as run:
             source, outputs = self._openInput(run.ids), self._openOutputs()
+            while not source.seen:  # what is put right now has to know which micrographs are paired
+                source.look()
+                time.sleep(0 if source.seen else self._pause())
             outputs.reconcile(run.recorded)
             while True:
                 source.look()
@@ -79,7 +82,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                 if source.closed and not source.waiting and not run.backlog:
                     break
                 if not source.waiting:
-                    time.sleep(max(1, self._getStreamingSleepOnWait()))
+                    time.sleep(self._pause())
             self._finish(source, outputs)
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
@@ -103,6 +106,9 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         for label in source.incomplete:
             self.warning(f"{label} ended before its time: there may be more to screen; then press Continue in both")
         outputs.finish(homeless)
+
+    def _pause(self) -> float:
+        return max(1, self._getStreamingSleepOnWait())
 
     def _batchSize(self) -> int:
         given = self.streamingBatchSize.get()

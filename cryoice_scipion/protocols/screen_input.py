@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 from array import array
 from typing import Callable, Dict, List, Optional, Set
 
@@ -55,6 +57,12 @@ class ScreenInput:
         return self.micrographs.closed and self._coordinates.closed and (not self._pairing or self._pairing.closed)
 
     @property
+    def seen(self) -> bool:
+        """Return whether all that feeds us could be read at least once: before, no coordinates may only seem to be."""
+        readers = [self.micrographs, self._coordinates, *([self._pairing.picked] if self._pairing else [])]
+        return all(reader.seen for reader in readers)
+
+    @property
     def waiting(self) -> int:
         """Return how many micrographs are to be taken."""
         return len(self._due)
@@ -74,8 +82,9 @@ class ScreenInput:
         if self._pairing is not None:
             self._pairing.look(fresh)
         self._homeless.update(own)
-        for key in [key for key in self._homeless if self._target(key) is not None]:
-            self._give(key, self._homeless.pop(key))
+        with contextlib.suppress(sqlite3.OperationalError):  # busy: they are given at the next look
+            for key in [key for key in self._homeless if self._target(key) is not None]:
+                self._give(key)
 
     def take(self, number: int, done: Callable[[MicrographTask], bool]) -> List[MicrographTask]:
         """Return at most ``number`` micrographs that wait, by id, without those that are done already."""
@@ -97,12 +106,14 @@ class ScreenInput:
         target = own if self._pairing is None else self._pairing.ids.get(own)
         return target if target in self.micrographs.rows else None
 
-    def _give(self, own: int, coordinates: Coordinates) -> None:
-        target = self._target(own)
+    def _give(self, own: int) -> None:
+        """Let a micrograph wait with the coordinates that have found it."""
+        coordinates = self._homeless[own]
         if self._pairing is not None:  # several of the picked micrographs may be one of these
             for other in self._pairing.others(own):
                 coordinates = coordinates + self._coordinates.read([other]).get(other, array("q"))
-        self._due[target] = coordinates
+        self._due[self._target(own)] = coordinates
+        del self._homeless[own]
 
     def _task(self, key: int, coordinates: Coordinates) -> MicrographTask:
         row, scale = self.micrographs.rows[key], self._scale
@@ -121,7 +132,7 @@ class Pairing:
     def __init__(self, picked: MicrographReader, others: MicrographReader) -> None:
         """Take both streams; ``others`` is looked at by somebody else."""
         self.ids: Dict[int, int] = {}  # picked micrograph -> other one
-        self._picked, self._others = picked, others
+        self.picked, self._others = picked, others
         self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, int]
         self._alone: Dict[int, str] = {}  # picked ones without a partner, with their names
         self.complaints: List[str] = []  # picked ones that fit several, a line each
@@ -130,7 +141,7 @@ class Pairing:
     @property
     def closed(self) -> bool:
         """Return whether all picked micrographs are known."""
-        return self._picked.closed
+        return self.picked.closed
 
     def look(self, fresh: List[MicrographRow]) -> None:
         """Pair what is new; ``fresh``: the other micrographs that have come."""
@@ -138,7 +149,7 @@ class Pairing:
             if row.name not in self._numbers:
                 self._names.add(row.name)
                 self._numbers[row.name] = row.id
-        picked = {row.id: row.name for row in self._picked.look()}
+        picked = {row.id: row.name for row in self.picked.look()}
         self._alone.update(picked)
         for key, name in list((self._alone if fresh else picked).items()):
             found = self._find(name)

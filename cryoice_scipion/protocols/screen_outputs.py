@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 from array import array
-from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 from pwem.objects import Coordinate, Micrograph
@@ -73,10 +73,15 @@ class ScreenOutputs:
             logger.info("the outputs lack some of what the journal holds; it is added")
             coordinates = missing[COORDINATES] | missing[REJECTED]
             micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
+            batch: List[Judgement] = []
             for judgement in recorded():
                 lost = judgement.id in micrographs or any(score.id in coordinates for score in judgement.scores)
                 if lost and judgement.status != FAILED:
-                    self.append([judgement])
+                    batch.append(judgement)
+                if sum(len(one.scores) for one in batch) >= _AT_ONCE:
+                    self.append(batch)
+                    batch = []
+            self.append(batch)
 
     def append(self, judgements: Sequence[Judgement]) -> None:
         """Add micrographs and coordinates; what is there already stays as it is.
@@ -102,14 +107,11 @@ class ScreenOutputs:
 
     def _put(self, names: Tuple[str, str], wanted: Dict[int, Any]) -> None:
         """Put input items, by id, into one of two outputs each; an output that is not there yet is made."""
-        keys = sorted(wanted)
-        there = {key for name in names if self._has(name) for key in ids_in(self._get(name).getFileName(), keys)}
-        keys = [key for key in keys if key not in there]
-        if not keys:
-            return
         opened: Dict[str, Any] = {}
         with self._protocol._writing(names[0]):
-            item = None
+            item, keys = None, sorted(wanted)
+            there = {key for name in names if self._has(name) for key in ids_in(self._get(name).getFileName(), keys)}
+            keys = [key for key in keys if key not in there]
             for item in convert.items_by_id(self._sources[names[0]].get(), keys):
                 fate = wanted[item.getObjId()]
                 self._mark(item, fate)
@@ -149,10 +151,9 @@ class ScreenOutputs:
         return getattr(self._protocol, name)
 
     def _open(self, name: str, item: Any) -> Any:
-        if not self._has(name):
-            return self._make[name]()
-        convert.enable_append(self._get(name), item)
-        return self._get(name)
+        if self._has(name) and convert.enable_append(self._get(name), item):
+            return self._get(name)
+        return self._make[name]()
 
     def _update(self, name: str, output: Any, state: int) -> None:
         is_new = not self._has(name)
@@ -166,7 +167,8 @@ class ScreenOutputs:
             return array("q")
         path = self._get(name).getFileName()
         try:
-            return ids_in(path)
+            with self._protocol._writing(name):
+                return ids_in(path)
         except sqlite3.DatabaseError as error:
             logger.warning("%s: damaged (%s); it is made anew from the journal", path, error)
             os.unlink(path)
@@ -190,5 +192,6 @@ def _expected(judgements: Iterable[Judgement]) -> Dict[str, Any]:
         if judgement.status != FAILED:
             ids[MICROGRAPHS if _is_kept(judgement) else DISCARDED].append(judgement.id)
             for score in judgement.scores:
-                ids[COORDINATES if score.kept else REJECTED].append(score.id)
+                if score.cls != FAILED:
+                    ids[COORDINATES if score.kept else REJECTED].append(score.id)
     return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}

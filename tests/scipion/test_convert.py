@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import starfile
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
+from pyworkflow.object import Float
 
 from cryoice_scipion import convert
 from cryoice_scipion.core.errors import CryoIceError
@@ -77,6 +78,24 @@ def test_an_empty_set_can_be_read_and_appended_to_later(tmp_path):
     found = list(convert.items_by_id(SetOfCoordinates(filename=path), [4, 5]))
     assert [(one.getObjId(), one.getX(), one._cryoiceGoodness.get()) for one in found] == [(5, 1, 0.5)]
     assert list(ids_in(path, [4, 5, 6])) == list(ids_in(path)) == [5]
+
+
+def test_an_empty_set_of_other_columns_has_to_be_made_anew_and_one_with_items_is_an_error(tmp_path):
+    bare, rich = Coordinate(x=1, y=2), Coordinate(x=1, y=2)
+    rich._score = Float(0.5)
+    for item in (bare, rich):
+        convert.mark_coordinate(item, PickScore(1, 0.5, "bad", False))
+    output = SetOfCoordinates(filename=str(tmp_path / "kept.sqlite"))
+    convert.give_columns(output, bare)
+    output.write()
+    output.close()
+    assert not convert.enable_append(output, rich)
+    assert convert.enable_append(output, bare)
+    bare.setObjId(3)
+    output.append(bare)
+    output.write()
+    with pytest.raises(CryoIceError, match="other attributes"):
+        convert.enable_append(output, rich)
 
 
 def test_training_takes_only_micrographs_with_labels_and_tells_names_apart(tmp_path):

@@ -4,12 +4,14 @@
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
 import mrcfile
 import pytest
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
+from pyworkflow.protocol.executor import StepExecutor
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
 from cryoice_scipion.constants import NO_MICROGRAPH
@@ -149,6 +151,26 @@ def test_scaled_to_other_micrographs_positions_are_rounded_and_minus_one_keeps_a
     # The broken micrograph is not among the others: its picks cannot be judged, and are not lost.
     assert len(rejected) == 3
     assert {item._cryoiceClass.get() for item in rejected.values()} == {NO_MICROGRAPH}
+
+
+def test_what_is_put_right_after_a_kill_lies_on_the_other_micrographs_too(scipion):
+    protocol = new_screening(scipion, micsSource=1, useOtherScale=1, threshold=-1)
+    point(protocol.inputMicrographs, scipion.binned)
+    scipion.run_here(protocol)
+    before = placed(protocol)
+    with sqlite3.connect(protocol.outputCoordinates.getFileName()) as connection:
+        connection.execute("DELETE FROM Objects WHERE id % 3 = 0")
+    protocol.setStepsExecutor(StepExecutor(protocol.getHostConfig()))
+    protocol.run()
+    assert protocol.isFinished(), protocol.getErrorMessage()
+    assert placed(protocol) == before
+
+
+def placed(protocol):
+    return [
+        {key: (item.getX(), item.getY(), item.getMicId(), item.getMicName()) for key, item in output.items()}
+        for output in coordinates_of(protocol)
+    ]
 
 
 def test_threshold_one_on_other_micrographs_at_the_coordinates_scale(scipion):

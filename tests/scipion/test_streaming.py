@@ -3,13 +3,17 @@
 
 import json
 import os
+import sqlite3
 
 import pytest
 from cryoice_feeding import install
+from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
 from scipion_data import items
-from streaming import Streams, coordinates, is_alive, micrograph, planned, wait_for, workers_of, write_micrograph
+from streaming import Streams, coordinates, is_alive, kill, micrograph, planned, wait_for, workers_of, write_micrograph
 
+from cryoice_scipion import producers
+from cryoice_scipion import streams as reading
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.screening.recorded import read_summary
 
@@ -189,6 +193,45 @@ def test_what_came_from_a_protocol_that_failed_is_screened_and_the_user_is_told(
     assert done.isFinished(), done.getErrorMessage()
     check_exactly_once(done, events[:-1])
     assert "ended before its time" in (streams.folder(done).parents[1] / "logs" / "run.stdout").read_text()
+
+
+def test_what_came_from_a_protocol_that_was_killed_is_screened_when_nobody_continues_it(
+    streams, model, tmp_path, monkeypatch, caplog
+):
+    data = tmp_path / "mics"
+    events = [*(micrograph(data, n) for n in (1, 2, 3, 4)), coordinates(1), {"wait": str(tmp_path / "never")}]
+    feeder = streams.feed(tmp_path, events)
+    wait_for(lambda: streams.now(feeder).outputCoordinates.getSize() == 6)
+    assert kill(streams.pid(feeder))
+    streams.proj._updateProtocol(feeder)
+    monkeypatch.setattr(producers, "GRACE", 3.0)
+    screening = streams.screening(feeder, model)
+    streams.run_here(screening)
+    check_exactly_once(screening, events)
+    assert producers.Producer(screening.inputCoordinates).failed
+
+
+def test_an_output_that_somebody_has_locked_is_not_taken_for_damaged(streams, model, tmp_path, monkeypatch):
+    events = [*(micrograph(tmp_path / "mics", n) for n in (1, 2, 3)), coordinates(1)]
+    feeder = streams.feed(tmp_path, events)
+    assert streams.ended(feeder).isFinished()
+    streams.proj._updateProtocol(feeder)
+    screening = streams.screening(feeder, model)
+    streams.run_here(screening)
+    path = screening.outputMicrographs.getFileName()
+    node = os.stat(path).st_ino
+    monkeypatch.setattr(reading, "_PATIENCE", 0.5)
+    with sqlite3.connect(path) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        screening.setStepsExecutor(StepExecutor(screening.getHostConfig()))
+        screening.run()
+        assert screening.isFailed()
+        assert "close what has this set" in screening.getErrorMessage()
+        writer.rollback()
+    screening.run()
+    assert screening.isFinished(), screening.getErrorMessage()
+    assert os.stat(path).st_ino == node
+    check_exactly_once(screening, events)
 
 
 def test_a_batch_of_one_at_a_time_gives_the_same(streams, model, tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets read while others write them: nothing twice, nothing missed, in any order."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -105,6 +106,37 @@ def test_late_portions_bring_all_coordinates_of_their_micrograph(coordinates):
     assert ids(reader.look()) == {2: [3, 12], 4: [15]}
     coordinates.add(closed=True)
     assert (reader.look(), reader.closed) == ({}, True)
+
+
+def test_coordinates_without_a_micrograph_are_told_as_of_number_0(coordinates):
+    reader = CoordinateReader(coordinates)
+    coordinates.add(pick(1, None), pick(2, 5))
+    assert ids(reader.look()) == {0: [1], 5: [2]}
+    coordinates.add(pick(3, None), pick(4, 5))
+    assert ids(reader.look()) == {0: [1, 3], 5: [2, 4]}
+
+
+def test_a_micrograph_whose_coordinates_were_taken_away_is_told_so(coordinates):
+    reader = CoordinateReader(coordinates)
+    coordinates.add(pick(1, 5), pick(2, 6))
+    reader.look()
+    with sqlite3.connect(coordinates.path) as connection:
+        connection.execute("DELETE FROM Objects WHERE id = 1")
+    assert ids(reader.look()) == {5: []}
+    assert reader.look() == {}
+
+
+def test_nothing_is_read_again_of_a_file_that_has_not_changed(coordinates, monkeypatch):
+    coordinates.add(pick(1, 5))
+    os.utime(coordinates.path, (1e9, 1e9))
+    reader = CoordinateReader(coordinates)
+    reader.look()
+    monkeypatch.setattr(sqlite3, "connect", None)  # would fail
+    assert reader.look() == {}
+    assert reader.seen
+    monkeypatch.undo()
+    coordinates.add(pick(2, 5))
+    assert ids(reader.look()) == {5: [1, 2]}
 
 
 def test_positions_are_those_of_the_set(coordinates):

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.screening.patience import SETTLE, STREAMING
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.screening.late_picks import LatePicks
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.screening.watch import Watch
 
-SETTLE = 2.0  # s
 _STOPPING = b"\nstopping when what is in hand is finished; once more to stop at once\n"
 _BATCH = 16  # micrographs a device, so that what comes meanwhile does not wait long
 
@@ -67,7 +67,6 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
     from tqdm import tqdm
 
     from cryoice_scipion.core.cli import OK, SOME_FAILED
-    from cryoice_scipion.core.screening.patience import STREAMING
 
     late = _late_picks(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)

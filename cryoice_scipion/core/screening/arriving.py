@@ -17,7 +17,8 @@ from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHan
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
-SETTLE = 2.0  # s without a change after which a file counts as arrived
+from cryoice_scipion.core.screening.patience import SETTLE
+
 _INTERVAL = 1.0  # s between two looks at the folder, at most
 _RESTLESS = 15  # settle times after which a file that never comes to rest is told of, if so wished
 
@@ -85,7 +86,7 @@ class ArrivingFiles:
 
         The cost depends on what is new, not on what has come before.
         """
-        if self._lost:
+        if self._lost or (self._observer is not None and not self._observer.is_alive()):
             self.close()
         if self._observer is None:
             self._open()

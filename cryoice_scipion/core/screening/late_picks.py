@@ -12,8 +12,8 @@ from typing import Callable, Dict, Mapping, Optional, Set
 from cryoice_scipion.core.data.coordinates import is_coordinate_file
 from cryoice_scipion.core.data.growing import GrowingPicks
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, SettingsError
-from cryoice_scipion.core.screening.arriving import SETTLE, ArrivingFiles
-from cryoice_scipion.core.screening.patience import STREAMING
+from cryoice_scipion.core.screening.arriving import ArrivingFiles
+from cryoice_scipion.core.screening.patience import SETTLE, STREAMING
 
 _PLAIN = (".csv", ".txt")  # also logs and lists: where there is another kind, they are not taken for the first one
 _AGAIN = 5.0  # s after which a file that could not be read is tried again

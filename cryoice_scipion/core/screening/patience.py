@@ -7,8 +7,10 @@ import os
 import time
 from typing import Dict, Optional, Tuple
 
+SETTLE = 2.0  # s without a change after which a file that nobody told of counts as come
 STREAMING = 60.0  # s without a change after which a file is taken for finished
 _LOOKS = 6  # during that time
+_SECOND = 3.0  # s until the second look at a file that is finished
 
 _State = Optional[Tuple[int, int]]
 
@@ -16,7 +18,8 @@ _State = Optional[Tuple[int, int]]
 class Patience:
     """Tells a file that is still being written from one that is broken.
 
-    A file is finished when it has not changed for ``seconds``; one that is not there is given as long to appear.
+    A file is finished when it has not changed for ``seconds``; one that is not there is given as long to appear. Every
+    file is looked at twice, since network file systems fail now and then.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -29,13 +32,16 @@ class Patience:
         """Return whether the micrograph that just failed is to be tried again, and note when."""
         if self.seconds <= 0:
             return False
-        now, state = time.monotonic(), _state(path)
+        now, state, is_first = time.monotonic(), _state(path), key not in self._seen
         if key not in self._seen or self._seen[key][0] != state:
             self._seen[key] = (state, now - _age(state))
-        if now - self._seen[key][1] >= self.seconds:
+        if now - self._seen[key][1] < self.seconds:
+            self._next[key] = now + self.seconds / _LOOKS
+        elif is_first:
+            self._next[key] = now + min(_SECOND, self.seconds)
+        else:
             self.forget(key)
             return False
-        self._next[key] = now + self.seconds / _LOOKS
         return True
 
     def is_due(self, key: int) -> bool:

@@ -18,6 +18,7 @@ from cryoice_scipion.core.screening.folder import FolderError
 from cryoice_scipion.core.screening.interface import Executor, WorkerDied
 
 Answer = TypeVar("Answer")
+_DEATHS = 3  # micrographs in a row, two workers each, after which a device is taken for broken
 _PATIENCE = 30.0  # s that closing waits for a micrograph in work
 
 
@@ -34,6 +35,7 @@ class Failure:
     """Why a micrograph failed, in one line."""
 
     reason: str
+    died: bool = False  # whether workers died of it
 
 
 @dataclasses.dataclass
@@ -123,6 +125,7 @@ class ExecutorPool:
 
     def _serve(self, executor: Executor) -> None:
         """Do jobs until the pool closes, or until this executor's worker cannot be started any more."""
+        deaths = 0
         try:
             while True:
                 item = self._todo.get()
@@ -130,7 +133,12 @@ class ExecutorPool:
                     return
                 job, done = item
                 try:
-                    done.put(Done(job, self._attempt(executor, job)))
+                    if deaths >= _DEATHS:  # it is not the micrographs: spare the others
+                        reason = f"its workers died of {deaths} micrographs in a row"
+                        raise WorkerError(executor.device, reason, "look into the log, then go on")
+                    answer = self._attempt(executor, job)
+                    deaths = deaths + 1 if isinstance(answer, Failure) and answer.died else 0
+                    done.put(Done(job, answer))
                 except FolderError as error:
                     done.put(Done(job, None, error))
                 except WorkerError as error:
@@ -151,7 +159,7 @@ class ExecutorPool:
                 self._log.warning("%s: %s; once more with a fresh worker", job.task.path, error)
                 return job.work(executor)
         except WorkerDied as error:
-            return Failure(f"{job.task.path}: two workers died of it ({error.reason}); {error.remedy}")
+            return Failure(f"{job.task.path}: two workers died of it ({error.reason}); {error.remedy}", died=True)
         except (FolderError, WorkerError):
             raise
         except CryoIceError as error:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One screening: many micrographs through one or several executors, resumable at any moment. Imports no torch.
 
-The results do not depend on the number of executors, on timing or on kills: nothing is judged before the data-set
-reference is frozen, the reference depends on the first micrographs by id only, and the journal is the only truth.
+The results do not depend on the number of executors or on kills: nothing is judged before the data-set reference is
+frozen, the reference depends on the first micrographs by id only (of those that have come when there are enough, which
+are the same ones whenever ids come in order), and the journal is the only truth.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cryoice_scipion.core.screening.judging import diameter_of
 from cryoice_scipion.core.screening.outputs import Outputs
 from cryoice_scipion.core.screening.patience import Patience
 from cryoice_scipion.core.screening.pool import Done, ExecutorPool, Failure, Job
-from cryoice_scipion.core.screening.state import RunState, digest_of
+from cryoice_scipion.core.screening.state import LATE_FAILED, RunState, digest_of
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.data.coordinates import PickSource
@@ -89,7 +90,7 @@ class ScreeningRun:
         try:
             self._place.sweep()
             self._state = RunState(self.folder, config, executors[0].fingerprint, resume)
-            self._retry = set(self._state.failed) if retry_failed else set()
+            self._retry = self._state.failed | self._state.incomplete if retry_failed else set()
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
             self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, unmatched, batch)
         except BaseException:
@@ -327,5 +328,6 @@ def _failed(task: MicrographTask, reason: str, earlier: Optional[Judgement]) -> 
     known = {score.id: score for score in earlier.scores} if earlier else {}
     scores = [known.get(pick.id) or PickScore(pick.id, None, FAILED, False) for pick in task.picks]
     if earlier is not None:
-        return dataclasses.replace(earlier, scores=scores, flags=[*earlier.flags, "late_picks_failed"])
+        flags = [flag for flag in earlier.flags if flag != LATE_FAILED]
+        return dataclasses.replace(earlier, scores=scores, flags=[*flags, LATE_FAILED])
     return Judgement(id=task.id, stem=task.stem, path=task.path, status=FAILED, reason=reason, scores=scores)

@@ -24,6 +24,7 @@ from cryoice_scipion.core.records import (
 from cryoice_scipion.core.screening.folder import JOURNAL
 from cryoice_scipion.core.screening.journal import Journal, Line
 
+LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was judged, and some of whose coordinates were not
 _ANEW = "use the same settings, or start anew in another folder"
 
 
@@ -48,6 +49,7 @@ class RunState:
         self.mapped: Dict[int, MapResult] = {}
         self.digests: Dict[int, str] = {}  # of the coordinates that were judged
         self.failed: Set[int] = set()
+        self.incomplete: Set[int] = set()  # of which only late coordinates failed
         self.ids: Dict[str, int] = {}  # by stem
         self._stems: Dict[int, str] = {}
         self._places: Dict[int, int] = {}
@@ -95,8 +97,8 @@ class RunState:
     def add_judgement(self, judgement: Judgement, digest: str) -> Optional[Judgement]:
         """Record a judgement and return the one that it replaces."""
         earlier = self.judgement(judgement.id)
-        place = self._journal.append("judged", judgement=to_json(judgement), picks=digest)
-        self._index(judgement.id, judgement.stem, judgement.status, digest, place)
+        told = to_json(judgement)
+        self._index(told, digest, self._journal.append("judged", judgement=told, picks=digest))
         return earlier
 
     def judgement(self, key: int) -> Optional[Judgement]:
@@ -129,7 +131,7 @@ class RunState:
 
     def read(self) -> Optional[Line]:
         """Index the journal anew and return its head; None when it is empty."""
-        for index in (self.mapped, self.digests, self.failed, self.ids, self._stems, self._places):
+        for index in (self.mapped, self.digests, self.failed, self.incomplete, self.ids, self._stems, self._places):
             index.clear()
         self.reference = None
         self._journal.mend()
@@ -143,17 +145,18 @@ class RunState:
             elif line["kind"] == "reference":
                 self.reference = from_json(Reference, line["reference"])
             elif line["kind"] == "judged":
-                judged = line["judgement"]
-                self._index(judged["id"], judged["stem"], judged["status"], line["picks"], place)
+                self._index(line["judgement"], line["picks"], place)
         return head
 
-    def _index(self, key: int, stem: str, status: str, digest: str, place: int) -> None:
+    def _index(self, judged: Line, digest: str, place: int) -> None:
+        key, stem = judged["id"], judged["stem"]
         self._places[key], self.digests[key] = place, digest
         self.ids[stem], self._stems[key] = key, stem
-        if status == FAILED:
-            self.failed.add(key)
-        else:
-            self.failed.discard(key)
+        for members, is_one in (
+            (self.failed, judged["status"] == FAILED),
+            (self.incomplete, LATE_FAILED in judged["flags"]),
+        ):
+            (members.add if is_one else members.discard)(key)
 
 
 def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -> None:

@@ -14,8 +14,9 @@ from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import Judgement, MicrographTask
-from cryoice_scipion.core.screening.arriving import SETTLE, ArrivingFiles
+from cryoice_scipion.core.screening.arriving import ArrivingFiles
 from cryoice_scipion.core.screening.late_picks import LatePicks
+from cryoice_scipion.core.screening.patience import SETTLE
 from cryoice_scipion.core.screening.register import Register
 from cryoice_scipion.core.screening.run import ScreeningRun
 

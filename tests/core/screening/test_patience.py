@@ -54,12 +54,16 @@ def test_a_file_that_stays_broken_is_failed_with_its_reason_and_the_rest_goes_on
     assert [score.kept for score in failed.scores] == [False] * 6
 
 
-def test_an_old_broken_file_and_one_without_patience_fail_at_once(tmp_path):
-    for patience, age in ((60, 3600), (0, 0)):
-        tasks = make_tasks(tmp_path / f"m{patience}", 3)
-        cut(tasks[2], age)
-        with ScreeningRun(tmp_path / f"o{patience}", ScreenConfig(reference=0), [executor()], patience=patience) as run:
-            assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted", "failed"]
+def test_an_old_broken_file_is_looked_at_twice_and_without_patience_once(tmp_path):
+    tasks = make_tasks(tmp_path / "m", 3)
+    cut(tasks[2], 3600)
+    with ScreeningRun(tmp_path / "none", ScreenConfig(reference=0), [executor()]) as run:
+        assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted", "failed"]
+    started = time.monotonic()
+    with ScreeningRun(tmp_path / "some", ScreenConfig(reference=0), [executor()], patience=60) as run:
+        assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted"]
+        assert [one.status for one in until_judged(run)] == ["failed"]
+    assert time.monotonic() - started < 30  # not a minute
 
 
 def test_a_missing_file_is_given_time_to_appear(tmp_path):

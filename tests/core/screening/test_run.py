@@ -19,10 +19,11 @@ import standin
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError, SettingsError
+from cryoice_scipion.core.errors import CoordinatesError, SettingsError, WorkerError
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.records import MicrographTask, Pick, to_json
 from cryoice_scipion.core.screening.folder import FolderError
+from cryoice_scipion.core.screening.interface import WorkerDied
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
 from cryoice_scipion.core.screening.run import ScreeningRun
 
@@ -484,3 +485,28 @@ def test_late_coordinates_that_cannot_be_scored_leave_their_micrograph_what_it_w
     assert second.scores[:-1] == first.scores
     assert (second.scores[-1].cls, second.scores[-1].kept) == ("failed", False)
     assert "late_picks_failed" in second.flags
+    write_micrograph(tasks[0].path, seed=0)  # it is back
+    third = screen(tmp_path / "o", [late], resume=True, retry_failed=True)[1]
+    assert third.scores[:-1] == first.scores
+    assert third.scores[-1].goodness is not None
+    assert "late_picks_failed" not in third.flags
+
+
+def test_a_device_on_which_every_micrograph_dies_is_given_up_and_the_rest_is_spared(tmp_path):
+    class Sick:
+        model, fingerprint, device = executor().model, "variance-1", "cuda:0"
+
+        def map(self, task, *rest):
+            raise WorkerDied("worker", "was ended by signal 9", "see the log")
+
+        def close(self):
+            pass
+
+    tasks = make_tasks(tmp_path / "m", 8)
+    with pytest.raises(WorkerError, match="died of 3 micrographs in a row"):
+        screen(tmp_path / "sick", tasks, executors=[Sick()])
+    assert len(read_judgements(tmp_path / "sick")) == 3
+    mended = screen(tmp_path / "sick", tasks, resume=True, retry_failed=True)
+    assert {one.status for one in mended.values()} == {"accepted"}
+    both = screen(tmp_path / "both", tasks, executors=[Sick(), executor(pause=0.05)])
+    assert sorted(one.status for one in both.values()).count("failed") <= 3
