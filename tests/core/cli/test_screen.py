@@ -14,11 +14,10 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
+from random_model import write_random_model
 
 from cryoice_scipion.core.cli import COMMANDS, main
-from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.data.coordinates import read_picks, write_star
-from cryoice_scipion.core.networks.bundle import write_sums
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
 
 torch = pytest.importorskip("torch")
@@ -38,22 +37,7 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Return a model folder of random weights."""
-    from cryoice_scipion.core.networks.detector import build_network, save_weights
-
-    folder = tmp_path_factory.mktemp("models") / "random"
-    folder.mkdir()
-    views = [ViewConfig(kind="patch", sampling=4.0), ViewConfig(kind="fft", sampling=4.0)]
-    config = ModelConfig(name="random", views=views, network_options={"width": 2}, recommended_threshold=0.5)
-    torch.manual_seed(3)
-    network = build_network(config)
-    for part in network.modules():  # so that the log-odds spread: fresh weights say .5 everywhere
-        if isinstance(part, torch.nn.Conv2d):
-            part.weight.data *= 3
-    (folder / "model.json").write_text(config.to_text())
-    (folder / "card.md").write_text("# random\nFor tests.\n")
-    save_weights(network, folder / "weights.safetensors")
-    write_sums(folder)
-    return folder
+    return write_random_model(tmp_path_factory.mktemp("models") / "random")
 
 
 @pytest.fixture(scope="module")

@@ -178,3 +178,27 @@ def test_the_reference_level_is_of_validation_micrographs_beside_patch_sets_too(
         main([*command, "--jitter-copies", "1"])
     jittered = seen["table"][seen["table"]["copy"] == 1]
     assert set(jittered["micrograph"]) == {"m0", "m1", "m2", "m3"}
+
+
+def test_the_two_scale_network_is_trained_tuned_and_used_by_the_same_commands(labelled, tmp_path, capsys):
+    """On micrographs without a spectrum at the frequencies of ice: 4 Å/px."""
+    options = ["--epochs", "2", "--width", "2", "--device", "cpu", "--no-background", "--jitter-copies", "0"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    command = ["train", *sources(labelled), *options, "--output"]
+    assert main([*command, str(first), "--network", "two_scale"]) == 0
+    config = load_config(first)
+    assert config.network == "two_scale"
+    assert [(view.kind, view.required) for view in config.views] == [
+        ("patch", True),
+        ("local", True),
+        ("spectrum", False),
+    ]
+    assert "no_fft" in (first / "card.md").read_text()
+    assert main([*command, str(second), "--from", str(first)]) == 0  # its network, without being asked for
+    assert load_config(second).network == "two_scale"
+    said = capsys.readouterr().out
+    taken = [line for line in said.splitlines() if "weight tensors taken over" in line][0].split()
+    assert taken[taken.index("of") - 1] == taken[taken.index("of") + 1]  # all of them
+    assert main(["evaluate", "--model", str(second), *sources(labelled), "--device", "cpu"]) == 0
+    assert main([*command, str(second), "--network", "two_scale", "--sampling", "5"]) == 2
+    assert main([*command, str(second), "--network", "two_view", "--views", "local"]) == 2
