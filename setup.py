@@ -40,7 +40,7 @@ setup(
     packages=find_packages(include=["cryoice_scipion", "cryoice_scipion.*"]),
     package_data={
         "": ["*.j2"],
-        "cryoice_scipion": ["protocols.conf", "cryoice_logo.png", "models/default/*", "templates/*.json.template"],
+        "cryoice_scipion": ["protocols.conf", "cryoice_logo.png", "models/*/*", "templates/*.json.template"],
     },
     entry_points={
         "pyworkflow.plugin": ["cryoice_scipion = cryoice_scipion"],

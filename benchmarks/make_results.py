@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write benchmarks/RESULTS.md from the JSON files in benchmarks/results: python benchmarks/make_results.py."""
+"""Write benchmarks/RESULTS.md from benchmarks/results/bench_*.json: python benchmarks/make_results.py."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def section(path: Path) -> str:
 
 def main() -> None:
     """Write the page."""
-    parts = [section(path) for path in sorted((HERE / "results").glob("*.json"))]
-    head = "# Measured\n\nMade by `make_results.py` from `results/*.json`. Compare within a file: machines differ.\n\n"
+    parts = [section(path) for path in sorted((HERE / "results").glob("bench_*.json"))]
+    head = "# Measured\n\nMade by `make_results.py` from `results/bench_*.json`. Compare within a file only.\n\n"
     (HERE / "RESULTS.md").write_text(head + "\n".join(parts), encoding="utf-8")
 
 

@@ -124,6 +124,7 @@ def test_unusable_arguments_give_status_2_and_no_traceback():
         "protocols.conf",
         cryoice_scipion._logo,
         "models/default/model.json",
+        "models/spots/model.json",
         "core/reports/report.html.j2",
         "templates/streaming.json.template",
     ],

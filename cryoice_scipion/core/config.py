@@ -87,10 +87,10 @@ class ScreenConfig(Settings):
 class ViewConfig(Settings):
     """One view that a network takes."""
 
-    kind: str = Field("patch", pattern="^(patch|fft)$")
+    kind: str = Field("patch", pattern="^(patch|fft|local|coarse|spectrum)$")
     sampling: float = Field(4.0, gt=0)  # Å/px
     window: int = Field(64, ge=8)  # px of that sampling
-    required: bool = True  # False: the model was trained to do without
+    required: bool = True  # False: the model was trained to do without, where the pixels are too coarse for it
 
 
 class ModelConfig(Settings):
@@ -125,6 +125,7 @@ class AugmentConfig(Settings):
     noise: float = Field(0.3, ge=0)  # largest standard deviation added, in robust deviations of the micrograph
     scale: float = Field(0.2, ge=0, lt=1)  # contrast changed by up to this share
     shift: float = Field(0.3, ge=0)  # grey level moved by up to this: what else is on a micrograph moves its median
+    spectrum_dropout: float = Field(0.25, ge=0, lt=1)  # share of spectra cut at a coarser pixel's limit, or left out
 
 
 class PatchConfig(Settings):
@@ -148,7 +149,9 @@ class TrainConfig(Settings):
     name: str = "model"
     patches: PatchConfig = Field(default_factory=PatchConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
-    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])
+    # "auto": the network of the model that training starts from; without one, the seed's.
+    network: str = Field("auto", pattern="^(auto|two_view|two_scale)$")
+    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see networks.choice.views_of
     width: int = Field(16, ge=2)  # channels of the first layer
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss

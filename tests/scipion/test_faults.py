@@ -7,6 +7,7 @@ CRYOICE_KILLS sets how many (default 3); the closing of an issue runs 20 over 60
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from random_model import write_random_model
@@ -75,9 +76,11 @@ def test_killed_again_and_again_the_protocol_gives_the_same(streams, model, tmp_
 def test_killed_workers_are_replaced_and_nothing_is_lost(streams, model, tmp_path):  # noqa: F811
     chance = random.Random(SEED + 1)
     events, feeder, protocol = begin(streams, model, tmp_path)
-    killed = set()
-    for _ in range(KILLS):
+    log, killed = Path(streams.proj.path) / protocol.getStderrLog(), set()
+    for number in range(KILLS):
         (worker,) = wait_for(lambda known=frozenset(killed): set(workers_of(streams.pid(protocol) or -1)) - known)
+        if number % 2 == 0:  # the others may be killed while they start: three of those in a row end a run
+            wait_for(lambda pid=worker: f"worker {pid} is ready" in log.read_text(errors="replace"))
         time.sleep(chance.uniform(0, 4))
         assert kill(worker)
         killed.add(worker)

@@ -1,19 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice evaluate``: how good a model is on labelled data."""
+"""``cryoice evaluate``: how good a model is on labelled data; with label images, its maps as well as patches."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List
+
+from tqdm import tqdm
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.cli.devices import one_device
-from cryoice_scipion.core.cli.sources import add_patch_arguments, add_source_arguments, labelled_of, patch_options, say
+from cryoice_scipion.core.cli.sources import (
+    add_patch_arguments,
+    add_source_arguments,
+    labelled_of,
+    make_folder,
+    patch_options,
+    say,
+)
 from cryoice_scipion.core.config import PatchConfig
+from cryoice_scipion.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.networks.detector import Detector
 
 NAME = "evaluate"
-HELP = "measure a model on labelled data: the same figures as training prints"
+HELP = "measure a model on labelled data: the same figures as training prints; with --simulated, its maps too"
+JSON_NAME, MARKDOWN_NAME = "evaluation.json", "evaluation.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default=DEFAULT_MODEL, help="a model folder, or the name of a shipped one (default %(default)s)"
     )
     parser.add_argument("--threshold", type=float, help="on goodness (default: the model's recommended one)")
-    parser.add_argument("--output", type=Path, metavar="JSON", help="also write the figures to this file")
+    parser.add_argument(
+        "--output", type=Path, metavar="PATH",
+        help=f"also write the figures: to this file if it ends in .json, else to {JSON_NAME} and {MARKDOWN_NAME} "
+        "in this folder",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
     parser.add_argument(
         "--patches", type=Path, metavar="DIR", help="a patch set of 'cryoice patches' instead of labels"
     )
+    parser.add_argument(
+        "--reference", type=int, default=20, metavar="N",
+        help="maps: micrographs of each folder that the data-set reference is taken from; 0: none "
+        "(default %(default)s, as in screening)",
+    )  # fmt: skip
     add_source_arguments(parser)
     add_patch_arguments(parser)
 
@@ -38,7 +62,11 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.networks.detector import NetworkDetector
     from cryoice_scipion.core.training.evaluate import evaluate
 
+    if args.output and args.output.suffix != ".json":
+        make_folder(args.output)
     detector = NetworkDetector.load(resolve_model(args.model), one_device(args.device))
+    if not isinstance(detector, NetworkDetector):
+        raise ModelError(args.model, "has no network that patches could be shown to", "screen with it")
     if args.patches:
         patches = PatchSet.load(args.patches)
     else:
@@ -49,8 +77,55 @@ def main(args: argparse.Namespace) -> int:
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold
     figures = evaluate(detector, patches, threshold)
-    for kind, values in figures.items():
-        print(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    lines = [
+        f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        for kind, values in figures.items()
+    ]
+    print("\n".join(lines))
+    result: Dict[str, Any] = {"threshold": threshold, **figures}
+    text = "\n".join(["# Evaluation", "", "## Patches", "", *[f"- {line}" for line in lines], ""])
+    if args.simulated:
+        result["maps"], page = _maps(detector, args)
+        print(f"\n{page}")
+        text += f"\n## Maps\n\n{page}\n"
     if args.output:
-        args.output.write_text(json.dumps({"threshold": threshold, **figures}, indent=2) + "\n", encoding="utf-8")
+        _write(args.output, result, text)
     return 0
+
+
+def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any], str]:
+    """Judge the maps of all folders with label images; return the figures, and as Markdown."""
+    from cryoice_scipion.core.evaluation import tables
+    from cryoice_scipion.core.evaluation.figures import figures, shares_of
+    from cryoice_scipion.core.evaluation.judge import Settings, judge_set
+    from cryoice_scipion.core.evaluation.labels import find_labelled
+    from cryoice_scipion.core.evaluation.tally import Tally
+
+    settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
+    counted: List[Tally] = []
+    shifts = {}
+    for folder in args.simulated:
+        images = find_labelled(folder)
+        bar = tqdm(judge_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
+        for judged in bar:
+            if len(args.simulated) > 1:
+                judged.tally.name = f"{folder.name}/{judged.tally.name}"
+            counted.append(judged.tally)
+            shifts[str(folder.name)] = judged.reference.shift
+    result: Dict[str, Any] = {
+        **figures(counted),
+        "reference_shift": shifts,
+        "by_micrograph": [shares_of(item) for item in counted],
+    }
+    lines = [tables.class_table(result), "", *tables.threshold_lines(result)]
+    lines += [f"- log-odds shifted by {-shift:+.2f} for {name}" for name, shift in shifts.items()]
+    return result, "\n".join([*lines, "", tables.micrograph_table(result["by_micrograph"])])
+
+
+def _write(output: Path, result: Dict[str, Any], text: str) -> None:
+    """Write JSON, and Markdown where a folder was asked for."""
+    single = output.suffix == ".json"
+    content = json.dumps(result, indent=2) + "\n"
+    (output if single else output / JSON_NAME).write_text(content, encoding="utf-8")
+    if not single:
+        (output / MARKDOWN_NAME).write_text(text, encoding="utf-8")

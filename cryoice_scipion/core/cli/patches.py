@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="folder for real.npy, fft.npy, patches.csv, patches.json",
+        help="folder for real.npy, fft.npy, local.npy, coarse.npy, spectrum.npy, patches.csv, patches.json",
     )
     add_source_arguments(parser)
     add_patch_arguments(parser)

@@ -19,10 +19,11 @@ from cryoice_scipion.core.cli.sources import (
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.networks.choice import TWO_SCALE, network_of, views_of
 
 NAME = "train"
 HELP = "train a model from good and bad coordinates"
-_NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "views", "width", "base")
+_NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "network", "views", "width", "base")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--name", help="the model's name (default: the folder's)")
     group.add_argument("--note", metavar="TEXT", help="what the model card should say of the data")
-    group.add_argument("--views", nargs="+", choices=("patch", "fft"), help="what the network sees (default: both)")
+    group.add_argument(
+        "--network",
+        choices=("two_view", "two_scale"),
+        help="the seed's network, or the one that also sees wider surroundings and spectra at full resolution "
+        "(default: as --from has it, else two_view)",
+    )
+    group.add_argument(
+        "--views",
+        nargs="+",
+        choices=("patch", "fft", "local", "coarse", "spectrum"),
+        help="what the network sees (default: patch fft, which for two_scale means all of the image and of spectra)",
+    )
     group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs that are only for testing")
     group.add_argument(
         "--validation", type=float, metavar="SHARE", help="share of micrographs for validation (default 0.25)"
@@ -75,13 +87,16 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.data.patches import BACKGROUND, PatchSet, cut_patches, join  # torch: only when needed
     from cryoice_scipion.core.training.train import train
 
+    two_scale = network_of(config) == TWO_SCALE
+    views_of(config)  # a wrong one is said before anything slow
     sets = [PatchSet.load(folder) for folder in args.patches]
     micrographs: List[LabelledMicrograph] = []
     topics = {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
     if not args.patches or any((args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated)):
         micrographs, sources = labelled_of(args, config.seed)
         topics.update(sources.describe())
-        sets.insert(0, cut_patches(micrographs, config.patches))  # the first: the names of its micrographs stay
+        # the first: the names of its micrographs stay
+        sets.insert(0, cut_patches(micrographs, config.patches, two_scale=two_scale))
     make_folder(args.output)
     patches = join(sets)
     topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"

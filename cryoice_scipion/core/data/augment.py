@@ -3,24 +3,36 @@
 
 from __future__ import annotations
 
+import math
+from typing import Dict
+
 import torch
 
 from cryoice_scipion.core.config import AugmentConfig
+from cryoice_scipion.core.views.spectrum import dropped
+
+Batch = Dict[str, torch.Tensor]
+_COARSE = 4.0  # px of the context view averaged in the coarse one, along each axis
+_CUTS = (0.08, 0.35)  # Å⁻¹: limits of resolution that are imitated
+_LEFT_OUT = 0.3  # of the spectra that are cut, the share of which nothing is left
+_SPREAD = 0.05  # standard deviation added to spectral features, natural logarithms
 
 
-def augment(patches: torch.Tensor, config: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
-    """Return changed copies of normalised patches.
+def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
+    """Return changed copies of the views of training patches; all views of one patch are changed alike.
 
     Rotations by 90 degrees and flips lose nothing; the sampling is varied where patches are cut (``PatchConfig``),
     since interpolating a patch would low-pass it, which is a sign of thick ice.
 
     Parameters
     ----------
-    patches : torch.Tensor, shape (n, window, window)
+    batch : dict
+        Views by kind; "patch" (n, window, window) is always there, "local", "coarse" and "spectrum" may be.
     config : AugmentConfig
     generator : torch.Generator
         On the CPU, so that a seed gives the same patches on every device.
     """
+    patches = batch["patch"]
     number = int(patches.shape[0])
     turns = torch.randint(0, 4, (number,), generator=generator)
     flips = torch.rand(number, generator=generator) < 0.5
@@ -28,13 +40,63 @@ def augment(patches: torch.Tensor, config: AugmentConfig, generator: torch.Gener
     scales = 1.0 + config.scale * (2.0 * torch.rand(number, generator=generator) - 1.0)
     shifts = config.shift * (2.0 * torch.rand(number, generator=generator) - 1.0)
     levels = config.noise * torch.rand(number, generator=generator)
-    noise = torch.randn(patches.shape, generator=generator)
-    result = patches
-    if config.rotations:
-        result = torch.stack([torch.rot90(patch, int(turn)) for patch, turn in zip(result, turns)])
-    if config.flips:
-        result = torch.where(flips[:, None, None].to(result.device), result.flip(-1), result)
+    noise = torch.randn(patches.shape, generator=generator) * levels[:, None, None]
     if config.invert:
         scales = scales * signs
-    moved = shifts[:, None, None] + noise * levels[:, None, None]
-    return result * scales[:, None, None].to(result.device) + moved.to(result.device)
+
+    def moved(view: torch.Tensor) -> torch.Tensor:
+        if config.rotations:
+            view = torch.stack([torch.rot90(one, int(turn), (-2, -1)) for one, turn in zip(view, turns)])
+        if config.flips:
+            which = flips.reshape(-1, *(1,) * (view.dim() - 1)).to(view.device)
+            view = torch.where(which, view.flip(-1), view)
+        return view
+
+    result = {"patch": moved(patches) * _each(scales, patches) + (_each(shifts, patches) + noise.to(patches.device))}
+    if "local" in batch:
+        result["local"] = _local(moved(batch["local"]), patches, scales, noise, levels)
+    if "coarse" in batch:
+        result["coarse"] = _coarse(moved(batch["coarse"]), scales, shifts, levels, generator)
+    if "spectrum" in batch:
+        result["spectrum"] = _spectrum(batch["spectrum"], config.spectrum_dropout, generator)
+    return result
+
+
+def _each(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return values.reshape(-1, *(1,) * (like.dim() - 1)).to(like.device)
+
+
+def _local(
+    local: torch.Tensor, patches: torch.Tensor, scales: torch.Tensor, noise: torch.Tensor, levels: torch.Tensor
+) -> torch.Tensor:
+    """Return the locally normalised view of a patch with noise added: scale and shift leave it, but for the sign.
+
+    The deviation it was divided by is not stored with it; the patch's own stands for it.
+    """
+    deviation = patches.flatten(1).std(dim=1).clamp(min=0.03).to(local.device)
+    relative = _each(1.0 / deviation, local)
+    grown = torch.sqrt(1.0 + (_each(levels, local) * relative).square())
+    return (local * _each(torch.sign(scales), local) + noise.to(local.device) * relative) / grown
+
+
+def _coarse(
+    coarse: torch.Tensor, scales: torch.Tensor, shifts: torch.Tensor, levels: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Return mean and log deviation of 4 × 4 px as they are of the changed context view."""
+    mean, deviation = coarse[:, :1], coarse[:, 1:]
+    added = torch.randn(mean.shape, generator=generator).to(mean.device) * _each(levels / _COARSE, mean)
+    mean = mean * _each(scales, mean) + added + _each(shifts, mean)
+    square = torch.exp(2.0 * deviation) * _each(scales.square(), mean) + _each(levels.square(), mean)
+    return torch.cat([mean, 0.5 * torch.log(square)], dim=1)
+
+
+def _spectrum(spectrum: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Return spectral features, of some rows only up to a limit of resolution, of some none."""
+    number = int(spectrum.shape[0])
+    low, high = _CUTS
+    limits = low + (high - low) * torch.rand(number, generator=generator)
+    limits = torch.where(torch.rand(number, generator=generator) < _LEFT_OUT, torch.zeros(number), limits)
+    chosen = torch.rand(number, generator=generator) < share
+    limits = torch.where(chosen, limits, torch.full((number,), math.inf))
+    spread = _SPREAD * torch.randn(spectrum.shape, generator=generator).to(spectrum.device)
+    return dropped(spectrum + spread, limits)

@@ -3,6 +3,8 @@
 
 ``real.npy`` (n, 64, 64) normalised patches, ``fft.npy`` (n, 64, 64) their log power spectra (for people; training
 computes them from the augmented real patches), ``patches.csv`` one row a patch, ``patches.json`` how it was made.
+For the two-scale network also ``local.npy`` (n, 64, 64) and ``coarse.npy`` (n, 2, 64, 64), float16, and
+``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/two_scale.py``).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
@@ -24,11 +26,15 @@ from cryoice_scipion.core.data.background import draw_background
 from cryoice_scipion.core.data.points import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.detector import check_sampling, micrograph_view
+from cryoice_scipion.core.networks.detector import check_sampling, micrograph_spectra, micrograph_view
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
+from cryoice_scipion.core.views.spectrum import Spectra
+from cryoice_scipion.core.views.two_scale import WINDOW, MicrographViews
 
 REAL, FFT, TABLE, META = "real.npy", "fft.npy", "patches.csv", "patches.json"
 BACKGROUND = "background"
+KINDS = {"local": np.float16, "coarse": np.float16, "spectrum": np.float32}  # the further views, and how they are kept
+Arrays = Dict[str, NDArray[np.generic]]
 
 
 @dataclasses.dataclass
@@ -39,6 +45,20 @@ class PatchSet:
     table: pd.DataFrame  # label, micrograph, x, y (px of the micrograph), origin, sampling (Å/px), copy (0: as is)
     sampling: float  # Å/px
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
+    further: Arrays = dataclasses.field(default_factory=dict)  # views of the two-scale network, by kind
+
+    def views(self, kinds: Sequence[str]) -> Arrays:
+        """Return the arrays a network of these views takes, by kind; "fft" is computed from "patch".
+
+        Raises
+        ------
+        SettingsError
+            When the set was cut without one of them.
+        """
+        absent = [kind for kind in kinds if kind in KINDS and kind not in self.further]
+        if absent:
+            raise SettingsError("patches", f"hold no {' and no '.join(absent)} view", "cut them anew")
+        return {"patch": self.real, **{kind: self.further[kind] for kind in kinds if kind in KINDS}}
 
     def save(self, folder: Path) -> None:
         """Write the set as a folder."""
@@ -49,6 +69,11 @@ class PatchSet:
             half = fft_view(torch.from_numpy(self.real[start : start + 1024]))
             spectra[start : start + 1024] = full_plane(half).numpy()
         spectra.flush()
+        for kind in KINDS:
+            if kind in self.further:
+                np.save(folder / f"{kind}.npy", self.further[kind])
+            else:
+                (folder / f"{kind}.npy").unlink(missing_ok=True)  # of an older set in this folder
         self.table.to_csv(folder / TABLE, index=False)
         head = {"sampling": self.sampling, "counts": self.counts(), "messages": self.messages}
         (folder / META).write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
@@ -65,12 +90,15 @@ class PatchSet:
         try:
             head = json.loads((folder / META).read_text(encoding="utf-8"))
             real = np.load(folder / REAL, allow_pickle=False)
+            paths = {kind: folder / f"{kind}.npy" for kind in KINDS}
+            further = {kind: np.load(path, allow_pickle=False) for kind, path in paths.items() if path.is_file()}
             table = pd.read_csv(folder / TABLE, keep_default_na=False, dtype={"micrograph": str})
         except (OSError, ValueError) as error:
             raise SettingsError(folder, f"is no patch set ({error})", "make one with 'cryoice patches'") from None
-        if len(real) != len(table):
-            raise SettingsError(folder, f"{REAL} holds {len(real)} patches, {TABLE} {len(table)}", "make it anew")
-        return cls(real, table, float(head["sampling"]), list(head["messages"]))
+        for name, array in ((REAL, real), *((paths[kind].name, array) for kind, array in further.items())):
+            if len(array) != len(table):
+                raise SettingsError(folder, f"{name} holds {len(array)} patches, {TABLE} {len(table)}", "make it anew")
+        return cls(real, table, float(head["sampling"]), list(head["messages"]), further)
 
     def counts(self) -> Dict[str, int]:
         """Return how many patches there are of each origin and label."""
@@ -96,14 +124,18 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
         tables.append(item.table.assign(micrograph=stems.map(names)))
     real = np.concatenate([item.real for item in sets])
     messages = [message for item in sets for message in item.messages]
-    return PatchSet(real, pd.concat(tables, ignore_index=True), samplings.pop(), messages)
+    common = [kind for kind in KINDS if all(kind in item.further for item in sets)]
+    further = {kind: np.concatenate([item.further[kind] for item in sets]) for kind in common}
+    return PatchSet(real, pd.concat(tables, ignore_index=True), samplings.pop(), messages, further)
 
 
-def cut_patches(micrographs: Sequence[LabelledMicrograph], config: PatchConfig, progress: bool = True) -> PatchSet:
+def cut_patches(
+    micrographs: Sequence[LabelledMicrograph], config: PatchConfig, progress: bool = True, two_scale: bool = True
+) -> PatchSet:
     """Cut the labelled places out of their micrographs, and draw backgrounds.
 
     A micrograph that cannot be read is left out with a message; so are places outside the frame or on its border
-    (the detector finds borders by itself).
+    (the detector finds borders by itself). ``two_scale``: also cut the further views of the two-scale network.
 
     Raises
     ------
@@ -112,33 +144,43 @@ def cut_patches(micrographs: Sequence[LabelledMicrograph], config: PatchConfig, 
     """
     only_clean = any(item.clean for item in micrographs)
     messages: List[str] = []
-    reals: List[NDArray[np.float32]] = []
+    views: List[Arrays] = []
     tables: List[pd.DataFrame] = []
     for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
         try:
             background = config.background and not item.complete and (item.clean or not only_clean)
-            parts = _cut_one(item, config, background, np.random.default_rng([config.seed, index]), messages)
+            rng = np.random.default_rng([config.seed, index])
+            parts = _cut_one(item, config, background, two_scale, rng, messages)
         except CryoIceError as error:
             what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
             messages.append(f"left out: {what}{error}")
             continue
-        reals += [real for real, _ in parts]
+        views += [view for view, _ in parts]
         tables += [table for _, table in parts]
     if not tables or not sum(map(len, tables)):
         raise SettingsError("patches", "none could be cut", messages[0] if messages else "give coordinates")
-    return PatchSet(np.concatenate(reals), pd.concat(tables, ignore_index=True), config.sampling, messages)
+    arrays = {kind: np.concatenate([view.pop(kind) for view in views]) for kind in list(views[0])}
+    real = arrays.pop("patch")
+    return PatchSet(real, pd.concat(tables, ignore_index=True), config.sampling, messages, arrays)
 
 
 def _cut_one(
-    item: LabelledMicrograph, config: PatchConfig, background: bool, rng: np.random.Generator, messages: List[str]
-) -> List[Tuple[NDArray[np.float32], pd.DataFrame]]:
-    """Return (patches, their rows) of one micrograph, first as is, then at jittered samplings."""
+    item: LabelledMicrograph,
+    config: PatchConfig,
+    background: bool,
+    two_scale: bool,
+    rng: np.random.Generator,
+    messages: List[str],
+) -> List[Tuple[Arrays, pd.DataFrame]]:
+    """Return (views, their rows) of one micrograph, first as is, then at jittered samplings."""
     micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
     pixel_size, border = micrograph.pixel_size, micrograph.border
     check_sampling(pixel_size, config.sampling)
     points = _usable(item, border, messages)
     points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
     parts = []
+    two_scale = two_scale and config.window == WINDOW
+    spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if two_scale else None
     for copy in range(1 + config.jitter_copies):
         jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
         sampling = config.sampling * (1.0 + jitter)
@@ -149,8 +191,19 @@ def _cut_one(
             points = _with_background(points, view, inside, scale, config, rng)
         centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
         table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
-        parts.append((cut(view, centres, config.window).numpy(), table))
+        parts.append((_views(view, centres, config.window, spectra, pixel_size, scale), table))
     return parts
+
+
+def _views(
+    view: torch.Tensor, centres: torch.Tensor, window: int, spectra: Optional[Spectra], pixel_size: float, scale: float
+) -> Arrays:
+    """Return the views around places (px of the context view): the patch alone where there are no spectra."""
+    if spectra is None:
+        return {"patch": cut(view, centres, window).numpy()}
+    native = centres / scale * (pixel_size / spectra.sampling)
+    views = MicrographViews(view, spectra).cut(centres, native)
+    return {kind: array.numpy().astype(KINDS.get(kind, np.float32)) for kind, array in views.items()}
 
 
 def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:

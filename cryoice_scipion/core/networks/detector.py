@@ -7,7 +7,7 @@ Every kind of detector stands behind :class:`Detector`; masks, scores, streaming
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Protocol, Tuple
+from typing import Dict, List, Optional, Protocol, Tuple, Union
 
 import numpy as np
 import torch
@@ -16,14 +16,19 @@ from safetensors.torch import load_file, save_file
 
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
-from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config
-from cryoice_scipion.core.networks.two_view import TwoViewNet
+from cryoice_scipion.core.networks.bundle import SPOT_TEST, WEIGHTS, load_config
+from cryoice_scipion.core.networks.two_scale import TwoScaleNet
+from cryoice_scipion.core.networks.two_view import HOP, WINDOW, TwoViewNet
 from cryoice_scipion.core.screening.classmap import ClassMap
 from cryoice_scipion.core.views.patches import grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.resample import resample
+from cryoice_scipion.core.views.spectrum import COARSEST, FINEST, Spectra
+from cryoice_scipion.core.views.two_scale import MicrographViews
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Network = Union[TwoViewNet, TwoScaleNet]
+NO_FFT = "no_fft"  # flag: the pixels are too coarse for the rings of ice, or a filter has removed them
 COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
 TOO_COARSE = 2.5
 _SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
@@ -53,15 +58,15 @@ class Detector(Protocol):
 class NetworkDetector:
     """A trained network as a detector."""
 
-    def __init__(self, config: ModelConfig, network: TwoViewNet, device: torch.device) -> None:
+    def __init__(self, config: ModelConfig, network: Network, device: torch.device) -> None:
         """Take a network in evaluation mode to a device."""
         self.config = config
         self.device = device
         self.network = network.eval().to(device)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> NetworkDetector:
-        """Load a model folder.
+    def load(cls, folder: Path, device: str = "cpu") -> Detector:
+        """Load a model folder: a trained network, or the untrained spot test where model.json names that.
 
         Raises
         ------
@@ -69,6 +74,10 @@ class NetworkDetector:
             When the folder is damaged or the weights do not fit the network that model.json names.
         """
         config = load_config(folder)
+        if config.network == SPOT_TEST:
+            from cryoice_scipion.core.networks.spot_test import SpotDetector  # it takes its views from here
+
+            return SpotDetector(config, torch.device(device))
         network = build_network(config)
         try:
             network.load_state_dict(load_file(str(folder / WEIGHTS)))
@@ -80,25 +89,53 @@ class NetworkDetector:
     @torch.inference_mode()
     def map(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
         """Return the calibrated class logits of a micrograph; see :class:`Detector`."""
-        first = self.config.views[0]
-        flags = check_sampling(pixel_size, first.sampling)
-        view, inside = micrograph_view(image, pixel_size, border, first.sampling, self.device)
+        sampling = self.config.sampling / HOP
+        flags = check_sampling(pixel_size, sampling)
+        view, inside = micrograph_view(image, pixel_size, border, sampling, self.device)
         skewness = _skewness(view, inside)
-        shape = grid_shape((int(view.shape[0]), int(view.shape[1])), self.config.hop)
+        shape = grid_shape((int(view.shape[0]), int(view.shape[1])), HOP)
         scaled = normalise(view, inside, inverted)
-        padded = pad_for_grid(scaled, first.window, self.config.hop)
-        logits = self.network.map(padded, shape) / self.config.temperature
+        if isinstance(self.network, TwoScaleNet):
+            spectra = self._spectra(image, pixel_size, border, shape, flags)
+            logits = self.network.map(MicrographViews(scaled, spectra).padded(), shape)
+        else:
+            logits = self.network.map(pad_for_grid(scaled, WINDOW, HOP), shape)
+        logits = logits / self.config.temperature
         return ClassMap(
             logits=logits.float().cpu().numpy(),
-            border=cells_of(~inside, self.config.hop, shape),
+            border=cells_of(~inside, HOP, shape),
             classes=list(self.config.classes),
             sampling=self.config.sampling,
             skewness=skewness,
             flags=flags,
         )
 
+    def _spectra(
+        self, image: Image, pixel_size: float, border: Mask, shape: Tuple[int, int], flags: List[str]
+    ) -> Optional[Spectra]:
+        """Return the spectra the network takes, if it takes any; flag a micrograph that shows no ice ring.
 
-def build_network(config: ModelConfig) -> TwoViewNet:
+        Raises
+        ------
+        PixelSizeError
+            When it shows none, and the model was not trained to do without.
+        """
+        view = next((view for view in self.config.views if view.kind == "spectrum"), None)
+        if view is None:
+            return None
+        spectra = micrograph_spectra(image, pixel_size, border, self.device, shape)
+        if not spectra.sees_ice:
+            if view.required:
+                raise PixelSizeError(
+                    f"pixel size {pixel_size:.3g} Å/px",
+                    f"the 3.67 Å ring of ice, which this model needs, is not in the micrograph (limit {COARSEST} Å/px)",
+                    "use less binned and unfiltered micrographs, or a model trained to do without spectra",
+                )
+            flags.append(NO_FFT)
+        return spectra
+
+
+def build_network(config: ModelConfig) -> Network:
     """Return the untrained network that a model.json describes.
 
     Raises
@@ -106,9 +143,11 @@ def build_network(config: ModelConfig) -> TwoViewNet:
     ModelError
         When this version has no such network.
     """
+    views = [view.kind for view in config.views]
+    if config.network == "two_scale":
+        return TwoScaleNet(len(config.classes), views, **config.network_options)
     if config.network != "two_view":
         raise ModelError(config.name, f"needs the network '{config.network}', which this version lacks", "update")
-    views = [view.kind for view in config.views]
     return TwoViewNet(len(config.classes), views, **config.network_options)
 
 
@@ -161,6 +200,25 @@ def micrograph_view(
     )
     inside = torch.from_numpy(~border[rows[:, None], columns[None, :]]).to(device)
     return view, inside
+
+
+def micrograph_spectra(
+    image: Image, pixel_size: float, border: Mask, device: torch.device, shape: Optional[Tuple[int, int]] = None
+) -> Spectra:
+    """Return the spectra of a micrograph at its own sampling, or at 1 Å/px where it is finer.
+
+    Parameters
+    ----------
+    image, border : numpy.ndarray, shape (rows, columns)
+    pixel_size : float
+        Å/px.
+    device : torch.device
+    shape : tuple, optional
+        (rows, columns) of the map.
+    """
+    sampling = pixel_size if pixel_size > 0.98 * FINEST else FINEST
+    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
+    return Spectra(view, sampling, inside, shape)
 
 
 def fill_border(image: Image, border: Mask) -> Image:

@@ -9,7 +9,7 @@ works window by window.
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from typing import Dict, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -42,17 +42,18 @@ class TwoViewNet(nn.Module):
         self.views = tuple(views)
         joined = 0
         if "patch" in self.views:
-            self.real = _real_branch(width)
+            self.real = real_branch(width)
             joined += _REAL[-1][2] * width
         if "fft" in self.views:
-            self.fourier = _fourier_branch(width)
+            self.fourier = fourier_branch(width)
             joined += _FFT[-1] * width
         self.head = nn.Sequential(
             nn.Conv2d(joined, 4 * width, 1), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(4 * width, classes, 1)
         )
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Return logits (n, classes) of normalised patches (n, 64, 64)."""
+    def forward(self, views: Union[torch.Tensor, Dict[str, torch.Tensor]]) -> torch.Tensor:
+        """Return logits (n, classes) of normalised patches (n, 64, 64), or of the "patch" among views by kind."""
+        patches = views["patch"] if isinstance(views, dict) else views
         parts = []
         if "patch" in self.views:
             parts.append(self.real(patches[:, None]))
@@ -83,21 +84,24 @@ class TwoViewNet(nn.Module):
             # channels last is twice as fast on a CPU for this branch (benchmarks/bench_map.py)
             parts.append(self.real(lines[None, None].contiguous(memory_format=torch.channels_last)))
         if "fft" in self.views:
-            spectra = torch.cat(
-                [self._spectra(padded, row + i, min(_ROWS, number - i)) for i in range(0, number, _ROWS)]
-            )
-            parts.append(spectra.reshape(1, number, -1, int(spectra.shape[1])).permute(0, 3, 1, 2))
+            parts.append(fft_rows(self.fourier, padded, row, number))
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[0]
 
-    def _spectra(self, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
-        features: torch.Tensor = self.fourier(fft_view(windows(padded, WINDOW, HOP, row, number))[:, None])
-        return features[:, :, 0, 0]
+
+def fft_rows(branch: nn.Module, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
+    """Return what a Fourier branch says of the windows of grid rows, shape (1, channels, number, columns)."""
+    parts = []
+    for first in range(row, row + number, _ROWS):
+        patches = windows(padded, WINDOW, HOP, first, min(_ROWS, row + number - first))
+        parts.append(branch(fft_view(patches)[:, None])[:, :, 0, 0])
+    features = torch.cat(parts)
+    return features.reshape(1, number, -1, int(features.shape[1])).permute(0, 3, 1, 2)
 
 
-def _real_branch(width: int) -> nn.Sequential:
+def real_branch(width: int, channels: int = 1) -> nn.Sequential:
+    """Return the convolutions of the context view: 64 px in, one out, 16 px between outputs."""
     layers = []
-    channels = 1
     for kernel, stride, factor in _REAL:
         layers += [
             nn.Conv2d(channels, factor * width, kernel, stride, bias=False),
@@ -108,7 +112,8 @@ def _real_branch(width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _fourier_branch(width: int) -> nn.Sequential:
+def fourier_branch(width: int) -> nn.Sequential:
+    """Return the convolutions of a half-plane spectrum, averaged over the plane."""
     layers = []
     channels = 1
     for factor in _FFT:

@@ -49,6 +49,7 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
         return 1
     model = executor.model.name
     _answer(answers, {"ready": True, "version": VERSION, "device": executor.device, "model": model, "pid": os.getpid()})
+    print(f"cryoice: worker {os.getpid()} is ready on {executor.device}, model {model}", file=sys.stderr, flush=True)
     for line in requests or sys.stdin:
         if line.strip():
             _answer(answers, _reply(executor, line))

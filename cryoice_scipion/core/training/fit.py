@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,16 @@ from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.augment import augment
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION
-from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config, resolve_model
+from cryoice_scipion.core.errors import ModelError, SettingsError
+from cryoice_scipion.core.networks.bundle import SPOT_TEST, WEIGHTS, load_config, resolve_model
+from cryoice_scipion.core.networks.choice import TWO_SCALE, network_of, views_of
+from cryoice_scipion.core.networks.detector import Network
+from cryoice_scipion.core.networks.two_scale import TwoScaleNet
 from cryoice_scipion.core.networks.two_view import TwoViewNet
 from cryoice_scipion.core.training.metrics import measure
 
 Log = Callable[[str], None]
+Arrays = Mapping[str, NDArray[np.generic]]  # views by kind, "patch" always among them
 _PREDICT_BATCH = 256
 
 
@@ -30,7 +34,7 @@ _PREDICT_BATCH = 256
 class Fitted:
     """A network with the weights of its best epoch."""
 
-    network: TwoViewNet
+    network: Network
     classes: List[str]
     history: List[Dict[str, float]]  # one row an epoch
     interrupted: bool = False
@@ -72,14 +76,13 @@ def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
 
-def fit(
-    real: NDArray[np.float32], table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool
-) -> Fitted:
+def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
     """Train on the rows of split "train", stop on those of split "validation".
 
     Parameters
     ----------
-    real : numpy.ndarray, shape (n, 64, 64), normalised patches
+    views : dict of numpy.ndarray
+        What the network takes, by kind; "patch" (n, 64, 64) the normalised patches.
     table : pandas.DataFrame
         One row a patch: label, micrograph, split, copy.
     config : TrainConfig
@@ -97,13 +100,17 @@ def fit(
     torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
     classes = classes_of(table["label"].tolist())
-    network = TwoViewNet(len(classes), config.views, config.width).to(device)
-    if config.base:
-        log(start_from(network, config.base))
+    kind = TwoScaleNet if network_of(config) == TWO_SCALE else TwoViewNet
+    network = kind(len(classes), views_of(config), config.width).to(device)
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), classes))
     train = np.flatnonzero(table["split"] == TRAIN)
     validation = np.flatnonzero((table["split"] == VALIDATION) & (table["copy"] == 0))
-    run = _Run(network, torch.from_numpy(real), allowed, config, device, _weights(allowed, train, config))
+    tensors = {name: torch.from_numpy(array) for name, array in views.items()}
+    if isinstance(network, TwoScaleNet):
+        network.measure({name: view[torch.from_numpy(train)] for name, view in tensors.items() if name == "spectrum"})
+    if config.base:
+        log(start_from(network, config.base))
+    run = _Run(network, tensors, allowed, config, device, _weights(allowed, train, config))
     history: List[Dict[str, float]] = []
     best, best_loss, interrupted = _copy_state(network), np.inf, False
     bad = (table["label"] != GOOD).to_numpy()
@@ -127,7 +134,7 @@ def fit(
     return Fitted(network.eval(), classes, history, interrupted)
 
 
-def start_from(network: TwoViewNet, model: str) -> str:
+def start_from(network: Network, model: str) -> str:
     """Give a network the weights of a model wherever their shapes agree; return a line that says how many.
 
     Raises
@@ -136,7 +143,8 @@ def start_from(network: TwoViewNet, model: str) -> str:
         When there is no such model or it is damaged.
     """
     folder = resolve_model(model)
-    load_config(folder)
+    if load_config(folder).network == SPOT_TEST:
+        raise ModelError(model, "is a test that was not trained", "start from a trained model, such as default")
     own = network.state_dict()
     taken = {key: value for key, value in load_file(str(folder / WEIGHTS)).items() if _fits(own, key, value)}
     network.load_state_dict({**own, **taken})
@@ -148,15 +156,21 @@ def _fits(own: Dict[str, torch.Tensor], key: str, value: torch.Tensor) -> bool:
 
 
 @torch.inference_mode()
-def predict(network: TwoViewNet, real: NDArray[np.float32], device: str) -> NDArray[np.float64]:
-    """Return the logits (n, classes) of patches (n, 64, 64)."""
+def predict(network: Network, views: Arrays, rows: NDArray[np.int64], device: str) -> NDArray[np.float64]:
+    """Return the logits (n, classes) of chosen rows of the views."""
     network = network.eval().to(device)
+    tensors = {name: torch.from_numpy(array) for name, array in views.items()}
     parts = [
-        network(torch.from_numpy(real[start : start + _PREDICT_BATCH]).to(device)).double().cpu().numpy()
-        for start in range(0, len(real), _PREDICT_BATCH)
+        network(batch_of(tensors, chosen, device)).double().cpu().numpy()
+        for chosen in torch.split(torch.from_numpy(rows), _PREDICT_BATCH)
     ]
     logits: NDArray[np.float64] = np.concatenate(parts)
     return logits
+
+
+def batch_of(tensors: Mapping[str, torch.Tensor], rows: torch.Tensor, device: str) -> Dict[str, torch.Tensor]:
+    """Return some rows of the views as float32 on a device."""
+    return {name: tensor[rows].float().to(device) for name, tensor in tensors.items()}
 
 
 class _Run:
@@ -164,14 +178,15 @@ class _Run:
 
     def __init__(
         self,
-        network: TwoViewNet,
-        real: torch.Tensor,
+        network: Network,
+        views: Dict[str, torch.Tensor],
         allowed: torch.Tensor,
         config: TrainConfig,
         device: str,
         weights: Optional[torch.Tensor],
     ) -> None:
-        self.network, self.real, self.allowed, self.weights = network, real, allowed, weights
+        self.network, self.views, self.allowed, self.weights = network, views, allowed, weights
+        self._arrays = {name: tensor.numpy() for name, tensor in views.items()}
         self.config, self.device = config, device
         self._good_or_bad = torch.cat([allowed[:, :1], (~allowed[:, :1]).expand(-1, allowed.shape[1] - 1)], dim=1)
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -187,8 +202,8 @@ class _Run:
             chosen = order[start : start + self.config.batch]
             if len(chosen) < 2:  # batch normalisation needs two
                 continue
-            patches = augment(self.real[chosen], self.config.augment, self.generator)
-            loss = self._loss(patches, chosen)
+            batch = augment(batch_of(self.views, chosen, "cpu"), self.config.augment, self.generator)
+            loss = self._loss(batch, chosen)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -204,7 +219,7 @@ class _Run:
         SettingsError
             When the weights ran away.
         """
-        logits = torch.from_numpy(predict(self.network, self.real[torch.from_numpy(rows)].numpy(), self.device))
+        logits = torch.from_numpy(predict(self.network, self._arrays, rows, self.device))
         if not torch.isfinite(logits).all():
             raise SettingsError("training", "the loss became infinite", "give a smaller --learning-rate")
         p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
@@ -213,8 +228,8 @@ class _Run:
         loss = float(loss_of(logits, self._good_or_bad[torch.from_numpy(rows)]))
         return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
 
-    def _loss(self, patches: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        logits = self.network(patches.to(self.device))
+    def _loss(self, batch: Dict[str, torch.Tensor], chosen: torch.Tensor) -> torch.Tensor:
+        logits = self.network({name: view.to(self.device) for name, view in batch.items()})
         weights = None if self.weights is None else self.weights[chosen].to(self.device)
         return loss_of(logits, self.allowed[chosen].to(self.device), weights)
 
@@ -228,5 +243,5 @@ def _weights(allowed: torch.Tensor, train: NDArray[np.int64], config: TrainConfi
     return torch.where(good, 0.5 / max(share, 1e-6), 0.5 / max(1.0 - share, 1e-6))
 
 
-def _copy_state(network: TwoViewNet) -> Dict[str, torch.Tensor]:
+def _copy_state(network: Network) -> Dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in network.state_dict().items()}

@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryoice_scipion.constants import GOOD, VERSION
-from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
+from cryoice_scipion.core.config import ModelConfig, TrainConfig
 from cryoice_scipion.core.data.patches import PatchSet
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.data.splits import TEST, VALIDATION, split_micrographs
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
+from cryoice_scipion.core.networks.choice import TWO_SCALE, network_of, view_configs, views_of
 from cryoice_scipion.core.networks.detector import NetworkDetector, save_weights
-from cryoice_scipion.core.networks.two_view import HOP, WINDOW
+from cryoice_scipion.core.networks.two_view import WINDOW
 from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
 from cryoice_scipion.core.training.card import write_card
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds, fit, predict
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
 
+TWO_SCALE_SAMPLING = 4.0  # Å/px: its map cells are those of the spectra, 64 Å
 _MINIMUM = 5  # patches of a kind without which nothing can be learned
 
 
@@ -76,15 +78,16 @@ def train(
     SettingsError
         When there are too few patches, or no split by micrograph is possible.
     """
-    _check(patches)
+    _check(patches, config)
+    views = patches.views(views_of(config))
     table = patches.table
     split = split_micrographs(table, config.validation, config.hold_out, config.seed)
     table = table.assign(split=table["micrograph"].map(split))
     log(_describe(table))
-    fitted = fit(patches.real, table, config, device, log, progress)
+    fitted = fit(views, table, config, device, log, progress)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
-    logits = predict(fitted.network, patches.real[rows], device)
+    logits = predict(fitted.network, views, rows, device)
     judged = _calibrate(table.iloc[rows], logits, config.own_sessions)
     model = _model_config(config, patches, fitted, judged, trained_on)
     detector = NetworkDetector(model, fitted.network, torch.device(device))
@@ -173,7 +176,7 @@ def reference_level(
     return float(np.percentile(levels, 25))
 
 
-def _check(patches: PatchSet) -> None:
+def _check(patches: PatchSet, config: TrainConfig) -> None:
     good = int((patches.table["label"] == GOOD).sum())
     for number, name in ((good, "GOOD"), (len(patches.table) - good, "BAD")):
         if number < _MINIMUM:
@@ -183,6 +186,12 @@ def _check(patches: PatchSet) -> None:
     if patches.real.shape[1] != WINDOW:
         raise SettingsError(
             "patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew"
+        )
+    if network_of(config) == TWO_SCALE and abs(patches.sampling - TWO_SCALE_SAMPLING) > 0.01:
+        raise SettingsError(
+            "patches",
+            f"are cut at {patches.sampling} Å/px, the two-scale network takes {TWO_SCALE_SAMPLING}",
+            "cut them anew, or take --network two_view",
         )
 
 
@@ -202,13 +211,15 @@ def _model_config(
     metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
     metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
     counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
+    views, hop = view_configs(config, patches.sampling, WINDOW)
     return ModelConfig(
         name=config.name,
         created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
+        network=network_of(config),
         network_options={"width": config.width},
         classes=fitted.classes,
-        views=[ViewConfig(kind=kind, sampling=patches.sampling, window=WINDOW) for kind in config.views],
-        hop=HOP,
+        views=views,
+        hop=hop,
         temperature=judged.temperature,
         recommended_threshold=judged.threshold,
         metrics={key: round(value, 4) for key, value in metrics.items()},

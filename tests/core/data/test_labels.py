@@ -15,7 +15,10 @@ from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join
 from cryoice_scipion.core.data.points import LabelledMicrograph, cell_labels, from_coordinates, from_label_images
 from cryoice_scipion.core.data.sources import Sources
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.images.loading import load_micrograph
+from cryoice_scipion.core.networks.detector import micrograph_spectra
 from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.views.spectrum import FEATURES
 
 
 def write_mrc(path, pixels, pixel_size):
@@ -192,3 +195,29 @@ def test_patch_set_survives_the_folder(tmp_path):
     (tmp_path / "set/patches.csv").unlink()
     with pytest.raises(SettingsError, match="no patch set"):
         PatchSet.load(tmp_path / "set")
+
+
+def test_patches_hold_the_views_of_the_two_scale_network(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", noise((900, 800)), 1.5)
+    points = [(10.5 * 64 / 1.5, 7.5 * 64 / 1.5, "good"), (700, 60, "bad")]  # the first is the centre of a cell
+    config = PatchConfig(background=False)
+    patches = cut_patches([labelled(path, points)], config, progress=False)
+    assert {kind: array.shape for kind, array in patches.further.items()} == {
+        "local": (4, 64, 64),
+        "coarse": (4, 2, 64, 64),
+        "spectrum": (4, len(FEATURES)),
+    }
+    image = load_micrograph(str(path)).image
+    grid = micrograph_spectra(image, 1.5, np.zeros(image.shape, dtype=bool), torch.device("cpu")).map()
+    assert np.allclose(patches.further["spectrum"][0], grid[:, 7, 10].numpy(), atol=1e-4, equal_nan=True)
+    # A copy at a jittered sampling is of the same frequencies: they are Å⁻¹, whatever the context view looks at.
+    assert np.array_equal(patches.further["spectrum"][2], patches.further["spectrum"][0], equal_nan=True)
+    patches.save(tmp_path / "set")
+    again = PatchSet.load(tmp_path / "set")
+    for kind, array in patches.further.items():
+        assert np.array_equal(again.further[kind], array, equal_nan=True)
+    seed_only = cut_patches([labelled(path, points)], config, progress=False, two_scale=False)
+    assert np.array_equal(seed_only.real, patches.real)
+    assert join([again, seed_only]).further == {}
+    with pytest.raises(SettingsError, match="no local and no spectrum view"):
+        seed_only.views(["patch", "local", "spectrum"])

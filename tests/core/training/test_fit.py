@@ -6,12 +6,17 @@ import pandas as pd
 import pytest
 import torch
 
-from cryoice_scipion.core.config import AugmentConfig, TrainConfig
+from cryoice_scipion.core.config import AugmentConfig, ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.data.augment import augment
 from cryoice_scipion.core.data.splits import split_micrographs
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.training.fit import allowed_classes, classes_of, fit, loss_of, predict
+from cryoice_scipion.core.networks.bundle import write_sums
+from cryoice_scipion.core.networks.choice import network_of, views_of
+from cryoice_scipion.core.training.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
+from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.train import as_sessions
+from cryoice_scipion.core.views.spectrum import FEATURES, feature_frequencies
+from cryoice_scipion.core.views.two_scale import coarse_view, local_view
 
 QUICK = TrainConfig(epochs=8, patience=8, batch=32, width=4, learning_rate=5e-3)
 
@@ -32,10 +37,10 @@ def fringes(number, seed):
 
 def test_learns_and_is_reproducible():
     real, table = fringes(240, 0)
-    runs = [fit(real, table, QUICK, "cpu", print, progress=False) for _ in range(2)]
+    runs = [fit({"patch": real}, table, QUICK, "cpu", print, progress=False) for _ in range(2)]
     assert runs[0].history[-1]["validation_auc"] > 0.95
     assert runs[0].history == runs[1].history
-    assert np.array_equal(predict(runs[0].network, real[:8], "cpu"), predict(runs[1].network, real[:8], "cpu"))
+    assert np.array_equal(*(predict(run.network, {"patch": real}, np.arange(8), "cpu") for run in runs))
 
 
 def test_interrupt_keeps_the_best_weights(monkeypatch):
@@ -53,13 +58,13 @@ def test_interrupt_keeps_the_best_weights(monkeypatch):
 
     monkeypatch.setattr(module, "augment", interrupting)
     said = []
-    fitted = fit(real, table, QUICK, "cpu", said.append, progress=False)
+    fitted = fit({"patch": real}, table, QUICK, "cpu", said.append, progress=False)
     assert fitted.interrupted
     assert len(fitted.history) >= 1
     assert any("interrupted" in line for line in said)
-    rows = (table["split"] == "validation").to_numpy()
-    allowed = torch.from_numpy(allowed_classes(table["label"][rows].tolist(), fitted.classes))
-    loss = float(loss_of(torch.from_numpy(predict(fitted.network, real[rows], "cpu")), allowed))
+    rows = np.flatnonzero(table["split"] == "validation")
+    allowed = torch.from_numpy(allowed_classes(table["label"].iloc[rows].tolist(), fitted.classes))
+    loss = float(loss_of(torch.from_numpy(predict(fitted.network, {"patch": real}, rows, "cpu")), allowed))
     assert loss == pytest.approx(min(row["validation_loss"] for row in fitted.history), rel=1e-5)
 
 
@@ -69,13 +74,13 @@ def test_interrupt_before_the_first_epoch_makes_no_model(monkeypatch):
     real, table = fringes(24, 0)
     monkeypatch.setattr(module, "augment", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        fit(real, table, QUICK, "cpu", print, progress=False)
+        fit({"patch": real}, table, QUICK, "cpu", print, progress=False)
 
 
 def test_a_rate_at_which_the_weights_run_away_is_one_line():
     real, table = fringes(24, 0)
     with pytest.raises(SettingsError, match="--learning-rate"):
-        fit(real, table, QUICK.model_copy(update={"learning_rate": 1e30}), "cpu", print, progress=False)
+        fit({"patch": real}, table, QUICK.model_copy(update={"learning_rate": 1e30}), "cpu", print, progress=False)
 
 
 def test_bad_of_unknown_kind_can_be_any_bad_class():
@@ -139,11 +144,82 @@ def test_sessions_of_their_own_are_compared_at_one_level():
 def test_augmentation_is_seeded_and_keeps_values_without_noise():
     patches = torch.randn(6, 64, 64)
     config = AugmentConfig(noise=0.0, scale=0.0, shift=0.0)
-    once, again = (augment(patches, config, torch.Generator().manual_seed(4)) for _ in range(2))
+    once, again = (augment({"patch": patches}, config, torch.Generator().manual_seed(4))["patch"] for _ in range(2))
     assert torch.equal(once, again)
     assert torch.equal(once.flatten(1).sort(dim=1).values, patches.flatten(1).sort(dim=1).values)
-    inverted = augment(
-        patches, AugmentConfig(noise=0.0, scale=0.0, shift=0.0, invert=True), torch.Generator().manual_seed(4)
-    )
+    inverting = AugmentConfig(noise=0.0, scale=0.0, shift=0.0, invert=True)
+    inverted = augment({"patch": patches}, inverting, torch.Generator().manual_seed(4))["patch"]
     signs = (inverted / once).flatten(1).mean(dim=1).round().tolist()
     assert set(signs) == {-1.0, 1.0}
+
+
+def test_all_views_of_a_patch_are_changed_alike():
+    """Views of a changed field are the changed views of the field, but for what the edges of a patch hide."""
+    generator = torch.Generator().manual_seed(1)
+    fields = torch.randn(8, 256, 256, generator=generator) + torch.linspace(-2, 2, 256)
+    middle = slice(96, 160)
+    batch = {
+        "patch": fields[:, middle, middle],
+        "local": torch.stack([local_view(field) for field in fields])[:, middle, middle],
+        "coarse": coarse_view(fields),
+    }
+    changed = augment(batch, AugmentConfig(noise=0.0, invert=True), torch.Generator().manual_seed(4))
+    whole = augment({"patch": fields}, AugmentConfig(noise=0.0, invert=True), torch.Generator().manual_seed(4))["patch"]
+    assert torch.allclose(changed["patch"], whole[:, middle, middle], atol=1e-5)
+    assert torch.allclose(changed["coarse"], coarse_view(whole), atol=0.02)  # it has a floor under the deviation
+    assert torch.allclose(changed["local"], torch.stack([local_view(f) for f in whole])[:, middle, middle], atol=2e-3)
+
+
+def test_noise_keeps_the_local_view_normalised():
+    fields = torch.randn(40, 128, 128, generator=torch.Generator().manual_seed(1)) * 0.3
+    local = torch.stack([local_view(field) for field in fields])[:, 32:96, 32:96]
+    batch = {"patch": fields[:, 32:96, 32:96], "local": local}
+    noisy = augment(batch, AugmentConfig(noise=1.0), torch.Generator().manual_seed(0))
+    assert float(noisy["local"].std()) == pytest.approx(1.0, abs=0.03)
+    assert not torch.allclose(noisy["local"], local, atol=0.1)
+
+
+def test_spectra_are_cut_at_the_limits_of_coarser_pixels_or_left_out():
+    spectrum = torch.zeros(2000, len(FEATURES))
+    batch = {"patch": torch.zeros(2000, 8, 8), "spectrum": spectrum}
+    cut = augment(batch, AugmentConfig(spectrum_dropout=0.4), torch.Generator().manual_seed(0))["spectrum"]
+    known = torch.isfinite(cut)
+    assert 0.33 < float((~known.all(dim=1)).float().mean()) < 0.47
+    assert 0.08 < float((~known.any(dim=1)).float().mean()) < 0.18
+    order = feature_frequencies().argsort()
+    assert (known[:, order].long().diff(dim=1) <= 0).all()  # never a hole below what is known
+    whole = augment(batch, AugmentConfig(spectrum_dropout=0.0), torch.Generator().manual_seed(0))["spectrum"]
+    assert torch.isfinite(whole).all()
+
+
+def test_the_two_scale_network_learns_what_only_the_spectrum_tells_and_does_without():
+    rng = np.random.default_rng(0)
+    real, table = fringes(600, 0)
+    spectrum = rng.normal(size=(600, len(FEATURES))).astype(np.float32)
+    spectrum[1::2, 66:74] += 3.0
+    spectrum[::5] = np.nan  # too coarse for any
+    config = QUICK.model_copy(update={"network": "two_scale", "views": ["spectrum"], "epochs": 16})
+    fitted = fit({"patch": 0 * real, "spectrum": spectrum}, table, config, "cpu", print, progress=False)
+    rows = np.flatnonzero(table["split"] == "validation")
+    odds = bad_log_odds(torch.from_numpy(predict(fitted.network, {"spectrum": spectrum}, rows, "cpu"))).numpy()
+    bad, known = (table["label"].iloc[rows] == "bad").to_numpy(), np.isfinite(spectrum[rows, 0])
+    assert measure(1 / (1 + np.exp(-odds[known])), bad[known], 0.5)["auc"] > 0.9
+    assert np.isfinite(odds).all()
+    assert odds[~known].std() < 1e-4  # without a spectrum all are alike
+
+
+def test_a_training_takes_network_and_views_of_the_model_it_starts_from(tmp_path):
+    assert network_of(TrainConfig()) == "two_view"
+    assert views_of(TrainConfig()) == ["patch", "fft"]
+    assert views_of(TrainConfig(network="two_scale")) == ["patch", "local", "spectrum"]
+    assert views_of(TrainConfig(network="two_scale", views=["fft"])) == ["spectrum"]
+    assert views_of(TrainConfig(network="two_scale", views=["spectrum", "patch"])) == ["patch", "spectrum"]
+    with pytest.raises(SettingsError, match="patch and fft"):
+        views_of(TrainConfig(views=["local"]))
+    base = ModelConfig(name="b", network="two_scale", views=[ViewConfig(), ViewConfig(kind="spectrum")])
+    (tmp_path / "model.json").write_text(base.to_text())
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    write_sums(tmp_path)
+    assert network_of(TrainConfig(base=str(tmp_path))) == "two_scale"
+    assert views_of(TrainConfig(base=str(tmp_path))) == ["patch", "spectrum"]
+    assert network_of(TrainConfig(base=str(tmp_path), network="two_view")) == "two_view"

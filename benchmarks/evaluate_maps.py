@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evaluate a model's maps and the classical ones: writes results/evaluate_maps.json and docs/evaluation.md.
+
+usage: python benchmarks/evaluate_maps.py [--model NAME|DIR] [--limit N] [--build DIR] [--device cpu] [--output DIR]
+On the held-out simulated micrographs of the build folder of ``make default-model``, and on the annotated real ones
+(made from ../shared/real where they are not in the build folder). Each set is judged with its own data-set reference,
+as a screening of it would be. --limit: that many simulated micrographs in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+import numpy as np
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
+import classical  # noqa: E402
+from about import about  # noqa: E402
+from evaluation_page import page  # noqa: E402
+from train_default_model import HOLD_OUT, SETS, SHARED  # noqa: E402
+from training_folder import write as write_real  # noqa: E402
+
+from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
+from cryoice_scipion.core.evaluation.figures import ALL, BAD_CLASSES, auc_difference, figures, shares_of  # noqa: E402
+from cryoice_scipion.core.evaluation.judge import JudgedMap, Settings, judge_set  # noqa: E402
+from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled  # noqa: E402
+from cryoice_scipion.core.evaluation.tally import Tally, tally  # noqa: E402
+from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
+
+BUILD = HERE.parent / "out" / "default-model"
+SIMULATED, EMPIAR, MICASSESS, HELD_OUT = "simulated, held out", "EMPIAR-10017", "MicAssess", "real, held out"
+MODEL = "model"
+
+
+@dataclasses.dataclass
+class DataSet:
+    """Micrographs that are judged with one reference."""
+
+    group: str
+    name: str
+    images: List[LabelledImage]
+
+
+@dataclasses.dataclass
+class Counted:
+    """All maps of one data set, counted."""
+
+    group: str
+    tallies: Dict[str, List[Tally]]  # by map
+    notes: Dict[str, str]  # by micrograph
+    shift: float
+    seconds: Dict[str, float]
+
+
+def simulated_sets(build: Path, limit: Optional[int]) -> Iterator[DataSet]:
+    """Yield the held-out micrographs of the simulated sets that are there, about as many of each."""
+    names = [name for name in HOLD_OUT if name.startswith("sim_")]
+    there = [name for name, *_ in SETS if (build / name / "labels").is_dir()]
+    for place, name in enumerate(there):
+        number = None if limit is None else (limit - place + len(there) - 1) // len(there)
+        images = find_labelled(build / name, names)[:number]
+        if images:
+            yield DataSet(SIMULATED, name, images)
+
+
+def real_sets(folder: Path) -> Iterator[DataSet]:
+    """Yield the annotated real micrographs by where they are from; their folder is made when it is not up to date."""
+    labels = [folder / "labels" / f"{path.stem}.mrc" for path in (HERE / "real" / "annotations").glob("*.json")]
+    drawn = [(HERE / "real" / "annotations" / f"{path.stem}.json").stat().st_mtime for path in labels]
+    stale = any(not path.is_file() or path.stat().st_mtime < time for path, time in zip(labels, drawn))
+    if stale and SHARED.is_dir():
+        write_real(SHARED, folder, [], [])
+    if not (folder / "labels").is_dir():
+        print("no ../shared/real here: no real micrographs are judged")
+        return
+    images = find_labelled(folder)
+    for group, ours in ((EMPIAR, True), (MICASSESS, False)):
+        chosen = [image for image in images if image.stem.startswith("Falcon_") == ours]
+        if chosen:
+            yield DataSet(group, group, chosen)
+
+
+def held_out_by(model: Any) -> List[str]:
+    """Return the micrographs that a model's training left out, as its model.json says; else the script's list."""
+    try:
+        return list(json.loads(model.trained_on["settings"])["hold_out"])
+    except (KeyError, ValueError, TypeError):
+        return HOLD_OUT
+
+
+def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counted:
+    """Judge one data set with the model and the classical maps."""
+    tallies: Dict[str, List[Tally]] = {name: [] for name in (MODEL, *classical.NAMES)}
+    waiting: List[tuple] = []  # name, spectra, labels, sampling: the distance is fitted when all are there
+    seconds = {MODEL: 0.0, "classical": 0.0}
+    shift, notes, held_out = 0.0, {}, held_out_by(detector.config)
+    for judged in judge_set(detector, data.images, settings, tqdm.write):
+        started = time.monotonic()
+        name = judged.tally.name = f"{data.name}/{judged.image.stem}"
+        tallies[MODEL].append(judged.tally)
+        shift, notes[name] = judged.reference.shift, "held out" if judged.image.stem in held_out else ""
+        waiting.append((name, *classical_maps(judged, tallies), judged.labels, judged.sampling))
+        seconds[MODEL] += judged.seconds
+        seconds["classical"] += time.monotonic() - started
+        bar.update()
+    tallies[classical.MAHALANOBIS] = distances(waiting)
+    return Counted(data.group, tallies, notes, shift, seconds)
+
+
+def is_bright(judged: JudgedMap) -> bool:
+    """Return whether particles are bright: what the simulation knows of each micrograph, else the vote of its set.
+
+    The floors would be lower than on data of one contrast, if single inverted micrographs counted against them.
+    """
+    truth = Path(judged.image.path).parents[1] / "truth" / f"{judged.image.stem}.json"
+    if truth.is_file():
+        return bool(json.loads(truth.read_text(encoding="utf-8"))["config"].get("inverted", False))
+    return judged.reference.contrast == "bright"
+
+
+def classical_maps(judged: JudgedMap, tallies: Dict[str, List[Tally]]) -> tuple:
+    """Count the maps that need no fit; return the local spectra and the cells left out."""
+    loaded, name, shape = judged.loaded, judged.tally.name, judged.labels.shape
+    image = classical.scaled(-loaded.image if is_bright(judged) else loaded.image, loaded.border)
+    maps = classical.local_maps(image, loaded.pixel_size, shape, judged.sampling)
+    spectra = classical.local_spectra(image, loaded.pixel_size)
+    if spectra.iciness is not None:
+        grid = (spectra.first, spectra.hop, shape, judged.sampling)
+        maps[classical.ICINESS] = classical.at_cells(spectra.iciness, *grid)
+    outside = judged.left_out
+    for kind, scores in maps.items():
+        tallies[kind].append(tally(name, judged.labels, scores, left_out=outside))
+    return spectra, outside
+
+
+def distances(waiting: List[tuple]) -> List[Tally]:
+    """Fit the Mahalanobis distance to the cleanest micrographs of a set, and count it on all."""
+    good = CLASSES.index(GOOD)
+    at_windows = []
+    for _, spectra, outside, labels, sampling in waiting:
+        judged = np.where(outside, 255, labels)
+        places = [
+            np.minimum(((spectra.first + np.arange(size) * spectra.hop) / sampling).astype(int), count - 1)
+            for size, count in zip(spectra.features.shape, judged.shape)
+        ]
+        at_windows.append(judged[places[0][:, None], places[1][None, :]])
+    clean = [int((codes == good).sum()) for codes in at_windows]
+    shares = [number / max(1, int((codes != 255).sum())) for number, codes in zip(clean, at_windows)]
+    chosen = classical.cleanest(clean, shares)
+    if not chosen:
+        return []
+    parts = [waiting[place][1].features[at_windows[place] == good] for place in chosen]
+    fewest = max(2000, min(len(part) for part in parts))  # so that no large micrograph outweighs the others
+    model = classical.Mahalanobis(np.concatenate([part[:: max(1, len(part) // fewest)] for part in parts]))
+    counted = []
+    for name, spectra, outside, labels, sampling in waiting:
+        scores = model.log_distance(spectra.features)
+        scores = classical.at_cells(scores, spectra.first, spectra.hop, labels.shape, sampling)
+        counted.append(tally(name, labels, scores, left_out=outside))
+    return counted
+
+
+def group_figures(tallies: Dict[str, List[Tally]]) -> Dict[str, Any]:
+    """Return the figures of all maps over one group of micrographs, and how far the model is from each other map."""
+    ours = tallies[MODEL]
+    others = {name: tallies[name] for name in classical.NAMES if tallies[name]}
+    there = [name for name in (ALL, *BAD_CLASSES) if name in figures(ours)["by_class"]]
+    return {
+        MODEL: figures(ours),
+        "classical": {name: figures(items) for name, items in others.items()},
+        "model_minus": {
+            name: {kind: auc_difference(ours, items, kind).to_json() for kind in there}
+            for name, items in others.items()
+        },
+    }
+
+
+def evaluate(model: str, build: Path, device: str, limit: Optional[int], reference: int) -> Dict[str, Any]:
+    """Judge everything; return what the JSON file holds."""
+    from cryoice_scipion.core.networks.detector import NetworkDetector
+
+    path = resolve_model(model)
+    detector = NetworkDetector.load(path, device)
+    sets = [*simulated_sets(build, limit), *real_sets(build / "real_annotated")]
+    settings = Settings(reference=reference)
+    with tqdm(total=sum(len(data.images) for data in sets), desc="maps", unit="mic") as bar:
+        counted = [count(detector, data, settings, bar) for data in sets]
+    result: Dict[str, Any] = {
+        **about(device if device != "cpu" else ""),
+        "model": detector.config.name,
+        "fingerprint": fingerprint(path),
+        "threshold": detector.config.recommended_threshold,
+        "map_sampling": detector.config.sampling,
+        "judged_sampling": settings.sampling,
+        "reference_shift": {data.name: round(item.shift, 3) for data, item in zip(sets, counted)},
+        "seconds": {key: round(sum(item.seconds[key] for item in counted), 1) for key in (MODEL, "classical")},
+        "groups": {},
+    }
+    for group in (SIMULATED, EMPIAR, MICASSESS, HELD_OUT):
+        result["groups"].update(one_group(group, counted))
+    return result
+
+
+def one_group(group: str, counted: List[Counted]) -> Dict[str, Any]:
+    """Return the figures of a group by its name, and its micrographs one by one where they are real."""
+    parts = [item for item in counted if item.group == group or (group == HELD_OUT and item.group != SIMULATED)]
+    notes = {name: note for part in parts for name, note in part.notes.items()}
+    tallies = {
+        name: [item for part in parts for item in part.tallies[name] if group != HELD_OUT or notes[item.name]]
+        for name in (MODEL, *classical.NAMES)
+    }
+    if not tallies[MODEL]:
+        return {}
+    rows = [{**shares_of(item), "notes": notes[item.name]} for item in tallies[MODEL]]
+    return {group: {**group_figures(tallies), "by_micrograph": rows}}
+
+
+def main() -> None:
+    """Run from a shell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--limit", type=int, help="simulated micrographs in all (default: every held-out one)")
+    parser.add_argument("--build", type=Path, default=BUILD)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--reference", type=int, default=20, help="micrographs of the data-set reference; 0: none")
+    parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
+    args = parser.parse_args()
+    result = evaluate(args.model, args.build, args.device, args.limit, args.reference)
+    target = args.output or HERE / "results"
+    target.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    (target / "evaluate_maps.json").write_text(text, encoding="utf-8")
+    markdown = page(result)
+    (args.output or HERE.parent / "docs").joinpath("evaluation.md").write_text(markdown, encoding="utf-8")
+    print(markdown)
+
+
+if __name__ == "__main__":
+    main()

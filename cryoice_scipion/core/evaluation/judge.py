@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A detector on a labelled data set, as a screening would run it: contrast by vote, then the data-set reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
+from cryoice_scipion.core.evaluation.tally import Tally, tally
+from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
+from cryoice_scipion.core.records import MapResult, Reference
+from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.screening import reference as references
+from cryoice_scipion.core.screening.classmap import ClassMap
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.networks.detector import Detector
+
+Log = Callable[[str], None]
+_Mapped = Tuple[ClassMap, bool]  # the map, and whether the contrast was inverted for it
+
+
+@dataclasses.dataclass
+class Settings:
+    """How a data set is judged; the defaults are the screening's."""
+
+    contrast: str = "auto"
+    reference: int = 20  # micrographs the data-set reference is taken from; 0: none
+    threshold: Optional[float] = None  # on goodness; None: the model's recommended one
+    pixel_size: Optional[float] = None  # Å/px of the micrographs; None: as the data set has it
+    sampling: Optional[float] = SAMPLING  # Å, side of the judged cells; None: the label images'
+
+
+@dataclasses.dataclass
+class JudgedMap:
+    """One micrograph of a labelled data set, judged."""
+
+    image: LabelledImage
+    loaded: LoadedMicrograph
+    cells: judging.Cells  # on the detector's grid
+    good: NDArray[np.bool_]  # on the detector's grid: what the mask would be
+    labels: Codes  # on the judged grid
+    left_out: NDArray[np.bool_]  # on the judged grid: what the map itself says nothing of
+    sampling: float  # Å, side of a judged cell
+    tally: Tally
+    reference: Reference
+    seconds: float  # mapping and judging
+
+
+def judge_set(
+    detector: Detector,
+    images: Sequence[LabelledImage],
+    settings: Settings,
+    log: Log = print,
+) -> Iterator[JudgedMap]:
+    """Yield the micrographs of one data set, judged with the reference that a screening of this set would take.
+
+    Micrographs that cannot be read or mapped are left out, and the log says so. Only the coarse maps of the reference
+    micrographs are held; an image is held while its micrograph is with the caller.
+    """
+    mapped, reference = _reference(detector, images, settings, log)
+    for image in images:
+        started = time.monotonic()
+        try:
+            loaded = _load(image, settings)
+            labels, sampling = read_labels(image.labels, settings.sampling)
+            known = mapped.pop(image.stem, None)
+            usable = known is not None and reference.contrast in ("auto", _contrast(known[1]))
+            classmap = known[0] if known is not None and usable else _map(detector, loaded, reference.contrast)[0]
+        except CryoIceError as error:
+            log(f"left out: {error}")
+            continue
+        threshold = detector.config.recommended_threshold if settings.threshold is None else settings.threshold
+        cells = judging.probabilities(classmap, reference.shift)
+        good = judging.good_mask(cells, threshold)
+        odds, called, p_bad, border = (
+            on_cells(values, cells.sampling, labels.shape, sampling)
+            for values in (classmap.log_odds - reference.shift, ~good, cells.probability, cells.border)
+        )
+        counted = tally(image.stem, labels, odds, called, p_bad, border)
+        seconds = time.monotonic() - started
+        yield JudgedMap(image, loaded, cells, good, labels, border, sampling, counted, reference, seconds)
+
+
+def _reference(
+    detector: Detector, images: Sequence[LabelledImage], settings: Settings, log: Log
+) -> Tuple[Dict[str, _Mapped], Reference]:
+    """Return the maps of the first micrographs and the reference frozen over them, as ``ScreeningRun`` does."""
+    mapped: Dict[str, _Mapped] = {}
+    if not settings.reference:
+        return mapped, references.without(settings.contrast)
+    chosen: List[LabelledImage] = []
+    for image in images:
+        if len(chosen) == settings.reference:
+            break
+        try:
+            mapped[image.stem] = _map(detector, _load(image, settings), settings.contrast)
+            chosen.append(image)
+        except CryoIceError:
+            continue  # said when it is judged
+    contrast = references.vote([_result(mapped[image.stem]) for image in chosen], settings.contrast)
+    for image in chosen:
+        if _contrast(mapped[image.stem][1]) != contrast:
+            mapped[image.stem] = _map(detector, _load(image, settings), contrast)
+    results = {index: _result(mapped[image.stem]) for index, image in enumerate(chosen, start=1)}
+    return mapped, references.freeze(results, contrast, detector.config.reference_level)
+
+
+def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
+    return load_micrograph(image.path, settings.pixel_size or image.pixel_size)
+
+
+def _map(detector: Detector, loaded: LoadedMicrograph, contrast: str) -> _Mapped:
+    """Return the map, and whether the contrast was inverted for it: "auto" goes by the micrograph's own skewness."""
+    view = (loaded.image, loaded.pixel_size, loaded.border)
+    inverted = contrast == "bright"
+    classmap = detector.map(*view, inverted)
+    if contrast == "auto" and references.is_bright([classmap.skewness]):
+        return detector.map(*view, True), True
+    return classmap, inverted
+
+
+def _contrast(inverted: bool) -> str:
+    return "bright" if inverted else "dark"
+
+
+def _result(mapped: _Mapped) -> MapResult:
+    """Return what the reference wants to know of a map."""
+    classmap, inverted = mapped
+    return MapResult([], 0.0, classmap.sampling, classmap.level, classmap.skewness, inverted, "", "")

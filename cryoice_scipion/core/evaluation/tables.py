@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures as Markdown tables: for a terminal and for docs alike."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from cryoice_scipion.core.evaluation.figures import ALL, BAD_CLASSES
+
+Row = Dict[str, Any]
+NONE = "–"
+
+
+def number(value: Optional[float], digits: int = 3) -> str:
+    """Return a number without its leading zero, as tables of AUC have it; a dash where there is none."""
+    if value is None or value != value:
+        return NONE
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def percent(value: Optional[float]) -> str:
+    """Return a share in per cent."""
+    return NONE if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def with_interval(figure: Optional[Mapping[str, Optional[float]]], share: bool = False) -> str:
+    """Return a figure and its interval."""
+    if not figure or figure.get("value") is None:
+        return NONE
+    say = percent if share else number
+    low, high = figure["low"], figure["high"]
+    return say(figure["value"]) + (f" [{say(low)}, {say(high)}]" if low is not None else "")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, its columns aligned."""
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None, own: str = "model") -> str:
+    """Return AUC by class for a map, and for other maps of the same micrographs beside it.
+
+    Parameters
+    ----------
+    figures : dict
+        Of ``figures``; with the share found at the threshold where there is one.
+    others : mapping, optional
+        Name of a map to its figures.
+    own : str
+        Head of the first map's column.
+    """
+    others = others or {}
+    rows: List[List[str]] = []
+    for name in (ALL, *BAD_CLASSES):
+        row = figures["by_class"].get(name)
+        if row is None:
+            continue
+        line = [name, str(row["micrographs"]), with_interval(row["auc"])]
+        line += [number(other["by_class"].get(name, {}).get("auc", {}).get("value")) for other in others.values()]
+        rows.append([*line, percent(row.get("found"))])
+    return table(["class", "micrographs", f"{own}: AUC", *others, "found"], rows)
+
+
+def threshold_lines(figures: Row) -> List[str]:
+    """Return what a map does at its threshold, as lines of a list."""
+    if "iou" not in figures:
+        return []
+    clean, error = figures["clean_called_bad"], figures["bad_area_error"]
+    lines = [
+        f"- clean area called bad: {with_interval(clean, True)} (mean of {clean['micrographs']} micrographs); "
+        f"worst {percent(clean.get('worst'))} ({clean.get('worst_micrograph', NONE)})",
+        f"- IoU of bad: {with_interval(figures['iou'])}",
+        f"- bad-area error: {with_interval(error, True)}; worst {percent(error.get('worst'))} "
+        f"({error.get('worst_micrograph', NONE)})",
+    ]
+    return lines + ([f"- ECE of P(BAD): {with_interval(figures['ece'])}"] if "ece" in figures else [])
+
+
+def micrograph_table(shares: Sequence[Row]) -> str:
+    """Return one line a micrograph, from ``shares_of``; rows may say more in "notes"."""
+    rows = [
+        [
+            row["micrograph"],
+            percent(row["bad_area"]),
+            percent(row["called_area"]),
+            percent(row["clean_called_bad"]),
+            percent(row["found"]),
+            number(row["auc"]),
+            str(row.get("notes", "")),
+        ]
+        for row in shares
+    ]
+    return table(["micrograph", "bad area", "called bad", "clean called bad", "bad found", "AUC", "notes"], rows)

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The power spectrum around every map cell, as features at fixed spatial frequencies.
+
+A field of 256 Å is covered by 3 × 3 Hann windows of 128 Å, half overlapping, whose powers are averaged (Welch 1967);
+one row of windows serves three rows of cells. Fringes that go on for longer stand out more in one window of 256 Å:
+there is one for each block of 2 × 2 cells, searched for spots ("wide"). Frequencies are in Å⁻¹, so a model works at
+any pixel size: what lies beyond a micrograph's resolution is NaN, and a network is told so rather than shown a number.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Dict, List, Optional, Tuple
+
+import torch
+
+from cryoice_scipion.core.views.patches import robust_scale
+
+FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
+COARSEST = 1.72  # Å/px: beyond it the rings of ice are out of reach (SCIENCE.md 1)
+CELL = 64.0  # Å between windows: half a window
+WINDOW, WIDE = 128.0, 256.0  # Å
+# Å⁻¹. Between 0.24 and 0.31 as dense as a window resolves: hexagonal ice at 1/3.90, 1/3.67, 1/3.44 with its
+# background on both sides; above, ice at 1/2.67 and 1/2.25, gold at 1/2.35 and 1/2.04 (SCIENCE.md 1).
+BANDS = (
+    0.012, 0.020, 0.030, 0.040, 0.052, 0.066, 0.082, 0.100, 0.120, 0.140, 0.160, 0.180, 0.200, 0.220,
+    0.2350, 0.2445, 0.2564, 0.2645, 0.2725, 0.2816, 0.2907, 0.3000, 0.3100,
+    0.330, 0.350, 0.3745, 0.400, 0.4255, 0.4444, 0.466, 0.485,
+)  # fmt: skip
+# Rings that are searched for spots; the three first orders of ice each have one of their own.
+RINGS = (
+    (0.05, 0.09), (0.09, 0.14), (0.14, 0.19), (0.19, 0.245), (0.245, 0.2645), (0.2645, 0.2816), (0.2816, 0.300),
+    (0.300, 0.355), (0.355, 0.39), (0.39, 0.435), (0.435, 0.456), (0.456, 0.490),
+)  # fmt: skip
+ICE = 1 / 3.67
+FEATURES = (
+    [f"power {k}" for k in BANDS]
+    + [f"relative power {k}" for k in BANDS]
+    + [f"spot {low}-{high}" for low, high in RINGS]
+    + [f"variance {low}-{high}" for low, high in RINGS]
+    + [f"wide spot {low}-{high}" for low, high in RINGS]
+    + [f"wide variance {low}-{high}" for low, high in RINGS]
+)
+_REACH = 0.98  # of Nyquist: how far a frequency is believed
+_FLOOR = 1e-4  # of white noise with the micrograph's deviation: keeps logarithms finite
+_EMPTY = 0.01  # a band with less than this share of the power at 1/20 to 1/8 Å⁻¹ was filtered away
+_CLIP = 20.0  # robust deviations: a hot pixel is white
+_SAMPLE = 1_000_000  # pixels that the unit of power is taken from
+_SPLIT = 1024  # windows whose spectra are worked on at once
+
+
+def feature_frequencies() -> torch.Tensor:
+    """Return the highest frequency (Å⁻¹) that each feature needs, shape (features,)."""
+    tops = [high for _, high in RINGS]
+    return torch.tensor([*BANDS, *BANDS, *tops, *tops, *tops, *tops])
+
+
+class Spectra:
+    """The spectral features of one micrograph, anywhere on it.
+
+    Parameters
+    ----------
+    view : torch.Tensor, shape (rows, columns)
+        The micrograph at its own sampling, or at ``FINEST`` if that is coarser; its border filled.
+    sampling : float
+        Å/px of the view.
+    inside : torch.Tensor, bool, same shape, optional
+        False on the border: only the rest sets the unit of power.
+    shape : tuple, optional
+        (rows, columns) of the map; by default cells of 64 Å, rounded up.
+    """
+
+    def __init__(
+        self,
+        view: torch.Tensor,
+        sampling: float,
+        inside: Optional[torch.Tensor] = None,
+        shape: Optional[Tuple[int, int]] = None,
+    ) -> None:
+        step = max(1, int((view.numel() / _SAMPLE) ** 0.5))
+        some = (slice(None, None, step), slice(None, None, step))
+        middle, deviation = robust_scale(view[some], None if inside is None else inside[some])
+        self.view = view
+        self._within = (middle - _CLIP * deviation, middle + _CLIP * deviation)
+        self._unit = deviation * deviation
+        self.sampling = sampling
+        self.inside = inside
+        self.shape = shape or (_cells(int(view.shape[0]), sampling), _cells(int(view.shape[1]), sampling))
+        self._plan = _plan(sampling, WINDOW, view.device)
+        self._wide_plan = _plan(sampling, WIDE, view.device)
+        self._grid: Optional[torch.Tensor] = None
+
+    def map(self) -> torch.Tensor:
+        """Return the features of every map cell of 64 Å, shape (features, rows, columns), NaN where unknown."""
+        if self._grid is None:
+            self._grid = self._make_map()
+        return self._grid
+
+    def at(self, centres: torch.Tensor) -> torch.Tensor:
+        """Return the features around places (n, 2), x and y in px of the view; shape (n, features).
+
+        At the centre of a cell they are those of :meth:`map`.
+        """
+        grid = self.map()  # the reference is of the whole micrograph
+        steps = torch.tensor([-1.0, 0.0, 1.0]) * (CELL / self.sampling)
+        parts = []
+        for some in torch.split(centres.double(), max(1, _SPLIT // 9)):
+            x = (some[:, 0, None, None] + steps[None, None, :]).expand(-1, 3, -1)
+            y = (some[:, 1, None, None] + steps[None, :, None]).expand(-1, -1, 3)
+            power = self._powers(self._plan, y.flatten(), x.flatten()).reshape(len(some), 9, -1).mean(dim=1)
+            parts.append(_profile_and_rings(self._plan, power))
+        if not parts:
+            return self.view.new_zeros((0, len(FEATURES)))
+        row, column = (
+            (centres[:, axis].double() * self.sampling / CELL).long().clamp(0, int(size) - 1).to(grid.device)
+            for axis, size in ((1, grid.shape[1]), (0, grid.shape[2]))
+        )
+        wide = grid[-2 * len(RINGS) :, row, column].T
+        return self._relative(torch.cat([torch.cat(parts), wide], dim=1))
+
+    @property
+    def sees_ice(self) -> bool:
+        """Return whether the 3.67 Å ring of ice is within what this micrograph resolves."""
+        known = torch.isfinite(self.map()[BANDS.index(0.2725)]).any()
+        return self.sampling <= COARSEST * 1.001 and bool(known)
+
+    def _make_map(self) -> torch.Tensor:
+        """Return the features of the grid; sets the reference profile and the limit of resolution on the way."""
+        rows, columns = self.shape
+        size = CELL / self.sampling
+        x = (torch.arange(-1, columns + 1).double() + 0.5) * size
+        kept: List[torch.Tensor] = []  # the last three rows of windows, summed over three columns
+        features = []
+        for row in range(-1, rows + 1):
+            y = torch.full_like(x, (row + 0.5) * size)
+            power = self._powers(self._plan, y, x)
+            kept = [*kept[-2:], power[:-2] + power[1:-1] + power[2:]]
+            if len(kept) == 3:
+                features.append(_profile_and_rings(self._plan, (kept[0] + kept[1] + kept[2]) / 9.0))
+        grid = torch.cat([torch.stack(features), self._wide_rings(rows, columns)], dim=-1)  # (rows, columns, features)
+        profile = grid[..., : len(BANDS)].reshape(-1, len(BANDS))
+        inner = self._inner_cells(rows, columns).flatten()
+        self._reference = torch.median(profile[inner] if inner.any() else profile, dim=0).values
+        self._limit = _resolution(self._reference)
+        return self._relative(grid).permute(2, 0, 1).contiguous()
+
+    def _wide_rings(self, rows: int, columns: int) -> torch.Tensor:
+        """Return what windows of 256 Å say of spots, one for each block of 2 × 2 cells."""
+        size = CELL / self.sampling
+        x = (torch.arange((columns + 1) // 2).double() * 2 + 1) * size
+        found = []
+        for row in range((rows + 1) // 2):
+            y = torch.full_like(x, (2 * row + 1) * size)
+            found.append(_rings(self._wide_plan, self._powers(self._wide_plan, y, x)))
+        blocks = torch.stack(found).repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
+        return blocks[:rows, :columns]
+
+    def _inner_cells(self, rows: int, columns: int) -> torch.Tensor:
+        """Return the cells whose centre is image and not border."""
+        if self.inside is None:
+            return torch.ones((rows, columns), dtype=torch.bool, device=self.view.device)
+        y, x = (
+            ((torch.arange(number).double() + 0.5) * CELL / self.sampling).long().clamp(max=int(length) - 1)
+            for number, length in zip((rows, columns), self.view.shape)
+        )
+        return self.inside[y.to(self.inside.device)][:, x.to(self.inside.device)]
+
+    def _relative(self, features: torch.Tensor) -> torch.Tensor:
+        """Fill in the power relative to the micrograph's median, and NaN beyond its resolution."""
+        number = len(BANDS)
+        features[..., number : 2 * number] = features[..., :number] - self._reference
+        frequencies = feature_frequencies().to(features.device)
+        features[..., frequencies > self._limit] = torch.nan
+        return features
+
+    def _cut(self, side: int, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return windows around places (px of the view); what lies outside is mirrored."""
+        steps = torch.arange(side)
+        row, column = (
+            _mirrored(torch.floor(place + 0.5).long()[:, None] - side // 2 + steps, int(length)).to(self.view.device)
+            for place, length in zip((y, x), self.view.shape)
+        )
+        if bool((row == row[:1]).all()):  # one row of the grid: two passes over lines are faster than single pixels
+            lines = self.view.index_select(0, row[0]).index_select(1, column.flatten())
+            return lines.reshape(side, -1, side).permute(1, 0, 2)
+        return self.view[row[:, :, None], column[:, None, :]]
+
+    def _powers(self, plan: _Plan, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the power around places at the plan's frequencies, in units of white noise; shape (n, frequencies)."""
+        patches = self._cut(plan.side, y, x).clamp(*self._within)
+        centred = (patches - patches.mean(dim=(-2, -1), keepdim=True)) * plan.taper
+        transform = torch.fft.rfft2(centred).flatten(1)
+        chosen = torch.view_as_real(transform.index_select(1, plan.chosen))
+        return chosen.square().sum(dim=-1) / self._unit
+
+
+def _profile_and_rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
+    """Return the profile of powers (n, frequencies), room for the relative one, and what the rings show."""
+    bands = torch.log(power @ plan.bands + _FLOOR)
+    return torch.cat([bands, torch.zeros_like(bands), _rings(plan, power)], dim=1)
+
+
+def _rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
+    """Return, for each ring, log of the strongest frequency over the mean at its radius, and of the mean square."""
+    circles = power @ plan.circles + 1e-12
+    spots, variances = [], []
+    for pixels, circle in plan.rings:
+        if len(pixels) == 0:
+            spots.append(torch.full_like(power[:, 0], torch.nan))
+            variances.append(spots[-1])
+            continue
+        white = power.index_select(1, pixels) / circles.index_select(1, circle)
+        spots.append(torch.log(white.amax(dim=1) + 1e-3))
+        variances.append(torch.log(white.square().mean(dim=1) + 1e-3))
+    return torch.stack([*spots, *variances], dim=1)
+
+
+class _Plan:
+    """What the spectra of one sampling share: the window, and which frequency belongs to which feature."""
+
+    def __init__(self, sampling: float, window: float, device: torch.device) -> None:
+        self.side = side = max(8, 2 * round(window / sampling / 2))
+        taper = torch.hann_window(side, periodic=True, dtype=torch.float64)
+        plane = taper[:, None] * taper[None, :]
+        self.taper = (plane / plane.square().sum().sqrt()).float().to(device)
+        y = torch.fft.fftfreq(side, sampling, dtype=torch.float64)[:, None]
+        x = torch.fft.rfftfreq(side, sampling, dtype=torch.float64)[None, :]
+        radius = torch.sqrt(y * y + x * x)
+        limit = _REACH * 0.5 / sampling
+        once = (x > 0) | (y > 0)  # of the column of zero x frequency, each pair of opposite frequencies once
+        flat = ((radius <= limit) & once).flatten()
+        self.chosen = torch.nonzero(flat)[:, 0].to(device)
+        at = radius.flatten()[flat]
+        self.bands = _hats(at, limit).float().to(device)
+        circle = torch.round(at * side * sampling).long()  # one step of frequency wide
+        circles = torch.zeros(len(at), int(circle.max()) + 1)
+        circles[torch.arange(len(at)), circle] = 1.0 / torch.bincount(circle).float()[circle]
+        self.circles = circles.to(device)
+        self.rings: List[Tuple[torch.Tensor, torch.Tensor]] = []
+        for low, high in RINGS:
+            pixels = torch.nonzero((at >= low) & (at < high) & (high <= limit))[:, 0]
+            self.rings.append((pixels.to(device), circle[pixels].to(device)))
+
+
+@functools.lru_cache(maxsize=4)
+def _plan(sampling: float, window: float, device: torch.device) -> _Plan:
+    """Return a plan, the same one for all micrographs of one sampling."""
+    return _Plan(sampling, window, device)
+
+
+def _hats(at: torch.Tensor, limit: float) -> torch.Tensor:
+    """Return weights (frequencies, bands): straight lines from each band's centre to its neighbours'; NaN beyond."""
+    centres = torch.tensor(BANDS, dtype=torch.float64)
+    before = torch.cat([torch.zeros(1, dtype=torch.float64), centres[:-1]])
+    after = torch.cat([centres[1:], centres[-1:] + 0.015])
+    rising = (at[:, None] - before) / (centres - before)
+    falling = (after - at[:, None]) / (after - centres)
+    weights = torch.minimum(rising, falling).clamp(min=0.0)
+    weights = weights / weights.sum(dim=0).clamp(min=1e-12)
+    weights[:, centres > limit] = torch.nan
+    return weights
+
+
+def _resolution(profile: torch.Tensor) -> float:
+    """Return the frequency (Å⁻¹) up to which a log profile holds signal: in low-passed micrographs below Nyquist."""
+    centres = torch.tensor(BANDS)
+    power = torch.exp(profile.cpu()) - _FLOOR
+    base = power[(centres >= 0.05) & (centres <= 0.125) & torch.isfinite(power)]
+    if base.numel() == 0:
+        return 0.0
+    empty = ~(power >= _EMPTY * base.mean()) & (centres > 0.05)
+    return float(centres[empty][0]) - 1e-6 if bool(empty.any()) else 1.0
+
+
+def _cells(length: int, sampling: float) -> int:
+    return max(1, math.ceil(length * sampling / CELL - 1e-6))
+
+
+def _mirrored(index: torch.Tensor, length: int) -> torch.Tensor:
+    """Return pixel numbers with those outside [0, length) reflected, as often as it takes."""
+    period = max(1, 2 * (length - 1))
+    folded = index.remainder(period)
+    return torch.where(folded >= length, period - folded, folded)
+
+
+def dropped(spectrum: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """Return features (n, features) without what needs frequencies above each row's limit (Å⁻¹, shape (n,))."""
+    beyond = feature_frequencies().to(spectrum.device)[None, :] > limits[:, None].to(spectrum.device)
+    return spectrum.masked_fill(beyond, torch.nan)
+
+
+def named(features: torch.Tensor) -> Dict[str, float]:
+    """Return one feature vector by the features' names."""
+    return dict(zip(FEATURES, features.tolist()))
