@@ -24,6 +24,7 @@ SETS = (
     ("sim_2.0", 300, 896, 2.0, 13),
     ("sim_3.5", 210, 640, 3.5, 14),
 )
+VIEWS = ("patch", "local", "fft", "spectrum")
 # Only for testing: the first simulated ones of each set, and real ones of either source.
 HOLD_OUT = [
     "sim_000[1-9]*",
@@ -65,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     sets = []
@@ -108,6 +109,10 @@ def main() -> None:
         *sets,
         "--hold-out",
         *HOLD_OUT,
+        "--network",
+        "two_scale",
+        "--views",
+        *VIEWS,
         "--epochs",
         args.epochs,
         "--own-sessions",

@@ -12,7 +12,7 @@ from typing import Dict, List, Optional, Protocol, Tuple, Union
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
@@ -156,7 +156,7 @@ def save_weights(network: torch.nn.Module, path: Path) -> None:
     state: Dict[str, torch.Tensor] = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
-    save_file(state, str(path))
+    path.write_bytes(save(state))  # save_file makes a file that nobody else can read
 
 
 def check_sampling(pixel_size: float, sampling: float) -> List[str]:
