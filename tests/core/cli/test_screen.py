@@ -22,6 +22,7 @@ from cryoice_scipion.core.screening.recorded import read_judgements, read_summar
 
 torch = pytest.importorskip("torch")
 NUMBER = 6
+MORE = 40
 SHAPE = (200, 256)
 
 
@@ -279,7 +280,16 @@ def stop_when(process, journal, kind, number, signal_):
         time.sleep(0.001)
 
 
+def many(micrographs, folder):
+    """Return a folder of so many micrographs that a signal comes in the middle, on a busy machine too."""
+    shutil.copytree(micrographs, folder)
+    for number in range(MORE):
+        (folder / f"more{number}.mrc").symlink_to(folder / "mic0.mrc")
+    return folder
+
+
 def test_a_killed_run_resumed_ends_like_an_undisturbed_one(micrographs, model, star, tmp_path):
+    micrographs = many(micrographs, tmp_path / "many")
     more = ["--coordinates", star, "--box-size", 20]
     assert main(arguments(micrographs, tmp_path / "one", model, *more)) == 0
     words = arguments(micrographs, tmp_path / "two", model, *more)
@@ -288,24 +298,21 @@ def test_a_killed_run_resumed_ends_like_an_undisturbed_one(micrographs, model, s
         stop_when(process, tmp_path / "two" / "journal.jsonl", kind, number, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    assert len(read_judgements(tmp_path / "two")) < NUMBER
+    assert len(read_judgements(tmp_path / "two")) < NUMBER + MORE
     assert main([*words, "--resume"]) == 0
     assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
 
 
 def test_ctrl_c_saves_and_says_what_is_done(micrographs, model, star, tmp_path):
-    many = tmp_path / "many"  # enough that the signal comes in the middle, on a busy machine too
-    shutil.copytree(micrographs, many)
-    for number in range(60):
-        (many / f"more{number}.mrc").symlink_to(many / "mic0.mrc")
-    process = start(arguments(many, tmp_path / "o", model, "--coordinates", star, "--box-size", 20))
+    micrographs = many(micrographs, tmp_path / "many")
+    process = start(arguments(micrographs, tmp_path / "o", model, "--coordinates", star, "--box-size", 20))
     stop_when(process, tmp_path / "o" / "journal.jsonl", "judged", 1, signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     judged = read_judgements(tmp_path / "o")
-    assert 0 < len(judged) < NUMBER + 60
-    words = f"stopped: {len(judged)} of {NUMBER + 60} micrographs are done and saved; go on with --resume"
+    assert 0 < len(judged) < NUMBER + MORE
+    words = f"stopped: {len(judged)} of {NUMBER + MORE} micrographs are done and saved; go on with --resume"
     assert words in errors
     stars = [read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")]
     assert sum(map(len, stars)) == sum(len(one.scores) for one in judged)
