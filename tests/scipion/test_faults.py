@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kills at random moments of a live session: what comes out is what an undisturbed run gives.
 
-CRYOICE_KILLS sets how many (default 2); the closing of an issue runs 20 over 60 micrographs.
+CRYOICE_KILLS sets how many (default 3); the closing of an issue runs 20 over 60 micrographs.
 """
 
 import os
@@ -15,8 +15,8 @@ from streaming import Streams, coordinates, is_alive, kill, micrograph, wait_for
 from test_streaming import check_exactly_once, streams, told  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.scipion, pytest.mark.slow]
-KILLS = int(os.environ.get("CRYOICE_KILLS", "2"))
-NUMBER = 3 * KILLS
+KILLS = int(os.environ.get("CRYOICE_KILLS", "3"))
+NUMBER = max(3 * KILLS, 24)  # they have to come for as long as something is killed
 SEED = int(os.environ.get("CRYOICE_SEED", "1"))
 
 

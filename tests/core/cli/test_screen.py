@@ -268,7 +268,14 @@ def test_a_resume_with_other_coordinates_scores_them(micrographs, model, star, t
 def start(words):
     command = [sys.executable, "-m", "cryoice_scipion.core", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
 
 
 def stop_when(process, journal, kind, number, signal_):
