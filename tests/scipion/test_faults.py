@@ -32,7 +32,7 @@ def plan(folder, end):
         events += [micrograph(folder, number), coordinates(number, range(3))]
         late = number - 2  # the other portion comes later
         events += [coordinates(late, range(3, 6))] if late > 0 and late % 2 else []
-        events += [{"pause": 2.5}] if number < NUMBER - 3 else [{"wait": str(end)}]
+        events += [{"pause": 2.5 if KILLS > 5 else 1.5}] if number < NUMBER - 3 else [{"wait": str(end)}]
     return events
 
 
