@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import gaussian_filter
 
-from cryoice_scipion.core.networks.detector import fill_border
+from cryoice_scipion.core.views.micrograph import fill_border
 from cryoice_scipion.core.views.resample import resample
 
 Array = NDArray[np.float32]

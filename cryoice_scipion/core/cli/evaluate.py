@@ -59,6 +59,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from cryoice_scipion.core.data.patches import PatchSet, cut_patches  # torch: only when needed
     from cryoice_scipion.core.networks.bundle import resolve_model
+    from cryoice_scipion.core.networks.choice import DENSE
     from cryoice_scipion.core.networks.detector import NetworkDetector
     from cryoice_scipion.core.training.evaluate import evaluate
 
@@ -73,7 +74,8 @@ def main(args: argparse.Namespace) -> int:
         config = PatchConfig.make(
             **{"jitter_copies": 0, "sampling": detector.config.views[0].sampling, **patch_options(args)}
         )
-        patches = cut_patches(labelled_of(args, config.seed)[0], config)
+        dense = detector if detector.config.network == DENSE else None
+        patches = cut_patches(labelled_of(args, config.seed)[0], config, dense=dense)
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold
     figures = evaluate(detector, patches, threshold)

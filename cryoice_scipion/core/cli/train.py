@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from cryoice_scipion.core.cli.devices import one_device
 from cryoice_scipion.core.cli.sources import (
@@ -19,7 +19,11 @@ from cryoice_scipion.core.cli.sources import (
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.choice import TWO_SCALE, network_of, views_of
+from cryoice_scipion.core.networks.bundle import resolve_model
+from cryoice_scipion.core.networks.choice import DENSE, TWO_SCALE, network_of, views_of
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.training.saving import Result
 
 NAME = "train"
 HELP = "train a model from good and bad coordinates"
@@ -48,9 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--note", metavar="TEXT", help="what the model card should say of the data")
     group.add_argument(
         "--network",
-        choices=("two_view", "two_scale"),
-        help="the seed's network, or the one that also sees wider surroundings and spectra at full resolution "
-        "(default: as --from has it, else two_view)",
+        choices=("two_view", "two_scale", "dense"),
+        help="the seed's network; the one that also sees wider surroundings and spectra at full resolution; or that "
+        "of the shipped model, which learns whole maps from --simulated folders (default: as --from has it, else "
+        "two_view)",
     )
     group.add_argument(
         "--views",
@@ -75,6 +80,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="each micrograph is of its own session, as simulated ones are: calibrate as with a data-set reference",
     )
+    group.add_argument(
+        "--crops",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="dense: crops of a micrograph in an epoch, one number a folder",
+    )
+    group.add_argument(
+        "--fields", type=Path, metavar="DIR", help="dense: where views are kept between calls (default: OUTPUT_fields)"
+    )
+    group.add_argument(
+        "--mixed-precision",
+        action="store_true",
+        help="dense: compute in bfloat16 where that is safe: half the time on GPUs and on processors that have it",
+    )
     group.add_argument("--invert", action="store_true", help="also train on inverted contrast")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
 
@@ -84,34 +104,78 @@ def main(args: argparse.Namespace) -> int:
     config = _config(args)
     if args.output.is_dir() and any(args.output.iterdir()) and not (args.output / "model.json").exists():
         raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
-    from cryoice_scipion.core.data.patches import BACKGROUND, PatchSet, cut_patches, join  # torch: only when needed
-    from cryoice_scipion.core.training.train import train
-
-    two_scale = network_of(config) == TWO_SCALE
     views_of(config)  # a wrong one is said before anything slow
-    sets = [PatchSet.load(folder) for folder in args.patches]
-    micrographs: List[LabelledMicrograph] = []
-    topics = {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
-    if not args.patches or any((args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated)):
-        micrographs, sources = labelled_of(args, config.seed)
-        topics.update(sources.describe())
-        # the first: the names of its micrographs stay
-        sets.insert(0, cut_patches(micrographs, config.patches, two_scale=two_scale))
-    make_folder(args.output)
-    patches = join(sets)
-    topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
-    if args.note:
-        topics["note"] = args.note
-    # A card is passed on: the base model by its name, not by where it lies on this machine.
-    topics["settings"] = config.model_copy(update={"base": Path(config.base).name}).model_dump_json()
-    say(patches.messages)
-    result = train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
+    dense = network_of(config) == DENSE
+    result = _train_dense(args, config) if dense and not config.base else _train_patches(args, config)
     for name, values in (("validation", result.validation), ("test (held out)", result.test)):
         if values:
             print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
     print(f"recommended threshold {result.config.recommended_threshold}")
     print(f"model in {args.output}, read {args.output / 'card.md'}")
     return 130 if result.interrupted else 0
+
+
+def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
+    """Train on labelled places."""
+    from cryoice_scipion.core.data.patches import BACKGROUND, PatchSet, cut_patches, join  # torch: only when needed
+    from cryoice_scipion.core.networks.detector import NetworkDetector
+    from cryoice_scipion.core.training.train import train
+
+    dense, detector = network_of(config) == DENSE, None
+    if dense:
+        loaded = NetworkDetector.load(resolve_model(config.base), one_device(args.device))
+        detector = loaded if isinstance(loaded, NetworkDetector) else None
+    sets = [PatchSet.load(folder) for folder in args.patches]
+    micrographs: List[LabelledMicrograph] = []
+    topics = {"patch sets": ", ".join(folder.name for folder in args.patches)} if args.patches else {}
+    if not args.patches or any((args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated)):
+        micrographs, sources = labelled_of(args, config.seed)
+        topics.update(sources.describe())
+        two_scale = network_of(config) == TWO_SCALE
+        # the first: the names of its micrographs stay
+        sets.insert(0, cut_patches(micrographs, config.patches, two_scale=two_scale, dense=detector))
+    make_folder(args.output)
+    patches = join(sets)
+    topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
+    _describe(topics, args, config)
+    say(patches.messages)
+    return train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
+
+
+def _train_dense(args: argparse.Namespace, config: TrainConfig) -> Result:
+    """Train on whole micrographs with label images."""
+    from cryoice_scipion.core.data.fields import make_fields  # torch: only when needed
+    from cryoice_scipion.core.evaluation.labels import find_labelled
+    from cryoice_scipion.core.training.train_dense import DenseSet, train_dense
+
+    others = (args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.patches)
+    if not args.simulated or any(others):
+        raise SettingsError(
+            "--network dense",
+            "learns from label images",
+            "give --simulated folders and nothing else, or coordinates with --from a dense model",
+        )
+    crops = args.crops or [1] * len(args.simulated)
+    if len(crops) != len(args.simulated) or min(crops) < 1:
+        raise SettingsError("--crops", f"needs {len(args.simulated)} numbers above 0, one for each --simulated folder")
+    make_folder(args.output)
+    fields = args.fields or args.output.with_name(f"{args.output.name}_fields")
+    sets = [
+        DenseSet(folder.name, make_fields(find_labelled(folder), fields / folder.name), number)
+        for folder, number in zip(args.simulated, crops)
+    ]
+    topics = {"label images": ", ".join(f"{len(item.fields)} of {item.name}" for item in sets)}
+    topics["backgrounds as GOOD"] = "yes"
+    _describe(topics, args, config)
+    return train_dense(sets, config, args.output, topics, one_device(args.device), print)
+
+
+def _describe(topics: Dict[str, str], args: argparse.Namespace, config: TrainConfig) -> None:
+    """Add what the model card says of how a model was made."""
+    if args.note:
+        topics["note"] = args.note
+    # A card is passed on: the base model by its name, not by where it lies on this machine.
+    topics["settings"] = config.model_copy(update={"base": Path(config.base).name}).model_dump_json()
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
@@ -122,7 +186,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         values["name"] = args.name
     if args.seed is not None:
         values["seed"] = args.seed
-    for name in ("class_weights", "own_sessions"):
+    for name in ("class_weights", "own_sessions", "mixed_precision"):
         if getattr(args, name):
             values[name] = True
     values["patches"] = {**values.get("patches", {}), **patch_options(args)}

@@ -4,7 +4,8 @@
 ``real.npy`` (n, 64, 64) normalised patches, ``fft.npy`` (n, 64, 64) their log power spectra (for people; training
 computes them from the augmented real patches), ``patches.csv`` one row a patch, ``patches.json`` how it was made.
 For the two-scale network also ``local.npy`` (n, 64, 64) and ``coarse.npy`` (n, 2, 64, 64), float16, and
-``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/two_scale.py``).
+``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/two_scale.py``). For fine-tuning
+a dense network ``embedding.npy`` (n, features), float32: what the last layer of that network reads there.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ from cryoice_scipion.core.data.background import draw_background
 from cryoice_scipion.core.data.points import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.detector import check_sampling, micrograph_spectra, micrograph_view
+from cryoice_scipion.core.networks.detector import NetworkDetector
+from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
 from cryoice_scipion.core.views.spectrum import Spectra
 from cryoice_scipion.core.views.two_scale import WINDOW, MicrographViews
 
 REAL, FFT, TABLE, META = "real.npy", "fft.npy", "patches.csv", "patches.json"
 BACKGROUND = "background"
-KINDS = {"local": np.float16, "coarse": np.float16, "spectrum": np.float32}  # the further views, and how they are kept
+EMBEDDING = "embedding"
+# the further views, and how they are kept
+KINDS = {"local": np.float16, "coarse": np.float16, "spectrum": np.float32, EMBEDDING: np.float32}
 Arrays = Dict[str, NDArray[np.generic]]
 
 
@@ -57,7 +61,8 @@ class PatchSet:
         """
         absent = [kind for kind in kinds if kind in KINDS and kind not in self.further]
         if absent:
-            raise SettingsError("patches", f"hold no {' and no '.join(absent)} view", "cut them anew")
+            remedy = "give the micrographs and coordinates, not patches" if EMBEDDING in absent else "cut them anew"
+            raise SettingsError("patches", f"hold no {' and no '.join(absent)} view", remedy)
         return {"patch": self.real, **{kind: self.further[kind] for kind in kinds if kind in KINDS}}
 
     def save(self, folder: Path) -> None:
@@ -130,12 +135,17 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
 
 
 def cut_patches(
-    micrographs: Sequence[LabelledMicrograph], config: PatchConfig, progress: bool = True, two_scale: bool = True
+    micrographs: Sequence[LabelledMicrograph],
+    config: PatchConfig,
+    progress: bool = True,
+    two_scale: bool = True,
+    dense: Optional[NetworkDetector] = None,
 ) -> PatchSet:
     """Cut the labelled places out of their micrographs, and draw backgrounds.
 
     A micrograph that cannot be read is left out with a message; so are places outside the frame or on its border
     (the detector finds borders by itself). ``two_scale``: also cut the further views of the two-scale network.
+    ``dense``: a dense model whose features are wanted too; copies at a jittered sampling are not made then.
 
     Raises
     ------
@@ -146,11 +156,13 @@ def cut_patches(
     messages: List[str] = []
     views: List[Arrays] = []
     tables: List[pd.DataFrame] = []
+    if dense is not None:
+        config = config.model_copy(update={"jitter_copies": 0})
     for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
         try:
             background = config.background and not item.complete and (item.clean or not only_clean)
             rng = np.random.default_rng([config.seed, index])
-            parts = _cut_one(item, config, background, two_scale, rng, messages)
+            parts = _cut_one(item, config, background, two_scale, dense, rng, messages)
         except CryoIceError as error:
             what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
             messages.append(f"left out: {what}{error}")
@@ -169,6 +181,7 @@ def _cut_one(
     config: PatchConfig,
     background: bool,
     two_scale: bool,
+    dense: Optional[NetworkDetector],
     rng: np.random.Generator,
     messages: List[str],
 ) -> List[Tuple[Arrays, pd.DataFrame]]:
@@ -191,8 +204,19 @@ def _cut_one(
             points = _with_background(points, view, inside, scale, config, rng)
         centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
         table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
-        parts.append((_views(view, centres, config.window, spectra, pixel_size, scale), table))
+        views = _views(view, centres, config.window, spectra, pixel_size, scale)
+        if dense is not None:
+            seen = (micrograph.image, pixel_size, border, config.contrast == "bright")
+            views[EMBEDDING] = _embedded(dense.features(*seen), centres.numpy() / dense.hop)
+        parts.append((views, table))
     return parts
+
+
+def _embedded(features: torch.Tensor, centres: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the feature vectors (n, features) of the map cells that places (n, 2), x and y in cells, lie in."""
+    column, row = (np.clip(centres[:, axis].astype(np.int64), 0, int(features.shape[2 - axis]) - 1) for axis in (0, 1))
+    found: NDArray[np.float32] = features.numpy()[:, row, column].T.copy()
+    return found
 
 
 def _views(

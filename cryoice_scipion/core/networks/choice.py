@@ -9,7 +9,8 @@ from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 
-TWO_VIEW, TWO_SCALE = "two_view", "two_scale"
+TWO_VIEW, TWO_SCALE, DENSE = "two_view", "two_scale", "dense"
+DENSE_CELL, DENSE_WINDOW = 8, 128  # px of the dense network: side of a map cell, and of what its deepest layer joins
 _SEED = ("patch", "fft")
 # "coarse" is not among them: on simulated micrographs it gained nothing that held on other ones.
 _MEANING = {"patch": ["patch", "local"], "fft": ["spectrum"]}
@@ -41,6 +42,8 @@ def views_of(config: TrainConfig) -> List[str]:
         When the network has no such view.
     """
     named = list(dict.fromkeys(config.views))
+    if network_of(config) == DENSE:
+        return ["patch", "local", "spectrum"]
     if network_of(config) == TWO_VIEW:
         if not named or set(named) - set(_SEED):
             raise SettingsError("views", f"{' '.join(named) or 'none'}: the two-view network has patch and fft")
@@ -67,6 +70,8 @@ def view_configs(config: TrainConfig, sampling: float, window: int) -> Tuple[Lis
         Their side in px; a map cell is a quarter of it.
     """
     cell = window // 4 * sampling
+    if network_of(config) == DENSE:
+        window, cell = DENSE_WINDOW, DENSE_CELL * sampling
     views = []
     for kind in views_of(config):
         if kind == "spectrum":

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.networks.detector import micrograph_view
 from cryoice_scipion.core.screening.classmap import ClassMap
+from cryoice_scipion.core.views.micrograph import micrograph_view
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
 from cryoice_scipion.core.views.spots import (

@@ -131,8 +131,10 @@ def _area(kind: str, rng: np.random.Generator) -> float:
         return _between(rng, 0.002, 0.08)
     if kind in ("frost", "aggregate"):
         return _between(rng, 0.02, 0.4)
-    if kind in ("poly", "single", "ethane") and rng.random() < 0.3:
+    if kind in ("poly", "single", "ethane", "vacuum") and rng.random() < 0.3:
         return 1.0
+    if kind == "carbon" and rng.random() < 0.15:  # pictures are also taken beside the hole
+        return 0.99
     return _between(rng, 0.05, 0.6)
 
 
@@ -182,7 +184,7 @@ def _border(rng: np.random.Generator, rows: int, columns: int) -> Dict[str, Any]
 
 def _processing(rng: np.random.Generator, rows: int, columns: int, pixel_size: float) -> Dict[str, Any]:
     values = _border(rng, rows, columns)
-    values["illumination"] = float(rng.normal(0, 0.02))
+    values["illumination"] = float(rng.normal(0, 0.02 if rng.random() < 0.9 else 0.15))
     if rng.random() < 0.15:
         values["gain_stripes"] = _between(rng, 0.0005, 0.005)
     if rng.random() < 0.15:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.data.patches import PatchSet
+from cryoice_scipion.core.data.patches import EMBEDDING, PatchSet
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.networks.choice import DENSE
 from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.networks.two_view import HOP
 from cryoice_scipion.core.training.fit import bad_log_odds, predict
 from cryoice_scipion.core.training.metrics import called_bad, measure
 
@@ -27,14 +27,15 @@ def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> 
     SettingsError
         When the patches are of another sampling than the model's.
     """
-    sampling = detector.config.sampling / HOP
+    sampling = detector.config.sampling / detector.hop
     if abs(patches.sampling / sampling - 1.0) > 0.01:
         raise SettingsError(
             "patches", f"are cut at {patches.sampling} Å/px, the model takes {sampling}", "cut them anew"
         )
     rows = np.flatnonzero(patches.table["copy"] == 0)
     table = patches.table.iloc[rows]
-    views = patches.views([view.kind for view in detector.config.views])
+    dense = detector.config.network == DENSE
+    views = patches.views([EMBEDDING] if dense else [view.kind for view in detector.config.views])
     logits = predict(detector.network, views, rows, str(detector.device)) / detector.config.temperature
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits))).numpy()
     bad = (table["label"] != GOOD).to_numpy()

@@ -95,6 +95,16 @@ def recommend_threshold(p_bad: Scores, bad: Labels) -> float:
     return float(np.clip(near[np.abs(near - 0.5).argmin()], 0.01, 0.99))
 
 
+def threshold_for_clean_area(p_bad: Scores, bad: Labels, share: float = 0.01) -> float:
+    """Return the threshold on goodness nearest to 0.5 that calls at most ``share`` of what is clean bad.
+
+    For maps: nearly all of most micrographs is clean, and a mask that eats it is switched off. Youden's point, which
+    weighs both errors alike whatever their numbers, gives away ten times as much.
+    """
+    cut = float(np.quantile(p_bad[~bad], 1.0 - share)) if (~bad).any() else 0.5
+    return float(np.clip(1.0 - max(0.5, cut), 0.01, 0.99))
+
+
 def _standard_error(share: float, number: int) -> float:
     corrected = (share * number + 2.0) / (number + 4.0)
     return float(np.sqrt(corrected * (1.0 - corrected) / (number + 4.0)))

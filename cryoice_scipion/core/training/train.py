@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import datetime
 from pathlib import Path
 from typing import Dict, List, Sequence
 
@@ -15,35 +12,24 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cryoice_scipion.constants import GOOD, VERSION
-from cryoice_scipion.core.config import ModelConfig, TrainConfig
-from cryoice_scipion.core.data.patches import PatchSet
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.data.patches import EMBEDDING, PatchSet
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.data.splits import TEST, VALIDATION, split_micrographs
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
-from cryoice_scipion.core.networks.choice import TWO_SCALE, network_of, view_configs, views_of
-from cryoice_scipion.core.networks.detector import NetworkDetector, save_weights
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.core.networks.choice import DENSE, TWO_VIEW, network_of, views_of
+from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.networks.two_view import WINDOW
-from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
-from cryoice_scipion.core.training.card import write_card
-from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds, fit, predict
+from cryoice_scipion.core.training.fit import Log, bad_log_odds, fit, predict
+from cryoice_scipion.core.training.head import fit_head
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
+from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 
-TWO_SCALE_SAMPLING = 4.0  # Å/px: its map cells are those of the spectra, 64 Å
+CONTEXT_SAMPLING = 4.0  # Å/px of the two-scale and of the dense network
 _MINIMUM = 5  # patches of a kind without which nothing can be learned
-
-
-@dataclasses.dataclass
-class Result:
-    """A trained model and how good it is."""
-
-    folder: Path
-    config: ModelConfig
-    validation: Dict[str, float]
-    test: Dict[str, float]  # empty without held-out micrographs
-    interrupted: bool
 
 
 def train(
@@ -79,39 +65,31 @@ def train(
         When there are too few patches, or no split by micrograph is possible.
     """
     _check(patches, config)
-    views = patches.views(views_of(config))
+    dense = network_of(config) == DENSE
+    if dense and config.base:  # all but the last layer stays as it is
+        config = config.model_copy(update=load_config(resolve_model(config.base)).network_options)
+    views = patches.views([EMBEDDING] if dense else views_of(config))
     table = patches.table
     split = split_micrographs(table, config.validation, config.hold_out, config.seed)
     table = table.assign(split=table["micrograph"].map(split))
     log(_describe(table))
-    fitted = fit(views, table, config, device, log, progress)
+    fitted = (fit_head if dense else fit)(views, table, config, device, log, progress)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
     logits = predict(fitted.network, views, rows, device)
     judged = _calibrate(table.iloc[rows], logits, config.own_sessions)
-    model = _model_config(config, patches, fitted, judged, trained_on)
+    counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
+    model = model_config(config, patches.sampling, fitted, judged, {**trained_on, "patches": counts})
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
     model = model.model_copy(
         update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)}
     )
-    _save(folder, model, fitted, judged, patches)
+    save_model(folder, model, fitted, judged, patches.messages)
     return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
 
 
-@dataclasses.dataclass
-class _Judged:
-    """Predictions on the patches that were not trained on."""
-
-    table: pd.DataFrame  # label, split, micrograph, p_bad
-    log_odds: NDArray[np.float64]  # calibrated
-    temperature: float
-    threshold: float
-    validation: Dict[str, float]
-    test: Dict[str, float]
-
-
-def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: bool) -> _Judged:
+def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: bool) -> Judged:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
     bad = (table["label"] != GOOD).to_numpy()
     on_validation = (table["split"] == VALIDATION).to_numpy()
@@ -129,7 +107,7 @@ def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: b
         for name, rows in ((VALIDATION, on_validation), (TEST, ~on_validation))
     }
     judged = table.assign(p_bad=p_bad)
-    return _Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST])
+    return Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST])
 
 
 def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
@@ -156,7 +134,7 @@ def reference_level(
     detector: NetworkDetector,
     micrographs: Sequence[LabelledMicrograph],
     config: TrainConfig,
-    judged: _Judged,
+    judged: Judged,
     log: Log,
     progress: bool,
 ) -> float:
@@ -187,10 +165,10 @@ def _check(patches: PatchSet, config: TrainConfig) -> None:
         raise SettingsError(
             "patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew"
         )
-    if network_of(config) == TWO_SCALE and abs(patches.sampling - TWO_SCALE_SAMPLING) > 0.01:
+    if network_of(config) != TWO_VIEW and abs(patches.sampling - CONTEXT_SAMPLING) > 0.01:
         raise SettingsError(
             "patches",
-            f"are cut at {patches.sampling} Å/px, the two-scale network takes {TWO_SCALE_SAMPLING}",
+            f"are cut at {patches.sampling} Å/px, this network takes {CONTEXT_SAMPLING}",
             "cut them anew, or take --network two_view",
         )
 
@@ -203,44 +181,3 @@ def _describe(table: pd.DataFrame) -> str:
         good = int((part["label"] == GOOD).sum())
         parts.append(f"{name}: {part['micrograph'].nunique()} micrographs, {good} good, {len(part) - good} bad")
     return "; ".join(parts)
-
-
-def _model_config(
-    config: TrainConfig, patches: PatchSet, fitted: Fitted, judged: _Judged, trained_on: Dict[str, str]
-) -> ModelConfig:
-    metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
-    metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
-    counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
-    views, hop = view_configs(config, patches.sampling, WINDOW)
-    return ModelConfig(
-        name=config.name,
-        created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
-        network=network_of(config),
-        network_options={"width": config.width},
-        classes=fitted.classes,
-        views=views,
-        hop=hop,
-        temperature=judged.temperature,
-        recommended_threshold=judged.threshold,
-        metrics={key: round(value, 4) for key, value in metrics.items()},
-        trained_on={**trained_on, "patches": counts},
-    )
-
-
-def _save(folder: Path, model: ModelConfig, fitted: Fitted, judged: _Judged, patches: PatchSet) -> None:
-    """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        (folder / SUMS).unlink()
-    save_weights(fitted.network, folder / WEIGHTS)
-    (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
-    pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
-    training_curves(fitted.history, folder / "curves.png")
-    # Of the micrographs that the card's honest figures are of: held-out ones, or validation ones where there are none.
-    shown = judged.table[judged.table["split"] == (TEST if judged.test else VALIDATION)]
-    bad = (shown["label"] != GOOD).to_numpy()
-    roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
-    calibration(shown["p_bad"].to_numpy(), bad, folder / "calibration.png")
-    judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
-    write_card(folder / CARD, model, judged.table, patches.messages)
-    write_sums(folder)

@@ -19,7 +19,7 @@ from cryoice_scipion.core.views.spectrum import Spectra
 
 WINDOW, HOP = 64, 16  # px of the context view: 256 Å, and a map cell of 64 Å
 COARSE = 4  # px of the context view to one of the coarse view
-_BOX = 65  # px of the context view: what "local" is relative to
+BOX = 65  # px of the context view: what "local" is relative to
 _FLOOR = 1e-3  # variance, of the micrograph's
 
 
@@ -90,10 +90,10 @@ def coarse_view(fields: torch.Tensor) -> torch.Tensor:
 
 def _box(values: torch.Tensor) -> torch.Tensor:
     """Return the mean over a square of 65 px around each pixel, mirrored at the edges."""
-    half = _BOX // 2
+    half = BOX // 2
     padded = mirror(values, (half, half, half, half))[None]
     for axis in (1, 2):
         total = functional.pad(padded.double().cumsum(dim=axis), (0, 0, 1, 0) if axis == 1 else (1, 0))
-        length = int(padded.shape[axis]) - _BOX + 1
-        padded = ((total.narrow(axis, _BOX, length) - total.narrow(axis, 0, length)) / _BOX).to(values.dtype)
+        length = int(padded.shape[axis]) - BOX + 1
+        padded = ((total.narrow(axis, BOX, length) - total.narrow(axis, 0, length)) / BOX).to(values.dtype)
     return padded[0]

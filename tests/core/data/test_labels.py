@@ -16,8 +16,8 @@ from cryoice_scipion.core.data.points import LabelledMicrograph, cell_labels, fr
 from cryoice_scipion.core.data.sources import Sources
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.detector import micrograph_spectra
 from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.views.micrograph import micrograph_spectra
 from cryoice_scipion.core.views.spectrum import FEATURES
 
 

@@ -10,8 +10,9 @@ import torch
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
 from cryoice_scipion.core.networks.bundle import fingerprint, load_config, resolve_model, write_sums
-from cryoice_scipion.core.networks.detector import NetworkDetector, build_network, fill_border, save_weights
+from cryoice_scipion.core.networks.detector import NetworkDetector, build_network, save_weights
 from cryoice_scipion.core.networks.two_view import TwoViewNet
+from cryoice_scipion.core.views.micrograph import fill_border
 from cryoice_scipion.core.views.patches import cut, grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.resample import resample
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How networks read the features of local spectra: standardised, with what is unknown told apart from the mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from cryoice_scipion.core.views.spectrum import FEATURES
+
+_OUTLIER = 5.0  # standard deviations at which a feature is cut off
+
+
+class SpectralBranch(nn.Module):
+    """Spectral features of a map cell to what the network makes of them, cell by cell."""
+
+    def __init__(self, out: int) -> None:
+        """Build the branch; ``out``: channels it returns."""
+        super().__init__()
+        self.centre: torch.Tensor
+        self.spread: torch.Tensor
+        self.register_buffer("centre", torch.zeros(len(FEATURES)))
+        self.register_buffer("spread", torch.ones(len(FEATURES)))
+        self.layers = nn.Sequential(
+            nn.Conv2d(2 * len(FEATURES), out, 1),
+            nn.ReLU(),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(out, out, 1),
+            nn.ReLU(),
+        )
+
+    @torch.no_grad()
+    def measure(self, values: torch.Tensor) -> None:
+        """Take the unit of each feature from training examples (n, features); NaN is no example."""
+        values = values.double()
+        known = torch.isfinite(values)
+        number = known.sum(dim=0).clamp(min=1)
+        filled = values.nan_to_num(0.0)
+        centre = filled.sum(dim=0) / number
+        variance = ((filled - centre).square() * known).sum(dim=0) / number
+        self.centre.copy_(centre)
+        self.spread.copy_(variance.sqrt().clamp(min=1e-3))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return (n, out, rows, columns) of features (n, features, rows, columns), NaN where unknown."""
+        known = torch.isfinite(features)
+        centre, spread = self.centre[None, :, None, None], self.spread[None, :, None, None]
+        standard = ((features - centre) / spread).clamp(-_OUTLIER, _OUTLIER).nan_to_num(0.0)
+        made: torch.Tensor = self.layers(torch.cat([standard, known.to(standard.dtype)], dim=1))
+        return made

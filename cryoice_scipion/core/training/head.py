@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fine-tune a dense network: a new last layer on its features, held near the old one (for 5 to 50 BAD patches).
+
+What lies below it stays: with few labels a frozen embedding beats training from nothing (SCIENCE.md 3).
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.data.splits import TRAIN, VALIDATION
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config, resolve_model
+from cryoice_scipion.core.networks.dense import DenseNet
+from cryoice_scipion.core.training.fit import Arrays, Fitted, Log, allowed_classes, bad_log_odds, loss_of
+from cryoice_scipion.core.training.metrics import measure
+
+_LOOSE = 1.0  # standard deviation of the prior: how far a logit's weight on a standardised feature may move
+_STEPS = 40
+
+
+def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+    """Fit the last layer of the dense model ``config.base`` to labelled cells; arguments as :func:`fit.fit`.
+
+    The penalised likelihood (a Gaussian prior around the old weights) is maximised by L-BFGS on all training patches
+    at once; GOOD and BAD are weighed as they come.
+
+    Raises
+    ------
+    SettingsError
+        When no base model is named: the dense network learns from label images, not from coordinates.
+    """
+    if not config.base:
+        raise SettingsError(
+            "--network dense",
+            "learns from whole labelled micrographs",
+            "give --simulated folders only, or --from default",
+        )
+    torch.manual_seed(config.seed)
+    folder = resolve_model(config.base)
+    base = load_config(folder)
+    network = DenseNet(len(base.classes), **base.network_options)
+    network.load_state_dict(load_file(str(folder / WEIGHTS)))
+    with torch.no_grad():  # the old model's temperature becomes a part of the weights
+        for values in network.head.parameters():
+            values.div_(base.temperature)
+    network.eval()
+    log(f"fine-tuning {folder.name}: its last layer is fitted anew, the rest stays")
+    features = torch.from_numpy(np.asarray(views["embedding"], dtype=np.float32))
+    allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), base.classes))
+    bad = (table["label"] != GOOD).to_numpy()
+    rows = {name: torch.from_numpy(np.flatnonzero(table["split"] == name)) for name in (TRAIN, VALIDATION)}
+    history = _move(network, features, allowed, bad, rows)
+    return Fitted(network, list(base.classes), history)
+
+
+def _move(
+    network: DenseNet,
+    features: torch.Tensor,
+    allowed: torch.Tensor,
+    bad: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    rows: Dict[str, torch.Tensor],
+) -> List[Dict[str, float]]:
+    """Fit the head in place; return the curves."""
+    train, validation = rows[TRAIN], rows[VALIDATION]
+    weight, bias = network.head.parameters()
+    old = weight.detach()[:, :, 0, 0].clone(), bias.detach().clone()
+    spread = features[train].std(dim=0).clamp(min=1e-3)
+    change = torch.zeros_like(old[0], requires_grad=True)  # in units of the features' spread
+    shift = torch.zeros_like(old[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([change, shift], max_iter=5, line_search_fn="strong_wolfe")
+
+    def loss(places: torch.Tensor) -> torch.Tensor:
+        logits = functional.linear(features[places], old[0] + change / spread, old[1] + shift)
+        return loss_of(logits, allowed[places])
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss(train) + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * _LOOSE**2 * len(train))
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    history: List[Dict[str, float]] = []
+    for step in range(1, _STEPS + 1):
+        value = float(optimizer.step(closure).detach())  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            logits = functional.linear(features[validation], old[0] + change / spread, old[1] + shift)
+            p_bad = torch.sigmoid(bad_log_odds(logits)).double().numpy()
+            values = measure(p_bad, bad[validation.numpy()], 0.5)
+            row = {"epoch": float(step), "train_loss": value, "validation_loss": float(loss(validation))}
+        history.append({**row, "validation_auc": values["auc"], "validation_ap": values["ap"]})
+        if step > 1 and abs(history[-2]["train_loss"] - value) < 1e-6:
+            break
+    with torch.no_grad():
+        weight.copy_((old[0] + change / spread)[:, :, None, None])
+        bias.copy_(old[1] + shift)
+    return history

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a training leaves: the model folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+from pathlib import Path
+from typing import Dict, List
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import GOOD, VERSION
+from cryoice_scipion.core.config import ModelConfig, TrainConfig
+from cryoice_scipion.core.data.splits import TEST, VALIDATION
+from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
+from cryoice_scipion.core.networks.choice import network_of, view_configs
+from cryoice_scipion.core.networks.detector import save_weights
+from cryoice_scipion.core.networks.two_view import WINDOW
+from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
+from cryoice_scipion.core.training.card import write_card
+from cryoice_scipion.core.training.fit import Fitted
+
+
+@dataclasses.dataclass
+class Result:
+    """A trained model and how good it is."""
+
+    folder: Path
+    config: ModelConfig
+    validation: Dict[str, float]
+    test: Dict[str, float]  # empty without held-out micrographs
+    interrupted: bool
+
+
+@dataclasses.dataclass
+class Judged:
+    """Predictions on the patches that were not trained on."""
+
+    table: pd.DataFrame  # label, split, micrograph, p_bad
+    log_odds: NDArray[np.float64]  # calibrated
+    temperature: float
+    threshold: float
+    validation: Dict[str, float]
+    test: Dict[str, float]
+
+
+def model_config(
+    config: TrainConfig, sampling: float, fitted: Fitted, judged: Judged, trained_on: Dict[str, str]
+) -> ModelConfig:
+    """Return what model.json says, without the reference level; ``sampling``: Å/px of the context view."""
+    metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
+    metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
+    views, hop = view_configs(config, sampling, WINDOW)
+    return ModelConfig(
+        name=config.name,
+        created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
+        network=network_of(config),
+        network_options={"width": config.width},
+        classes=fitted.classes,
+        views=views,
+        hop=hop,
+        temperature=judged.temperature,
+        recommended_threshold=judged.threshold,
+        metrics={key: round(value, 4) for key, value in metrics.items()},
+        trained_on=trained_on,
+    )
+
+
+def save_model(folder: Path, model: ModelConfig, fitted: Fitted, judged: Judged, messages: List[str]) -> None:
+    """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / SUMS).unlink()
+    save_weights(fitted.network, folder / WEIGHTS)
+    (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
+    pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
+    training_curves(fitted.history, folder / "curves.png")
+    # Of the micrographs that the card's honest figures are of: held-out ones, or validation ones where there are none.
+    shown = judged.table[judged.table["split"] == (TEST if judged.test else VALIDATION)]
+    bad = (shown["label"] != GOOD).to_numpy()
+    roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
+    calibration(shown["p_bad"].to_numpy(), bad, folder / "calibration.png")
+    judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
+    write_card(folder / CARD, model, judged.table, messages)
+    write_sums(folder)

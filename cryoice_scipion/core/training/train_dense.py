@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From whole labelled micrographs to a model folder with the dense network; an interrupted call goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import pickle
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.data.fields import Field
+from cryoice_scipion.core.data.splits import TEST, TRAIN, VALIDATION
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import LEFT_OUT
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.networks.dense import SAMPLING, DenseNet
+from cryoice_scipion.core.training.dense import Cropper, DenseRun
+from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
+from cryoice_scipion.core.training.metrics import fit_temperature, measure, threshold_for_clean_area
+from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
+from cryoice_scipion.core.views.two_scale import local_view
+
+CHECKPOINT = "unfinished.pt"
+_SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
+_MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
+
+
+@dataclasses.dataclass
+class DenseSet:
+    """The fields of one data set, and how many crops of each an epoch has.
+
+    Sets of more than one crop are small and precious: all of them are trained on, and half of their crops hold
+    something bad.
+    """
+
+    name: str
+    fields: List[Path]
+    crops: int = 1
+
+    @property
+    def names(self) -> List[str]:
+        """Return the micrographs as SET/STEM."""
+        return [f"{self.name}/{path.stem}" for path in self.fields]
+
+
+@dataclasses.dataclass
+class _Cells:
+    """What the network says of the labelled cells of one micrograph."""
+
+    name: str
+    split: str
+    labels: NDArray[np.uint8]  # (n,), places in CLASSES
+    logits: NDArray[np.float32]  # (n, classes)
+    level: float  # median log-odds of BAD over all cells that are no border
+
+
+def train_dense(
+    sets: Sequence[DenseSet],
+    config: TrainConfig,
+    folder: Path,
+    trained_on: Dict[str, str],
+    device: str,
+    log: Log,
+    progress: bool = True,
+) -> Result:
+    """Fit, calibrate, judge and save a dense model.
+
+    Parameters
+    ----------
+    sets : sequence of DenseSet
+    config : TrainConfig
+        Held-out micrographs are named by their stem; an epoch is kept in ``folder`` when it is done, and a later call
+        with the same settings goes on from there.
+    folder : Path
+        The model folder to write.
+    trained_on, device, log, progress
+        As in :func:`train.train`.
+
+    Raises
+    ------
+    SettingsError
+        When there is nothing to train or to validate on.
+    """
+    split = split_fields(sets, config)
+    log("; ".join(f"{part}: {sum(value == part for value in split.values())} micrographs" for part in _PARTS))
+    loaded = {name: Field.load(path) for item in sets for name, path in zip(item.names, item.fields)}
+    crops = {name: item.crops for item in sets for name in item.names}
+    classes = classes_in(field.labels for name, field in loaded.items() if split[name] == TRAIN)
+    network, fitted = _fit(loaded, split, crops, classes, config, folder, device, log, progress)
+    judged_cells = _cells(network, loaded, split, (VALIDATION, TEST), device)
+    judged = _judge(judged_cells, classes)
+    counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
+    model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
+    levels = [item.level / judged.temperature for item in judged_cells if item.split == VALIDATION]
+    model = model.model_copy(update={"reference_level": float(np.percentile(levels, 25))})
+    save_model(folder, model, fitted, judged, [])
+    return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
+
+
+_PARTS = (TRAIN, VALIDATION, TEST)
+
+
+def split_fields(sets: Sequence[DenseSet], config: TrainConfig) -> Dict[str, str]:
+    """Say of each micrograph (SET/STEM) whether it is for training, validation or testing.
+
+    Raises
+    ------
+    SettingsError
+        When a held-out one is not there, or nothing is left to train or to validate on.
+    """
+    names = [name for item in sets for name in item.names]
+    stems = [name.split("/")[-1] for name in names]
+    held = {name for name, stem in zip(names, stems) if any(fnmatch.fnmatchcase(stem, key) for key in config.hold_out)}
+    absent = [key for key in config.hold_out if not fnmatch.filter(stems, key)]
+    if absent:
+        raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
+    precious = all(item.crops > 1 for item in sets)
+    free = [name for item in sets if item.crops == 1 or precious for name in item.names if name not in held]
+    number = max(1, round(config.validation * len(free)))
+    if number >= len(free):
+        raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
+    chosen = set(np.random.default_rng(config.seed).choice(free, number, replace=False).tolist())
+    return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
+
+
+def classes_in(labels: Any) -> List[str]:
+    """Return the classes that a network of these label images has; good is the first."""
+    codes = set(np.unique(np.concatenate([np.unique(item) for item in labels])).tolist())
+    there = [name for code, name in enumerate(CLASSES) if code in codes and name not in (GOOD, BORDER, BAD)]
+    return [GOOD, *(there or [BAD])]
+
+
+def _fit(
+    loaded: Dict[str, Field],
+    split: Dict[str, str],
+    crops: Dict[str, int],
+    classes: List[str],
+    config: TrainConfig,
+    folder: Path,
+    device: str,
+    log: Log,
+    progress: bool,
+) -> Tuple[DenseNet, Fitted]:
+    """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
+    torch.manual_seed(config.seed)
+    network = DenseNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train = [Cropper(name, field, crops[name] > 1) for name, field in loaded.items() if split[name] == TRAIN]
+    rng = np.random.default_rng(config.seed)
+    some = [item for item in train if rng.random() < _MEASURED] or train
+    cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
+    network.spectral.measure(torch.cat(cells))
+    run = DenseRun(network, train, classes, config, crops, device)
+    history = _resume(run, folder / CHECKPOINT, config, log)
+    bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
+    interrupted = False
+    try:
+        for epoch in range(len(history) + 1, config.epochs + 1):
+            row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
+            row.update(_validate(run.averaged, loaded, split, classes, device))
+            history.append(row)
+            _keep(run, folder / CHECKPOINT, config, history)
+            bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
+            bar.update()
+    except KeyboardInterrupt:
+        if not history:
+            raise
+        interrupted = True
+        log(f"interrupted after {len(history)} epochs; the same command goes on from there")
+    if not interrupted:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return run.averaged, Fitted(run.averaged.eval(), classes, history, interrupted)
+
+
+def _keep(run: DenseRun, path: Path, config: TrainConfig, history: List[Dict[str, float]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        torch.save({"config": config.to_text(), "history": history, "run": run.state_dict()}, temporary)
+
+
+def _resume(run: DenseRun, path: Path, config: TrainConfig, log: Log) -> List[Dict[str, float]]:
+    """Give a run the state of its last epoch, if there is one of these settings; return the curves so far."""
+    if not path.is_file():
+        return []
+    try:
+        kept = torch.load(path, map_location=run.device, weights_only=True)
+        if kept["config"] != config.to_text():
+            raise ValueError("it was trained with other settings")
+        run.load_state_dict(kept["run"])
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        log(f"{path} is not taken up ({str(error).splitlines()[0]}); training starts anew")
+        return []
+    history: List[Dict[str, float]] = kept["history"]
+    log(f"going on after epoch {len(history)}")
+    return history
+
+
+@torch.inference_mode()
+def _cells(
+    network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], parts: Tuple[str, ...], device: str
+) -> List[_Cells]:
+    """Return what a network says of whole micrographs."""
+    network = network.eval().to(device)
+    found = []
+    for name, field in loaded.items():
+        if split[name] not in parts:
+            continue
+        scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
+        spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
+        shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
+        features = network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
+        logits = network.classify(features).flatten(1).T.cpu().numpy()
+        labels = field.labels.ravel()
+        known = (labels != LEFT_OUT) & (labels != CLASSES.index(BORDER))
+        level = float(np.median(bad_log_odds(torch.from_numpy(logits[known])).numpy())) if known.any() else 0.0
+        found.append(_Cells(name, split[name], labels[known], logits[known], level))
+    return found
+
+
+def _validate(
+    network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], classes: List[str], device: str
+) -> Dict[str, float]:
+    cells = _cells(network, loaded, split, (VALIDATION,), device)
+    odds = bad_log_odds(torch.from_numpy(np.concatenate([item.logits for item in cells])).double()).numpy()
+    bad = np.concatenate([item.labels for item in cells]) != CLASSES.index(GOOD)
+    values = measure(1.0 / (1.0 + np.exp(-odds)), bad, 0.5)
+    loss = float(np.mean(np.logaddexp(0.0, np.where(bad, -odds, odds))))
+    return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
+
+
+def _judge(cells: List[_Cells], classes: List[str]) -> Judged:
+    """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
+    parts = {
+        part: (
+            torch.from_numpy(np.concatenate([item.logits for item in chosen])).double(),
+            np.concatenate([item.labels for item in chosen]) != CLASSES.index(GOOD),
+        )
+        for part in (VALIDATION, TEST)
+        for chosen in [[item for item in cells if item.split == part]]
+        if chosen
+    }
+    logits, bad = parts[VALIDATION]
+    temperature = fit_temperature(lambda value: bad_log_odds(logits / value).numpy(), bad)
+
+    def probability(values: torch.Tensor) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = torch.sigmoid(bad_log_odds(values.double() / temperature)).numpy()
+        return found
+
+    threshold = round(threshold_for_clean_area(probability(logits), bad), 3)
+    figures = {part: measure(probability(values), truth, threshold) for part, (values, truth) in parts.items()}
+    rng = np.random.default_rng(0)
+    tables = []
+    for item in cells:
+        rows = np.sort(rng.permutation(len(item.labels))[:_SHOWN])
+        p_bad = probability(torch.from_numpy(item.logits[rows]))
+        labels = [CLASSES[code] for code in item.labels[rows]]
+        tables.append(pd.DataFrame({"micrograph": item.name, "label": labels, "split": item.split, "p_bad": p_bad}))
+    table = pd.concat(tables, ignore_index=True).assign(origin="area")
+    odds = np.log(table["p_bad"] / (1 - table["p_bad"])).to_numpy()
+    return Judged(table, odds, temperature, threshold, figures[VALIDATION], figures.get(TEST, {}))

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A micrograph as networks see it: at a model's sampling, without its border, with its spectra."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryoice_scipion.core.errors import PixelSizeError
+from cryoice_scipion.core.views.resample import resample
+from cryoice_scipion.core.views.spectrum import FINEST, Spectra
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
+TOO_COARSE = 2.5
+_SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
+
+
+def check_sampling(pixel_size: float, sampling: float) -> List[str]:
+    """Return the flags that a pixel size deserves against a view's sampling (Å/px).
+
+    Raises
+    ------
+    PixelSizeError
+        When the micrograph is too coarse for the view.
+    """
+    if pixel_size > TOO_COARSE * sampling:
+        raise PixelSizeError(
+            f"pixel size {pixel_size:.3g} Å/px",
+            f"too coarse for a model that looks at {sampling:.3g} Å/px",
+            "use less binned micrographs, or train a model at a coarser sampling",
+        )
+    return ["coarse_pixels"] if pixel_size > COARSE * sampling else []
+
+
+def micrograph_view(
+    image: Image, pixel_size: float, border: Mask, sampling: float, device: torch.device
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return a micrograph at a model's sampling, and which of its pixels are image rather than border.
+
+    Parameters
+    ----------
+    image, border : numpy.ndarray, shape (rows, columns)
+    pixel_size, sampling : float
+        Å/px of the image and of the view.
+
+    Returns
+    -------
+    view : torch.Tensor, float32, shape of the view
+    inside : torch.Tensor, bool, same shape
+    """
+    filled = torch.from_numpy(fill_border(image, border)).to(device)
+    view = resample(filled, pixel_size, sampling)
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) * sampling / pixel_size).astype(np.int64), size - 1)
+        for n, size in zip(view.shape, border.shape)
+    )
+    inside = torch.from_numpy(~border[rows[:, None], columns[None, :]]).to(device)
+    return view, inside
+
+
+def micrograph_spectra(
+    image: Image, pixel_size: float, border: Mask, device: torch.device, shape: Optional[Tuple[int, int]] = None
+) -> Spectra:
+    """Return the spectra of a micrograph at its own sampling, or at 1 Å/px where it is finer.
+
+    Parameters
+    ----------
+    image, border : numpy.ndarray, shape (rows, columns)
+    pixel_size : float
+        Å/px.
+    device : torch.device
+    shape : tuple, optional
+        (rows, columns) of the map.
+    """
+    sampling = pixel_size if pixel_size > 0.98 * FINEST else FINEST
+    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
+    return Spectra(view, sampling, inside, shape)
+
+
+def fill_border(image: Image, border: Mask) -> Image:
+    """Replace the frame around the image by the mirrored image, and any other border pixel by the median.
+
+    The stripes of a smeared border would otherwise ring through the Fourier transform, and a constant frame would
+    look like an edge to every window that reaches it.
+    """
+    if not border.any() or border.all():
+        return image
+    rows, columns = np.flatnonzero(~border.all(axis=1)), np.flatnonzero(~border.all(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    inner = image[top:bottom, left:right]
+    spots = border[top:bottom, left:right]
+    if spots.any():
+        inner = np.where(spots, np.float32(np.median(inner[~spots])), inner)
+    pad = ((top, image.shape[0] - bottom), (left, image.shape[1] - right))
+    return np.ascontiguousarray(np.pad(inner, pad, mode="symmetric"))
+
+
+def cells_of(pixels: torch.Tensor, hop: int, shape: Tuple[int, int]) -> Mask:
+    """Return which map cells have more than half of their pixels set (shape (rows, columns) of the grid)."""
+    below, right = shape[0] * hop - int(pixels.shape[0]), shape[1] * hop - int(pixels.shape[1])
+    padded = torch.nn.functional.pad(pixels.float()[None, None], (0, right, 0, below), mode="replicate")
+    share = torch.nn.functional.avg_pool2d(padded, hop)[0, 0]
+    cells: Mask = (share > 0.5).cpu().numpy()
+    return cells
+
+
+def skewness(view: torch.Tensor, inside: torch.Tensor) -> float:
+    """Return the skewness of the low-passed view: below 0, dark objects on a bright ground."""
+    pooled = torch.nn.functional.avg_pool2d(view[None, None], _SKEW_POOL, ceil_mode=True)[0, 0]
+    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], _SKEW_POOL, ceil_mode=True)[0, 0] > 0.99
+    values = pooled[kept].double()
+    if values.numel() < 16:
+        return 0.0
+    centred = values - values.mean()
+    variance = centred.square().mean()
+    return float(centred.pow(3).mean() / variance.clamp_min(1e-30) ** 1.5)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The dense network: maps of any shape, with spectra and without, tile by tile as well as at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.networks import dense
+from cryoice_scipion.core.networks.dense import CELL, DenseNet
+from cryoice_scipion.core.networks.detector import NetworkDetector
+from cryoice_scipion.core.views.spectrum import FEATURES
+
+
+def random_network():
+    """A network whose normalisations have seen something, so that evaluation mode matters."""
+    torch.manual_seed(0)
+    network = DenseNet(3, width=4)
+    network.spectral.measure(torch.randn(64, len(FEATURES)) + 0.5)
+    network.train()({"context": torch.randn(4, 2, 128, 128), "spectrum": torch.randn(4, len(FEATURES), 8, 8)})
+    return network.eval()
+
+
+def views(rows, columns, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    context = torch.randn(2, rows, columns, generator=generator)
+    return context, torch.randn(len(FEATURES), -(-rows // 16), -(-columns // 16), generator=generator)
+
+
+def detector():
+    kinds = [ViewConfig(kind=kind, required=kind != "spectrum", window=128) for kind in ("patch", "local", "spectrum")]
+    config = ModelConfig(
+        name="t", network="dense", network_options={"width": 4}, views=kinds, hop=8, classes=["good", "a", "b"]
+    )
+    return NetworkDetector(config, random_network(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (37, 20), (9, 50)])
+def test_a_map_has_a_cell_for_every_32_angstroms_begun(shape):
+    network = random_network()
+    rows, columns = shape[0] * CELL - 3, shape[1] * CELL - 5
+    with torch.inference_mode():
+        features = network.map(*views(rows, columns), shape)
+        logits = network.classify(features)
+    assert logits.shape == (3, *shape)
+    assert torch.isfinite(logits).all()
+
+
+def test_what_is_on_one_side_of_a_micrograph_shows_on_that_side():
+    network = random_network()
+    context, spectrum = views(512, 512)
+    changed = context.clone()
+    changed[:, :64, -64:] += 3.0
+    with torch.inference_mode():
+        before, after = (network.classify(network.map(item, spectrum, (64, 64))) for item in (context, changed))
+    far, near = (before - after).abs()[:, 40:, :24].max(), (before - after).abs()[:, :8, -8:].max()
+    assert near > 5 * far
+
+
+def test_tiles_agree_with_the_whole(monkeypatch):
+    network = random_network()
+    context, spectrum = views(1024, 1280)
+    with torch.inference_mode():
+        whole = network.map(context, spectrum, (128, 160))
+        monkeypatch.setattr(dense, "_WHOLE", 512)
+        monkeypatch.setattr(dense, "_TILE", 512)
+        tiled = network.map(context, spectrum, (128, 160))
+    assert tiled.shape == whole.shape
+    # A tile sees 2048 Å around it; what comes from farther away is next to nothing.
+    assert (tiled - whole).abs().max() < 0.05 * whole.std()
+
+
+def test_unknown_spectra_are_told_apart_and_leave_a_map():
+    network = random_network()
+    context, spectrum = views(128, 128)
+    with torch.inference_mode():
+        known, unknown = (
+            network.map(context, item, (16, 16)) for item in (spectrum, torch.full_like(spectrum, torch.nan))
+        )
+    assert torch.isfinite(unknown).all()
+    assert not torch.allclose(known, unknown)
+
+
+def test_a_cell_is_classified_alike_alone_and_in_its_map():
+    network = random_network()
+    with torch.inference_mode():
+        features = network.map(*views(128, 160), (16, 20))
+        alone = network({"embedding": features[:, 3, 7][None]})[0]
+        assert torch.allclose(alone, network.classify(features)[:, 3, 7], atol=1e-5)
+
+
+@pytest.mark.parametrize(("pixel_size", "flagged"), [(1.5, False), (4.0, True)])
+def test_the_detector_maps_micrographs_with_and_without_the_rings_of_ice(pixel_size, flagged):
+    image = np.random.default_rng(0).normal(size=(300, 420)).astype(np.float32)
+    found = detector().map(image, pixel_size, np.zeros(image.shape, bool), False)
+    rows, columns = (int(np.ceil(size * pixel_size / 32 - 1e-6)) for size in image.shape)
+    assert found.logits.shape == (3, rows, columns)
+    assert found.border.shape == (rows, columns)
+    assert found.sampling == 32.0
+    assert ("no_fft" in found.flags) == flagged
+    assert np.isfinite(found.logits).all()
+
+
+@pytest.mark.gpu
+def test_maps_are_the_same_on_a_gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    network = random_network()
+    context, spectrum = views(256, 384)
+    with torch.inference_mode():
+        here = network.classify(network.map(context, spectrum, (32, 48)))
+        network = network.to("cuda")
+        there = network.classify(network.map(context.to("cuda"), spectrum.to("cuda"), (32, 48))).cpu()
+    assert torch.allclose(here, there, atol=2e-2)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training on whole labelled micrographs: what is learned, what is kept, what an interruption costs."""
+
+import json
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cryoice_scipion.constants import BAD, BORDER, CLASSES
+from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.config import AugmentConfig
+from cryoice_scipion.core.data.coordinates import write_star
+from cryoice_scipion.core.data.fields import Field, make_fields
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import LEFT_OUT, find_labelled
+from cryoice_scipion.core.networks.bundle import load_config
+from cryoice_scipion.core.networks.detector import NetworkDetector
+from cryoice_scipion.core.training import dense as training
+from cryoice_scipion.core.training.dense import Cropper, dense_loss, views_of_crops
+from cryoice_scipion.core.views.spectrum import FEATURES
+
+SUPPORT = CLASSES.index("support")
+
+
+def write_labelled(folder, number=6, side=192, pixel_size=4.0):
+    """Micrographs whose right third is dark: support."""
+    rng = np.random.default_rng(0)
+    for name in ("micrographs", "labels"):
+        (folder / name).mkdir(parents=True)
+    edge = side * 2 // 3
+    for index in range(number):
+        pixels = rng.normal(size=(side, side)).astype(np.float32)
+        pixels[:, edge:] -= 2.5
+        codes = np.zeros((side // 2, side // 2), np.int8)  # of 8 Å
+        codes[:, edge // 2 :] = SUPPORT
+        for part, array, sampling in (("micrographs", pixels, pixel_size), ("labels", codes, 2 * pixel_size)):
+            with mrcfile.new(folder / part / f"m{index}.mrc") as mrc:
+                mrc.set_data(array)
+                mrc.voxel_size = sampling
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    return write_labelled(tmp_path_factory.mktemp("dense") / "set")
+
+
+OPTIONS = ["--network", "dense", "--width", "4", "--batch", "2", "--learning-rate", "0.01", "--device", "cpu"]
+
+
+def arguments(labelled, output, *more, epochs=12):
+    return ["train", "--simulated", str(labelled), "--output", str(output), *OPTIONS, "--epochs", str(epochs), *more]
+
+
+@pytest.fixture(scope="module")
+def model(labelled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dense") / "model"
+    assert main(arguments(labelled, folder, "--hold-out", "m5")) == 0
+    return folder
+
+
+def test_it_learns_where_micrographs_are_bad(model, labelled):
+    config = load_config(model)
+    assert config.network == "dense"
+    assert config.sampling == 32.0
+    assert config.classes == ["good", "support"]
+    assert config.metrics["test_auc"] > 0.95  # on the one that was held out
+    assert not list(model.glob("unfinished*"))
+    with mrcfile.open(labelled / "micrographs" / "m5.mrc") as mrc:
+        pixels = np.array(mrc.data)
+    found = NetworkDetector.load(model).map(pixels, 4.0, np.zeros(pixels.shape, bool), False)
+    assert found.log_odds[:, 18:].mean() > found.log_odds[:, :14].mean() + 2
+
+
+def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled, tmp_path, monkeypatch, capsys):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert main(arguments(labelled, whole, epochs=3)) == 0
+    epoch, done = training.DenseRun.epoch, []
+
+    def stopped(self, number, progress):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(number)
+        return epoch(self, number, progress)
+
+    monkeypatch.setattr(training.DenseRun, "epoch", stopped)
+    assert main(arguments(labelled, torn, epochs=3)) == 130
+    assert load_config(torn).network == "dense"  # what was learned until then is a model
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main(arguments(labelled, torn, epochs=3)) == 0
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert (torn / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert len(pd.read_csv(torn / "history.csv")) == 3
+
+
+def test_views_are_made_once_and_again_only_when_a_label_image_changed(labelled, tmp_path):
+    copy = write_labelled(tmp_path / "copy", number=2)
+    images = find_labelled(copy)
+    first = [path.stat().st_mtime_ns for path in make_fields(images, tmp_path / "fields", progress=False)]
+    assert [path.stat().st_mtime_ns for path in make_fields(images, tmp_path / "fields", progress=False)] == first
+    label = copy / "labels" / "m0.mrc"
+    later = label.stat().st_mtime + 100
+    import os
+
+    os.utime(label, (later, later))
+    again = [path.stat().st_mtime_ns for path in make_fields(images, tmp_path / "fields", progress=False)]
+    assert again[0] != first[0]
+    assert again[1] == first[1]
+
+
+def test_an_inverted_simulated_micrograph_is_seen_as_the_others_are(tmp_path):
+    folder = write_labelled(tmp_path / "set", number=2)
+    with mrcfile.open(folder / "micrographs" / "m0.mrc") as mrc:
+        pixels = np.array(mrc.data)
+    with mrcfile.new(folder / "micrographs" / "m1.mrc", overwrite=True) as mrc:
+        mrc.set_data(-pixels)
+        mrc.voxel_size = 4.0
+    (folder / "truth").mkdir()
+    (folder / "truth" / "m1.json").write_text(json.dumps({"config": {"inverted": True}}))
+    plain, inverted = (Field.load(path) for path in make_fields(find_labelled(folder), tmp_path / "f", progress=False))
+    assert np.allclose(plain.view, inverted.view, atol=0.01)
+
+
+def field(rows=300, columns=500):
+    rng = np.random.default_rng(1)
+    labels = np.zeros((-(-rows // 8), -(-columns // 8)), np.uint8)
+    labels[2:4, 3:5] = SUPPORT
+    spectrum = rng.normal(size=(len(FEATURES), -(-rows // 16), -(-columns // 16))).astype(np.float16)
+    return Field("m", rng.normal(size=(rows, columns)).astype(np.float16), spectrum, labels)
+
+
+@pytest.mark.parametrize("size", [(300, 500), (100, 90), (1200, 700)])
+def test_views_and_labels_of_a_crop_belong_together(size):
+    """Also where a field is smaller than a crop, or longer on one side."""
+    item = field(*size)
+    rows, columns = item.labels.shape
+    item.labels[:] = (np.arange(rows)[:, None] % 2 * 3).astype(np.uint8)  # stripes of good and thick, 8 px high
+    item.view[:] = 0.0
+    item.view[:] = np.repeat(np.arange(rows) % 2, 8)[: size[0], None]
+    cropper = Cropper("m", item)
+    rng = np.random.default_rng(2)
+    for _ in range(8):
+        crop = cropper.cut(rng)
+        margin = (crop.view.shape[0] - 8 * crop.labels.shape[0]) // 2
+        cells = crop.view[margin:-margin, margin:-margin][4::8, 4::8]
+        known = crop.labels != LEFT_OUT
+        assert known.any()
+        assert torch.equal(cells[known] > 0.5, crop.labels[known] == 3)
+
+
+def test_half_of_the_crops_of_a_precious_field_hold_its_small_bad_area():
+    rng = np.random.default_rng(3)
+    shares = []
+    for seek in (False, True):
+        cropper = Cropper("m", field(3000, 3000), seek)
+        shares.append(np.mean([bool((cropper.cut(rng).labels == SUPPORT).any()) for _ in range(200)]))
+    assert shares[0] < 0.15
+    assert 0.4 < shares[1] < 0.75
+
+
+def test_crops_are_seeded_and_all_views_have_the_right_shape():
+    cropper = Cropper("m", field(600, 600))
+
+    def made(seed):
+        rng = np.random.default_rng(seed)
+        return views_of_crops([cropper.cut(rng), cropper.cut(rng)], AugmentConfig(), rng)
+
+    (first, labels), (second, _), (other, _) = made(5), made(5), made(6)
+    assert first["context"].shape == (2, 2, 512, 512)
+    assert first["spectrum"].shape == (2, len(FEATURES), 32, 32)
+    assert labels.shape == (2, 64, 64)
+    assert torch.equal(first["context"], second["context"])
+    assert not torch.equal(first["context"], other["context"])
+
+
+def test_the_loss_leaves_out_what_nobody_knows_and_takes_any_class_for_bad():
+    classes = ["good", "thick", "support"]
+    logits = torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
+    p = torch.softmax(logits[0, :, 0], dim=0)
+    labels = torch.tensor([[[0, SUPPORT, CLASSES.index(BAD), LEFT_OUT]]])
+    expected = -(torch.log(p[0, 0]) + torch.log(p[2, 1]) + torch.log(p[1, 2] + p[2, 2])) / 3
+    assert torch.allclose(dense_loss(logits, labels, classes), expected, atol=1e-5)
+    nothing = torch.tensor([[[LEFT_OUT, CLASSES.index(BORDER), CLASSES.index("aggregate"), LEFT_OUT]]])
+    assert dense_loss(logits, nothing, classes) == 0
+
+
+def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
+    output = tmp_path / "model"
+    for more, reason in (
+        (["--crops", "1", "2"], "needs 1 numbers"),
+        (["--hold-out", "absent"], "absent"),
+        (["--good", "x.star"], "label images"),
+    ):
+        assert main(arguments(labelled, output, *more, epochs=1)) == 2
+        assert reason in capsys.readouterr().err
+    with pytest.raises(SettingsError):
+        training_sets = [training_set(labelled, 1)]
+        from cryoice_scipion.core.config import TrainConfig
+        from cryoice_scipion.core.training.train_dense import split_fields
+
+        split_fields(training_sets, TrainConfig.make(validation=0.9))
+
+
+def training_set(labelled, number):
+    from cryoice_scipion.core.training.train_dense import DenseSet
+
+    return DenseSet("set", [labelled / "micrographs" / f"m{index}.mrc" for index in range(number)])
+
+
+@pytest.fixture(scope="module")
+def coordinates(labelled, tmp_path_factory):
+    """A few places that a user labelled: the other way round, so that there is something to learn."""
+    folder = tmp_path_factory.mktemp("coordinates")
+    rng = np.random.default_rng(4)
+    rows = {"good": [], "bad": []}
+    for index in range(4):
+        for label, left, right in (("bad", 8, 100), ("good", 140, 184)):
+            rows[label] += [(f"m{index}.mrc", rng.integers(left, right), rng.integers(8, 184)) for _ in range(8)]
+    for label, places in rows.items():
+        table = pd.DataFrame(places, columns=["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"])
+        write_star(folder / f"{label}.star", table)
+    micrographs = sorted(map(str, (labelled / "micrographs").glob("*.mrc")))
+    picks = ["--good", str(folder / "good.star"), "--bad", str(folder / "bad.star")]
+    return [*picks, "--micrographs", *micrographs]
+
+
+def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model, coordinates, tmp_path, capsys):
+    tuned = tmp_path / "tuned"
+    command = ["train", *coordinates, "--from", str(model), "--output", str(tuned), "--device", "cpu"]
+    assert main([*command, "--no-background", "--hold-out", "m3"]) == 0
+    config = load_config(tuned)
+    assert config.network == "dense"
+    assert config.metrics["test_auc"] > 0.9
+    old, new = (NetworkDetector.load(folder).network.state_dict() for folder in (model, tuned))
+    changed = {key for key in old if not torch.equal(old[key], new[key])}
+    assert changed == {"head.weight", "head.bias"}
+    assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
+    assert "auc" in capsys.readouterr().out
+
+
+def test_fine_tuning_needs_micrographs_not_patches(model, coordinates, tmp_path, capsys):
+    patches = tmp_path / "patches"
+    assert main(["patches", "--output", str(patches), *coordinates]) == 0
+    command = ["train", "--patches", str(patches), "--from", str(model), "--output", str(tmp_path / "x")]
+    assert main(command) == 2
+    assert "give the micrographs and coordinates" in capsys.readouterr().err
