@@ -76,6 +76,7 @@ class ScreenConfig(Settings):
     diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, of picks that do not say theirs
     full_size_masks: bool = False
     thumbnails: bool = True
+    max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Of no result, so that a resume may have another
 
     @model_validator(mode="after")
     def _threshold_is_sensible(self) -> ScreenConfig:
@@ -150,7 +151,7 @@ class TrainConfig(Settings):
     patches: PatchConfig = Field(default_factory=PatchConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     # "auto": the network of the model that training starts from; without one, the seed's.
-    network: str = Field("auto", pattern="^(auto|two_view|two_scale)$")
+    network: str = Field("auto", pattern="^(auto|two_view|two_scale|dense)$")
     views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see networks.choice.views_of
     width: int = Field(16, ge=2)  # channels of the first layer
     epochs: int = Field(30, ge=1)
@@ -162,5 +163,6 @@ class TrainConfig(Settings):
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
     own_sessions: bool = False  # each micrograph is of its own session (simulated ones): calibrate as if referenced
+    mixed_precision: bool = False  # dense: bfloat16 where it is safe; half the time where the processor has it
     base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
     seed: int = 0

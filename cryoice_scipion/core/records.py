@@ -48,7 +48,7 @@ class MapResult:
     skewness: float  # of the low-passed micrograph; < 0: dark objects
     inverted: bool  # whether the contrast was inverted before mapping
     raw_path: str  # log-odds of each class on the grid (.npz)
-    base_path: str  # grey thumbnail base (.png)
+    base_path: str  # grey picture that thumbnails are drawn on
     flags: List[str] = dataclasses.field(default_factory=list)  # "border", "no_fft", "coarse_pixels"…
     seconds: float = 0.0
 
@@ -93,6 +93,7 @@ class Judgement:
     mask: str = ""
     full_mask: str = ""
     thumbnail: str = ""
+    judged: float = dataclasses.field(default=0.0, compare=False)  # when first, s since 1970; 0: not known
 
     @property
     def kept(self) -> int:

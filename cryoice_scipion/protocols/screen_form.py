@@ -134,7 +134,8 @@ class ScreenForm:
             label="Threshold (empty: the model's)",
             help="A coordinate is kept when its goodness is at least this; higher removes more. Leave it *empty* for "
             "the threshold that the model recommends. *-1* keeps all and only scores; 0 and 1 do what they say. "
-            "The masks are cut at the same threshold, at the recommended one when this is empty or -1.",
+            "The masks are cut at the same threshold, at the recommended one when this is empty or -1. The wand beside "
+            "it shows what each threshold keeps on micrographs of the input, before the run.",
         )
         form.addParam(
             "margin",
@@ -169,6 +170,16 @@ class ScreenForm:
             label="Save thumbnails?",
             help="A small picture of each micrograph with its bad areas tinted by class and its kept and rejected "
             "picks. The viewer shows them.",
+        )
+        form.addParam(
+            "maxThumbnails",
+            params.IntParam,
+            default=2000,
+            condition="saveMicThumbnailWithMask",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Thumbnails at most",
+            help="Each takes about 1 MB. When there are more micrographs, those with the most bad area keep their "
+            "thumbnails, and others that are spread over the whole run. *-1*: all. May be changed before *Continue*.",
         )
 
     @staticmethod

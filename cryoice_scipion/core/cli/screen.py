@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
     add("--max-bad-area", type=float, default=1.0, metavar="F", help="discard micrographs with more bad area than this")
     add("--full-size-masks", action="store_true", help="also write masks of the micrographs' own size")
+    add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
     add("--resume", action="store_true", help="continue the run in the output folder; failed micrographs are retried")
     add_watch_arguments(parser)
 
@@ -53,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 _THRESHOLD = (
     "keep coordinates with a goodness of at least this, 0 to 1: higher removes more; -1 keeps all and only scores "
     "(default: what the model recommends)"
+)
+_THUMBNAILS = (
+    "thumbnails at most: those with the most bad area, and others spread over the whole run (default: %(default)s, of "
+    "about 1 MB each); -1: all"
 )
 _REFERENCE = "micrographs that the data-set reference is taken over; 0: none (default: %(default)s)"
 
@@ -97,6 +102,7 @@ def _config(args: argparse.Namespace) -> ScreenConfig:
         pixel_size=args.pixel_size,
         diameter=args.box_size,
         full_size_masks=args.full_size_masks,
+        max_thumbnails=args.max_thumbnails,
     )
 
 

@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     picks: int
     kept: int
     thumbnail: str
+    judged: float  # s since 1970; 0: not known
 
 
 class GoodnessHistogram:
@@ -89,6 +90,11 @@ class RunSums:
         """Take out a judgement that is replaced: the very one that was added."""
         del self.micrographs[judgement.id]
         self._count(judgement, -1)
+
+    def drop_thumbnails(self, keys: Iterable[int]) -> None:
+        """Forget the thumbnails of micrographs."""
+        for key in keys:
+            self.micrographs[key] = self.micrographs[key]._replace(thumbnail="")
 
     def _count(self, judgement: Judgement, sign: int) -> None:
         kept = judgement.kept
@@ -155,6 +161,7 @@ def _seen(judgement: Judgement) -> Seen:
         picks=len(judgement.scores),
         kept=judgement.kept,
         thumbnail=judgement.thumbnail,
+        judged=judgement.judged,
     )
 
 

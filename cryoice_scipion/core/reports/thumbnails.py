@@ -7,25 +7,32 @@ without reading the micrograph.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.reports.footer import draw_footer
+from cryoice_scipion.core.reports.footer import bar_length, draw_footer
 from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour, rgb
 
 SIDE = 1024  # px, longest side of a base
 LOW_PASS = 20.0  # Å, full width at half maximum: micrographs of any pixel size look alike
 STRETCH = (0.5, 99.5)  # percentiles that become black and white
+BACKGROUND = 0.025  # of the side: what changes more slowly than this is background
+LEAST_BACKGROUND = 0.02  # share of it that stays at least
 TINT = 0.4  # share of the class's colour in a bad area
 MARK_RADIUS = 7.0  # px of the thumbnail
 COMPRESSION = 3  # of PNG: about as small as with 6, in less than half the time
+QUALITY = 85  # of JPEG: a third of the size of PNG, and nothing that the eye sees is lost
+_END_OF_JPEG = b"\xff\xd9"
+ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: px of the picture without the words, and nm
 HALO = (255, 255, 255, 230)
 
 Array = NDArray[Any]
@@ -36,7 +43,8 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
     """Return a small grey picture of a micrograph.
 
     It is averaged over areas down to ``side``, low-passed to 20 Å, and stretched between the 0.5 and 99.5 percentile
-    of what is not border.
+    of what is not border. Where the background (gold, thick ice) spans more grey levels than the particles and their
+    noise, it is compressed to as many, so that particles can be seen beside it.
 
     Parameters
     ----------
@@ -59,6 +67,7 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
     outside = _average(border.astype(np.uint8) * np.uint8(255), size) > 127
     sampling = pixel_size * pixels.shape[1] / size[0]
     small = _low_pass(small, outside, LOW_PASS / 2.355 / sampling)
+    small = _with_less_background(small, outside)
     low, high = _limits(small, outside)
     if high <= low:
         return np.full(small.shape, 128, dtype=np.uint8)
@@ -67,8 +76,24 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
 
 
 def write_base(path: Path, grey: Array) -> None:
-    """Write what :func:`grey_base` returned as a PNG file, atomically."""
-    _save(Image.fromarray(grey, mode="L"), path)
+    """Write what :func:`grey_base` returned as a JPEG file, atomically."""
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(grey, mode="L").save(temporary, format="JPEG", quality=QUALITY)
+
+
+def read_base(path: Path) -> Array:
+    """Return what :func:`write_base` wrote, (rows, columns), uint8.
+
+    Raises
+    ------
+    OSError, SyntaxError
+        When the file is missing or damaged.
+    """
+    content = Path(path).read_bytes()
+    if content.startswith(b"\xff\xd8") and not content.endswith(_END_OF_JPEG):
+        raise OSError("ends too early")  # Pillow shows what there is, also of a file that a power cut filled with zeros
+    with Image.open(io.BytesIO(content)) as opened:
+        return np.asarray(opened.convert("L"))
 
 
 def draw_thumbnail(
@@ -111,8 +136,7 @@ def draw_thumbnail(
     bad_area : float, optional
         Share of bad area from 0 to 1, written under the picture.
     """
-    with Image.open(base_path) as opened:
-        grey = np.asarray(opened.convert("L"))
+    grey = read_base(base_path)
     cells = np.where(bad, class_cells, classes.index(GOOD) if GOOD in classes else 0)
     codes = _to_pixels(cells, grey.shape, sampling, pixel_size, shape)
     seen = [int(code) for code in np.unique(cells[bad])] if bad.any() else []
@@ -122,12 +146,11 @@ def draw_thumbnail(
     named = [(classes[code], class_colour(classes[code])) for code in seen]
     scale = pixel_size * shape[1] / grey.shape[1]
     finished = draw_footer(picture, scale, title, bad_area, (kept, len(picks) - kept), named)
-    _save(finished, out_path)
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    with replacing(Path(path)) as temporary:
-        image.save(temporary, format="PNG", compress_level=COMPRESSION)
+    words = PngInfo()
+    words.add_text(ROWS, str(grey.shape[0]))
+    words.add_text(BAR, str(bar_length(grey.shape[1], scale)))
+    with replacing(Path(out_path)) as temporary:
+        finished.save(temporary, format="PNG", compress_level=COMPRESSION, pnginfo=words)
 
 
 def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
@@ -146,6 +169,25 @@ def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
     level = np.median(clipped if outside.all() else clipped[~outside])
     smooth: Array = np.where(outside, clipped, gaussian_filter(np.where(outside, level, clipped), sigma))
     return smooth
+
+
+def _with_less_background(image: Array, outside: Array) -> Array:
+    """Return the image with slow changes at most as large as the fast ones; as it is where they are."""
+    inside = ~outside if not outside.all() else outside
+    low, high = _limits(image, outside)
+    clipped = np.clip(image, low, high)
+    filled = np.where(outside, np.median(clipped[inside]), clipped).astype(np.float32)
+    tiny = _average(filled, (max(1, image.shape[1] // 8), max(1, image.shape[0] // 8)))  # for speed
+    smooth = Image.fromarray(gaussian_filter(tiny, BACKGROUND * max(tiny.shape)))
+    background = np.array(smooth.resize(image.shape[::-1], Image.BICUBIC))
+    fast = clipped - background
+    slow = np.ptp(np.percentile(background[inside], STRETCH))
+    wide = 2 * np.ptp(np.percentile(fast[inside], (10, 90)))  # of noise about the range of STRETCH; edges have no say
+    if slow <= wide:
+        return image
+    level = np.median(fast[inside])
+    compressed: Array = np.clip(fast, level - wide, level + wide) + max(wide / slow, LEAST_BACKGROUND) * background
+    return compressed
 
 
 def _limits(image: Array, outside: Array) -> Tuple[float, float]:

@@ -54,7 +54,7 @@ class RunFolder:
 
     def base(self, stem: str) -> str:
         """Return the relative path of the grey picture that thumbnails are drawn on."""
-        return f".maps/{stem}.png"
+        return f".maps/{stem}.jpg"
 
     def probability(self, stem: str) -> str:
         """Return the relative path of the map of P(BAD)."""

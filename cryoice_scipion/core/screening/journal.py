@@ -3,6 +3,7 @@
 
 It is the only truth about what is done: tables, summaries and coordinate files are made from it.
 Lines: one "head", then "mapped", "reference" and "judged" ones; a later line about a micrograph replaces earlier ones.
+"thinned" ones name micrographs whose thumbnails went, because there were too many.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence
 
 from cryoice_scipion.core.records import Judgement, Reference, Summary
 from cryoice_scipion.core.reports.sums import RunSums
@@ -68,14 +68,28 @@ class Outputs:
         self._table.refresh()
 
     def add(
-        self, judgement: Judgement, earlier: Optional[Judgement], backlog: int, reference: Optional[Reference]
+        self,
+        judgement: Judgement,
+        earlier: Optional[Judgement],
+        backlog: int,
+        reference: Optional[Reference],
+        thinned: Sequence[int] = (),
     ) -> None:
-        """Take a judgement that is in the journal; ``earlier`` is the one of the same micrograph that it replaces."""
+        """Take a judgement that is in the journal.
+
+        Parameters
+        ----------
+        earlier : Judgement, optional
+            That of the same micrograph which it replaces.
+        thinned : sequence of int
+            Micrographs that have no thumbnail any more.
+        """
         if earlier is None:
             self._pace.tick()
         else:
             self._sums.remove(earlier)
         self._count(judgement)
+        self._sums.drop_thumbnails(thinned)
         self._table.add(judgement)
         self._fresh += 1
         if self._fresh >= self._batch:

@@ -28,6 +28,9 @@ def read_judgements(folder: Path) -> List[Judgement]:
             if value["kind"] == "judged":
                 judgement = from_json(Judgement, value["judgement"])
                 found[judgement.id] = judgement
+            elif value["kind"] == "thinned":
+                for key in value["ids"]:
+                    found[key].thumbnail = ""
     return [found[key] for key in sorted(found)]
 
 

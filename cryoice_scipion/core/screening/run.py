@@ -20,6 +20,7 @@ from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickScore, Reference
 from cryoice_scipion.core.screening import reference as references
 from cryoice_scipion.core.screening.folder import RunFolder
+from cryoice_scipion.core.screening.gallery import Gallery
 from cryoice_scipion.core.screening.interface import Executor
 from cryoice_scipion.core.screening.judging import diameter_of
 from cryoice_scipion.core.screening.outputs import Outputs
@@ -91,6 +92,7 @@ class ScreeningRun:
             self._place.sweep()
             self._state = RunState(self.folder, config, executors[0].fingerprint, resume)
             self._retry = self._state.failed | self._state.incomplete if retry_failed else set()
+            self._gallery = Gallery(self.folder, config.max_thumbnails, self._state)
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
             self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, unmatched, batch)
         except BaseException:
@@ -173,6 +175,7 @@ class ScreeningRun:
         finally:
             if broken:  # an interrupt may have come between the journal and what is made from it
                 self._state.read()
+                self._gallery.reload()
                 self._outputs.reload()
             self._outputs.finish(self.backlog, self.reference, finished, everything=closed or broken)
         if finished:
@@ -313,8 +316,10 @@ class ScreeningRun:
         task = self._waiting.pop(judgement.id)
         self._retry.discard(judgement.id)
         self._patience.forget(judgement.id)
+        lost = self._gallery.admit(judgement)
         earlier = self._state.add_judgement(judgement, digest_of(task.picks))
-        self._outputs.add(judgement, earlier, self.backlog, self.reference)
+        self._gallery.remove(lost)
+        self._outputs.add(judgement, earlier, self.backlog, self.reference, lost)
         if judgement.status == FAILED:
             self.log.error("failed: %s", judgement.reason)
         outside = sum(score.cls == OUTSIDE for score in judgement.scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
@@ -24,6 +25,7 @@ from cryoice_scipion.core.records import (
 from cryoice_scipion.core.screening.folder import JOURNAL
 from cryoice_scipion.core.screening.journal import Journal, Line
 
+_FREE = ("max_thumbnails",)  # settings that a resume may change
 LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was judged, and some of whose coordinates were not
 _ANEW = "use the same settings, or start anew in another folder"
 
@@ -51,6 +53,7 @@ class RunState:
         self.failed: Set[int] = set()
         self.incomplete: Set[int] = set()  # of which only late coordinates failed
         self.ids: Dict[str, int] = {}  # by stem
+        self.pictured: Dict[int, float] = {}  # bad area of those that have a thumbnail
         self._stems: Dict[int, str] = {}
         self._places: Dict[int, int] = {}
         self._journal = Journal(folder / JOURNAL)
@@ -97,9 +100,20 @@ class RunState:
     def add_judgement(self, judgement: Judgement, digest: str) -> Optional[Judgement]:
         """Record a judgement and return the one that it replaces."""
         earlier = self.judgement(judgement.id)
+        judgement.judged = (earlier.judged if earlier else 0.0) or round(time.time(), 1)
         told = to_json(judgement)
         self._index(told, digest, self._journal.append("judged", judgement=told, picks=digest))
         return earlier
+
+    def drop_thumbnails(self, keys: Sequence[int]) -> None:
+        """Record that micrographs have no thumbnail any more."""
+        self._journal.append("thinned", ids=list(keys))
+        for key in keys:
+            self.pictured.pop(key, None)
+
+    def stem(self, key: int) -> str:
+        """Return the name of a micrograph."""
+        return self._stems[key]
 
     def judgement(self, key: int) -> Optional[Judgement]:
         """Return what was said of a micrograph last."""
@@ -116,7 +130,10 @@ class RunState:
 
     def _judgements(self, places: Sequence[int]) -> Iterator[Judgement]:
         for line in self._journal.read(places):
-            yield from_json(Judgement, line["judgement"])
+            judgement = from_json(Judgement, line["judgement"])
+            if judgement.id not in self.pictured:
+                judgement.thumbnail = ""
+            yield judgement
 
     def _begin(self, config: ScreenConfig, fingerprint: str) -> None:
         created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -131,8 +148,10 @@ class RunState:
 
     def read(self) -> Optional[Line]:
         """Index the journal anew and return its head; None when it is empty."""
-        for index in (self.mapped, self.digests, self.failed, self.incomplete, self.ids, self._stems, self._places):
+        for index in (self.mapped, self.digests, self.failed, self.incomplete, self.ids, self.pictured):
             index.clear()
+        self._stems.clear()
+        self._places.clear()
         self.reference = None
         self._journal.mend()
         head: Optional[Line] = None
@@ -146,12 +165,18 @@ class RunState:
                 self.reference = from_json(Reference, line["reference"])
             elif line["kind"] == "judged":
                 self._index(line["judgement"], line["picks"], place)
+            elif line["kind"] == "thinned":
+                for key in line["ids"]:
+                    self.pictured.pop(key, None)
         return head
 
     def _index(self, judged: Line, digest: str, place: int) -> None:
         key, stem = judged["id"], judged["stem"]
         self._places[key], self.digests[key] = place, digest
         self.ids[stem], self._stems[key] = key, stem
+        self.pictured.pop(key, None)
+        if judged["thumbnail"]:
+            self.pictured[key] = judged["bad_area"] or 0.0
         for members, is_one in (
             (self.failed, judged["status"] == FAILED),
             (self.incomplete, LATE_FAILED in judged["flags"]),
@@ -171,6 +196,7 @@ def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -
         raise SettingsError(folder, f"was written by a newer version ({head['version']})", "update this package")
     then: Dict[str, Any] = {**head["config"], "model": head["model"]}
     now: Dict[str, Any] = {**config.model_dump(), "model": fingerprint}
-    differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in now if then.get(name) != now[name]]
+    binding = [name for name in now if name not in _FREE]
+    differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in binding if then.get(name) != now[name]]
     if differing:
         raise SettingsError(folder, f"cannot be continued with other settings ({'; '.join(differing)})", _ANEW)

@@ -65,6 +65,17 @@ def test_the_border_does_not_take_part_in_the_stretch(noise):
     assert inside.max() > 225
 
 
+def test_particles_beside_a_dark_foil_are_seen():
+    rng, x = np.random.default_rng(0), np.arange(1024)
+    pixels = rng.normal(0, 1, (1024, 1024)).astype(np.float32)
+    pixels[:, :400] -= 300  # gold
+    particles = (x[:, None] % 64 < 12) & (x[None, :] % 64 < 12) & (x[None, :] > 500)
+    grey = thumbnails.grey_base(pixels - 5 * particles, np.zeros(pixels.shape, bool), 5.0).astype(float)
+    ice = grey[:, 500:][~particles[:, 500:]]
+    assert ice.mean() - grey[particles].mean() > 20, "of 255"
+    assert ice.mean() - grey[:, :300].mean() > 40, "the foil is still darker"
+
+
 def test_a_constant_micrograph_is_plain_grey():
     assert set(thumbnails.grey_base(np.ones((50, 60), np.float32), np.zeros((50, 60), bool), 1.0).ravel()) == {128}
 

@@ -52,7 +52,7 @@ def test_the_report_counts_what_the_records_say_after_late_coordinates(tmp_path)
     picks, kept = sum(len(one.scores) for one in told), sum(one.kept for one in told)
     assert (picks, kept) == (24, 12)
     for number, name in ((4, "micrographs"), (picks, "coordinates"), (kept, "kept"), (picks - kept, "rejected")):
-        assert f"<b>{number}</b>{name}<" in page
+        assert f"<b>{number}</b> {name}<" in page
     assert "-0.0 %" not in page
 
 

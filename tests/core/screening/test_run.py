@@ -38,7 +38,7 @@ def screen(folder, tasks, config=None, executors=None, **options):
 
 def results(folder):
     """Return all that a run says, without the times."""
-    told = [dataclasses.replace(judgement, seconds=0.0) for judgement in read_judgements(folder)]
+    told = [dataclasses.replace(judgement, seconds=0.0, judged=0.0) for judgement in read_judgements(folder)]
     files = sorted(path for name in MAP_FOLDERS for path in (folder / name).iterdir())
     return [to_json(one) for one in told], {path.name: path.read_bytes() for path in files}, reference_of(folder)
 
@@ -269,7 +269,7 @@ def test_missing_or_damaged_stored_maps_are_made_again(damage, tmp_path):
     screen(tmp_path / "one", tasks)
     screen(tmp_path / "two", add_late_picks(tasks))
     damage(tmp_path / "one" / ".maps" / "mic001.npz")
-    damage(tmp_path / "one" / ".maps" / "mic002.png")
+    damage(tmp_path / "one" / ".maps" / "mic002.jpg")
     told = screen(tmp_path / "one", tasks, resume=True)
     assert [one.status for one in told.values()] == ["accepted"] * 3
     assert [len(one.scores) for one in told.values()] == [7] * 3

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report's charts: SVG paths that stretch to any width, with their numbers as words and as a table.
+
+Words stand in the page beside the SVG, not in it, so that they stay readable where the chart is narrow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from datetime import datetime
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from cryoice_scipion.constants import BORDER, FAILED
+from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour
+from cryoice_scipion.core.reports.sums import GoodnessHistogram, RunSums, Seen
+
+BARS = 100  # at most: three px each on a phone
+ROWS = 12  # of a table at most
+PLAIN = "#666666"
+_WIDTHS = ((60, "minute"), (600, "10 minutes"), (3600, "hour"), (6 * 3600, "6 hours"), (24 * 3600, "day"))  # s
+
+
+@dataclasses.dataclass
+class Chart:
+    """Stacked bars, as the template draws them in a square of 100 by 100."""
+
+    name: str  # unique in the page
+    title: str
+    words: str  # what it says, in a sentence
+    top: str  # labels of the axes
+    middle: str
+    left: str
+    right: str
+    axis: str
+    paths: List[Tuple[str, str, str]]  # name, colour, path
+    head: Sequence[str]  # of the table
+    rows: Sequence[Sequence[str]]
+    mark: Optional[float] = None  # where a dashed line stands, from 0 to 100
+
+
+def charts_of(sums: RunSums) -> List[Chart]:
+    """Return the charts of a run, as far as there is something in them."""
+    every = [sums.micrographs[key] for key in sorted(sums.micrographs)]
+    found = [_bad_area(every), _rejected(every), _rate(every)]
+    if sums.goodness.scored:
+        found.append(_goodness(sums.goodness))
+    return [chart for chart in found if chart is not None]
+
+
+def _bad_area(every: List[Seen]) -> Optional[Chart]:
+    """Return the bad area by class over the micrographs that could be read, in their order."""
+    mapped = [one for one in every if one.status != FAILED]
+    if not mapped:
+        return None
+    totals: Counter = Counter()  # type: ignore[type-arg]
+    for one in mapped:
+        totals.update(_inside(one))
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    spans, values = _mean_areas(mapped, names, BARS)
+    sums = [sum(column) for column in values]
+    top = _nice(100 * max(sums), 100.0)
+    worst = max(range(len(sums)), key=lambda place: sums[place])
+    means = ", ".join(f"{name} {100 * totals[name] / len(mapped):.1f} %" for name in names) or "none"
+    words = f"Mean bad area by class: {means}. Highest: {100 * sums[worst]:.1f} % in {_named(spans[worst])}."
+    few, table = _mean_areas(mapped, names, ROWS)
+    return Chart(
+        "area",
+        "Bad area by class over the run",
+        words,
+        f"{top:g} %",
+        f"{top / 2:g} %",
+        *_ends(mapped),
+        "micrographs that could be read, in their order",
+        [
+            (name, class_colour(name), path)
+            for name, path in zip(names, _stacked([[1e4 * v / top for v in row] for row in values], len(names)))
+        ],
+        ["micrographs", *names],
+        [[_between(span), *(f"{100 * value:.1f} %" for value in row)] for span, row in zip(few, table)],
+    )
+
+
+def _rejected(every: List[Seen]) -> Optional[Chart]:
+    """Return the share of rejected coordinates over the micrographs, in their order."""
+    if not any(one.picks for one in every):
+        return None
+
+    def shares(most: int) -> Tuple[List[Tuple[int, int]], List[Optional[float]]]:
+        spans = _spans(len(every), most)
+        found: List[Optional[float]] = []
+        for first, last in spans:
+            picks = sum(one.picks for one in every[first - 1 : last])
+            kept = sum(one.kept for one in every[first - 1 : last])
+            found.append((picks - kept) / picks if picks else None)
+        return spans, found
+
+    spans, values = shares(BARS)
+    known = [(value, span) for value, span in zip(values, spans) if value is not None]
+    highest, where = max(known, key=lambda pair: pair[0])
+    top = _nice(100 * highest, 100.0)
+    picks, kept = sum(one.picks for one in every), sum(one.kept for one in every)
+    few, table = shares(ROWS)
+    return Chart(
+        "rejected",
+        "Rejected coordinates over the run",
+        f"{_percent((picks - kept) / picks)} of all coordinates. Highest: {_percent(highest)} in {_named(where)}.",
+        f"{top:g} %",
+        f"{top / 2:g} %",
+        *_ends(every),
+        "micrographs, in their order",
+        [("rejected", REJECTED, _stacked([[1e4 * (value or 0.0) / top] for value in values], 1)[0])],
+        ["micrographs", "rejected"],
+        [[_between(s), "no coordinates" if v is None else _percent(v)] for s, v in zip(few, table)],
+    )
+
+
+def _rate(every: List[Seen]) -> Optional[Chart]:
+    """Return how many micrographs were done in each stretch of time; nothing for a run of less than three."""
+    times = sorted(one.judged for one in every if one.judged)
+    if not times:
+        return None
+    width, unit = next(((width, unit) for width, unit in _WIDTHS if times[-1] - times[0] <= width * BARS / 2), (0, ""))
+    if not width:  # of months
+        days = math.ceil((times[-1] - times[0]) / BARS / _WIDTHS[-1][0])
+        width, unit = days * _WIDTHS[-1][0], f"{days} days"
+    done = Counter(int(moment // width) for moment in times)
+    first, last = min(done), max(done)
+    if last - first < 2:
+        return None
+    counts = [done[place] for place in range(first, last + 1)]
+    top = _nice(max(counts))
+    step = math.ceil(len(counts) / ROWS)
+    rows = [
+        [_moment(times[0] if not place else (first + place) * width), f"{sum(counts[place : place + step])}"]
+        for place in range(0, len(counts), step)
+    ]
+    still = sum(not count for count in counts)
+    return Chart(
+        "rate",
+        f"Micrographs done in each {unit}" if unit[0].isalpha() else f"Micrographs done in {unit} each",
+        f"{len(times):,} from {_moment(times[0])} to {_moment(times[-1])}; most in one stretch: {max(counts)}; "
+        f"stretches in which none was done: {still}.",
+        f"{top:g}",
+        f"{top / 2:g}",
+        _moment(times[0]),
+        _moment(times[-1]),
+        "time",
+        [("micrographs", PLAIN, _stacked([[100 * count / top] for count in counts], 1)[0])],
+        ["from", "micrographs done"],
+        rows,
+    )
+
+
+def _goodness(histogram: GoodnessHistogram) -> Chart:
+    """Return how many coordinates have which goodness."""
+    below, above = [int(n) for n in histogram.below], [int(n) for n in histogram.above]
+    top = _nice(max(less + more for less, more in zip(below, above)))
+    unscored = f"; {histogram.unscored:,} more could not be scored" if histogram.unscored else ""
+    cut = histogram.threshold
+    words = f"{histogram.scored:,} coordinates{unscored}."
+    if cut >= 0:
+        words += f" Below the threshold of {cut:.2f} (dashed): {sum(below):,}; not below: {sum(above):,}."
+    heights = [[100 * less / top, 100 * more / top] for less, more in zip(below, above)]
+    rejected, kept = _stacked(heights, 2)
+    step = len(below) // 10
+    tenths = [
+        (histogram.edges[i], histogram.edges[i + step], sum(below[i : i + step]), sum(above[i : i + step]))
+        for i in range(0, len(below), step)
+    ]
+    return Chart(
+        "goodness",
+        "Goodness of the coordinates",
+        words,
+        f"{top:,g}",
+        f"{top / 2:,g}",
+        "0",
+        "1",
+        "goodness (1 = clean)",
+        [("below the threshold", REJECTED, rejected), ("not below", KEPT, kept)] if cut >= 0 else [("all", KEPT, kept)],
+        ["goodness", "below the threshold", "not below"],
+        [[f"{low:.1f} to {high:.1f}", f"{less:,}", f"{more:,}"] for low, high, less, more in tenths],
+        100 * cut if 0 <= cut <= 1 else None,
+    )
+
+
+def _inside(one: Seen) -> Dict[str, float]:
+    """Return the share of each bad class of the area without the border: together they are the bad area."""
+    areas = dict(one.areas)
+    inside = 1.0 - areas.pop(BORDER, 0.0)
+    return {name: share / inside for name, share in areas.items()} if inside > 0 else {}
+
+
+def _mean_areas(mapped: List[Seen], names: List[str], most: int) -> Tuple[List[Tuple[int, int]], List[List[float]]]:
+    spans = _spans(len(mapped), most)
+    means = []
+    for first, last in spans:
+        total: Counter = Counter()  # type: ignore[type-arg]
+        for one in mapped[first - 1 : last]:
+            total.update(_inside(one))
+        means.append([total[name] / (last - first + 1) for name in names])
+    return spans, means
+
+
+def _spans(count: int, most: int) -> List[Tuple[int, int]]:
+    """Return at most ``most`` stretches of about the same length that cover 1 to ``count``, first and last."""
+    number = min(count, most)
+    edges = [round(place * count / number) for place in range(number + 1)]
+    return [(before + 1, after) for before, after in zip(edges, edges[1:])]
+
+
+def _stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
+    """Return a path for each layer of bars that stand on those of the layers before; heights from 0 to 100."""
+    width = 100 / len(columns)
+    bases = [0.0] * len(columns)
+    paths = []
+    for layer in range(layers):
+        parts = []
+        for place, column in enumerate(columns):
+            height = column[layer]
+            if height > 0:
+                bases[place] += height
+                parts.append(f"M{place * width:.5g} {100 - bases[place]:.5g}h{width:.5g}v{height:.5g}h-{width:.5g}z")
+        paths.append("".join(parts))
+    return paths
+
+
+def _nice(value: float, most: float = math.inf) -> float:
+    """Return the next round number."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return min(most, next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value * (1 - 1e-9)))
+
+
+def _between(span: Tuple[int, int]) -> str:
+    return f"{span[0]:,}" if span[0] == span[1] else f"{span[0]:,} to {span[1]:,}"
+
+
+def _named(span: Tuple[int, int]) -> str:
+    return ("micrograph " if span[0] == span[1] else "micrographs ") + _between(span)
+
+
+def _ends(every: List[Seen]) -> Tuple[str, str]:
+    """Return what stands at the ends of an axis of micrographs."""
+    first, last = every[0].judged, every[-1].judged
+    if first and last and last - first >= _WIDTHS[0][0]:
+        return f"1 ({_moment(first)})", f"{len(every):,} ({_moment(last)})"
+    return "1", f"{len(every):,}"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%d %b %H:%M")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report's pictures: a few thumbnails, small, inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from PIL import Image
+
+from cryoice_scipion.core.reports.sums import RunSums, Seen
+from cryoice_scipion.core.reports.thumbnails import BAR, ROWS
+
+PICTURES = 6  # of each kind
+SIDE = 480  # px, longest side of an embedded thumbnail
+QUALITY = 75  # of JPEG
+LOOKED_AT = 5 * PICTURES  # thumbnails of each kind at most, should many be gone
+
+Picture = Dict[str, str]  # stem, words, alternative, width, height, source
+
+
+def pictures_of(folder: Path, sums: RunSums) -> Tuple[List[Picture], List[Picture]]:
+    """Return the micrographs with the most bad area, and those around the median, none of them twice.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The run's folder; the thumbnails' paths are relative to it.
+    """
+    every = [one for one in sums.micrographs.values() if one.bad_area is not None and one.thumbnail]
+    every.sort(key=lambda one: (-(one.bad_area or 0.0), one.id))
+    taken, worst = _first(folder, every, min(PICTURES, (len(every) + 1) // 2))
+    rest = every[taken:]
+    middle = max(0, (len(rest) - PICTURES) // 2)
+    _, typical = _first(folder, rest[middle:] + rest[:middle][::-1], PICTURES)
+    return worst, typical
+
+
+def _first(folder: Path, candidates: Sequence[Seen], number: int) -> Tuple[int, List[Picture]]:
+    """Return the pictures of the first micrographs that have a sound one, and how many were looked at for them."""
+    found: List[Picture] = []
+    looked = 0
+    for one in candidates[:LOOKED_AT]:
+        if len(found) == number:
+            break
+        looked += 1
+        picture = _picture(folder, one)
+        if picture:
+            found.append(picture)
+    return looked, found
+
+
+def _picture(folder: Path, one: Seen) -> Optional[Picture]:
+    """Return a thumbnail, small; None when it is gone or damaged, which is no reason to stop."""
+    try:
+        with Image.open(folder / one.thumbnail) as opened:
+            small, told = opened.convert("RGB"), opened.info
+            rows, bar = int(told.get(ROWS, small.height)), told.get(BAR, "")
+    except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for damaged files
+        return None
+    small = small.crop((0, 0, small.width, rows))  # the words under it would be too small to read; the page has them
+    small.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=QUALITY)
+    words = f"{one.status}, bad area {_percent(one.bad_area or 0.0)}"
+    if one.picks:
+        words += f", {one.kept} of {one.picks} kept"
+    areas = ", ".join(f"{name} {_percent(share)}" for name, share in sorted(one.areas, key=lambda pair: -pair[1]))
+    return {
+        "stem": one.stem,
+        "words": words + (f" (scale bar {bar} nm)" if bar else ""),
+        "alternative": f"Micrograph {one.stem}. Share of its area: {areas or 'all good'}.",
+        "width": str(small.width),
+        "height": str(small.height),
+        "source": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
