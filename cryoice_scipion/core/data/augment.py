@@ -9,7 +9,7 @@ from typing import Dict
 import torch
 
 from cryoice_scipion.core.config import AugmentConfig
-from cryoice_scipion.core.views.spectrum import dropped
+from cryoice_scipion.core.views.spectrum import dropped, feature_frequencies
 
 Batch = Dict[str, torch.Tensor]
 _COARSE = 4.0  # px of the context view averaged in the coarse one, along each axis
@@ -99,4 +99,4 @@ def _spectrum(spectrum: torch.Tensor, share: float, generator: torch.Generator) 
     chosen = torch.rand(number, generator=generator) < share
     limits = torch.where(chosen, limits, torch.full((number,), math.inf))
     spread = _SPREAD * torch.randn(spectrum.shape, generator=generator).to(spectrum.device)
-    return dropped(spectrum + spread, limits)
+    return dropped(spectrum + spread, limits, feature_frequencies())

@@ -22,10 +22,10 @@ from cryoice_scipion.core.evaluation.labels import LabelledImage, read_labels
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.dense import CELL, SAMPLING, SPECTRAL
-from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
+from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_view, spectral_view
 from cryoice_scipion.core.views.patches import grid_shape, normalise
 
-VERSION = 1  # of the files; older ones are made anew
+VERSION = 2  # of the files; older ones are made anew
 
 
 @dataclasses.dataclass
@@ -41,6 +41,15 @@ class Field:
         """Write the field as .npz, atomically."""
         with replacing(path) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, version=VERSION, view=self.view, spectrum=self.spectrum, labels=self.labels)
+
+    @staticmethod
+    def is_current(path: Path) -> bool:
+        """Return whether a file is a field of this version."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return int(stored["version"]) == VERSION
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False
 
     @classmethod
     def load(cls, path: Path) -> Field:
@@ -73,7 +82,7 @@ def make_field(image: LabelledImage) -> Field:
     seen = (micrograph.image, micrograph.pixel_size, micrograph.border)
     view, inside = micrograph_view(*seen, SAMPLING, torch.device("cpu"))
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL * SPECTRAL)
-    spectrum = micrograph_spectra(*seen, torch.device("cpu"), shape).map()
+    spectrum = spectral_view(*seen, torch.device("cpu"), shape).features
     scaled = normalise(view, inside, _is_inverted(image))
     labels, _ = read_labels(image.labels, SAMPLING * CELL)
     return Field(image.stem, scaled.numpy().astype(np.float16), spectrum.numpy().astype(np.float16), labels)
@@ -92,7 +101,7 @@ def make_fields(images: Sequence[LabelledImage], folder: Path, progress: bool = 
     for image in tqdm(images, desc=f"views of {folder.name}", unit="mic", disable=not progress):
         path = folder / f"{image.stem}.npz"
         newest = max(Path(image.path).stat().st_mtime, Path(image.labels).stat().st_mtime)
-        if not path.is_file() or path.stat().st_mtime < newest:
+        if not path.is_file() or path.stat().st_mtime < newest or not Field.is_current(path):
             make_field(image).save(path)
         paths.append(path)
     return paths

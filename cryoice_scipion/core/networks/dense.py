@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from cryoice_scipion.core.networks.choice import DENSE_CELL, DENSE_WINDOW
 from cryoice_scipion.core.networks.spectral import SpectralBranch
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 
 CELL, MULTIPLE = DENSE_CELL, DENSE_WINDOW
 SAMPLING = 4.0  # Å/px of the context view
@@ -47,7 +48,7 @@ class DenseNet(nn.Module):
         for level, size in enumerate(sizes):
             self.down.append(nn.Sequential(_layer(channels, size, 4, 2), _layer(size, size)))
             channels = size + (4 * width if level == 3 else 0)
-        self.spectral = SpectralBranch(4 * width)
+        self.spectral = SpectralBranch(len(SPECTRAL_FEATURES), 4 * width)
         self.up = nn.ModuleList()
         for level, factor in enumerate(_UP):
             below = sizes[6] if level == 0 else _UP[level - 1] * width

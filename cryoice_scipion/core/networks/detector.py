@@ -23,11 +23,13 @@ from cryoice_scipion.core.screening.classmap import ClassMap
 from cryoice_scipion.core.views.micrograph import (
     Image,
     Mask,
+    SpectralView,
     cells_of,
     check_sampling,
     micrograph_spectra,
     micrograph_view,
     skewness,
+    spectral_view,
 )
 from cryoice_scipion.core.views.patches import grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.spectrum import COARSEST, Spectra
@@ -64,7 +66,8 @@ class _Seen:
 
     scaled: torch.Tensor  # the context view, normalised by the micrograph
     inside: torch.Tensor  # bool, its pixels that are no border
-    spectra: Optional[Spectra]
+    spectra: Optional[Spectra]  # of the two-scale network
+    spectral: Optional[SpectralView]  # of the dense one
     shape: Tuple[int, int]  # rows and columns of the map
     skewness: float
     flags: List[str]
@@ -134,10 +137,10 @@ class NetworkDetector:
         return self._features(self._see(image, pixel_size, border, inverted)).float().cpu()
 
     def _features(self, seen: _Seen) -> torch.Tensor:
-        if not isinstance(self.network, DenseNet) or seen.spectra is None:
+        if not isinstance(self.network, DenseNet) or seen.spectral is None:
             raise ModelError(self.config.name, "is no dense network: it has no features of cells")
         context = torch.stack([seen.scaled, local_view(seen.scaled)])
-        return self.network.map(context, seen.spectra.map(), seen.shape)
+        return self.network.map(context, seen.spectral.features, seen.shape)
 
     def _see(self, image: Image, pixel_size: float, border: Mask, inverted: bool) -> _Seen:
         """Return the views of a micrograph that do not depend on the network."""
@@ -145,9 +148,14 @@ class NetworkDetector:
         flags = check_sampling(pixel_size, sampling)
         view, inside = micrograph_view(image, pixel_size, border, sampling, self.device)
         size = (int(view.shape[0]), int(view.shape[1]))
-        spectra = self._spectra(image, pixel_size, border, grid_shape(size, HOP), flags)
+        spectra, spectral, cells = None, None, grid_shape(size, HOP)
+        if isinstance(self.network, DenseNet):
+            spectral = spectral_view(image, pixel_size, border, self.device, cells)
+            flags += [] if spectral.sees_ice else [NO_FFT]
+        else:
+            spectra = self._spectra(image, pixel_size, border, cells, flags)
         scaled = normalise(view, inside, inverted)
-        return _Seen(scaled, inside, spectra, grid_shape(size, self.hop), skewness(view, inside), flags)
+        return _Seen(scaled, inside, spectra, spectral, grid_shape(size, self.hop), skewness(view, inside), flags)
 
     def _spectra(
         self, image: Image, pixel_size: float, border: Mask, shape: Tuple[int, int], flags: List[str]

@@ -6,23 +6,21 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cryoice_scipion.core.views.spectrum import FEATURES
-
 _OUTLIER = 5.0  # standard deviations at which a feature is cut off
 
 
 class SpectralBranch(nn.Module):
     """Spectral features of a map cell to what the network makes of them, cell by cell."""
 
-    def __init__(self, out: int) -> None:
-        """Build the branch; ``out``: channels it returns."""
+    def __init__(self, features: int, out: int) -> None:
+        """Build the branch from ``features`` to ``out`` channels."""
         super().__init__()
         self.centre: torch.Tensor
         self.spread: torch.Tensor
-        self.register_buffer("centre", torch.zeros(len(FEATURES)))
-        self.register_buffer("spread", torch.ones(len(FEATURES)))
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
         self.layers = nn.Sequential(
-            nn.Conv2d(2 * len(FEATURES), out, 1),
+            nn.Conv2d(2 * features, out, 1),
             nn.ReLU(),
             nn.Dropout2d(0.1),
             nn.Conv2d(out, out, 1),

@@ -19,23 +19,15 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.screening.classmap import ClassMap
-from cryoice_scipion.core.views.micrograph import micrograph_view
-from cryoice_scipion.core.views.patches import normalise
+from cryoice_scipion.core.views.micrograph import micrograph_evidence
 from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
 from cryoice_scipion.core.views.spots import (
     CELL,
-    COARSEST,
-    FINEST,
-    UNAVAILABLE,
-    SpotEvidence,
-    spot_evidence,
-    untested,
 )
 
 FALSE_ALARMS = 1e-3  # of clean cells, where P(BAD) = 0.5
 FLOOR = -float(log_bayes_factor(np.asarray(math.log(FALSE_ALARMS))))
 _LARGEST = 20.0  # log-odds
-_CROPPED = 1.0  # Å/px that finer micrographs are brought to
 
 
 class AbsoluteMap(ClassMap):
@@ -75,25 +67,6 @@ class SpotDetector:
             skewness=0.0,  # nothing is said of the contrast
             flags=list(evidence.flags),
         )
-
-
-def micrograph_evidence(
-    image: NDArray[np.float32], pixel_size: float, border: NDArray[np.bool_], device: torch.device
-) -> SpotEvidence:
-    """Return the spot test of a micrograph as it was read.
-
-    Parameters
-    ----------
-    image, border : numpy.ndarray, shape (rows, columns)
-    pixel_size : float
-        Å/px; below ``FINEST`` the micrograph is cropped to 1 Å/px in Fourier space.
-    """
-    if pixel_size > COARSEST * (1 + 1e-6):
-        return untested((int(image.shape[0]), int(image.shape[1])), pixel_size, UNAVAILABLE)
-    sampling = pixel_size if pixel_size >= FINEST else _CROPPED
-    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
-    outside = ~inside if border.any() else None
-    return spot_evidence(normalise(view, inside if border.any() else None), sampling, outside)
 
 
 def log_odds(log_p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from cryoice_scipion.core.config import AugmentConfig, TrainConfig
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.networks.dense import CELL, MULTIPLE, SPECTRAL, DenseNet
+from cryoice_scipion.core.views.micrograph import spectral_frequencies
 from cryoice_scipion.core.views.spectrum import BANDS, dropped
 from cryoice_scipion.core.views.two_scale import BOX, local_view
 
@@ -134,7 +135,8 @@ def _cut_spectrum(
     low, middle, high = (_FILTERED * torch.randn(3, generator=generator)).tolist()
     spectrum[: len(BANDS)] += (low + middle * place + high * place.square())[:, None, None]
     flat = spectrum.flatten(1).T
-    return dropped(flat, torch.full((len(flat),), limit)).T.reshape(spectrum.shape)
+    kept = dropped(flat, torch.full((len(flat),), limit), spectral_frequencies())
+    return kept.T.reshape(spectrum.shape)
 
 
 def dense_loss(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> torch.Tensor:

@@ -3,21 +3,38 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cryoice_scipion.core.errors import PixelSizeError
+from cryoice_scipion.core.views import spots
+from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.resample import resample
-from cryoice_scipion.core.views.spectrum import FINEST, Spectra
+from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, RINGS, Spectra, feature_frequencies
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
 TOO_COARSE = 2.5
+# What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
+SPECTRAL_FEATURES = (*FEATURES[: -2 * len(RINGS)], *(f"spots {scale:.0f}" for scale in spots.SCALES))
 _SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
+
+
+class SpectralView(NamedTuple):
+    """The spectra of one micrograph, as the dense network takes them."""
+
+    features: torch.Tensor  # (SPECTRAL_FEATURES, rows, columns), float32, NaN where unknown
+    sees_ice: bool  # whether the 3.67 Å ring is within what the micrograph resolves
+
+
+def spectral_frequencies() -> torch.Tensor:
+    """Return the highest frequency (Å⁻¹) that each of ``SPECTRAL_FEATURES`` needs."""
+    number = len(SPECTRAL_FEATURES) - len(spots.SCALES)
+    return torch.cat([feature_frequencies()[:number], torch.full((len(spots.SCALES),), spots.BANDS[0][1])])
 
 
 def check_sampling(pixel_size: float, sampling: float) -> List[str]:
@@ -80,6 +97,44 @@ def micrograph_spectra(
     sampling = pixel_size if pixel_size > 0.98 * FINEST else FINEST
     view, inside = micrograph_view(image, pixel_size, border, sampling, device)
     return Spectra(view, sampling, inside, shape)
+
+
+def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: torch.device) -> spots.SpotEvidence:
+    """Return the spot test of a micrograph as it was read.
+
+    Parameters
+    ----------
+    image, border : numpy.ndarray, shape (rows, columns)
+    pixel_size : float
+        Å/px; below ``spots.FINEST`` the micrograph is cropped to 1 Å/px in Fourier space.
+    """
+    if pixel_size > spots.COARSEST * (1 + 1e-6):
+        return spots.untested((int(image.shape[0]), int(image.shape[1])), pixel_size, spots.UNAVAILABLE)
+    sampling = pixel_size if pixel_size >= spots.FINEST else FINEST
+    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
+    outside = ~inside if border.any() else None
+    return spots.spot_evidence(normalise(view, inside if border.any() else None), sampling, outside)
+
+
+def spectral_view(
+    image: Image, pixel_size: float, border: Mask, device: torch.device, shape: Tuple[int, int]
+) -> SpectralView:
+    """Return the spectral features of every cell of 64 Å, with the evidence of the spot test among them.
+
+    Parameters
+    ----------
+    image, border : numpy.ndarray, shape (rows, columns)
+    pixel_size : float
+        Å/px.
+    device : torch.device
+    shape : tuple
+        (rows, columns) of the grid of cells.
+    """
+    spectra = micrograph_spectra(image, pixel_size, border, device, shape)
+    log_p = micrograph_evidence(image, pixel_size, border, device).log_p
+    evidence = torch.log1p(torch.from_numpy(-log_p)).float().to(device)
+    features = torch.cat([spectra.map()[: len(SPECTRAL_FEATURES) - len(spots.SCALES)], evidence])
+    return SpectralView(features, spectra.sees_ice)
 
 
 def fill_border(image: Image, border: Mask) -> Image:

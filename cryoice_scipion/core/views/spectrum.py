@@ -284,9 +284,9 @@ def _mirrored(index: torch.Tensor, length: int) -> torch.Tensor:
     return torch.where(folded >= length, period - folded, folded)
 
 
-def dropped(spectrum: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    """Return features (n, features) without what needs frequencies above each row's limit (Å⁻¹, shape (n,))."""
-    beyond = feature_frequencies().to(spectrum.device)[None, :] > limits[:, None].to(spectrum.device)
+def dropped(spectrum: torch.Tensor, limits: torch.Tensor, needs: torch.Tensor) -> torch.Tensor:
+    """Return features (n, features) without what needs (features,) frequencies above each row's limit (Å⁻¹, (n,))."""
+    beyond = needs.to(spectrum.device)[None, :] > limits[:, None].to(spectrum.device)
     return spectrum.masked_fill(beyond, torch.nan)
 
 

@@ -9,7 +9,7 @@ from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.networks import dense
 from cryoice_scipion.core.networks.dense import CELL, DenseNet
 from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.views.spectrum import FEATURES
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
 
 def random_network():

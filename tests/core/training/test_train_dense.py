@@ -20,7 +20,7 @@ from cryoice_scipion.core.networks.bundle import load_config
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.training import dense as training
 from cryoice_scipion.core.training.dense import Cropper, dense_loss, views_of_crops
-from cryoice_scipion.core.views.spectrum import FEATURES
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
 SUPPORT = CLASSES.index("support")
 
