@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What 5, 20 and 50 labelled BAD patches are good for: writes results/few_labels.json.
+
+usage: python benchmarks/few_labels.py [--model NAME|DIR] [--sessions N] [--build DIR]
+Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
+contamination; labels are taken from half of its micrographs, and what is learned is judged on the other half (patches,
+GOOD and BAD alike). Real: labels from micrographs of EMPIAR-10017, judged on those that the shipped model has never
+seen. Compared: the shipped model as it is; fine-tuned on the labels (``cryoice train --from``); the seed's network
+trained on the same labels from nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+from about import about, record  # noqa: E402
+
+from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
+from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
+from cryoice_scipion.core.data.patches import EMBEDDING, PatchSet, cut_patches  # noqa: E402
+from cryoice_scipion.core.data.points import from_label_images  # noqa: E402
+from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
+from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
+from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
+from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
+from cryoice_scipion.core.training.fit import bad_log_odds, fit, predict  # noqa: E402
+from cryoice_scipion.core.training.head import fit_head  # noqa: E402
+
+BUILD = HERE.parent / "out" / "default-model"
+NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
+KINDS = ("single", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
+MICROGRAPHS, SIDE, PIXEL_SIZE, SEED = 8, 768, 2.0, 4242
+PLAIN = {"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
+
+
+def write_session(folder: Path, kind: str, seed: int) -> None:
+    """Simulate the micrographs of one specimen in one session; only defocus and what lies where differ."""
+    rng = np.random.default_rng([SEED, seed])
+    session = SceneConfig.random(rng, SIDE, SIDE, PIXEL_SIZE, kinds=[kind])
+    session = session.model_copy(
+        update={"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
+    )
+    for name in ("micrographs", "labels"):
+        (folder / name).mkdir(parents=True)
+    for index in range(MICROGRAPHS):
+        area = float(rng.uniform(0.15, 0.5)) if kind != "dirt" else 0.05
+        changes = {"defocus_um": session.defocus_um * float(rng.uniform(0.8, 1.2)), "areas": [area]}
+        scene = simulate(session.model_copy(update=changes), rng)
+        for name, array, sampling in (("micrographs", scene.pixels, 1), ("labels", scene.labels[::4, ::4], 4)):
+            with mrcfile.new(folder / name / f"m{index}.mrc") as mrc:
+                mrc.set_data(array.astype(np.float32 if name == "micrographs" else np.int8))
+                mrc.voxel_size = PIXEL_SIZE * sampling
+
+
+def cut(folder: Path, detector: NetworkDetector, stems: List[str]) -> PatchSet:
+    """Return the patches of places drawn from the label images of some micrographs."""
+    items = [item for item in from_label_images(folder, 40, SEED) if item.stem in stems]
+    # A user says that a place is bad, not of which kind it is.
+    items = [dataclasses.replace(item, points=_two_classes(item.points)) for item in items]
+    return cut_patches(items, PatchConfig(jitter_copies=0), progress=False, dense=detector)
+
+
+def _two_classes(points: pd.DataFrame) -> pd.DataFrame:
+    return points.assign(label=np.where(points["label"] == GOOD, GOOD, BAD))
+
+
+def chosen(patches: PatchSet, number: int, rng: np.random.Generator) -> PatchSet:
+    """Return ``number`` BAD patches and three times as many GOOD ones, by chance."""
+    bad = (patches.table["label"] != GOOD).to_numpy()
+    rows = [rng.permutation(np.flatnonzero(part))[:size] for part, size in ((bad, number), (~bad, 3 * number))]
+    return subset(patches, np.sort(np.concatenate(rows)))
+
+
+def subset(patches: PatchSet, rows: np.ndarray) -> PatchSet:
+    """Return some of the patches."""
+    further = {kind: array[rows] for kind, array in patches.further.items()}
+    table = patches.table.iloc[rows].reset_index(drop=True)
+    return PatchSet(patches.real[rows], table, patches.sampling, [], further)
+
+
+def auc(network: Any, patches: PatchSet, kinds: List[str]) -> float:
+    """Return the AUC of BAD among patches."""
+    logits = predict(network, patches.views(kinds), np.arange(len(patches.real)), "cpu")
+    odds = bad_log_odds(torch.from_numpy(logits)).numpy()
+    return float(roc_auc_score(patches.table["label"] != GOOD, odds))
+
+
+def learned(patches: PatchSet, model: str, dense: bool) -> Any:
+    """Return a network fitted to few patches: a quarter of them, of all micrographs, says when to stop."""
+    bad = (patches.table["label"] != GOOD).to_numpy()
+    last = np.zeros(len(bad), bool)
+    for part in (bad, ~bad):
+        last[np.flatnonzero(part)[::4]] = True
+    table = patches.table.assign(split=np.where(last, "validation", "train"))
+    if dense:
+        config = TrainConfig(base=model)
+        return fit_head(patches.views([EMBEDDING]), table, config, "cpu", lambda _: None, False).network
+    config = TrainConfig(epochs=40, patience=8, batch=16)
+    return fit(patches.views(["patch", "fft"]), table, config, "cpu", lambda _: None, False).network
+
+
+def judge(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: str) -> Dict[str, float]:
+    """Return the AUC of the shipped model, and of what is learned from few labels, by name."""
+    result = {"shipped": auc(detector.network, test, [EMBEDDING])}
+    rng = np.random.default_rng(SEED)
+    for number in NUMBERS:
+        few = chosen(train, number, rng)
+        result[f"fine-tuned, {number}"] = auc(learned(few, model, True), test, [EMBEDDING])
+        result[f"from nothing, {number}"] = auc(learned(few, model, False), test, ["patch", "fft"])
+    return result
+
+
+def main() -> None:
+    """Run from a shell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--sessions", type=int, default=2 * len(KINDS))
+    parser.add_argument("--build", type=Path, default=BUILD)
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "few_labels.json")
+    args = parser.parse_args()
+    detector = NetworkDetector.load(resolve_model(args.model))
+    result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}, "real": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        for session in tqdm(range(args.sessions), desc="sessions"):
+            kind = KINDS[session % len(KINDS)]
+            folder = Path(scratch) / str(session)
+            write_session(folder, kind, session)
+            stems = [f"m{index}" for index in range(MICROGRAPHS)]
+            train, test = (cut(folder, detector, part) for part in (stems[:4], stems[4:]))
+            labels = [(item.table["label"] != GOOD).to_numpy() for item in (train, test)]
+            if any(item.sum() < max(NUMBERS) or (~item).sum() < max(NUMBERS) for item in labels):
+                tqdm.write(f"session {session} ({kind}): too few places of a kind")
+                continue
+            result["simulated"][f"{kind} {session}"] = row = judge(train, test, detector, args.model)
+            tqdm.write(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
+    real = args.build / "real_annotated"
+    held_out = json.loads(detector.config.trained_on["settings"])["hold_out"]
+    stems = [path.stem for path in sorted((real / "micrographs").glob("Falcon*.mrc"))]
+    known, new = [stem for stem in stems if stem not in held_out], [stem for stem in stems if stem in held_out]
+    if known and new:
+        train, test = cut(real, detector, known), cut(real, detector, new)
+        result["real"]["EMPIAR-10017"] = row = judge(train, test, detector, args.model)
+        print("EMPIAR-10017: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
+    names = list(next(iter(result["simulated"].values()), {}))
+    result["simulated mean"] = {
+        name: float(np.mean([row[name] for row in result["simulated"].values()])) for name in names
+    }
+    record(result, args.output)
+
+
+if __name__ == "__main__":
+    main()
