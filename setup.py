@@ -44,6 +44,7 @@ setup(
     },
     entry_points={
         "pyworkflow.plugin": ["cryoice_scipion = cryoice_scipion"],
+        "pyworkflow.guiplugin": ["cryoice_scipion = cryoice_scipion.viewers.preferred"],
         "console_scripts": ["cryoice = cryoice_scipion.core.cli:main"],
     },
 )

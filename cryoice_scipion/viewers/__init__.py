@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The viewers: show what was recorded. Compute nothing; need no Java."""
 
+import cryoice_scipion.viewers.preferred  # noqa: F401 (puts our viewer first)
 from cryoice_scipion.viewers.viewer_model import CryoIceModelViewer
 from cryoice_scipion.viewers.viewer_screen import CryoIceScreenViewer
 

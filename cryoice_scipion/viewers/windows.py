@@ -55,9 +55,9 @@ class FigureView(View):
 
 def open_window(window: Window) -> None:
     """Show a window in the middle of the screen, and go on: pyworkflow's own ``show`` holds up what comes after it."""
-    centerWindows(window.root)
+    centerWindows(window.root, dim=window.desiredDimensions())
     window.root.deiconify()
-    window.root.focus_set()
+    (window.initial_focus or window.root).focus_set()
     if window.master is None:
         window.root.mainloop()
 

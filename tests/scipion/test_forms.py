@@ -12,9 +12,10 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 
 import cryoice_scipion
 from cryoice_scipion import protocols
-from cryoice_scipion.constants import CRYOICE_PYTHON
+from cryoice_scipion.constants import CRYOICE_PYTHON, DEFAULT_MODEL
 from cryoice_scipion.core.config import ScreenConfig, TrainConfig
 from cryoice_scipion.plugin import Plugin
+from cryoice_scipion.protocols.train_form import FROM_NOTHING
 
 pytestmark = pytest.mark.scipion
 CLASSES = [getattr(protocols, name) for name in protocols.__all__]
@@ -79,7 +80,8 @@ def test_the_screening_takes_what_xmipps_templates_set():
 def test_defaults_of_the_forms_are_those_of_the_core():
     screening, training = protocols.CryoIceProtScreen(), protocols.CryoIceProtTrain()
     assert screening._getConfig() == ScreenConfig()
-    assert training._getConfig() == TrainConfig()
+    assert training._getConfig() == TrainConfig(base=DEFAULT_MODEL)
+    assert protocols.CryoIceProtTrain(startFrom=FROM_NOTHING)._getConfig() == TrainConfig()
 
 
 def test_unusable_settings_are_told_in_the_words_of_the_core():

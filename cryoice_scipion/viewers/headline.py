@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run stands, in one line; under it what somebody should look at; and a button that opens the report."""
+
+from __future__ import annotations
+
+import tkinter as tk
+import webbrowser
+from pathlib import Path
+from typing import Callable, Optional
+
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.core.records import Summary
+from cryoice_scipion.core.reports.browsing import Records
+from cryoice_scipion.core.reports.html import NAME
+
+WARNING = "#fff3cd"
+
+
+class Headline(tk.Frame):
+    """The top of the window; ``say`` tells the user what could not be opened."""
+
+    def __init__(self, master: tk.Misc, folder: Path, say: Callable[[str], None]) -> None:
+        """Take the run's folder, where the report is."""
+        super().__init__(master, bg="white")
+        self._folder, self._say = folder, say
+        self.words = tk.Label(self, bg="white", anchor="w", justify=tk.LEFT, font=("TkDefaultFont", 12))
+        self.words.grid(row=0, column=0, sticky="ew")
+        tk.Button(self, text="Report", command=self._open_report).grid(row=0, column=1, sticky="e")
+        self.warning = tk.Label(self, bg=WARNING, anchor="w", justify=tk.LEFT, padx=6, pady=3)
+        self.columnconfigure(0, weight=1)
+        self.bind("<Configure>", lambda event: self._wrap(event.width))
+
+    def tell(self, records: Records, summary: Optional[Summary]) -> None:
+        """Say how a run stands."""
+        areas = [one.bad_area for one in records.judgements if one.bad_area is not None]
+        statuses = [one.status for one in records.judgements]
+        named = [f"{statuses.count(name):,} {name}" for name in (ACCEPTED, DISCARDED, FAILED) if name in statuses]
+        words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrograph is judged yet"]
+        if areas:
+            words.append(f"bad area {100 * sum(areas) / len(areas):.1f} % on average")
+        words.append(_state(summary))
+        self.words.config(text="   ·   ".join(words))
+        warnings = summary.warnings if summary is not None else []
+        self.warning.config(text="\n".join(f"Look at this: {words}" for words in warnings))
+        if warnings:
+            self.warning.grid(row=1, column=0, columnspan=2, sticky="ew", pady=(4, 0))
+        else:
+            self.warning.grid_remove()
+
+    def _wrap(self, width: int) -> None:
+        self.words.config(wraplength=max(300, width - 120))
+        self.warning.config(wraplength=max(300, width - 20))
+
+    def _open_report(self) -> None:
+        path = self._folder / NAME
+        if not path.is_file():
+            self._say("There is no report yet.")
+        elif not webbrowser.open(path.resolve().as_uri()):
+            self._say(f"No web browser was found. Open {path.resolve()}")
+
+
+def _state(summary: Optional[Summary]) -> str:
+    if summary is None:
+        return "the run has just begun"
+    return "finished" if summary.finished else f"running, or stopped; {summary.backlog:,} are waiting"

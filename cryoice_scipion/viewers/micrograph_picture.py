@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The picture of one micrograph, with switches for what is drawn over it."""
+
+from __future__ import annotations
+
+import tkinter as tk
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+from PIL import ImageTk
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.reports.footer import bar_length
+from cryoice_scipion.core.reports.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
+from cryoice_scipion.core.reports.palette import KEPT, REJECTED
+
+RADIUS = 6  # px, of a circle; a cross reaches as far
+SMALLEST = 0.005  # share of a class that is named
+PICKS, BAR = "picks", "bar"
+SWITCHES = {  # what can be drawn: sign, its colour, words, whether it is on at first
+    "map": ("■", MAP_COLOUR, "P(bad)", False),
+    "mask": ("▢", MASK_COLOUR, "bad area", True),
+    "kept": ("○", KEPT, "kept", True),
+    "rejected": ("✕", REJECTED, "rejected", True),
+}
+
+
+class MicrographPicture(tk.Frame):
+    """Shows a micrograph; its coordinates follow the threshold without the picture being painted again."""
+
+    def __init__(self, master: tk.Misc) -> None:
+        """Make an empty picture."""
+        super().__init__(master, bg="white")
+        self.layers: Optional[Layers] = None
+        self._positions = np.zeros((0, 2))
+        self._kept = np.zeros(0, dtype=bool)
+        self._items: List[Tuple[int, ...]] = []  # of each coordinate, in the canvas
+        self._is_reading = False
+        self._photo: Any = None  # Tk forgets pictures that nobody holds
+        self._spot, self._size = (0, 0), (0, 0)  # of the picture in the canvas, px
+        self.on: Dict[str, tk.BooleanVar] = {}
+        self.words: Dict[str, tk.Label] = {}
+        self._make()
+
+    def _make(self) -> None:
+        self.title = tk.Label(self, bg="white", anchor="w", font=("TkDefaultFont", 12, "bold"))
+        self.title.grid(row=0, column=0, sticky="ew")
+        self.subtitle = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT, height=3)
+        self.subtitle.grid(row=1, column=0, sticky="ew", pady=(0, 4))
+        self.canvas = tk.Canvas(self, bg="#eeeeee", highlightthickness=0, width=320, height=320)
+        self.canvas.grid(row=2, column=0, sticky="news")
+        bar = tk.Frame(self, bg="white")
+        bar.grid(row=3, column=0, pady=(6, 0))
+        for column, (name, (sign, colour, words, on)) in enumerate(SWITCHES.items()):
+            self.on[name] = tk.BooleanVar(self, on)
+            change: Callable[[], None] = self.paint if name in ("map", "mask") else self._mark
+            box = tk.Checkbutton(
+                bar, variable=self.on[name], command=change, bg="white", activebackground="white", highlightthickness=0
+            )
+            box.grid(row=0, column=3 * column, padx=(2, 0))
+            swatch = "#555555" if name == "mask" else "white"  # yellow is not seen on white
+            tk.Label(bar, text=sign, fg=colour, bg=swatch, font=("TkDefaultFont", 12, "bold")).grid(
+                row=0, column=3 * column + 1
+            )
+            self.words[name] = tk.Label(bar, text=words, bg="white")
+            self.words[name].grid(row=0, column=3 * column + 2)
+        self.rowconfigure(2, weight=1)
+        self.columnconfigure(0, weight=1)
+        self.canvas.bind("<Configure>", lambda _event: self.paint())
+        self.bind("<Configure>", lambda event: self.subtitle.config(wraplength=max(200, event.width - 10)))
+
+    def describe(self, judgement: Judgement) -> None:
+        """Write name, decision, and what the bad area is made of."""
+        self.title.config(text=judgement.stem)
+        words = judgement.status
+        if judgement.bad_area is not None:
+            words += f", bad area {100 * judgement.bad_area:.1f} %"
+        if judgement.reason:
+            words += f": {judgement.reason}"
+        areas = sorted(((share, name) for name, share in judgement.areas.items() if name != GOOD), reverse=True)
+        found = ", ".join(f"{name} {100 * share:.0f} %" for share, name in areas if share >= SMALLEST)
+        self.subtitle.config(text=f"{words}\n" + (f"whole frame: {found}" if found else ""))
+
+    def show(self, layers: Optional[Layers], positions: Any, kept: Any) -> None:
+        """Show a micrograph; None while it is being read.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n, 2)
+            x and y in px of the micrograph; NaN where they are not known.
+        kept : numpy.ndarray, (n,), bool
+        """
+        self.layers, self._positions, self._kept, self._is_reading = layers, positions, kept, layers is None
+        self.paint()
+
+    def mark(self, kept: Any) -> None:
+        """Draw the coordinates as another threshold judges them: only those that it judges otherwise."""
+        changed, self._kept = np.flatnonzero(kept != self._kept), kept
+        for place in changed if self._items else ():
+            self.canvas.delete(*self._items[place])
+            self._items[place] = self._draw_pick(place)
+        self._finish_marks()
+
+    def paint(self) -> None:
+        """Paint the picture as large as there is room, and the coordinates over it."""
+        self.canvas.delete("all")
+        room = self.canvas.winfo_width(), self.canvas.winfo_height()
+        layers, self._photo = self.layers, None
+        if layers is None or layers.grey is None:
+            problems = [] if layers is None else ["There is no picture.", *layers.problems]
+            words = "reading ..." if self._is_reading else "\n".join(problems)
+            self.canvas.create_text(room[0] // 2, room[1] // 2, text=words, width=max(100, room[0] - 40))
+            return
+        rows, columns = layers.shape
+        scale = min(room[0] / columns, room[1] / rows)
+        self._size = max(1, round(columns * scale)), max(1, round(rows * scale))
+        self._spot = (room[0] - self._size[0]) // 2, (room[1] - self._size[1]) // 2
+        painted = paint(layers, self._size, self.on["map"].get(), self.on["mask"].get())
+        self._photo = ImageTk.PhotoImage(painted, master=self.canvas)
+        self.canvas.create_image(*self._spot, image=self._photo, anchor="nw")
+        self._draw_bar(layers.width / self._size[0])
+        for line, words in enumerate(layers.problems):
+            self.canvas.create_text(8, 8 + 16 * line, text=words, anchor="nw", fill="#a00000", width=room[0] - 16)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Draw all coordinates, the kept ones on top."""
+        self.canvas.delete(PICKS)
+        self._items = []
+        if self._photo is not None:
+            self._items = [()] * len(self._kept)
+            for place in np.argsort(self._kept, kind="stable"):
+                self._items[place] = self._draw_pick(place)
+        self._finish_marks()
+
+    def _finish_marks(self) -> None:
+        self.canvas.tag_raise(BAR)
+        for name, count in (("kept", self._kept.sum()), ("rejected", (~self._kept).sum())):
+            self.words[name].config(text=f"{name} {count}")
+
+    def _draw_pick(self, place: int) -> Tuple[int, ...]:
+        """Draw a coordinate with a light rim, if it is to be seen; return the canvas's items."""
+        kept = bool(self._kept[place])
+        if not self.on["kept" if kept else "rejected"].get() or np.isnan(self._positions[place, 0]):
+            return ()
+        rows, columns = self.layers.shape  # type: ignore[union-attr]
+        x, y = (self._positions[place] + 0.5) * np.divide(self._size, (columns, rows)) + self._spot
+        box = x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS
+        if kept:
+            rings = (("white", 4), (KEPT, 2))
+            return tuple(self.canvas.create_oval(*box, outline=ink, width=wide, tags=PICKS) for ink, wide in rings)
+        strokes = [
+            (ink, wide, line)
+            for ink, wide in (("white", 4), (REJECTED, 2))
+            for line in (box, (box[0], box[3], box[2], box[1]))
+        ]
+        return tuple(self.canvas.create_line(*line, fill=ink, width=wide, tags=PICKS) for ink, wide, line in strokes)
+
+    def _draw_bar(self, scale: float) -> None:
+        """Draw the scale bar; ``scale`` is in Å per px."""
+        length = bar_length(self._size[0], scale)
+        across = length * 10 / scale
+        left, bottom = self._spot[0] + 12, self._spot[1] + self._size[1] - 12
+        words = self.canvas.create_text(left, bottom - 8, text=f"{length} nm", anchor="sw", tags=BAR)
+        wide = max(left + across, self.canvas.bbox(words)[2])
+        paper = self.canvas.create_rectangle(left - 6, bottom - 28, wide + 6, bottom + 6, fill="white", tags=BAR)
+        self.canvas.itemconfig(paper, outline="")
+        self.canvas.tag_lower(paper, words)
+        self.canvas.create_rectangle(left, bottom - 5, left + across, bottom, fill="black", tags=BAR)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The list of a run's micrographs: sorted, filtered, and paged through."""
+
+from __future__ import annotations
+
+import tkinter as tk
+from tkinter import ttk
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.core.reports.browsing import Numbers, Records
+
+ALL = "all"
+NOT_ACCEPTED = "discarded or failed"
+FILTERS: Dict[str, Tuple[str, ...]] = {
+    ALL: (ACCEPTED, DISCARDED, FAILED),
+    ACCEPTED: (ACCEPTED,),
+    NOT_ACCEPTED: (DISCARDED, FAILED),
+}
+
+
+class _Column(NamedTuple):
+    title: str
+    width: int
+    anchor: str
+    falling: bool  # whether a first click puts the largest first
+
+
+COLUMNS = {
+    "order": _Column("#", 44, "e", False),
+    "name": _Column("Micrograph", 108, "w", False),
+    "status": _Column("Status", 72, "w", False),
+    "area": _Column("Bad area", 82, "e", True),
+    "kept": _Column("Kept", 58, "e", True),
+    "rejected": _Column("Rejected", 86, "e", True),
+}
+
+
+WIDE, WIDER = 1500, 80  # px: on a screen this wide, names get this much more room
+LETTER = 10  # px, about
+
+
+class MicrographTable(tk.Frame):
+    """Rows of micrographs; ``on_select`` is told the id of the one that is chosen."""
+
+    def __init__(self, master: tk.Misc, on_select: Callable[[int], None]) -> None:
+        """Make an empty table."""
+        super().__init__(master, bg="white")
+        self._on_select = on_select
+        self._values: Dict[str, Tuple[Any, ...]] = {}
+        self._keys: Dict[str, Dict[str, Any]] = {}
+        self._statuses: Dict[str, str] = {}
+        self.sorted_by, self.falling = "order", False
+        self.filter = tk.StringVar(self, ALL)
+        self._make()
+
+    def _make(self) -> None:
+        bar = tk.Frame(self, bg="white")
+        bar.grid(row=0, column=0, columnspan=2, sticky="ew", pady=(0, 4))
+        tk.Label(bar, text="Show", bg="white").pack(side=tk.LEFT)
+        self.choice = ttk.Combobox(bar, textvariable=self.filter, values=list(FILTERS), state="readonly", width=18)
+        self.choice.pack(side=tk.LEFT, padx=4)
+        self.choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
+        tk.Label(bar, text="click on a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
+        self.tree = ttk.Treeview(self, columns=list(COLUMNS), show="headings", selectmode="browse")
+        width = COLUMNS["name"].width + (WIDER if self.winfo_screenwidth() >= WIDE else 0)
+        self._letters = width // LETTER
+        for name, column in COLUMNS.items():
+            width_now = width if name == "name" else column.width
+            self.tree.column(name, width=width_now, minwidth=30, anchor=column.anchor, stretch=name == "name")
+            self.tree.heading(name, command=lambda name=name: self.sort(name))
+        self.tree.tag_configure(DISCARDED, foreground="#7a3b00")
+        self.tree.tag_configure(FAILED, foreground="#a00000")
+        rolling = ttk.Scrollbar(self, command=self.tree.yview)
+        self.tree.configure(yscrollcommand=rolling.set)
+        self.tree.grid(row=1, column=0, sticky="news")
+        rolling.grid(row=1, column=1, sticky="ns")
+        bar = tk.Frame(self, bg="white")
+        bar.grid(row=2, column=0, columnspan=2, pady=(6, 0))
+        self.previous = tk.Button(bar, text="◀ Previous", command=lambda: self.step(-1))
+        self.label = tk.Label(bar, bg="white", width=16)
+        self.next = tk.Button(bar, text="Next ▶", command=lambda: self.step(1))
+        for widget in (self.previous, self.label, self.next):
+            widget.pack(side=tk.LEFT, padx=4)
+        self.rowconfigure(1, weight=1)
+        self.columnconfigure(0, weight=1)
+        self.tree.bind("<<TreeviewSelect>>", lambda _event: self._selected())
+        self._head()
+
+    @property
+    def chosen(self) -> Optional[int]:
+        """Return the id of the micrograph that is chosen."""
+        selection = self.tree.selection()
+        return int(selection[0]) if selection else None
+
+    @property
+    def shown(self) -> List[int]:
+        """Return the ids of the micrographs in the list, from top to bottom."""
+        return [int(key) for key in self.tree.get_children()]
+
+    def fill(self, records: Records, kept: Numbers) -> None:
+        """Show the micrographs of a run with the numbers of coordinates that are kept of each."""
+        gone = set(self._values) - {str(judgement.id) for judgement in records.judgements}
+        for key in gone:
+            self.tree.delete(key)
+            del self._values[key], self._keys[key], self._statuses[key]
+        for place, (judgement, picks, left) in enumerate(zip(records.judgements, records.picks, kept)):
+            key, rejected = str(judgement.id), int(picks - left)
+            share = rejected / picks if picks else None
+            area = judgement.bad_area
+            values = (
+                place + 1,
+                _short(judgement.stem, self._letters),
+                judgement.status,
+                "" if area is None else f"{100 * area:.1f} %",
+                int(left),
+                str(rejected) if share is None else f"{rejected} ({100 * share:.0f} %)",
+            )
+            if key not in self._values:
+                self.tree.insert("", tk.END, iid=key, values=values, tags=(judgement.status,))
+            elif self._values[key] != values:
+                self.tree.item(key, values=values, tags=(judgement.status,))
+            self._values[key], self._statuses[key] = values, judgement.status
+            known = (place, judgement.stem, judgement.status, area, int(left), share)
+            self._keys[key] = dict(zip(COLUMNS, known))
+        self._arrange()
+
+    def sort(self, name: str, falling: Optional[bool] = None) -> None:
+        """Sort by a column; by the one that it is sorted by already, the other way round."""
+        if falling is None:
+            falling = not self.falling if name == self.sorted_by else COLUMNS[name].falling
+        self.sorted_by, self.falling = name, falling
+        self._head()
+        self._arrange()
+
+    def show_only(self, name: str) -> None:
+        """Choose a filter."""
+        self.filter.set(name)
+        self._arrange()
+
+    def step(self, by: int) -> None:
+        """Choose the next or the previous micrograph of the list."""
+        shown, chosen = self.tree.get_children(), self.tree.selection()
+        if shown:
+            place = shown.index(chosen[0]) + by if chosen and chosen[0] in shown else 0
+            self.choose(int(shown[min(max(place, 0), len(shown) - 1)]))
+
+    def choose(self, key: int) -> None:
+        """Choose a micrograph by its id."""
+        if str(key) in self.tree.get_children():
+            self.tree.selection_set(str(key))
+            self.tree.focus(str(key))
+            self.tree.see(str(key))
+
+    def _head(self) -> None:
+        for name, column in COLUMNS.items():
+            arrow = (" ▼" if self.falling else " ▲") if name == self.sorted_by else ""
+            self.tree.heading(name, text=column.title + arrow)
+
+    def _arrange(self) -> None:
+        """Put the rows that the filter lets through in order; those without a value come last."""
+        statuses, name = FILTERS[self.filter.get()], self.sorted_by
+        rows = [key for key in self._values if self._statuses[key] in statuses]
+        rows.sort(key=lambda key: self._keys[key]["order"])
+        with_value = [key for key in rows if self._keys[key][name] is not None]
+        without = [key for key in rows if self._keys[key][name] is None]
+        with_value.sort(key=lambda key: self._keys[key][name], reverse=self.falling)
+        chosen = self.tree.selection()
+        self.tree.set_children("", *with_value, *without)
+        if chosen and chosen[0] not in rows:
+            self.tree.selection_remove(*chosen)
+        if not self.tree.selection():
+            self.step(0)
+        self._place()
+
+    def _selected(self) -> None:
+        self._place()
+        if self.chosen is not None:
+            self._on_select(self.chosen)
+
+    def _place(self) -> None:
+        shown, chosen = self.tree.get_children(), self.tree.selection()
+        place = shown.index(chosen[0]) + 1 if chosen and chosen[0] in shown else 0
+        self.label.config(text=f"{place} of {len(shown)}" if shown else "none")
+        self.previous.config(state=tk.NORMAL if place > 1 else tk.DISABLED)
+        self.next.config(state=tk.NORMAL if place < len(shown) else tk.DISABLED)
+
+
+def _short(name: str, letters: int) -> str:
+    """Return a name without its middle where it is too long: the ends tell micrographs apart."""
+    if len(name) <= letters:
+        return name
+    head = letters // 3
+    return f"{name[:head]}…{name[head + 1 - letters :]}"

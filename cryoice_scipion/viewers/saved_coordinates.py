@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Coordinates at another threshold, saved as a further output of a screening.
+
+A run that still goes on writes its own database and its own four outputs, which are only read here. The new set is a
+file of its own, and is entered into the project's database, as pyworkflow does with what a viewer adds to a protocol
+that is active; the run's own database never is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Sequence, Tuple
+
+from pwem.objects import SetOfCoordinates
+from pyworkflow.object import RELATION_SOURCE, Set
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.databases import opened
+from cryoice_scipion.protocols.screen_outputs import COORDINATES, REJECTED
+
+PREFIX = f"{COORDINATES}_Viewer"
+PATIENCE = 10.0  # s to wait for who writes an output
+_FIXED = ("id", "enabled", "label", "comment", "creation")  # columns that the items of every set have
+
+
+def next_output(protocol: Any) -> Tuple[str, str]:
+    """Return the name of the next output that a viewer saves, and its file: neither is there yet."""
+    number = 1
+    while True:
+        path = protocol._getPath(f"coordinates_Viewer{number}.sqlite")
+        if not hasattr(protocol, f"{PREFIX}{number}") and not os.path.exists(path):
+            return f"{PREFIX}{number}", path
+        number += 1
+
+
+def write_chosen(path: str, outputs: Sequence[str], ids: Sequence[int]) -> int:
+    """Write the coordinates that have these ids into a new set, with all that they carry.
+
+    Parameters
+    ----------
+    path : str
+        The file to write; it appears when it is whole.
+    outputs : sequence of str
+        The files of the sets that hold the coordinates; what is in none of them (yet) is left out.
+
+    Returns
+    -------
+    int
+        How many there are in it.
+
+    Raises
+    ------
+    CryoIceError
+        When it cannot be written, or one of the sets cannot be read.
+    """
+    temporary = Path(path).with_name(f".{Path(path).name}.tmp")
+    try:
+        with contextlib.closing(sqlite3.connect(str(temporary))) as chosen:
+            with opened(Path(outputs[0]), PATIENCE) as first:
+                first.backup(chosen)
+            chosen.execute("CREATE TEMP TABLE wanted (id INTEGER PRIMARY KEY)")
+            chosen.executemany("INSERT INTO wanted VALUES (?)", ((int(key),) for key in ids))
+            chosen.execute("DELETE FROM Objects WHERE id NOT IN (SELECT id FROM wanted)")
+            chosen.commit()
+            for other in outputs[1:]:
+                _add(chosen, other)
+            (number,) = chosen.execute("SELECT COUNT(*) FROM Objects").fetchone()
+        os.replace(str(temporary), path)
+    except sqlite3.Error as error:
+        busy = "locked" in str(error) or "busy" in str(error)
+        remedy = "the run is writing; try again in some seconds" if busy else "free some space or look at the run's log"
+        raise CryoIceError(path, f"cannot be written ({error})", remedy) from error
+    except OSError as error:
+        raise CryoIceError(path, f"cannot be written ({error.strerror})", "give write permission") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return int(number)
+
+
+def _add(chosen: sqlite3.Connection, path: str) -> None:
+    """Add the wanted items of another set of the same kind."""
+    chosen.execute("ATTACH ? AS other", (os.path.abspath(path),))
+    chosen.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE)}")
+    mine, theirs = (
+        dict(chosen.execute(f"SELECT label_property, column_name FROM {name}.Classes WHERE label_property != 'self'"))
+        for name in ("main", "other")
+    )
+    labels = [label for label in mine if label in theirs]
+    into = ", ".join([*_FIXED, *(mine[label] for label in labels)])
+    taken = ", ".join([*_FIXED, *(theirs[label] for label in labels)])
+    wanted = "id IN (SELECT id FROM wanted) AND id NOT IN (SELECT id FROM main.Objects)"
+    chosen.execute(f"INSERT INTO main.Objects ({into}) SELECT {taken} FROM other.Objects WHERE {wanted}")
+    chosen.commit()
+    chosen.execute("DETACH other")
+
+
+def register(protocol: Any, name: str, path: str, threshold: float) -> None:
+    """Make a set that was written an output of the protocol.
+
+    Parameters
+    ----------
+    protocol : CryoIceProtScreen
+        As the project has it now.
+    """
+    output = SetOfCoordinates(filename=path)
+    output.copyInfo(getattr(protocol, COORDINATES))
+    output.setStreamState(Set.STREAM_CLOSED)
+    output.setObjComment(f"goodness of at least {threshold:.3f}")
+    output.write()
+    protocol._defineOutputs(**{name: output})
+    protocol._store(output)
+    output.close()
+    keep_relations(protocol)
+
+
+def keep_relations(protocol: Any) -> None:
+    """Tell the project where the sets that viewers saved come from.
+
+    While a run goes on, pyworkflow replaces all that it knows of the protocol's relations by what the run knows.
+    """
+    known = {relation["object_child_id"] for relation in protocol.getRelations()}
+    saved = [output for name, output in protocol.iterOutputAttributes() if name.startswith(PREFIX)]
+    lost = [output for output in saved if output.getObjId() not in known]
+    for output in lost:
+        protocol._defineRelation(RELATION_SOURCE, protocol.inputCoordinates, output)
+    if lost:
+        protocol.mapper.commit()
+
+
+def outputs_of(protocol: Any) -> Tuple[str, ...]:
+    """Return the files of the sets that hold the judged coordinates; none before the first ones are handed on."""
+    return tuple(getattr(protocol, name).getFileName() for name in (COORDINATES, REJECTED) if hasattr(protocol, name))

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A viewer's view of a run: what the journal says, and no more of it is read than is new."""
+
+import numpy as np
+import pytest
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.records import Judgement, PickScore, to_json
+from cryoice_scipion.core.reports.browsing import RecordsReader
+from cryoice_scipion.core.screening.folder import JOURNAL
+from cryoice_scipion.core.screening.journal import Journal
+
+
+def judged(key, goodness, status="accepted", first=0):
+    scores = [PickScore(first + place, value, "good", True) for place, value in enumerate(goodness)]
+    return Judgement(key, f"mic_{key}", f"mic_{key}.mrc", status, bad_area=0.1, scores=scores)
+
+
+def write(folder, *judgements, created="now"):
+    journal = Journal(folder / JOURNAL)
+    if not (folder / JOURNAL).stat().st_size:
+        journal.append("head", config={}, created=created)
+    for judgement in judgements:
+        journal.append("judged", judgement=to_json(judgement), picks="")
+    journal.close()
+
+
+def ids_of(records):
+    return [judgement.id for judgement in records.judgements]
+
+
+def test_a_threshold_keeps_what_is_at_least_as_good_on_accepted_micrographs(tmp_path):
+    write(tmp_path, judged(1, [0.2, 0.5, None]), judged(2, [0.9, 0.9], "discarded", 10), judged(3, [], first=20))
+    write(tmp_path, judged(4, [0.5, 0.49999, 1.0, 0.0], first=30))
+    records = RecordsReader(tmp_path).look()
+    for threshold, kept in (
+        (0.0, {0, 1, 30, 31, 32, 33}),
+        (0.5, {1, 30, 32}),
+        (1.0, {32}),
+        (-1.0, {0, 1, *range(30, 34)}),
+    ):
+        assert set(records.ids[records.kept(threshold)]) == kept
+        assert records.kept_number(threshold) == len(kept)
+    assert records.kept_counts(0.5).tolist() == [1, 0, 0, 2]
+    assert records.picks.tolist() == [3, 2, 0, 4]
+    assert records.ids[records.of(3)].tolist() == [30, 31, 32, 33]
+    assert np.isnan(records.goodness[records.of(0)][2])
+
+
+def test_each_look_takes_what_is_new_and_says_when_nothing_is(tmp_path):
+    reader = RecordsReader(tmp_path)
+    assert ids_of(reader.look()) == []
+    assert reader.look() is None
+    write(tmp_path, judged(2, [0.5]))
+    assert ids_of(reader.look()) == [2]
+    assert reader.look() is None
+    write(tmp_path, judged(1, [0.5], first=10), judged(2, [0.5, 0.6]))
+    records = reader.look()
+    assert ids_of(records) == [2, 1]  # late coordinates do not move a micrograph
+    assert records.ids.tolist() == [0, 1, 10]
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path):
+    write(tmp_path, judged(1, [0.5]), judged(2, [0.5], first=10))
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole[:-20])
+    reader = RecordsReader(tmp_path)
+    assert ids_of(reader.look()) == [1]
+    (tmp_path / JOURNAL).write_bytes(whole)
+    assert ids_of(reader.look()) == [1, 2]
+
+
+@pytest.mark.parametrize("gone_for_a_while", [True, False])
+def test_a_run_that_was_started_anew_is_read_anew(tmp_path, gone_for_a_while):
+    write(tmp_path, judged(1, [0.5]))
+    reader = RecordsReader(tmp_path)
+    reader.look()
+    (tmp_path / JOURNAL).unlink()
+    if gone_for_a_while:
+        assert ids_of(reader.look()) == []
+    write(tmp_path, judged(5, [0.5]), judged(6, [0.5], first=10), created="later")
+    assert ids_of(reader.look()) == [5, 6]
+
+
+def test_a_damaged_journal_is_named(tmp_path):
+    write(tmp_path, judged(1, [0.5]))
+    with open(tmp_path / JOURNAL, "a") as stream:
+        stream.write("{rubbish}\n")
+    with pytest.raises(CryoIceError, match=f"{JOURNAL}.*damaged"):
+        RecordsReader(tmp_path).look()

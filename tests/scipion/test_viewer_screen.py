@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The screening viewer, its real window on a screen: what it shows is what the project holds, and what it saves too."""
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pwem
+import pytest
+import pyworkflow
+from gui import screen, wait_for
+from pyworkflow.gui import Window
+from pyworkflow.object import RELATION_SOURCE
+from pyworkflow.project import Project
+from pyworkflow.viewer import DESKTOP_TKINTER
+from random_model import write_random_model
+from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
+
+from cryoice_scipion.core.screening.folder import JOURNAL, RunFolder
+from cryoice_scipion.core.screening.recorded import read_judgements
+from cryoice_scipion.protocols import CryoIceProtScreen
+from cryoice_scipion.viewers import preferred
+from cryoice_scipion.viewers.screen_window import ScreenView
+from cryoice_scipion.viewers.screened_run import ScreenedRun
+
+pytestmark = pytest.mark.scipion
+
+
+@pytest.fixture(scope="module")
+def display():
+    with screen():
+        yield
+
+
+@pytest.fixture(scope="module")
+def scipion(tmp_path_factory):
+    """A project in which micrographs were screened; the network's weights are random."""
+    folder = write_data(tmp_path_factory.mktemp("data"))
+    project = Scipion.begin("ViewerProject")
+    project.micrographs = project.import_micrographs(folder / "full", PIXEL_SIZE)
+    project.binned = project.import_micrographs(folder / "binned", 2 * PIXEL_SIZE)
+    project.picks = project.import_picks(folder / "all.star", project.micrographs)
+    model = write_random_model(folder / "model")
+    project.screening = project.newProtocol(CryoIceProtScreen, useGpu=False, modelSource=2, modelFolder=str(model))
+    point(project.screening.inputCoordinates, project.picks)
+    project.run_here(project.screening)
+    return project
+
+
+@pytest.fixture(scope="module")
+def master(display):
+    window = Window("project")
+    yield window
+    window.root.destroy()
+
+
+@pytest.fixture
+def open_on(scipion, master):
+    """Open what a double click opens, and close it in the end."""
+    windows = []
+
+    def open_it(target):
+        viewer = pwem.Domain.findViewers(target, DESKTOP_TKINTER)[0]
+        (view,) = viewer(project=scipion.proj, parent=master)._visualize(target)
+        return opened(view)
+
+    def opened(view):
+        view.show()
+        windows.append(view.window)
+        wait_for(view.window, lambda: is_drawn(view.window))
+        return view.window
+
+    open_it.view, open_it.master = opened, master
+    yield open_it
+    for window in windows:
+        window.root.destroy()
+
+
+def is_drawn(window):
+    return window.records is not None and window.picture.layers is not None and window.table.chosen == window._wanted
+
+
+def choose(window, name):
+    key = next(judgement.id for judgement in window.records.judgements if judgement.stem == name)
+    window.go_to(key)
+    wait_for(window, lambda: window._wanted == key and window.picture.layers is not None)
+    return key
+
+
+def marks(window):
+    """Return how many circles and crosses are drawn (each has a light rim under it)."""
+    drawn = [window.picture.canvas.type(item) for item in window.picture.canvas.find_withtag("picks")]
+    return drawn.count("oval") // 2, drawn.count("line") // 4
+
+
+def judged(scipion):
+    """Return goodness by id of all coordinates in the project's outputs, and those that the run kept."""
+    kept, rejected = (items(getattr(scipion.screening, f"outputCoordinates{end}")) for end in ("", "Rejected"))
+    return {key: item._cryoiceGoodness.get() for key, item in {**kept, **rejected}.items()}, set(kept)
+
+
+def above(goodness, threshold):
+    return {key for key, value in goodness.items() if value is not None and value >= threshold}
+
+
+def records(scipion):
+    return read_judgements(Path(scipion.screening.getPath("extra", "screening")))
+
+
+def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, open_on):
+    window = open_on(scipion.screening)
+    names = {judgement.id: judgement.stem for judgement in window.records.judgements}
+    assert sorted(names[key] for key in window.table.shown) == sorted([*NAMES, BROKEN])
+    seen = []
+    window.table.tree.focus_force()
+    for _ in names:
+        wait_for(window, lambda: is_drawn(window))
+        seen.append(window.table.chosen)
+        assert window.picture.title.cget("text") == names[seen[-1]]
+        window.root.event_generate("<Right>")
+    assert seen == window.table.shown
+    window.root.event_generate("<Left>")
+    wait_for(window, lambda: window.table.chosen == seen[-2])
+
+
+def test_the_list_says_what_the_records_say_and_sorts_the_worst_first(scipion, open_on):
+    window = open_on(scipion.screening)
+    for judgement in records(scipion):
+        values = dict(zip(window.table.tree["columns"], window.table.tree.item(str(judgement.id), "values")))
+        area = "" if judgement.bad_area is None else f"{100 * judgement.bad_area:.1f} %"
+        assert (values["status"], values["area"]) == (judgement.status, area)
+        assert int(values["kept"]) == judgement.kept
+    areas = {judgement.id: judgement.bad_area for judgement in records(scipion)}
+    window.table.sort("area")
+    sorted_ones = [areas[key] for key in window.table.shown if areas[key] is not None]
+    assert sorted_ones == sorted(sorted_ones, reverse=True)
+    assert areas[window.table.shown[-1]] is None  # the one that failed
+    window.table.sort("rejected")
+    share = {one.id: 1 - one.kept / len(one.scores) for one in records(scipion) if one.scores}
+    shares = [share[key] for key in window.table.shown if key in share]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_the_slider_keeps_what_the_outputs_goodness_says_and_the_marks_follow(scipion, open_on):
+    window = open_on(scipion.screening)
+    goodness, kept = judged(scipion)
+    assert window.records.kept_number(window.threshold.threshold) == len(kept)  # begins where the run was
+    key = choose(window, NAMES[1])
+    own = {score.id for judgement in records(scipion) if judgement.id == key for score in judgement.scores}
+    counts = set()
+    for threshold in np.quantile([value for value in goodness.values() if value is not None], [0, 0.3, 0.6, 0.9]):
+        window.threshold.slider.set(round(float(threshold), 3))
+        wait_for(window, lambda t=threshold: abs(window.threshold.threshold - t) < 0.001)
+        left = above(goodness, window.threshold.threshold)
+        assert f"In all: {len(left)} of {len(goodness)} kept" in window.threshold.counts.cget("text")
+        assert f"This micrograph: {len(left & own)} of {len(own)} kept" in window.threshold.counts.cget("text")
+        assert marks(window) == (len(left & own), len(own - left))
+        counts.add(len(left))
+    assert len(counts) == 4
+    kept_column = window.table.tree["columns"].index("kept")
+    wait_for(window, lambda: int(window.table.tree.item(str(key), "values")[kept_column]) == len(left & own))
+    window.threshold.reset.invoke()
+    assert window.records.kept_number(window.threshold.threshold) == len(kept)
+
+
+def test_what_is_drawn_over_a_picture_can_be_switched(scipion, open_on):
+    window = open_on(scipion.screening)
+    choose(window, NAMES[1])
+    circles, crosses = marks(window)
+    assert circles and crosses
+    switches = [w for w in window.picture.winfo_children()[-1].winfo_children() if w.winfo_class() == "Checkbutton"]
+    pictures = []
+    for switch, expected in zip(switches, [(circles, crosses)] * 2 + [(0, crosses), (0, 0)]):
+        pictures.append(painted(window))
+        switch.invoke()
+        window.root.update()
+        assert marks(window) == expected
+    assert len({bytes(picture) for picture in pictures[:3]}) == 3  # as it opens, with the map, without the mask
+
+
+def painted(window):
+    from PIL import ImageTk
+
+    return np.asarray(ImageTk.getimage(window.picture._photo)).tobytes()
+
+
+def test_places_of_the_marks_are_those_of_the_coordinates(scipion, open_on):
+    window = open_on(scipion.screening)
+    key = choose(window, NAMES[1])
+    picks = items(scipion.picks[0].outputCoordinates)
+    own = [pick for pick in picks.values() if pick.getMicId() == key]
+    across = window.picture._size[0] / 512
+    wanted = sorted((window.picture._spot[0] + (pick.getX() + 0.5) * across) for pick in own)
+    boxes = [window.picture.canvas.coords(item) for item in window.picture.canvas.find_withtag("picks")]
+    centres = sorted({round((box[0] + box[2]) / 2, 3) for box in boxes})
+    assert np.allclose(centres, sorted(set(np.round(wanted, 3))), atol=0.01)
+
+
+def test_a_micrograph_without_a_stored_picture_is_read_itself_and_one_that_cannot_be_read_says_why(scipion, open_on):
+    folder = Path(scipion.screening.getPath("extra", "screening"))
+    (folder / RunFolder(folder).base(NAMES[3])).unlink()
+    window = open_on(scipion.screening)
+    choose(window, NAMES[3])
+    assert window.picture.layers.grey is not None
+    choose(window, BROKEN)
+    text = [window.picture.canvas.itemcget(item, "text") for item in window.picture.canvas.find_all()]
+    assert any(BROKEN in words and "\n" in words for words in text)
+    choose(window, EMPTY)
+    assert marks(window) == (0, 0)
+
+
+def test_a_saved_set_is_an_output_of_the_protocol_that_others_can_use(scipion, open_on):
+    window = open_on(scipion.screening)
+    before = {name: items(output) for name, output in scipion.screening.iterOutputAttributes()}
+    goodness, _ = judged(scipion)
+    threshold = round(float(np.median([value for value in goodness.values() if value is not None])), 3)
+    window.threshold.set(threshold)
+    window.plus.invoke()
+    wait_for(window, lambda: "Saved" in window.told.cget("text"))
+    wanted = above(goodness, threshold)
+    assert f"Saved {len(wanted)} coordinates as outputCoordinates_Viewer1." in window.told.cget("text")
+    protocol = fresh(scipion)
+    saved = protocol.outputCoordinates_Viewer1
+    chosen = items(saved)
+    assert set(chosen) == wanted
+    assert saved.getSize() == len(wanted)
+    picks = items(scipion.picks[0].outputCoordinates)
+    for key, item in chosen.items():
+        was = picks[key]
+        assert (item.getX(), item.getY(), item.getMicId()) == (was.getX(), was.getY(), was.getMicId())
+        assert item._cryoiceGoodness.get() == goodness[key]
+        assert item._cryoiceClass.hasValue()
+    assert saved.getBoxSize() == BOX
+    assert saved.isStreamClosed()
+    assert saved.getMicrographs().getFileName() == scipion.micrographs[0].outputMicrographs.getFileName()
+    assert saved.getObjId() in children(protocol)
+    for name, was in before.items():
+        assert {key: str(item.getObjDict()) for key, item in items(getattr(protocol, name)).items()} == {
+            key: str(item.getObjDict()) for key, item in was.items()
+        }
+
+
+def test_a_saved_set_opens_at_its_own_threshold_and_a_further_one_gets_another_name(scipion, open_on):
+    window = open_on(scipion.screening)
+    goodness, _ = judged(scipion)
+    names = []
+    for threshold in (0.3, 0.2):
+        window.threshold.set(threshold)
+        window.plus.invoke()
+        wait_for(window, lambda: "Saved" in window.told.cget("text"))
+        names.append(window.told.cget("text").split()[-1].strip("."))
+    assert len(set(names)) == 2
+    for threshold, name in zip((0.3, 0.2), names):
+        again = open_on(getattr(fresh(scipion), name))
+        assert again.records.kept_number(again.threshold.threshold) == len(above(goodness, threshold))
+
+
+def test_nothing_is_saved_where_nothing_is_kept_and_it_says_so(scipion, open_on):
+    window = open_on(scipion.screening)
+    outputs = list(fresh(scipion)._outputs)
+    window.threshold.set(1.0)
+    window.plus.invoke()
+    window.root.update()
+    assert "no coordinate is kept at this threshold; lower it" in window.told.cget("text")
+    assert list(fresh(scipion)._outputs) == outputs
+
+
+def fresh(scipion):
+    """Return the protocol as it is in the project's database."""
+    project = Project(pwem.Domain, scipion.proj.path)
+    project.load()
+    return project.getProtocol(scipion.screening.getObjId())
+
+
+def children(protocol):
+    return {relation["object_child_id"] for relation in protocol.getRelations() if relation["name"] == RELATION_SOURCE}
+
+
+def test_saving_while_the_protocol_runs_leaves_its_database_alone_and_outlives_its_updates(scipion, open_on):
+    window = open_on(scipion.screening)
+    protocol = window.run._now()
+    database = Path(protocol.getDbPath())
+    shutil.copyfile(scipion.proj.getDbPath(), database)  # as launching does
+    protocol.setStatus("running")
+    untouched = database.read_bytes()
+    window.threshold.set(0.25)
+    window.plus.invoke()
+    wait_for(window, lambda: "Saved" in window.told.cget("text"))
+    name = window.told.cget("text").split()[-1].strip(".")
+    assert database.read_bytes() == untouched
+    protocol.setStatus("finished")
+    time.sleep(1.1)  # the resolution of pyworkflow's time stamps
+    database.touch()
+    scipion.proj._updateProtocol(protocol)  # what the project's window does with a protocol that runs
+    scipion.proj.mapper.commit()
+    window.run.keep_relations()
+    protocol = fresh(scipion)
+    assert name in [key for key, _ in protocol.iterOutputAttributes()]
+    assert getattr(protocol, name).getSize() == len(above(judged(scipion)[0], 0.25))
+    assert getattr(protocol, name).getObjId() in children(protocol)
+
+
+def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on, tmp_path):
+    folder = Path(scipion.screening.getPath("extra", "screening"))
+    lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
+    places = [number for number, line in enumerate(lines) if b'"judged"' in line]
+    copy = tmp_path / "screening"
+    shutil.copytree(folder, copy)
+    (copy / JOURNAL).write_bytes(b"".join(lines[: places[2]]) + lines[places[2]][:100])
+    run = ScreenedRun(scipion.proj, scipion.screening)
+    run.folder = copy
+    window = open_on.view(ScreenView(run, open_on.master))
+    assert len(window.table.shown) == 2
+    chosen = window.table.chosen
+    (copy / JOURNAL).write_bytes(b"".join(lines))
+    wait_for(window, lambda: len(window.table.shown) == len(places))
+    assert window.table.chosen == chosen
+    assert f"{len(places)} micrographs" in window.headline.words.cget("text")
+
+
+def test_a_run_that_has_judged_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
+    run = ScreenedRun(scipion.proj, scipion.screening)
+    run.folder = tmp_path / "not there yet"
+    view = ScreenView(run, master)
+    view.show()
+    wait_for(view.window, lambda: view.window.records is not None)
+    assert "No micrograph is judged yet" in view.window.headline.words.cget("text")
+    assert view.window.plus.cget("state") == "disabled"
+    view.window.root.destroy()
+
+
+def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(scipion, open_on):
+    window = open_on(scipion.screening)
+    for place in (3, 1):
+        x, _ = window.course.axes.transData.transform((place + 1.2, 50))
+        left, bottom, width, height = window.course.axes.bbox.bounds
+        widget = window.course.canvas.get_tk_widget()
+        widget.event_generate("<Button-1>", x=round(x), y=round(widget.winfo_height() - bottom - height / 2))
+        wait_for(window, lambda: window.table.chosen == window._wanted)
+        assert window.table.chosen == window.records.judgements[place].id
+
+
+def test_each_output_opens_on_what_is_in_it(scipion, open_on):
+    protocol = fresh(scipion)
+    window = open_on(protocol.outputMicrographsDiscarded)
+    assert [window.picture.title.cget("text")] == [BROKEN]
+    assert len(window.table.shown) == protocol.outputMicrographsDiscarded.getSize()
+    window = open_on(protocol.outputMicrographs)
+    assert len(window.table.shown) == protocol.outputMicrographs.getSize()
+    window = open_on(protocol.outputCoordinatesRejected)
+    choose(window, NAMES[1])
+    circles, crosses = marks(window)
+    assert not circles
+    assert crosses
+
+
+def test_coordinates_of_other_micrographs_lie_where_they_were_looked_at(scipion):
+    protocol = scipion.newProtocol(CryoIceProtScreen, useGpu=False, micsSource=1, useOtherScale=1)
+    point(protocol.inputCoordinates, scipion.picks)
+    point(protocol.inputMicrographs, scipion.binned)
+    picks = items(scipion.picks[0].outputCoordinates)
+    keys = sorted(picks)[:5]
+    places = ScreenedRun(scipion.proj, protocol).positions(np.array([*keys, 10**6]))
+    assert np.array_equal(places[:5], [(picks[key].getX() / 2, picks[key].getY() / 2) for key in keys])
+    assert np.isnan(places[5]).all()
+
+
+def test_our_viewer_comes_before_a_preferred_one_for_our_outputs_only(scipion, monkeypatch):
+    javas = "pwem.viewers.DataViewer"
+    monkeypatch.setattr(pyworkflow.Config, "VIEWERS", {"SetOfCoordinates": [javas], "Volume": [javas]})
+    monkeypatch.setattr(pwem.Domain, "_preferred_viewers", None)
+    preferred.prefer_ours()
+    preferred.prefer_ours()
+    ours = pwem.Domain.findViewers(scipion.screening.outputCoordinates, DESKTOP_TKINTER)
+    others = pwem.Domain.findViewers(scipion.picks[0].outputCoordinates, DESKTOP_TKINTER)
+    assert [viewer.__name__ for viewer in ours[:2]] == ["CryoIceOutputViewer", "DataViewer"]
+    assert others[0].__name__ == "DataViewer"
+    assert pyworkflow.Config.VIEWERS["Volume"] == [javas]
+    assert "SetOfMicrographs" not in pyworkflow.Config.VIEWERS
