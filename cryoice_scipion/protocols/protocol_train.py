@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, List
 
 from cryoice_scipion import convert
+from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.networks.bundle import load_config
 from cryoice_scipion.objects import CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
-from cryoice_scipion.protocols.train_form import CONTRASTS, VIEWS, TrainForm
+from cryoice_scipion.protocols.train_form import CONTRASTS, FROM_DEFAULT, FROM_NOTHING, FROM_OBJECT, VIEWS, TrainForm
 
 OUTPUT_MODEL = "outputModel"
 
@@ -23,9 +24,10 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
     """Trains an ice detector from good and bad coordinates of your own micrographs.
 
     Good coordinates are particles on clean ice, bad ones lie on crystals, dirt, carbon or whatever else is to be
-    recognised. A few hundred of each, over several micrographs, are enough to begin with. The result is a model for
-    *screen micrographs*, with its training curves, its accuracy on micrographs it was not trained on, a recommended
-    threshold, and a card that says what it is.
+    recognised. The shipped model is tuned to them, for which 5 to 50 bad ones are enough, or a new network is trained
+    on a few hundred of each, over several micrographs. The result is a model for *screen micrographs*, with its
+    training curves, its accuracy on micrographs it was not trained on, a recommended threshold, and a card that says
+    what it is.
     """
 
     _label = "train ice detector"
@@ -79,7 +81,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
     def _getConfig(self) -> TrainConfig:
         """Return the form's settings, as the core takes them."""
         patches = PatchConfig.make(
-            sampling=self.sampling.get(),
+            sampling=self.sampling.get() if self.startFrom.get() == FROM_NOTHING else PatchConfig().sampling,
             contrast=CONTRASTS[self.contrast.get()],
             background=self.useBackground.get(),
             background_ratio=self.backgroundRatio.get(),
@@ -97,8 +99,17 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             validation=self.validationShare.get(),
             hold_out=self._heldOut(),
             class_weights=self.classWeights.get(),
+            base=self._getBase(),
             seed=self.seed.get(),
         )
+
+    def _getBase(self) -> str:
+        """Return the model that training starts from: its name or folder; empty for none."""
+        if self.startFrom.get() == FROM_DEFAULT:
+            return DEFAULT_MODEL
+        if self.startFrom.get() == FROM_NOTHING or self.baseModel.get() is None:
+            return ""
+        return str(self.baseModel.get().getPath())
 
     def _heldOut(self) -> List[str]:
         names = (name.strip() for name in (self.holdOut.get() or "").split(","))
@@ -110,6 +121,8 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             self._getConfig()
         except CryoIceError as error:
             errors.append(str(error))
+        if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
+            errors.append("Choose the model to start from.")
         for pointer, name in ((self.goodCoordinates, "good"), (self.badCoordinates, "bad")):
             if pointer.get() is not None and pointer.get().getMicrographs() is None:
                 errors.append(f"The {name} coordinates have no micrographs; pick or import them on some.")
@@ -151,10 +164,12 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         if not self.hasAttribute(OUTPUT_MODEL):
             return []
         good, bad = self.goodCoordinates.get().getSize(), self.badCoordinates.get().getSize()
-        text = (
+        made = (
             f"An ice detector (views: {', '.join(VIEWS[self.views.get()])}; {self.sampling.get():g} Å/px) was trained "
-            f"on {good} good and {bad} bad coordinates"
         )
+        if self.startFrom.get() != FROM_NOTHING:
+            made = f"The ice detector '{Path(self._getBase()).name}' was tuned (its last layer fitted anew) "
+        text = f"{made}on {good} good and {bad} bad coordinates"
         text += " with clean background as further good examples" if self.useBackground.get() else ""
         text += (
             f" (seed {self.seed.get()}), calibrated by temperature scaling [Guo2017]; the recommended threshold "

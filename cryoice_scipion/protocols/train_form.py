@@ -11,6 +11,8 @@ from cryoice_scipion.core.config import PatchConfig, TrainConfig
 
 VIEWS = [["patch", "fft"], ["patch"], ["fft"]]
 CONTRASTS = ["dark", "bright"]
+FROM_DEFAULT, FROM_OBJECT, FROM_NOTHING = range(3)
+_ANEW = f"startFrom=={FROM_NOTHING}"
 _FIT, _PATCHES = TrainConfig(), PatchConfig()
 
 
@@ -55,6 +57,26 @@ class TrainForm:
             help="Micrographs that are clean all over. Given some, background examples are drawn on these only.",
         )
         form.addParam(
+            "startFrom",
+            params.EnumParam,
+            choices=["shipped model", "trained or imported here", "nothing"],
+            default=FROM_DEFAULT,
+            display=params.EnumParam.DISPLAY_HLIST,
+            label="Start from",
+            help="*shipped model* (recommended): what it has learned stays, and its last layer is fitted to your "
+            "coordinates; 5 to 50 bad ones are enough. *trained or imported here*: the same with a model of a run of "
+            "*train ice detector* or *import ice detector*. *nothing*: a new network sees only your coordinates; a few "
+            "hundred of each kind, over several micrographs, are needed.",
+        )
+        form.addParam(
+            "baseModel",
+            params.PointerParam,
+            pointerClass="CryoIceModel",
+            condition=f"startFrom=={FROM_OBJECT}",
+            label="Model to start from",
+            help="The output of *train ice detector* or of *import ice detector*.",
+        )
+        form.addParam(
             "holdOut",
             params.StringParam,
             default="",
@@ -88,6 +110,7 @@ class TrainForm:
             params.EnumParam,
             choices=["patch and its FFT", "patch only", "FFT only"],
             default=0,
+            condition=_ANEW,
             label="Views",
             help="What the network is shown of each place: the patch, the logarithm of its power spectrum, or both.",
         )
@@ -95,6 +118,7 @@ class TrainForm:
             "sampling",
             params.FloatParam,
             default=_PATCHES.sampling,
+            condition=_ANEW,
             label="Sampling (Å/px)",
             help="Every micrograph is brought to this sampling. A patch is 64 px of it: 4 Å/px makes 256 Å, enough to "
             "see frost and film edges. Coarser micrographs than this cannot be used.",
@@ -132,6 +156,7 @@ class TrainForm:
             "epochs",
             params.IntParam,
             default=_FIT.epochs,
+            condition=_ANEW,
             label="Epochs",
             help="The most passes over the examples. Training stops earlier when the validation loss stands still.",
         )

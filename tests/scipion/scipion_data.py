@@ -12,6 +12,7 @@ from pyworkflow.tests import BaseTest, setupTestProject
 
 from cryoice_scipion.core.data.coordinates import write_star
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates, CryoIceProtTrain
+from cryoice_scipion.protocols.train_form import FROM_NOTHING
 
 SIZE = 512  # px
 PIXEL_SIZE = 4.0  # Å/px
@@ -112,7 +113,8 @@ class Scipion(BaseTest):
 
     @classmethod
     def train(cls, good, bad, **values):
-        protocol = cls.newProtocol(CryoIceProtTrain, useGpu=False, epochs=3, **values)
+        values = {"startFrom": FROM_NOTHING, "epochs": 3, **values}
+        protocol = cls.newProtocol(CryoIceProtTrain, useGpu=False, **values)
         point(protocol.goodCoordinates, good)
         point(protocol.badCoordinates, bad)
         return cls.launchProtocol(protocol), "outputModel"

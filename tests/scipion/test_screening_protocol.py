@@ -14,11 +14,12 @@ from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from pyworkflow.protocol.executor import StepExecutor
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
-from cryoice_scipion.constants import NO_MICROGRAPH
+from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
 from cryoice_scipion.core.images.naming import stem_of
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 from cryoice_scipion.core.screening.folder import JOURNAL
 from cryoice_scipion.core.screening.recorded import read_judgements
-from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen
+from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 
 pytestmark = pytest.mark.scipion
@@ -29,6 +30,7 @@ def scipion(tmp_path_factory):
     """A project with micrographs, picks and a trained model."""
     folder = write_data(tmp_path_factory.mktemp("data"))
     project = Scipion.begin("ScreeningProject")
+    project.folder = folder
     project.micrographs = project.import_micrographs(folder / "full", PIXEL_SIZE)
     project.binned = project.import_micrographs(folder / "binned", 2 * PIXEL_SIZE)
     stars = (folder / f"{name}.star" for name in ("good", "bad", "all"))
@@ -69,6 +71,24 @@ def check_that_counts_add_up(scipion, protocol, micrographs):
     assert set(kept) | set(rejected) == set(input_picks(scipion))
     assert not set(accepted) & set(discarded)
     assert set(accepted) | set(discarded) == set(items(micrographs[0].outputMicrographs))
+
+
+def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
+    """From the shipped one, which is what the form proposes."""
+    good, bad = (
+        scipion.import_picks(scipion.folder / f"{name}.star", scipion.micrographs) for name in ("good", "bad")
+    )
+    tuned = scipion.train(good, bad, startFrom=0, modelName="tuned", holdOut=f"{NAMES[4]}, {NAMES[5]}")
+    model = tuned[0].outputModel
+    shipped, ours = (load_config(resolve_model(path)) for path in (DEFAULT_MODEL, model.getPath()))
+    assert (ours.network, ours.classes) == (shipped.network, shipped.classes)
+    assert model.getMeasuredOn() == "test"
+    again = scipion.newProtocol(CryoIceProtTrain, useGpu=False, startFrom=1)
+    point(again.goodCoordinates, good)
+    point(again.badCoordinates, bad)
+    assert any("model to start from" in line for line in again._validate())
+    point(again.baseModel, tuned)
+    assert again._validate() == []
 
 
 def test_training_gives_a_model_that_says_how_good_it_is(scipion):
@@ -211,7 +231,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(scipion, screened):
     stdout = (Path(scipion.proj.path) / protocol.getStdoutLog()).read_text()
     pid = int(next(line for line in stdout.splitlines() if "PID:" in line).split()[-1])
     os.kill(pid, signal.SIGKILL)
-    assert journal.read_text().count('"judged"') < len(NAMES)  # it was in the middle of its work
+    assert journal.read_text().count('"kind":"judged"') < len(NAMES)  # it was in the middle of its work
     protocol = getProtocolFromDb(scipion.proj.path, protocol.getDbPath(), protocol.getObjId())
     protocol.runMode.set(MODE_RESUME)
     scipion.proj.launchProtocol(protocol, wait=True)

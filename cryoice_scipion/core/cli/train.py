@@ -19,7 +19,7 @@ from cryoice_scipion.core.cli.sources import (
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import resolve_model
+from cryoice_scipion.core.networks.bundle import MODEL_JSON, UNFINISHED, resolve_model
 from cryoice_scipion.core.networks.choice import DENSE, TWO_SCALE, network_of, views_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     config = _config(args)
-    if args.output.is_dir() and any(args.output.iterdir()) and not (args.output / "model.json").exists():
+    ours = any((args.output / name).exists() for name in (MODEL_JSON, UNFINISHED))
+    if args.output.is_dir() and any(args.output.iterdir()) and not ours:
         raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
     views_of(config)  # a wrong one is said before anything slow
     dense = network_of(config) == DENSE

@@ -19,6 +19,7 @@ WEIGHTS = "weights.safetensors"
 HISTORY = "history.csv"
 CARD = "card.md"
 SUMS = "SHA256SUMS"
+UNFINISHED = "unfinished.pt"  # what a training that was stopped goes on from
 SPOT_TEST = "spot_test"  # the network that has no weights: see networks.spot_test
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
 _REMEDY = "copy the whole model folder again, or train the model anew"
@@ -60,6 +61,12 @@ def load_config(folder: Path) -> ModelConfig:
             folder, f"was written by a newer version (schema {config.schema_version}, here {SCHEMA_VERSION})", "update"
         )
     return config
+
+
+def read_card(folder: Path) -> str:
+    """Return the text of a model's card; empty where there is none."""
+    path = folder / CARD
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def check_sums(folder: Path) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,8 @@ from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS
 from cryoice_scipion.core.networks.choice import network_of, view_configs
 from cryoice_scipion.core.networks.detector import save_weights
 from cryoice_scipion.core.networks.two_view import WINDOW
-from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
+from cryoice_scipion.core.reports.mistakes import hardest, write_mistakes
+from cryoice_scipion.core.reports.plots import calibration, precision_recall, roc, training_curves
 from cryoice_scipion.core.training.card import write_card
 from cryoice_scipion.core.training.fit import Fitted
 
@@ -70,8 +71,19 @@ def model_config(
     )
 
 
-def save_model(folder: Path, model: ModelConfig, fitted: Fitted, judged: Judged, messages: List[str]) -> None:
-    """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model."""
+def save_model(
+    folder: Path,
+    model: ModelConfig,
+    fitted: Fitted,
+    judged: Judged,
+    messages: List[str],
+    patches: Optional[NDArray[np.float32]] = None,
+) -> None:
+    """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model.
+
+    ``patches``, (n, window, window), are what the index of ``judged.table`` counts: the hardest mistakes are shown with
+    them; without, they are not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         (folder / SUMS).unlink()
@@ -83,7 +95,11 @@ def save_model(folder: Path, model: ModelConfig, fitted: Fitted, judged: Judged,
     shown = judged.table[judged.table["split"] == (TEST if judged.test else VALIDATION)]
     bad = (shown["label"] != GOOD).to_numpy()
     roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
+    precision_recall(shown["p_bad"].to_numpy(), bad, folder / "precision_recall.png", judged.threshold)
     calibration(shown["p_bad"].to_numpy(), bad, folder / "calibration.png")
+    if patches is not None:
+        found = hardest(shown, judged.threshold)
+        write_mistakes(folder, found, patches[found.index])
     judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
     write_card(folder / CARD, model, judged.table, messages)
     write_sums(folder)

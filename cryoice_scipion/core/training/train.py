@@ -85,7 +85,7 @@ def train(
     model = model.model_copy(
         update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)}
     )
-    save_model(folder, model, fitted, judged, patches.messages)
+    save_model(folder, model, fitted, judged, patches.messages, patches.real)
     return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
 
 

@@ -22,6 +22,7 @@ from cryoice_scipion.core.data.splits import TEST, TRAIN, VALIDATION
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.networks.bundle import UNFINISHED
 from cryoice_scipion.core.networks.dense import SAMPLING, DenseNet
 from cryoice_scipion.core.training.dense import Cropper, DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
@@ -29,7 +30,6 @@ from cryoice_scipion.core.training.metrics import fit_temperature, measure, thre
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 from cryoice_scipion.core.views.two_scale import local_view
 
-CHECKPOINT = "unfinished.pt"
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
 
@@ -159,7 +159,7 @@ def _fit(
     cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
     network.spectral.measure(torch.cat(cells))
     run = DenseRun(network, train, classes, config, crops, device)
-    history = _resume(run, folder / CHECKPOINT, config, log)
+    history = _resume(run, folder / UNFINISHED, config, log)
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
@@ -167,7 +167,7 @@ def _fit(
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
             row.update(_validate(run.averaged, loaded, split, classes, device))
             history.append(row)
-            _keep(run, folder / CHECKPOINT, config, history)
+            _keep(run, folder / UNFINISHED, config, history)
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
     except KeyboardInterrupt:
@@ -176,7 +176,7 @@ def _fit(
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
     if not interrupted:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        (folder / UNFINISHED).unlink(missing_ok=True)
     return run.averaged, Fitted(run.averaged.eval(), classes, history, interrupted)
 
 
