@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict, Optional
 
 from cryoice_scipion.constants import VERSION
 
@@ -22,3 +23,12 @@ def about(device: str = "") -> Dict[str, str]:
         "cryoice": VERSION,
         "python": platform.python_version(),
     }
+
+
+def record(result: Dict[str, Any], path: Optional[Path]) -> None:
+    """Print what a benchmark found, and write it to a JSON file when one is given."""
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    print(text)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")

@@ -11,7 +11,6 @@ shown to keep up, not the detector. After two thirds of the time the protocol is
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -25,7 +24,7 @@ from typing import Any, Dict, List
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / name) for name in ("benchmarks", "tests", "tests/scipion", "tests/scipion/plugin")]
 
-from about import about  # noqa: E402
+from about import about, record  # noqa: E402
 
 from cryoice_scipion.demo import prepare  # noqa: E402
 
@@ -35,10 +34,10 @@ PAUSE = (0.35, 0.4)  # of the session: nothing comes
 
 def plan(folder: Path, number: int, gap: float) -> List[Dict[str, Any]]:
     """Return what comes when: a micrograph every ``gap`` seconds, its coordinates with one of the next three."""
-    from streaming import write_micrograph
+    from noise import write_noise
 
     chance = random.Random(0)
-    sources = [write_micrograph(folder / f"source_{k}.mrc", k, (SIDE, SIDE)) for k in range(DIFFERENT)]
+    sources = [write_noise(folder / f"source_{k}.mrc", k, (SIDE, SIDE)) for k in range(DIFFERENT)]
     events: List[Dict[str, Any]] = []
     late: Dict[int, List[int]] = {}
     for key in range(1, number + 1):
@@ -156,8 +155,7 @@ def main() -> None:
     }
     told = {"load": load, "frames": f"{SIDE} px at {PIXEL_SIZE:g} Å/px", **about(), "measured": measured}
     draw(result, options.picture, title)
-    options.output.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps(told, indent=2, ensure_ascii=False))
+    record(told, options.output)
 
 
 if __name__ == "__main__":

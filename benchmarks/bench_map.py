@@ -8,9 +8,7 @@ All figures of one run stand side by side on the same machine; compare ratios, n
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,15 +17,16 @@ from typing import Callable, Dict
 import mrcfile
 import numpy as np
 import torch
+from about import about, record
 
-from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.checks import check_pixels
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.reading import read_micrograph
-from cryoice_scipion.core.networks.detector import NetworkDetector, micrograph_view
+from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.networks.two_view import TwoViewNet
+from cryoice_scipion.core.views.micrograph import micrograph_view
 from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, windows
 
 
@@ -80,23 +79,8 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
     }
 
 
-def environment(device: torch.device) -> Dict[str, str]:
-    """Return what the figures depend on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "device": f"{name}, {torch.get_num_threads()} threads",
-        "commit": commit,
-        "cryoice": VERSION,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
-    """Run the benchmark and print a table."""
+    """Run the benchmark, print and write what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--columns", type=int, default=4096)
@@ -113,17 +97,15 @@ def main() -> None:
             mrc.voxel_size = args.pixel_size
         seconds = measure(path, args.pixel_size, device, args.repeats)
     ratio = seconds["map (patch by patch)"] / seconds["map (fast)"]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     result = {
         "micrograph": f"{args.rows}×{args.columns} px at {args.pixel_size} Å/px",
-        **environment(device),
+        **about(f"{name}, {torch.get_num_threads()} threads"),
+        "torch": torch.__version__,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "fast map gains": round(ratio, 2),
     }
-    for name, value in seconds.items():
-        print(f"{name:24s} {value:8.3f} s")
-    print(f"the fast map takes 1/{ratio:.1f} of the time of patch by patch ({result['device']})")
-    if args.output:
-        args.output.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record(result, args.output)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Tuple
 import mrcfile
 import numpy as np
 import torch
-from about import about
+from about import about, record
 from sklearn.metrics import roc_auc_score
 
 from cryoice_scipion.constants import CLASSES, GOOD
@@ -110,7 +110,7 @@ def auc(score: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Run the benchmark and print a table."""
+    """Run the benchmark, print and write what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--columns", type=int, default=4096)
@@ -124,11 +124,8 @@ def main() -> None:
     measured = {f"seconds, {name}": clock, f"seconds of processor, {name}": processor, **false_alarms()}
     if args.simulated:
         measured.update(simulated(args.simulated))
-    for name, value in measured.items():
-        print(f"{name:60s} {value:10.5f}")
     result: Dict[str, Any] = {**about(), "torch": torch.__version__, "threads": 1, "measured": measured}
-    if args.output:
-        args.output.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record(result, args.output)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ one batch later than their micrographs. Times of the appending are not counted.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
@@ -24,7 +23,7 @@ from typing import Any, Dict, List
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
-from about import about  # noqa: E402
+from about import about, record  # noqa: E402
 
 from cryoice_scipion.demo import prepare  # noqa: E402
 
@@ -98,8 +97,8 @@ def run(options: argparse.Namespace, folder: Path) -> Dict[str, Any]:
 
     measured: List[Dict[str, float]] = []
 
-    def next_batch(record: Dict[str, float]) -> None:
-        measured.append({**record, "memory": memory()})
+    def next_batch(times: Dict[str, float]) -> None:
+        measured.append({**times, "memory": memory()})
         pipe.send(True)
         pipe.recv()
 
@@ -151,9 +150,7 @@ def main() -> None:
     if result["coordinates"] != expected:
         raise SystemExit(f"{result['coordinates']} coordinates came out, not {expected}")
     told = {"load": load, **about(), "measured": summarise(result)}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(told, indent=2))
+    record(told, options.output)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
-
-_AT_ONCE = 500  # ids in one query: SQLite limits the length of a statement
+from cryoice_scipion.databases import in_parts
 
 
 @dataclasses.dataclass
@@ -74,13 +73,6 @@ def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
     return picks
 
 
-def screening_tasks(
-    micrographs: Iterable[MicrographRow], picks: Dict[int, List[Pick]], sampling: float
-) -> List[MicrographTask]:
-    """Return what is to be screened: every micrograph, those without picks too."""
-    return [MicrographTask(row.id, row.path, row.stem, sampling, picks.get(row.id, [])) for row in micrographs]
-
-
 # ---- writing ------------------------------------------------------------------------------------------------
 
 
@@ -128,8 +120,8 @@ def mark_micrograph(item: Any, judgement: Judgement, folder: str) -> None:
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
     """Yield the items of a set that have these ids, each valid until the next; the set is closed in the end."""
-    for part in _parts(keys):
-        yield from items.iterItems(where=f"id IN ({part})")
+    for part in in_parts(keys):
+        yield from items.iterItems(where=f"id IN ({','.join(map(str, part))})")
     items.close()
 
 
@@ -180,11 +172,6 @@ def give_columns(output: Any, template: Any) -> None:
     output._getMapper().delete(item)
     output._size.set(0)
     output._idCount = 0
-
-
-def _parts(keys: Sequence[int]) -> Iterator[str]:
-    for start in range(0, len(keys), _AT_ONCE):
-        yield ",".join(map(str, keys[start : start + _AT_ONCE]))
 
 
 # ---- for the training ---------------------------------------------------------------------------------------
@@ -297,8 +284,7 @@ def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs:
         As ``read_picks`` of the core gives it: centres in px, and micrograph names.
     """
     rows = read_micrographs(micrographs)
-    tasks = screening_tasks(rows, {}, micrographs.getSamplingRate())
-    positions, unmatched = picks_by_micrograph(table, tasks)
+    positions, unmatched = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
     x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
     for row in rows:
         for place in positions.get(row.id, []):

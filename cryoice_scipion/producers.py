@@ -19,7 +19,10 @@ from pyworkflow.protocol.constants import (
 )
 from pyworkflow.utils import getHostFullName
 
+from cryoice_scipion.databases import opened
+
 GRACE = 600.0  # s that a protocol which was killed may take to be continued
+_PATIENCE = 10.0  # s that we wait for who writes its database
 
 
 class Producer:
@@ -57,11 +60,9 @@ class Producer:
         names = {f"{self._key}.{name}": name for name in ("status", "_pid", "hostFullName", "_useQueue")}
         if self._path is None or not self._path.is_file():
             return {}
-        with contextlib.suppress(sqlite3.DatabaseError):
-            connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=10)
-            with contextlib.closing(connection):
-                query = f"SELECT name, value FROM Objects WHERE name IN ({','.join('?' * len(names))})"
-                return {names[name]: str(value) for name, value in connection.execute(query, list(names))}
+        with contextlib.suppress(sqlite3.DatabaseError), opened(self._path, _PATIENCE) as connection:
+            query = f"SELECT name, value FROM Objects WHERE name IN ({','.join('?' * len(names))})"
+            return {names[name]: str(value) for name, value in connection.execute(query, list(names))}
         return {}
 
 
@@ -76,6 +77,6 @@ def _is_dead(told: Dict[str, str]) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's
-        return False
+    except PermissionError:  # it is there, and somebody else's
+        pass
     return False

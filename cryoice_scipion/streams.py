@@ -20,10 +20,10 @@ from pyworkflow.object import Set
 
 from cryoice_scipion.convert import MicrographRow, micrograph_row
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.databases import in_parts, opened
 from cryoice_scipion.producers import Producer
 
 _PATIENCE = 60.0  # s that a look waits for the writer of a set; then it is put off to the next one
-_AT_ONCE = 500  # ids in one query: sqlite before 3.32 takes 999
 _COMPLAINTS = (3, 30, 300)  # failures in a row that are told
 _JUST_NOW = 3.0  # s: two changes within the resolution of a file system's clock look like one
 _CLOSED = str(Set.STREAM_CLOSED)  # as it stands in the file
@@ -46,7 +46,7 @@ class SetReader:
         """Take a pointer to a set; nothing is read yet."""
         self.producer, self.closed = Producer(pointer), False
         self.seen = False  # whether a look has succeeded: before that, nothing is known of the set
-        self._failures, self._unchanged_since = 0, None  # type: int, Optional[_Stamp]
+        self._failures, self._last_stamp = 0, None  # type: int, Optional[_Stamp]
         output = pointer.get()
         self._path, prefix = Path(output.getFileName()), (output.getPrefix() or "").strip()
         self._prefix = f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
@@ -62,7 +62,7 @@ class SetReader:
         """
         ended = self.producer.ended  # before the rows are read, or some could be missed
         stamp = _stamp(self._path)
-        if stamp is not None and stamp == self._unchanged_since:
+        if stamp is not None and stamp == self._last_stamp:
             self.closed = self.closed or ended
             return True
         try:
@@ -79,7 +79,7 @@ class SetReader:
             return False
         except sqlite3.DatabaseError as error:
             raise _damaged(self._path, error) from None
-        self.closed, self.seen, self._failures, self._unchanged_since = closed, True, 0, stamp
+        self.closed, self.seen, self._failures, self._last_stamp = closed, True, 0, stamp
         return True
 
     @contextlib.contextmanager
@@ -88,7 +88,7 @@ class SetReader:
         if not self._path.is_file():
             yield None
             return
-        with _connection(self._path) as connection:
+        with opened(self._path, _PATIENCE) as connection:
             connection.execute("BEGIN")
             if _has_table(connection, f"{self._prefix}Objects"):
                 yield _Table(connection, self._prefix, self.labels)
@@ -126,8 +126,7 @@ class _Table:
 
     def where_last(self, values: Sequence[int]) -> Iterator[Row]:
         """Yield the rows whose last attribute is one of these; 0 stands for none."""
-        for start in range(0, len(values), _AT_ONCE):
-            part = values[start : start + _AT_ONCE]
+        for part in in_parts(values):
             nothing = f" OR {self._columns[-1]} IS NULL" if 0 in part else ""
             yield from self._rows(f"{self._columns[-1]} IN ({','.join('?' * len(part))}){nothing}", part)
 
@@ -228,13 +227,12 @@ def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
     ids = array("q")
     if not Path(path).is_file():
         return ids
-    with _connection(Path(path)) as connection:
+    with opened(Path(path), _PATIENCE) as connection:
         if not _has_table(connection, "Objects"):
             return ids
         if among is None:
             ids.extend(key for (key,) in connection.execute("SELECT id FROM Objects"))
-        for start in range(0, len(among or ()), _AT_ONCE):
-            part = among[start : start + _AT_ONCE]
+        for part in in_parts(among or ()):
             query = f"SELECT id FROM Objects WHERE id IN ({','.join('?' * len(part))})"
             ids.extend(key for (key,) in connection.execute(query, part))
     return ids
@@ -250,17 +248,6 @@ def _by_micrograph(rows: Iterable[Row]) -> Dict[int, Coordinates]:
 def _append(found: Dict[int, Coordinates], row: Tuple[Any, ...]) -> None:
     key, x, y, micrograph = row
     found.setdefault(micrograph or 0, array("q")).extend((key, int(round(x)), int(round(y))))
-
-
-@contextlib.contextmanager
-def _connection(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database for one look, and close it."""
-    # Not read-only: a transaction that a killed writer left half done is rolled back by whoever opens the file next.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:

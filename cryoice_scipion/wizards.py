@@ -6,13 +6,17 @@ from __future__ import annotations
 from typing import Any, List
 
 from pwem.wizards.wizard import EmWizard
+from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.gui.dialog import ListDialog
 from pyworkflow.gui.tree import ListTreeProviderString
 from pyworkflow.object import String
 
 from cryoice_scipion import convert
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.protocols import CryoIceProtTrain
+from cryoice_scipion.plugin import Plugin
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
+from cryoice_scipion.viewers.model_preview import Preview
+from cryoice_scipion.viewers.model_preview_window import PreviewDialog
 
 
 class CryoIceHoldOutWizard(EmWizard):
@@ -36,3 +40,23 @@ class CryoIceHoldOutWizard(EmWizard):
         dialog = ListDialog(form.root, "Held-out micrographs", provider, "Choose the micrographs of the test set.")
         if dialog.values:
             form.setVar("holdOut", ", ".join(value.get() for value in dialog.values))
+
+
+class CryoIceThresholdWizard(EmWizard):
+    """Shows micrographs of the input as the form would screen them, and fills in the threshold."""
+
+    _targets = [(CryoIceProtScreen, ["threshold", "modelSource"])]
+
+    def show(self, form: Any, *params: Any) -> None:
+        """Open the window; what is wrong with the form is said instead."""
+        protocol = form.protocol
+        try:
+            config, source = protocol.openPreview()
+            preview = Preview(source, config, Plugin.getPython(), protocol.getDevices()[0])
+        except (CryoIceError, PyworkflowException) as error:
+            form.showError(str(error))
+            return
+        given = config.threshold if config.threshold is not None and config.threshold >= 0 else None
+        dialog = PreviewDialog(form.root, preview, given)
+        if dialog.value is not None:
+            form.setVar("threshold", f"{dialog.value:g}")

@@ -6,16 +6,17 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
+from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol import ProtStreamingBase
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.networks.bundle import CARD, load_config, resolve_model
+from cryoice_scipion.core.networks.bundle import load_config, read_card, resolve_model
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.screening import patience
 from cryoice_scipion.core.screening.client import WorkerClient, check_worker
@@ -88,7 +89,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
         batch = source.take(self._batchSize(), run.is_done)
-        run.note_unmatched(len(source.homeless()))
+        run.note_unmatched(source.unmatched)
         fresh: List[Judgement] = []
         updated = time.monotonic()
         for judgement in run.process(batch, source.closed and not source.waiting, source.waiting):
@@ -126,7 +127,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                 workers,
                 logger,
                 resume,
-                card=self._card(),
+                card=read_card(resolve_model(self._getModel())),
                 batch=self._batchSize(),
                 retry_failed=True,
                 patience=patience.STREAMING,
@@ -229,10 +230,6 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     def _modelConfig(self) -> ModelConfig:
         return load_config(resolve_model(self._getModel()))
 
-    def _card(self) -> str:
-        path = resolve_model(self._getModel()) / CARD
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
-
     def _getConfig(self) -> ScreenConfig:
         """Return the form's settings, as the core takes them."""
         return ScreenConfig.make(
@@ -244,7 +241,24 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
             max_bad_area=self.maxBadArea.get(),
             full_size_masks=self.saveMasks.get(),
             thumbnails=self.saveMicThumbnailWithMask.get(),
+            max_thumbnails=self.maxThumbnails.get(),
         )
+
+    def openPreview(self) -> Tuple[ScreenConfig, ScreenInput]:
+        """Return settings and input, for a look at single micrographs before the run.
+
+        Raises
+        ------
+        PyworkflowException
+            What is missing or wrong in the form, one line each.
+        """
+        if self.inputCoordinates.get() is None or self.getInputMicrographs() is None:
+            raise PyworkflowException("Choose the coordinates, and the micrographs where they are others, first.")
+        complaints = self._validateInput() + self._validateDevices()
+        complaints += self._complaints(self._getConfig, self._modelConfig)
+        if complaints:
+            raise PyworkflowException("\n".join(complaints))
+        return self._getConfig(), self._openInput({})
 
     def getUsedThreshold(self) -> Optional[float]:
         """Return the threshold on the goodness: the form's, else the model's recommended one."""
@@ -294,7 +308,6 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         summary = read_summary(self._folder())
         if summary is None:
             return ["Nothing is screened yet."]
-        rejected = summary.rejected + summary.unmatched_picks
         rejected = summary.rejected + summary.unmatched_picks
         lines = [
             f"Coordinates: {summary.kept} kept, {rejected} rejected ({self._words()})",

@@ -97,6 +97,15 @@ class ScreenInput:
                 tasks.append(task)
         return tasks
 
+    def peek(self, key: int) -> MicrographTask:
+        """Return a micrograph that waits, by its id; it goes on waiting."""
+        return self._task(key, self._due[key])
+
+    @property
+    def unmatched(self) -> int:
+        """Return how many coordinates are there whose micrograph has not come."""
+        return sum(len(coordinates) // 3 for coordinates in self._homeless.values())
+
     def homeless(self) -> List[int]:
         """Return the ids of the coordinates whose micrograph has not come."""
         return [key for coordinates in self._homeless.values() for key in coordinates[::3]]

@@ -7,9 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 from cryoice_feeding.protocols import CryoIceTestFeeder, CryoIceTestWatcher
+from noise import PIXEL_SIZE, write_noise
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from scipion_data import Scipion, point
 
@@ -18,23 +18,12 @@ from cryoice_scipion.protocols import CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 
 SHAPE = (192, 256)  # px
-PIXEL_SIZE = 4.0  # Å/px
 LIMIT = 180  # s that anything may take
-
-
-def write_micrograph(path, seed, side=SHAPE):
-    """Write noise that gets stronger from left to right."""
-    rng = np.random.default_rng(seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mrcfile.new(str(path), overwrite=True) as mrc:
-        mrc.set_data((rng.normal(0, 1, side) * np.linspace(0.2, 6, side[1])).astype(np.float32))
-        mrc.voxel_size = PIXEL_SIZE
-    return path
 
 
 def micrograph(folder, number):
     """Return the event by which a micrograph, written here, comes."""
-    return {"micrograph": str(write_micrograph(folder / f"mic_{number:03d}.mrc", number)), "id": number}
+    return {"micrograph": str(write_noise(folder / f"mic_{number:03d}.mrc", number, SHAPE)), "id": number}
 
 
 def coordinates(number, places=range(6), first=None):
@@ -71,6 +60,14 @@ class Streams(Scipion):
         self.proj.launchProtocol(feeder, wait=False)
         wait_for(lambda: self.now(feeder).hasAttribute("outputMicrographs"))
         wait_for(lambda: self.now(feeder).hasAttribute("outputCoordinates"))
+        self.proj._updateProtocol(feeder)
+        return feeder
+
+    def fed(self, folder, events):
+        """Feed all of a plan, and return the feeder when it has ended."""
+        feeder = self.feed(folder, events)
+        status = "failed" if "fail" in events[-1] else "finished"
+        assert self.ended(feeder).getStatus() == status
         self.proj._updateProtocol(feeder)
         return feeder
 

@@ -63,7 +63,7 @@ def test_killed_again_and_again_the_protocol_gives_the_same(streams, model, tmp_
         assert is_alive(pid)
         assert kill(pid)
         wait_for(lambda gone=workers: not any(map(is_alive, gone)), 10)  # no orphans
-        seen.append((len(workers), streams.journal(protocol).count('"judged"')))
+        seen.append((len(workers), streams.journal(protocol).count('"kind":"judged"')))
         protocol = streams.go_on(protocol, wait=False)
     (tmp_path / "end").touch()
     done = streams.ended(protocol)

@@ -76,9 +76,7 @@ def test_picks_are_imported_once_while_they_are_written_whatever_is_killed(strea
 
 
 def test_an_import_that_ended_takes_what_came_since_on_continue(streams, tmp_path):
-    feeder = streams.feed(tmp_path, [micrograph(tmp_path / "mics", number) for number in (1, 2)])
-    assert streams.ended(feeder).isFinished()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, [micrograph(tmp_path / "mics", number) for number in (1, 2)])
     folder = tmp_path / "picks"
     write_boxes(folder, 2, [(20, 30)])
     protocol = importing(streams, feeder, folder, dataStreaming=False)
@@ -92,9 +90,7 @@ def test_an_import_that_ended_takes_what_came_since_on_continue(streams, tmp_pat
 
 
 def test_an_import_in_which_nothing_says_the_size_ends_with_the_remedy(streams, tmp_path):
-    feeder = streams.feed(tmp_path, [micrograph(tmp_path / "mics", 1), {"fail": "the disk is gone"}])
-    assert streams.ended(feeder).isFailed()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, [micrograph(tmp_path / "mics", 1), {"fail": "the disk is gone"}])
     folder = tmp_path / "picks"
     folder.mkdir()
     (folder / "mic_001.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n")

@@ -7,10 +7,11 @@ import sqlite3
 
 import pytest
 from cryoice_feeding import install
+from noise import write_noise
 from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
 from scipion_data import items
-from streaming import Streams, coordinates, is_alive, kill, micrograph, planned, wait_for, workers_of, write_micrograph
+from streaming import SHAPE, Streams, coordinates, is_alive, kill, micrograph, planned, wait_for, workers_of
 
 from cryoice_scipion import producers
 from cryoice_scipion import streams as reading
@@ -184,9 +185,7 @@ def test_what_came_from_a_protocol_that_failed_is_screened_and_the_user_is_told(
         coordinates(2),
         {"fail": "the disk is gone"},
     ]
-    feeder = streams.feed(tmp_path, events)
-    assert streams.ended(feeder).isFailed()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, events)
     screening = streams.screening(feeder, model)
     streams.proj.launchProtocol(screening, wait=True)
     done = streams.now(screening)
@@ -213,9 +212,7 @@ def test_what_came_from_a_protocol_that_was_killed_is_screened_when_nobody_conti
 
 def test_an_output_that_somebody_has_locked_is_not_taken_for_damaged(streams, model, tmp_path, monkeypatch):
     events = [*(micrograph(tmp_path / "mics", n) for n in (1, 2, 3)), coordinates(1)]
-    feeder = streams.feed(tmp_path, events)
-    assert streams.ended(feeder).isFinished()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, events)
     screening = streams.screening(feeder, model)
     streams.run_here(screening)
     path = screening.outputMicrographs.getFileName()
@@ -237,9 +234,7 @@ def test_an_output_that_somebody_has_locked_is_not_taken_for_damaged(streams, mo
 def test_a_batch_of_one_at_a_time_gives_the_same(streams, model, tmp_path):
     data = tmp_path / "mics"
     events = [*(micrograph(data, n) for n in range(1, 6)), *(coordinates(n) for n in range(1, 6))]
-    feeder = streams.feed(tmp_path, events)
-    assert streams.ended(feeder).isFinished()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, events)
     found = []
     for size in (1, -1):
         screening = streams.screening(feeder, model, streamingBatchSize=size)
@@ -252,9 +247,7 @@ def test_a_batch_of_one_at_a_time_gives_the_same(streams, model, tmp_path):
 def test_the_outputs_are_made_anew_when_they_are_damaged_or_gone(streams, model, tmp_path):
     data = tmp_path / "mics"
     events = [*(micrograph(data, n) for n in range(1, 6)), *(coordinates(n) for n in range(1, 6))]
-    feeder = streams.feed(tmp_path, events)
-    assert streams.ended(feeder).isFinished()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, events)
     screening = streams.screening(feeder, model)
     streams.proj.launchProtocol(screening, wait=True)
     before = told(streams.now(screening))
@@ -273,15 +266,13 @@ def test_micrographs_that_failed_are_tried_again_on_continue(streams, model, tmp
     path = data / "mic_004.mrc"
     path.write_bytes(path.read_bytes()[:2000])
     os.utime(path, (0, 0))
-    feeder = streams.feed(tmp_path, events)
-    assert streams.ended(feeder).isFinished()
-    streams.proj._updateProtocol(feeder)
+    feeder = streams.fed(tmp_path, events)
     screening = streams.screening(feeder, model)
     streams.proj.launchProtocol(screening, wait=True)
     done = streams.now(screening)
     check_exactly_once(done, events)
     assert list(outputs_of(done)[3]) == [4]
-    write_micrograph(path, 4)
+    write_noise(path, 4, SHAPE)
     done = streams.now(streams.go_on(screening))
     assert done.isFinished(), done.getErrorMessage()
     check_exactly_once(done, events)
@@ -296,13 +287,13 @@ def test_aborted_it_leaves_no_worker_and_goes_on_where_it_was(streams, model, tm
     feeder = streams.feed(tmp_path, events)
     screening = streams.screening(feeder, model)
     streams.proj.launchProtocol(screening, wait=False)
-    wait_for(lambda: streams.journal(screening).count('"judged"') >= 4)
+    wait_for(lambda: streams.journal(screening).count('"kind":"judged"') >= 4)
     pid = streams.pid(screening)
     (worker,) = workers_of(pid)
     streams.proj._updateProtocol(screening)
     streams.proj.stopProtocol(screening)
     wait_for(lambda: not is_alive(pid) and not is_alive(worker))
-    judged = streams.journal(screening).count('"judged"')
+    judged = streams.journal(screening).count('"kind":"judged"')
     streams.go_on(screening, wait=False)
     gate.touch()
     wait_for(lambda: streams.pid(screening) != pid)
@@ -310,4 +301,4 @@ def test_aborted_it_leaves_no_worker_and_goes_on_where_it_was(streams, model, tm
     assert done.isFinished(), done.getErrorMessage()
     check_exactly_once(done, events)
     # Only what was not done is done: one micrograph, perhaps a second time when its coordinates come.
-    assert streams.journal(screening).count('"judged"') <= judged + 2
+    assert streams.journal(screening).count('"kind":"judged"') <= judged + 2

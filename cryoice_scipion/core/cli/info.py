@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from cryoice_scipion.constants import DEFAULT_MODEL
-from cryoice_scipion.core.networks.bundle import CARD, fingerprint, load_config, resolve_model
+from cryoice_scipion.core.networks.bundle import fingerprint, load_config, read_card, resolve_model
 
 NAME = "info"
 HELP = "say what a model is, what it was trained on and how good it was"
@@ -26,6 +26,6 @@ def main(args: argparse.Namespace) -> int:
     """Run the command."""
     folder = resolve_model(args.model)
     load_config(folder)
-    print((folder / CARD).read_text(encoding="utf-8"))
+    print(read_card(folder))
     print(f"folder: {folder}\nfingerprint: {fingerprint(folder)} (files match their SHA-256)")
     return 0

@@ -35,7 +35,7 @@ def open_run(
 ) -> ScreeningRun:
     """Load the model on each device, and open or continue the run in the output folder."""
     from cryoice_scipion.core.cli.devices import devices_of
-    from cryoice_scipion.core.networks.bundle import CARD, resolve_model
+    from cryoice_scipion.core.networks.bundle import read_card, resolve_model
     from cryoice_scipion.core.screening.executor import LocalExecutor
     from cryoice_scipion.core.screening.run import ScreeningRun
 
@@ -49,7 +49,7 @@ def open_run(
         resume=args.resume,
         picks=picks,
         unmatched=unmatched,
-        card=(model / CARD).read_text(encoding="utf-8") if (model / CARD).is_file() else "",
+        card=read_card(model),
         batch=args.batch,
         retry_failed=True,
         on_mapped=lambda task: bar.set_postfix_str(f"mapped {task.stem}"),

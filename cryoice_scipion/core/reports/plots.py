@@ -89,6 +89,37 @@ def roc(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> N
     _write(figure, out)
 
 
+def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> None:
+    """Draw how much of what is called bad is BAD, against how much of what is BAD is found.
+
+    Parameters
+    ----------
+    p_bad, bad, out, threshold
+        As for :func:`roc`.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve  # as in roc
+
+    scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
+    figure = _figure(5, 5)
+    axes = figure.add_subplot()
+    axes.set(xlabel="share of BAD called bad", ylabel="share of what is called bad that is BAD")
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
+    if labels.any() and not labels.all():
+        axes.axhline(labels.mean(), color=NEUTRAL, linestyle=":", label="by chance")
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        mean = average_precision_score(labels, scores)
+        axes.plot(recall, precision, color=LINE, label=f"average precision {mean:.3f}")
+        called = 1.0 - scores < threshold if threshold is not None else np.zeros_like(labels)
+        if called.any():
+            point = called[labels].mean(), labels[called].mean()
+            axes.plot(*point, "o", color=REJECTED, label=f"threshold {threshold:g}")
+        axes.legend(loc="lower left")
+    else:
+        _say(axes, "needs both GOOD and BAD")
+    axes.grid(alpha=0.3)
+    _write(figure, out)
+
+
 def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
     """Draw how often what is called bad with a probability is BAD, and how often each probability comes.
 

@@ -10,20 +10,17 @@ import subprocess
 import sys
 import time
 
-import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
-from random_model import write_random_model
+from noise import NUMBER, SHAPE, write_image
 
 from cryoice_scipion.core.cli import COMMANDS, main
 from cryoice_scipion.core.data.coordinates import read_picks, write_star
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
 
 torch = pytest.importorskip("torch")
-NUMBER = 6
 MORE = 40
-SHAPE = (200, 256)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,29 +30,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Return a model folder of random weights."""
-    return write_random_model(tmp_path_factory.mktemp("models") / "random")
-
-
-@pytest.fixture(scope="module")
-def micrographs(tmp_path_factory):
-    """Return a folder of small micrographs that differ from place to place."""
-    folder = tmp_path_factory.mktemp("micrographs")
-    for number in range(NUMBER):
-        rng = np.random.default_rng(number)
-        image = rng.normal(0, 1, SHAPE) * np.linspace(0.2, 6, SHAPE[1])
-        write(folder / f"mic{number}.mrc", image)
-    return folder
-
-
-def write(path, image, pixel_size=4.0):
-    with mrcfile.new(str(path), overwrite=True) as mrc:
-        mrc.set_data(image.astype(np.float32))
-        mrc.voxel_size = pixel_size
 
 
 @pytest.fixture
@@ -210,7 +184,7 @@ def test_a_damaged_model_is_one_line(micrographs, model, tmp_path, capsys, damag
 
 def test_a_pixel_size_is_asked_for_when_the_header_has_none(model, tmp_path, capsys):
     (tmp_path / "m").mkdir()
-    write(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 0.0)
+    write_image(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 0.0)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 1
     assert "--pixel-size" in read_judgements(tmp_path / "o")[0].reason
     assert main(arguments(tmp_path / "m", tmp_path / "p", model, "--pixel-size", 4)) == 0
@@ -220,7 +194,7 @@ def test_a_pixel_size_is_asked_for_when_the_header_has_none(model, tmp_path, cap
 
 def test_a_header_of_one_that_contradicts_the_user_is_flagged(model, tmp_path):
     (tmp_path / "m").mkdir()
-    write(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 1.0)
+    write_image(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 1.0)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model, "--pixel-size", 4)) == 0
     (one,) = read_judgements(tmp_path / "o")
     assert one.pixel_size == 4
@@ -406,8 +380,15 @@ def test_a_micrograph_of_nothing_but_border_leaves_the_journal_json(model, tmp_p
     (tmp_path / "m").mkdir()
     image = np.zeros((300, 300))
     image[150, 150] = 3
-    write(tmp_path / "m" / "a.mrc", image)
+    write_image(tmp_path / "m" / "a.mrc", image)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 0
     assert read_judgements(tmp_path / "o")[0].areas == {"border": 1.0}
     for line in (tmp_path / "o" / "journal.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)  # NaN is no JSON
+
+
+def test_the_number_of_thumbnails_is_limited(micrographs, model, tmp_path):
+    assert main(arguments(micrographs, tmp_path / "o", model, "--max-thumbnails", 2)) == 0
+    shown = {f"{one.stem}.png" for one in read_judgements(tmp_path / "o") if one.thumbnail}
+    assert {path.name for path in (tmp_path / "o" / "thumbnails").iterdir()} == shown
+    assert len(shown) == 2 < NUMBER

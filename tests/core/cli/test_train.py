@@ -72,9 +72,8 @@ def test_training_makes_a_model_that_knows_what_it_is(model):
     assert config.classes == ["good", "bad"]
     assert config.metrics["test_auc"] > 0.95
     assert 0.01 <= config.recommended_threshold <= 0.99
-    assert {"history.csv", "card.md", "curves.png", "roc.png", "calibration.png"} <= {
-        path.name for path in model.iterdir()
-    }
+    plots = {"curves.png", "roc.png", "precision_recall.png", "calibration.png", "mistakes.png"}
+    assert {"history.csv", "card.md", "mistakes.csv", *plots} <= {path.name for path in model.iterdir()}
     card = (model / "card.md").read_text()
     assert "good.star" in card
     assert "| 0.5 |" in card  # what each threshold finds and costs

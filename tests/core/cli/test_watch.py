@@ -8,36 +8,16 @@ import subprocess
 import sys
 import time
 
-import mrcfile
 import numpy as np
 import pytest
-from random_model import write_random_model
+from noise import NUMBER, SHAPE
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.data.coordinates import read_picks
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
 
 pytest.importorskip("torch")
-NUMBER = 6
-SHAPE = (200, 256)
 SETTLE = 0.3
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_random_model(tmp_path_factory.mktemp("models") / "random")
-
-
-@pytest.fixture(scope="module")
-def micrographs(tmp_path_factory):
-    """Return a folder of small micrographs, which the tests copy from."""
-    folder = tmp_path_factory.mktemp("micrographs")
-    for number in range(NUMBER):
-        rng = np.random.default_rng(number)
-        with mrcfile.new(str(folder / f"mic{number}.mrc")) as mrc:
-            mrc.set_data((rng.normal(0, 1, SHAPE) * np.linspace(0.2, 6, SHAPE[1])).astype(np.float32))
-            mrc.voxel_size = 4.0
-    return folder
 
 
 def boxes(number, start=0, end=6):

@@ -37,6 +37,21 @@ def test_the_working_point_lies_on_the_curve(drawn, tmp_path):
     assert y == pytest.approx(np.interp(x, *curve.get_data()), abs=0.02)
 
 
+def test_precision_and_recall_at_the_threshold_lie_on_the_curve(drawn, tmp_path):
+    rng = np.random.default_rng(1)
+    bad = rng.random(400) < 0.3
+    scores = 1 / (1 + np.exp(-rng.normal(bad * 2 - 1.0, 1.0)))
+    plots.precision_recall(scores, bad, tmp_path / "precision_recall.png", threshold=0.6)
+    assert is_png(tmp_path / "precision_recall.png")
+    chance, curve, point = drawn[0].axes[0].lines
+    (recall,), (precision,) = point.get_data()
+    called = scores > 0.4
+    assert (recall, precision) == pytest.approx((called[bad].mean(), bad[called].mean()))
+    at = np.column_stack(curve.get_data())
+    assert np.abs(at - (recall, precision)).sum(axis=1).min() < 0.01
+    assert chance.get_ydata()[0] == pytest.approx(bad.mean())
+
+
 def test_calibrated_probabilities_lie_on_the_diagonal(drawn, tmp_path):
     rng = np.random.default_rng(2)
     scores = rng.random(100_000)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The patches on which a model and their labels disagree most: where labels are wrong, they are found here first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Tuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.images.atomic import replacing
+
+PICTURE, TABLE = "mistakes.png", "mistakes.csv"
+COLUMNS = ["number", "label", "p_bad", "micrograph", "x", "y", "origin"]
+EACH = 12  # at most, labelled good and labelled bad
+ACROSS = 4  # pairs in a row
+SIDE = 128  # px of a patch in the picture
+GAP, MARGIN, TEXT, LINE = 3, 12, 13, 17  # px
+GREYS = 32  # of the picture: noise does not compress, and the model folder has to stay small
+STRETCH = (0.5, 99.5)  # percentiles over all patches shown: thick and empty places differ in level
+PAPER, INK, FADED = "#ffffff", "#1a1a1a", "#5a5a5a"
+_FLOOR = 1e-3  # of a power spectrum, in units of white noise
+
+Array = NDArray[Any]
+
+
+def hardest(judged: pd.DataFrame, threshold: float, each: int = EACH) -> pd.DataFrame:
+    """Return the most confident mistakes: first of those labelled good, then of those labelled bad.
+
+    Parameters
+    ----------
+    judged : pandas.DataFrame
+        label, p_bad, micrograph, x, y, origin; one row a patch.
+    threshold : float
+        On goodness, 1 - P(BAD): what reaches it is called good.
+    each : int
+        How many of each kind at most.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``COLUMNS``, numbered from 1; the index is that of ``judged``.
+    """
+    bad, called = judged["label"] != GOOD, 1.0 - judged["p_bad"] < threshold
+    good_ones = judged[~bad & called].sort_values("p_bad", ascending=False, kind="stable").head(each)
+    bad_ones = judged[bad & ~called].sort_values("p_bad", kind="stable").head(each)
+    found = pd.concat([good_ones, bad_ones])
+    return found.assign(number=np.arange(1, len(found) + 1))[COLUMNS]
+
+
+def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
+    """Write mistakes.csv, and mistakes.png with each patch beside its power spectrum.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model folder.
+    found : pandas.DataFrame
+        What :func:`hardest` returned.
+    patches : numpy.ndarray, (n, window, window), float
+        Normalised patches, in the order of ``found``.
+    """
+    with replacing(folder / TABLE) as temporary:
+        found.round({"p_bad": 4, "x": 1, "y": 1}).to_csv(temporary, index=False)
+    patches = np.asarray(patches, dtype=np.float64)
+    pairs = list(zip(_stretched(patches), _stretched(_log_power(patches)))) if len(found) else []
+    labelled_bad = (found["label"] != GOOD).to_numpy()
+    blocks = [
+        _block("Labelled good, called bad", found[~labelled_bad], pairs[: int((~labelled_bad).sum())]),
+        _block("Labelled bad, called good", found[labelled_bad], pairs[int((~labelled_bad).sum()) :]),
+    ]
+    page = Image.new("RGB", (blocks[0].width, sum(block.height for block in blocks)), PAPER)
+    page.paste(blocks[0], (0, 0))
+    page.paste(blocks[1], (0, blocks[0].height))
+    with replacing(folder / PICTURE) as temporary:
+        page.quantize(2 * GREYS, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+
+
+def _log_power(patches: Array) -> Array:
+    """Return the log power spectrum of each patch, as the network has it, over the whole plane."""
+    taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(patches.shape[-1]) / patches.shape[-1])  # Hann
+    plane = taper[:, None] * taper[None, :]
+    centred = (patches - patches.mean(axis=(-2, -1), keepdims=True)) * plane
+    power = np.abs(np.fft.fft2(centred)) ** 2 / (plane**2).sum()
+    return np.fft.fftshift(np.log(power + _FLOOR), axes=(-2, -1))
+
+
+def _stretched(images: Array) -> Array:
+    """Return pictures in few greys, all stretched alike."""
+    low, high = np.percentile(images, STRETCH) if images.size else (0.0, 1.0)
+    levels = np.rint(np.clip((images - low) / max(high - low, 1e-9), 0, 1) * (GREYS - 1))
+    stretched: Array = np.rint(levels * 255 / (GREYS - 1)).astype(np.uint8)
+    return stretched
+
+
+def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) -> Image.Image:
+    """Return a heading and the pairs under it, with their captions."""
+    width, height = 2 * SIDE + GAP + 2 * MARGIN, SIDE + 3 * LINE + MARGIN
+    head, rows = 3 * LINE, max(1, -(-len(found) // ACROSS))
+    block = Image.new("RGB", (ACROSS * width, head + (rows * height if len(found) else 2 * LINE)), PAPER)
+    draw, large, font = ImageDraw.Draw(block), ImageFont.load_default(TEXT + 5), ImageFont.load_default(TEXT)
+    draw.text((MARGIN, LINE), title, fill=INK, font=large)
+    words = "the most confident first; left the patch, right its power spectrum"
+    draw.text((2 * MARGIN + large.getlength(title), LINE + 5), words, fill=FADED, font=font)
+    if not len(found):
+        draw.text((MARGIN, head), "none: every patch is on its label's side of the threshold", fill=FADED, font=font)
+    for place, (row, pair) in enumerate(zip(found.itertuples(), pairs)):
+        left, top = place % ACROSS * width + MARGIN, head + place // ACROSS * height
+        for side, values in enumerate(pair):
+            picture = Image.fromarray(values, mode="L").resize((SIDE, SIDE), Image.Resampling.NEAREST)
+            block.paste(picture, (left + side * (SIDE + GAP), top))
+        lines = (
+            f"{row.number}   {_kind(row)}, P(BAD) {row.p_bad:.2f}",
+            _shortened(str(row.micrograph), 2 * SIDE + GAP, font),
+            f"x {row.x:.0f}, y {row.y:.0f} px",
+        )
+        for number, words in enumerate(lines):
+            draw.text((left, top + SIDE + 3 + number * LINE), words, fill=FADED if number else INK, font=font)
+    return block
+
+
+def _kind(row: Any) -> str:
+    """Return the label, and where it came from when nobody has given it."""
+    return f"{row.label} ({row.origin})" if row.origin == "background" else str(row.label)
+
+
+def _shortened(name: str, room: int, font: Any) -> str:
+    """Return a name that fits; the middle is left out, since micrographs of one session differ at their ends."""
+    short, kept = name, len(name)
+    while kept > 4 and font.getlength(short) > room:
+        kept -= 1
+        short = f"{name[: kept // 3]}…{name[-(kept - kept // 3) :]}"
+    return short

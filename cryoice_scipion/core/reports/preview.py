@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mapped micrograph that is cut at any threshold, without being mapped again. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import List, Optional
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cryoice_scipion.constants import CLASSES, KEEP_ALL
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.records import MapResult, MicrographTask
+from cryoice_scipion.core.reports.thumbnails import PickMark, draw_thumbnail
+from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.screening.classmap import ClassMap, Mask
+
+_DPI = 100
+
+
+@dataclasses.dataclass
+class Cut:
+    """What a threshold keeps of one micrograph."""
+
+    good: Mask  # (rows, columns) of the map
+    bad_area: float  # share from 0 to 1
+    discarded: bool  # whether the bad area is more than the settings allow
+    marks: List[PickMark]
+
+    @property
+    def kept(self) -> int:
+        """Return how many coordinates are kept."""
+        return sum(kept for _, _, kept in self.marks)
+
+
+class CutPreview:
+    """One micrograph: its map with the level of the data set taken off, and the goodness of its coordinates."""
+
+    def __init__(self, folder: Path, task: MicrographTask, result: MapResult, config: ScreenConfig, shift: float):
+        """Read the stored map and score the coordinates.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Where the paths in ``result`` start.
+        shift : float
+            What the log-odds are too high by, by the data-set reference.
+
+        Raises
+        ------
+        CryoIceError
+            When the map cannot be read, or the particles' size is not known.
+        """
+        self._folder, self._task, self._result, self._config = folder, task, result, config
+        self.cells = judging.probabilities(ClassMap.load(folder / result.raw_path), shift)
+        diameters = [judging.diameter_of(pick, config, task.path) for pick in task.picks]
+        scores = judging.score_picks(
+            self.cells, task.picks, diameters, result.pixel_size, result.shape, config.margin, KEEP_ALL, 0.0
+        )
+        self.goodness: List[Optional[float]] = [score.goodness for score in scores]
+
+    def cut(self, threshold: float) -> Cut:
+        """Return what the screening would keep at this threshold."""
+        good = judging.good_mask(self.cells, threshold)
+        area = judging.bad_area(self.cells, good)
+        discarded = area > self._config.max_bad_area
+        marks = [
+            (pick.x, pick.y, goodness is not None and goodness >= threshold and not discarded)
+            for pick, goodness in zip(self._task.picks, self.goodness)
+        ]
+        return Cut(good, area, discarded, marks)
+
+    def picture(self, cut: Cut, side: int) -> Image.Image:
+        """Return the micrograph with its bad areas tinted and its coordinates marked, at most ``side`` px wide."""
+        base, drawn = (self._folder / f"preview_{name}_{side}.png" for name in (self._task.id, "drawn"))
+        if not base.is_file():
+            with Image.open(self._folder / self._result.base_path) as whole:
+                whole.thumbnail((side, side))
+                whole.save(base)
+        codes = judging.class_of_cells(self.cells, cut.good)
+        pixel_size, shape = self._result.pixel_size, self._result.shape
+        title = Path(self._task.path).name
+        draw_thumbnail(
+            base,
+            drawn,
+            codes,
+            ~cut.good,
+            self.cells.sampling,
+            pixel_size,
+            shape,
+            cut.marks,
+            CLASSES,
+            title,
+            cut.bad_area,
+        )
+        with Image.open(drawn) as finished:
+            return finished.convert("RGB")
+
+    def map_picture(self, side: int) -> Image.Image:
+        """Return the map of P(BAD) with its scale, ``side`` px wide."""
+        rows, columns = self.cells.probability.shape
+        figure = Figure(figsize=(side / _DPI, side * (rows / columns + 0.2) / _DPI), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        shown = axes.imshow(self.cells.probability, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        figure.colorbar(shown, ax=axes, location="bottom", label="P(BAD)", shrink=0.9)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=_DPI)
+        return Image.open(stream).convert("RGB")

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window in which a threshold is chosen: one micrograph, its map, and what a slider keeps of its coordinates."""
+
+from __future__ import annotations
+
+import queue
+import tkinter as tk
+from tkinter import ttk
+from typing import Any, List, Optional, Tuple
+
+from PIL import Image, ImageTk
+from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, Dialog
+
+from cryoice_scipion.convert import MicrographRow
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.records import MapResult, MicrographTask
+from cryoice_scipion.core.reports.palette import REJECTED
+from cryoice_scipion.core.reports.preview import CutPreview
+from cryoice_scipion.viewers.model_preview import Preview
+
+LOOK, PAUSE = 100, 40  # ms: between two looks for news; that the slider rests before the picture is drawn
+MAP = 300  # px, width of the map
+LEAST, MOST = 320, 720  # px, width of the micrograph
+MARGIN = 8  # px
+DIGITS = 3  # of a threshold, as training recommends it
+
+
+class PreviewDialog(Dialog):
+    """Shows micrographs as the screening would; ``value`` is the threshold when *Apply* was pressed, else None."""
+
+    def __init__(self, parent: Any, preview: Preview, threshold: Optional[float]) -> None:
+        """Open the window, and return when it is closed.
+
+        Parameters
+        ----------
+        parent : tkinter widget
+        preview : Preview
+            It is closed with the window.
+        threshold : float, optional
+            Where the slider begins; None: at the model's recommended one.
+        """
+        self.preview, self.value = preview, None  # type: Preview, Optional[float]
+        self.recommended = preview.model.recommended_threshold
+        self._begin = self.recommended if threshold is None else threshold
+        self.rows: List[MicrographRow] = []
+        self._mapped: Optional[Tuple[MicrographTask, MapResult]] = None
+        self._shown: Optional[CutPreview] = None
+        self._shift, self._drawing = 0.0, ""
+        buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
+        Dialog.__init__(self, parent, "Threshold: a look before the run", buttons=buttons, default="Apply")
+
+    # ---- widgets --------------------------------------------------------------------------------------------
+
+    def body(self, master: tk.Frame) -> None:
+        """Make the widgets: micrographs on the left, the chosen one in the middle, its map on the right."""
+        self.blank = tk.PhotoImage(master=self)  # with a picture, a label's size is in px
+        self.side = max(LEAST, min(MOST, self.winfo_screenheight() - 380, self.winfo_screenwidth() - MAP - 320))
+        self._makeList(master)
+        self.picture = tk.Label(master, bg="white", anchor="n", image=self.blank)
+        self.picture.config(width=self.side, height=self.side + 60)
+        self.picture.grid(row=0, column=1, padx=MARGIN)
+        right = tk.Frame(master)
+        right.grid(row=0, column=2, sticky="n")
+        self.map = tk.Label(right, bg="white", anchor="n", width=MAP, height=MAP + 60, image=self.blank)
+        self.map.grid(row=0)
+        self.counts = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP)
+        self.counts.grid(row=1, sticky="ew", pady=MARGIN)
+        self.level = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP, fg="#5a5a5a")
+        self.level.grid(row=2, sticky="ew")
+        self._makeSlider(master)
+        self.state = tk.Label(master, anchor="w", justify=tk.LEFT, wraplength=self.side + MAP + 200)
+        self.state.grid(row=2, column=0, columnspan=3, sticky="ew", pady=(MARGIN, 0))
+        self._say("Reading the input and starting the detector …")
+        self._sayLevel(0, 0)
+        self.after(LOOK, self._look)
+
+    def _makeList(self, master: tk.Frame) -> None:
+        frame = tk.Frame(master)
+        frame.grid(row=0, column=0, sticky="ns")
+        frame.rowconfigure(1, weight=1)
+        tk.Label(frame, text="Micrographs", anchor="w").grid(row=0, column=0, sticky="ew")
+        self.names = tk.Listbox(frame, width=34, exportselection=False)
+        bar = ttk.Scrollbar(frame, command=self.names.yview)
+        across = ttk.Scrollbar(frame, orient=tk.HORIZONTAL, command=self.names.xview)
+        self.names.config(yscrollcommand=bar.set, xscrollcommand=across.set)
+        self.names.grid(row=1, column=0, sticky="ns")
+        bar.grid(row=1, column=1, sticky="ns")
+        across.grid(row=2, column=0, sticky="ew")
+        self.names.bind("<<ListboxSelect>>", lambda _event: self._choose())
+
+    def _makeSlider(self, master: tk.Frame) -> None:
+        frame = tk.Frame(master)
+        frame.grid(row=1, column=0, columnspan=3, sticky="ew", pady=(MARGIN, 0))
+        frame.columnconfigure(1, weight=1)
+        tk.Label(frame, text="Threshold (higher removes more)").grid(row=0, column=0, sticky="s", padx=MARGIN)
+        self.slider = tk.Scale(frame, from_=0, to=1, resolution=10**-DIGITS, orient=tk.HORIZONTAL, showvalue=True)
+        self.slider.set(self._begin)
+        self.slider.config(command=lambda _value: self._cutSoon())
+        self.slider.grid(row=0, column=1, sticky="ew")
+        text = f"Recommended: {self.recommended:.{DIGITS}g}"
+        self.recommend = tk.Button(frame, text=text, command=lambda: self.slider.set(self.recommended))
+        self.recommend.grid(row=0, column=2, sticky="s", padx=MARGIN)
+
+    # ---- what comes -----------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take in what the preview has to tell, and come again."""
+        while True:
+            try:
+                kind, value = self.preview.news.get_nowait()
+            except queue.Empty:
+                break
+            getattr(self, f"_on{kind.capitalize()}")(value)
+        self.after(LOOK, self._look)
+
+    def _onListed(self, rows: List[MicrographRow]) -> None:
+        self.rows = sorted(rows, key=lambda row: row.id)
+        for row in self.rows:
+            self.names.insert(tk.END, row.name)
+        if self.rows:
+            self.names.selection_set(0)
+            self._choose()
+        else:
+            self._say("There are no micrographs yet; come back when the first ones are there.")
+
+    def _onMapped(self, mapped: Tuple[MicrographTask, MapResult]) -> None:
+        if mapped[0].id == self._chosen():
+            self._mapped = mapped
+            self._say("")
+            self._show()
+
+    def _onLevel(self, level: Tuple[float, int, int]) -> None:
+        shift, number, total = level
+        self._sayLevel(number, total)
+        if shift != self._shift:
+            self._shift = shift
+            self._show()
+
+    def _onFailed(self, line: str) -> None:
+        self._say(line, REJECTED)
+        if self._mapped is None or self._mapped[0].id != self._chosen():  # no picture of another one
+            self._mapped = self._shown = None
+            self.counts.config(text="")
+            for label in (self.picture, self.map):
+                label.config(image=self.blank)
+
+    # ---- what is shown --------------------------------------------------------------------------------------
+
+    def _chosen(self) -> Optional[int]:
+        chosen = self.names.curselection()
+        return self.rows[chosen[0]].id if chosen else None
+
+    def _choose(self) -> None:
+        key = self._chosen()
+        if key is not None:
+            self._say(f"Mapping {self.names.get(self.names.curselection()[0])} …")
+            self.preview.ask(key)
+
+    def _show(self) -> None:
+        """Judge the micrograph that is mapped, and show it."""
+        if self._mapped is None:
+            return
+        try:
+            self._shown = CutPreview(self.preview.folder, *self._mapped, self.preview.config, self._shift)
+        except CryoIceError as error:
+            self._say(str(error), REJECTED)
+            return
+        self._put(self.map, self._shown.map_picture(MAP))
+        self._cut()
+
+    def _cutSoon(self) -> None:
+        """Cut anew when the slider rests: each of its steps calls this."""
+        if self._drawing:
+            self.after_cancel(self._drawing)
+        self._drawing = self.after(PAUSE, self._cut)
+
+    def _cut(self) -> None:
+        self._drawing = ""
+        if self._shown is None:
+            return
+        cut = self._shown.cut(self.slider.get())
+        number = len(cut.marks)
+        share = f" ({100 * cut.kept / number:.0f} %)" if number else ""
+        words = f"{cut.kept} of {number} coordinates kept{share}\nbad area {100 * cut.bad_area:.1f} %"
+        if cut.discarded:
+            words += "\nthe micrograph is discarded: its bad area is larger than the form allows"
+        self.counts.config(text=words)
+        self._put(self.picture, self._shown.picture(cut, self.side))
+
+    def _sayLevel(self, number: int, total: int) -> None:
+        """Say what the scores are relative to: the run compares with the first micrographs of the data set."""
+        given = self.preview.config.reference
+        if given == 0:
+            words = "The scores are the model's own: the form asks for no reference micrographs."
+        elif number < total or not total:
+            progress = f" ({number} of {total} micrographs)" if total else ""
+            words = f"The scores still shift: the data set's level is being taken{progress} …"
+        elif number >= given:
+            words = f"The data set's level is taken from the first {given} micrographs, as in the run."
+        else:
+            words = (
+                f"The data set's level is taken from the first {total} micrographs here, from up to {given} in the "
+                "run: the scores will differ a little."
+            )
+        self.level.config(text=words)
+
+    def _say(self, words: str, colour: str = "#1a1a1a") -> None:
+        self.state.config(text=words, fg=colour)
+
+    def _put(self, label: tk.Label, image: Image.Image) -> None:
+        picture = ImageTk.PhotoImage(image, master=self)
+        # Never lower than before: the window would jump while the slider is drawn along a legend that grows.
+        label.config(image=picture, width=picture.width(), height=max(picture.height(), int(label["height"])))
+        label.image = picture  # Tk forgets pictures that nobody holds
+
+    # ---- the end --------------------------------------------------------------------------------------------
+
+    def apply(self) -> None:
+        """Take the slider's value; called when *Apply* is pressed."""
+        self.value = round(float(self.slider.get()), DIGITS)
+
+    def destroy(self) -> None:
+        """Close the window, and end the worker."""
+        self.preview.close()
+        Dialog.destroy(self)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window of a model: how it was trained, how good it is, where it and the labels disagree, and its card."""
+
+from __future__ import annotations
+
+import csv
+import tkinter as tk
+from pathlib import Path
+from tkinter import ttk
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from PIL import Image, ImageTk, UnidentifiedImageError
+from pyworkflow.gui import Window
+from pyworkflow.viewer import View
+
+from cryoice_scipion.core.networks.bundle import read_card
+from cryoice_scipion.core.reports.mistakes import PICTURE, TABLE
+from cryoice_scipion.viewers.windows import open_window
+
+SIZE = (1160, 760)  # px
+MARGIN = 10  # px
+ROWS = 8  # of the table that are seen
+COLUMNS = {"number": 60, "label": 120, "p_bad": 70, "micrograph": 480, "x": 80, "y": 80, "origin": 110}  # px
+HEADINGS = {"number": "No.", "label": "label", "p_bad": "P(BAD)", "x": "x (px)", "y": "y (px)"}
+
+
+class Plots(NamedTuple):
+    """A page of plots: which, and how they are read."""
+
+    title: str
+    names: Sequence[str]
+    words: str
+
+
+PLOTS = (
+    Plots("Training", ("curves.png",), "Both losses fall while the network learns; where the validation loss rises "
+          "again, it begins to learn by heart. The best epoch is the one that was kept."),
+    Plots("ROC, precision and recall", ("roc.png", "precision_recall.png"), "How well good and bad places are told "
+          "apart on micrographs that were not trained on. The dot is the recommended threshold."),
+    Plots("Calibration", ("calibration.png",), "On the diagonal, a probability means what it says: of the places "
+          "called bad with 0.8, eight in ten are bad. Below: how often each probability comes."),
+)  # fmt: skip
+MISTAKES = (
+    "Patches on which the model and the labels disagree most, of micrographs that were not trained on. Where the label "
+    "is wrong, mend it and train anew. Ctrl+C copies the chosen rows."
+)
+
+
+class ModelView(View):
+    """The window of a model folder."""
+
+    def __init__(self, title: str, folder: Path, parent: Any = None) -> None:
+        self._arguments = (title, folder, parent)
+
+    def show(self) -> None:
+        """Open the window."""
+        open_window(ModelWindow(*self._arguments))
+
+
+class ModelWindow(Window):
+    """Shows what a model folder holds, a tab each; what is not there (older models have less) has no tab."""
+
+    def __init__(self, title: str, folder: Path, parent: Any = None) -> None:
+        Window.__init__(self, title, parent, minsize=(640, 480))
+        self.folder = folder
+        self._shown: List[Any] = []  # Tk forgets pictures that nobody holds
+        width, height = self.root.winfo_screenwidth() - 60, self.root.winfo_screenheight() - 160
+        self.tabs = ttk.Notebook(self.root, width=min(SIZE[0], width), height=min(SIZE[1], height))
+        self.tabs.grid(row=0, column=0, sticky="news", padx=MARGIN, pady=MARGIN)
+        for page in PLOTS:
+            paths = [folder / name for name in page.names if (folder / name).is_file()]
+            if paths:
+                self._add(page.title, page.words, lambda frame, paths=paths: self._pictures(frame, paths))
+        if (folder / PICTURE).is_file():
+            self._add("Hardest mistakes", MISTAKES, self._mistakes)
+        if read_card(folder):
+            self._add("Card", "", self._card)
+
+    @staticmethod
+    def can_show(folder: Path) -> bool:
+        """Return whether a model folder holds anything that this window shows."""
+        return any((folder / name).is_file() for page in PLOTS for name in page.names) or bool(read_card(folder))
+
+    def _add(self, title: str, words: str, fill: Callable[[tk.Frame], None]) -> None:
+        """Add a tab: a line that says how to read it, and what ``fill`` puts below."""
+        page = tk.Frame(self.tabs, bg="white")
+        self.tabs.add(page, text=title)
+        page.rowconfigure(1, weight=1)
+        page.columnconfigure(0, weight=1)
+        if words:
+            label = tk.Label(page, text=words, bg="white", justify=tk.LEFT, anchor="w")
+            label.grid(row=0, column=0, sticky="ew", padx=MARGIN, pady=MARGIN)
+            label.bind("<Configure>", lambda event: event.widget.config(wraplength=event.width))
+        frame = tk.Frame(page, bg="white")
+        frame.grid(row=1, column=0, sticky="news")
+        frame.rowconfigure(0, weight=1)
+        frame.columnconfigure(0, weight=1)
+        fill(frame)
+
+    def _pictures(self, frame: tk.Frame, paths: Sequence[Path]) -> None:
+        """Put pictures of their own size side by side, to be scrolled where the window is smaller."""
+        canvas = tk.Canvas(frame, bg="white", highlightthickness=0)
+        canvas.grid(row=0, column=0, sticky="news")
+        left = MARGIN
+        for path in paths:
+            try:
+                with Image.open(path) as image:
+                    self._shown.append(ImageTk.PhotoImage(image.convert("RGB"), master=self.root))
+                canvas.create_image(left, 0, image=self._shown[-1], anchor="nw")
+                left += self._shown[-1].width() + MARGIN
+            except (OSError, UnidentifiedImageError) as error:
+                canvas.create_text(left, MARGIN, text=f"{path.name}: cannot be shown ({error})", anchor="nw")
+        canvas.config(scrollregion=canvas.bbox("all"))
+        for orient, view, sticky, place in (
+            (tk.VERTICAL, "yview", "ns", {"row": 0, "column": 1}),
+            (tk.HORIZONTAL, "xview", "ew", {"row": 1, "column": 0}),
+        ):
+            bar = ttk.Scrollbar(frame, orient=orient, command=getattr(canvas, view))
+            bar.grid(sticky=sticky, **place)
+            canvas.config(**{f"{view[0]}scrollcommand": lambda low, high, bar=bar: _set_or_hide(bar, low, high)})
+        for event, step in (("<Button-4>", -1), ("<Button-5>", 1)):
+            canvas.bind(event, lambda _event, step=step: canvas.yview_scroll(step, "units"))
+
+    def _mistakes(self, frame: tk.Frame) -> None:
+        """Put the picture over the list of the same patches, with their micrographs' whole names."""
+        split = ttk.PanedWindow(frame, orient=tk.VERTICAL)
+        split.grid(row=0, column=0, sticky="news")
+        upper, lower = tk.Frame(split, bg="white"), tk.Frame(split, bg="white")
+        for part in (upper, lower):
+            part.rowconfigure(0, weight=1)
+            part.columnconfigure(0, weight=1)
+        split.add(upper, weight=1)
+        split.add(lower, weight=0)
+        self._pictures(upper, [self.folder / PICTURE])
+        self.mistakes = _table(lower, read_mistakes(self.folder))
+
+    def _card(self, frame: tk.Frame) -> None:
+        text = tk.Text(frame, wrap=tk.WORD, font="TkFixedFont", padx=MARGIN, pady=MARGIN, borderwidth=0)
+        text.insert("1.0", read_card(self.folder))
+        text.config(state=tk.DISABLED)
+        bar = ttk.Scrollbar(frame, command=text.yview)
+        text.config(yscrollcommand=bar.set)
+        text.grid(row=0, column=0, sticky="news")
+        bar.grid(row=0, column=1, sticky="ns")
+
+
+def read_mistakes(folder: Path) -> List[Dict[str, str]]:
+    """Return the rows of mistakes.csv as they stand there; none when the file is not there."""
+    if not (folder / TABLE).is_file():
+        return []
+    with open(folder / TABLE, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _table(frame: tk.Frame, rows: List[Dict[str, str]]) -> ttk.Treeview:
+    table = ttk.Treeview(frame, columns=list(COLUMNS), show="headings", height=ROWS, selectmode="extended")
+    for name, width in COLUMNS.items():
+        table.heading(name, text=HEADINGS.get(name, name))
+        table.column(name, width=width, stretch=name == "micrograph", anchor="w")
+    for row in rows:
+        table.insert("", tk.END, values=[row.get(name, "") for name in COLUMNS])
+    bar = ttk.Scrollbar(frame, command=table.yview)
+    table.config(yscrollcommand=bar.set)
+    table.grid(row=0, column=0, sticky="news")
+    bar.grid(row=0, column=1, sticky="ns")
+    table.bind("<Control-c>", lambda _event: _copy(table))
+    return table
+
+
+def _copy(table: ttk.Treeview) -> None:
+    """Put the chosen rows on the clipboard, for a spreadsheet or a text."""
+    lines = ["\t".join(map(str, table.item(item, "values"))) for item in table.selection()]
+    table.clipboard_clear()
+    table.clipboard_append("\n".join(lines))
+
+
+def _set_or_hide(bar: ttk.Scrollbar, low: str, high: str) -> None:
+    """Move a scroll bar, and take it away while there is nothing to scroll."""
+    bar.set(low, high)
+    if float(low) <= 0 and float(high) >= 1:
+        bar.grid_remove()
+    else:
+        bar.grid()

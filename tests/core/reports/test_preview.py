@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One mapped micrograph cut at any threshold: more goes the higher it is, and what the settings say is kept to."""
+
+import numpy as np
+import pytest
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.records import MapResult, MicrographTask, Pick
+from cryoice_scipion.core.reports.preview import CutPreview
+from cryoice_scipion.core.reports.thumbnails import write_base
+from cryoice_scipion.core.screening.classmap import ClassMap
+
+CELLS, CELL, PIXEL_SIZE = 16, 64.0, 4.0  # cells along a side; Å; Å/px
+SIDE = int(CELLS * CELL / PIXEL_SIZE)  # px
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """Return a folder and a micrograph in it that gets worse from left to right, with a pick in each column."""
+    odds = np.tile(np.linspace(-4, 4, CELLS, dtype=np.float32), (CELLS, 1))
+    logits = np.stack([np.zeros_like(odds), odds])
+    border = np.zeros(odds.shape, dtype=bool)
+    ClassMap(logits, border, ["good", "contamination"], CELL, 0.0).save(tmp_path / "map.npz")
+    write_base(tmp_path / "base.png", np.full((SIDE, SIDE), 128, dtype=np.uint8))
+    picks = [Pick(k, (k + 0.5) * CELL / PIXEL_SIZE, SIDE / 2, 10.0) for k in range(CELLS)]
+    picks.append(Pick(99, SIDE + 50.0, 10.0, 10.0))  # not on the micrograph
+    result = MapResult([SIDE, SIDE], PIXEL_SIZE, CELL, 0.0, 0.0, False, "map.npz", "base.png")
+    return tmp_path, MicrographTask(1, "/data/one.mrc", "one", PIXEL_SIZE, picks), result
+
+
+def kept(preview, threshold):
+    return preview.cut(threshold).kept
+
+
+def test_a_higher_threshold_removes_more(mapped):
+    preview = CutPreview(*mapped, ScreenConfig(), shift=0.0)
+    numbers = [kept(preview, threshold) for threshold in (0.0, 0.1, 0.5, 0.9, 1.0)]
+    assert numbers == sorted(numbers, reverse=True)
+    assert (numbers[0], numbers[2], numbers[-1]) == (CELLS, CELLS // 2, 0)  # the one outside has no goodness
+    assert preview.cut(0.5).bad_area == pytest.approx(0.5)
+
+
+def test_what_the_level_of_the_data_set_takes_off_makes_more_good(mapped):
+    alone, shifted = (CutPreview(*mapped, ScreenConfig(), shift=shift) for shift in (0.0, 2.0))
+    assert kept(shifted, 0.5) > kept(alone, 0.5)
+
+
+def test_of_a_micrograph_with_too_much_bad_area_nothing_is_kept(mapped):
+    preview = CutPreview(*mapped, ScreenConfig(max_bad_area=0.4), shift=0.0)
+    assert preview.cut(0.5).discarded
+    assert kept(preview, 0.5) == 0
+    assert not preview.cut(0.1).discarded
+
+
+def test_a_margin_removes_what_is_close_to_something_bad(mapped):
+    near, far = (CutPreview(*mapped, ScreenConfig(margin=margin), shift=0.0) for margin in (0.0, 100.0))
+    worse = [a > b for a, b in zip(near.goodness[: CELLS // 2 - 1], far.goodness)]
+    assert all(worse)
+
+
+def test_a_threshold_is_seen_in_the_picture_and_not_in_the_map(mapped):
+    preview = CutPreview(*mapped, ScreenConfig(), shift=0.0)
+    assert preview.map_picture(300).width == 300
+    tinted = []
+    for threshold in (0.1, 0.9):
+        picture = np.asarray(preview.picture(preview.cut(threshold), SIDE))[:SIDE].astype(int)
+        tinted.append(int((np.ptp(picture, axis=2) > 20).sum()))
+    assert tinted[0] < tinted[1]
+
+
+def test_picks_of_an_unknown_size_are_told(mapped):
+    folder, task, result = mapped
+    task.picks[0].diameter = None
+    with pytest.raises(CoordinatesError, match="size is not known"):
+        CutPreview(folder, task, result, ScreenConfig(), shift=0.0)

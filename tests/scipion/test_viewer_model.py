@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window of a model, on a real screen: whatever the folder holds is shown, and wrong labels can be found by it."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from gui import main_window, wait_for
+from random_model import write_random_model
+
+from cryoice_scipion.core.reports import mistakes, plots
+from cryoice_scipion.objects import CryoIceModel
+from cryoice_scipion.protocols import CryoIceProtTrain
+from cryoice_scipion.viewers import CryoIceModelViewer
+from cryoice_scipion.viewers.model_window import ModelView, ModelWindow
+
+pytestmark = pytest.mark.scipion
+
+
+@pytest.fixture(scope="module")
+def main():
+    with main_window() as window:
+        yield window
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a model folder as training writes it, in which two labels are wrong."""
+    folder = write_random_model(tmp_path_factory.mktemp("models") / "trained")
+    rng = np.random.default_rng(0)
+    bad = np.arange(60) % 3 == 0
+    p_bad = np.clip(np.where(bad, 0.8, 0.2) + rng.normal(0, 0.05, 60), 0, 1)
+    bad[7], bad[12] = True, False  # the network knows better
+    table = pd.DataFrame(
+        {
+            "label": np.where(bad, "bad", "good"),
+            "p_bad": p_bad,
+            "micrograph": [f"mic_{k // 10}" for k in range(60)],
+            "x": np.arange(60) * 10.0,
+            "y": np.arange(60) * 20.0,
+            "origin": "particle",
+        }
+    )
+    plots.training_curves([{"epoch": 1, "train_loss": 0.5, "validation_auc": 0.9}], folder / "curves.png")
+    plots.roc(p_bad, bad, folder / "roc.png", 0.5)
+    plots.precision_recall(p_bad, bad, folder / "precision_recall.png", 0.5)
+    plots.calibration(p_bad, bad, folder / "calibration.png")
+    found = mistakes.hardest(table, 0.5)
+    mistakes.write_mistakes(folder, found, rng.normal(size=(len(found), 64, 64)))
+    return folder
+
+
+@pytest.fixture
+def window(main, folder):
+    window = ModelWindow("a model", folder, main)
+    window.root.deiconify()
+    wait_for(window, window.tabs.winfo_viewable)
+    yield window
+    window.root.destroy()
+
+
+def shown(widget):
+    """Return the widgets below one."""
+    return [widget, *(other for child in widget.winfo_children() for other in shown(child))]
+
+
+def titles(window):
+    return [window.tabs.tab(number, "text") for number in range(window.tabs.index("end"))]
+
+
+def test_every_page_of_a_trained_model_can_be_turned_to(window):
+    assert titles(window) == ["Training", "ROC, precision and recall", "Calibration", "Hardest mistakes", "Card"]
+    for number, pictures in enumerate((1, 2, 1, 1, 0)):
+        window.tabs.select(number)
+        window.root.update()
+        page = window.root.nametowidget(window.tabs.select())
+        canvases = [widget for widget in shown(page) if widget.winfo_class() == "Canvas" and widget.winfo_viewable()]
+        kinds = [canvas.type(item) for canvas in canvases for item in canvas.find_all()]
+        assert kinds == ["image"] * pictures
+
+
+def test_wrong_labels_are_listed_with_their_places_and_can_be_copied(window):
+    rows = [window.mistakes.item(item, "values") for item in window.mistakes.get_children()]
+    assert [(row[1], row[3], float(row[4]), float(row[5])) for row in rows] == [
+        ("good", "mic_1", 120.0, 240.0),
+        ("bad", "mic_0", 70.0, 140.0),
+    ]
+    window.tabs.select(3)
+    window.mistakes.selection_set(window.mistakes.get_children())
+    window.mistakes.focus_force()
+    window.root.update()
+    window.mistakes.event_generate("<Control-c>")
+    copied = window.root.clipboard_get().splitlines()
+    assert [line.split("\t")[3] for line in copied] == ["mic_1", "mic_0"]
+
+
+def test_an_older_model_and_a_damaged_picture_are_shown_as_far_as_they_go(main, folder, tmp_path):
+    older = tmp_path / "older"
+    shutil.copytree(folder, older)
+    for name in (mistakes.PICTURE, mistakes.TABLE, "precision_recall.png"):
+        (older / name).unlink()
+    (older / "curves.png").write_bytes(b"no picture")
+    window = ModelWindow("older", older, main)
+    assert titles(window) == ["Training", "ROC, precision and recall", "Calibration", "Card"]
+    texts = [
+        widget.itemcget(item, "text")
+        for widget in shown(window.root)
+        if widget.winfo_class() == "Canvas"
+        for item in widget.find_all()
+        if widget.type(item) == "text"
+    ]
+    assert len(texts) == 1
+    assert texts[0].startswith("curves.png: cannot be shown")
+    window.root.destroy()
+
+
+def test_a_double_click_on_a_model_or_its_protocol_opens_the_window(main, folder):
+    viewer = CryoIceModelViewer(project=object(), parent=main)
+    (view,) = viewer._visualize(CryoIceModel(str(folder)))
+    assert isinstance(view, ModelView)
+    before = set(main.root.winfo_children())
+    view.show()
+    (opened,) = set(main.root.winfo_children()) - before
+    assert opened.title().startswith("Model ")
+    opened.destroy()
+    (message,) = viewer._visualize(CryoIceProtTrain())
+    assert not isinstance(message, ModelView)

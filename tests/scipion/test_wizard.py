@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wizard on the threshold, in Scipion's own form: what it shows is what the run does then."""
+
+import os
+import re
+
+import pytest
+import pyworkflow.gui.project  # noqa: F401 (the form cannot be imported before it)
+from gui import drive, main_window
+from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES
+from pyworkflow.gui.form import FormWindow
+from random_model import write_random_model
+from scipion_data import BROKEN, Scipion, items, point, write_data
+from streaming import wait_for, workers_of
+
+from cryoice_scipion.constants import CRYOICE_PYTHON
+from cryoice_scipion.plugin import Plugin
+from cryoice_scipion.protocols import CryoIceProtScreen
+from cryoice_scipion.viewers.model_preview_window import PreviewDialog
+
+pytestmark = pytest.mark.scipion
+RECOMMENDED = 0.437
+
+
+@pytest.fixture(scope="module")
+def main():
+    with main_window() as window:
+        yield window
+
+
+@pytest.fixture(scope="module")
+def project():
+    return Scipion.begin("WizardProject")
+
+
+@pytest.fixture(scope="module")
+def picks(project, tmp_path_factory):
+    folder = write_data(tmp_path_factory.mktemp("data"))
+    micrographs = project.import_micrographs(folder / "full", 4.0)
+    return project.import_picks(folder / "all.star", micrographs)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_random_model(tmp_path_factory.mktemp("models") / "random", threshold=RECOMMENDED)
+
+
+@pytest.fixture
+def form(main, project, picks, model):
+    """The real form of a screening, with the errors that it shows in ``errors``."""
+    values = {"useGpu": False, "modelSource": 2, "modelFolder": str(model), "referenceMicrographs": 3}
+    protocol = project.newProtocol(CryoIceProtScreen, **values)
+    point(protocol.inputCoordinates, picks)
+    form = FormWindow("screening", protocol, lambda *_: None, main)
+    form.root.deiconify()
+    form.root.update()
+    form.errors = []
+    form.showError = form.errors.append  # a window that waits for a click
+    yield form
+    form.root.destroy()
+
+
+def press_wizard(form, name="threshold"):
+    """Press the button beside a parameter; returns when the window that it opens is closed."""
+    form.wizParamName = name
+    form.wizards[name]().show(form)
+
+
+def dialog_of(form):
+    return next((child for child in form.root.winfo_children() if isinstance(child, PreviewDialog)), None)
+
+
+def choose(dialog, name):
+    number = [row.stem for row in dialog.rows].index(name)
+    dialog.names.selection_clear(0, "end")
+    dialog.names.selection_set(number)
+    dialog.names.event_generate("<<ListboxSelect>>")
+    dialog.update()
+    return dialog.rows[number].id
+
+
+def mapped(dialog):
+    """Return the id of the micrograph that is shown."""
+    return dialog._mapped[0].id if dialog._mapped else None
+
+
+def counted(dialog):
+    """Return what the window says: coordinates kept, coordinates, bad area in per cent."""
+    found = re.match(r"(\d+) of (\d+) coordinates kept.*\nbad area ([\d.]+) %", dialog.counts.cget("text"))
+    return int(found[1]), int(found[2]), float(found[3])
+
+
+def test_what_the_window_shows_is_what_the_run_keeps(form, project):
+    said, ids = {}, {}
+
+    def script():
+        yield lambda: dialog_of(form) is not None
+        dialog = dialog_of(form)
+        yield lambda: dialog.counts.cget("text")
+        assert dialog.slider.get() == RECOMMENDED
+        yield lambda: "as in the run" in dialog.level.cget("text")
+        kept = []
+        for threshold in (0.0, 0.3, 0.6, 1.0):
+            dialog.slider.set(threshold)
+            yield lambda: not dialog._drawing
+            kept.append(counted(dialog)[0])
+        assert kept[0] == counted(dialog)[1] > kept[-1]
+        assert kept == sorted(kept, reverse=True)
+        dialog.recommend.invoke()
+        yield lambda: not dialog._drawing
+        assert dialog.slider.get() == RECOMMENDED
+        dialog.slider.set(0.6)
+        for name in ("mic_00", "mic_03"):
+            ids[name] = choose(dialog, name)
+            yield lambda name=name: mapped(dialog) == ids[name] and not dialog._drawing
+            said[name] = counted(dialog)
+        dialog._handleResult(RESULT_YES)
+
+    check = drive(form.root, script())
+    press_wizard(form)
+    check()
+    assert form.errors == []
+    assert form.widgetDict["threshold"].get() == "0.6"
+    assert form.protocol.threshold.get() == 0.6
+    done = project.run_here(form.protocol)
+    micrographs = items(done.outputMicrographs)
+    for name, (kept, number, area) in said.items():
+        outputs = [items(output) for output in (done.outputCoordinates, done.outputCoordinatesRejected)]
+        on_it = [sum(item.getMicId() == ids[name] for item in output.values()) for output in outputs]
+        assert (kept, number) == (on_it[0], sum(on_it))
+        assert area == pytest.approx(100 * micrographs[ids[name]]._cryoiceBadArea.get(), abs=0.06)
+
+
+def test_a_broken_micrograph_is_one_line_and_closing_changes_nothing_and_ends_the_worker(form):
+    places = []
+
+    def script():
+        yield lambda: dialog_of(form) is not None
+        dialog = dialog_of(form)
+        yield lambda: dialog.counts.cget("text")
+        places.append(dialog.preview.folder)
+        assert len(workers_of(os.getpid())) == 1
+        choose(dialog, BROKEN)
+        yield lambda: BROKEN in dialog.state.cget("text") and "Mapping" not in dialog.state.cget("text")
+        assert "\n" not in dialog.state.cget("text")
+        assert "Traceback" not in dialog.state.cget("text")
+        assert dialog.counts.cget("text") == ""  # nothing of the one before
+        wanted = choose(dialog, "mic_01")
+        yield lambda: mapped(dialog) == wanted
+        assert dialog.state.cget("text") == ""
+        dialog.slider.set(0.9)
+        dialog._handleResult(RESULT_CANCEL)
+
+    check = drive(form.root, script())
+    press_wizard(form, "modelSource")
+    check()
+    assert form.protocol.threshold.get() is None
+    wait_for(lambda: not places[0].exists() and not workers_of(os.getpid()), 20)
+
+
+def test_a_worker_that_cannot_start_is_one_line_in_the_window(form, monkeypatch):
+    monkeypatch.setitem(Plugin._vars, CRYOICE_PYTHON, "/no/such/python")
+
+    def script():
+        yield lambda: dialog_of(form) is not None
+        dialog = dialog_of(form)
+        yield lambda: "/no/such/python" in dialog.state.cget("text")
+        assert "CRYOICE_PYTHON" in dialog.state.cget("text")
+        dialog._handleResult(RESULT_CANCEL)
+
+    check = drive(form.root, script())
+    press_wizard(form)
+    check()
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"modelFolder": "/no/such/model"}, "/no/such/model: no such model"),
+        ({"threshold": 3.0}, "threshold must be -1"),
+        ({"inputCoordinates": None}, "Choose the coordinates"),
+    ],
+)
+def test_what_is_wrong_with_the_form_is_said_at_once(form, values, words):
+    for name, value in values.items():
+        getattr(form.protocol, name).set(value)
+    press_wizard(form)
+    assert len(form.errors) == 1
+    assert words in form.errors[0]
