@@ -98,7 +98,8 @@ def read_sums(folder: Path) -> Dict[str, str]:
 
 def write_sums(folder: Path) -> None:
     """Record the SHA-256 of every file in a model folder; the last thing that saving a model does."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != SUMS)
+    left_out = (SUMS, UNFINISHED)
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in left_out)
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 

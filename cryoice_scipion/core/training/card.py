@@ -14,7 +14,7 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.data.splits import VALIDATION
 
 
-def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str]) -> None:
+def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str], rule: str) -> None:
     """Write card.md.
 
     Parameters
@@ -22,9 +22,11 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
     path : Path
     model : ModelConfig
     judged : pandas.DataFrame
-        The patches that were not trained on: label, split, origin, p_bad.
+        Patches, or cells of maps, that were not trained on: label, split, origin, p_bad.
     messages : list of str
         What was left out of training, and why.
+    rule : str
+        How the recommended threshold was chosen.
     """
     loader = PackageLoader("cryoice_scipion.core.training", "")
     environment = Environment(
@@ -32,7 +34,7 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
     )
     template = environment.get_template("card.md.j2")
     kinds, thresholds = _by_kind(judged, model.recommended_threshold), _by_threshold(judged)
-    text = template.render(model=model, kinds=kinds, thresholds=thresholds, messages=messages)
+    text = template.render(model=model, kinds=kinds, thresholds=thresholds, messages=messages, rule=rule)
     path.write_text(text, encoding="utf-8")
 
 

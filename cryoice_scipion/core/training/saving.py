@@ -47,6 +47,7 @@ class Judged:
     threshold: float
     validation: Dict[str, float]
     test: Dict[str, float]
+    rule: str  # how the threshold was chosen, for the card
 
 
 def model_config(
@@ -101,5 +102,5 @@ def save_model(
         found = hardest(shown, judged.threshold)
         write_mistakes(folder, found, patches[found.index])
     judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
-    write_card(folder / CARD, model, judged.table, messages)
+    write_card(folder / CARD, model, judged.table, messages, judged.rule)
     write_sums(folder)

@@ -29,6 +29,7 @@ from cryoice_scipion.core.training.metrics import fit_temperature, measure, reco
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 
 CONTEXT_SAMPLING = 4.0  # Å/px of the two-scale and of the dense network
+_RULE = "Youden's point, or what is within one standard error of it and nearer to 0.5"
 _MINIMUM = 5  # patches of a kind without which nothing can be learned
 
 
@@ -107,7 +108,7 @@ def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: b
         for name, rows in ((VALIDATION, on_validation), (TEST, ~on_validation))
     }
     judged = table.assign(p_bad=p_bad)
-    return Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST])
+    return Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST], _RULE)
 
 
 def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:

@@ -23,13 +23,15 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.networks.bundle import UNFINISHED
-from cryoice_scipion.core.networks.dense import SAMPLING, DenseNet
+from cryoice_scipion.core.networks.dense import CELL, SAMPLING, DenseNet
 from cryoice_scipion.core.training.dense import Cropper, DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, threshold_for_clean_area
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
-from cryoice_scipion.core.views.two_scale import local_view
+from cryoice_scipion.core.views.patches import cut
+from cryoice_scipion.core.views.two_scale import WINDOW, local_view
 
+_RULE = "the one nearest to 0.5 that calls at most 1 % of clean area bad"
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
 
@@ -58,6 +60,7 @@ class _Cells:
 
     name: str
     split: str
+    places: NDArray[np.float64]  # (n, 2), x and y of the cells' centres, px of the context view
     labels: NDArray[np.uint8]  # (n,), places in CLASSES
     logits: NDArray[np.float32]  # (n, classes)
     level: float  # median log-odds of BAD over all cells that are no border
@@ -102,7 +105,9 @@ def train_dense(
     model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
     levels = [item.level / judged.temperature for item in judged_cells if item.split == VALIDATION]
     model = model.model_copy(update={"reference_level": float(np.percentile(levels, 25))})
-    save_model(folder, model, fitted, judged, [])
+    save_model(folder, model, fitted, judged, [], _patches(judged.table, loaded))
+    if not fitted.interrupted:
+        (folder / UNFINISHED).unlink(missing_ok=True)
     return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
 
 
@@ -175,8 +180,6 @@ def _fit(
             raise
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
-    if not interrupted:
-        (folder / UNFINISHED).unlink(missing_ok=True)
     return run.averaged, Fitted(run.averaged.eval(), classes, history, interrupted)
 
 
@@ -221,7 +224,8 @@ def _cells(
         labels = field.labels.ravel()
         known = (labels != LEFT_OUT) & (labels != CLASSES.index(BORDER))
         level = float(np.median(bad_log_odds(torch.from_numpy(logits[known])).numpy())) if known.any() else 0.0
-        found.append(_Cells(name, split[name], labels[known], logits[known], level))
+        places = (np.argwhere(known.reshape(shape))[:, ::-1] + 0.5) * CELL
+        found.append(_Cells(name, split[name], places, labels[known], logits[known], level))
     return found
 
 
@@ -237,7 +241,10 @@ def _validate(
 
 
 def _judge(cells: List[_Cells], classes: List[str]) -> Judged:
-    """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
+    """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones.
+
+    The table is of some cells of each, x and y in px of the context view.
+    """
     parts = {
         part: (
             torch.from_numpy(np.concatenate([item.logits for item in chosen])).double(),
@@ -262,7 +269,19 @@ def _judge(cells: List[_Cells], classes: List[str]) -> Judged:
         rows = np.sort(rng.permutation(len(item.labels))[:_SHOWN])
         p_bad = probability(torch.from_numpy(item.logits[rows]))
         labels = [CLASSES[code] for code in item.labels[rows]]
-        tables.append(pd.DataFrame({"micrograph": item.name, "label": labels, "split": item.split, "p_bad": p_bad}))
+        x, y = item.places[rows].T
+        values = {"x": x, "y": y, "label": labels, "split": item.split, "p_bad": p_bad}
+        tables.append(pd.DataFrame({"micrograph": item.name, **values}))
     table = pd.concat(tables, ignore_index=True).assign(origin="area")
     odds = np.log(table["p_bad"] / (1 - table["p_bad"])).to_numpy()
-    return Judged(table, odds, temperature, threshold, figures[VALIDATION], figures.get(TEST, {}))
+    return Judged(table, odds, temperature, threshold, figures[VALIDATION], figures.get(TEST, {}), _RULE)
+
+
+def _patches(table: pd.DataFrame, loaded: Dict[str, Field]) -> NDArray[np.float32]:
+    """Return the patch (64 px of the context view) around each cell of a table, shape (n, 64, 64)."""
+    parts = []
+    for name, rows in table.groupby("micrograph", sort=False):
+        view = torch.from_numpy(loaded[str(name)].view.astype(np.float32))
+        parts.append(cut(view, torch.from_numpy(rows[["x", "y"]].to_numpy()), WINDOW).numpy())
+    found: NDArray[np.float32] = np.concatenate(parts)
+    return found
