@@ -6,7 +6,7 @@ ENV := .venv
 BIN := $(ENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
-.PHONY: help env demo test lint types imports check default-model clean
+.PHONY: help env demo test lint types imports check default-model screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
@@ -14,6 +14,7 @@ help:
 	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
 	@echo "make check          lint, types and imports"
 	@echo "make default-model  train the model that is shipped"
+	@echo "make screenshots    make the pictures of README and docs anew; needs Xvfb and Chromium"
 	@echo "make clean          remove what the tools left here; .venv stays"
 
 env: $(ENV)/.installed
@@ -54,6 +55,9 @@ check: lint types imports
 
 default-model: env
 	@$(BIN)/python benchmarks/train_default_model.py
+
+screenshots: env
+	@$(BIN)/python docs/make_screenshots.py
 
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
