@@ -115,21 +115,10 @@ def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counte
     return Counted(data.group, tallies, notes, shift, seconds)
 
 
-def is_bright(judged: JudgedMap) -> bool:
-    """Return whether particles are bright: what the simulation knows of each micrograph, else the vote of its set.
-
-    The floors would be lower than on data of one contrast, if single inverted micrographs counted against them.
-    """
-    truth = Path(judged.image.path).parents[1] / "truth" / f"{judged.image.stem}.json"
-    if truth.is_file():
-        return bool(json.loads(truth.read_text(encoding="utf-8"))["config"].get("inverted", False))
-    return judged.reference.contrast == "bright"
-
-
 def classical_maps(judged: JudgedMap, tallies: Dict[str, List[Tally]]) -> tuple:
     """Count the maps that need no fit; return the local spectra and the cells left out."""
     loaded, name, shape = judged.loaded, judged.tally.name, judged.labels.shape
-    image = classical.scaled(-loaded.image if is_bright(judged) else loaded.image, loaded.border)
+    image = classical.scaled(-loaded.image if judged.reference.contrast == "bright" else loaded.image, loaded.border)
     maps = classical.local_maps(image, loaded.pixel_size, shape, judged.sampling)
     spectra = classical.local_spectra(image, loaded.pixel_size)
     if spectra.iciness is not None:

@@ -52,9 +52,7 @@ def write_session(folder: Path, kind: str, seed: int) -> None:
     """Simulate the micrographs of one specimen in one session; only defocus and what lies where differ."""
     rng = np.random.default_rng([SEED, seed])
     session = SceneConfig.random(rng, SIDE, SIDE, PIXEL_SIZE, kinds=[kind])
-    session = session.model_copy(
-        update={"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
-    )
+    session = session.model_copy(update=PLAIN)
     for name in ("micrographs", "labels"):
         (folder / name).mkdir(parents=True)
     for index in range(MICROGRAPHS):
@@ -93,10 +91,10 @@ def subset(patches: PatchSet, rows: np.ndarray) -> PatchSet:
     return PatchSet(patches.real[rows], table, patches.sampling, [], further)
 
 
-def auc(network: Any, patches: PatchSet, kinds: List[str]) -> float:
+def auc(network: Any, patches: PatchSet, kinds: List[str], temperature: float = 1.0) -> float:
     """Return the AUC of BAD among patches."""
     logits = predict(network, patches.views(kinds), np.arange(len(patches.real)), "cpu")
-    odds = bad_log_odds(torch.from_numpy(logits)).numpy()
+    odds = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
     return float(roc_auc_score(patches.table["label"] != GOOD, odds))
 
 
@@ -116,7 +114,7 @@ def learned(patches: PatchSet, model: str, dense: bool) -> Any:
 
 def judge(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: str) -> Dict[str, float]:
     """Return the AUC of the shipped model, and of what is learned from few labels, by name."""
-    result = {"shipped": auc(detector.network, test, [EMBEDDING])}
+    result = {"shipped": auc(detector.network, test, [EMBEDDING], detector.config.temperature)}
     rng = np.random.default_rng(SEED)
     for number in NUMBERS:
         few = chosen(train, number, rng)

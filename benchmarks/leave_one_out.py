@@ -10,6 +10,7 @@ out. So the figures are between those of a model that was never shown a microgra
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.dense import DenseNet  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.training.fit import allowed_classes, bad_log_odds, loss_of  # noqa: E402
+from cryoice_scipion.core.training.metrics import called_bad, fit_temperature, threshold_for_clean_area  # noqa: E402
 from cryoice_scipion.core.views.two_scale import local_view  # noqa: E402
 
 BUILD = HERE.parent / "out" / "default-model"
@@ -70,7 +72,7 @@ def fit(features: torch.Tensor, allowed: torch.Tensor) -> Tuple[torch.Tensor, to
 
 def figures(labels: np.ndarray, odds: np.ndarray, threshold: float) -> Dict[str, Any]:
     """Return AUC by class, and the shares of clean and of bad area that are called bad."""
-    called = 1.0 - 1.0 / (1.0 + np.exp(-odds)) < threshold
+    called = called_bad(1.0 / (1.0 + np.exp(-odds)), threshold)
     good = labels == CLASSES.index(GOOD)
     result: Dict[str, Any] = {
         "clean_called_bad": float(called[good].mean()) if good.any() else None,
@@ -102,7 +104,7 @@ def main() -> None:
     ]
     for path in tqdm(paths, desc="features", unit="mic"):
         real = path.parent.name == "real_annotated"
-        if not real and path.stem in {f"sim_{index:04d}" for index in range(1, 16)}:
+        if not real and any(fnmatch.fnmatchcase(path.stem, name) for name in held_out):
             continue
         features, labels = features_of(network, path)
         rows = rng.permutation(len(labels))[: PER_REAL if real else PER_SIMULATED]
@@ -118,8 +120,13 @@ def main() -> None:
         given = torch.cat([item for item, _ in others])[torch.from_numpy(usable)]
         weights, bias, spread = fit(given, allowed)
         features, truth = whole[stem]
-        odds = bad_log_odds(torch.addmm(bias, features / spread, weights.T) / config.temperature).numpy()
-        row = figures(truth, odds, config.recommended_threshold)
+        bad = codes[labels][usable] != GOOD
+        known = torch.addmm(bias, given / spread, weights.T).double()
+        temperature = fit_temperature(lambda value, known=known: bad_log_odds(known / value).numpy(), bad)
+        p_bad = torch.sigmoid(bad_log_odds(known / temperature)).numpy()
+        threshold = threshold_for_clean_area(p_bad, bad)
+        odds = bad_log_odds(torch.addmm(bias, features / spread, weights.T) / temperature).numpy()
+        row = {"threshold": threshold, **figures(truth, odds, threshold)}
         result["micrographs"][stem] = {**row, "held out": stem in held_out}
         tqdm.write(f"{stem[-45:]}: " + ", ".join(f"{key} {value}" for key, value in row.items()))
     (HERE / "results" / "leave_one_out.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -18,7 +18,8 @@ from cryoice_scipion.core.simulation.scene import simulate
 
 TARGET = Path(__file__).resolve().parent / "pictures" / "classes.jpg"
 PX, PIXEL_SIZE = 1400, 1.5
-SIDE, ROW, COLUMNS = 360, 400, 4
+SIDE, ROW, COLUMNS = 360, 400, 4  # px, px, panels in a row
+QUALITY = 72  # of JPEG: noise compresses badly, and a picture of the docs stays below 250 kB
 # kind, share of the area, what it is
 KINDS = (
     ("", 0.0, "clean"),
@@ -65,7 +66,7 @@ def main() -> None:
     sheet = Image.new("RGB", (COLUMNS * (SIDE + 10), rows * ROW), "white")
     for place, (kind, area, title) in enumerate(tqdm(KINDS, unit="kind")):
         sheet.paste(panel(kind, area, title, place), (place % COLUMNS * (SIDE + 10), place // COLUMNS * ROW))
-    sheet.save(TARGET, quality=85)
+    sheet.save(TARGET, quality=QUALITY, optimize=True)
     print(TARGET)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""README and docs: links lead somewhere, and the commands they show are commands there are."""
+"""README and docs: links lead somewhere, pictures are there, and the commands they show are commands there are."""
 
 import re
 import shlex
@@ -17,7 +17,8 @@ COMMANDS = sorted(set(re.findall(r"^    (cryoice .*)$", TEXT, re.M)))
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"<img\s[^>]*?src=[\"']([^\"']+)", text)
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert not missing
 

@@ -12,7 +12,8 @@ from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.networks.bundle import load_config
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.core.networks.choice import DENSE
 from cryoice_scipion.objects import CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.train_form import CONTRASTS, FROM_DEFAULT, FROM_NOTHING, FROM_OBJECT, VIEWS, TrainForm
@@ -111,6 +112,12 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             return ""
         return str(self.baseModel.get().getPath())
 
+    def _baseNetwork(self) -> str:
+        try:
+            return load_config(resolve_model(self._getBase())).network
+        except CryoIceError:
+            return ""
+
     def _heldOut(self) -> List[str]:
         names = (name.strip() for name in (self.holdOut.get() or "").split(","))
         return [stem_of(name) for name in names if name]
@@ -123,6 +130,8 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             errors.append(str(error))
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
             errors.append("Choose the model to start from.")
+        elif self.startFrom.get() == FROM_OBJECT and self._baseNetwork() != DENSE:
+            errors.append("That model is not of the shipped one's kind: it cannot be tuned here. Start from nothing.")
         for pointer, name in ((self.goodCoordinates, "good"), (self.badCoordinates, "bad")):
             if pointer.get() is not None and pointer.get().getMicrographs() is None:
                 errors.append(f"The {name} coordinates have no micrographs; pick or import them on some.")

@@ -168,7 +168,10 @@ class TrainForm:
             help="The same seed, input and settings give the same model on the same machine.",
         )
         for name, kind, default, label, words in _EXPERT:
-            form.addParam(name, kind, default=default, expertLevel=params.LEVEL_ADVANCED, label=label, help=words)
+            options = {"condition": _ANEW} if name != "validationShare" else {}
+            form.addParam(
+                name, kind, default=default, expertLevel=params.LEVEL_ADVANCED, label=label, help=words, **options
+            )
 
 
 _EXPERT = (

@@ -9,18 +9,19 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 from PIL import ImageTk
 
-from cryoice_scipion.constants import GOOD
+from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.reports.footer import bar_length
 from cryoice_scipion.core.reports.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
-from cryoice_scipion.core.reports.palette import KEPT, REJECTED
+from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour
 
 RADIUS = 6  # px, of a circle; a cross reaches as far
 SMALLEST = 0.005  # share of a class that is named
+SQUARE = "■"
 PICKS, BAR = "picks", "bar"
 SWITCHES = {  # what can be drawn: sign, its colour, words, whether it is on at first
     "map": ("■", MAP_COLOUR, "P(bad)", False),
-    "mask": ("▢", MASK_COLOUR, "bad area", True),
+    "mask": ("▢", "#555555", "bad area", True),
     "kept": ("○", KEPT, "kept", True),
     "rejected": ("✕", REJECTED, "rejected", True),
 }
@@ -46,7 +47,8 @@ class MicrographPicture(tk.Frame):
     def _make(self) -> None:
         self.title = tk.Label(self, bg="white", anchor="w", font=("TkDefaultFont", 12, "bold"))
         self.title.grid(row=0, column=0, sticky="ew")
-        self.subtitle = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT, height=3)
+        self.subtitle = tk.Text(self, bg="white", width=1, height=3, wrap=tk.WORD, font="TkDefaultFont", takefocus=0)
+        self.subtitle.config(borderwidth=0, highlightthickness=0, cursor="arrow", state=tk.DISABLED)
         self.subtitle.grid(row=1, column=0, sticky="ew", pady=(0, 4))
         self.canvas = tk.Canvas(self, bg="#eeeeee", highlightthickness=0, width=320, height=320)
         self.canvas.grid(row=2, column=0, sticky="news")
@@ -59,19 +61,16 @@ class MicrographPicture(tk.Frame):
                 bar, variable=self.on[name], command=change, bg="white", activebackground="white", highlightthickness=0
             )
             box.grid(row=0, column=3 * column, padx=(2, 0))
-            swatch = "#555555" if name == "mask" else "white"  # yellow is not seen on white
-            tk.Label(bar, text=sign, fg=colour, bg=swatch, font=("TkDefaultFont", 12, "bold")).grid(
-                row=0, column=3 * column + 1
-            )
+            label = tk.Label(bar, text=sign, fg=colour, bg="white", font=("TkDefaultFont", 12, "bold"))
+            label.grid(row=0, column=3 * column + 1)
             self.words[name] = tk.Label(bar, text=words, bg="white")
             self.words[name].grid(row=0, column=3 * column + 2)
         self.rowconfigure(2, weight=1)
         self.columnconfigure(0, weight=1)
         self.canvas.bind("<Configure>", lambda _event: self.paint())
-        self.bind("<Configure>", lambda event: self.subtitle.config(wraplength=max(200, event.width - 10)))
 
     def describe(self, judgement: Judgement) -> None:
-        """Write name, decision, and what the bad area is made of."""
+        """Write name, decision, and what the bad area is made of, each class with its colour in the picture."""
         self.title.config(text=judgement.stem)
         words = judgement.status
         if judgement.bad_area is not None:
@@ -79,8 +78,21 @@ class MicrographPicture(tk.Frame):
         if judgement.reason:
             words += f": {judgement.reason}"
         areas = sorted(((share, name) for name, share in judgement.areas.items() if name != GOOD), reverse=True)
-        found = ", ".join(f"{name} {100 * share:.0f} %" for share, name in areas if share >= SMALLEST)
-        self.subtitle.config(text=f"{words}\n" + (f"whole frame: {found}" if found else ""))
+        found = [(name, f"\u00a0{name}\u00a0{100 * share:.0f}\u00a0%") for share, name in areas if share >= SMALLEST]
+        text = self.subtitle
+        text.config(state=tk.NORMAL)
+        text.delete("1.0", tk.END)
+        text.insert(tk.END, f"{words}\n" + ("whole frame:" if found else ""))
+        for name, share in found:
+            text.insert(tk.END, "   ", "", SQUARE, name, share)
+        text.config(state=tk.DISABLED)
+        self._colour_squares()
+
+    def _colour_squares(self) -> None:
+        """Give the squares in the text the colours of the picture."""
+        by_class = self.layers is None or self.layers.bad is None or self.layers.codes is not None
+        for name in CLASSES:
+            self.subtitle.tag_config(name, foreground=class_colour(name) if by_class else MASK_COLOUR)
 
     def show(self, layers: Optional[Layers], positions: Any, kept: Any) -> None:
         """Show a micrograph; None while it is being read.
@@ -92,6 +104,7 @@ class MicrographPicture(tk.Frame):
         kept : numpy.ndarray, (n,), bool
         """
         self.layers, self._positions, self._kept, self._is_reading = layers, positions, kept, layers is None
+        self._colour_squares()
         self.paint()
 
     def mark(self, kept: Any) -> None:

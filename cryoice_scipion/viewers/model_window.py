@@ -7,7 +7,7 @@ import csv
 import tkinter as tk
 from pathlib import Path
 from tkinter import ttk
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 from PIL import Image, ImageTk, UnidentifiedImageError
 from pyworkflow.gui import Window
@@ -17,11 +17,15 @@ from cryoice_scipion.core.networks.bundle import read_card
 from cryoice_scipion.core.reports.mistakes import PICTURE, TABLE
 from cryoice_scipion.viewers.windows import open_window
 
-SIZE = (1160, 760)  # px
+SIZE = (1160, 670)  # px
 MARGIN = 10  # px
-ROWS = 8  # of the table that are seen
+SCALES = (0.6, 1.5)  # within which plots are fitted to their tab: legible, and still sharp
+ROWS = 6  # of the table that are seen
 COLUMNS = {"number": 60, "label": 120, "p_bad": 70, "micrograph": 480, "x": 80, "y": 80, "origin": 110}  # px
 HEADINGS = {"number": "No.", "label": "label", "p_bad": "P(BAD)", "x": "x (px)", "y": "y (px)"}
+
+
+Picture = Union[Image.Image, str]  # or why it cannot be shown
 
 
 class Plots(NamedTuple):
@@ -41,8 +45,8 @@ PLOTS = (
           "called bad with 0.8, eight in ten are bad. Below: how often each probability comes."),
 )  # fmt: skip
 MISTAKES = (
-    "Patches on which the model and the labels disagree most, of micrographs that were not trained on. Where the label "
-    "is wrong, mend it and train anew. Ctrl+C copies the chosen rows."
+    "Where the model and the labels disagree most, on micrographs that were not trained on. Mend the labels that are "
+    "wrong, and train anew. Ctrl+C copies the chosen rows."
 )
 
 
@@ -63,14 +67,13 @@ class ModelWindow(Window):
     def __init__(self, title: str, folder: Path, parent: Any = None) -> None:
         Window.__init__(self, title, parent, minsize=(640, 480))
         self.folder = folder
-        self._shown: List[Any] = []  # Tk forgets pictures that nobody holds
         width, height = self.root.winfo_screenwidth() - 60, self.root.winfo_screenheight() - 160
         self.tabs = ttk.Notebook(self.root, width=min(SIZE[0], width), height=min(SIZE[1], height))
         self.tabs.grid(row=0, column=0, sticky="news", padx=MARGIN, pady=MARGIN)
         for page in PLOTS:
             paths = [folder / name for name in page.names if (folder / name).is_file()]
             if paths:
-                self._add(page.title, page.words, lambda frame, paths=paths: self._pictures(frame, paths))
+                self._add(page.title, page.words, lambda frame, paths=paths: self._plots(frame, paths))
         if (folder / PICTURE).is_file():
             self._add("Hardest mistakes", MISTAKES, self._mistakes)
         if read_card(folder):
@@ -97,20 +100,24 @@ class ModelWindow(Window):
         frame.columnconfigure(0, weight=1)
         fill(frame)
 
-    def _pictures(self, frame: tk.Frame, paths: Sequence[Path]) -> None:
+    def _plots(self, frame: tk.Frame, paths: Sequence[Path]) -> None:
+        """Put plots side by side, as large as there is room."""
+        canvas, plots = self._pictures(frame, paths)
+        sizes = [plot.size for plot in plots if isinstance(plot, Image.Image)]
+
+        def fit(event: Any) -> None:
+            width, height = sum(size[0] for size in sizes), max(size[1] for size in sizes)
+            scale = min((event.width - MARGIN * len(sizes)) / width, (event.height - MARGIN) / height)
+            _draw(canvas, plots, min(max(scale, SCALES[0]), SCALES[1]))
+
+        if sizes:
+            canvas.bind("<Configure>", fit)
+
+    def _pictures(self, frame: tk.Frame, paths: Sequence[Path]) -> Tuple[tk.Canvas, List[Picture]]:
         """Put pictures of their own size side by side, to be scrolled where the window is smaller."""
-        canvas = tk.Canvas(frame, bg="white", highlightthickness=0)
+        canvas, pictures = tk.Canvas(frame, bg="white", highlightthickness=0), [_read(path) for path in paths]
         canvas.grid(row=0, column=0, sticky="news")
-        left = MARGIN
-        for path in paths:
-            try:
-                with Image.open(path) as image:
-                    self._shown.append(ImageTk.PhotoImage(image.convert("RGB"), master=self.root))
-                canvas.create_image(left, 0, image=self._shown[-1], anchor="nw")
-                left += self._shown[-1].width() + MARGIN
-            except (OSError, UnidentifiedImageError) as error:
-                canvas.create_text(left, MARGIN, text=f"{path.name}: cannot be shown ({error})", anchor="nw")
-        canvas.config(scrollregion=canvas.bbox("all"))
+        _draw(canvas, pictures)
         for orient, view, sticky, place in (
             (tk.VERTICAL, "yview", "ns", {"row": 0, "column": 1}),
             (tk.HORIZONTAL, "xview", "ew", {"row": 1, "column": 0}),
@@ -120,6 +127,7 @@ class ModelWindow(Window):
             canvas.config(**{f"{view[0]}scrollcommand": lambda low, high, bar=bar: _set_or_hide(bar, low, high)})
         for event, step in (("<Button-4>", -1), ("<Button-5>", 1)):
             canvas.bind(event, lambda _event, step=step: canvas.yview_scroll(step, "units"))
+        return canvas, pictures
 
     def _mistakes(self, frame: tk.Frame) -> None:
         """Put the picture over the list of the same patches, with their micrographs' whole names."""
@@ -150,6 +158,30 @@ def read_mistakes(folder: Path) -> List[Dict[str, str]]:
         return []
     with open(folder / TABLE, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def _read(path: Path) -> Picture:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        return f"{path.name}: cannot be shown ({error})"
+
+
+def _draw(canvas: tk.Canvas, pictures: Sequence[Picture], scale: float = 1.0) -> None:
+    """Draw pictures side by side; of one that could not be read, why."""
+    canvas.delete("all")
+    canvas.shown, left = [], 0  # type: ignore[attr-defined]  # Tk forgets pictures that nobody holds
+    for picture in pictures:
+        if isinstance(picture, str):
+            canvas.create_text(left + MARGIN, MARGIN, text=picture, anchor="nw")
+            continue
+        size = round(picture.width * scale), round(picture.height * scale)
+        resized = picture if size == picture.size else picture.resize(size, Image.LANCZOS)
+        canvas.shown.append(ImageTk.PhotoImage(resized, master=canvas))  # type: ignore[attr-defined]
+        canvas.create_image(left, 0, image=canvas.shown[-1], anchor="nw")  # type: ignore[attr-defined]
+        left += size[0] + MARGIN
+    canvas.config(scrollregion=canvas.bbox("all"))
 
 
 def _table(frame: tk.Frame, rows: List[Dict[str, str]]) -> ttk.Treeview:

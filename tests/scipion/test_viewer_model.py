@@ -80,6 +80,19 @@ def test_every_page_of_a_trained_model_can_be_turned_to(window):
         assert kinds == ["image"] * pictures
 
 
+def test_plots_are_as_large_as_the_window_allows(window):
+    window.tabs.select(1)
+    widths = []
+    for size in ((900, 600), (1250, 900)):
+        window.root.geometry("{}x{}".format(*size))
+        wait_for(window, lambda size=size: window.root.winfo_width() == size[0])
+        page = window.root.nametowidget(window.tabs.select())
+        (canvas,) = (widget for widget in shown(page) if widget.winfo_class() == "Canvas")
+        wait_for(window, lambda canvas=canvas: canvas.xview() == canvas.yview() == (0.0, 1.0))  # nothing to scroll
+        widths.append(canvas.bbox("all")[2] / canvas.winfo_width())
+    assert min(widths) > 0.9
+
+
 def test_wrong_labels_are_listed_with_their_places_and_can_be_copied(window):
     rows = [window.mistakes.item(item, "values") for item in window.mistakes.get_children()]
     assert [(row[1], row[3], float(row[4]), float(row[5])) for row in rows] == [

@@ -179,10 +179,28 @@ def test_what_is_drawn_over_a_picture_can_be_switched(scipion, open_on):
     assert len({bytes(picture) for picture in pictures[:3]}) == 3  # as it opens, with the map, without the mask
 
 
+def test_the_text_has_the_colours_that_the_bad_area_has(scipion, open_on):
+    from cryoice_scipion.core.reports.layers import MASK_COLOUR
+    from cryoice_scipion.core.reports.palette import class_colour
+
+    folder = Path(scipion.screening.getPath("extra", "screening"))
+    stored = folder / RunFolder(folder).raw_map(NAMES[2])
+    share = next(judgement for judgement in records(scipion) if judgement.stem == NAMES[2]).areas["bad"]
+    for colour in (class_colour("bad"), MASK_COLOUR):  # the second when the classes are no longer there
+        window = open_on(scipion.screening)
+        choose(window, NAMES[2])
+        text = window.picture.subtitle
+        assert f"bad\u00a0{100 * share:.0f}\u00a0%" in text.get("1.0", "end")
+        assert [text.get(*text.tag_ranges("bad")), text.tag_cget("bad", "foreground")] == ["■", colour]
+        assert bytes.fromhex(colour[1:]) in painted(window)
+        stored.rename(stored.with_suffix(".away")) if stored.is_file() else None
+    stored.with_suffix(".away").rename(stored)
+
+
 def painted(window):
     from PIL import ImageTk
 
-    return np.asarray(ImageTk.getimage(window.picture._photo)).tobytes()
+    return np.asarray(ImageTk.getimage(window.picture._photo).convert("RGB")).tobytes()
 
 
 def test_places_of_the_marks_are_those_of_the_coordinates(scipion, open_on):

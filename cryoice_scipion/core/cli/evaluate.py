@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
             **{"jitter_copies": 0, "sampling": detector.config.views[0].sampling, **patch_options(args)}
         )
         dense = detector if detector.config.network == DENSE else None
-        patches = cut_patches(labelled_of(args, config.seed)[0], config, dense=dense)
+        patches = cut_patches(labelled_of(args, config.seed)[0], config, two_scale=dense is None, dense=dense)
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold
     figures = evaluate(detector, patches, threshold)

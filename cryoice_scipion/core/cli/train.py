@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 NAME = "train"
 HELP = "train a model from good and bad coordinates"
+# what means nothing to a network that learns from label images
+_OF_PATCHES = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
+               "own_sessions", "views", "patience")  # fmt: skip
+_DENSE = {"batch": 8, "learning_rate": 0.002, "validation": 0.1}  # where nothing else is asked for
 _NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "network", "views", "width", "base")
 
 
@@ -67,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--validation", type=float, metavar="SHARE", help="share of micrographs for validation (default 0.25)"
     )
-    group.add_argument("--epochs", type=int, help="at most (default 30)")
+    group.add_argument("--epochs", type=int, help="at most; dense: as many (default 30)")
     group.add_argument("--patience", type=int, help="epochs without progress before stopping (default 6)")
-    group.add_argument("--batch", type=int, help="patches in a step (default 128)")
-    group.add_argument("--learning-rate", type=float, help="of AdamW at the start (default 0.0005)")
+    group.add_argument("--batch", type=int, help="patches in a step (default 128); dense: crops (default 8)")
+    group.add_argument("--learning-rate", type=float, help="of AdamW at the start (default 0.0005; dense 0.002)")
     group.add_argument("--width", type=int, help="channels of the first layer (default 16)")
     group.add_argument(
         "--class-weights", action="store_true", help="weigh GOOD and BAD alike; costs calibration (default: unweighted)"
@@ -156,14 +160,21 @@ def _train_dense(args: argparse.Namespace, config: TrainConfig) -> Result:
             "learns from label images",
             "give --simulated folders and nothing else, or coordinates with --from a dense model",
         )
+    ignored = [name for name in _OF_PATCHES if getattr(args, name)]
+    if ignored:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise SettingsError("--network dense", f"has no use for {options}", "leave them out")
     crops = args.crops or [1] * len(args.simulated)
     if len(crops) != len(args.simulated) or min(crops) < 1:
         raise SettingsError("--crops", f"needs {len(args.simulated)} numbers above 0, one for each --simulated folder")
+    names = [folder.resolve().name for folder in args.simulated]
+    if len(set(names)) < len(names):
+        raise SettingsError("--simulated", f"{', '.join(names)}: two folders of one name", "rename one of them")
     make_folder(args.output)
     fields = args.fields or args.output.with_name(f"{args.output.name}_fields")
     sets = [
-        DenseSet(folder.name, make_fields(find_labelled(folder), fields / folder.name), number)
-        for folder, number in zip(args.simulated, crops)
+        DenseSet(name, make_fields(find_labelled(folder), fields / name), number)
+        for folder, name, number in zip(args.simulated, names, crops)
     ]
     topics = {"label images": ", ".join(f"{len(item.fields)} of {item.name}" for item in sets)}
     topics["backgrounds as GOOD"] = "yes"
@@ -190,6 +201,8 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     for name in ("class_weights", "own_sessions", "mixed_precision"):
         if getattr(args, name):
             values[name] = True
+    if values.get("network") == DENSE and not values.get("base"):
+        values = {**_DENSE, **values}
     values["patches"] = {**values.get("patches", {}), **patch_options(args)}
     if args.invert:
         values["augment"] = {**values.get("augment", {}), "invert": True}

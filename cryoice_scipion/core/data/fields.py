@@ -7,7 +7,6 @@ Made once and kept as one file a micrograph, so that an interrupted training fin
 from __future__ import annotations
 
 import dataclasses
-import json
 import zipfile
 from pathlib import Path
 from typing import List, Sequence
@@ -83,8 +82,14 @@ def make_field(image: LabelledImage) -> Field:
     view, inside = micrograph_view(*seen, SAMPLING, torch.device("cpu"))
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL * SPECTRAL)
     spectrum = spectral_view(*seen, torch.device("cpu"), shape).features
-    scaled = normalise(view, inside, _is_inverted(image))
+    scaled = normalise(view, inside, image.inverted)
     labels, _ = read_labels(image.labels, SAMPLING * CELL)
+    cells = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL)
+    if max(abs(have - want) for have, want in zip(labels.shape, cells)) > 1:
+        reason = f"has {labels.shape[0]} × {labels.shape[1]} cells of 32 Å, its micrograph {cells[0]} × {cells[1]}"
+        raise ImageError(image.labels, reason, "check the pixel sizes of both")
+    row, column = (np.minimum(np.arange(want), have - 1) for have, want in zip(labels.shape, cells))
+    labels = labels[row[:, None], column[None, :]]
     return Field(image.stem, scaled.numpy().astype(np.float16), spectrum.numpy().astype(np.float16), labels)
 
 
@@ -105,11 +110,3 @@ def make_fields(images: Sequence[LabelledImage], folder: Path, progress: bool = 
             make_field(image).save(path)
         paths.append(path)
     return paths
-
-
-def _is_inverted(image: LabelledImage) -> bool:
-    """Return whether particles are bright, as the record of a simulated micrograph says; real ones are dark."""
-    truth = Path(image.path).parents[1] / "truth" / f"{image.stem}.json"
-    if not truth.is_file():
-        return False
-    return bool(json.loads(truth.read_text(encoding="utf-8"))["config"].get("inverted", False))

@@ -192,13 +192,14 @@ def _cut_one(
     points = _usable(item, border, messages)
     points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
     parts = []
+    bright = item.inverted != (config.contrast == "bright")
     two_scale = two_scale and config.window == WINDOW
     spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if two_scale else None
     for copy in range(1 + config.jitter_copies):
         jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
         sampling = config.sampling * (1.0 + jitter)
         view, inside = micrograph_view(micrograph.image, pixel_size, border, sampling, torch.device("cpu"))
-        view = normalise(view, inside, config.contrast == "bright")
+        view = normalise(view, inside, bright)
         scale = pixel_size / sampling
         if copy == 0 and background:
             points = _with_background(points, view, inside, scale, config, rng)
@@ -206,7 +207,7 @@ def _cut_one(
         table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
         views = _views(view, centres, config.window, spectra, pixel_size, scale)
         if dense is not None:
-            seen = (micrograph.image, pixel_size, border, config.contrast == "bright")
+            seen = (micrograph.image, pixel_size, border, bright)
             views[EMBEDDING] = _embedded(dense.features(*seen), centres.numpy() / dense.hop)
         parts.append((views, table))
     return parts

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -30,6 +31,7 @@ class LabelledMicrograph:
     pixel_size: Optional[float]  # Å/px; None: the header's
     points: pd.DataFrame  # columns x, y (px, MRC order), label (a class), origin (where the label came from)
     clean: bool = False  # the user calls the whole micrograph clean: backgrounds are drawn here
+    inverted: bool = False  # particles are bright, whatever the others' are: a simulated session of its own
     complete: bool = False  # clean places are among the points already: no background is drawn
 
 
@@ -123,7 +125,9 @@ def from_label_images(
             known = particles.get(path.stem, points[:0])
             chosen = known.iloc[rng.permutation(len(known))[:per_class]]
             points = pd.concat([points, chosen], ignore_index=True) if len(chosen) else points
-            found.append(LabelledMicrograph(str(path), path.stem, pixel_size, points, complete=True))
+            found.append(
+                LabelledMicrograph(str(path), path.stem, pixel_size, points, complete=True, inverted=is_inverted(path))
+            )
     if not found:
         raise SettingsError(folder, "holds no micrographs/*.mrc with labels/*.mrc", "make one with 'cryoice simulate'")
     return found
@@ -137,6 +141,14 @@ def _particles(path: Path) -> Dict[str, pd.DataFrame]:
     points = _labelled(table, GOOD).assign(origin="particle")
     stems = table["rlnMicrographName"].map(lambda name: Path(str(name)).stem)
     return dict(tuple(points.groupby(stems.to_numpy())))
+
+
+def is_inverted(path: Path) -> bool:
+    """Return whether particles are bright, as the record of a simulated micrograph says; others are dark."""
+    truth = path.parents[1] / "truth" / f"{path.stem}.json"
+    if not truth.is_file():
+        return False
+    return bool(json.loads(truth.read_text(encoding="utf-8"))["config"].get("inverted", False))
 
 
 def read_label_image(path: Path) -> tuple[NDArray[np.uint8], float]:

@@ -113,7 +113,9 @@ def _reference(
 
 
 def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
-    return load_micrograph(image.path, settings.pixel_size or image.pixel_size)
+    """Return a micrograph; a simulated one with bright particles is turned round: it is a session of its own."""
+    loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
+    return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded
 
 
 def _map(detector: Detector, loaded: LoadedMicrograph, contrast: str) -> _Mapped:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BORDER, CLASSES
-from cryoice_scipion.core.data.points import read_label_image
+from cryoice_scipion.core.data.points import is_inverted, read_label_image
 from cryoice_scipion.core.errors import ImageError, SettingsError
 
 #: Å, side of the cells on which maps are judged, whatever their own sampling: models of different sampling can then be
@@ -33,6 +33,7 @@ class LabelledImage:
     path: str
     stem: str
     labels: str  # path of the label image
+    inverted: bool = False  # particles are bright: what the record of a simulated micrograph says
     pixel_size: Optional[float] = None  # Å/px, as the data set has it; None: what the header says is not to be believed
 
 
@@ -56,7 +57,7 @@ def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledIm
         labels = folder / "labels" / path.name
         wanted = not patterns or any(fnmatch.fnmatchcase(path.stem, pattern) for pattern in patterns)
         if wanted and labels.is_file():
-            found.append(LabelledImage(str(path), path.stem, str(labels), _pixel_size(path)))
+            found.append(LabelledImage(str(path), path.stem, str(labels), is_inverted(path), _pixel_size(path)))
     if not found:
         raise SettingsError(folder, "holds no micrographs/*.mrc with labels/*.mrc", "make one with 'cryoice simulate'")
     return found

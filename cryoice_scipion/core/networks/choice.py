@@ -7,7 +7,7 @@ from typing import List, Tuple
 
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.core.networks.bundle import SPOT_TEST, load_config, resolve_model
 
 TWO_VIEW, TWO_SCALE, DENSE = "two_view", "two_scale", "dense"
 DENSE_CELL, DENSE_WINDOW = 8, 128  # px of the dense network: side of a map cell, and of what its deepest layer joins
@@ -23,10 +23,17 @@ def network_of(config: TrainConfig) -> str:
     ------
     ModelError
         When that model is damaged or not there.
+    SettingsError
+        When it is of another network than the one asked for, or was never trained.
     """
-    if config.network != "auto":
-        return config.network
-    return _base(config).network if config.base else TWO_VIEW
+    if not config.base:
+        return TWO_VIEW if config.network == "auto" else config.network
+    base = _base(config).network
+    if base == SPOT_TEST or config.network not in ("auto", base):
+        asked = "" if config.network == "auto" else f", not {config.network}"
+        reason = f"{config.base} is of the network {base}{asked}"
+        raise SettingsError("--from", reason, "start from a trained model, and leave --network out")
+    return base
 
 
 def views_of(config: TrainConfig) -> List[str]:

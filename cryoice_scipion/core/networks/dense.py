@@ -22,6 +22,9 @@ SAMPLING = 4.0  # Å/px of the context view
 SPECTRAL = 2  # map cells to one cell of the spectra
 # px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
 _WHOLE, _TILE, _REACH = 2048, 1024, 512
+# What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
+_STATISTICS = ("mean", "log deviation")
+_FLOOR = 1e-3  # variance, of the micrograph's
 FEATURES = 3  # times the width: of a cell's feature vector, which the last layer reads
 # width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
 _DOWN = (1, 2, 3, 4, 5, 6, 6)
@@ -47,12 +50,12 @@ class DenseNet(nn.Module):
         channels = 2
         for level, size in enumerate(sizes):
             self.down.append(nn.Sequential(_layer(channels, size, 4, 2), _layer(size, size)))
-            channels = size + (4 * width if level == 3 else 0)
+            channels = size + (len(_STATISTICS) if level == 2 else 4 * width if level == 3 else 0)
         self.spectral = SpectralBranch(len(SPECTRAL_FEATURES), 4 * width)
         self.up = nn.ModuleList()
         for level, factor in enumerate(_UP):
             below = sizes[6] if level == 0 else _UP[level - 1] * width
-            beside = sizes[5 - level] + (4 * width if level == 2 else 0)
+            beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
             self.up.append(_layer(below + beside, factor * width))
         self.head = nn.Conv2d(FEATURES * width, classes, 1)
 
@@ -80,7 +83,9 @@ class DenseNet(nn.Module):
         levels = []
         for level, layers in enumerate(self.down):
             values = layers(values)
-            if level == 3:
+            if level == 2:
+                values = torch.cat([values, _statistics(views["context"][:, :1])], dim=1)
+            elif level == 3:
                 values = torch.cat([values, self.spectral(views["spectrum"])], dim=1)
             levels.append(values)
         for level, layer in enumerate(self.up):
@@ -120,6 +125,13 @@ class DenseNet(nn.Module):
         return logits
 
 
+def _statistics(scaled: torch.Tensor) -> torch.Tensor:
+    """Return ``_STATISTICS`` of every map cell, (n, 2, rows / 8, columns / 8), of (n, 1, rows, columns)."""
+    mean = functional.avg_pool2d(scaled, CELL)
+    variance = (functional.avg_pool2d(scaled.square(), CELL) - mean.square()).clamp(min=0.0)
+    return torch.cat([mean, 0.5 * torch.log(variance + _FLOOR)], dim=1)
+
+
 def _layer(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
@@ -147,6 +159,8 @@ def _filled(values: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Return (channels, rows, columns): what lies below and to the right of the values mirrors them."""
     for axis, wanted in ((1, rows), (2, columns)):
         have = int(values.shape[axis])
+        if have == wanted:
+            continue
         index = torch.arange(wanted, device=values.device) % (2 * have)
         values = values.index_select(axis, torch.minimum(index, 2 * have - 1 - index))
     return values

@@ -151,7 +151,7 @@ class NetworkDetector:
         spectra, spectral, cells = None, None, grid_shape(size, HOP)
         if isinstance(self.network, DenseNet):
             spectral = spectral_view(image, pixel_size, border, self.device, cells)
-            flags += [] if spectral.sees_ice else [NO_FFT]
+            flags += spectral.flags if spectral.sees_ice else [NO_FFT]
         else:
             spectra = self._spectra(image, pixel_size, border, cells, flags)
         scaled = normalise(view, inside, inverted)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers of a micrograph's picture in a viewer: grey, map of P(BAD), mask. Row 0 is at the top, as everywhere."""
+"""The layers of a micrograph's picture in a viewer: grey, map of P(BAD), bad area. Row 0 is at the top."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.reports.palette import rgb
-from cryoice_scipion.core.reports.thumbnails import grey_base, read_base
+from cryoice_scipion.core.reports.palette import class_colour, rgb
+from cryoice_scipion.core.reports.thumbnails import TINT, grey_base, read_base
+from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.screening.classmap import ClassMap
 from cryoice_scipion.core.screening.folder import RunFolder
 
-MAP_COLOUR = "#cc79a7"
-MASK_COLOUR = "#f0e442"
+MAP_COLOUR = "#7b3294"  # none of a class
+MASK_COLOUR = "#f0e442"  # of bad area whose classes are not known
 _MAP_MOST = 0.75  # share of the map's colour where P(BAD) is 1
-_MASK_TINT = 0.3
 _OUTLINE = 2  # px
 
 Array = NDArray[Any]
@@ -41,6 +43,7 @@ class Layers:
     probability: Optional[Array] = None  # P(BAD) of each cell
     bad: Optional[NDArray[np.bool_]] = None  # of each cell
     sampling: float = 0.0  # Å, side of a cell
+    codes: Optional[NDArray[np.uint8]] = None  # class of each cell, as an index into CLASSES; None: not known
     problems: List[str] = dataclasses.field(default_factory=list)  # what could not be read, and why
 
 
@@ -66,10 +69,23 @@ def read_layers(folder: Path, judgement: Judgement) -> Layers:
         if judgement.mask:
             mask, layers.sampling = read_map(place.path / judgement.mask)
             layers.bad = mask == 0
+            layers.codes = _read_classes(place.path / place.raw_map(judgement.stem), layers.bad)
     except CryoIceError as error:
         layers.problems.append(str(error))
     layers.height, layers.width = layers.shape[0] * pixel_size, layers.shape[1] * pixel_size
     return layers
+
+
+def _read_classes(path: Path, bad: NDArray[np.bool_]) -> Optional[NDArray[np.uint8]]:
+    """Return the likeliest class of each bad cell by the stored class map; None where there is none that fits.
+
+    The reference's shift is not needed: it moves good against bad, not the bad classes among themselves.
+    """
+    try:
+        cells = judging.probabilities(ClassMap.load(path), 0.0)
+    except CryoIceError:
+        return None  # the bad area is shown all the same
+    return judging.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None
 
 
 def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool) -> Image.Image:
@@ -82,7 +98,8 @@ def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool
     size : (int, int)
         Width and height, px.
     with_map, with_mask : bool
-        Whether P(BAD) is drawn as a tint, and the bad area with an outline.
+        Whether P(BAD) is drawn as a tint, and the bad area with outlines: in the colours of the classes, or in one
+        where they are not known. The bad area is tinted where the map is not.
 
     Returns
     -------
@@ -95,11 +112,15 @@ def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool
         share = _MAP_MOST * _spread(layers, layers.probability, size).clip(0, 1)
         picture += share[:, :, None] * (np.array(rgb(MAP_COLOUR), dtype=np.float32) - picture)
     if with_mask and layers.bad is not None:
-        bad, colour = _spread(layers, layers.bad, size) > 0.5, np.array(rgb(MASK_COLOUR), dtype=np.float32)
-        inner = binary_erosion(bad, iterations=_OUTLINE, border_value=1)
-        if not with_map:  # two tints together would say neither
-            picture[inner] += _MASK_TINT * (colour - picture[inner])
-        picture[bad & ~inner] = colour
+        bad = _spread(layers, layers.bad, size) > 0.5
+        codes = np.zeros(bad.shape) if layers.codes is None else _spread(layers, layers.codes, size)
+        for code in np.unique(codes[bad]).astype(int):
+            name = MASK_COLOUR if layers.codes is None else class_colour(CLASSES[code])
+            area, colour = bad & (codes == code), np.array(rgb(name), dtype=np.float32)
+            inner = binary_erosion(area, iterations=_OUTLINE, border_value=1)
+            if not with_map:  # two tints together would say neither
+                picture[inner] += TINT * (colour - picture[inner])
+            picture[area & ~inner] = colour
     return Image.fromarray(np.rint(picture).astype(np.uint8))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.images.atomic import replacing
@@ -17,12 +18,16 @@ from cryoice_scipion.core.images.atomic import replacing
 PICTURE, TABLE = "mistakes.png", "mistakes.csv"
 COLUMNS = ["number", "label", "p_bad", "micrograph", "x", "y", "origin"]
 EACH = 12  # at most, labelled good and labelled bad
+DRAWN = 3  # at most of these at places that training drew itself: nobody can mend their labels
+BACKGROUND = "background"  # their origin
 ACROSS = 4  # pairs in a row
 SIDE = 128  # px of a patch in the picture
 GAP, MARGIN, TEXT, LINE = 3, 12, 13, 17  # px
+SMOOTH = 1.75  # px of a patch, standard deviation: at 4 Å/px about what thumbnails have; only for the eye
 GREYS = 32  # of the picture: noise does not compress, and the model folder has to stay small
 STRETCH = (0.5, 99.5)  # percentiles over all patches shown: thick and empty places differ in level
 PAPER, INK, FADED = "#ffffff", "#1a1a1a", "#5a5a5a"
+_GREY = [round(round(value * (GREYS - 1) / 255) * 255 / (GREYS - 1)) for value in range(256)]  # the nearest of them
 _FLOOR = 1e-3  # of a power spectrum, in units of white noise
 
 Array = NDArray[Any]
@@ -30,6 +35,8 @@ Array = NDArray[Any]
 
 def hardest(judged: pd.DataFrame, threshold: float, each: int = EACH) -> pd.DataFrame:
     """Return the most confident mistakes: first of those labelled good, then of those labelled bad.
+
+    In both, what the user labelled comes before the few places that training drew itself.
 
     Parameters
     ----------
@@ -46,10 +53,15 @@ def hardest(judged: pd.DataFrame, threshold: float, each: int = EACH) -> pd.Data
         ``COLUMNS``, numbered from 1; the index is that of ``judged``.
     """
     bad, called = judged["label"] != GOOD, 1.0 - judged["p_bad"] < threshold
-    good_ones = judged[~bad & called].sort_values("p_bad", ascending=False, kind="stable").head(each)
-    bad_ones = judged[bad & ~called].sort_values("p_bad", kind="stable").head(each)
-    found = pd.concat([good_ones, bad_ones])
+    good_ones = judged[~bad & called].sort_values("p_bad", ascending=False, kind="stable")
+    bad_ones = judged[bad & ~called].sort_values("p_bad", kind="stable")
+    found = pd.concat([_users_first(good_ones, each), _users_first(bad_ones, each)])
     return found.assign(number=np.arange(1, len(found) + 1))[COLUMNS]
+
+
+def _users_first(ordered: pd.DataFrame, each: int) -> pd.DataFrame:
+    drawn = ordered["origin"] == BACKGROUND
+    return pd.concat([ordered[~drawn], ordered[drawn].head(DRAWN)]).head(each)
 
 
 def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
@@ -62,12 +74,13 @@ def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
     found : pandas.DataFrame
         What :func:`hardest` returned.
     patches : numpy.ndarray, (n, window, window), float
-        Normalised patches, in the order of ``found``.
+        Normalised patches, in the order of ``found``. They are smoothed to be looked at, their power spectra are not.
     """
     with replacing(folder / TABLE) as temporary:
         found.round({"p_bad": 4, "x": 1, "y": 1}).to_csv(temporary, index=False)
     patches = np.asarray(patches, dtype=np.float64)
-    pairs = list(zip(_stretched(patches), _stretched(_log_power(patches)))) if len(found) else []
+    smooth = gaussian_filter(patches, (0, SMOOTH, SMOOTH))
+    pairs = list(zip(_stretched(smooth), _stretched(_log_power(patches)))) if len(found) else []
     labelled_bad = (found["label"] != GOOD).to_numpy()
     blocks = [
         _block("Labelled good, called bad", found[~labelled_bad], pairs[: int((~labelled_bad).sum())]),
@@ -90,10 +103,9 @@ def _log_power(patches: Array) -> Array:
 
 
 def _stretched(images: Array) -> Array:
-    """Return pictures in few greys, all stretched alike."""
+    """Return pictures in grey, all stretched alike."""
     low, high = np.percentile(images, STRETCH) if images.size else (0.0, 1.0)
-    levels = np.rint(np.clip((images - low) / max(high - low, 1e-9), 0, 1) * (GREYS - 1))
-    stretched: Array = np.rint(levels * 255 / (GREYS - 1)).astype(np.uint8)
+    stretched: Array = np.rint(np.clip((images - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
     return stretched
 
 
@@ -104,15 +116,16 @@ def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) ->
     block = Image.new("RGB", (ACROSS * width, head + (rows * height if len(found) else 2 * LINE)), PAPER)
     draw, large, font = ImageDraw.Draw(block), ImageFont.load_default(TEXT + 5), ImageFont.load_default(TEXT)
     draw.text((MARGIN, LINE), title, fill=INK, font=large)
-    words = "the most confident first; left the patch, right its power spectrum"
+    words = "the most confident first, backgrounds last; left the patch, smoothed, right its power spectrum"
     draw.text((2 * MARGIN + large.getlength(title), LINE + 5), words, fill=FADED, font=font)
     if not len(found):
         draw.text((MARGIN, head), "none: every patch is on its label's side of the threshold", fill=FADED, font=font)
     for place, (row, pair) in enumerate(zip(found.itertuples(), pairs)):
         left, top = place % ACROSS * width + MARGIN, head + place // ACROSS * height
         for side, values in enumerate(pair):
-            picture = Image.fromarray(values, mode="L").resize((SIDE, SIDE), Image.Resampling.NEAREST)
-            block.paste(picture, (left + side * (SIDE + GAP), top))
+            kind = Image.Resampling.NEAREST if side else Image.Resampling.BICUBIC
+            picture = Image.fromarray(values, mode="L").resize((SIDE, SIDE), kind)
+            block.paste(picture.point(_GREY), (left + side * (SIDE + GAP), top))
         lines = (
             f"{row.number}   {_kind(row)}, P(BAD) {row.p_bad:.2f}",
             _shortened(str(row.micrograph), 2 * SIDE + GAP, font),
@@ -125,7 +138,7 @@ def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) ->
 
 def _kind(row: Any) -> str:
     """Return the label, and where it came from when nobody has given it."""
-    return f"{row.label} ({row.origin})" if row.origin == "background" else str(row.label)
+    return f"{row.label} ({row.origin})" if row.origin == BACKGROUND else str(row.label)
 
 
 def _shortened(name: str, room: int, font: Any) -> str:

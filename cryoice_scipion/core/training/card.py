@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.config import ModelConfig, TrainConfig
 from cryoice_scipion.core.data.splits import VALIDATION
 
 
@@ -34,8 +35,42 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
     )
     template = environment.get_template("card.md.j2")
     kinds, thresholds = _by_kind(judged, model.recommended_threshold), _by_threshold(judged)
-    text = template.render(model=model, kinds=kinds, thresholds=thresholds, messages=messages, rule=rule)
+    text = template.render(
+        model=model,
+        kinds=kinds,
+        thresholds=thresholds,
+        messages=messages,
+        rule=rule,
+        settings=_changed(model.trained_on.get("settings", "")),
+    )
     path.write_text(text, encoding="utf-8")
+
+
+def _changed(settings: str) -> Optional[Dict[str, str]]:
+    """Return those of the settings (JSON text) that are not the usual ones, by name; None when it is no JSON."""
+    try:
+        given = dict(_flat(json.loads(settings)))
+    except ValueError:
+        return None
+    usual = dict(_flat(TrainConfig().model_dump(mode="json")))
+    return {name: _words(value) for name, value in given.items() if name not in usual or value != usual[name]}
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[Tuple[str, Any]]:
+    """Return each setting with its name; one of a group as "group.name"."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield above + name, value
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "none" if value in (None, "") else str(value)
 
 
 def _by_kind(judged: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:

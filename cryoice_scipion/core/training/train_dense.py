@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import json
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -63,7 +65,6 @@ class _Cells:
     places: NDArray[np.float64]  # (n, 2), x and y of the cells' centres, px of the context view
     labels: NDArray[np.uint8]  # (n,), places in CLASSES
     logits: NDArray[np.float32]  # (n, classes)
-    level: float  # median log-odds of BAD over all cells that are no border
 
 
 def train_dense(
@@ -103,8 +104,13 @@ def train_dense(
     judged = _judge(judged_cells, classes)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
     model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
-    levels = [item.level / judged.temperature for item in judged_cells if item.split == VALIDATION]
-    model = model.model_copy(update={"reference_level": float(np.percentile(levels, 25))})
+    calibrated = [
+        bad_log_odds(torch.from_numpy(item.logits / judged.temperature)).numpy()
+        for item in judged_cells
+        if item.split == VALIDATION and len(item.labels)
+    ]
+    level = float(np.percentile([np.median(odds) for odds in calibrated], 25))
+    model = model.model_copy(update={"reference_level": level})
     save_model(folder, model, fitted, judged, [], _patches(judged.table, loaded))
     if not fitted.interrupted:
         (folder / UNFINISHED).unlink(missing_ok=True)
@@ -157,6 +163,7 @@ def _fit(
 ) -> Tuple[DenseNet, Fitted]:
     """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
     torch.manual_seed(config.seed)
+    torch.backends.cudnn.deterministic = True
     network = DenseNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train = [Cropper(name, field, crops[name] > 1) for name, field in loaded.items() if split[name] == TRAIN]
     rng = np.random.default_rng(config.seed)
@@ -164,7 +171,8 @@ def _fit(
     cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
     network.spectral.measure(torch.cat(cells))
     run = DenseRun(network, train, classes, config, crops, device)
-    history = _resume(run, folder / UNFINISHED, config, log)
+    kept = _Kept(folder / UNFINISHED, config, {"split": split, "crops": crops, "classes": classes, "sum": _sum(loaded)})
+    history = kept.take_up(run, log)
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
@@ -172,7 +180,7 @@ def _fit(
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
             row.update(_validate(run.averaged, loaded, split, classes, device))
             history.append(row)
-            _keep(run, folder / UNFINISHED, config, history)
+            kept.keep(run, history)
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
     except KeyboardInterrupt:
@@ -180,30 +188,48 @@ def _fit(
             raise
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
+        kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
     return run.averaged, Fitted(run.averaged.eval(), classes, history, interrupted)
 
 
-def _keep(run: DenseRun, path: Path, config: TrainConfig, history: List[Dict[str, float]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        torch.save({"config": config.to_text(), "history": history, "run": run.state_dict()}, temporary)
+class _Kept:
+    """The last epoch of a training, on disk: what a later call with the same settings and data goes on from."""
 
+    def __init__(self, path: Path, config: TrainConfig, data: Dict[str, Any]) -> None:
+        self._path = path
+        self._made_with = {"config": config.to_text(), "data": json.dumps(data, sort_keys=True)}
 
-def _resume(run: DenseRun, path: Path, config: TrainConfig, log: Log) -> List[Dict[str, float]]:
-    """Give a run the state of its last epoch, if there is one of these settings; return the curves so far."""
-    if not path.is_file():
-        return []
-    try:
-        kept = torch.load(path, map_location=run.device, weights_only=True)
-        if kept["config"] != config.to_text():
-            raise ValueError("it was trained with other settings")
+    def keep(self, run: DenseRun, history: List[Dict[str, float]]) -> None:
+        """Write the state of a run, atomically."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self._path) as temporary:
+            torch.save({**self._made_with, "history": history, "run": run.state_dict()}, temporary)
+
+    def take_up(self, run: DenseRun, log: Log) -> List[Dict[str, float]]:
+        """Give a run the state that was kept, if there is one of these settings and data; return the curves so far."""
+        if not self._path.is_file():
+            return []
+        try:
+            kept = torch.load(self._path, map_location=run.device, weights_only=True)
+            differ = [name for name, value in self._made_with.items() if kept[name] != value]
+            if differ:
+                raise ValueError(f"its {' and '.join(differ)} differ")
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            log(f"{self._path} is not taken up ({str(error).splitlines()[0]}); training starts anew")
+            return []
         run.load_state_dict(kept["run"])
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        log(f"{path} is not taken up ({str(error).splitlines()[0]}); training starts anew")
-        return []
-    history: List[Dict[str, float]] = kept["history"]
-    log(f"going on after epoch {len(history)}")
-    return history
+        history: List[Dict[str, float]] = kept["history"]
+        log(f"going on after epoch {len(history)}")
+        return history
+
+
+def _sum(loaded: Dict[str, Field]) -> int:
+    """Return a checksum of what is trained on."""
+    total = 0
+    for field in loaded.values():
+        for array in (field.view, field.labels):
+            total = zlib.crc32(array.tobytes(), total)
+    return total
 
 
 @torch.inference_mode()
@@ -223,9 +249,8 @@ def _cells(
         logits = network.classify(features).flatten(1).T.cpu().numpy()
         labels = field.labels.ravel()
         known = (labels != LEFT_OUT) & (labels != CLASSES.index(BORDER))
-        level = float(np.median(bad_log_odds(torch.from_numpy(logits[known])).numpy())) if known.any() else 0.0
         places = (np.argwhere(known.reshape(shape))[:, ::-1] + 0.5) * CELL
-        found.append(_Cells(name, split[name], places, labels[known], logits[known], level))
+        found.append(_Cells(name, split[name], places, labels[known], logits[known]))
     return found
 
 
@@ -282,6 +307,6 @@ def _patches(table: pd.DataFrame, loaded: Dict[str, Field]) -> NDArray[np.float3
     parts = []
     for name, rows in table.groupby("micrograph", sort=False):
         view = torch.from_numpy(loaded[str(name)].view.astype(np.float32))
-        parts.append(cut(view, torch.from_numpy(rows[["x", "y"]].to_numpy()), WINDOW).numpy())
+        parts.append(cut(view, torch.from_numpy(rows[["x", "y"]].to_numpy(copy=True)), WINDOW).numpy())
     found: NDArray[np.float32] = np.concatenate(parts)
     return found

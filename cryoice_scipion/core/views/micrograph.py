@@ -29,6 +29,7 @@ class SpectralView(NamedTuple):
 
     features: torch.Tensor  # (SPECTRAL_FEATURES, rows, columns), float32, NaN where unknown
     sees_ice: bool  # whether the 3.67 Å ring is within what the micrograph resolves
+    flags: List[str]  # of the spot test: why it was not made, or only in part
 
 
 def spectral_frequencies() -> torch.Tensor:
@@ -131,10 +132,12 @@ def spectral_view(
         (rows, columns) of the grid of cells.
     """
     spectra = micrograph_spectra(image, pixel_size, border, device, shape)
-    log_p = micrograph_evidence(image, pixel_size, border, device).log_p
-    evidence = torch.log1p(torch.from_numpy(-log_p)).float().to(device)
+    found = micrograph_evidence(image, pixel_size, border, device)
+    # Its grid may be a cell smaller or larger than ours: the two round a size on the edge of a cell differently.
+    row, column = (np.minimum(np.arange(size), have - 1) for size, have in zip(shape, found.log_p.shape[1:]))
+    evidence = torch.log1p(torch.from_numpy(-found.log_p[:, row[:, None], column[None, :]])).float().to(device)
     features = torch.cat([spectra.map()[: len(SPECTRAL_FEATURES) - len(spots.SCALES)], evidence])
-    return SpectralView(features, spectra.sees_ice)
+    return SpectralView(features, spectra.sees_ice, found.flags)
 
 
 def fill_border(image: Image, border: Mask) -> Image:

@@ -101,6 +101,14 @@ def test_the_detector_maps_micrographs_with_and_without_the_rings_of_ice(pixel_s
     assert np.isfinite(found.logits).all()
 
 
+@pytest.mark.parametrize(("side", "pixel_size"), [(960, 1.6), (640, 1.1), (256, 1.0), (301, 0.73)])
+def test_pixel_sizes_as_a_header_rounds_them(side, pixel_size):
+    """Where the field ends on the edge of a cell, views that round differently must still fit together."""
+    image = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
+    found = detector().map(image, float(np.float32(pixel_size)), np.zeros(image.shape, bool), False)
+    assert np.isfinite(found.logits).all()
+
+
 @pytest.mark.gpu
 def test_maps_are_the_same_on_a_gpu():
     if not torch.cuda.is_available():

@@ -5,10 +5,13 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.reports.layers import Layers, paint, read_layers
+from cryoice_scipion.core.reports.layers import MASK_COLOUR, Layers, paint, read_layers
+from cryoice_scipion.core.reports.palette import class_colour, rgb
 from cryoice_scipion.core.reports.thumbnails import write_base
+from cryoice_scipion.core.screening.classmap import ClassMap
 from cryoice_scipion.core.screening.folder import RunFolder
 
 SHAPE, PIXEL_SIZE, SAMPLING = (200, 300), 2.0, 100.0  # px, Å/px, Å: the map has 4 x 6 cells
@@ -66,6 +69,28 @@ def test_the_stored_picture_map_and_mask_are_taken(place):
     assert np.array_equal(layers.bad, probability >= 0.5)
     assert (layers.width, layers.height, layers.sampling) == (600.0, 400.0, SAMPLING)
     assert not layers.problems
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_bad_area_has_the_colours_of_its_classes_where_they_are_stored(is_stored, place):
+    write_base(place.path / place.base("mic"), np.full((100, 150), 128, np.uint8))
+    logits, border = np.zeros((3, 4, 6), np.float32), np.zeros((4, 6), bool)
+    logits[1, :, 0] = logits[2, :, 2] = logits[2, 2, 3] = 5
+    border[:, 4] = True
+    mask = np.ones((4, 6), bool)
+    mask[:, [0, 2, 4]] = False  # what the run called bad: the cell (2, 3) is not, by its threshold
+    write_mask(place.path / place.mask("mic"), mask, SAMPLING)
+    if is_stored:
+        classmap = ClassMap(logits, border, ["good", "thick", "support"], SAMPLING, -1.0)
+        classmap.save(place.path / place.raw_map("mic"))
+    layers = read_layers(place.path, judgement(mask=place.mask("mic")))
+    picture = np.asarray(paint(layers, (300, 200), False, True))  # 50 px a cell
+    outlines = [tuple(picture[100, 50 * column + 49]) for column in range(6)]
+    colours = [class_colour(name) for name in ("thick", "support", "border")] if is_stored else [MASK_COLOUR] * 3
+    assert [outlines[column] for column in (0, 2, 4)] == [rgb(colour) for colour in colours]
+    assert all(abs(grey - 128) < 3 for column in (1, 3, 5) for grey in outlines[column])
+    assert not layers.problems
+    assert not is_stored or CLASSES[layers.codes[0, 0]] == "thick"
 
 
 def test_without_a_stored_picture_the_micrograph_is_read(place, tmp_path):

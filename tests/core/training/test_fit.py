@@ -222,4 +222,5 @@ def test_a_training_takes_network_and_views_of_the_model_it_starts_from(tmp_path
     write_sums(tmp_path)
     assert network_of(TrainConfig(base=str(tmp_path))) == "two_scale"
     assert views_of(TrainConfig(base=str(tmp_path))) == ["patch", "spectrum"]
-    assert network_of(TrainConfig(base=str(tmp_path), network="two_view")) == "two_view"
+    with pytest.raises(SettingsError, match="not two_view"):
+        network_of(TrainConfig(base=str(tmp_path), network="two_view"))

@@ -14,7 +14,7 @@ from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.config import AugmentConfig
 from cryoice_scipion.core.data.coordinates import write_star
 from cryoice_scipion.core.data.fields import Field, make_fields
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, find_labelled
 from cryoice_scipion.core.networks.bundle import load_config
 from cryoice_scipion.core.networks.detector import NetworkDetector
@@ -136,23 +136,26 @@ def field(rows=300, columns=500):
     return Field("m", rng.normal(size=(rows, columns)).astype(np.float16), spectrum, labels)
 
 
-@pytest.mark.parametrize("size", [(300, 500), (100, 90), (1200, 700)])
-def test_views_and_labels_of_a_crop_belong_together(size):
-    """Also where a field is smaller than a crop, or longer on one side."""
+@pytest.mark.parametrize("size", [(304, 512), (96, 80), (1200, 704)])
+def test_views_spectra_and_labels_of_a_crop_belong_together(size):
+    """Also where a field is smaller than a crop, or longer on one side: by a random pattern of cells of 64 Å."""
     item = field(*size)
-    rows, columns = item.labels.shape
-    item.labels[:] = (np.arange(rows)[:, None] % 2 * 3).astype(np.uint8)  # stripes of good and thick, 8 px high
-    item.view[:] = 0.0
-    item.view[:] = np.repeat(np.arange(rows) % 2, 8)[: size[0], None]
-    cropper = Cropper("m", item)
     rng = np.random.default_rng(2)
-    for _ in range(8):
+    pattern = rng.integers(0, 2, item.spectrum.shape[1:])
+    item.spectrum[:] = pattern
+    for array, step in ((item.view, 16), (item.labels, 2)):
+        array[:] = np.kron(pattern, np.ones((step, step)))[: array.shape[0], : array.shape[1]]
+    item.labels[:] *= SUPPORT
+    cropper = Cropper("m", item)
+    for _ in range(12):
         crop = cropper.cut(rng)
         margin = (crop.view.shape[0] - 8 * crop.labels.shape[0]) // 2
-        cells = crop.view[margin:-margin, margin:-margin][4::8, 4::8]
+        cells = crop.view[margin:-margin, margin:-margin][4::8, 4::8] > 0.5
         known = crop.labels != LEFT_OUT
         assert known.any()
-        assert torch.equal(cells[known] > 0.5, crop.labels[known] == 3)
+        assert torch.equal(cells[known], (crop.labels == SUPPORT)[known])
+        wide = (crop.spectrum[0] > 0.5).repeat_interleave(2, 0).repeat_interleave(2, 1)
+        assert torch.equal(wide[known], cells[known])
 
 
 def test_half_of_the_crops_of_a_precious_field_hold_its_small_bad_area():
@@ -193,10 +196,13 @@ def test_the_loss_leaves_out_what_nobody_knows_and_takes_any_class_for_bad():
 
 def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     output = tmp_path / "model"
+    namesake = write_labelled(tmp_path / "other" / "set", number=2)
     for more, reason in (
         (["--crops", "1", "2"], "needs 1 numbers"),
         (["--hold-out", "absent"], "absent"),
         (["--good", "x.star"], "label images"),
+        (["--contrast", "bright"], "no use for --contrast"),
+        (["--simulated", str(labelled), str(namesake)], "two folders of one name"),
     ):
         assert main(arguments(labelled, output, *more, epochs=1)) == 2
         assert reason in capsys.readouterr().err
@@ -206,6 +212,31 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
         from cryoice_scipion.core.training.train_dense import split_fields
 
         split_fields(training_sets, TrainConfig.make(validation=0.9))
+
+
+def test_a_label_image_of_another_field_is_refused(tmp_path):
+    folder = write_labelled(tmp_path / "set", number=2)
+    with mrcfile.open(folder / "labels" / "m1.mrc", mode="r+") as labels:
+        labels.voxel_size = 16.0
+    with pytest.raises(ImageError, match="its micrograph 24 × 24"):
+        make_fields(find_labelled(folder), tmp_path / "fields", progress=False)
+
+
+def test_a_training_on_other_data_does_not_go_on_from_what_was_kept(labelled, tmp_path, monkeypatch, capsys):
+    def stopped(self, number, progress):
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(self, number, progress)
+
+    epoch = training.DenseRun.epoch
+    monkeypatch.setattr(training.DenseRun, "epoch", stopped)
+    assert main(arguments(labelled, tmp_path / "model", epochs=2)) == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main(arguments(labelled, tmp_path / "model", "--crops", "2", epochs=2)) == 0
+    said = capsys.readouterr().out
+    assert "its data differ" in said
+    assert "going on" not in said
 
 
 def training_set(labelled, number):
@@ -243,6 +274,12 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     assert changed == {"head.weight", "head.bias"}
     assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
     assert "auc" in capsys.readouterr().out
+
+
+def test_a_model_is_tuned_as_what_it_is(model, coordinates, tmp_path, capsys):
+    for words in (["--from", str(model), "--network", "two_scale"], ["--from", "spots"]):
+        assert main(["train", *coordinates, *words, "--output", str(tmp_path / "x")]) == 2
+        assert "start from a trained model, and leave --network out" in capsys.readouterr().err
 
 
 def test_fine_tuning_needs_micrographs_not_patches(model, coordinates, tmp_path, capsys):
