@@ -27,9 +27,9 @@ on the real micrographs that are not marked as held out.**
 
 The classical maps need no training: minus the local mean and the local standard deviation (Gaussian of 57 Å); the
 Mahalanobis distance of 32 band and texture features, fitted on the clean cells of the three cleanest micrographs of
-the set (it is told which these are); cisTEM's iciness, on the micrographs whose pixels are up to 1.75 Å alone. They
-are told which simulated micrographs are inverted; the model, as in a screening, has the vote of the set. "below a
-classical map" gives the difference on the micrographs that both maps have, drawn together.
+the set (it is told which these are); cisTEM's iciness, on the micrographs whose pixels are up to 1.75 Å alone. Each
+simulated micrograph is a session of its own: those with bright particles are turned round beforehand, for all maps.
+"below a classical map" gives the difference on the micrographs that both maps have, drawn together.
 """
 
 

@@ -15,7 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
+from cryoice_scipion.core.networks.bundle import CARD, write_sums  # noqa: E402
+
 SHARED = ROOT.parent / "shared" / "real"
 TARGET = ROOT / "cryoice_scipion" / "models" / "default"
 # name, number, rows and columns in px, Å/px, seed
@@ -30,15 +34,13 @@ SETS = (
 # Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
 SEEN_COARSE = ["poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum"]
 FINE = 2.0  # Å/px
-REAL_CROPS = 12  # of each real micrograph in an epoch; 1 of each simulated one
+REAL_CROPS = 20  # of each real micrograph in an epoch; 1 of each simulated one
 # Only for testing: the first simulated ones of each set, and real ones of either source.
 HOLD_OUT = [
     "sim_000[1-9]*",
     "sim_001[0-5]*",
     "Falcon_2012_06_12-15_53_09_0",
-    "Falcon_2012_06_12-15_43_48_0",
     "18feb14h_grid1_00014gr_00007sq_v02_00005hl_00005en-a",
-    "18jan09b_grid2_00006gr_00004sq_v02_00011hl_00005en-a",
     # Labels that cannot be told from the picture alone: noise without ice, a film all over, a field out of focus.
     "18dec17a_grid3_00085gr_00105sq_00003hl_00011en-a",
     "19aug17a_grid5_00090gr_00048sq_00002hl_00012en-a",
@@ -70,12 +72,20 @@ def leave_out_vacuum(folder: Path) -> None:
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 
+def add_notes(model: Path) -> None:
+    """Put what was found out about the model, by people, at the end of its card."""
+    card, notes = model / CARD, (HERE / "default_model_notes.md").read_text(encoding="utf-8")
+    text = card.read_text(encoding="utf-8").partition(notes.splitlines()[0])[0]
+    card.write_text(text.rstrip() + "\n\n" + notes, encoding="utf-8")
+    write_sums(model)
+
+
 def main() -> None:
     """Simulate, cut, train, install."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=22)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mixed-precision", action="store_true", help="see cryoice train; the shipped model's")
     args = parser.parse_args()
@@ -109,6 +119,7 @@ def main() -> None:
         print(f"{model} is trained already; remove it to train again")
     else:
         run("train", "--output", model, "--name", "default", *data, *fit, "--note", note, "--device", args.device)
+    add_notes(model)
     fresh = args.target.with_name(f"{args.target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(model, fresh)

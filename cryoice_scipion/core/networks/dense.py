@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cryoice_scipion.core.networks.choice import DENSE_CELL, DENSE_WINDOW
 from cryoice_scipion.core.networks.spectral import SpectralBranch
-from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, relative_statistics
 
 CELL, MULTIPLE = DENSE_CELL, DENSE_WINDOW
 SAMPLING = 4.0  # Å/px of the context view
@@ -23,7 +23,7 @@ SPECTRAL = 2  # map cells to one cell of the spectra
 # px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
 _WHOLE, _TILE, _REACH = 2048, 1024, 512
 # What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
-_STATISTICS = ("mean", "log deviation")
+_STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
 _FLOOR = 1e-3  # variance, of the micrograph's
 FEATURES = 3  # times the width: of a cell's feature vector, which the last layer reads
 # width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
@@ -77,14 +77,15 @@ class DenseNet(nn.Module):
         ----------
         views : dict
             "context" (n, 2, rows, columns): both normalisations, rows and columns multiples of 128 px;
-            "spectrum" (n, features, rows / 16, columns / 16), NaN where unknown.
+            "spectrum" (n, features, rows / 16, columns / 16), NaN where unknown; "relative" (n, 2, rows / 8,
+            columns / 8): ``views.micrograph.relative_statistics`` of the whole micrograph.
         """
         values = views["context"].contiguous(memory_format=torch.channels_last)
         levels = []
         for level, layers in enumerate(self.down):
             values = layers(values)
             if level == 2:
-                values = torch.cat([values, _statistics(views["context"][:, :1])], dim=1)
+                values = torch.cat([values, _statistics(views["context"][:, :1]), views["relative"]], dim=1)
             elif level == 3:
                 values = torch.cat([values, self.spectral(views["spectrum"])], dim=1)
             levels.append(values)
@@ -104,6 +105,7 @@ class DenseNet(nn.Module):
             (rows, columns) of the map.
         """
         rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
+        relative = _filled(relative_statistics(context[0]), rows // CELL, columns // CELL)[None]
         context = _filled(context, rows, columns)[None]
         spectrum = _filled(spectrum, rows // (CELL * SPECTRAL), columns // (CELL * SPECTRAL))[None]
         bands = []
@@ -113,6 +115,7 @@ class DenseNet(nn.Module):
                 seen = {
                     "context": context[:, :, top:bottom, left:right],
                     "spectrum": _part(spectrum, (top, bottom, left, right), CELL * SPECTRAL),
+                    "relative": _part(relative, (top, bottom, left, right), CELL),
                 }
                 inner = (high - top, low - top, near - left, far - left)
                 parts.append(_part(self.features(seen), inner, CELL)[0])
@@ -126,7 +129,7 @@ class DenseNet(nn.Module):
 
 
 def _statistics(scaled: torch.Tensor) -> torch.Tensor:
-    """Return ``_STATISTICS`` of every map cell, (n, 2, rows / 8, columns / 8), of (n, 1, rows, columns)."""
+    """Return mean and log deviation of every map cell, (n, 2, rows / 8, columns / 8), of (n, 1, rows, columns)."""
     mean = functional.avg_pool2d(scaled, CELL)
     variance = (functional.avg_pool2d(scaled.square(), CELL) - mean.square()).clamp(min=0.0)
     return torch.cat([mean, 0.5 * torch.log(variance + _FLOOR)], dim=1)

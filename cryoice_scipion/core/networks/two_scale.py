@@ -13,6 +13,7 @@ from typing import Dict, Sequence, Tuple
 import torch
 from torch import nn
 
+from cryoice_scipion.core.networks.spectral import SpectralBranch
 from cryoice_scipion.core.networks.two_view import fft_rows, fourier_branch, real_branch
 from cryoice_scipion.core.views.patches import fft_view
 from cryoice_scipion.core.views.spectrum import FEATURES
@@ -21,7 +22,6 @@ from cryoice_scipion.core.views.two_scale import COARSE, HOP, WINDOW
 VIEWS = ("patch", "local", "spectrum")
 # kernel, stride, width factor of the coarse branch; window 64 -> 31 -> 29 -> 14 -> 12 -> 8 -> 4 -> 1
 _COARSE = ((4, 2, 0.5), (3, 1, 1), (3, 2, 1), (3, 1, 1.5), (5, 1, 1.5), (5, 1, 2), (4, 1, 2))
-_OUTLIER = 5.0  # standard deviations at which a spectral feature is cut off
 
 
 class TwoScaleNet(nn.Module):
@@ -40,8 +40,6 @@ class TwoScaleNet(nn.Module):
             Channels of the first layer; the others are multiples of it.
         """
         super().__init__()
-        self.centre: torch.Tensor
-        self.spread: torch.Tensor
         self.views = tuple(views)
         self.context = [name for name in ("patch", "local") if name in self.views]
         joined = 0
@@ -55,27 +53,16 @@ class TwoScaleNet(nn.Module):
             self.wide = _coarse_branch(width)
             joined += 2 * width
         if "spectrum" in self.views:
-            self.register_buffer("centre", torch.zeros(len(FEATURES)))
-            self.register_buffer("spread", torch.ones(len(FEATURES)))
-            self.spectral = _spectral_branch(width)
+            self.spectral = SpectralBranch(len(FEATURES), 4 * width)
             joined += 4 * width
         self.head = nn.Sequential(
             nn.Conv2d(joined, 4 * width, 1), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(4 * width, classes, 1)
         )
 
-    @torch.no_grad()
     def measure(self, batch: Dict[str, torch.Tensor]) -> None:
-        """Take the unit of each spectral feature from training examples; NaN is no example."""
-        if "spectrum" not in self.views:
-            return
-        values = batch["spectrum"].double()
-        known = torch.isfinite(values)
-        number = known.sum(dim=0).clamp(min=1)
-        filled = values.nan_to_num(0.0)
-        centre = filled.sum(dim=0) / number
-        variance = ((filled - centre).square() * known).sum(dim=0) / number
-        self.centre.copy_(centre)
-        self.spread.copy_(variance.sqrt().clamp(min=1e-3))
+        """Take the unit of each spectral feature from training examples."""
+        if "spectrum" in self.views:
+            self.spectral.measure(batch["spectrum"])
 
     def forward(self, batch: Dict[str, torch.Tensor]) -> torch.Tensor:
         """Return logits (n, classes) of views by kind: (n, 64, 64), coarse (n, 2, 64, 64), spectrum (n, features)."""
@@ -87,7 +74,7 @@ class TwoScaleNet(nn.Module):
         if "coarse" in self.views:
             parts.append(self.wide(batch["coarse"]))
         if "spectrum" in self.views:
-            parts.append(self.spectral(self._known(batch["spectrum"][:, :, None, None])))
+            parts.append(self.spectral(batch["spectrum"][:, :, None, None]))
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[:, :, 0, 0]
 
@@ -120,16 +107,9 @@ class TwoScaleNet(nn.Module):
             parts.append(self.wide(padded["coarse"][None, :, row * step : (row + number - 1) * step + WINDOW]))
         if "spectrum" in self.views:
             rows = padded["spectrum"][None, :, row : row + number, : shape[1]]
-            parts.append(self.spectral(self._known(rows)))
+            parts.append(self.spectral(rows))
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[0]
-
-    def _known(self, features: torch.Tensor) -> torch.Tensor:
-        """Return standardised features and which of them are known; the unknown ones are 0, the mean."""
-        known = torch.isfinite(features)
-        centre, spread = self.centre[None, :, None, None], self.spread[None, :, None, None]
-        standard = ((features - centre) / spread).clamp(-_OUTLIER, _OUTLIER).nan_to_num(0.0)
-        return torch.cat([standard, known.to(standard.dtype)], dim=1)
 
 
 def _coarse_branch(width: int) -> nn.Sequential:
@@ -140,13 +120,3 @@ def _coarse_branch(width: int) -> nn.Sequential:
         layers += [nn.Conv2d(channels, out, kernel, stride, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
         channels = out
     return nn.Sequential(*layers)
-
-
-def _spectral_branch(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(2 * len(FEATURES), 4 * width, 1),
-        nn.ReLU(),
-        nn.Dropout2d(0.1),
-        nn.Conv2d(4 * width, 4 * width, 1),
-        nn.ReLU(),
-    )

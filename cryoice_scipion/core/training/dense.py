@@ -19,7 +19,7 @@ from cryoice_scipion.core.config import AugmentConfig, TrainConfig
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.networks.dense import CELL, MULTIPLE, SPECTRAL, DenseNet
-from cryoice_scipion.core.views.micrograph import spectral_frequencies
+from cryoice_scipion.core.views.micrograph import relative_statistics, spectral_frequencies
 from cryoice_scipion.core.views.spectrum import BANDS, dropped
 from cryoice_scipion.core.views.two_scale import BOX, local_view
 
@@ -30,6 +30,7 @@ _NOTHING = 0.3  # of the spectra that are cut, the share of which nothing is lef
 _SPREAD = 0.1  # standard deviation added to spectral features, natural logarithms
 _FILTERED = 0.3  # the same of the curve that imitates other detectors and filters
 _BLURRED = 0.15  # share of crops that are low-passed, as detectors and filters do
+_SOUGHT = 0.75  # share of the crops of a small set that hold something bad
 _AVERAGE = 0.995  # share of the averaged weights that stays at each step (Polyak & Juditsky 1992)
 
 
@@ -39,6 +40,7 @@ class Crop:
 
     view: torch.Tensor  # (side + 2 margin, side + 2 margin)
     spectrum: torch.Tensor  # (features, side / 16, side / 16)
+    relative: torch.Tensor  # (2, side / 8, side / 8)
     labels: torch.Tensor  # (side / 8, side / 8), int64
 
 
@@ -48,7 +50,8 @@ class Cropper:
     def __init__(self, name: str, field: Field, seek_bad: bool = False) -> None:
         """Mirror the field outwards so that every crop, its margin too, lies inside.
 
-        ``seek_bad``: half of the crops hold a bad cell, where there are any; for fields of which bad is a small part.
+        ``seek_bad``: three of four crops hold a bad cell where there are any, of each class alike; for fields of which
+        bad is a small part.
         """
         self.name = name
         cell = CELL * SPECTRAL
@@ -57,19 +60,22 @@ class Cropper:
         self.rows, self.columns = max(rows, self.side), max(columns, self.side)
         self.view = _mirrored(field.view, self.rows, self.columns, _MARGIN)
         self.spectrum = _mirrored(field.spectrum, self.rows // cell, self.columns // cell)
+        relative = relative_statistics(torch.from_numpy(field.view.astype(np.float32))).numpy()
+        self.relative = _mirrored(relative.astype(np.float16), self.rows // CELL, self.columns // CELL)
         labels = np.full((self.rows // CELL, self.columns // CELL), LEFT_OUT, np.uint8)
         labels[: field.labels.shape[0], : field.labels.shape[1]] = field.labels[: labels.shape[0], : labels.shape[1]]
         self.labels = labels
         bad = (labels != CLASSES.index(GOOD)) & (labels != CLASSES.index(BORDER)) & (labels < len(CLASSES))
-        self.bad = np.argwhere(bad) if seek_bad else np.zeros((0, 2), np.int64)
+        self.bad = [np.argwhere(labels == code) for code in np.unique(labels[bad])] if seek_bad else []
 
     def cut(self, rng: np.random.Generator) -> Crop:
         """Return a crop anywhere on the field, turned and mirrored by chance."""
         cell = CELL * SPECTRAL
         last = np.array([self.rows - self.side, self.columns - self.side]) // cell
         top, left = (int(rng.integers(0, end + 1)) * cell for end in last)
-        if len(self.bad) and rng.random() < 0.5:
-            corner = self.bad[rng.integers(len(self.bad))] // SPECTRAL - rng.integers(0, self.side // cell, 2)
+        if self.bad and rng.random() < _SOUGHT:
+            cells = self.bad[rng.integers(len(self.bad))]
+            corner = cells[rng.integers(len(cells))] // SPECTRAL - rng.integers(0, self.side // cell, 2)
             top, left = (int(place) * cell for place in np.clip(corner, 0, last))
         wide, turns, flip = self.side + 2 * _MARGIN, int(rng.integers(4)), bool(rng.integers(2))
 
@@ -81,6 +87,7 @@ class Cropper:
         return Crop(
             turned(self.view, 1, wide).float(),
             turned(self.spectrum, cell, self.side // cell).float(),
+            turned(self.relative, CELL, self.side // CELL).float(),
             turned(self.labels, CELL, self.side // CELL).long(),
         )
 
@@ -110,7 +117,8 @@ def views_of_crops(
         inner = slice(_MARGIN, -_MARGIN)
         context.append(torch.stack([scaled, local_view(scaled)])[:, inner, inner])
         spectra.append(_cut_spectrum(crop.spectrum, config.spectrum_dropout, rng, generator))
-    views = {"context": torch.stack(context), "spectrum": torch.stack(spectra)}
+    relative = torch.stack([crop.relative for crop in crops])
+    views = {"context": torch.stack(context), "spectrum": torch.stack(spectra), "relative": relative}
     return views, torch.stack([crop.labels for crop in crops])
 
 

@@ -42,7 +42,7 @@ _MEASURED = 0.3  # share of the training micrographs that the units of the spect
 class DenseSet:
     """The fields of one data set, and how many crops of each an epoch has.
 
-    Sets of more than one crop are small and precious: all of them are trained on, and half of their crops hold
+    Sets of more than one crop are small and precious: all of them are trained on, and most of their crops hold
     something bad.
     """
 

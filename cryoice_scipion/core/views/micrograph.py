@@ -10,17 +10,20 @@ import torch
 from numpy.typing import NDArray
 
 from cryoice_scipion.core.errors import PixelSizeError
+from cryoice_scipion.core.networks.choice import DENSE_CELL
 from cryoice_scipion.core.views import spots
-from cryoice_scipion.core.views.patches import normalise
+from cryoice_scipion.core.views.patches import CLIP, mirror, normalise, robust_scale
 from cryoice_scipion.core.views.resample import resample
-from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, RINGS, Spectra, feature_frequencies
+from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, feature_frequencies
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
 TOO_COARSE = 2.5
 # What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
-SPECTRAL_FEATURES = (*FEATURES[: -2 * len(RINGS)], *(f"spots {scale:.0f}" for scale in spots.SCALES))
+SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
+_SIGMA, _AROUND = 57.0 / 32.0, 6  # cells of 32 Å: of the Gaussian, and how far it is followed
+_FLOOR = 1e-3  # variance, of the micrograph's
 _SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
 
 
@@ -34,8 +37,7 @@ class SpectralView(NamedTuple):
 
 def spectral_frequencies() -> torch.Tensor:
     """Return the highest frequency (Å⁻¹) that each of ``SPECTRAL_FEATURES`` needs."""
-    number = len(SPECTRAL_FEATURES) - len(spots.SCALES)
-    return torch.cat([feature_frequencies()[:number], torch.full((len(spots.SCALES),), spots.BANDS[0][1])])
+    return torch.cat([feature_frequencies(), torch.full((len(spots.SCALES),), spots.BANDS[0][1])])
 
 
 def check_sampling(pixel_size: float, sampling: float) -> List[str]:
@@ -136,8 +138,41 @@ def spectral_view(
     # Its grid may be a cell smaller or larger than ours: the two round a size on the edge of a cell differently.
     row, column = (np.minimum(np.arange(size), have - 1) for size, have in zip(shape, found.log_p.shape[1:]))
     evidence = torch.log1p(torch.from_numpy(-found.log_p[:, row[:, None], column[None, :]])).float().to(device)
-    features = torch.cat([spectra.map()[: len(SPECTRAL_FEATURES) - len(spots.SCALES)], evidence])
+    features = torch.cat([spectra.map(), evidence])
     return SpectralView(features, spectra.sees_ice, found.flags)
+
+
+def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
+    """Return mean and log deviation around each cell of 32 Å, relative to all cells of the micrograph.
+
+    Over a Gaussian of 57 Å, the scale at which they tell ice from particles best (SCIENCE.md 8), in robust deviations
+    from the median over the micrograph: how much a place stands out here, whatever particles and noise are like.
+
+    Parameters
+    ----------
+    scaled : torch.Tensor, shape (rows, columns)
+        The context view at 4 Å/px.
+
+    Returns
+    -------
+    torch.Tensor, shape (2, rows / 8, columns / 8), rounded up, within ±10
+    """
+    rows, columns = (-(-int(size) // DENSE_CELL) * DENSE_CELL for size in scaled.shape)
+    view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
+    moments = torch.nn.functional.avg_pool2d(torch.cat([view, view.square()]), DENSE_CELL)
+    steps = torch.arange(-_AROUND, _AROUND + 1, device=scaled.device, dtype=scaled.dtype)
+    kernel = torch.exp(-0.5 * (steps / _SIGMA).square())
+    kernel = (kernel / kernel.sum())[None, None, None]
+    for shape in (kernel, kernel.transpose(2, 3)):
+        pad = (int(shape.shape[3]) // 2,) * 2 + (int(shape.shape[2]) // 2,) * 2
+        moments = torch.nn.functional.conv2d(torch.nn.functional.pad(moments, pad, mode="replicate"), shape)
+    mean = moments[0, 0]
+    deviation = 0.5 * torch.log((moments[1, 0] - mean.square()).clamp(min=0.0) + _FLOOR)
+    parts = []
+    for values in (mean, deviation):
+        middle, spread = robust_scale(values)
+        parts.append(((values - middle) / max(spread, _FLOOR)).clamp(-CLIP, CLIP))
+    return torch.stack(parts)
 
 
 def fill_border(image: Image, border: Mask) -> Image:

@@ -2,8 +2,7 @@
 """The power spectrum around every map cell, as features at fixed spatial frequencies.
 
 A field of 256 Å is covered by 3 × 3 Hann windows of 128 Å, half overlapping, whose powers are averaged (Welch 1967);
-one row of windows serves three rows of cells. Fringes that go on for longer stand out more in one window of 256 Å:
-there is one for each block of 2 × 2 cells, searched for spots ("wide"). Frequencies are in Å⁻¹, so a model works at
+one row of windows serves three rows of cells. Frequencies are in Å⁻¹, so a model works at
 any pixel size: what lies beyond a micrograph's resolution is NaN, and a network is told so rather than shown a number.
 """
 
@@ -20,7 +19,7 @@ from cryoice_scipion.core.views.patches import robust_scale
 FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
 COARSEST = 1.72  # Å/px: beyond it the rings of ice are out of reach (SCIENCE.md 1)
 CELL = 64.0  # Å between windows: half a window
-WINDOW, WIDE = 128.0, 256.0  # Å
+WINDOW = 128.0  # Å
 # Å⁻¹. Between 0.24 and 0.31 as dense as a window resolves: hexagonal ice at 1/3.90, 1/3.67, 1/3.44 with its
 # background on both sides; above, ice at 1/2.67 and 1/2.25, gold at 1/2.35 and 1/2.04 (SCIENCE.md 1).
 BANDS = (
@@ -39,8 +38,6 @@ FEATURES = (
     + [f"relative power {k}" for k in BANDS]
     + [f"spot {low}-{high}" for low, high in RINGS]
     + [f"variance {low}-{high}" for low, high in RINGS]
-    + [f"wide spot {low}-{high}" for low, high in RINGS]
-    + [f"wide variance {low}-{high}" for low, high in RINGS]
 )
 _REACH = 0.98  # of Nyquist: how far a frequency is believed
 _FLOOR = 1e-4  # of white noise with the micrograph's deviation: keeps logarithms finite
@@ -53,7 +50,7 @@ _SPLIT = 1024  # windows whose spectra are worked on at once
 def feature_frequencies() -> torch.Tensor:
     """Return the highest frequency (Å⁻¹) that each feature needs, shape (features,)."""
     tops = [high for _, high in RINGS]
-    return torch.tensor([*BANDS, *BANDS, *tops, *tops, *tops, *tops])
+    return torch.tensor([*BANDS, *BANDS, *tops, *tops])
 
 
 class Spectra:
@@ -87,8 +84,7 @@ class Spectra:
         self.sampling = sampling
         self.inside = inside
         self.shape = shape or (_cells(int(view.shape[0]), sampling), _cells(int(view.shape[1]), sampling))
-        self._plan = _plan(sampling, WINDOW, view.device)
-        self._wide_plan = _plan(sampling, WIDE, view.device)
+        self._plan = _plan(sampling, view.device)
         self._grid: Optional[torch.Tensor] = None
 
     def map(self) -> torch.Tensor:
@@ -102,7 +98,7 @@ class Spectra:
 
         At the centre of a cell they are those of :meth:`map`.
         """
-        grid = self.map()  # the reference is of the whole micrograph
+        self.map()  # the reference is of the whole micrograph
         steps = torch.tensor([-1.0, 0.0, 1.0]) * (CELL / self.sampling)
         parts = []
         for some in torch.split(centres.double(), max(1, _SPLIT // 9)):
@@ -112,12 +108,7 @@ class Spectra:
             parts.append(_profile_and_rings(self._plan, power))
         if not parts:
             return self.view.new_zeros((0, len(FEATURES)))
-        row, column = (
-            (centres[:, axis].double() * self.sampling / CELL).long().clamp(0, int(size) - 1).to(grid.device)
-            for axis, size in ((1, grid.shape[1]), (0, grid.shape[2]))
-        )
-        wide = grid[-2 * len(RINGS) :, row, column].T
-        return self._relative(torch.cat([torch.cat(parts), wide], dim=1))
+        return self._relative(torch.cat(parts))
 
     @property
     def sees_ice(self) -> bool:
@@ -138,23 +129,12 @@ class Spectra:
             kept = [*kept[-2:], power[:-2] + power[1:-1] + power[2:]]
             if len(kept) == 3:
                 features.append(_profile_and_rings(self._plan, (kept[0] + kept[1] + kept[2]) / 9.0))
-        grid = torch.cat([torch.stack(features), self._wide_rings(rows, columns)], dim=-1)  # (rows, columns, features)
+        grid = torch.stack(features)  # (rows, columns, features)
         profile = grid[..., : len(BANDS)].reshape(-1, len(BANDS))
         inner = self._inner_cells(rows, columns).flatten()
         self._reference = torch.median(profile[inner] if inner.any() else profile, dim=0).values
         self._limit = _resolution(self._reference)
         return self._relative(grid).permute(2, 0, 1).contiguous()
-
-    def _wide_rings(self, rows: int, columns: int) -> torch.Tensor:
-        """Return what windows of 256 Å say of spots, one for each block of 2 × 2 cells."""
-        size = CELL / self.sampling
-        x = (torch.arange((columns + 1) // 2).double() * 2 + 1) * size
-        found = []
-        for row in range((rows + 1) // 2):
-            y = torch.full_like(x, (2 * row + 1) * size)
-            found.append(_rings(self._wide_plan, self._powers(self._wide_plan, y, x)))
-        blocks = torch.stack(found).repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
-        return blocks[:rows, :columns]
 
     def _inner_cells(self, rows: int, columns: int) -> torch.Tensor:
         """Return the cells whose centre is image and not border."""
@@ -244,9 +224,9 @@ class _Plan:
 
 
 @functools.lru_cache(maxsize=4)
-def _plan(sampling: float, window: float, device: torch.device) -> _Plan:
+def _plan(sampling: float, device: torch.device) -> _Plan:
     """Return a plan, the same one for all micrographs of one sampling."""
-    return _Plan(sampling, window, device)
+    return _Plan(sampling, WINDOW, device)
 
 
 def _hats(at: torch.Tensor, limit: float) -> torch.Tensor:

@@ -11,13 +11,17 @@ from cryoice_scipion.core.networks.dense import CELL, DenseNet
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
+RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}
+
 
 def random_network():
     """A network whose normalisations have seen something, so that evaluation mode matters."""
     torch.manual_seed(0)
     network = DenseNet(3, width=4)
     network.spectral.measure(torch.randn(64, len(FEATURES)) + 0.5)
-    network.train()({"context": torch.randn(4, 2, 128, 128), "spectrum": torch.randn(4, len(FEATURES), 8, 8)})
+    network.train()(
+        {"context": torch.randn(4, 2, 128, 128), "spectrum": torch.randn(4, len(FEATURES), 8, 8), **RELATIVE}
+    )
     return network.eval()
 
 

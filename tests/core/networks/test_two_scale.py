@@ -82,7 +82,7 @@ def test_a_model_that_needs_spectra_refuses_what_has_none():
 
 def test_unknown_features_count_as_average_and_are_told():
     network = random_network(("spectrum",))
-    known = network.centre[None].clone()
+    known = network.spectral.centre[None].clone()
     unknown = torch.full_like(known, torch.nan)
     assert torch.isfinite(network({"spectrum": unknown})).all()
     assert not torch.allclose(network({"spectrum": unknown}), network({"spectrum": known}))

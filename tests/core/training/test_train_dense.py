@@ -158,14 +158,14 @@ def test_views_spectra_and_labels_of_a_crop_belong_together(size):
         assert torch.equal(wide[known], cells[known])
 
 
-def test_half_of_the_crops_of_a_precious_field_hold_its_small_bad_area():
+def test_most_crops_of_a_precious_field_hold_its_small_bad_area():
     rng = np.random.default_rng(3)
     shares = []
     for seek in (False, True):
         cropper = Cropper("m", field(3000, 3000), seek)
         shares.append(np.mean([bool((cropper.cut(rng).labels == SUPPORT).any()) for _ in range(200)]))
     assert shares[0] < 0.15
-    assert 0.4 < shares[1] < 0.75
+    assert 0.6 < shares[1] < 0.9
 
 
 def test_crops_are_seeded_and_all_views_have_the_right_shape():
