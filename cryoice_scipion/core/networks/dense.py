@@ -25,6 +25,7 @@ _WHOLE, _TILE, _REACH = 2048, 1024, 512
 # What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
 _STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
 _FLOOR = 1e-3  # variance, of the micrograph's
+OUTLIERS = 7  # channels of :func:`outliers`
 FEATURES = 3  # times the width: of a cell's feature vector, which the last layer reads
 # width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
 _DOWN = (1, 2, 3, 4, 5, 6, 6)
@@ -34,7 +35,7 @@ _UP = (5, 5, 4, FEATURES)  # back at 256, 128, 64 and 32 Å
 class DenseNet(nn.Module):
     """P(class) of every cell of a micrograph at once."""
 
-    def __init__(self, classes: int, width: int = 16) -> None:
+    def __init__(self, classes: int, width: int = 16, hidden: int = 0) -> None:
         """Build the network.
 
         Parameters
@@ -43,6 +44,8 @@ class DenseNet(nn.Module):
             Number of classes; the first is good.
         width : int
             Channels of the first layer; the others are multiples of it.
+        hidden : int
+            Units of a layer that weighs what the U-Net says of a cell against how much it stands out; 0: none.
         """
         super().__init__()
         sizes = [factor * width for factor in _DOWN]
@@ -57,7 +60,9 @@ class DenseNet(nn.Module):
             below = sizes[6] if level == 0 else _UP[level - 1] * width
             beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
             self.up.append(_layer(below + beside, factor * width))
-        self.head = nn.Conv2d(FEATURES * width, classes, 1)
+        inner = FEATURES * width + OUTLIERS
+        self.judge = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
+        self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
         """Return logits (n, classes, rows / 8, columns / 8); see :meth:`features`.
@@ -71,7 +76,7 @@ class DenseNet(nn.Module):
         return logits
 
     def features(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the feature vector of every map cell, shape (n, 3 width, rows / 8, columns / 8).
+        """Return what the last layer reads of every map cell, shape (n, hidden or 3 width, rows / 8, columns / 8).
 
         Parameters
         ----------
@@ -92,6 +97,8 @@ class DenseNet(nn.Module):
         for level, layer in enumerate(self.up):
             values = functional.interpolate(values, scale_factor=2.0, mode="nearest")
             values = layer(torch.cat([values, levels[5 - level]], dim=1))
+        if self.judge is not None:
+            values = self.judge(torch.cat([values, outliers(views["relative"])], dim=1))
         return values
 
     def map(self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
@@ -126,6 +133,13 @@ class DenseNet(nn.Module):
         """Return logits (classes, rows, columns) of feature vectors (3 width, rows, columns)."""
         logits: torch.Tensor = self.head(features[None])[0]
         return logits
+
+
+def outliers(relative: torch.Tensor) -> torch.Tensor:
+    """Return how far relative mean and log deviation (n, 2, …) lie beyond 1.5 and 3 deviations, shape (n, 7, …)."""
+    mean, deviation = relative[:, :1], relative[:, 1:]
+    beyond = [functional.relu(values - cut) for values in (-mean, deviation) for cut in (1.5, 3.0)]
+    return torch.cat([mean, deviation, *beyond, functional.relu(mean - 1.5)], dim=1)
 
 
 def _statistics(scaled: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,7 @@ class Fitted:
     classes: List[str]
     history: List[Dict[str, float]]  # one row an epoch
     interrupted: bool = False
+    options: Dict[str, int] = dataclasses.field(default_factory=dict)  # what the network is built with
 
 
 def classes_of(labels: Sequence[str]) -> List[str]:
@@ -131,7 +132,7 @@ def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, lo
         interrupted = True
         log(f"interrupted: the best weights of {len(history)} epochs are kept")
     network.load_state_dict(best)
-    return Fitted(network.eval(), classes, history, interrupted)
+    return Fitted(network.eval(), classes, history, interrupted, {"width": config.width})
 
 
 def start_from(network: Network, model: str) -> str:

@@ -59,7 +59,7 @@ def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: st
     bad = (table["label"] != GOOD).to_numpy()
     rows = {name: torch.from_numpy(np.flatnonzero(table["split"] == name)) for name in (TRAIN, VALIDATION)}
     history = _move(network, features, allowed, bad, rows)
-    return Fitted(network, list(base.classes), history)
+    return Fitted(network, list(base.classes), history, options=dict(base.network_options))
 
 
 def _move(

@@ -61,7 +61,7 @@ def model_config(
         name=config.name,
         created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
         network=network_of(config),
-        network_options={"width": config.width},
+        network_options=fitted.options,
         classes=fitted.classes,
         views=views,
         hop=hop,

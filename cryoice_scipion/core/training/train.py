@@ -19,7 +19,6 @@ from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.data.splits import TEST, VALIDATION, split_micrographs
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 from cryoice_scipion.core.networks.choice import DENSE, TWO_VIEW, network_of, views_of
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.networks.two_view import WINDOW
@@ -67,8 +66,6 @@ def train(
     """
     _check(patches, config)
     dense = network_of(config) == DENSE
-    if dense and config.base:  # all but the last layer stays as it is
-        config = config.model_copy(update=load_config(resolve_model(config.base)).network_options)
     views = patches.views([EMBEDDING] if dense else views_of(config))
     table = patches.table
     split = split_micrographs(table, config.validation, config.hold_out, config.seed)

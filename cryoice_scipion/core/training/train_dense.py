@@ -28,6 +28,7 @@ from cryoice_scipion.core.networks.bundle import UNFINISHED
 from cryoice_scipion.core.networks.dense import CELL, SAMPLING, DenseNet
 from cryoice_scipion.core.training.dense import Cropper, DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
+from cryoice_scipion.core.training.judge_layer import HIDDEN, fit_judge
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, threshold_for_clean_area
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 from cryoice_scipion.core.views.patches import cut
@@ -189,7 +190,10 @@ def _fit(
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
         kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
-    return run.averaged, Fitted(run.averaged.eval(), classes, history, interrupted)
+    fields = {name: field for name, field in loaded.items() if split[name] == TRAIN}
+    judge = fit_judge(run.averaged, fields, crops, classes, config.width, config.seed, device, progress)
+    options = {"width": config.width, "hidden": HIDDEN}
+    return judge, Fitted(judge, classes, history, interrupted, options)
 
 
 class _Kept:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second stage of the dense network's training: the layer that weighs the U-Net against how cells stand out.
+
+A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
+its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
+only the last two layers are fitted to them; what the U-Net says of them stays. How much more often a class was drawn
+than it occurs is added to the logits it is trained with, so that the probabilities are those of whole micrographs
+(prior correction: King and Zeng 2001, Political Analysis 9:137).
+"""
+
+from __future__ import annotations
+
+from typing import List, Mapping, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD
+from cryoice_scipion.core.data.fields import Field
+from cryoice_scipion.core.evaluation.labels import LEFT_OUT
+from cryoice_scipion.core.networks.dense import DenseNet, outliers
+from cryoice_scipion.core.training.dense import dense_loss
+from cryoice_scipion.core.views.micrograph import relative_statistics
+from cryoice_scipion.core.views.two_scale import local_view
+
+HIDDEN = 64
+_DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
+_EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
+
+
+def with_judge(body: DenseNet, classes: int, width: int) -> DenseNet:
+    """Return a network with a layer that weighs, over the U-Net of another one."""
+    network = DenseNet(classes, width, HIDDEN)
+    own = network.state_dict()
+    taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
+    network.load_state_dict({**own, **taken})
+    return network
+
+
+def fit_judge(
+    body: DenseNet,
+    loaded: Mapping[str, Field],
+    crops: Mapping[str, int],
+    classes: List[str],
+    width: int,
+    seed: int,
+    device: str,
+    progress: bool,
+) -> DenseNet:
+    """Return the network with its last two layers fitted to cells of fields.
+
+    Parameters
+    ----------
+    body : DenseNet
+        Trained on crops.
+    loaded : dict
+        The fields to train on, by name.
+    crops : dict
+        Crops an epoch by name: more than 1 says that a field is of a small, real set.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = with_judge(body, len(classes), width).to(device)
+    body = body.eval().to(device)
+    names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
+    parts = []
+    for name in names:
+        places = _drawn(loaded[name], crops[name] > 1, rng)
+        parts.append((*cells_of_field(body, loaded[name], places, device), _offsets(loaded[name], places, classes)))
+    values, labels, offsets = (torch.cat([part[side] for part in parts]) for side in range(3))
+    assert network.judge is not None
+    last = nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
+    optimizer = torch.optim.AdamW(last.parameters(), _RATE, weight_decay=1e-2)
+    steps = _EPOCHS * -(-len(values) // _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    last.train()
+    for _ in tqdm(range(_EPOCHS), desc="weighing", unit="epoch", disable=not progress):
+        for some in torch.split(torch.from_numpy(rng.permutation(len(values))), _BATCH):
+            logits = last(values[some].to(device)[:, :, None, None])
+            logits = logits + offsets[some].to(device)[:, :, None, None]
+            loss = dense_loss(logits, labels[some][:, None, None], classes)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+def _drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the flat places of cells that are trained on."""
+    labels = field.labels.ravel()
+    known = np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
+    if not real:
+        return rng.permutation(known)[:_DRAWN]
+    parts = []
+    for code in np.unique(labels[known]):
+        cells = known[labels[known] == code]
+        number = _EACH if code else _CLEAN
+        # A class of few cells counts as one of many: it is drawn again and again, up to ten times.
+        parts.append(rng.choice(cells, min(number, 10 * len(cells)), replace=len(cells) < number))
+    drawn: NDArray[np.int64] = np.concatenate(parts) if parts else known
+    return drawn
+
+
+def _offsets(field: Field, places: NDArray[np.int64], classes: List[str]) -> torch.Tensor:
+    """Return the logarithm of how much more often than good each class was drawn, for each place: (n, classes)."""
+    there = np.bincount(field.labels.ravel(), minlength=256)
+    drawn = np.bincount(field.labels.ravel()[places], minlength=256)
+    row = torch.zeros(len(classes))
+    good = CLASSES.index(GOOD)
+    for place, name in enumerate(classes):
+        code = CLASSES.index(name)
+        if drawn[code] and drawn[good]:
+            row[place] = float(np.log(drawn[code] / there[code]) - np.log(drawn[good] / there[good]))
+    return row.repeat(len(places), 1)
+
+
+@torch.inference_mode()
+def cells_of_field(
+    body: DenseNet, field: Field, places: NDArray[np.int64], device: str
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return what the weighing layer reads of some cells (flat places), (n, features + outliers), and their labels.
+
+    The body has no such layer yet.
+    """
+    scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
+    spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
+    shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
+    features = body.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
+    relative = relative_statistics(scaled)[None, :, : shape[0], : shape[1]]
+    stacked = torch.cat([features, outliers(relative)[0]]).flatten(1).T
+    chosen = torch.from_numpy(places)
+    return stacked[chosen].cpu().clone(), torch.from_numpy(field.labels.ravel()[places].astype(np.int64))
