@@ -54,11 +54,13 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model_level: float) -> R
 
     Notes
     -----
-    Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
+    Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted. Nor is a
+    data set that looks cleaner than the model's own held-out one: models call clean areas of unknown detectors bad
+    (SCIENCE.md 5), and raising the level of a clean data set does the same (docs/evaluation.md).
     """
     levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
     level = float(np.percentile(levels, PERCENTILE)) if levels else model_level
-    shift = level - model_level if len(levels) >= MINIMUM else 0.0
+    shift = max(0.0, level - model_level) if len(levels) >= MINIMUM else 0.0
     return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
 
 

@@ -3,9 +3,8 @@
 
 A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
 its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
-only the last two layers are fitted to them; what the U-Net says of them stays. How much more often a class was drawn
-than it occurs is added to the logits it is trained with, so that the probabilities are those of whole micrographs
-(prior correction: King and Zeng 2001, Political Analysis 9:137).
+only the last two layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
+how much more often a class is drawn than it occurs was tried: it gives most of the small crystals away again.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from cryoice_scipion.constants import BORDER, CLASSES, GOOD
+from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.networks.dense import DenseNet, outliers
@@ -69,8 +68,8 @@ def fit_judge(
     parts = []
     for name in names:
         places = _drawn(loaded[name], crops[name] > 1, rng)
-        parts.append((*cells_of_field(body, loaded[name], places, device), _offsets(loaded[name], places, classes)))
-    values, labels, offsets = (torch.cat([part[side] for part in parts]) for side in range(3))
+        parts.append(cells_of_field(body, loaded[name], places, device))
+    values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
     assert network.judge is not None
     last = nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
     optimizer = torch.optim.AdamW(last.parameters(), _RATE, weight_decay=1e-2)
@@ -80,7 +79,6 @@ def fit_judge(
     for _ in tqdm(range(_EPOCHS), desc="weighing", unit="epoch", disable=not progress):
         for some in torch.split(torch.from_numpy(rng.permutation(len(values))), _BATCH):
             logits = last(values[some].to(device)[:, :, None, None])
-            logits = logits + offsets[some].to(device)[:, :, None, None]
             loss = dense_loss(logits, labels[some][:, None, None], classes)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -103,19 +101,6 @@ def _drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int
         parts.append(rng.choice(cells, min(number, 10 * len(cells)), replace=len(cells) < number))
     drawn: NDArray[np.int64] = np.concatenate(parts) if parts else known
     return drawn
-
-
-def _offsets(field: Field, places: NDArray[np.int64], classes: List[str]) -> torch.Tensor:
-    """Return the logarithm of how much more often than good each class was drawn, for each place: (n, classes)."""
-    there = np.bincount(field.labels.ravel(), minlength=256)
-    drawn = np.bincount(field.labels.ravel()[places], minlength=256)
-    row = torch.zeros(len(classes))
-    good = CLASSES.index(GOOD)
-    for place, name in enumerate(classes):
-        code = CLASSES.index(name)
-        if drawn[code] and drawn[good]:
-            row[place] = float(np.log(drawn[code] / there[code]) - np.log(drawn[good] / there[good]))
-    return row.repeat(len(places), 1)
 
 
 @torch.inference_mode()
