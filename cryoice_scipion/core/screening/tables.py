@@ -147,10 +147,9 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
             f"{mostly_bad} of {sums.mapped} micrographs are bad almost all over: look at the thumbnails; "
             "either the data are bad, or the model, its contrast or the pixel size do not fit them"
         )
-    if reference is not None and abs(reference.shift) > LARGE_SHIFT:
-        looks = "worse" if reference.shift > 0 else "cleaner"
+    if reference is not None and reference.shift > LARGE_SHIFT:
         found.append(
-            f"these micrographs look {looks} to the model than those it was made with (its log-odds were shifted "
+            f"these micrographs look worse to the model than those it was made with (its log-odds were shifted "
             f"by {-reference.shift:+.1f}): check the pixel size, and look at the thumbnails"
         )
     return found
