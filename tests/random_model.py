@@ -4,7 +4,6 @@
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.networks.bundle import write_sums
 
-
 _LEVEL = 2.2  # log-odds: noise (noise.py) then lies about the level of the model, and has good and bad places
 
 

@@ -15,7 +15,13 @@ from cryoice_scipion.constants import VERSION
 
 DISTRIBUTION = "scipion-em-cryoice"
 COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
-NAMES = {"PIL": "pillow", "markdown_it": "markdown-it-py", "sklearn": "scikit-learn", "pwem": "scipion-em", "pyworkflow": "scipion-pyworkflow"}
+NAMES = {
+    "PIL": "pillow",
+    "markdown_it": "markdown-it-py",
+    "sklearn": "scikit-learn",
+    "pwem": "scipion-em",
+    "pyworkflow": "scipion-pyworkflow",
+}
 LIST_PROTOCOLS = """
 import sys
 from importlib import import_module
