@@ -75,9 +75,7 @@ def check_that_counts_add_up(scipion, protocol, micrographs):
 
 def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
     """From the shipped one, which is what the form proposes."""
-    good, bad = (
-        scipion.import_picks(scipion.folder / f"{name}.star", scipion.micrographs) for name in ("good", "bad")
-    )
+    good, bad = (scipion.import_picks(scipion.folder / f"{name}.star", scipion.micrographs) for name in ("good", "bad"))
     tuned = scipion.train(good, bad, startFrom=0, modelName="tuned", holdOut=f"{NAMES[4]}, {NAMES[5]}")
     model = tuned[0].outputModel
     shipped, ours = (load_config(resolve_model(path)) for path in (DEFAULT_MODEL, model.getPath()))
