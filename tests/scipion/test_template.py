@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from cryoice_feeding import install
 from cryoice_feeding.protocols import CryoIceTestExtractor
+from noise import write_noise
 from pwem import Domain
 from random_model import write_random_model
 from scipion_data import items
-from streaming import PIXEL_SIZE, Streams, coordinates, kill, wait_for, write_micrograph
+from streaming import PIXEL_SIZE, SHAPE, Streams, coordinates, kill, wait_for
 
 from cryoice_scipion.core.screening.recorded import read_summary
 
@@ -112,7 +113,7 @@ def test_the_chain_runs_while_micrographs_and_picks_come(streams, tmp_path):
     picks = {number: coordinates(number)["coordinates"] for number in (1, 2, 3, 4)}
 
     def come(number):
-        write_micrograph(tmp_path / "mics" / f"mic_{number:03d}.mrc", number)
+        write_noise(tmp_path / "mics" / f"mic_{number:03d}.mrc", number, SHAPE)
         lines = [f"{x - BOX // 2}\t{y - BOX // 2}\t{BOX}\t{BOX}\n" for _, x, y in picks[number]]
         (tmp_path / "picks" / f"mic_{number:03d}.box").write_text("".join(lines))
 
