@@ -7,7 +7,7 @@ from cryoice_scipion.core.networks.bundle import write_sums
 _LEVEL = 2.2  # log-odds: noise (noise.py) then lies about the level of the model, and has good and bad places
 
 
-def write_random_model(folder, threshold=0.5, width=2):
+def write_random_model(folder, threshold=0.5, width=2, level=_LEVEL):
     """Write the model folder and return it. P(BAD) spreads over the whole range."""
     import torch
 
@@ -21,7 +21,7 @@ def write_random_model(folder, threshold=0.5, width=2):
     for part in network.modules():  # so that the log-odds spread: fresh weights say .5 everywhere
         if isinstance(part, torch.nn.Conv2d):
             part.weight.data *= 3
-    network.head[-1].bias.data[1] += _LEVEL
+    network.head[-1].bias.data[1] += level
     (folder / "model.json").write_text(config.to_text())
     (folder / "card.md").write_text("# random\nFor tests.\n")
     save_weights(network, folder / "weights.safetensors")
