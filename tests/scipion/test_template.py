@@ -100,10 +100,11 @@ def test_every_parameter_is_one_of_the_form_and_every_pointer_names_an_output(st
 
 def test_the_chain_runs_while_micrographs_and_picks_come(streams, tmp_path):
     described = filled(RELION, tmp_path, extractbox="32")
+    model = write_random_model(tmp_path / "model", level=0.0)
     hurry = [
         {"fileTimeout": "1"},
         {"timeout": 3, "streamingSleepOnWait": 1},
-        {
+        {"modelSource": 2, "modelFolder": str(model), "referenceMicrographs": 2},
             "modelSource": 2,
             "modelFolder": str(write_random_model(tmp_path / "model", level=0.0)),
             "referenceMicrographs": 2,
