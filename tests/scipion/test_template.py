@@ -105,10 +105,6 @@ def test_the_chain_runs_while_micrographs_and_picks_come(streams, tmp_path):
         {"fileTimeout": "1"},
         {"timeout": 3, "streamingSleepOnWait": 1},
         {"modelSource": 2, "modelFolder": str(model), "referenceMicrographs": 2},
-            "modelSource": 2,
-            "modelFolder": str(write_random_model(tmp_path / "model", level=0.0)),
-            "referenceMicrographs": 2,
-        },
         {},
     ]
     for values, more in zip(described, hurry):
