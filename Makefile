@@ -54,7 +54,7 @@ imports: $(ENV)/.installed-lint
 check: lint types imports
 
 default-model: env
-	@$(BIN)/python benchmarks/train_default_model.py
+	@$(BIN)/python benchmarks/train_default_model.py --mixed-precision $(TRAIN_ARGS)
 
 screenshots: env
 	@$(BIN)/python docs/make_screenshots.py

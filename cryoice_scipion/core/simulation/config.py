@@ -13,7 +13,8 @@ from cryoice_scipion.core.simulation.contaminants import KINDS
 from cryoice_scipion.core.simulation.specimen import SHAPES
 
 DEFAULT_SHARE = 0.15
-_SHAPE_SHARES = (0.35, 0.15, 0.1, 0.1, 0.1, 0.2)  # in the order of SHAPES
+_SHAPE_SHARES = (0.3, 0.15, 0.15, 0.15, 0.1, 0.15)  # in the order of SHAPES
+_LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
 
 
 class SceneConfig(Settings):
@@ -143,7 +144,7 @@ def _microscope(rng: np.random.Generator, pixel_size: float) -> Dict[str, Any]:
     return {
         "voltage": float(rng.choice([300_000.0, 200_000.0], p=[0.8, 0.2])),
         "cs_mm": float(rng.choice([2.7, 2.0, 1.4], p=[0.7, 0.2, 0.1])),
-        "defocus_um": float(np.clip(_between(rng, 0.6, 3.2) * (1 if rng.random() < 0.95 else 1.5), 0.5, 5)),
+        "defocus_um": _between(rng, 0.6, 3.2) if rng.random() > _LARGE else _between(rng, 3.2, 9),
         "astigmatism": float(rng.uniform(0, 400)),
         "astigmatism_angle": float(rng.uniform(0, np.pi)),
         "amplitude_contrast": float(rng.uniform(0.06, 0.10)),
@@ -158,18 +159,20 @@ def _microscope(rng: np.random.Generator, pixel_size: float) -> Dict[str, Any]:
 
 
 def _specimen(rng: np.random.Generator) -> Dict[str, Any]:
-    return {
+    values: Dict[str, Any] = {
         "thickness": _between(rng, 180, 700),
         "thickness_variation": float(rng.uniform(0.02, 0.18)),
         "thickness_gradient": float(rng.choice([0.0, 1.0]) * rng.uniform(0, 0.4)),
         "thickness_angle": float(rng.uniform(0, 2 * np.pi)),
         "substrate": float(rng.uniform(15, 50)) if rng.random() < 0.06 else 0.0,
         "particle_shape": str(rng.choice(SHAPES, p=_SHAPE_SHARES)),
-        "particle_radius": _between(rng, 35, 130),
+        "particle_radius": _between(rng, 35, 130) if rng.random() > _LARGE else _between(rng, 130, 240),
         "coverage": 0.0 if rng.random() < 0.15 else _between(rng, 0.02, 0.6),
         "spacing": float(rng.uniform(1.2, 2.2)),
         "debris": float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
     }
+    values["thickness"] = max(values["thickness"], 1.5 * values["particle_radius"])  # the ice holds the particles
+    return values
 
 
 def _border(rng: np.random.Generator, rows: int, columns: int) -> Dict[str, Any]:

@@ -15,6 +15,9 @@ from cryoice_scipion.core.simulation.fields import smooth_field, soft_region, so
 from cryoice_scipion.core.simulation.ice import ICE_POTENTIAL
 from cryoice_scipion.core.simulation.optics import Array
 
+THINNEST = 40.0  # Å of ice: flakes below it cannot be seen, and what cannot be seen is no label
+NEAR_DROPS = 150.0  # Å
+
 Box = Tuple[slice, slice]
 Drawer = Callable[[Canvas, float, np.random.Generator], None]
 
@@ -82,7 +85,7 @@ def draw_frost(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
         large = rng.random() < 0.05
         radius = typical * float(np.exp(rng.normal(0, 0.35))) * (3 if large else 1)
         y, x = canvas.place(rng, 0.5 * radius)
-        height = radius * rng.uniform(0.05, 0.3) if flat else radius * rng.uniform(0.2, 1.0)
+        height = max(THINNEST, radius * (rng.uniform(0.05, 0.3) if flat else rng.uniform(0.2, 1.0)))
         facets = 0 if flat and not large else int(rng.choice([0, 6, 6, 5]))
         crystalline = rng.random() < 0.5
         dark = 0.35 * rng.random() ** 2 if crystalline else 0.0
@@ -110,7 +113,9 @@ def draw_ethane(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     lumps = soft_step(texture - 4 * (1 - mask), rng.uniform(-0.8, 0.5), rng.uniform(0.9, 2.5))
     canvas.phase += np.float32(rng.uniform(0.15, 0.8)) * lumps
     canvas.absorption += np.float32(rng.uniform(0.005, 0.06)) * lumps
-    canvas.mark(mask > 0.3, "contamination")
+    # Bad are the drops and the gaps between them, not the empty ice at the rim of where there might be some.
+    near = ndimage.maximum_filter(lumps > 0.15, size=int(canvas.length(2 * NEAR_DROPS)) + 1)
+    canvas.mark(near & (mask > 0.02), "contamination")
 
 
 def draw_dirt(canvas: Canvas, share: float, rng: np.random.Generator) -> None:

@@ -118,7 +118,9 @@ def draw_poly(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     amplitude = strength * rng.gamma(1.5, 0.67, number).clip(0, 3)
     add_grain_fringes(canvas, grain, box, amplitude, spacing, rng.uniform(0, np.pi, number), mask)
     # A grain near a Bragg condition is dark: few are, strongly. Grains overlap in depth, hence the blur.
-    mottling = float(np.exp(rng.uniform(np.log(0.01), np.log(0.09))))
+    # Where the pixels do not resolve the fringes it is all there is to be seen.
+    least = 0.01 if canvas.resolves(ICE_SPACINGS[0]) else 0.03
+    mottling = float(np.exp(rng.uniform(np.log(least), np.log(0.09))))
     dark = (mottling * rng.gamma(0.7, 1.4, number).clip(0, 5))[grain].astype(np.float32)
     dark = ndimage.gaussian_filter(dark, canvas.length(size * rng.uniform(0.05, 0.5)))
     waves = np.exp(rng.uniform(0, 0.8) * smooth_field(canvas.shape, canvas.length(4 * size), rng))
