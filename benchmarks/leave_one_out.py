@@ -160,9 +160,9 @@ def page(result: Dict[str, Any]) -> str:
         "# Real micrographs, each left out",
         "",
         f"Made by `benchmarks/leave_one_out.py`, commit {result['commit']}. For each row the last two layers were "
-        "fitted without that micrograph; temperature and threshold are set on simulated micrographs, the data-set reference "
-        "on its group. Cells of 32 Å against hand-drawn polygons. The layers below the last two are of the shipped "
-        "model, which was trained on these micrographs (but those held out), or of a model that was trained on "
+        "fitted without that micrograph; temperature and threshold are set on simulated micrographs, the data-set "
+        "reference on its group. Cells of 32 Å against hand-drawn polygons. The layers below the last two are of the "
+        "shipped model, which was trained on these micrographs (but those held out), or of a model that was trained on "
         "**simulated micrographs alone**.",
         "",
     ]
