@@ -40,7 +40,7 @@ demo: env
 		$(if $(PIXEL_SIZE),--pixel-size $(PIXEL_SIZE)) $(DEMO_ARGS)
 
 test: env
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
 
 lint: $(ENV)/.installed-lint
 	@$(BIN)/ruff check .

@@ -52,9 +52,9 @@ HOLD_OUT = [
 
 
 NOTE = (
-    f"{sum(number for _, number, *_ in SETS)} simulated micrographs of 1 to 8 Å/px, each of a session of its own; and, annotated by hand "
-    "(benchmarks/real/annotations), micrographs of EMPIAR-10017 (8-bit, low-passed) and examples of MicAssess "
-    "(8 Å/px assumed)."
+    f"{sum(number for _, number, *_ in SETS)} simulated micrographs of 1 to 8 Å/px, each of a session of its own; "
+    "and, annotated by hand (benchmarks/real/annotations), micrographs of EMPIAR-10017 (8-bit, low-passed) and "
+    "examples of MicAssess (8 Å/px assumed)."
 )
 
 
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mixed-precision", action="store_true", help="see cryoice train; the shipped model's")
+    parser.add_argument("--simulated-only", action="store_true", help="for leave_one_out.py; not installed")
     args = parser.parse_args()
     sets, crops = [], []
     for name, number, side, pixel_size, seed in SETS:
@@ -102,7 +103,8 @@ def main() -> None:
         sets.append(folder)
         crops.append(1)
     held_out = HOLD_OUT
-    if SHARED.is_dir():
+    real = SHARED.is_dir() and not args.simulated_only
+    if real:
         folder = args.build / "real_annotated"
         script = ROOT / "benchmarks" / "real" / "training_folder.py"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -110,17 +112,19 @@ def main() -> None:
         sets.append(folder)
         crops.append(REAL_CROPS)
     else:
-        print("no ../shared/real here: the model is trained on simulated micrographs only")
+        print("no ../shared/real, or not wanted: the model is trained on simulated micrographs only")
         held_out = [name for name in HOLD_OUT if name.startswith("sim_")]
-    model = args.build / "model"
+    model = args.build / ("model-simulated" if args.simulated_only else "model")
     data = ("--simulated", *sets, "--crops", *crops, "--fields", args.build / "fields", "--hold-out", *held_out)
     fit = ["--network", "dense", "--epochs", args.epochs, "--batch", 8, "--learning-rate", 0.002, "--validation", 0.08]
     fit += ["--mixed-precision"] if args.mixed_precision else []
-    note = NOTE if SHARED.is_dir() else "simulated micrographs only"
+    note = NOTE if real else "simulated micrographs only"
     if (model / "SHA256SUMS").is_file() and not (model / "unfinished.pt").is_file():
         print(f"{model} is trained already; remove it to train again")
     else:
         run("train", "--output", model, "--name", "default", *data, *fit, "--note", note, "--device", args.device)
+    if args.simulated_only:
+        return
     add_notes(model)
     fresh = args.target.with_name(f"{args.target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)

@@ -13,6 +13,7 @@ from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
+DENSE_CELL, DENSE_WINDOW = 8, 128  # px of the dense network: side of a map cell, and of what its deepest layer joins
 Config = TypeVar("Config", bound="Settings")
 
 

@@ -115,7 +115,6 @@ class ScreenWindow(Window):
         side.grid_propagate(False)
         self.threshold = ThresholdPanel(side, self.run.threshold, lambda _threshold: self._threshold_moved())
         self.threshold.grid(row=0, column=0, sticky="news")
-        self.threshold.counts.config(height=0)  # as many lines as there are
         self.plus = tk.Button(side, text="+ Coordinates", command=self.save, state=tk.DISABLED)
         self.plus.grid(row=1, column=0, sticky="ew", pady=(4, 0))
         self.told = tk.Label(side, bg="white", anchor="nw", justify=tk.LEFT, wraplength=width - 10)

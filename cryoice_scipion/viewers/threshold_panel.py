@@ -60,7 +60,7 @@ class ThresholdPanel(tk.Frame):
             self.reset.pack(side=tk.LEFT)
             words = "it kept all" if self.run_threshold < 0 else f"{self.run_threshold:.3f}"
             tk.Label(bar, text=f"({words})", bg="white", fg="#666666").pack(side=tk.LEFT)
-        self.counts = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT, height=4)
+        self.counts = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT)
         self.bind("<Configure>", lambda event: self.counts.config(wraplength=max(200, event.width - 10)))
         self.counts.grid(row=4, column=0, columnspan=2, sticky="ew")
         self.rowconfigure(1, weight=1)

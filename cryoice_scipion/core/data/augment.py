@@ -13,8 +13,8 @@ from cryoice_scipion.core.views.spectrum import dropped, feature_frequencies
 
 Batch = Dict[str, torch.Tensor]
 _COARSE = 4.0  # px of the context view averaged in the coarse one, along each axis
-_CUTS = (0.08, 0.35)  # Å⁻¹: limits of resolution that are imitated
-_LEFT_OUT = 0.3  # of the spectra that are cut, the share of which nothing is left
+CUTS = (0.08, 0.35)  # Å⁻¹: limits of resolution that are imitated
+NOTHING_LEFT = 0.3  # of the spectra that are cut, the share of which nothing is left
 _SPREAD = 0.05  # standard deviation added to spectral features, natural logarithms
 
 
@@ -93,9 +93,9 @@ def _coarse(
 def _spectrum(spectrum: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
     """Return spectral features, of some rows only up to a limit of resolution, of some none."""
     number = int(spectrum.shape[0])
-    low, high = _CUTS
+    low, high = CUTS
     limits = low + (high - low) * torch.rand(number, generator=generator)
-    limits = torch.where(torch.rand(number, generator=generator) < _LEFT_OUT, torch.zeros(number), limits)
+    limits = torch.where(torch.rand(number, generator=generator) < NOTHING_LEFT, torch.zeros(number), limits)
     chosen = torch.rand(number, generator=generator) < share
     limits = torch.where(chosen, limits, torch.full((number,), math.inf))
     spread = _SPREAD * torch.randn(spectrum.shape, generator=generator).to(spectrum.device)

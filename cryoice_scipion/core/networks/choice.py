@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
-from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
+from cryoice_scipion.core.config import DENSE_CELL, DENSE_WINDOW, ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.networks.bundle import SPOT_TEST, load_config, resolve_model
 
 TWO_VIEW, TWO_SCALE, DENSE = "two_view", "two_scale", "dense"
-DENSE_CELL, DENSE_WINDOW = 8, 128  # px of the dense network: side of a map cell, and of what its deepest layer joins
 _SEED = ("patch", "fft")
 # "coarse" is not among them: on simulated micrographs it gained nothing that held on other ones.
 _MEANING = {"patch": ["patch", "local"], "fft": ["spectrum"]}

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cryoice_scipion.core.networks.choice import DENSE_CELL, DENSE_WINDOW
+from cryoice_scipion.core.config import DENSE_CELL, DENSE_WINDOW
 from cryoice_scipion.core.networks.spectral import SpectralBranch
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, relative_statistics
 

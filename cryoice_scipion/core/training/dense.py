@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import AugmentConfig, TrainConfig
+from cryoice_scipion.core.data.augment import CUTS, NOTHING_LEFT
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.networks.dense import CELL, MULTIPLE, SPECTRAL, DenseNet
@@ -25,8 +26,6 @@ from cryoice_scipion.core.views.two_scale import BOX, local_view
 
 _MARGIN = BOX // 2  # px around a crop, for the local mean and deviation at its edges
 _LARGEST = 512  # px, side of a crop
-_CUTS = (0.08, 0.35)  # Å⁻¹: limits of resolution that are imitated
-_NOTHING = 0.3  # of the spectra that are cut, the share of which nothing is left
 _SPREAD = 0.1  # standard deviation added to spectral features, natural logarithms
 _FILTERED = 0.3  # the same of the curve that imitates other detectors and filters
 _BLURRED = 0.15  # share of crops that are low-passed, as detectors and filters do
@@ -136,7 +135,7 @@ def _cut_spectrum(
     """Return spectral features (features, rows, columns), sometimes only up to a limit of resolution, or none."""
     limit = np.inf
     if rng.random() < share:
-        limit = 0.0 if rng.random() < _NOTHING else float(rng.uniform(*_CUTS))
+        limit = 0.0 if rng.random() < NOTHING_LEFT else float(rng.uniform(*CUTS))
     spectrum = spectrum + _SPREAD * torch.randn(spectrum.shape[0], 1, 1, generator=generator)
     # Other detectors and filters: a smooth curve added to the logarithm of the power, not to what is relative.
     place = torch.linspace(-1, 1, len(BANDS))

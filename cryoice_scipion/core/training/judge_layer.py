@@ -9,7 +9,7 @@ how much more often a class is drawn than it occurs was tried: it gives most of 
 
 from __future__ import annotations
 
-from typing import List, Mapping, Tuple
+from typing import List, Mapping, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from cryoice_scipion.core.views.two_scale import local_view
 HIDDEN = 64
 _DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
 _EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
+
+Cells = Tuple[torch.Tensor, torch.Tensor]  # what the last two layers read (n, features), and labels (n,)
 
 
 def with_judge(body: DenseNet, classes: int, width: int) -> DenseNet:
@@ -62,16 +64,27 @@ def fit_judge(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = with_judge(body, len(classes), width).to(device)
     body = body.eval().to(device)
     names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
-    parts = []
-    for name in names:
-        places = _drawn(loaded[name], crops[name] > 1, rng)
-        parts.append(cells_of_field(body, loaded[name], places, device))
-    values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
+    parts = [cells_of_field(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names]
+    network = with_judge(body, len(classes), width).to(device)
+    fit_cells(network, parts, classes, rng, progress)
+    return network
+
+
+def last_layers(network: DenseNet) -> nn.Sequential:
+    """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
     assert network.judge is not None
-    last = nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
+    return nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
+
+
+def fit_cells(
+    network: DenseNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
+) -> None:
+    """Fit the last two layers of a network, in place, to cells drawn from fields."""
+    values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
+    device = next(network.parameters()).device
+    last = last_layers(network)
     optimizer = torch.optim.AdamW(last.parameters(), _RATE, weight_decay=1e-2)
     steps = _EPOCHS * -(-len(values) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
@@ -84,11 +97,11 @@ def fit_judge(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-    return network.eval()
+    network.eval()
 
 
-def _drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the flat places of cells that are trained on."""
+def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the flat places of the cells of a field that are trained on."""
     labels = field.labels.ravel()
     known = np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
     if not real:
@@ -99,8 +112,8 @@ def _drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int
         number = _EACH if code else _CLEAN
         # A class of few cells counts as one of many: it is drawn again and again, up to ten times.
         parts.append(rng.choice(cells, min(number, 10 * len(cells)), replace=len(cells) < number))
-    drawn: NDArray[np.int64] = np.concatenate(parts) if parts else known
-    return drawn
+    chosen: NDArray[np.int64] = np.concatenate(parts) if parts else known
+    return chosen
 
 
 @torch.inference_mode()

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryoice_scipion.core.config import DENSE_CELL
 from cryoice_scipion.core.errors import PixelSizeError
-from cryoice_scipion.core.networks.choice import DENSE_CELL
 from cryoice_scipion.core.views import spots
 from cryoice_scipion.core.views.patches import CLIP, mirror, normalise, robust_scale
 from cryoice_scipion.core.views.resample import resample
@@ -97,7 +97,7 @@ def micrograph_spectra(
     shape : tuple, optional
         (rows, columns) of the map.
     """
-    sampling = pixel_size if pixel_size > 0.98 * FINEST else FINEST
+    sampling = _spectral_sampling(pixel_size)
     view, inside = micrograph_view(image, pixel_size, border, sampling, device)
     return Spectra(view, sampling, inside, shape)
 
@@ -111,12 +111,10 @@ def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: t
     pixel_size : float
         Å/px; below ``spots.FINEST`` the micrograph is cropped to 1 Å/px in Fourier space.
     """
-    if pixel_size > spots.COARSEST * (1 + 1e-6):
+    if not _testable(pixel_size):
         return spots.untested((int(image.shape[0]), int(image.shape[1])), pixel_size, spots.UNAVAILABLE)
-    sampling = pixel_size if pixel_size >= spots.FINEST else FINEST
-    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
-    outside = ~inside if border.any() else None
-    return spots.spot_evidence(normalise(view, inside if border.any() else None), sampling, outside)
+    sampling = _spot_sampling(pixel_size)
+    return _evidence(*micrograph_view(image, pixel_size, border, sampling, device), sampling, border)
 
 
 def spectral_view(
@@ -133,13 +131,35 @@ def spectral_view(
     shape : tuple
         (rows, columns) of the grid of cells.
     """
-    spectra = micrograph_spectra(image, pixel_size, border, device, shape)
-    found = micrograph_evidence(image, pixel_size, border, device)
+    sampling = _spectral_sampling(pixel_size)
+    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
+    spectra = Spectra(view, sampling, inside, shape)
+    if _testable(pixel_size) and _spot_sampling(pixel_size) == sampling:  # as nearly always: it is not made twice
+        found = _evidence(view, inside, sampling, border)
+    else:
+        found = micrograph_evidence(image, pixel_size, border, device)
     # Its grid may be a cell smaller or larger than ours: the two round a size on the edge of a cell differently.
     row, column = (np.minimum(np.arange(size), have - 1) for size, have in zip(shape, found.log_p.shape[1:]))
     evidence = torch.log1p(torch.from_numpy(-found.log_p[:, row[:, None], column[None, :]])).float().to(device)
     features = torch.cat([spectra.map(), evidence])
     return SpectralView(features, spectra.sees_ice, found.flags)
+
+
+def _spectral_sampling(pixel_size: float) -> float:
+    return pixel_size if pixel_size > 0.98 * FINEST else FINEST
+
+
+def _testable(pixel_size: float) -> bool:
+    return pixel_size <= spots.COARSEST * (1 + 1e-6)
+
+
+def _spot_sampling(pixel_size: float) -> float:
+    return pixel_size if pixel_size >= spots.FINEST else FINEST
+
+
+def _evidence(view: torch.Tensor, inside: torch.Tensor, sampling: float, border: Mask) -> spots.SpotEvidence:
+    outside = ~inside if border.any() else None
+    return spots.spot_evidence(normalise(view, inside if border.any() else None), sampling, outside)
 
 
 def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
