@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What 5, 20 and 50 labelled BAD patches are good for: writes results/few_labels.json.
+"""What 5, 20 and 50 labelled BAD patches are good for: writes results/few_labels.json and docs/few_labels.md.
 
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
@@ -123,6 +123,47 @@ def judge(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: str
     return result
 
 
+def page(result: Dict[str, Any]) -> str:
+    """Return docs/few_labels.md."""
+    groups: Dict[str, List[Dict[str, float]]] = {}
+    for name, row in result["simulated"].items():
+        groups.setdefault(name.split()[0], []).append(row)
+    rows = {f"{kind} ({len(items)})": _mean(items) for kind, items in groups.items()}
+    rows[f"**mean ({len(result['simulated'])})**"] = _mean(list(result["simulated"].values()))
+    columns = list(rows[f"**mean ({len(result['simulated'])})**"])
+    head = ["| data | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+
+    def table(lines: Dict[str, Dict[str, float]]) -> List[str]:
+        return [
+            *head,
+            *(f"| {name} | " + " | ".join(f"{row[key]:.3f}" for key in columns) + " |" for name, row in lines.items()),
+        ]
+
+    lines = [
+        "# What a few labels are good for",
+        "",
+        f"Made by `benchmarks/few_labels.py`, commit {result['commit']}: AUC of patches, BAD against GOOD, on micro"
+        "graphs that no label is from, by the number of BAD patches (and three times as many GOOD). Simulated: each "
+        "session has a specimen and a microscope of its own, which no training has seen; in brackets: sessions.",
+        "",
+        *table(rows),
+        "",
+    ]
+    if result["real"]:
+        lines += [
+            "EMPIAR-10017, labels from one half of the micrographs, judged on the other; tuned is a model that was "
+            "trained on simulated micrographs alone, and has never seen this data set:",
+            "",
+            *table(result["real"]),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _mean(rows: List[Dict[str, float]]) -> Dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
 def main() -> None:
     """Run from a shell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -130,7 +171,7 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, help="a model folder trained on simulated micrographs alone")
     parser.add_argument("--sessions", type=int, default=2 * len(KINDS))
     parser.add_argument("--build", type=Path, default=BUILD)
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "few_labels.json")
+    parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
     detector = NetworkDetector.load(resolve_model(args.model))
     result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}, "real": {}}
@@ -154,11 +195,11 @@ def main() -> None:
         for title, train, test in (("EMPIAR-10017, one half", *halves), ("the other half", *halves[::-1])):
             result["real"][title] = row = judge(train, test, unseen, str(args.unseen))
             print(f"{title}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
-    names = list(next(iter(result["simulated"].values()), {}))
-    result["simulated mean"] = {
-        name: float(np.mean([row[name] for row in result["simulated"].values()])) for name in names
-    }
-    record(result, args.output)
+    result["simulated mean"] = _mean(list(result["simulated"].values()))
+    target = args.output or HERE / "results"
+    target.mkdir(parents=True, exist_ok=True)
+    record(result, target / "few_labels.json")
+    (args.output or HERE.parent / "docs").joinpath("few_labels.md").write_text(page(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
