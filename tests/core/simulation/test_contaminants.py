@@ -88,3 +88,17 @@ def test_crystalline_ice_has_its_spots_at_lattice_spacings(kind):
 def test_fringes_that_the_pixels_cannot_carry_are_not_drawn():
     drawn = render(config(kinds=["single"], areas=[1.0]), np.random.default_rng(0))
     assert drawn.canvas.detail is None
+
+
+@pytest.mark.parametrize("kind", ["ethane", "frost"])
+def test_there_is_something_to_be_seen_near_every_place_that_is_labelled(kind):
+    shares = []
+    for seed in range(6):
+        clean = render(config(defocus_um=2), np.random.default_rng(seed))
+        drawn = render(config(defocus_um=2, kinds=[kind], areas=[0.3]), np.random.default_rng(seed))
+        window = (slice(0, drawn.geometry.fine[0]), slice(0, drawn.geometry.fine[1]))
+        bad = sample_labels(drawn.canvas.labels, drawn.canvas.step, window, drawn.geometry.sampling) != 0
+        change = np.abs(drawn.intensity - clean.intensity)
+        near = ndimage.maximum_filter(change, size=int(350 / drawn.geometry.sampling)) > 0.02
+        shares.append(near[bad].mean())
+    assert min(shares) > 0.999
