@@ -93,7 +93,7 @@ def test_fringes_that_the_pixels_cannot_carry_are_not_drawn():
 @pytest.mark.parametrize("kind", ["ethane", "frost"])
 def test_there_is_something_to_be_seen_near_every_place_that_is_labelled(kind):
     shares = []
-    for seed in range(6):
+    for seed in range(8):
         clean = render(config(defocus_um=2), np.random.default_rng(seed))
         drawn = render(config(defocus_um=2, kinds=[kind], areas=[0.3]), np.random.default_rng(seed))
         window = (slice(0, drawn.geometry.fine[0]), slice(0, drawn.geometry.fine[1]))
