@@ -6,7 +6,8 @@ For each annotated real micrograph the last two layers are fitted anew to cells 
 are set on simulated validation micrographs, and the data-set reference is taken over its group, as in a screening. The
 layers below them are those of --model, which has seen the micrographs that are not marked as held out; and, to show
 what that is worth, those of --unseen, a model that was trained on simulated micrographs alone (``--simulated-only`` of
-train_default_model.py). The build folder of ``make default-model`` is needed.
+train_default_model.py). What was found with the same model before is taken over. The build folder of ``make
+default-model`` is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cryoice_scipion.core.config import TrainConfig  # noqa: E402
 from cryoice_scipion.core.data.fields import Field  # noqa: E402
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT  # noqa: E402
-from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
+from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.dense import DenseNet  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.screening.reference import PERCENTILE  # noqa: E402
@@ -193,8 +194,16 @@ def main() -> None:
     bodies: List[Tuple[str, Path]] = [("the shipped model", resolve_model(args.model))]
     if args.unseen:
         bodies.append(("trained on simulated micrographs alone", args.unseen))
-    result: Dict[str, Any] = {**about(), "real_crops": REAL_CROPS, "bodies": {}}
+    target = args.output or HERE / "results"
+    written = target / "leave_one_out.json"
+    before = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    result: Dict[str, Any] = {**about(), "real_crops": REAL_CROPS, "fingerprints": {}, "bodies": {}}
     for title, path in bodies:
+        result["fingerprints"][title] = mark = fingerprint(path)
+        if before.get("fingerprints", {}).get(title) == mark:
+            print(f"{title}: as before")
+            result["bodies"][title] = before["bodies"][title]
+            continue
         detector = NetworkDetector.load(path)
         found = gather(detector, args.build)
         rows = result["bodies"][title] = {}
@@ -202,10 +211,8 @@ def main() -> None:
             row = judge_without(stem, found, detector.config.classes, detector.config.network_options["width"])
             rows[stem] = {**row, "held out": stem in HOLD_OUT}
             tqdm.write(f"{stem[-40:]}: {row}")
-    target = args.output or HERE / "results"
     target.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    (target / "leave_one_out.json").write_text(text, encoding="utf-8")
+    written.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = page(result)
     (args.output or HERE.parent / "docs").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")
     print(text)
