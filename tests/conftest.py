@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Scipion of its own for the tests, in a temporary folder, before anything imports pyworkflow."""
 
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cryoice_scipion.demo import prepare
@@ -21,7 +23,11 @@ os.environ.update(SCIPION_USER_DATA=str(HOME / "user_data"), SCIPION_TEST_NOSYNC
 
 
 def pytest_unconfigure():
-    """Remove the tests' Scipion."""
+    """Remove the tests' Scipion, and what a test that failed has left running in it."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(HOME) in word for word in process.info["cmdline"] or []):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
     shutil.rmtree(HOME, ignore_errors=True)
 
 
