@@ -90,8 +90,8 @@ def test_fringes_that_the_pixels_cannot_carry_are_not_drawn():
     assert drawn.canvas.detail is None
 
 
-@pytest.mark.parametrize("kind", ["ethane", "frost"])
-def test_there_is_something_to_be_seen_near_every_place_that_is_labelled(kind):
+@pytest.mark.parametrize("kind, least", [("ethane", 0.02), ("frost", 0.01)])  # of the intensity
+def test_there_is_something_to_be_seen_near_every_place_that_is_labelled(kind, least):
     shares = []
     for seed in range(8):
         clean = render(config(defocus_um=2), np.random.default_rng(seed))
@@ -99,6 +99,6 @@ def test_there_is_something_to_be_seen_near_every_place_that_is_labelled(kind):
         window = (slice(0, drawn.geometry.fine[0]), slice(0, drawn.geometry.fine[1]))
         bad = sample_labels(drawn.canvas.labels, drawn.canvas.step, window, drawn.geometry.sampling) != 0
         change = np.abs(drawn.intensity - clean.intensity)
-        near = ndimage.maximum_filter(change, size=int(350 / drawn.geometry.sampling)) > 0.02
+        near = ndimage.maximum_filter(change, size=int(350 / drawn.geometry.sampling)) > least
         shares.append(near[bad].mean())
     assert min(shares) > 0.999
