@@ -40,7 +40,7 @@ def take_windows() -> None:
     main_window = ProjectWindow(os.getcwd())
     screening = first(main_window.project, CryoIceProtScreen)
     judgements = [one for one in read_judgements(Path(screening.getPath(*FOLDER))) if one.thumbnail]
-    telling = max(judgements, key=lambda one: min(one.kept, len(one.scores) - one.kept))
+    telling = max(judgements, key=lambda one: (0.05 < one.bad_area < 0.5, min(one.kept, len(one.scores) - one.kept)))
     with Image.open(Path(screening.getPath(*FOLDER)) / telling.thumbnail) as image:
         save(image, "scipion_thumbnail.jpg")
     take_project(main_window, screening)
