@@ -143,7 +143,7 @@ def main() -> None:
             **{f"shipped model: {name}": round(value, 4) for name, value in shipped.items()},
         },
         "fast map gains": round(ratio, 2),
-        "shipped model against the seed patch by patch": round(
+        "shipped model takes, times the seed patch by patch": round(
             shipped["detector, whole"] / (seconds["resample"] + seconds["map (patch by patch)"]), 2
         ),
     }

@@ -129,8 +129,8 @@ def page(result: Dict[str, Any]) -> str:
     for name, row in result["simulated"].items():
         groups.setdefault(name.split()[0], []).append(row)
     rows = {f"{kind} ({len(items)})": _mean(items) for kind, items in groups.items()}
-    rows[f"**mean ({len(result['simulated'])})**"] = _mean(list(result["simulated"].values()))
-    columns = list(rows[f"**mean ({len(result['simulated'])})**"])
+    rows[f"**mean ({len(result['simulated'])})**"] = result["simulated mean"]
+    columns = list(result["simulated mean"])
     head = ["| data | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
 
     def table(lines: Dict[str, Dict[str, float]]) -> List[str]:

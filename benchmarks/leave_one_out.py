@@ -27,13 +27,12 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about  # noqa: E402
-from train_default_model import HOLD_OUT, REAL_CROPS, SETS  # noqa: E402
+from train_default_model import HOLD_OUT, SETS  # noqa: E402
 
-from cryoice_scipion.constants import BORDER, CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
+from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import TrainConfig  # noqa: E402
 from cryoice_scipion.core.data.fields import Field  # noqa: E402
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION  # noqa: E402
-from cryoice_scipion.core.evaluation.labels import LEFT_OUT  # noqa: E402
 from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.dense import DenseNet  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
@@ -71,8 +70,8 @@ def body_of(detector: NetworkDetector) -> DenseNet:
     """Return the layers below the last two of a model."""
     options = detector.config.network_options
     body = DenseNet(len(detector.config.classes), options["width"])
-    known = {key: value for key, value in detector.network.state_dict().items() if key in body.state_dict()}
-    body.load_state_dict({**body.state_dict(), **{k: v for k, v in known.items() if not k.startswith("head.")}})
+    below = {k: v for k, v in detector.network.state_dict().items() if not k.startswith(("head.", "judge."))}
+    body.load_state_dict({**body.state_dict(), **below})
     return body.eval()
 
 
@@ -94,19 +93,13 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
                 found.simulated.append(cells_of_field(found.body, field, drawn(field, False, rng), "cpu"))
             elif split[name] == VALIDATION:
                 field = Field.load(path)
-                places = rng.permutation(labelled_cells(field))[:CHECKED]
+                places = rng.permutation(field.labelled)[:CHECKED]
                 found.validation.append(cells_of_field(found.body, field, places, "cpu"))
     for path in sorted((build / "fields" / REAL).glob("*.npz")):
         field = Field.load(path)
         found.real[path.stem] = cells_of_field(found.body, field, drawn(field, True, rng), "cpu")
-        found.whole[path.stem] = cells_of_field(found.body, field, labelled_cells(field), "cpu")
+        found.whole[path.stem] = cells_of_field(found.body, field, field.labelled, "cpu")
     return found
-
-
-def labelled_cells(field: Field) -> np.ndarray:
-    """Return the flat places of all cells that have a label."""
-    labels = field.labels.ravel()
-    return np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
 
 
 @torch.inference_mode()
@@ -121,10 +114,10 @@ def level_of(odds: List[np.ndarray]) -> float:
     return float(np.percentile([np.median(item) for item in odds if len(item)], PERCENTILE))
 
 
-def judge_without(stem: str, found: Material, classes: List[str], width: int) -> Dict[str, Any]:
+def judge_without(stem: str, found: Material, classes: List[str]) -> Dict[str, Any]:
     """Fit the last two layers to all but one micrograph; return the figures of that one."""
     torch.manual_seed(SEED)
-    network = with_judge(found.body, len(classes), width)
+    network = with_judge(found.body)
     others = [cells for name, cells in found.real.items() if name != stem and name not in HOLD_OUT]
     fit_cells(network, [*found.simulated, *others], classes, np.random.default_rng(SEED), False)
     checked = [(odds_of(network, cells), cells[1].numpy()) for cells in found.validation]
@@ -197,7 +190,7 @@ def main() -> None:
     target = args.output or HERE / "results"
     written = target / "leave_one_out.json"
     before = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
-    result: Dict[str, Any] = {**about(), "real_crops": REAL_CROPS, "fingerprints": {}, "bodies": {}}
+    result: Dict[str, Any] = {**about(), "fingerprints": {}, "bodies": {}}
     for title, path in bodies:
         result["fingerprints"][title] = mark = fingerprint(path)
         if before.get("fingerprints", {}).get(title) == mark:
@@ -208,7 +201,7 @@ def main() -> None:
         found = gather(detector, args.build)
         rows = result["bodies"][title] = {}
         for stem in tqdm(sorted(found.whole), desc="left out", unit="mic"):
-            row = judge_without(stem, found, detector.config.classes, detector.config.network_options["width"])
+            row = judge_without(stem, found, detector.config.classes)
             rows[stem] = {**row, "held out": stem in HOLD_OUT}
             tqdm.write(f"{stem[-40:]}: {row}")
     target.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.evaluation.labels import LabelledImage, read_labels
+from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledImage, read_labels
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.dense import CELL, SAMPLING, SPECTRAL
@@ -35,6 +36,12 @@ class Field:
     view: NDArray[np.float16]  # (rows, columns), the context view, normalised by the micrograph
     spectrum: NDArray[np.float16]  # (features, rows, columns) of cells of 64 Å, NaN where unknown
     labels: NDArray[np.uint8]  # (rows, columns) of map cells: places in CLASSES, LEFT_OUT where nobody is sure
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """Return the places, in the flattened labels, of the cells that somebody is sure of and that are no border."""
+        labels = self.labels.ravel()
+        return np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
 
     def save(self, path: Path) -> None:
         """Write the field as .npz, atomically."""

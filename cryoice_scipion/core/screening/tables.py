@@ -149,7 +149,7 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
         )
     if reference is not None and reference.shift > LARGE_SHIFT:
         found.append(
-            f"these micrographs look worse to the model than those it was made with (its log-odds were shifted "
+            "these micrographs look worse to the model than those it was made with (its log-odds were shifted "
             f"by {-reference.shift:+.1f}): check the pixel size, and look at the thumbnails"
         )
     return found

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.data.fields import Field
-from cryoice_scipion.core.evaluation.labels import LEFT_OUT
-from cryoice_scipion.core.networks.dense import DenseNet, outliers
+from cryoice_scipion.core.networks.dense import FEATURES, DenseNet, outliers
 from cryoice_scipion.core.training.dense import dense_loss
 from cryoice_scipion.core.views.micrograph import relative_statistics
 from cryoice_scipion.core.views.two_scale import local_view
@@ -32,9 +30,9 @@ _EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
 Cells = Tuple[torch.Tensor, torch.Tensor]  # what the last two layers read (n, features), and labels (n,)
 
 
-def with_judge(body: DenseNet, classes: int, width: int) -> DenseNet:
-    """Return a network with a layer that weighs, over the U-Net of another one."""
-    network = DenseNet(classes, width, HIDDEN)
+def with_judge(body: DenseNet) -> DenseNet:
+    """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
+    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
     own = network.state_dict()
     taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
     network.load_state_dict({**own, **taken})
@@ -46,7 +44,6 @@ def fit_judge(
     loaded: Mapping[str, Field],
     crops: Mapping[str, int],
     classes: List[str],
-    width: int,
     seed: int,
     device: str,
     progress: bool,
@@ -67,7 +64,7 @@ def fit_judge(
     body = body.eval().to(device)
     names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
     parts = [cells_of_field(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names]
-    network = with_judge(body, len(classes), width).to(device)
+    network = with_judge(body).to(device)
     fit_cells(network, parts, classes, rng, progress)
     return network
 
@@ -103,7 +100,7 @@ def fit_cells(
 def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the flat places of the cells of a field that are trained on."""
     labels = field.labels.ravel()
-    known = np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
+    known = field.labelled
     if not real:
         return rng.permutation(known)[:_DRAWN]
     parts = []
@@ -116,6 +113,14 @@ def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int6
     return chosen
 
 
+def features_of_field(network: DenseNet, field: Field, device: str) -> torch.Tensor:
+    """Return what the last layer of a network reads of every cell of a field, shape (features, rows, columns)."""
+    scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
+    spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
+    shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
+    return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
+
+
 @torch.inference_mode()
 def cells_of_field(
     body: DenseNet, field: Field, places: NDArray[np.int64], device: str
@@ -124,11 +129,9 @@ def cells_of_field(
 
     The body has no such layer yet.
     """
+    features = features_of_field(body, field, device)
     scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
-    spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
-    shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
-    features = body.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
-    relative = relative_statistics(scaled)[None, :, : shape[0], : shape[1]]
+    relative = relative_statistics(scaled)[None, :, : field.labels.shape[0], : field.labels.shape[1]]
     stacked = torch.cat([features, outliers(relative)[0]]).flatten(1).T
     chosen = torch.from_numpy(places)
     return stacked[chosen].cpu().clone(), torch.from_numpy(field.labels.ravel()[places].astype(np.int64))

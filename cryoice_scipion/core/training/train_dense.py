@@ -22,17 +22,16 @@ from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.data.splits import TEST, TRAIN, VALIDATION
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.networks.bundle import UNFINISHED
 from cryoice_scipion.core.networks.dense import CELL, SAMPLING, DenseNet
 from cryoice_scipion.core.training.dense import Cropper, DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
-from cryoice_scipion.core.training.judge_layer import HIDDEN, fit_judge
+from cryoice_scipion.core.training.judge_layer import HIDDEN, features_of_field, fit_judge
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, threshold_for_clean_area
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 from cryoice_scipion.core.views.patches import cut
-from cryoice_scipion.core.views.two_scale import WINDOW, local_view
+from cryoice_scipion.core.views.two_scale import WINDOW
 
 _RULE = "the one nearest to 0.5 that calls at most 1 % of clean area bad"
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
@@ -191,7 +190,7 @@ def _fit(
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
         kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
     fields = {name: field for name, field in loaded.items() if split[name] == TRAIN}
-    judge = fit_judge(run.averaged, fields, crops, classes, config.width, config.seed, device, progress)
+    judge = fit_judge(run.averaged, fields, crops, classes, config.seed, device, progress)
     options = {"width": config.width, "hidden": HIDDEN}
     return judge, Fitted(judge, classes, history, interrupted, options)
 
@@ -246,15 +245,11 @@ def _cells(
     for name, field in loaded.items():
         if split[name] not in parts:
             continue
-        scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
-        spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
-        shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
-        features = network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
-        logits = network.classify(features).flatten(1).T.cpu().numpy()
-        labels = field.labels.ravel()
-        known = (labels != LEFT_OUT) & (labels != CLASSES.index(BORDER))
-        places = (np.argwhere(known.reshape(shape))[:, ::-1] + 0.5) * CELL
-        found.append(_Cells(name, split[name], places, labels[known], logits[known]))
+        logits = network.classify(features_of_field(network, field, device)).flatten(1).T.cpu().numpy()
+        known = field.labelled
+        row, column = np.unravel_index(known, field.labels.shape)
+        places = (np.column_stack([column, row]) + 0.5) * CELL
+        found.append(_Cells(name, split[name], places, field.labels.ravel()[known], logits[known]))
     return found
 
 

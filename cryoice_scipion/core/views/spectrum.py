@@ -199,8 +199,8 @@ def _rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
 class _Plan:
     """What the spectra of one sampling share: the window, and which frequency belongs to which feature."""
 
-    def __init__(self, sampling: float, window: float, device: torch.device) -> None:
-        self.side = side = max(8, 2 * round(window / sampling / 2))
+    def __init__(self, sampling: float, device: torch.device) -> None:
+        self.side = side = max(8, 2 * round(WINDOW / sampling / 2))
         taper = torch.hann_window(side, periodic=True, dtype=torch.float64)
         plane = taper[:, None] * taper[None, :]
         self.taper = (plane / plane.square().sum().sqrt()).float().to(device)
@@ -226,7 +226,7 @@ class _Plan:
 @functools.lru_cache(maxsize=4)
 def _plan(sampling: float, device: torch.device) -> _Plan:
     """Return a plan, the same one for all micrographs of one sampling."""
-    return _Plan(sampling, WINDOW, device)
+    return _Plan(sampling, device)
 
 
 def _hats(at: torch.Tensor, limit: float) -> torch.Tensor:

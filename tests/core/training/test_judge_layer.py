@@ -33,7 +33,7 @@ def test_a_network_that_knows_nothing_finds_small_places_that_stand_out_by_this_
     body = DenseNet(2, width=4).eval()
     before = {key: value.clone() for key, value in body.state_dict().items()}
     fields = {str(seed): field(seed) for seed in range(4)}
-    network = fit_judge(body, fields, dict.fromkeys(fields, 2), ["good", "contamination"], 4, 0, "cpu", False)
+    network = fit_judge(body, fields, dict.fromkeys(fields, 2), ["good", "contamination"], 0, "cpu", False)
     new = field(9)
     scaled = torch.from_numpy(new.view.astype(np.float32))
     with torch.inference_mode():
