@@ -37,12 +37,13 @@ SETS = (
 )
 # Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
 SEEN_COARSE = ["poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum"]
-FINE = 2.0  # Å/px
+FINE = 1.72  # Å/px: half of the finest of the first three reflections of ice, 3.44 Å
 REAL_CROPS = 20  # of each real micrograph in an epoch; 1 of each simulated one
 # Only for testing: the first simulated ones of each set, and real ones.
 HOLD_OUT = [
     "sim_000[1-9]*",
-    "sim_001[0-5]*",
+    "sim_001*",
+    "sim_002[0-5]*",
     "Falcon_2012_06_12-15_53_09_0",
     # Labels that cannot be told from the picture alone: noise without ice, a film all over.
     "18dec17a_grid3_00085gr_00105sq_00003hl_00011en-a",

@@ -109,6 +109,7 @@ class ModelConfig(Settings):
     temperature: float = Field(1.0, gt=0)
     recommended_threshold: float = Field(0.5, ge=0, le=1)
     reference_level: float = 0.0  # level of the data-set reference on held-out micrographs
+    reference_spread: float = Field(0.0, ge=0)  # log-odds above it that clean micrographs of other sessions reach
     metrics: Dict[str, float] = Field(default_factory=dict)
     trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the card
 

@@ -120,5 +120,5 @@ class Preview:
         first = self._first()
         if key in first:
             found = {other: self._results[other] for other in first if other in self._results}
-            shift = freeze(found, self.config.contrast, self.model.reference_level).shift
+            shift = freeze(found, self.config.contrast, self.model).shift
             self.news.put((LEVEL, (shift, len(found), len(first))))

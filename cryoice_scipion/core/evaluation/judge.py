@@ -109,7 +109,7 @@ def _reference(
         if _contrast(mapped[image.stem][1]) != contrast:
             mapped[image.stem] = _map(detector, _load(image, settings), contrast)
     results = {index: _result(mapped[image.stem]) for index, image in enumerate(chosen, start=1)}
-    return mapped, references.freeze(results, contrast, detector.config.reference_level)
+    return mapped, references.freeze(results, contrast, detector.config)
 
 
 def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:

@@ -10,6 +10,7 @@ from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
+from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
@@ -44,24 +45,33 @@ def is_bright(skewness: Sequence[float]) -> bool:
     return sum(skewness) > BRIGHT * len(skewness)
 
 
-def freeze(chosen: Dict[int, MapResult], contrast: str, model_level: float) -> Reference:
+def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> Reference:
     """Return the reference over micrographs that were all mapped with ``contrast``.
 
     Parameters
     ----------
-    model_level : float
-        The same level on the model's own held-out micrographs, where its log-odds are right.
+    model : ModelConfig
+        Says what the same level is on the model's own held-out micrographs, where its log-odds are right.
 
     Notes
     -----
-    Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted. Nor is a
-    data set that looks cleaner than the model's own held-out one: models call clean areas of unknown detectors bad
-    (SCIENCE.md 5), and raising the level of a clean data set does the same (docs/evaluation.md).
+    Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
     """
     levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
-    level = float(np.percentile(levels, PERCENTILE)) if levels else model_level
-    shift = max(0.0, level - model_level) if len(levels) >= MINIMUM else 0.0
+    level = float(np.percentile(levels, PERCENTILE)) if levels else model.reference_level
+    shift = shift_of(level - model.reference_level, model.reference_spread) if len(levels) >= MINIMUM else 0.0
     return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
+
+
+def shift_of(excess: float, spread: float) -> float:
+    """Return what is taken off log-odds whose level is ``excess`` above the model's own.
+
+    Nothing up to ``spread``: sessions that the model is right on differ by as much, and taking it off gives bad area
+    away. All of it from twice the spread on, and in between what joins the two. Nor is anything taken off a data set
+    that looks cleaner than the model's own: models call clean areas of unknown detectors bad (SCIENCE.md 5), and
+    raising the level of a clean data set does the same (docs/evaluation.md).
+    """
+    return max(0.0, min(excess, 2 * (excess - spread)))
 
 
 def without(contrast: str) -> Reference:

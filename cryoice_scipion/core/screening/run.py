@@ -254,7 +254,7 @@ class ScreeningRun:
         return Job(task, lambda executor: executor.map(task, self.config, contrast, self.folder))
 
     def _freeze(self, mapped: Dict[int, MapResult], contrast: str) -> None:
-        frozen = references.freeze(mapped, contrast, self.model.reference_level)
+        frozen = references.freeze(mapped, contrast, self.model)
         self._state.set_reference(frozen)
         self.log.info(
             "reference over %d micrographs: particles are %s, log-odds of BAD shifted by %+.2f",

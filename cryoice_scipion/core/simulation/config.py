@@ -15,6 +15,9 @@ from cryoice_scipion.core.simulation.specimen import SHAPES
 DEFAULT_SHARE = 0.15
 _SHAPE_SHARES = (0.3, 0.15, 0.15, 0.15, 0.1, 0.15)  # in the order of SHAPES
 _LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
+_CROWDED = 0.2  # share of specimens that lie side by side
+_PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
+_INTEGRATING = 0.15  # share of detectors that do not count: their DQE(0) is .25 to .6 (McMullan et al. 2014)
 
 
 class SceneConfig(Settings):
@@ -132,7 +135,9 @@ def _area(kind: str, rng: np.random.Generator) -> float:
         return _between(rng, 0.002, 0.08)
     if kind in ("frost", "aggregate"):
         return _between(rng, 0.02, 0.4)
-    if kind in ("poly", "single", "ethane", "vacuum") and rng.random() < 0.3:
+    if kind in ("poly", "single", "vacuum") and rng.random() < 0.3:
+        return 1.0
+    if kind == "ethane" and rng.random() < 0.1:  # all over it looks much like crowded particles
         return 1.0
     if kind == "carbon" and rng.random() < 0.15:  # pictures are also taken beside the hole
         return 0.99
@@ -141,6 +146,7 @@ def _area(kind: str, rng: np.random.Generator) -> float:
 
 def _microscope(rng: np.random.Generator, pixel_size: float) -> Dict[str, Any]:
     ntf = float(rng.uniform(0.6, 0.98))
+    counted = float(rng.uniform(0.25, 0.6)) if rng.random() < _INTEGRATING else 1.0
     return {
         "voltage": float(rng.choice([300_000.0, 200_000.0], p=[0.8, 0.2])),
         "cs_mm": float(rng.choice([2.7, 2.0, 1.4], p=[0.7, 0.2, 0.1])),
@@ -151,7 +157,7 @@ def _microscope(rng: np.random.Generator, pixel_size: float) -> Dict[str, Any]:
         "b_factor": _between(rng, 30, 140),
         "drift": float(rng.uniform(0, 1)),
         "drift_angle": float(rng.uniform(0, np.pi)),
-        "dose": _between(rng, 18, 70),
+        "dose": counted * _between(rng, 18, 70),
         "detector_pixel": float(min(rng.uniform(0.5, 1.4), pixel_size)),
         "ntf": ntf,
         "mtf": float(ntf * rng.uniform(0.5, 0.9)),
@@ -159,6 +165,7 @@ def _microscope(rng: np.random.Generator, pixel_size: float) -> Dict[str, Any]:
 
 
 def _specimen(rng: np.random.Generator) -> Dict[str, Any]:
+    crowded = rng.random() < _CROWDED
     values: Dict[str, Any] = {
         "thickness": _between(rng, 180, 700),
         "thickness_variation": float(rng.uniform(0.02, 0.18)),
@@ -171,6 +178,9 @@ def _specimen(rng: np.random.Generator) -> Dict[str, Any]:
         "spacing": float(rng.uniform(1.2, 2.2)),
         "debris": float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
     }
+    if crowded:
+        values["coverage"], values["spacing"] = float(rng.uniform(0.3, 1.0)), float(rng.uniform(1.0, 1.4))
+        values["debris"] = float(rng.uniform(0, 0.3))
     values["thickness"] = max(values["thickness"], 1.5 * values["particle_radius"])  # the ice holds the particles
     return values
 
@@ -194,11 +204,11 @@ def _processing(rng: np.random.Generator, rows: int, columns: int, pixel_size: f
         values["hot_pixels"] = int(rng.integers(1, 40))
         values["dead_columns"] = int(rng.integers(0, 3))
     values["values"] = str(rng.choice(["counts", "standardised", "bytes"], p=[0.6, 0.2, 0.2]))
-    published = rng.random() < 0.12  # pictures in repositories are often filtered both ways, in 8 bits
+    published = rng.random() < _PUBLISHED
+    if published or rng.random() < 0.12:  # EMPIAR-10017 is low-passed at 85 Å, high-passed at 400 Å
+        values["low_pass"] = max(_between(rng, 8, 100 if published else 40), 2.2 * pixel_size)
     if published or rng.random() < 0.12:
-        values["low_pass"] = max(_between(rng, 8, 40), 2.2 * pixel_size)
-    if published or rng.random() < 0.12:
-        values["high_pass"] = _between(rng, 600, 4000)
+        values["high_pass"] = _between(rng, 350, 4000)
     if published:
         values["values"] = "bytes"
     values["inverted"] = bool(rng.random() < 0.08)

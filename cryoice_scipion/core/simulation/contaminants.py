@@ -161,8 +161,10 @@ def draw_aggregate(canvas: Canvas, share: float, rng: np.random.Generator) -> No
         _discs(canvas, seen, centres, 1.2 * canvas.radius)
         if _covered(canvas, seen) >= share:
             break
-    # Denatured protein fills the gaps of a clump.
-    canvas.phase += np.float32(rng.uniform(0, 0.12)) * ndimage.gaussian_filter(seen.astype(np.float32), 2)
+    # Denatured protein fills the gaps of a clump, and a clump of several layers makes the ice bulge.
+    soft = ndimage.gaussian_filter(seen.astype(np.float32), 2)
+    canvas.phase += np.float32(rng.uniform(0, 0.12)) * soft
+    canvas.ice += np.float32(rng.uniform(0, 2) * canvas.radius) * soft
     canvas.mark(ndimage.binary_closing(seen, iterations=int(canvas.length(canvas.radius) / 2) + 1), "aggregate")
 
 

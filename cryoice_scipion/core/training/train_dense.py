@@ -28,12 +28,13 @@ from cryoice_scipion.core.networks.dense import CELL, SAMPLING, DenseNet
 from cryoice_scipion.core.training.dense import Cropper, DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
 from cryoice_scipion.core.training.judge_layer import HIDDEN, features_of_field, fit_judge
-from cryoice_scipion.core.training.metrics import fit_temperature, measure, threshold_for_clean_area
+from cryoice_scipion.core.training.metrics import CLEAN_LOST, fit_temperature, measure, threshold_for_clean_area
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 from cryoice_scipion.core.views.patches import cut
 from cryoice_scipion.core.views.two_scale import WINDOW
 
-_RULE = "the one nearest to 0.5 that calls at most 1 % of clean area bad"
+_RULE = f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad"
+_MOSTLY, _NORMAL = 0.75, 90  # share of cells that makes a micrograph clean; percentile of such ones' levels
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
 
@@ -104,13 +105,7 @@ def train_dense(
     judged = _judge(judged_cells, classes)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
     model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
-    calibrated = [
-        bad_log_odds(torch.from_numpy(item.logits / judged.temperature)).numpy()
-        for item in judged_cells
-        if item.split == VALIDATION and len(item.labels)
-    ]
-    level = float(np.percentile([np.median(odds) for odds in calibrated], 25))
-    model = model.model_copy(update={"reference_level": level})
+    model = model.model_copy(update=_reference(judged_cells, judged.temperature))
     save_model(folder, model, fitted, judged, [], _patches(judged.table, loaded))
     if not fitted.interrupted:
         (folder / UNFINISHED).unlink(missing_ok=True)
@@ -118,6 +113,21 @@ def train_dense(
 
 
 _PARTS = (TRAIN, VALIDATION, TEST)
+
+
+def _reference(cells: List[_Cells], temperature: float) -> Dict[str, float]:
+    """Return the level of the data-set reference over the validation micrographs, and how far clean ones are above."""
+    levels, clean = [], []
+    for item in cells:
+        if item.split != VALIDATION or not len(item.labels):
+            continue
+        odds = bad_log_odds(torch.from_numpy(item.logits / temperature)).numpy()
+        levels.append(np.median(odds))
+        good = item.labels == CLASSES.index(GOOD)
+        clean += [np.median(odds)] if good.mean() > _MOSTLY else []
+    level = float(np.percentile(levels, 25))
+    upper = float(np.percentile(clean, _NORMAL)) if clean else level
+    return {"reference_level": level, "reference_spread": max(0.0, upper - level)}
 
 
 def split_fields(sets: Sequence[DenseSet], config: TrainConfig) -> Dict[str, str]:

@@ -25,6 +25,7 @@ from cryoice_scipion.core.records import MicrographTask, Pick, to_json
 from cryoice_scipion.core.screening.folder import FolderError
 from cryoice_scipion.core.screening.interface import WorkerDied
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+from cryoice_scipion.core.screening.reference import shift_of
 from cryoice_scipion.core.screening.run import ScreeningRun
 
 MAP_FOLDERS = ("probability", "masks", "thumbnails")
@@ -125,6 +126,15 @@ def test_a_data_set_that_looks_worse_is_shifted_with_a_warning_and_a_cleaner_one
     assert shifts["worse"] == pytest.approx(4.0, abs=0.5)
     assert "worse" in read_summary(tmp_path / "worse").warnings[0]
     assert "worse" in caplog.text
+
+
+def test_a_data_set_within_what_is_normal_for_the_model_keeps_its_level_and_one_far_beyond_loses_all_of_it():
+    spread = 1.5
+    assert [shift_of(excess, spread) for excess in (-3.0, 0.0, 1.0, 1.5)] == [0, 0, 0, 0]
+    assert [shift_of(excess, spread) for excess in (3.0, 5.0)] == [3, 5]
+    shifts = [shift_of(excess, spread) for excess in np.linspace(-1, 4, 501)]
+    assert 0 <= np.diff(shifts).min() and np.diff(shifts).max() < 0.021  # no jump: a level near a limit decides nothing
+    assert shift_of(0.7, 0.0) == 0.7  # a model without a known spread
 
 
 def test_without_a_reference_nothing_is_shifted_and_each_micrograph_has_its_own_contrast(tmp_path):
