@@ -141,7 +141,8 @@ def _area(kind: str, rng: np.random.Generator) -> float:
         return 1.0
     if kind == "carbon" and rng.random() < 0.15:  # pictures are also taken beside the hole
         return 0.99
-    return _between(rng, 0.05, 0.6)
+    # Of a field that is more than half empty nothing tells which side is ice and which is thicker ice.
+    return _between(rng, 0.05, 0.35 if kind == "vacuum" else 0.6)
 
 
 def _microscope(rng: np.random.Generator, pixel_size: float) -> Dict[str, Any]:
