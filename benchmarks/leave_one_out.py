@@ -21,6 +21,7 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
@@ -36,7 +37,7 @@ from cryoice_scipion.core.data.splits import TRAIN, VALIDATION  # noqa: E402
 from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.dense import DenseNet  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
-from cryoice_scipion.core.screening.reference import PERCENTILE  # noqa: E402
+from cryoice_scipion.core.screening.reference import PERCENTILE, shift_of  # noqa: E402
 from cryoice_scipion.core.training.fit import bad_log_odds  # noqa: E402
 from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     Cells,
@@ -47,7 +48,7 @@ from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     with_judge,
 )
 from cryoice_scipion.core.training.metrics import called_bad, fit_temperature, threshold_for_clean_area  # noqa: E402
-from cryoice_scipion.core.training.train_dense import DenseSet, split_fields  # noqa: E402
+from cryoice_scipion.core.training.train_dense import DenseSet, reference_of, split_fields  # noqa: E402
 
 BUILD = HERE.parent / "out" / "default-model"
 REAL = "real_annotated"
@@ -124,10 +125,12 @@ def judge_without(stem: str, found: Material, classes: List[str]) -> Dict[str, A
     raw = np.concatenate([odds for odds, _ in checked])
     bad = np.concatenate([labels for _, labels in checked]) != CLASSES.index(GOOD)
     temperature = fit_temperature(lambda value: raw / value, bad)
-    threshold = threshold_for_clean_area(1.0 / (1.0 + np.exp(-raw / temperature)), bad)
+    checked = [(odds / temperature, labels) for odds, labels in checked]
+    threshold = threshold_for_clean_area([(expit(odds), labels != CLASSES.index(GOOD)) for odds, labels in checked])
+    reference = reference_of(checked)
     group = [cells for name, cells in found.whole.items() if name.startswith("Falcon_") == stem.startswith("Falcon_")]
     level = level_of([odds_of(network, cells) / temperature for cells in group])
-    shift = max(0.0, level - level_of([odds / temperature for odds, _ in checked]))
+    shift = shift_of(level - reference["reference_level"], reference["reference_spread"])
     odds = odds_of(network, found.whole[stem]) / temperature - shift
     return {"threshold": threshold, "shift": shift, **figures(found.whole[stem][1].numpy(), odds, threshold)}
 

@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mixed-precision", action="store_true", help="see cryoice train; the shipped model's")
     parser.add_argument("--simulated-only", action="store_true", help="for leave_one_out.py; not installed")
@@ -118,7 +118,7 @@ def main() -> None:
         held_out = [name for name in HOLD_OUT if name.startswith("sim_")]
     model = args.build / ("model-simulated" if args.simulated_only else "model")
     data = ("--simulated", *sets, "--crops", *crops, "--fields", args.build / "fields", "--hold-out", *held_out)
-    fit = ["--network", "dense", "--epochs", args.epochs, "--batch", 8, "--learning-rate", 0.002, "--validation", 0.08]
+    fit = ["--network", "dense", "--epochs", args.epochs, "--batch", 8, "--learning-rate", 0.002, "--validation", 0.12]
     fit += ["--mixed-precision"] if args.mixed_precision else []
     note = NOTE if real else "simulated micrographs only"
     if (model / "SHA256SUMS").is_file() and not (model / "unfinished.pt").is_file():

@@ -15,6 +15,7 @@ from cryoice_scipion.core.simulation.specimen import SHAPES
 DEFAULT_SHARE = 0.15
 _SHAPE_SHARES = (0.3, 0.15, 0.15, 0.15, 0.1, 0.15)  # in the order of SHAPES
 _LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
+_LARGE_RADIUS = 130  # Å
 _CROWDED = 0.2  # share of specimens that lie side by side
 _PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
 _INTEGRATING = 0.15  # share of detectors that do not count: their DQE(0) is .25 to .6 (McMullan et al. 2014)
@@ -174,12 +175,14 @@ def _specimen(rng: np.random.Generator) -> Dict[str, Any]:
         "thickness_angle": float(rng.uniform(0, 2 * np.pi)),
         "substrate": float(rng.uniform(15, 50)) if rng.random() < 0.06 else 0.0,
         "particle_shape": str(rng.choice(SHAPES, p=_SHAPE_SHARES)),
-        "particle_radius": _between(rng, 35, 130) if rng.random() > _LARGE else _between(rng, 130, 240),
+        "particle_radius": _between(rng, 35, _LARGE_RADIUS)
+        if rng.random() > _LARGE
+        else _between(rng, _LARGE_RADIUS, 240),
         "coverage": 0.0 if rng.random() < 0.15 else _between(rng, 0.02, 0.6),
         "spacing": float(rng.uniform(1.2, 2.2)),
         "debris": float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
     }
-    if crowded:
+    if crowded and values["particle_radius"] < _LARGE_RADIUS:  # large ones side by side look like heaps
         values["coverage"], values["spacing"] = float(rng.uniform(0.3, 1.0)), float(rng.uniform(1.0, 1.4))
         values["debris"] = float(rng.uniform(0, 0.3))
     values["thickness"] = max(values["thickness"], 1.5 * values["particle_radius"])  # the ice holds the particles

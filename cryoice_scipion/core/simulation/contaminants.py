@@ -15,7 +15,9 @@ from cryoice_scipion.core.simulation.fields import smooth_field, soft_region, so
 from cryoice_scipion.core.simulation.ice import ICE_POTENTIAL
 from cryoice_scipion.core.simulation.optics import Array
 
-THINNEST = 40.0  # Å of ice: flakes below it cannot be seen, and what cannot be seen is no label
+# What cannot be seen is no label.
+THINNEST = 40.0  # Å of ice: flakes
+FAINTEST = 0.02  # of the wave is absorbed by ethane: 4 % of contrast; defocus hardly shows drops of 100 Å and more
 NEAR_DROPS = 150.0  # Å
 
 Box = Tuple[slice, slice]
@@ -112,7 +114,7 @@ def draw_ethane(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     # The mask moves the threshold: drops get smaller outwards and none is cut through.
     lumps = soft_step(texture - 4 * (1 - mask), rng.uniform(-0.8, 0.5), rng.uniform(0.9, 2.5))
     canvas.phase += np.float32(rng.uniform(0.15, 0.8)) * lumps
-    canvas.absorption += np.float32(rng.uniform(0.005, 0.06)) * lumps
+    canvas.absorption += np.float32(rng.uniform(FAINTEST, 0.06)) * lumps
     # Bad are the drops and the gaps between them, not the empty ice at the rim of where there might be some.
     near = ndimage.maximum_filter(lumps > 0.15, size=int(canvas.length(2 * NEAR_DROPS)) + 1)
     canvas.mark(near & (mask > 0.02), "contamination")

@@ -25,15 +25,25 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.networks.bundle import UNFINISHED
 from cryoice_scipion.core.networks.dense import CELL, SAMPLING, DenseNet
+from cryoice_scipion.core.screening.reference import PERCENTILE
 from cryoice_scipion.core.training.dense import Cropper, DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
 from cryoice_scipion.core.training.judge_layer import HIDDEN, features_of_field, fit_judge
-from cryoice_scipion.core.training.metrics import CLEAN_LOST, fit_temperature, measure, threshold_for_clean_area
+from cryoice_scipion.core.training.metrics import (
+    CLEAN_LOST,
+    OUTLIERS,
+    fit_temperature,
+    measure,
+    threshold_for_clean_area,
+)
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 from cryoice_scipion.core.views.patches import cut
 from cryoice_scipion.core.views.two_scale import WINDOW
 
-_RULE = f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad"
+_RULE = (
+    f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad, "
+    f"on average over all micrographs but the worst {OUTLIERS:.0%}"
+)
 _MOSTLY, _NORMAL = 0.75, 90  # share of cells that makes a micrograph clean; percentile of such ones' levels
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
@@ -105,7 +115,12 @@ def train_dense(
     judged = _judge(judged_cells, classes)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
     model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
-    model = model.model_copy(update=_reference(judged_cells, judged.temperature))
+    validation = [
+        (bad_log_odds(torch.from_numpy(item.logits / judged.temperature)).numpy(), item.labels)
+        for item in judged_cells
+        if item.split == VALIDATION
+    ]
+    model = model.model_copy(update=reference_of(validation))
     save_model(folder, model, fitted, judged, [], _patches(judged.table, loaded))
     if not fitted.interrupted:
         (folder / UNFINISHED).unlink(missing_ok=True)
@@ -115,17 +130,17 @@ def train_dense(
 _PARTS = (TRAIN, VALIDATION, TEST)
 
 
-def _reference(cells: List[_Cells], temperature: float) -> Dict[str, float]:
-    """Return the level of the data-set reference over the validation micrographs, and how far clean ones are above."""
-    levels, clean = [], []
-    for item in cells:
-        if item.split != VALIDATION or not len(item.labels):
-            continue
-        odds = bad_log_odds(torch.from_numpy(item.logits / temperature)).numpy()
-        levels.append(np.median(odds))
-        good = item.labels == CLASSES.index(GOOD)
-        clean += [np.median(odds)] if good.mean() > _MOSTLY else []
-    level = float(np.percentile(levels, 25))
+def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> Dict[str, float]:
+    """Return the level of the data-set reference over validation micrographs, and how far clean ones are above it.
+
+    Parameters
+    ----------
+    micrographs : sequence of (ndarray, ndarray)
+        Calibrated log-odds of BAD and labels (places in CLASSES) of the labelled cells of each.
+    """
+    there = [(np.median(odds), (labels == CLASSES.index(GOOD)).mean()) for odds, labels in micrographs if len(labels)]
+    level = float(np.percentile([median for median, _ in there], PERCENTILE))
+    clean = [median for median, good in there if good > _MOSTLY]
     upper = float(np.percentile(clean, _NORMAL)) if clean else level
     return {"reference_level": level, "reference_spread": max(0.0, upper - level)}
 
@@ -295,7 +310,12 @@ def _judge(cells: List[_Cells], classes: List[str]) -> Judged:
         found: NDArray[np.float64] = torch.sigmoid(bad_log_odds(values.double() / temperature)).numpy()
         return found
 
-    threshold = round(threshold_for_clean_area(probability(logits), bad), 3)
+    by_micrograph = [
+        (probability(torch.from_numpy(item.logits)), item.labels != CLASSES.index(GOOD))
+        for item in cells
+        if item.split == VALIDATION
+    ]
+    threshold = round(threshold_for_clean_area(by_micrograph), 3)
     figures = {part: measure(probability(values), truth, threshold) for part, (values, truth) in parts.items()}
     rng = np.random.default_rng(0)
     tables = []

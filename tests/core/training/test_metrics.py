@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.training.metrics import (
+    called_bad,
     expected_calibration_error,
     fit_temperature,
     measure,
     recommend_threshold,
+    threshold_for_clean_area,
 )
 
 
@@ -40,6 +42,27 @@ def test_recommended_threshold_separates_what_can_be_separated():
     goodness = np.array([0.1, 0.2, 0.3, 0.8, 0.9, 0.95])
     bad = np.array([True, True, True, False, False, False])
     assert 0.3 < recommend_threshold(1 - goodness, bad) < 0.8
+
+
+def test_a_threshold_for_maps_spares_clean_area_and_one_wrong_micrograph_in_forty_does_not_set_it():
+    rng = np.random.default_rng(3)
+
+    def micrograph(clean, bad_cells=200):
+        p_bad = np.concatenate([clean, rng.uniform(0.6, 1.0, bad_cells)])
+        return p_bad, np.arange(len(p_bad)) >= len(clean)
+
+    good = [micrograph(rng.beta(1, 8, 2000)) for _ in range(39)]
+    threshold = threshold_for_clean_area(good)
+    lost = [called_bad(p_bad[~bad], threshold).mean() for p_bad, bad in good]
+    assert 0.004 < np.mean(lost) < 0.008
+    assert threshold_for_clean_area([*good, micrograph(np.full(2000, 0.97))]) == pytest.approx(threshold, abs=0.01)
+    assert threshold_for_clean_area([*good, micrograph(np.full(3, 0.97))]) == pytest.approx(
+        threshold, abs=0.01
+    )  # sliver
+    assert (
+        threshold_for_clean_area([micrograph(np.zeros(2000))]) == 0.5
+    )  # nothing is lost: where calibrated ones belong
+    assert threshold_for_clean_area([micrograph(np.zeros(0))]) == 0.5
 
 
 def test_threshold_is_on_goodness_as_in_the_screening():

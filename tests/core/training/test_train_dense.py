@@ -20,7 +20,7 @@ from cryoice_scipion.core.networks.bundle import load_config
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.training import dense as training
 from cryoice_scipion.core.training.dense import Cropper, dense_loss, views_of_crops
-from cryoice_scipion.core.training.train_dense import _Cells, _reference
+from cryoice_scipion.core.training.train_dense import reference_of
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
 SUPPORT = CLASSES.index("support")
@@ -77,16 +77,14 @@ def test_it_learns_where_micrographs_are_bad(model, labelled):
 
 
 def test_the_reference_knows_how_much_clean_micrographs_differ_and_bad_ones_do_not_widen_it():
-    def cells(level, bad_share, split="validation"):
-        labels = np.where(np.arange(100) < 100 * bad_share, SUPPORT, 0).astype(np.uint8)
-        odds = np.full(100, level)
-        return _Cells("m", split, np.zeros((100, 2)), labels, np.stack([-odds, 0 * odds], axis=1).astype(np.float32))
+    def cells(level, bad_share):
+        return np.full(100, float(level)), np.where(np.arange(100) < 100 * bad_share, SUPPORT, 0).astype(np.uint8)
 
     clean = [cells(level, 0.1) for level in np.linspace(-5, -3, 21)]
-    found = _reference([*clean, cells(4.0, 1.0), cells(9.0, 0.0, "test")], 1.0)
+    found = reference_of([*clean, cells(4.0, 1.0)])
     assert found["reference_level"] == pytest.approx(-4.475)  # the quarter point of all 22
     assert found["reference_level"] + found["reference_spread"] == pytest.approx(-3.2)  # nine of ten clean ones
-    assert _reference([cells(-5, 0.9), cells(-4, 0.9)], 1.0)["reference_spread"] == 0  # none is known to be clean
+    assert reference_of([cells(-5, 0.9), cells(-4, 0.9)])["reference_spread"] == 0  # none is known to be clean
 
 
 def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled, tmp_path, monkeypatch, capsys):
