@@ -16,7 +16,7 @@ import evaluate_maps  # noqa: E402
 from evaluation_page import below_classical, page  # noqa: E402
 
 
-def write_build(folder, names=("sim_0001", "sim_0002", "sim_0003", "sim_0020")):
+def write_build(folder, names=("sim_0001", "sim_0002", "sim_0003", "sim_0120")):
     """Simulated sets by name only: noise whose left half is dark and labelled thick, but on the first."""
     rng = np.random.default_rng(0)
     for kind in ("micrographs", "labels"):
