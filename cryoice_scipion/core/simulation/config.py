@@ -142,7 +142,7 @@ def _area(kind: str, rng: np.random.Generator) -> float:
         return 1.0
     if kind == "carbon" and rng.random() < 0.15:  # pictures are also taken beside the hole
         return 0.99
-    # Of a field that is more than half empty nothing tells which side is ice and which is thicker ice.
+    # Of a field that is more than a third empty hardly anything tells which side is ice and which is thicker ice.
     return _between(rng, 0.05, 0.35 if kind == "vacuum" else 0.6)
 
 
