@@ -158,9 +158,8 @@ def page(result: Dict[str, Any]) -> str:
         "",
         f"Made by `benchmarks/leave_one_out.py`, commit {result['commit']}. For each row the last two layers were "
         "fitted without that micrograph; temperature and threshold are set on simulated micrographs, the data-set "
-        "reference on its group. Cells of 32 Å against hand-drawn polygons. The layers below the last two are of the "
-        "shipped model, which was trained on these micrographs (but those held out), or of a model that was trained on "
-        "**simulated micrographs alone**.",
+        "reference on its group. Cells of 32 Å against hand-drawn polygons. The layers below the last two are what the "
+        "headings say; the shipped model's were trained on these micrographs, but for those held out.",
         "",
     ]
     for title, rows in result["bodies"].items():

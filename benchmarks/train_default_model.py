@@ -38,7 +38,7 @@ SETS = (
 # Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
 SEEN_COARSE = ["poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum"]
 FINE = 1.72  # Å/px: half of the finest of the first three reflections of ice, 3.44 Å
-ALL_OVER = {"vacuum": 0.98, "carbon": 0.98}  # share of the area
+ALL_OVER = 0.98  # share of the area
 REAL_CROPS = 20  # of each real micrograph in an epoch; 1 of each simulated one
 # Only for testing: the first simulated ones of each set, and real ones.
 HOLD_OUT = [
@@ -72,7 +72,8 @@ def leave_out_invisible(folder: Path) -> None:
     """Remove the label images of coarse micrographs that are all vacuum, or all film: nothing tells them from ice."""
     for path in (folder / "truth").glob("*.json"):
         config = json.loads(path.read_text(encoding="utf-8"))["config"]
-        if any(area > ALL_OVER.get(kind, 1.0) for kind, area in zip(config["kinds"], config["areas"])):
+        drawn = zip(config["kinds"], config["areas"])
+        if any(kind in ("vacuum", "carbon") and area > ALL_OVER for kind, area in drawn):
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 

@@ -22,6 +22,7 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.choice import DENSE, TWO_VIEW, network_of, views_of
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.networks.two_view import WINDOW
+from cryoice_scipion.core.screening.reference import PERCENTILE
 from cryoice_scipion.core.training.fit import Log, bad_log_odds, fit, predict
 from cryoice_scipion.core.training.head import fit_head
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
@@ -122,7 +123,7 @@ def as_sessions(
     The data-set reference takes a session's own level off; patches of micrographs without GOOD ones stay as they are.
     """
     levels = _clean_levels(odds, table)
-    common = np.percentile(_clean_levels(odds[on_validation], table[on_validation]), 25)
+    common = np.percentile(_clean_levels(odds[on_validation], table[on_validation]), PERCENTILE)
     shifts = table["micrograph"].map(levels).to_numpy(dtype=np.float64) - common
     shifted: NDArray[np.float64] = odds - np.nan_to_num(shifts)
     return shifted
@@ -149,7 +150,7 @@ def reference_level(
     if not levels:
         rows = (judged.table["split"] == VALIDATION).to_numpy()
         levels = _clean_levels(judged.log_odds[rows], judged.table[rows]).tolist()
-    return float(np.percentile(levels, 25))
+    return float(np.percentile(levels, PERCENTILE))
 
 
 def _check(patches: PatchSet, config: TrainConfig) -> None:
