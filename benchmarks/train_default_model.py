@@ -25,18 +25,26 @@ TARGET = ROOT / "cryoice_scipion" / "models" / "default"
 # name, number, rows and columns in px, Å/px, seed
 SETS = (
     ("sim_1.0", 200, 1280, 1.0, 11),
-    ("sim_1.5", 240, 1024, 1.5, 12),
-    ("sim_1.8", 240, 1536, 1.8, 17),
+    ("sim_1.5", 300, 1024, 1.5, 12),
+    ("sim_1.8", 300, 1536, 1.8, 17),
     ("sim_2.0", 300, 1024, 2.0, 13),
-    ("sim_2.8", 200, 1024, 2.8, 18),
-    ("sim_3.5", 240, 768, 3.5, 14),
+    ("sim_2.8", 260, 1024, 2.8, 18),
+    ("sim_3.5", 300, 768, 3.5, 14),
     ("sim_4.2", 300, 896, 4.2, 19),
-    ("sim_5.0", 160, 896, 5.0, 15),
+    ("sim_5.0", 220, 896, 5.0, 15),
     ("sim_6.5", 300, 640, 6.5, 20),
     ("sim_8.0", 280, 512, 8.0, 16),
+    ("levels_1.2", 240, 1280, 1.2, 21),
+    ("levels_2.4", 240, 1024, 2.4, 22),
+    ("levels_6.0", 240, 768, 6.0, 23),
+    ("published_1.8", 300, 1536, 1.8, 24),
 )
+# What differs from ice by its level first, and so is taken for ice beside something darker: of this, more is needed.
+LEVELS = ("--kinds", "thick", "vacuum", "carbon", "gold", "ethane")
+# Small dark crystals among crowded particles, band-passed: they are found in every micrograph of EMPIAR-10017.
+PUBLISHED = ("--kinds", "dirt", "frost", "carbon", "aggregate", "--published-share", 1)
 # Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
-SEEN_COARSE = ["poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum"]
+SEEN_COARSE = ("--kinds", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
 FINE = 1.72  # Å/px: half of the finest of the first three reflections of ice, 3.44 Å
 ALL_OVER = 0.98  # share of the area
 REAL_CROPS = 20  # of each real micrograph in an epoch; 1 of each simulated one
@@ -66,6 +74,15 @@ def run(*arguments: object) -> None:
     print("cryoice", *words, flush=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-m", "cryoice_scipion.core", *words], check=True, env=environment)
+
+
+def kinds_of(name: str, pixel_size: float) -> tuple:
+    """Return what is drawn in a set, as options of ``cryoice simulate``."""
+    if name.startswith("levels"):
+        return LEVELS
+    if name.startswith("published"):
+        return PUBLISHED
+    return SEEN_COARSE if pixel_size > FINE else ()
 
 
 def leave_out_invisible(folder: Path) -> None:
@@ -99,7 +116,7 @@ def main() -> None:
     for name, number, side, pixel_size, seed in SETS:
         folder = args.build / name
         drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size)
-        drawn += ("--kinds", *SEEN_COARSE) if pixel_size > FINE else ()
+        drawn += kinds_of(name, pixel_size)
         run("simulate", "--output", folder, *drawn)
         if pixel_size > FINE:
             leave_out_invisible(folder)

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Tuple
 
+from cryoice_scipion.core.simulation.config import PUBLISHED
 from cryoice_scipion.core.simulation.contaminants import KINDS
 from cryoice_scipion.core.simulation.folder import write_data_set
 
@@ -33,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clean-share", type=float, default=0.3, metavar="F", help="share without contamination (default %(default)s)"
     )
+    parser.add_argument(
+        "--published-share",
+        type=float,
+        default=PUBLISHED,
+        metavar="F",
+        help="share that was low- and high-passed, in 8 bits, as repositories hold them (default %(default)s)",
+    )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (all)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -50,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
         args.clean_share,
         progress=not args.quiet,
         kinds=args.kinds,
+        published_share=args.published_share,
     )
     print(f"{len(paths)} micrographs in {args.output}")
     return 0

@@ -14,6 +14,7 @@ from cryoice_scipion.core.simulation.optics import Array
 
 #: Å/px of the coarse maps, where the simulation itself is not coarser.
 COARSE = 6.0
+HOLDING = 20.0  # Å of ice and carbon that something can lie on
 
 
 def code(name: str) -> int:
@@ -67,10 +68,21 @@ class Canvas:
         """Label what is true in ``where`` as a class."""
         self.labels[where] = code(name)
 
+    @property
+    def holding(self) -> Array:
+        """Return where there is ice or film for something to lie on, bool."""
+        return np.asarray(self.ice + self.carbon > HOLDING)
+
     def place(self, rng: np.random.Generator, margin: float = 0.0) -> Tuple[float, float]:
-        """Return a random y, x in Å in the recorded field, widened by ``margin``."""
+        """Return a random y, x in Å in the recorded field, widened by ``margin``, not in vacuum if that can be."""
         top, left, bottom, right = self.visible
-        return float(rng.uniform(top - margin, bottom + margin)), float(rng.uniform(left - margin, right + margin))
+        last = np.array(self.shape) - 1
+        for _ in range(20):
+            y, x = float(rng.uniform(top - margin, bottom + margin)), float(rng.uniform(left - margin, right + margin))
+            row, column = np.clip([y / self.step, x / self.step], 0, last).astype(int)
+            if self.ice[row, column] + self.carbon[row, column] > HOLDING:
+                break
+        return y, x
 
     def window(self, y: float, x: float, reach: float) -> Tuple[slice, slice]:
         """Return the part of the coarse maps within ``reach`` Å of a point; may be empty."""

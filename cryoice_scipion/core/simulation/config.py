@@ -17,7 +17,7 @@ _SHAPE_SHARES = (0.3, 0.15, 0.15, 0.15, 0.1, 0.15)  # in the order of SHAPES
 _LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
 _LARGE_RADIUS = 130  # Å
 _CROWDED = 0.2  # share of specimens that lie side by side
-_PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
+PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
 _INTEGRATING = 0.15  # share of detectors that do not count: their DQE(0) is .25 to .6 (McMullan et al. 2014)
 
 
@@ -95,6 +95,7 @@ class SceneConfig(Settings):
         columns: int,
         pixel_size: float,
         kinds: Optional[Sequence[str]] = None,
+        published: float = PUBLISHED,
     ) -> SceneConfig:
         """Return a configuration in which everything varies widely.
 
@@ -108,6 +109,8 @@ class SceneConfig(Settings):
             Å/px.
         kinds : sequence of str, optional
             What is drawn; an empty one is a clean micrograph. Default: nothing to three kinds by chance.
+        published : float
+            How likely it is one that was filtered both ways, in 8 bits, as repositories hold them.
 
         Raises
         ------
@@ -117,7 +120,7 @@ class SceneConfig(Settings):
         values: Dict[str, Any] = {"rows": rows, "columns": columns, "pixel_size": pixel_size}
         values.update(_microscope(rng, pixel_size))
         values.update(_specimen(rng))
-        values.update(_processing(rng, rows, columns, pixel_size))
+        values.update(_processing(rng, rows, columns, pixel_size, published))
         if kinds is None:
             number = int(rng.choice([0, 1, 2, 3], p=[0.25, 0.45, 0.22, 0.08]))
             kinds = [str(kind) for kind in rng.choice(KINDS, number, replace=False)]
@@ -199,7 +202,9 @@ def _border(rng: np.random.Generator, rows: int, columns: int) -> Dict[str, Any]
     return {"border": str(rng.choice(["smeared", "constant"])), "border_px": [int(width) for width in widths]}
 
 
-def _processing(rng: np.random.Generator, rows: int, columns: int, pixel_size: float) -> Dict[str, Any]:
+def _processing(
+    rng: np.random.Generator, rows: int, columns: int, pixel_size: float, published_share: float
+) -> Dict[str, Any]:
     values = _border(rng, rows, columns)
     values["illumination"] = float(rng.normal(0, 0.02 if rng.random() < 0.9 else 0.15))
     if rng.random() < 0.15:
@@ -208,7 +213,7 @@ def _processing(rng: np.random.Generator, rows: int, columns: int, pixel_size: f
         values["hot_pixels"] = int(rng.integers(1, 40))
         values["dead_columns"] = int(rng.integers(0, 3))
     values["values"] = str(rng.choice(["counts", "standardised", "bytes"], p=[0.6, 0.2, 0.2]))
-    published = rng.random() < _PUBLISHED
+    published = rng.random() < published_share
     if published or rng.random() < 0.12:  # EMPIAR-10017 is low-passed at 85 Å, high-passed at 400 Å
         values["low_pass"] = max(_between(rng, 8, 100 if published else 40), 2.2 * pixel_size)
     if published or rng.random() < 0.12:

@@ -19,6 +19,7 @@ from cryoice_scipion.core.simulation.optics import Array
 THINNEST = 40.0  # Å of ice: flakes
 FAINTEST = 0.02  # of the wave is absorbed by ethane: 4 % of contrast; defocus hardly shows drops of 100 Å and more
 NEAR_DROPS = 150.0  # Å
+_TORN = 0.6  # share of empty regions that end within some tens of Å: ice that broke when it was solid
 
 Box = Tuple[slice, slice]
 Drawer = Callable[[Canvas, float, np.random.Generator], None]
@@ -113,6 +114,7 @@ def draw_ethane(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     texture /= texture.std() + 1e-9
     # The mask moves the threshold: drops get smaller outwards and none is cut through.
     lumps = soft_step(texture - 4 * (1 - mask), rng.uniform(-0.8, 0.5), rng.uniform(0.9, 2.5))
+    lumps *= canvas.holding
     canvas.phase += np.float32(rng.uniform(0.15, 0.8)) * lumps
     canvas.absorption += np.float32(rng.uniform(FAINTEST, 0.06)) * lumps
     # Bad are the drops and the gaps between them, not the empty ice at the rim of where there might be some.
@@ -171,10 +173,14 @@ def draw_aggregate(canvas: Canvas, share: float, rng: np.random.Generator) -> No
 
 
 def draw_vacuum(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
-    """Take the ice away in smooth regions: broken or never formed."""
+    """Take the ice away, with what lies in it, in smooth regions: thinned to nothing, or torn with a sharp edge."""
     mask = soft_region(canvas.shape, share, canvas.length(rng.uniform(2000, 5000)), rng)
-    canvas.ice *= 1 - mask
-    canvas.keep *= 1 - mask
+    if rng.random() < _TORN:
+        mask = ndimage.gaussian_filter((mask > 0.5).astype(np.float32), canvas.length(rng.uniform(5, 40)))
+    for part in (canvas.ice, canvas.keep, canvas.phase, canvas.absorption):
+        part *= 1 - mask
+    if canvas.detail is not None:
+        canvas.detail *= 1 - canvas.spline(mask)
     canvas.mark(mask > 0.5, "vacuum")
 
 

@@ -17,7 +17,7 @@ from cryoice_scipion.core.data.coordinates import write_star
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.simulation.canvas import sample_labels
-from cryoice_scipion.core.simulation.config import SceneConfig
+from cryoice_scipion.core.simulation.config import PUBLISHED, SceneConfig
 from cryoice_scipion.core.simulation.contaminants import KINDS
 from cryoice_scipion.core.simulation.optics import Array
 from cryoice_scipion.core.simulation.scene import Scene, simulate
@@ -39,6 +39,7 @@ def write_data_set(
     clean_share: float = 0.3,
     progress: bool = True,
     kinds: Optional[Sequence[str]] = None,
+    published_share: float = PUBLISHED,
 ) -> List[Path]:
     """Write simulated micrographs with everything that is known of them.
 
@@ -66,6 +67,8 @@ def write_data_set(
         Whether to show a bar.
     kinds : sequence of str, optional
         Contaminants to choose from; default: all.
+    published_share : float
+        Share of micrographs, by chance, that were filtered both ways, in 8 bits, as repositories hold them.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def write_data_set(
         When the folder cannot be written.
     """
     folder = Path(folder)
-    settings = _checked(number, seed, rows, columns, pixel_size, clean_share, kinds)
+    settings = _checked(number, seed, rows, columns, pixel_size, clean_share, kinds, published_share)
     _claim(folder, settings)
     truths = []
     for index in tqdm(range(1, number + 1), desc="simulating", unit="micrograph", disable=not progress):
@@ -103,14 +106,16 @@ def _checked(
     pixel_size: float,
     clean_share: float,
     kinds: Optional[Sequence[str]],
+    published_share: float,
 ) -> Dict[str, Any]:
     """Return what decides a micrograph's bytes; wrong values are told before anything is written."""
     if number < 1:
         raise SettingsError("number", f"{number} is below 1")
     if seed < 0:
         raise SettingsError("seed", f"{seed} is negative")
-    if not 0 <= clean_share <= 1:
-        raise SettingsError("clean share", f"{clean_share} is not from 0 to 1")
+    for name, share in (("clean share", clean_share), ("published share", published_share)):
+        if not 0 <= share <= 1:
+            raise SettingsError(name, f"{share} is not from 0 to 1")
     chosen = list(kinds) if kinds else list(KINDS)
     SceneConfig.make(rows=rows, columns=columns, pixel_size=pixel_size, kinds=chosen)
     return {
@@ -120,6 +125,7 @@ def _checked(
         "columns": columns,
         "pixel_size": pixel_size,
         "clean_share": clean_share,
+        "published_share": published_share,
         "kinds": chosen,
         "label_sampling": max(LABEL_SAMPLING, pixel_size),
         "classes": list(CLASSES),
@@ -136,6 +142,7 @@ def _claim(folder: Path, settings: Dict[str, Any]) -> None:
         return
     except (OSError, ValueError) as error:
         raise SettingsError(path, f"cannot be read ({error})", "choose another folder") from None
+    earlier.setdefault("published_share", PUBLISHED)  # folders of version 0.1 do not say
     changed = [key for key, value in settings.items() if earlier.get(key) != value]
     if changed:
         reason = f"was made with another {', '.join(changed)}"
@@ -150,7 +157,8 @@ def config_of(index: int, settings: Dict[str, Any]) -> Tuple[SceneConfig, np.ran
         number = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
     kinds = rng.choice(settings["kinds"], min(number, len(settings["kinds"])), replace=False)
     chosen = [str(kind) for kind in kinds]
-    config = SceneConfig.random(rng, settings["rows"], settings["columns"], settings["pixel_size"], chosen)
+    size = (settings["rows"], settings["columns"], settings["pixel_size"])
+    config = SceneConfig.random(rng, *size, chosen, settings["published_share"])
     return config, rng
 
 

@@ -61,6 +61,16 @@ def test_vacuum_is_brighter_than_ice():
     assert scene.pixels[~vacuum].mean() < 0.95 * scene.pixels[vacuum].mean()
 
 
+@pytest.mark.parametrize("kind", ["ethane", "frost", "dirt", "aggregate", "poly"])
+def test_nothing_floats_in_vacuum(kind):
+    scene = simulate(config(kinds=["vacuum", kind], areas=[0.35, 0.1]), np.random.default_rng(2))
+    deep = ndimage.binary_erosion(scene.labels == CLASSES.index("vacuum"), iterations=40)  # 160 Å
+    assert deep.mean() > 0.05
+    counts = scene.pixels[deep]
+    assert counts.mean() == pytest.approx(40 * 16, rel=0.01)
+    assert (np.abs(counts - counts.mean()) > 6 * np.sqrt(40 * 16)).mean() < 0.002
+
+
 def spectrum(image, k_low, k_high):
     window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
     power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2

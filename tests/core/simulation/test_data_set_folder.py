@@ -87,7 +87,27 @@ def test_clean_share_of_one_has_no_kinds_and_kinds_are_obeyed(tmp_path):
     assert [row["kinds"] for row in overview] == [["gold"], ["gold"]]
 
 
-@pytest.mark.parametrize("wrong", [{"number": 0}, {"seed": -1}, {"clean_share": 2}, {"pixel_size": 0}])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_published_ones_are_filtered_both_ways_in_8_bits(share, tmp_path):
+    write_data_set(tmp_path, **{**SETTINGS, "number": 6}, published_share=share)
+    configs = [json.loads(path.read_text())["config"] for path in (tmp_path / "truth").glob("*.json")]
+    filtered = [config["low_pass"] and config["high_pass"] and config["values"] == "bytes" for config in configs]
+    assert all(filtered) == bool(share)
+
+
+def test_a_folder_that_does_not_say_how_many_are_published_goes_on(data_set, tmp_path):
+    write_data_set(tmp_path, **{**SETTINGS, "number": 1})
+    summary = tmp_path / "simulation.json"
+    values = json.loads(summary.read_text())
+    del values["published_share"]
+    summary.write_text(json.dumps(values))
+    write_data_set(tmp_path, **SETTINGS)
+    assert contents(tmp_path) == contents(data_set)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"number": 0}, {"seed": -1}, {"clean_share": 2}, {"published_share": 2}, {"pixel_size": 0}]
+)
 def test_wrong_settings_write_nothing(wrong, tmp_path):
     with pytest.raises(SettingsError):
         write_data_set(tmp_path / "set", **{**SETTINGS, **wrong})
