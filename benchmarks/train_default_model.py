@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import List
+
+import torch
+from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
+from cryoice_scipion.core.data.fields import make_fields  # noqa: E402
+from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
 from cryoice_scipion.core.networks.bundle import CARD, write_sums  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "real"
@@ -94,6 +102,30 @@ def leave_out_invisible(folder: Path) -> None:
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 
+def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int) -> Path:
+    """Simulate one set and make its views, as far as that is not done; return its folder."""
+    folder = build / name
+    drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size, "--quiet")
+    run("simulate", "--output", folder, *drawn, *kinds_of(name, pixel_size))
+    if pixel_size > FINE:
+        leave_out_invisible(folder)
+    torch.set_num_threads(1)
+    make_fields(find_labelled(folder), build / "fields" / name, progress=False)
+    return folder
+
+
+def prepare(build: Path, workers: int) -> List[Path]:
+    """Make the simulated sets, some at once, the largest first; return their folders in the order of ``SETS``."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        order = sorted(SETS, key=lambda row: -row[1] * row[2] ** 2)
+        started = {row[0]: pool.submit(prepare_set, build, *row) for row in order}
+        bar = tqdm(as_completed(started.values()), total=len(SETS), desc="simulated sets", unit="set")
+        for done in bar:
+            done.result()
+    return [started[row[0]].result() for row in SETS]
+
+
 def add_notes(model: Path) -> None:
     """Put what was found out about the model, by people, at the end of its card."""
     card, notes = model / CARD, (HERE / "default_model_notes.md").read_text(encoding="utf-8")
@@ -107,21 +139,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="sets made at once (default: one a core)")
     parser.add_argument("--mixed-precision", action="store_true", help="see cryoice train; the shipped model's")
     parser.add_argument("--simulated-only", action="store_true", help="for leave_one_out.py; not installed")
     args = parser.parse_args()
-    sets, crops = [], []
-    for name, number, side, pixel_size, seed in SETS:
-        folder = args.build / name
-        drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size)
-        drawn += kinds_of(name, pixel_size)
-        run("simulate", "--output", folder, *drawn)
-        if pixel_size > FINE:
-            leave_out_invisible(folder)
-        sets.append(folder)
-        crops.append(1)
+    sets, crops = prepare(args.build, args.workers), [1] * len(SETS)
     held_out = HOLD_OUT
     real = SHARED.is_dir() and not args.simulated_only
     if real:
@@ -136,7 +160,7 @@ def main() -> None:
         held_out = [name for name in HOLD_OUT if name.startswith("sim_")]
     model = args.build / ("model-simulated" if args.simulated_only else "model")
     data = ("--simulated", *sets, "--crops", *crops, "--fields", args.build / "fields", "--hold-out", *held_out)
-    fit = ["--network", "dense", "--epochs", args.epochs, "--batch", 8, "--learning-rate", 0.002, "--validation", 0.12]
+    fit = ["--network", "dense", "--epochs", args.epochs, "--batch", 6, "--learning-rate", 0.002, "--validation", 0.12]
     fit += ["--mixed-precision"] if args.mixed_precision else []
     note = NOTE if real else "simulated micrographs only"
     if (model / "SHA256SUMS").is_file() and not (model / "unfinished.pt").is_file():

@@ -25,7 +25,7 @@ from cryoice_scipion.core.views.spectrum import BANDS, dropped
 from cryoice_scipion.core.views.two_scale import BOX, local_view
 
 _MARGIN = BOX // 2  # px around a crop, for the local mean and deviation at its edges
-_LARGEST = 512  # px, side of a crop
+_LARGEST = 768  # px, side of a crop: 3000 Å, as far as the network sees
 _SPREAD = 0.1  # standard deviation added to spectral features, natural logarithms
 _FILTERED = 0.3  # the same of the curve that imitates other detectors and filters
 _BLURRED = 0.15  # share of crops that are low-passed, as detectors and filters do
