@@ -23,7 +23,7 @@ from cryoice_scipion.core.networks.dense import DenseNet
 from cryoice_scipion.core.training.fit import Arrays, Fitted, Log, allowed_classes, bad_log_odds, loss_of
 from cryoice_scipion.core.training.metrics import measure
 
-_LOOSE = 1.0  # standard deviation of the prior: how far a logit's weight on a standardised feature may move
+_LOOSE = 0.3  # standard deviation of the prior: how far a logit's weight on a standardised feature may move
 _STEPS = 40
 
 
