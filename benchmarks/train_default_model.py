@@ -49,7 +49,7 @@ SETS = (
 )
 # What differs from ice by its level first, and so is taken for ice beside something darker: of this, more is needed.
 LEVELS = ("--kinds", "thick", "vacuum", "carbon", "gold", "ethane")
-# Small dark crystals among crowded particles, band-passed: they are found in every micrograph of EMPIAR-10017.
+# Small dark crystals and films among crowded particles, band-passed, as EMPIAR-10017 has them.
 PUBLISHED = ("--kinds", "dirt", "frost", "carbon", "aggregate", "--published-share", 1)
 # Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
 SEEN_COARSE = ("--kinds", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")

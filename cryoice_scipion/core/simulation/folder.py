@@ -142,7 +142,7 @@ def _claim(folder: Path, settings: Dict[str, Any]) -> None:
         return
     except (OSError, ValueError) as error:
         raise SettingsError(path, f"cannot be read ({error})", "choose another folder") from None
-    earlier.setdefault("published_share", PUBLISHED)  # folders of version 0.1 do not say
+    earlier.setdefault("published_share", PUBLISHED)  # older folders do not say
     changed = [key for key, value in settings.items() if earlier.get(key) != value]
     if changed:
         reason = f"was made with another {', '.join(changed)}"
