@@ -148,7 +148,7 @@ def field(rows=300, columns=500):
     return Field("m", rng.normal(size=(rows, columns)).astype(np.float16), spectrum, labels)
 
 
-@pytest.mark.parametrize("size", [(304, 512), (96, 80), (1200, 704)])
+@pytest.mark.parametrize("size", [(304, 512), (96, 80), (1200, 704), (1600, 960)])
 def test_views_spectra_and_labels_of_a_crop_belong_together(size):
     """Also where a field is smaller than a crop, or longer on one side: by a random pattern of cells of 64 Å."""
     item = field(*size)
@@ -180,17 +180,18 @@ def test_most_crops_of_a_precious_field_hold_its_small_bad_area():
     assert 0.6 < shares[1] < 0.9
 
 
-def test_crops_are_seeded_and_all_views_have_the_right_shape():
-    cropper = Cropper("m", field(600, 600))
+@pytest.mark.parametrize("length, side", [(600, 640), (1000, 768)], ids=["whole, filled up", "a part of it"])
+def test_crops_are_seeded_and_all_views_have_the_right_shape(length, side):
+    cropper = Cropper("m", field(length, length))
 
     def made(seed):
         rng = np.random.default_rng(seed)
         return views_of_crops([cropper.cut(rng), cropper.cut(rng)], AugmentConfig(), rng)
 
     (first, labels), (second, _), (other, _) = made(5), made(5), made(6)
-    assert first["context"].shape == (2, 2, 512, 512)
-    assert first["spectrum"].shape == (2, len(FEATURES), 32, 32)
-    assert labels.shape == (2, 64, 64)
+    assert first["context"].shape == (2, 2, side, side)
+    assert first["spectrum"].shape == (2, len(FEATURES), side // 16, side // 16)
+    assert labels.shape == (2, side // 8, side // 8)
     assert torch.equal(first["context"], second["context"])
     assert not torch.equal(first["context"], other["context"])
 
