@@ -102,8 +102,8 @@ def leave_out_invisible(folder: Path) -> None:
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 
-def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int) -> Path:
-    """Simulate one set and make its views, as far as that is not done; return its folder."""
+def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int) -> None:
+    """Simulate one set and make its views, as far as that is not done."""
     folder = build / name
     drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size, "--quiet")
     run("simulate", "--output", folder, *drawn, *kinds_of(name, pixel_size))
@@ -111,19 +111,17 @@ def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: floa
         leave_out_invisible(folder)
     torch.set_num_threads(1)
     make_fields(find_labelled(folder), build / "fields" / name, progress=False)
-    return folder
 
 
 def prepare(build: Path, workers: int) -> List[Path]:
-    """Make the simulated sets, some at once, the largest first; return their folders in the order of ``SETS``."""
+    """Make the simulated sets, some at once, the largest first; return their folders."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
         order = sorted(SETS, key=lambda row: -row[1] * row[2] ** 2)
-        started = {row[0]: pool.submit(prepare_set, build, *row) for row in order}
-        bar = tqdm(as_completed(started.values()), total=len(SETS), desc="simulated sets", unit="set")
-        for done in bar:
+        started = [pool.submit(prepare_set, build, *row) for row in order]
+        for done in tqdm(as_completed(started), total=len(SETS), desc="simulated sets", unit="set"):
             done.result()
-    return [started[row[0]].result() for row in SETS]
+    return [build / name for name, *_ in SETS]
 
 
 def add_notes(model: Path) -> None:

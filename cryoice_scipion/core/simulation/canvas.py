@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -68,10 +68,9 @@ class Canvas:
         """Label what is true in ``where`` as a class."""
         self.labels[where] = code(name)
 
-    @property
-    def holding(self) -> Array:
-        """Return where there is ice or film for something to lie on, bool."""
-        return np.asarray(self.ice + self.carbon > HOLDING)
+    def holding(self, where: Any = ...) -> Array:
+        """Return whether there is ice or film for something to lie on, bool: of all places, or of an index of them."""
+        return np.asarray(self.ice[where] + self.carbon[where] > HOLDING)
 
     def place(self, rng: np.random.Generator, margin: float = 0.0) -> Tuple[float, float]:
         """Return a random y, x in Å in the recorded field, widened by ``margin``, not in vacuum if that can be."""
@@ -80,7 +79,7 @@ class Canvas:
         for _ in range(20):
             y, x = float(rng.uniform(top - margin, bottom + margin)), float(rng.uniform(left - margin, right + margin))
             row, column = np.clip([y / self.step, x / self.step], 0, last).astype(int)
-            if self.ice[row, column] + self.carbon[row, column] > HOLDING:
+            if self.holding((row, column)):
                 break
         return y, x
 

@@ -114,7 +114,7 @@ def draw_ethane(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     texture /= texture.std() + 1e-9
     # The mask moves the threshold: drops get smaller outwards and none is cut through.
     lumps = soft_step(texture - 4 * (1 - mask), rng.uniform(-0.8, 0.5), rng.uniform(0.9, 2.5))
-    lumps *= canvas.holding
+    lumps *= canvas.holding()
     canvas.phase += np.float32(rng.uniform(0.15, 0.8)) * lumps
     canvas.absorption += np.float32(rng.uniform(FAINTEST, 0.06)) * lumps
     # Bad are the drops and the gaps between them, not the empty ice at the rim of where there might be some.
