@@ -46,11 +46,16 @@ SETS = (
     ("levels_2.4", 240, 1024, 2.4, 22),
     ("levels_6.0", 240, 768, 6.0, 23),
     ("published_1.8", 300, 1536, 1.8, 24),
+    ("specks_1.6", 240, 1536, 1.6, 25),
+    ("specks_3.0", 240, 1024, 3.0, 26),
+    ("specks_7.0", 240, 640, 7.0, 27),
 )
 # What differs from ice by its level first, and so is taken for ice beside something darker: of this, more is needed.
 LEVELS = ("--kinds", "thick", "vacuum", "carbon", "gold", "ethane")
 # Small dark crystals and films among crowded particles, band-passed, as EMPIAR-10017 has them.
 PUBLISHED = ("--kinds", "dirt", "frost", "carbon", "aggregate", "--published-share", 1)
+# Single dark crystals and specks, small parts of the area, that differ from particles by being few and not alike.
+SPECKS = ("--kinds", "dirt", "frost")
 # Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
 SEEN_COARSE = ("--kinds", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
 FINE = 1.72  # Å/px: half of the finest of the first three reflections of ice, 3.44 Å
@@ -90,6 +95,8 @@ def kinds_of(name: str, pixel_size: float) -> tuple:
         return LEVELS
     if name.startswith("published"):
         return PUBLISHED
+    if name.startswith("specks"):
+        return SPECKS
     return SEEN_COARSE if pixel_size > FINE else ()
 
 
@@ -137,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="sets made at once (default: one a core)")
     parser.add_argument("--mixed-precision", action="store_true", help="see cryoice train; the shipped model's")

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import List, Optional, Sequence
 
 from cryoice_scipion.constants import VERSION
+from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.errors import CryoIceError, Terminated
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -24,6 +25,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command and return its exit status: 0 done, 1 in part, 2 unusable arguments, 130 or 143 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = build_parser(words).parse_args(words)
+    keep_memory()
     try:
         status: int = chosen.main(chosen)
         return status

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.networks.dense import FEATURES, DenseNet, outliers
+from cryoice_scipion.core.training.crops import weights_of
 from cryoice_scipion.core.training.dense import dense_loss
 from cryoice_scipion.core.views.micrograph import relative_statistics
 from cryoice_scipion.core.views.two_scale import local_view
@@ -102,7 +103,9 @@ def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int6
     labels = field.labels.ravel()
     known = field.labelled
     if not real:
-        return rng.permutation(known)[:_DRAWN]
+        share = weights_of(field.labels).ravel()[known]
+        number = min(_DRAWN, len(known))
+        return rng.choice(known, number, replace=False, p=share / share.sum()) if number else known
     parts = []
     for code in np.unique(labels[known]):
         cells = known[labels[known] == code]

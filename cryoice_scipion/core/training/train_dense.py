@@ -26,7 +26,8 @@ from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.networks.bundle import UNFINISHED
 from cryoice_scipion.core.networks.dense import CELL, SAMPLING, DenseNet
 from cryoice_scipion.core.screening.reference import PERCENTILE
-from cryoice_scipion.core.training.dense import Cropper, DenseRun
+from cryoice_scipion.core.training.crops import Cropper
+from cryoice_scipion.core.training.dense import DenseRun
 from cryoice_scipion.core.training.fit import Fitted, Log, bad_log_odds
 from cryoice_scipion.core.training.judge_layer import HIDDEN, features_of_field, fit_judge
 from cryoice_scipion.core.training.metrics import (

@@ -19,9 +19,11 @@ from cryoice_scipion.core.evaluation.labels import LEFT_OUT, find_labelled
 from cryoice_scipion.core.networks.bundle import load_config
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.training import dense as training
-from cryoice_scipion.core.training.dense import Cropper, dense_loss, views_of_crops
+from cryoice_scipion.core.training.crops import Cropper, _high_passed, views_of_crops, weights_of
+from cryoice_scipion.core.training.dense import dense_loss
 from cryoice_scipion.core.training.train_dense import reference_of
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
+from cryoice_scipion.core.views.micrograph import relative_statistics
 
 SUPPORT = CLASSES.index("support")
 
@@ -188,12 +190,47 @@ def test_crops_are_seeded_and_all_views_have_the_right_shape(length, side):
         rng = np.random.default_rng(seed)
         return views_of_crops([cropper.cut(rng), cropper.cut(rng)], AugmentConfig(), rng)
 
-    (first, labels), (second, _), (other, _) = made(5), made(5), made(6)
+    (first, labels, weights), (second, *_), (other, *_) = made(5), made(5), made(6)
     assert first["context"].shape == (2, 2, side, side)
     assert first["spectrum"].shape == (2, len(FEATURES), side // 16, side // 16)
-    assert labels.shape == (2, side // 8, side // 8)
+    assert labels.shape == weights.shape == (2, side // 8, side // 8)
     assert torch.equal(first["context"], second["context"])
     assert not torch.equal(first["context"], other["context"])
+
+
+def test_a_small_bad_area_counts_for_more_than_its_cells_and_clean_ones_all_alike():
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 30:] = SUPPORT  # half of the field
+    labels[3:6, 3:6] = labels[20:21, 20:21] = CLASSES.index("contamination")
+    labels[30:34, 3:9] = LEFT_OUT
+    weights = weights_of(labels)
+    assert (weights[(labels == 0) | (labels == LEFT_OUT) | (labels == SUPPORT)] == 1).all()
+    assert weights[20, 20] == weights.max() <= 4
+    assert (weights[3:6, 3:6] == weights[4, 4]).all()
+    assert 1 < weights[4, 4] < weights[20, 20]
+
+
+@pytest.mark.parametrize("length, kept", [(300.0, 1.0), (1000.0, 0.5), (4000.0, 0.04)])
+def test_a_high_passed_crop_has_lost_half_at_the_length_it_was_passed_at(length, kept):
+    """Away from its edges."""
+    x = torch.arange(832) * 4.0
+    wave = torch.cos(2 * torch.pi * x / length).expand(832, 832)
+    passed = _high_passed(wave, 1000.0)
+    share = (passed * wave)[250:-250, 250:-250].mean() / wave.square()[250:-250, 250:-250].mean()
+    assert float(share) == pytest.approx(kept, abs=0.04)
+
+
+def test_some_crops_are_high_passed_and_some_very_noisy_and_what_stands_out_is_made_anew():
+    item = field(640, 640)
+    cropper = Cropper("m", item)
+    rng = np.random.default_rng(0)
+    still = AugmentConfig(noise=0, scale=0, shift=0, spectrum_dropout=0)
+    views, _, _ = views_of_crops([cropper.cut(rng) for _ in range(60)], still, rng)
+    without = torch.isnan(views["spectrum"]).flatten(1).all(1)
+    assert 1 <= int(without.sum()) <= 15
+    for context, relative in zip(views["context"][without], views["relative"][without]):
+        pair = torch.stack([relative[0].flatten(), relative_statistics(context[0])[0].flatten()])
+        assert torch.corrcoef(pair)[0, 1] > 0.9
 
 
 def test_the_loss_leaves_out_what_nobody_knows_and_takes_any_class_for_bad():
