@@ -16,7 +16,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import List
+from typing import List, Tuple
 
 import torch
 from tqdm import tqdm
@@ -30,34 +30,37 @@ from cryoice_scipion.core.networks.bundle import CARD, write_sums  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "real"
 TARGET = ROOT / "cryoice_scipion" / "models" / "default"
-# name, number, rows and columns in px, Å/px, seed
-SETS = (
-    ("sim_1.0", 200, 1280, 1.0, 11),
-    ("sim_1.5", 300, 1024, 1.5, 12),
-    ("sim_1.8", 300, 1536, 1.8, 17),
-    ("sim_2.0", 300, 1024, 2.0, 13),
-    ("sim_2.8", 260, 1024, 2.8, 18),
-    ("sim_3.5", 300, 768, 3.5, 14),
-    ("sim_4.2", 300, 896, 4.2, 19),
-    ("sim_5.0", 220, 896, 5.0, 15),
-    ("sim_6.5", 300, 640, 6.5, 20),
-    ("sim_8.0", 280, 512, 8.0, 16),
-    ("levels_1.2", 240, 1280, 1.2, 21),
-    ("levels_2.4", 240, 1024, 2.4, 22),
-    ("levels_6.0", 240, 768, 6.0, 23),
-    ("published_1.8", 300, 1536, 1.8, 24),
-    ("specks_1.6", 240, 1536, 1.6, 25),
-    ("specks_3.0", 240, 1024, 3.0, 26),
-    ("specks_7.0", 240, 640, 7.0, 27),
-)
+Options = Tuple[object, ...]
+# What is drawn, as options of ``cryoice simulate``. Fringes of single crystals are finer than the coarse sets can show:
+# a label that nobody can see teaches nothing.
+EVERYTHING: Options = ()
+SEEN_COARSE = ("--kinds", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
 # What differs from ice by its level first, and so is taken for ice beside something darker: of this, more is needed.
 LEVELS = ("--kinds", "thick", "vacuum", "carbon", "gold", "ethane")
 # Small dark crystals and films among crowded particles, band-passed, as EMPIAR-10017 has them.
 PUBLISHED = ("--kinds", "dirt", "frost", "carbon", "aggregate", "--published-share", 1)
 # Single dark crystals and specks, small parts of the area, that differ from particles by being few and not alike.
 SPECKS = ("--kinds", "dirt", "frost")
-# Fringes of single crystals are finer than the coarse sets can show: a label that nobody can see teaches nothing.
-SEEN_COARSE = ("--kinds", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
+# name, number, rows and columns in px, Å/px, seed, what
+SETS = (
+    ("sim_1.0", 200, 1280, 1.0, 11, EVERYTHING),
+    ("sim_1.5", 300, 1024, 1.5, 12, EVERYTHING),
+    ("sim_1.8", 300, 1536, 1.8, 17, SEEN_COARSE),
+    ("sim_2.0", 300, 1024, 2.0, 13, SEEN_COARSE),
+    ("sim_2.8", 260, 1024, 2.8, 18, SEEN_COARSE),
+    ("sim_3.5", 300, 768, 3.5, 14, SEEN_COARSE),
+    ("sim_4.2", 300, 896, 4.2, 19, SEEN_COARSE),
+    ("sim_5.0", 220, 896, 5.0, 15, SEEN_COARSE),
+    ("sim_6.5", 300, 640, 6.5, 20, SEEN_COARSE),
+    ("sim_8.0", 280, 512, 8.0, 16, SEEN_COARSE),
+    ("levels_1.2", 240, 1280, 1.2, 21, LEVELS),
+    ("levels_2.4", 240, 1024, 2.4, 22, LEVELS),
+    ("levels_6.0", 240, 768, 6.0, 23, LEVELS),
+    ("published_1.8", 300, 1536, 1.8, 24, PUBLISHED),
+    ("specks_1.6", 240, 1536, 1.6, 25, SPECKS),
+    ("specks_3.0", 240, 1024, 3.0, 26, SPECKS),
+    ("specks_7.0", 240, 640, 7.0, 27, SPECKS),
+)
 FINE = 1.72  # Å/px: half of the finest of the first three reflections of ice, 3.44 Å
 ALL_OVER = 0.98  # share of the area
 REAL_CROPS = 20  # of each real micrograph in an epoch; 1 of each simulated one
@@ -89,17 +92,6 @@ def run(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "cryoice_scipion.core", *words], check=True, env=environment)
 
 
-def kinds_of(name: str, pixel_size: float) -> tuple:
-    """Return what is drawn in a set, as options of ``cryoice simulate``."""
-    if name.startswith("levels"):
-        return LEVELS
-    if name.startswith("published"):
-        return PUBLISHED
-    if name.startswith("specks"):
-        return SPECKS
-    return SEEN_COARSE if pixel_size > FINE else ()
-
-
 def leave_out_invisible(folder: Path) -> None:
     """Remove the label images of coarse micrographs that are all vacuum, or all film: nothing tells them from ice."""
     for path in (folder / "truth").glob("*.json"):
@@ -109,11 +101,11 @@ def leave_out_invisible(folder: Path) -> None:
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 
-def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int) -> None:
+def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int, what: Options) -> None:
     """Simulate one set and make its views, as far as that is not done."""
     folder = build / name
     drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size, "--quiet")
-    run("simulate", "--output", folder, *drawn, *kinds_of(name, pixel_size))
+    run("simulate", "--output", folder, *drawn, *what)
     if pixel_size > FINE:
         leave_out_invisible(folder)
     torch.set_num_threads(1)
@@ -127,6 +119,8 @@ def prepare(build: Path, workers: int) -> List[Path]:
         order = sorted(SETS, key=lambda row: -row[1] * row[2] ** 2)
         started = [pool.submit(prepare_set, build, *row) for row in order]
         for done in tqdm(as_completed(started), total=len(SETS), desc="simulated sets", unit="set"):
+            for other in started if done.exception() else ():  # do not make them all before it is shown
+                other.cancel()
             done.result()
     return [build / name for name, *_ in SETS]
 
