@@ -2,7 +2,7 @@
 """Keep the memory that arrays free for the next ones.
 
 The C library gives each large array back to the kernel when it is freed, and every page of the next one is faulted in
-and cleared again: a tenth of the time of training and of screening, for a fifth more memory (benchmarks/bench_memory.py).
+and cleared again: a tenth of the time of training and screening, for a fifth more memory (benchmarks/bench_memory.py).
 What others do about it is to preload another allocator, which pip cannot install.
 """
 
