@@ -67,9 +67,8 @@ class Cropper:
         labels = np.full((self.rows // CELL, self.columns // CELL), LEFT_OUT, np.uint8)
         labels[: field.labels.shape[0], : field.labels.shape[1]] = field.labels[: labels.shape[0], : labels.shape[1]]
         self.labels = labels
-        bad = _is_bad(labels)
         self.weights = weights_of(labels)
-        self.bad = [np.argwhere(labels == code) for code in np.unique(labels[bad])] if seek_bad else []
+        self.bad = [np.argwhere(labels == code) for code in np.unique(labels[_is_bad(labels)])] if seek_bad else []
 
     def cut(self, rng: np.random.Generator) -> Crop:
         """Return a crop anywhere on the field, turned and mirrored by chance."""
@@ -146,7 +145,7 @@ def views_of_crops(
         elif how < _HIGH_PASSED + _NOISY:
             scaled = normalise(_noisy(scaled, _between(rng, *_NOISE), rng, generator))
             spectrum = torch.full_like(spectrum, torch.nan)  # it would be another one
-        if how < _HIGH_PASSED + _NOISY:
+        if scaled is not crop.view:
             around = relative_statistics(scaled[inner, inner])
         if rng.random() < _BLURRED:
             scaled = _blurred(scaled, float(rng.uniform(0.4, 1.5)))

@@ -99,7 +99,7 @@ def fit_cells(
 
 
 def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the flat places of the cells of a field that are trained on."""
+    """Return the flat places of the cells of a field that are trained on; of a simulated one by what they count."""
     labels = field.labels.ravel()
     known = field.labelled
     if not real:
