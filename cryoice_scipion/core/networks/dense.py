@@ -15,18 +15,19 @@ from torch.nn import functional
 
 from cryoice_scipion.core.config import DENSE_CELL, DENSE_WINDOW
 from cryoice_scipion.core.networks.spectral import SpectralBranch
-from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, relative_statistics
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
+from cryoice_scipion.core.views.standing_out import STANDING_OUT, relative_statistics, standing_out
 
 CELL, MULTIPLE = DENSE_CELL, DENSE_WINDOW
 SAMPLING = 4.0  # Å/px of the context view
 SPECTRAL = 2  # map cells to one cell of the spectra
+_STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view to a place in a view
 # px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
 _WHOLE, _TILE, _REACH = 2048, 1024, 512
 # What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
 _STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
 _FLOOR = 1e-3  # variance, of the micrograph's
-OUTLIERS = 7  # channels of :func:`outliers`
-FEATURES = 3  # times the width: of a cell's feature vector, which the last layer reads
+FEATURES = 3  # times the width: of the feature vector that the U-Net makes of a cell
 # width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
 _DOWN = (1, 2, 3, 4, 5, 6, 6)
 _UP = (5, 5, 4, FEATURES)  # back at 256, 128, 64 and 32 Å
@@ -45,7 +46,8 @@ class DenseNet(nn.Module):
         width : int
             Channels of the first layer; the others are multiples of it.
         hidden : int
-            Units of a layer that weighs what the U-Net says of a cell against how much it stands out; 0: none.
+            Units of the first of two layers that weigh what the U-Net says of a cell against how much it stands out,
+            the second has half as many; 0: there are none, as while the U-Net is trained.
         """
         super().__init__()
         sizes = [factor * width for factor in _DOWN]
@@ -60,14 +62,14 @@ class DenseNet(nn.Module):
             below = sizes[6] if level == 0 else _UP[level - 1] * width
             beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
             self.up.append(_layer(below + beside, factor * width))
-        inner = FEATURES * width + OUTLIERS
-        self.judge = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
-        self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
+        inner = FEATURES * width + STANDING_OUT
+        self.judge = _judge(inner, hidden) if hidden else None
+        self.head = nn.Conv2d(hidden // 2 or FEATURES * width, classes, 1)
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return logits (n, classes, rows / 8, columns / 8); see :meth:`features`.
+        """Return logits (n, classes, rows / 8, columns / 8) of a network without judging layers; see :meth:`features`.
 
-        Of "embedding" (n, 3 width), the feature vectors of single cells: (n, classes).
+        Of "embedding" (n, features), what the last layer reads of single cells: (n, classes), of any network.
         """
         if "embedding" in views:
             single: torch.Tensor = self.head(views["embedding"][:, :, None, None])[:, :, 0, 0]
@@ -76,14 +78,14 @@ class DenseNet(nn.Module):
         return logits
 
     def features(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return what the last layer reads of every map cell, shape (n, hidden or 3 width, rows / 8, columns / 8).
+        """Return what the U-Net says of every map cell, shape (n, 3 width, rows / 8, columns / 8).
 
         Parameters
         ----------
         views : dict
             "context" (n, 2, rows, columns): both normalisations, rows and columns multiples of 128 px;
             "spectrum" (n, features, rows / 16, columns / 16), NaN where unknown; "relative" (n, 2, rows / 8,
-            columns / 8): ``views.micrograph.relative_statistics`` of the whole micrograph.
+            columns / 8): ``views.standing_out.relative_statistics`` of the whole micrograph.
         """
         values = views["context"].contiguous(memory_format=torch.channels_last)
         levels = []
@@ -97,12 +99,14 @@ class DenseNet(nn.Module):
         for level, layer in enumerate(self.up):
             values = functional.interpolate(values, scale_factor=2.0, mode="nearest")
             values = layer(torch.cat([values, levels[5 - level]], dim=1))
-        if self.judge is not None:
-            values = self.judge(torch.cat([values, outliers(views["relative"])], dim=1))
         return values
 
-    def map(self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
-        """Return the feature vectors (3 width, rows, columns) of a whole micrograph; :meth:`classify` reads them.
+    def map(
+        self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int], quick: bool = False
+    ) -> torch.Tensor:
+        """Return what the last layer reads of every cell of a micrograph, (features, rows, columns).
+
+        :meth:`classify` reads it.
 
         Parameters
         ----------
@@ -110,36 +114,40 @@ class DenseNet(nn.Module):
         spectrum : torch.Tensor, shape (features, rows / 16, columns / 16), rounded up
         shape : tuple
             (rows, columns) of the map.
+        quick : bool
+            The micrograph is looked at in one orientation rather than in all of ``_TURNS``.
         """
         rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
-        relative = _filled(relative_statistics(context[0]), rows // CELL, columns // CELL)[None]
-        context = _filled(context, rows, columns)[None]
-        spectrum = _filled(spectrum, rows // (CELL * SPECTRAL), columns // (CELL * SPECTRAL))[None]
+        seen = {
+            "context": _filled(context, rows, columns)[None],
+            "spectrum": _filled(spectrum, rows // (CELL * SPECTRAL), columns // (CELL * SPECTRAL))[None],
+            "relative": _filled(relative_statistics(context[0]), rows // CELL, columns // CELL)[None],
+        }
+        turns = _TURNS[:1] if quick else _TURNS
+        turned = [turn(self._whole({name: turn(view) for name, view in seen.items()})) for turn in turns]
+        features = torch.stack(turned).mean(dim=0)[:, :, : shape[0], : shape[1]]
+        if self.judge is not None:
+            beside = standing_out(context[0])[None, :, : shape[0], : shape[1]]
+            features = self.judge(torch.cat([features, beside], dim=1))
+        return features[0]
+
+    def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return :meth:`features` of one micrograph, in tiles where it is large."""
+        rows, columns = (int(size) for size in seen["context"].shape[2:])
         bands = []
         for top, bottom, high, low in _tiles(rows):
             parts = []
             for left, right, near, far in _tiles(columns):
-                seen = {
-                    "context": context[:, :, top:bottom, left:right],
-                    "spectrum": _part(spectrum, (top, bottom, left, right), CELL * SPECTRAL),
-                    "relative": _part(relative, (top, bottom, left, right), CELL),
-                }
-                inner = (high - top, low - top, near - left, far - left)
-                parts.append(_part(self.features(seen), inner, CELL)[0])
-            bands.append(torch.cat(parts, dim=2))
-        return torch.cat(bands, dim=1)[:, : shape[0], : shape[1]]
+                window, inner = (top, bottom, left, right), (high - top, low - top, near - left, far - left)
+                tile = {name: _part(view, window, _STEPS[name]) for name, view in seen.items()}
+                parts.append(_part(self.features(tile), inner, CELL))
+            bands.append(torch.cat(parts, dim=3))
+        return torch.cat(bands, dim=2)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits (classes, rows, columns) of feature vectors (3 width, rows, columns)."""
+        """Return logits (classes, rows, columns) of what :meth:`map` returns."""
         logits: torch.Tensor = self.head(features[None])[0]
         return logits
-
-
-def outliers(relative: torch.Tensor) -> torch.Tensor:
-    """Return how far relative mean and log deviation (n, 2, …) lie beyond 1.5 and 3 deviations, shape (n, 7, …)."""
-    mean, deviation = relative[:, :1], relative[:, 1:]
-    beyond = [functional.relu(values - cut) for values in (-mean, deviation) for cut in (1.5, 3.0)]
-    return torch.cat([mean, deviation, *beyond, functional.relu(mean - 1.5)], dim=1)
 
 
 def _statistics(scaled: torch.Tensor) -> torch.Tensor:
@@ -149,10 +157,33 @@ def _statistics(scaled: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean, 0.5 * torch.log(variance + _FLOOR)], dim=1)
 
 
+def _judge(channels: int, hidden: int) -> nn.Sequential:
+    """Return the layers that weigh, cell by cell, up to the one that says a class; they are fitted apart."""
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, 1),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Conv2d(hidden, hidden // 2, 1),
+        nn.ReLU(),
+    )
+
+
 def _layer(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
     )
+
+
+def _opposite(values: torch.Tensor) -> torch.Tensor:
+    return values.flip((2, 3))
+
+
+def _mirrored(values: torch.Tensor) -> torch.Tensor:
+    return values.transpose(2, 3)
+
+
+# The orientations whose mean is taken, each its own inverse: nothing in a micrograph says which way it was turned.
+_TURNS = (lambda values: values, _opposite, _mirrored, lambda values: _opposite(_mirrored(values)))
 
 
 def _tiles(length: int) -> List[Tuple[int, int, int, int]]:

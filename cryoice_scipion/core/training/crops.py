@@ -19,9 +19,10 @@ from cryoice_scipion.core.data.augment import CUTS, NOTHING_LEFT
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.networks.dense import CELL, MULTIPLE, SAMPLING, SPECTRAL
-from cryoice_scipion.core.views.micrograph import relative_statistics, spectral_frequencies
+from cryoice_scipion.core.views.micrograph import spectral_frequencies
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.spectrum import BANDS, dropped
+from cryoice_scipion.core.views.standing_out import relative_statistics
 from cryoice_scipion.core.views.two_scale import BOX, local_view
 
 _MARGIN = BOX // 2  # px around a crop, for the local mean and deviation at its edges

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second stage of the dense network's training: the layer that weighs the U-Net against how cells stand out.
+"""The second stage of the dense network's training: the layers that weigh the U-Net against how cells stand out.
 
 A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
 its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
-only the last two layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
+only the last three layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
 how much more often a class is drawn than it occurs was tried: it gives most of the small crystals away again.
 """
 
@@ -18,22 +18,22 @@ from torch import nn
 from tqdm import tqdm
 
 from cryoice_scipion.core.data.fields import Field
-from cryoice_scipion.core.networks.dense import FEATURES, DenseNet, outliers
+from cryoice_scipion.core.networks.dense import FEATURES, DenseNet
 from cryoice_scipion.core.training.crops import weights_of
 from cryoice_scipion.core.training.dense import dense_loss
-from cryoice_scipion.core.views.micrograph import relative_statistics
+from cryoice_scipion.core.views.standing_out import standing_out
 from cryoice_scipion.core.views.two_scale import local_view
 
-HIDDEN = 64
+HIDDEN = 96
 _DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
 _EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
 
-Cells = Tuple[torch.Tensor, torch.Tensor]  # what the last two layers read (n, features), and labels (n,)
+Cells = Tuple[torch.Tensor, torch.Tensor]  # what these layers read (n, features), and labels (n,)
 
 
-def with_judge(body: DenseNet) -> DenseNet:
-    """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
-    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
+def with_judge(body: DenseNet, hidden: int = HIDDEN) -> DenseNet:
+    """Return a network with layers that weigh, over the U-Net of another one, which has none."""
+    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, hidden)
     own = network.state_dict()
     taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
     network.load_state_dict({**own, **taken})
@@ -49,7 +49,7 @@ def fit_judge(
     device: str,
     progress: bool,
 ) -> DenseNet:
-    """Return the network with its last two layers fitted to cells of fields.
+    """Return the network with its last three layers fitted to cells of fields.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def fit_judge(
 
 
 def last_layers(network: DenseNet) -> nn.Sequential:
-    """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
+    """Return the last three layers of a network, which read cells; dropout between them acts in training only."""
     assert network.judge is not None
     return nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
 
@@ -79,7 +79,7 @@ def last_layers(network: DenseNet) -> nn.Sequential:
 def fit_cells(
     network: DenseNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
 ) -> None:
-    """Fit the last two layers of a network, in place, to cells drawn from fields."""
+    """Fit the last three layers of a network, in place, to cells drawn from fields."""
     values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
     device = next(network.parameters()).device
     last = last_layers(network)
@@ -116,25 +116,23 @@ def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int6
     return chosen
 
 
-def features_of_field(network: DenseNet, field: Field, device: str) -> torch.Tensor:
-    """Return what the last layer of a network reads of every cell of a field, shape (features, rows, columns)."""
+def features_of_field(network: DenseNet, field: Field, device: str, quick: bool = False) -> torch.Tensor:
+    """Return what the last layer of a network reads of every cell of a field; see ``DenseNet.map``."""
     scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
     spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
     shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
-    return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
+    return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape, quick)
 
 
 @torch.inference_mode()
-def cells_of_field(
-    body: DenseNet, field: Field, places: NDArray[np.int64], device: str
-) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Return what the weighing layer reads of some cells (flat places), (n, features + outliers), and their labels.
+def cells_of_field(body: DenseNet, field: Field, places: NDArray[np.int64], device: str) -> Cells:
+    """Return what the weighing layers read of some cells (flat places), and their labels.
 
-    The body has no such layer yet.
+    The body has no such layers yet.
     """
     features = features_of_field(body, field, device)
-    scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
-    relative = relative_statistics(scaled)[None, :, : field.labels.shape[0], : field.labels.shape[1]]
-    stacked = torch.cat([features, outliers(relative)[0]]).flatten(1).T
+    beside = standing_out(torch.from_numpy(field.view.astype(np.float32)).to(device))
+    beside = beside[:, : field.labels.shape[0], : field.labels.shape[1]]
+    stacked = torch.cat([features, beside]).flatten(1).T
     chosen = torch.from_numpy(places)
     return stacked[chosen].cpu().clone(), torch.from_numpy(field.labels.ravel()[places].astype(np.int64))

@@ -263,15 +263,20 @@ def _sum(loaded: Dict[str, Field]) -> int:
 
 @torch.inference_mode()
 def _cells(
-    network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], parts: Tuple[str, ...], device: str
+    network: DenseNet,
+    loaded: Dict[str, Field],
+    split: Dict[str, str],
+    parts: Tuple[str, ...],
+    device: str,
+    quick: bool = False,
 ) -> List[_Cells]:
-    """Return what a network says of whole micrographs."""
+    """Return what a network says of whole micrographs; with ``quick`` in one orientation."""
     network = network.eval().to(device)
     found = []
     for name, field in loaded.items():
         if split[name] not in parts:
             continue
-        logits = network.classify(features_of_field(network, field, device)).flatten(1).T.cpu().numpy()
+        logits = network.classify(features_of_field(network, field, device, quick)).flatten(1).T.cpu().numpy()
         known = field.labelled
         row, column = np.unravel_index(known, field.labels.shape)
         places = (np.column_stack([column, row]) + 0.5) * CELL
@@ -282,7 +287,7 @@ def _cells(
 def _validate(
     network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], classes: List[str], device: str
 ) -> Dict[str, float]:
-    cells = _cells(network, loaded, split, (VALIDATION,), device)
+    cells = _cells(network, loaded, split, (VALIDATION,), device, quick=True)
     odds = bad_log_odds(torch.from_numpy(np.concatenate([item.logits for item in cells])).double()).numpy()
     bad = np.concatenate([item.labels for item in cells]) != CLASSES.index(GOOD)
     values = measure(1.0 / (1.0 + np.exp(-odds)), bad, 0.5)

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryoice_scipion.core.config import DENSE_CELL
 from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.views import spots
-from cryoice_scipion.core.views.patches import CLIP, mirror, normalise, robust_scale
+from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.resample import resample
 from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, feature_frequencies
 
@@ -22,8 +21,6 @@ COARSE = 1.25  # times the model's sampling: above it the view lacks high freque
 TOO_COARSE = 2.5
 # What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
-_SIGMA, _AROUND = 57.0 / 32.0, 6  # cells of 32 Å: of the Gaussian, and how far it is followed
-_FLOOR = 1e-3  # variance, of the micrograph's
 _SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
 
 
@@ -160,39 +157,6 @@ def _spot_sampling(pixel_size: float) -> float:
 def _evidence(view: torch.Tensor, inside: torch.Tensor, sampling: float, border: Mask) -> spots.SpotEvidence:
     outside = ~inside if border.any() else None
     return spots.spot_evidence(normalise(view, inside if border.any() else None), sampling, outside)
-
-
-def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
-    """Return mean and log deviation around each cell of 32 Å, relative to all cells of the micrograph.
-
-    Over a Gaussian of 57 Å, the scale at which they tell ice from particles best (SCIENCE.md 8), in robust deviations
-    from the median over the micrograph: how much a place stands out here, whatever particles and noise are like.
-
-    Parameters
-    ----------
-    scaled : torch.Tensor, shape (rows, columns)
-        The context view at 4 Å/px.
-
-    Returns
-    -------
-    torch.Tensor, shape (2, rows / 8, columns / 8), rounded up, within ±10
-    """
-    rows, columns = (-(-int(size) // DENSE_CELL) * DENSE_CELL for size in scaled.shape)
-    view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
-    moments = torch.nn.functional.avg_pool2d(torch.cat([view, view.square()]), DENSE_CELL)
-    steps = torch.arange(-_AROUND, _AROUND + 1, device=scaled.device, dtype=scaled.dtype)
-    kernel = torch.exp(-0.5 * (steps / _SIGMA).square())
-    kernel = (kernel / kernel.sum())[None, None, None]
-    for shape in (kernel, kernel.transpose(2, 3)):
-        pad = (int(shape.shape[3]) // 2,) * 2 + (int(shape.shape[2]) // 2,) * 2
-        moments = torch.nn.functional.conv2d(torch.nn.functional.pad(moments, pad, mode="replicate"), shape)
-    mean = moments[0, 0]
-    deviation = 0.5 * torch.log((moments[1, 0] - mean.square()).clamp(min=0.0) + _FLOOR)
-    parts = []
-    for values in (mean, deviation):
-        middle, spread = robust_scale(values)
-        parts.append(((values - middle) / max(spread, _FLOOR)).clamp(-CLIP, CLIP))
-    return torch.stack(parts)
 
 
 def fill_border(image: Image, border: Mask) -> Image:

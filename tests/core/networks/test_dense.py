@@ -9,12 +9,13 @@ from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.networks import dense
 from cryoice_scipion.core.networks.dense import CELL, DenseNet
 from cryoice_scipion.core.networks.detector import NetworkDetector
+from cryoice_scipion.core.training.judge_layer import with_judge
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
 RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}
 
 
-def random_network():
+def random_network(hidden=0):
     """A network whose normalisations have seen something, so that evaluation mode matters."""
     torch.manual_seed(0)
     network = DenseNet(3, width=4)
@@ -22,7 +23,7 @@ def random_network():
     network.train()(
         {"context": torch.randn(4, 2, 128, 128), "spectrum": torch.randn(4, len(FEATURES), 8, 8), **RELATIVE}
     )
-    return network.eval()
+    return (with_judge(network, hidden) if hidden else network).eval()
 
 
 def views(rows, columns, seed=1):
@@ -59,6 +60,28 @@ def test_what_is_on_one_side_of_a_micrograph_shows_on_that_side():
         before, after = (network.classify(network.map(item, spectrum, (64, 64))) for item in (context, changed))
     far, near = (before - after).abs()[:, 40:, :24].max(), (before - after).abs()[:, :8, -8:].max()
     assert near > 5 * far
+
+
+TURNS = {
+    "half a turn": lambda values: values.flip((1, 2)),
+    "mirrored": lambda values: values.transpose(1, 2),
+    "both": lambda values: values.flip((1, 2)).transpose(1, 2),
+}
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_map_does_not_depend_on_how_the_micrograph_was_turned(turn, hidden):
+    network, turned = random_network(hidden), TURNS[turn]
+    context, spectrum = views(256, 384)
+    with torch.inference_mode():
+        here = network.map(context, spectrum, (32, 48))
+        shape = tuple(turned(here).shape[1:])
+        there = network.map(turned(context), turned(spectrum), shape)
+        quick = network.map(turned(context), turned(spectrum), shape, quick=True)
+    # Cells that are as dark but for rounding can change their ranks.
+    assert (turned(here) - there).abs().max() < 0.02 * there.std()
+    assert (quick - there).abs().max() > 0.2 * there.std()
 
 
 def test_tiles_agree_with_the_whole(monkeypatch):

@@ -23,7 +23,7 @@ from cryoice_scipion.core.training.crops import Cropper, _high_passed, views_of_
 from cryoice_scipion.core.training.dense import dense_loss
 from cryoice_scipion.core.training.train_dense import reference_of
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
-from cryoice_scipion.core.views.micrograph import relative_statistics
+from cryoice_scipion.core.views.standing_out import relative_statistics
 
 SUPPORT = CLASSES.index("support")
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much each cell of a micrograph stands out of it, whatever its particles and its noise are like.
+
+A small ice crystal is told from a particle less by what it looks like than by being the only one: so there are ranks
+beside the deviations.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import torch
+from torch.nn import functional
+
+from cryoice_scipion.core.config import DENSE_CELL
+from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
+
+SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (SCIENCE.md 8)
+SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
+STANDING_OUT = 5 * len(SCALES)  # channels of :func:`standing_out`
+_REACH = 3.4  # standard deviations that a Gaussian is followed
+_FLOOR = 1e-3  # variance, of the micrograph's
+
+
+def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
+    """Return mean and log deviation around each cell of 32 Å, relative to all cells of the micrograph.
+
+    Over a Gaussian of ``SIGMA``, in robust deviations from the median over the micrograph.
+
+    Parameters
+    ----------
+    scaled : torch.Tensor, shape (rows, columns)
+        The context view at 4 Å/px.
+
+    Returns
+    -------
+    torch.Tensor, shape (2, rows / 8, columns / 8), rounded up, within ±10
+    """
+    return torch.stack([_relative(values) for values in _statistics(_moments(scaled), SIGMA)])
+
+
+def standing_out(scaled: torch.Tensor) -> torch.Tensor:
+    """Return how much each cell of 32 Å stands out, at four scales.
+
+    Parameters
+    ----------
+    scaled : torch.Tensor, shape (rows, columns)
+        The context view at 4 Å/px.
+
+    Returns
+    -------
+    torch.Tensor, shape (STANDING_OUT, rows / 8, columns / 8), rounded up
+        For each of ``SCALES``: mean and log deviation as in :func:`relative_statistics`, and minus the decimal
+        logarithm of the share of cells that are at least as dark, at least as bright, and deviate at least as much.
+    """
+    moments = _moments(scaled)
+    parts = []
+    for scale in SCALES:
+        mean, deviation = _statistics(moments, scale)
+        parts += [_relative(mean), _relative(deviation), _rarity(mean), _rarity(-mean), _rarity(-deviation)]
+    return torch.stack(parts)
+
+
+def _moments(scaled: torch.Tensor) -> torch.Tensor:
+    """Return mean and mean square of each cell, shape (2, 1, rows / 8, columns / 8)."""
+    rows, columns = (-(-int(size) // DENSE_CELL) * DENSE_CELL for size in scaled.shape)
+    view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
+    return functional.avg_pool2d(torch.cat([view, view.square()]), DENSE_CELL)
+
+
+def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and log deviation over a Gaussian of ``scale`` Å around each cell."""
+    if scale:
+        sigma = scale / 32.0
+        reach = int(_REACH * sigma)
+        steps = torch.arange(-reach, reach + 1, device=moments.device, dtype=moments.dtype)
+        kernel = torch.exp(-0.5 * (steps / sigma).square())
+        kernel = (kernel / kernel.sum())[None, None, None]
+        for shape in (kernel, kernel.transpose(2, 3)):
+            pad = (int(shape.shape[3]) // 2,) * 2 + (int(shape.shape[2]) // 2,) * 2
+            moments = functional.conv2d(functional.pad(moments, pad, mode="replicate"), shape)
+    mean = moments[0, 0]
+    return mean, 0.5 * torch.log((moments[1, 0] - mean.square()).clamp(min=0.0) + _FLOOR)
+
+
+def _relative(values: torch.Tensor) -> torch.Tensor:
+    middle, spread = robust_scale(values)
+    return ((values - middle) / max(spread, _FLOOR)).clamp(-CLIP, CLIP)
+
+
+def _rarity(values: torch.Tensor) -> torch.Tensor:
+    """Return minus the decimal logarithm of the share of values that are as low as each, or lower."""
+    flat = values.contiguous()
+    ordered = flat.flatten().sort().values
+    return -torch.log10(torch.searchsorted(ordered, flat, right=True).to(values.dtype) / ordered.numel())
