@@ -2,7 +2,7 @@
 """Each real micrograph judged by a model that was fitted without it: results/leave_one_out.json, docs/leave_one_out.md.
 
 usage: python benchmarks/leave_one_out.py [--model NAME|DIR] [--unseen DIR] [--build DIR]
-For each annotated real micrograph the last three layers are fitted anew to cells of all others, temperature and
+For each annotated real micrograph the last two layers are fitted anew to cells of all others, temperature and
 threshold are set on simulated validation micrographs, and the data-set reference is taken over its group, as in a
 screening. The layers below them are those of --model, which has seen the micrographs that are not marked as held out;
 and, to show what that is worth, those of --unseen, a model that was trained on simulated micrographs alone
@@ -68,7 +68,7 @@ class Material:
 
 
 def body_of(detector: NetworkDetector) -> DenseNet:
-    """Return the layers below the last three of a model."""
+    """Return the layers below the last two of a model."""
     options = detector.config.network_options
     body = DenseNet(len(detector.config.classes), options["width"])
     below = {k: v for k, v in detector.network.state_dict().items() if not k.startswith(("head.", "judge."))}
@@ -116,7 +116,7 @@ def level_of(odds: List[np.ndarray]) -> float:
 
 
 def judge_without(stem: str, found: Material, classes: List[str]) -> Dict[str, Any]:
-    """Fit the last three layers to all but one micrograph; return the figures of that one."""
+    """Fit the last two layers to all but one micrograph; return the figures of that one."""
     torch.manual_seed(SEED)
     network = with_judge(found.body)
     others = [cells for name, cells in found.real.items() if name != stem and name not in HOLD_OUT]
@@ -156,9 +156,9 @@ def page(result: Dict[str, Any]) -> str:
     lines = [
         "# Real micrographs, each left out",
         "",
-        f"Made by `benchmarks/leave_one_out.py`, commit {result['commit']}. For each row the last three layers were "
+        f"Made by `benchmarks/leave_one_out.py`, commit {result['commit']}. For each row the last two layers were "
         "fitted without that micrograph; temperature and threshold are set on simulated micrographs, the data-set "
-        "reference on its group. Cells of 32 Å against hand-drawn polygons. The layers below these three are what the "
+        "reference on its group. Cells of 32 Å against hand-drawn polygons. The layers below these two are what the "
         "headings say; the shipped model's were trained on these micrographs, but for those held out.",
         "",
     ]

@@ -46,8 +46,8 @@ class DenseNet(nn.Module):
         width : int
             Channels of the first layer; the others are multiples of it.
         hidden : int
-            Units of the first of two layers that weigh what the U-Net says of a cell against how much it stands out,
-            the second has half as many; 0: there are none, as while the U-Net is trained.
+            Units of a layer that weighs what the U-Net says of a cell against how much it stands out; 0: there is
+            none, as while the U-Net is trained.
         """
         super().__init__()
         sizes = [factor * width for factor in _DOWN]
@@ -63,11 +63,11 @@ class DenseNet(nn.Module):
             beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
             self.up.append(_layer(below + beside, factor * width))
         inner = FEATURES * width + STANDING_OUT
-        self.judge = _judge(inner, hidden) if hidden else None
-        self.head = nn.Conv2d(hidden // 2 or FEATURES * width, classes, 1)
+        self.judge = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
+        self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return logits (n, classes, rows / 8, columns / 8) of a network without judging layers; see :meth:`features`.
+        """Return logits (n, classes, rows / 8, columns / 8) of a network without a judging layer; see :meth:`features`.
 
         Of "embedding" (n, features), what the last layer reads of single cells: (n, classes), of any network.
         """
@@ -155,17 +155,6 @@ def _statistics(scaled: torch.Tensor) -> torch.Tensor:
     mean = functional.avg_pool2d(scaled, CELL)
     variance = (functional.avg_pool2d(scaled.square(), CELL) - mean.square()).clamp(min=0.0)
     return torch.cat([mean, 0.5 * torch.log(variance + _FLOOR)], dim=1)
-
-
-def _judge(channels: int, hidden: int) -> nn.Sequential:
-    """Return the layers that weigh, cell by cell, up to the one that says a class; they are fitted apart."""
-    return nn.Sequential(
-        nn.Conv2d(channels, hidden, 1),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.Conv2d(hidden, hidden // 2, 1),
-        nn.ReLU(),
-    )
 
 
 def _layer(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second stage of the dense network's training: the layers that weigh the U-Net against how cells stand out.
+"""The second stage of the dense network's training: the layer that weighs the U-Net against how cells stand out.
 
 A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
 its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
-only the last three layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
+only the last two layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
 how much more often a class is drawn than it occurs was tried: it gives most of the small crystals away again.
 """
 
@@ -24,15 +24,15 @@ from cryoice_scipion.core.training.dense import dense_loss
 from cryoice_scipion.core.views.standing_out import standing_out
 from cryoice_scipion.core.views.two_scale import local_view
 
-HIDDEN = 96
+HIDDEN = 128
 _DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
 _EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
 
-Cells = Tuple[torch.Tensor, torch.Tensor]  # what these layers read (n, features), and labels (n,)
+Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
 
 
 def with_judge(body: DenseNet, hidden: int = HIDDEN) -> DenseNet:
-    """Return a network with layers that weigh, over the U-Net of another one, which has none."""
+    """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
     network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, hidden)
     own = network.state_dict()
     taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
@@ -49,7 +49,7 @@ def fit_judge(
     device: str,
     progress: bool,
 ) -> DenseNet:
-    """Return the network with its last three layers fitted to cells of fields.
+    """Return the network with its last two layers fitted to cells of fields.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def fit_judge(
 
 
 def last_layers(network: DenseNet) -> nn.Sequential:
-    """Return the last three layers of a network, which read cells; dropout between them acts in training only."""
+    """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
     assert network.judge is not None
     return nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
 
@@ -79,7 +79,7 @@ def last_layers(network: DenseNet) -> nn.Sequential:
 def fit_cells(
     network: DenseNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
 ) -> None:
-    """Fit the last three layers of a network, in place, to cells drawn from fields."""
+    """Fit the last two layers of a network, in place, to cells drawn from fields."""
     values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
     device = next(network.parameters()).device
     last = last_layers(network)
@@ -126,9 +126,9 @@ def features_of_field(network: DenseNet, field: Field, device: str, quick: bool 
 
 @torch.inference_mode()
 def cells_of_field(body: DenseNet, field: Field, places: NDArray[np.int64], device: str) -> Cells:
-    """Return what the weighing layers read of some cells (flat places), and their labels.
+    """Return what the weighing layer reads of some cells (flat places), and their labels.
 
-    The body has no such layers yet.
+    The body has no such layer yet.
     """
     features = features_of_field(body, field, device)
     beside = standing_out(torch.from_numpy(field.view.astype(np.float32)).to(device))
