@@ -3,17 +3,18 @@
 
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
-contamination; labels are taken from half of its micrographs, and what is learned is judged on the other half (patches,
-GOOD and BAD alike). Real: labels from half of the micrographs of EMPIAR-10017, judged on the other half; since the
-shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen; ``--simulated-only``
-of train_default_model.py). Compared: the model as it is; fine-tuned on the labels (``cryoice train --from``); the
-seed's network trained on the same labels from nothing.
+contamination; labels are taken from half of its micrographs, and what is learned is judged on the other half
+(patches, GOOD and BAD alike). Real: labels from half of the micrographs of EMPIAR-10017, judged on the other half;
+since the shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen;
+``--simulated-only`` of train_default_model.py; without it, what was found before is kept). Compared: the model as it
+is; fine-tuned on the labels (``cryoice train --from``); the seed's network trained on the same labels from nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -152,7 +153,7 @@ def page(result: Dict[str, Any]) -> str:
     if result["real"]:
         lines += [
             "EMPIAR-10017, labels from one half of the micrographs, judged on the other; tuned is a model that was "
-            "trained on simulated micrographs alone, and has never seen this data set:",
+            f"trained on simulated ones alone (commit {result['real commit']}) and has never seen this data set:",
             "",
             *table(result["real"]),
             "",
@@ -174,7 +175,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
     detector = NetworkDetector.load(resolve_model(args.model))
-    result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}, "real": {}}
+    result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for session in tqdm(range(args.sessions), desc="sessions"):
             kind = KINDS[session % len(KINDS)]
@@ -188,7 +189,13 @@ def main() -> None:
                 continue
             result["simulated"][f"{kind} {session}"] = row = judge(train, test, detector, args.model)
             tqdm.write(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
-    if args.unseen:
+    target = args.output or HERE / "results"
+    written = target / "few_labels.json"
+    before = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    if not args.unseen:  # what was found with such a model before is kept
+        result["real"], result["real commit"] = before.get("real", {}), before.get("real commit")
+    else:
+        result["real"], result["real commit"] = {}, result["commit"]
         unseen, real = NetworkDetector.load(args.unseen), args.build / "real_annotated"
         stems = [path.stem for path in sorted((real / "micrographs").glob("Falcon*.mrc"))]
         halves = [cut(real, unseen, part) for part in (stems[::2], stems[1::2])]
@@ -196,9 +203,8 @@ def main() -> None:
             result["real"][title] = row = judge(train, test, unseen, str(args.unseen))
             print(f"{title}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
     result["simulated mean"] = _mean(list(result["simulated"].values()))
-    target = args.output or HERE / "results"
     target.mkdir(parents=True, exist_ok=True)
-    record(result, target / "few_labels.json")
+    record(result, written)
     (args.output or HERE.parent / "docs").joinpath("few_labels.md").write_text(page(result), encoding="utf-8")
 
 
