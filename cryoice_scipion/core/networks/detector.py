@@ -102,7 +102,11 @@ class NetworkDetector:
             network.load_state_dict(load_file(str(folder / WEIGHTS)))
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(folder / WEIGHTS, f"does not fit the network '{config.network}' ({reason})") from None
+            raise ModelError(
+                folder / WEIGHTS,
+                f"does not fit the network '{config.network}' ({reason})",
+                "train it again with this version, or use the version that it was made with",
+            ) from None
         return cls(config, network, torch.device(device))
 
     @torch.inference_mode()
