@@ -32,3 +32,9 @@ def record(result: Dict[str, Any], path: Optional[Path]) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
+
+
+def recorded(path: Path) -> Dict[str, Any]:
+    """Return what a benchmark wrote before; nothing when it has not."""
+    found: Dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +28,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-from about import about, record  # noqa: E402
+from about import about, record, recorded  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
@@ -191,7 +190,7 @@ def main() -> None:
             tqdm.write(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
     target = args.output or HERE / "results"
     written = target / "few_labels.json"
-    before = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    before = recorded(written)
     if not args.unseen:  # what was found with such a model before is kept
         result["real"], result["real commit"] = before.get("real", {}), before.get("real commit")
     else:

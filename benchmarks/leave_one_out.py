@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-from about import about  # noqa: E402
+from about import about, recorded  # noqa: E402
 from train_default_model import HOLD_OUT, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
@@ -191,7 +191,7 @@ def main() -> None:
         bodies.append(("trained on simulated micrographs alone", args.unseen))
     target = args.output or HERE / "results"
     written = target / "leave_one_out.json"
-    before = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    before = recorded(written)
     result: Dict[str, Any] = {**about(), "fingerprints": {}, "bodies": {}}
     for title, path in bodies:
         result["fingerprints"][title] = mark = fingerprint(path)

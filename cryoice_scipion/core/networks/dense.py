@@ -16,7 +16,7 @@ from torch.nn import functional
 from cryoice_scipion.core.config import DENSE_CELL, DENSE_WINDOW
 from cryoice_scipion.core.networks.spectral import SpectralBranch
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
-from cryoice_scipion.core.views.standing_out import STANDING_OUT, relative_statistics, standing_out
+from cryoice_scipion.core.views.standing_out import RELATIVE, STANDING_OUT, relative_statistics, standing_out
 
 CELL, MULTIPLE = DENSE_CELL, DENSE_WINDOW
 SAMPLING = 4.0  # Å/px of the context view
@@ -118,17 +118,18 @@ class DenseNet(nn.Module):
             The micrograph is looked at in one orientation rather than in all of ``_TURNS``.
         """
         rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
+        beside = None if self.judge is None else standing_out(context[0])
+        relative = relative_statistics(context[0]) if beside is None else beside[RELATIVE]
         seen = {
             "context": _filled(context, rows, columns)[None],
             "spectrum": _filled(spectrum, rows // (CELL * SPECTRAL), columns // (CELL * SPECTRAL))[None],
-            "relative": _filled(relative_statistics(context[0]), rows // CELL, columns // CELL)[None],
+            "relative": _filled(relative, rows // CELL, columns // CELL)[None],
         }
         turns = _TURNS[:1] if quick else _TURNS
         turned = [turn(self._whole({name: turn(view) for name, view in seen.items()})) for turn in turns]
         features = torch.stack(turned).mean(dim=0)[:, :, : shape[0], : shape[1]]
-        if self.judge is not None:
-            beside = standing_out(context[0])[None, :, : shape[0], : shape[1]]
-            features = self.judge(torch.cat([features, beside], dim=1))
+        if self.judge is not None and beside is not None:
+            features = self.judge(torch.cat([features, beside[None, :, : shape[0], : shape[1]]], dim=1))
         return features[0]
 
     def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:

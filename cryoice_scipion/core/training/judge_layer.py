@@ -31,9 +31,9 @@ _EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
 Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
 
 
-def with_judge(body: DenseNet, hidden: int = HIDDEN) -> DenseNet:
+def with_judge(body: DenseNet) -> DenseNet:
     """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
-    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, hidden)
+    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
     own = network.state_dict()
     taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
     network.load_state_dict({**own, **taken})

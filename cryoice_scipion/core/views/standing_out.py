@@ -18,6 +18,7 @@ from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (SCIENCE.md 8)
 SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
 STANDING_OUT = 5 * len(SCALES)  # channels of :func:`standing_out`
+RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`
 _REACH = 3.4  # standard deviations that a Gaussian is followed
 _FLOOR = 1e-3  # variance, of the micrograph's
 
@@ -90,6 +91,5 @@ def _relative(values: torch.Tensor) -> torch.Tensor:
 
 def _rarity(values: torch.Tensor) -> torch.Tensor:
     """Return minus the decimal logarithm of the share of values that are as low as each, or lower."""
-    flat = values.contiguous()
-    ordered = flat.flatten().sort().values
-    return -torch.log10(torch.searchsorted(ordered, flat, right=True).to(values.dtype) / ordered.numel())
+    ranks = torch.searchsorted(values.flatten().sort().values, values, right=True)
+    return -torch.log10(ranks.to(values.dtype) / values.numel())
