@@ -61,20 +61,30 @@ class CryoIceProtSimulate(CryoIceProtocol):
             help="Share of the micrographs, by chance, that have no contamination at all (0 to 1).",
         )
         form.addParam(
+            "oneSession",
+            params.BooleanParam,
+            default=False,
+            label="One session?",
+            help="Yes: all micrographs are of one specimen and one microscope, as in a real project; only defocus and "
+            "contamination differ. No: everything differs between them.",
+        )
+        form.addParam(
             "seed", params.IntParam, default=1, label="Seed", help="The same seed gives the same micrographs."
         )
 
     def _insertAllSteps(self) -> None:
-        settings = [self.number.get(), self.size.get(), self.pixelSize.get(), self.cleanShare.get(), self.seed.get()]
-        self._insertFunctionStep(self.simulateStep, *settings, needsGPU=False)
+        settings = [self.number, self.size, self.pixelSize, self.cleanShare, self.seed, self.oneSession]
+        self._insertFunctionStep(self.simulateStep, *(setting.get() for setting in settings), needsGPU=False)
         self._insertFunctionStep(self.createOutputStep, needsGPU=False)
 
-    def simulateStep(self, number: int, size: int, pixel_size: float, clean: float, seed: int) -> None:
+    def simulateStep(
+        self, number: int, size: int, pixel_size: float, clean: float, seed: int, one_session: bool
+    ) -> None:
         """Let the core simulate."""
         options = {"number": number, "seed": seed, "size": f"{size}x{size}", "pixel-size": pixel_size}
         options["clean-share"] = clean
         words = (word for name, value in options.items() for word in (f"--{name}", value))
-        self.runCore("simulate", "--output", self._folder(), *words)
+        self.runCore("simulate", "--output", self._folder(), *words, *["--one-session"] * one_session)
 
     def createOutputStep(self) -> None:
         """Make sets of what was simulated."""

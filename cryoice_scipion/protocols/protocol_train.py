@@ -14,7 +14,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 from cryoice_scipion.core.networks.choice import DENSE
-from cryoice_scipion.objects import CryoIceModel
+from cryoice_scipion.objects import METRICS, CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.train_form import CONTRASTS, FROM_DEFAULT, FROM_NOTHING, FROM_OBJECT, VIEWS, TrainForm
 
@@ -163,11 +163,21 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         where = f"the {held} held-out micrographs" if on_test else "the validation micrographs (optimistic)"
         figures = [(name, self.outputModel.getMetric(key)) for name, key in FIGURES]
         words = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
-        lines = [f"Model: {self.outputModel}", f"On {where}: {words}"]
+        lines = [f"Model: {self.outputModel}", f"On {where}: {words}", *self._before()]
         if held and not on_test:
             lines.append("The held-out micrographs have no good or no bad places: they measure nothing")
         lines.append("Background as further GOOD: " + ("yes" if self.useBackground.get() else "no"))
         return lines + [f"Card: {self._modelPath()}/card.md"]
+
+    def _before(self) -> List[str]:
+        """Return a line about the model that training started from, on the same micrographs; none if there was none."""
+        try:
+            metrics = load_config(Path(self._modelPath())).metrics
+        except CryoIceError:
+            return []
+        figures = [(name, metrics.get(f"before_{METRICS[f'_{key}']}")) for name, key in FIGURES]
+        words = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
+        return [f"Before tuning, on the same: {words}"] if words else []
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MODEL):

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share that was low- and high-passed, in 8 bits, as repositories hold them (default %(default)s)",
     )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (all)")
+    parser.add_argument(
+        "--one-session",
+        action="store_true",
+        help="all are of one specimen and microscope; only defocus and contamination differ (default: all differ)",
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -59,6 +64,7 @@ def main(args: argparse.Namespace) -> int:
         progress=not args.quiet,
         kinds=args.kinds,
         published_share=args.published_share,
+        one_session=args.one_session,
     )
     print(f"{len(paths)} micrographs in {args.output}")
     return 0

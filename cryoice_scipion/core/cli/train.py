@@ -112,7 +112,8 @@ def main(args: argparse.Namespace) -> int:
     views_of(config)  # a wrong one is said before anything slow
     dense = network_of(config) == DENSE
     result = _train_dense(args, config) if dense and not config.base else _train_patches(args, config)
-    for name, values in (("validation", result.validation), ("test (held out)", result.test)):
+    parts = (("validation", result.validation), ("test (held out)", result.test), ("before tuning", result.before))
+    for name, values in parts:
         if values:
             print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
     print(f"recommended threshold {result.config.recommended_threshold}")

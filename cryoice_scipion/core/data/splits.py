@@ -8,6 +8,7 @@ from typing import Dict, List, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.errors import SettingsError
@@ -15,6 +16,7 @@ from cryoice_scipion.core.images.naming import micrograph_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _TRIES = 200
+_ALIKE = 2.0  # independent patches that all those of one label on one micrograph are worth, at most
 
 
 def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence[str], seed: int) -> Dict[str, str]:
@@ -50,6 +52,23 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     split.update(dict.fromkeys(chosen, VALIDATION))
     split.update(dict.fromkeys(test, TEST))
     return split
+
+
+def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Return what each patch counts, shape (n,), where a few micrographs are all there is to learn from.
+
+    Patches of one label on one micrograph are much alike, and a micrograph that is bad all over has hundreds of them:
+    together they count as two, or all would be fitted to that one micrograph.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row a patch, with columns micrograph and label.
+    """
+    bad = table["label"] != GOOD
+    number = bad.groupby([table["micrograph"], bad]).transform("size").to_numpy()
+    weights: NDArray[np.float32] = np.minimum(1.0, _ALIKE / number).astype(np.float32)
+    return weights
 
 
 def _is_called(stem: str, name: str) -> bool:

@@ -24,8 +24,11 @@ from cryoice_scipion.core.simulation.scene import Scene, simulate
 
 MICROGRAPHS, LABELS, TRUTH = "micrographs", "labels", "truth"
 SUMMARY = "simulation.json"
+ONE_SESSION = "one_session"
 #: Å/px of label images, or the micrograph's own where that is coarser.
 LABEL_SAMPLING = 8.0
+#: Of a session's defocus: what the micrographs of a session have.
+_DEFOCI = (0.6, 1.4)
 LABEL_TITLE = "cryoice classes: " + " ".join(f"{i}={name}" for i, name in enumerate(CLASSES))
 
 
@@ -40,6 +43,7 @@ def write_data_set(
     progress: bool = True,
     kinds: Optional[Sequence[str]] = None,
     published_share: float = PUBLISHED,
+    one_session: bool = False,
 ) -> List[Path]:
     """Write simulated micrographs with everything that is known of them.
 
@@ -69,6 +73,8 @@ def write_data_set(
         Contaminants to choose from; default: all.
     published_share : float
         Share of micrographs, by chance, that were filtered both ways, in 8 bits, as repositories hold them.
+    one_session : bool
+        All are of one specimen and one microscope: only defocus and contamination differ.
 
     Returns
     -------
@@ -84,6 +90,7 @@ def write_data_set(
     """
     folder = Path(folder)
     settings = _checked(number, seed, rows, columns, pixel_size, clean_share, kinds, published_share)
+    settings[ONE_SESSION] = one_session
     _claim(folder, settings)
     truths = []
     for index in tqdm(range(1, number + 1), desc="simulating", unit="micrograph", disable=not progress):
@@ -142,7 +149,7 @@ def _claim(folder: Path, settings: Dict[str, Any]) -> None:
         return
     except (OSError, ValueError) as error:
         raise SettingsError(path, f"cannot be read ({error})", "choose another folder") from None
-    earlier.setdefault("published_share", PUBLISHED)  # older folders do not say
+    earlier = {"published_share": PUBLISHED, ONE_SESSION: False, **earlier}  # older folders do not say
     changed = [key for key, value in settings.items() if earlier.get(key) != value]
     if changed:
         reason = f"was made with another {', '.join(changed)}"
@@ -159,6 +166,10 @@ def config_of(index: int, settings: Dict[str, Any]) -> Tuple[SceneConfig, np.ran
     chosen = [str(kind) for kind in kinds]
     size = (settings["rows"], settings["columns"], settings["pixel_size"])
     config = SceneConfig.random(rng, *size, chosen, settings["published_share"])
+    if settings[ONE_SESSION]:
+        session = SceneConfig.random(np.random.default_rng(settings["seed"]), *size, [], settings["published_share"])
+        defocus = session.defocus_um * float(rng.uniform(*_DEFOCI))
+        config = session.model_copy(update={"kinds": config.kinds, "areas": config.areas, "defocus_um": defocus})
     return config, rng
 
 

@@ -6,20 +6,21 @@ What lies below it stays: with few labels a frozen embedding beats training from
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.data.splits import TRAIN, VALIDATION
-from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config, resolve_model
+from cryoice_scipion.core.config import ModelConfig, TrainConfig
+from cryoice_scipion.core.data.splits import TRAIN, VALIDATION, patch_weights
+from cryoice_scipion.core.errors import ModelError, SettingsError
+from cryoice_scipion.core.networks.bundle import resolve_model
 from cryoice_scipion.core.networks.dense import DenseNet
+from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.training.fit import Arrays, Fitted, Log, allowed_classes, bad_log_odds, loss_of
 from cryoice_scipion.core.training.metrics import measure
 
@@ -27,11 +28,27 @@ _LOOSE = 0.3  # standard deviation of the prior: how far a logit's weight on a s
 _STEPS = 40
 
 
+def load_base(name: str) -> Tuple[DenseNet, ModelConfig]:
+    """Return a dense model that can be fine-tuned, by its name or folder: its network, and what it says of itself.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or its network is not a dense one.
+    """
+    folder = resolve_model(name)
+    loaded = NetworkDetector.load(folder)
+    network = loaded.network if isinstance(loaded, NetworkDetector) else None
+    if not isinstance(network, DenseNet):
+        raise ModelError(folder, "is not of the shipped one's kind: it cannot be tuned", "give another with --from")
+    return network, loaded.config
+
+
 def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
     """Fit the last layer of the dense model ``config.base`` to labelled cells; arguments as :func:`fit.fit`.
 
     The penalised likelihood (a Gaussian prior around the old weights) is maximised by L-BFGS on all training patches
-    at once; GOOD and BAD are weighed as they come.
+    at once, weighed by :func:`patch_weights`.
 
     Raises
     ------
@@ -45,20 +62,17 @@ def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: st
             "give --simulated folders only, or --from default",
         )
     torch.manual_seed(config.seed)
-    folder = resolve_model(config.base)
-    base = load_config(folder)
-    network = DenseNet(len(base.classes), **base.network_options)
-    network.load_state_dict(load_file(str(folder / WEIGHTS)))
+    network, base = load_base(config.base)
     with torch.no_grad():  # the old model's temperature becomes a part of the weights
         for values in network.head.parameters():
             values.div_(base.temperature)
-    network.eval()
-    log(f"fine-tuning {folder.name}: its last layer is fitted anew, the rest stays")
+    log(f"fine-tuning {base.name}: its last layer is fitted anew, the rest stays")
     features = torch.from_numpy(np.asarray(views["embedding"], dtype=np.float32))
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), base.classes))
     bad = (table["label"] != GOOD).to_numpy()
+    weights = torch.from_numpy(patch_weights(table))
     rows = {name: torch.from_numpy(np.flatnonzero(table["split"] == name)) for name in (TRAIN, VALIDATION)}
-    history = _move(network, features, allowed, bad, rows)
+    history = _move(network, features, allowed, bad, weights, rows)
     return Fitted(network, list(base.classes), history, options=dict(base.network_options))
 
 
@@ -66,7 +80,8 @@ def _move(
     network: DenseNet,
     features: torch.Tensor,
     allowed: torch.Tensor,
-    bad: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    bad: NDArray[np.bool_],
+    weights: torch.Tensor,
     rows: Dict[str, torch.Tensor],
 ) -> List[Dict[str, float]]:
     """Fit the head in place; return the curves."""
@@ -76,15 +91,16 @@ def _move(
     spread = features[train].std(dim=0).clamp(min=1e-3)
     change = torch.zeros_like(old[0], requires_grad=True)  # in units of the features' spread
     shift = torch.zeros_like(old[1], requires_grad=True)
+    number = float(weights[train].sum())
     optimizer = torch.optim.LBFGS([change, shift], max_iter=5, line_search_fn="strong_wolfe")
 
     def loss(places: torch.Tensor) -> torch.Tensor:
         logits = functional.linear(features[places], old[0] + change / spread, old[1] + shift)
-        return loss_of(logits, allowed[places])
+        return loss_of(logits, allowed[places], weights[places])
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        value = loss(train) + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * _LOOSE**2 * len(train))
+        value = loss(train) + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * _LOOSE**2 * number)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

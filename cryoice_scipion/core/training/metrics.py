@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from cryoice_scipion.core.evaluation.figures import LEAST_CLEAN
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
+Weights = NDArray[np.floating[Any]]
 
 CLEAN_LOST = 0.003  # of clean area, on validation micrographs: on others, outliers and all, about 1 %
 OUTLIERS = 0.05  # share of the validation micrographs
+_TEMPERATE = 0.25  # standard deviation of the prior of the logarithm of a temperature
 
 
 def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
@@ -61,43 +63,65 @@ def expected_calibration_error(p_bad: Scores, bad: Labels, bins: int = 15) -> fl
     return float(gap)
 
 
-def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels) -> float:
+def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels, weights: Optional[Weights] = None) -> float:
     """Return the temperature T that makes sigmoid(odds_at(T)) most likely (Guo et al. 2017), within 0.2 to 10.
+
+    Its logarithm has a Gaussian prior around 0, which matters where there are but a few patches: two validation
+    micrographs that happen to be right at every place would else be called certain for all others.
 
     Parameters
     ----------
     odds_at : callable
         Gives the log-odds of BAD, shape (n,), when the class logits are divided by a temperature.
     bad : numpy.ndarray, bool, shape (n,)
+    weights : numpy.ndarray, shape (n,), optional
+        How many independent patches each is worth.
     """
 
     def loss(log_temperature: float) -> float:
         scaled = odds_at(float(np.exp(log_temperature)))
-        return float(np.mean(np.logaddexp(0.0, np.where(bad, -scaled, scaled))))
+        losses = np.logaddexp(0.0, np.where(bad, -scaled, scaled))
+        total = losses.sum() if weights is None else losses @ weights
+        return float(total + 0.5 * (log_temperature / _TEMPERATE) ** 2)
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(10.0)), method="bounded").x))
 
 
-def recommend_threshold(p_bad: Scores, bad: Labels) -> float:
+def recommend_threshold(p_bad: Scores, bad: Labels, weights: Optional[Weights] = None, preferred: float = 0.5) -> float:
     """Return the threshold on goodness that maximises recall of BAD minus GOOD lost (Youden 1950).
 
     Among the thresholds that are no worse than the best by more than one standard error (the rule of Breiman et al.
-    1984; proportions with the plus-four correction of Agresti & Coull 1998), the one nearest to 0.5 is taken, where
-    calibrated probabilities belong: with few BAD patches the best point hangs on a single one of them.
+    1984; proportions with the plus-four correction of Agresti & Coull 1998), the one nearest to the preferred one is
+    taken: with few BAD patches the best point hangs on a single one of them.
+
+    Parameters
+    ----------
+    p_bad : numpy.ndarray, shape (n,)
+    bad : numpy.ndarray, bool, shape (n,)
+    weights : numpy.ndarray, shape (n,), optional
+        How many independent patches each is worth.
+    preferred : float
+        0.5 is where calibrated probabilities belong.
     """
-    goodness = 1.0 - p_bad
+    goodness, counts = 1.0 - p_bad, np.ones(len(bad)) if weights is None else weights.astype(np.float64)
     values = np.unique(goodness)
     if len(values) < 2:
-        return 0.5
-    cuts = np.unique(np.append((values[1:] + values[:-1]) / 2.0, 0.5))
-    number_bad, number_good = int(bad.sum()), int((~bad).sum())
-    recall = np.searchsorted(np.sort(goodness[bad]), cuts) / max(1, number_bad)
-    lost = np.searchsorted(np.sort(goodness[~bad]), cuts) / max(1, number_good)
+        return preferred
+    cuts = np.unique(np.append((values[1:] + values[:-1]) / 2.0, preferred))
+    recall, lost = (_share_below(goodness[part], counts[part], cuts) for part in (bad, ~bad))
     youden = recall - lost
     best = int(youden.argmax())
-    error = np.hypot(_standard_error(recall[best], number_bad), _standard_error(lost[best], number_good))
+    error = np.hypot(_standard_error(recall[best], counts[bad].sum()), _standard_error(lost[best], counts[~bad].sum()))
     near = cuts[youden >= youden[best] - error]
-    return float(np.clip(near[np.abs(near - 0.5).argmin()], 0.01, 0.99))
+    return float(np.clip(near[np.abs(near - preferred).argmin()], 0.01, 0.99))
+
+
+def _share_below(values: Scores, counts: Weights, cuts: Scores) -> Scores:
+    """Return the share of the values, each counted as often as said, that lies below each cut; 0 of none."""
+    order = np.argsort(values)
+    below = np.append(0.0, np.cumsum(counts[order]))
+    shares: Scores = below[np.searchsorted(values[order], cuts)] / max(below[-1], 1e-12)
+    return shares
 
 
 def threshold_for_clean_area(micrographs: Sequence[Tuple[Scores, Labels]]) -> float:
@@ -123,6 +147,6 @@ def threshold_for_clean_area(micrographs: Sequence[Tuple[Scores, Labels]]) -> fl
     return float(fit[0]) if len(fit) else 0.01
 
 
-def _standard_error(share: float, number: int) -> float:
+def _standard_error(share: float, number: float) -> float:
     corrected = (share * number + 2.0) / (number + 4.0)
     return float(np.sqrt(corrected * (1.0 - corrected) / (number + 4.0)))

@@ -35,6 +35,7 @@ class Result:
     validation: Dict[str, float]
     test: Dict[str, float]  # empty without held-out micrographs
     interrupted: bool
+    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model that it was tuned from
 
 
 @dataclasses.dataclass
@@ -48,6 +49,7 @@ class Judged:
     validation: Dict[str, float]
     test: Dict[str, float]
     rule: str  # how the threshold was chosen, for the card
+    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model that it was tuned from
 
 
 def model_config(
@@ -56,6 +58,7 @@ def model_config(
     """Return what model.json says, without the reference level; ``sampling``: Å/px of the context view."""
     metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
     metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
+    metrics.update({f"before_{key}": value for key, value in judged.before.items() if np.isfinite(value)})
     views, hop = view_configs(config, sampling, WINDOW)
     return ModelConfig(
         name=config.name,

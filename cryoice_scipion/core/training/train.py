@@ -16,7 +16,7 @@ from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.patches import EMBEDDING, PatchSet
 from cryoice_scipion.core.data.points import LabelledMicrograph
-from cryoice_scipion.core.data.splits import TEST, VALIDATION, split_micrographs
+from cryoice_scipion.core.data.splits import TEST, VALIDATION, patch_weights, split_micrographs
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.choice import DENSE, TWO_VIEW, network_of, views_of
@@ -24,12 +24,13 @@ from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.networks.two_view import WINDOW
 from cryoice_scipion.core.screening.reference import PERCENTILE
 from cryoice_scipion.core.training.fit import Log, bad_log_odds, fit, predict
-from cryoice_scipion.core.training.head import fit_head
+from cryoice_scipion.core.training.head import fit_head, load_base
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 
 CONTEXT_SAMPLING = 4.0  # Å/px of the two-scale and of the dense network
-_RULE = "Youden's point, or what is within one standard error of it and nearer to 0.5"
+_RULE = "Youden's point, or what is within one standard error of it and nearer to {}"
+_WORSE = 0.01  # AUC by which chance may make a model worse
 _MINIMUM = 5  # patches of a kind without which nothing can be learned
 
 
@@ -76,7 +77,13 @@ def train(
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
     logits = predict(fitted.network, views, rows, device)
-    judged = _calibrate(table.iloc[rows], logits, config.own_sessions)
+    base = load_base(config.base) if dense else None
+    preferred = base[1].recommended_threshold if base else 0.5
+    judged = _calibrate(table.iloc[rows], logits, config.own_sessions, preferred)
+    if base:
+        old = predict(base[0], views, rows, device) / base[1].temperature
+        judged.before = _measured(old, judged, preferred)
+        _compare(judged, log)
     counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
     model = model_config(config, patches.sampling, fitted, judged, {**trained_on, "patches": counts})
     detector = NetworkDetector(model, fitted.network, torch.device(device))
@@ -85,28 +92,46 @@ def train(
         update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)}
     )
     save_model(folder, model, fitted, judged, patches.messages, patches.real)
-    return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
+    return Result(folder, model, judged.validation, judged.test, fitted.interrupted, judged.before)
 
 
-def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: bool) -> Judged:
+def _measured(logits: NDArray[np.float64], judged: Judged, threshold: float) -> Dict[str, float]:
+    """Return the figures of other logits of the same patches, where the honest figures are taken."""
+    rows = (judged.table["split"] == (TEST if judged.test else VALIDATION)).to_numpy()
+    p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits[rows]))).numpy()
+    return measure(p_bad, (judged.table["label"] != GOOD).to_numpy()[rows], threshold)
+
+
+def _compare(judged: Judged, log: Log) -> None:
+    """Say so when a model got worse by tuning."""
+    now, before = (judged.test or judged.validation)["auc"], judged.before["auc"]
+    if now < before - _WORSE:
+        log(
+            f"warning: before tuning the model ranked these places better (AUC {before:.3f}, now {now:.3f}): keep that "
+            "one, or give coordinates of more micrographs"
+        )
+
+
+def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: bool, preferred: float) -> Judged:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
     bad = (table["label"] != GOOD).to_numpy()
     on_validation = (table["split"] == VALIDATION).to_numpy()
+    weights = patch_weights(table)[on_validation]
 
     def odds_at(temperature: float) -> NDArray[np.float64]:
         odds: NDArray[np.float64] = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
         return as_sessions(odds, table, on_validation) if own_sessions else odds
 
-    temperature = fit_temperature(lambda value: odds_at(value)[on_validation], bad[on_validation])
+    temperature = fit_temperature(lambda value: odds_at(value)[on_validation], bad[on_validation], weights)
     log_odds = odds_at(temperature)
     p_bad = 1.0 / (1.0 + np.exp(-log_odds))
-    threshold = round(recommend_threshold(p_bad[on_validation], bad[on_validation]), 3)
+    threshold = round(recommend_threshold(p_bad[on_validation], bad[on_validation], weights, preferred), 3)
     parts = {
         name: measure(p_bad[rows], bad[rows], threshold) if rows.any() else {}
         for name, rows in ((VALIDATION, on_validation), (TEST, ~on_validation))
     }
     judged = table.assign(p_bad=p_bad)
-    return Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST], _RULE)
+    return Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST], _RULE.format(preferred))
 
 
 def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:

@@ -95,11 +95,20 @@ def test_published_ones_are_filtered_both_ways_in_8_bits(share, tmp_path):
     assert filtered == [bool(share)] * 6
 
 
+def test_the_micrographs_of_one_session_differ_in_defocus_and_contamination_only(tmp_path):
+    write_data_set(tmp_path, **{**SETTINGS, "number": 6, "clean_share": 0.0}, one_session=True)
+    configs = [json.loads(path.read_text())["config"] for path in sorted((tmp_path / "truth").glob("*.json"))]
+    differ = {name for config in configs for name, value in config.items() if value != configs[0][name]}
+    assert differ == {"defocus_um", "kinds", "areas"}
+    with pytest.raises(SettingsError, match="one_session"):
+        write_data_set(tmp_path, **{**SETTINGS, "number": 6, "clean_share": 0.0})
+
+
 def test_a_folder_that_does_not_say_how_many_are_published_goes_on(data_set, tmp_path):
     write_data_set(tmp_path, **{**SETTINGS, "number": 1})
     summary = tmp_path / "simulation.json"
     values = json.loads(summary.read_text())
-    del values["published_share"]
+    del values["published_share"], values["one_session"]
     summary.write_text(json.dumps(values))
     write_data_set(tmp_path, **SETTINGS)
     assert contents(tmp_path) == contents(data_set)

@@ -44,6 +44,33 @@ def test_recommended_threshold_separates_what_can_be_separated():
     assert 0.3 < recommend_threshold(1 - goodness, bad) < 0.8
 
 
+def test_a_few_validation_patches_that_happen_to_be_right_do_not_make_others_certain():
+    odds, bad = np.array([-1.0, -2.0, 1.0, 2.0]), np.array([False, False, True, True])
+    assert 0.7 < fit_temperature(lambda t: odds / t, bad) < 1.0
+    assert fit_temperature(lambda t: np.tile(odds, 100) / t, np.tile(bad, 100)) < 0.4  # those of many count
+
+
+def test_a_micrograph_with_hundreds_of_patches_decides_no_more_than_another():
+    rng = np.random.default_rng(5)
+    bad = np.repeat([True, False], 30)
+    odds = rng.normal(np.where(bad, 1.5, -1.5), 1.5)
+    weights = np.append(np.ones(60), np.full(600, 2 / 600))
+    everything, labels = np.append(odds, np.full(600, -3.0)), np.append(bad, np.ones(600, bool))  # all wrong
+    assert 0.7 < fit_temperature(lambda t: odds / t, bad) < 1.1
+    assert 0.7 < fit_temperature(lambda t: everything / t, labels, weights) < 1.1
+    assert fit_temperature(lambda t: everything / t, labels) > 5
+    p_bad = 1 / (1 + np.exp(-everything))
+    assert recommend_threshold(p_bad[:60], bad) == recommend_threshold(p_bad, labels, weights) == 0.5
+    assert recommend_threshold(p_bad, labels) > 0.9
+
+
+def test_a_preferred_threshold_is_taken_where_the_patches_cannot_tell_it_from_the_best():
+    goodness, bad = np.append(np.linspace(0.0, 0.6, 30), np.linspace(0.4, 1.0, 30)), np.repeat([True, False], 30)
+    assert recommend_threshold(1 - goodness, bad, preferred=0.37) == 0.37
+    assert 0.3 < recommend_threshold(1 - goodness, bad, preferred=0.05) < 0.4  # at 0.05 most would be missed
+    assert recommend_threshold(np.full(4, 0.5), bad[:4], preferred=0.2) == 0.2
+
+
 def test_a_threshold_for_maps_spares_clean_area_and_one_wrong_micrograph_in_forty_does_not_set_it():
     rng = np.random.default_rng(3)
 

@@ -326,6 +326,50 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     assert "auc" in capsys.readouterr().out
 
 
+def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(model, coordinates, tmp_path, capsys):
+    """These labels are the other way round: the model that it started from has them all wrong."""
+    tuned, back = tmp_path / "tuned", tmp_path / "back"
+    command = ["train", *coordinates, "--no-background", "--hold-out", "m3", "--device", "cpu"]
+    assert main([*command, "--from", str(model), "--output", str(tuned)]) == 0
+    said = capsys.readouterr()
+    assert "before tuning: auc 0.0" in said.out
+    assert "ranked these places better" not in said.err + said.out
+    assert load_config(tuned).metrics["before_auc"] < 0.1
+    assert "before_auc" in (tuned / "card.md").read_text(encoding="utf-8")
+    good, bad = coordinates[1], coordinates[3]
+    wrong = ["train", "--good", bad, "--bad", good, *coordinates[4:], "--no-background", "--hold-out", "m3"]
+    # Labels of the training micrographs are turned again, those of the held-out one are not.
+    assert main([*wrong, "--from", str(tuned), "--output", str(back), "--device", "cpu"]) == 0
+    assert load_config(back).metrics["before_auc"] < load_config(back).metrics["test_auc"]
+
+
+def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model, tmp_path):
+    """Nothing in the features says why that micrograph is bad: a crystal all over looks like ice."""
+    from cryoice_scipion.core.config import TrainConfig
+    from cryoice_scipion.core.training.fit import bad_log_odds, predict
+    from cryoice_scipion.core.training.head import fit_head
+
+    rng = np.random.default_rng(0)
+    size = NetworkDetector.load(model).network.head.weight.shape[1]
+    direction = rng.normal(size=size)
+
+    def places(name, number, bad, shift):
+        features = np.abs(rng.normal(size=(number, size))) + 0.5 * shift * direction
+        return features.astype(np.float32), pd.DataFrame(
+            {"micrograph": name, "label": ["bad" if bad else "good"] * number}
+        )
+
+    parts = [places(f"m{i}", 8, bad, 1.0 if bad else -1.0) for i in range(6) for bad in (True, False)]
+    parts.append(places("all bad", 800, True, -1.0))
+    table = pd.concat([part for _, part in parts], ignore_index=True)
+    table["split"] = np.where(table["micrograph"].isin(["m4", "m5"]), "validation", "train")
+    views = {"embedding": np.concatenate([features for features, _ in parts])}
+    fitted = fit_head(views, table, TrainConfig(base=str(model)), "cpu", print, False)
+    rows = np.flatnonzero((table["split"] == "validation") & (table["label"] == "good"))
+    odds = bad_log_odds(torch.from_numpy(predict(fitted.network, views, rows, "cpu"))).numpy()
+    assert (odds > 0).mean() < 0.3
+
+
 def test_a_model_is_tuned_as_what_it_is(model, coordinates, tmp_path, capsys):
     for words in (["--from", str(model), "--network", "two_scale"], ["--from", "spots"]):
         assert main(["train", *coordinates, *words, "--output", str(tmp_path / "x")]) == 2
