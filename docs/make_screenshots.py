@@ -26,7 +26,7 @@ from cryoice_scipion import demo
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 SCREENED = 12  # micrographs
-LABELLED = {"number": 24, "seed": 11, "cleanShare": 0.1}
+LABELLED = {"number": 24, "seed": 11, "cleanShare": 0.1, "oneSession": True}
 HELD_OUT = 4  # of those
 SCREEN = "1700x1060"  # px
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
