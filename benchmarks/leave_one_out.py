@@ -45,7 +45,6 @@ from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     drawn,
     fit_cells,
     last_layers,
-    thinned,
     with_judge,
 )
 from cryoice_scipion.core.training.metrics import called_bad, fit_temperature, threshold_for_clean_area  # noqa: E402
@@ -88,10 +87,9 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
     config = config.model_copy(update={"hold_out": [name for name in config.hold_out if name.startswith("sim_")]})
     split = split_fields(sets, config)
     found = Material(body_of(detector), [], [], {}, {})
-    taken = set(thinned([name for item in sets for name in item.names if split[name] == TRAIN]))
     for item in sets:
         for name, path in zip(item.names, tqdm(item.fields, desc=item.name, unit="mic", leave=False)):
-            if name in taken:
+            if split[name] == TRAIN:
                 field = Field.load(path)
                 found.simulated.append(cells_of_field(found.body, field, drawn(field, False, rng), "cpu"))
             elif split[name] == VALIDATION:

@@ -5,9 +5,6 @@ A small ice crystal among many particles is a few cells of some thousands: whole
 its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
 only the last two layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
 how much more often a class is drawn than it occurs was tried: it gives most of the small crystals away again.
-
-A real micrograph must not be learned by heart: some hundred simulated ones do as well as thousands, and much dropout
-on what the layers read makes them better on real ones that were left out.
 """
 
 from __future__ import annotations
@@ -30,8 +27,6 @@ from cryoice_scipion.core.views.two_scale import local_view
 HIDDEN = 128
 _DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
 _EPOCHS, _BATCH, _RATE = 12, 2048, 3e-3
-_DROPOUT = 0.3  # of what the two layers read
-_ENOUGH = 900  # simulated micrographs that cells are drawn from, about
 
 Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
 
@@ -68,24 +63,17 @@ def fit_judge(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     body = body.eval().to(device)
-    real = {name for name in loaded if crops[name] > 1}
-    chosen = [*thinned([name for name in loaded if name not in real]), *sorted(real)]
-    names = tqdm(chosen, desc="cells", unit="mic", disable=not progress)
-    parts = [cells_of_field(body, loaded[name], drawn(loaded[name], name in real, rng), device) for name in names]
+    names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
+    parts = [cells_of_field(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names]
     network = with_judge(body).to(device)
     fit_cells(network, parts, classes, rng, progress)
     return network
 
 
-def thinned(simulated: Sequence[str]) -> List[str]:
-    """Return those of the simulated micrographs that cells are drawn from: of many, some of each set alike."""
-    return list(simulated[:: max(1, -(-len(simulated) // _ENOUGH))])
-
-
 def last_layers(network: DenseNet) -> nn.Sequential:
-    """Return the last two layers of a network, which read cells; their dropout acts in training only."""
+    """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
     assert network.judge is not None
-    return nn.Sequential(nn.Dropout(_DROPOUT), network.judge, nn.Dropout(0.1), network.head)
+    return nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
 
 
 def fit_cells(

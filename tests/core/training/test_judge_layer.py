@@ -9,7 +9,7 @@ from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.networks.dense import DenseNet
 from cryoice_scipion.core.training.fit import bad_log_odds
-from cryoice_scipion.core.training.judge_layer import fit_judge, thinned
+from cryoice_scipion.core.training.judge_layer import fit_judge
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 from cryoice_scipion.core.views.two_scale import local_view
 
@@ -45,12 +45,3 @@ def test_a_network_that_knows_nothing_finds_small_places_that_stand_out_by_this_
     assert (odds[new.labels.ravel() == 0] > 0).mean() < 0.05
     kept = network.state_dict()
     assert all(torch.equal(kept[key], value) for key, value in before.items() if not key.startswith("head."))
-
-
-def test_of_few_micrographs_all_are_drawn_from_and_of_thousands_some_of_each_set():
-    few = [f"set/m{index}" for index in range(20)]
-    assert thinned(few) == few
-    many = [f"{name}/m{index}" for name in "abc" for index in range(1500)]
-    taken = thinned(many)
-    assert 600 < len(taken) <= 900
-    assert {name: sum(item.startswith(name) for item in taken) for name in "abc"} == dict.fromkeys("abc", 300)
