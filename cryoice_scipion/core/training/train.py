@@ -97,14 +97,19 @@ def train(
 
 def _measured(logits: NDArray[np.float64], judged: Judged, threshold: float) -> Dict[str, float]:
     """Return the figures of other logits of the same patches, where the honest figures are taken."""
-    rows = (judged.table["split"] == (TEST if judged.test else VALIDATION)).to_numpy()
+    rows = (judged.table["split"] == (TEST if _is_tested(judged) else VALIDATION)).to_numpy()
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits[rows]))).numpy()
     return measure(p_bad, (judged.table["label"] != GOOD).to_numpy()[rows], threshold)
 
 
+def _is_tested(judged: Judged) -> bool:
+    """Return whether held-out micrographs have both good and bad places."""
+    return bool(np.isfinite(judged.test.get("auc", np.nan)))
+
+
 def _compare(judged: Judged, log: Log) -> None:
     """Say so when a model got worse by tuning."""
-    now, before = (judged.test or judged.validation)["auc"], judged.before["auc"]
+    now, before = (judged.test if _is_tested(judged) else judged.validation)["auc"], judged.before["auc"]
     if now < before - _WORSE:
         log(
             f"warning: before tuning the model ranked these places better (AUC {before:.3f}, now {now:.3f}): keep that "
