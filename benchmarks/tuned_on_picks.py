@@ -25,12 +25,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about, record  # noqa: E402
 
-from cryoice_scipion.constants import DEFAULT_MODEL, GOOD  # noqa: E402
+from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
 from cryoice_scipion.core.evaluation.figures import shares_of  # noqa: E402
 from cryoice_scipion.core.evaluation.judge import Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
 from cryoice_scipion.core.evaluation.tables import number, percent, table  # noqa: E402
-from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
 
 NUMBER, SIDE, PIXEL_SIZE = 12, 1024, 2.0  # micrographs, px, Å/px
@@ -54,7 +54,7 @@ def train(folder: Path, held_out: List[str]) -> None:
 def judged(folder: Path, name: str, held_out: List[str]) -> Dict[str, Optional[float]]:
     """Return the figures of one model on the other half."""
     detector = NetworkDetector.load(resolve_model(DEFAULT_MODEL) if name == "shipped" else folder / name)
-    metrics = NetworkDetector.load(folder / ("tuned" if name == "shipped" else name)).config.metrics
+    metrics = load_config(folder / ("tuned" if name == "shipped" else name)).metrics
     part = "before" if name == "shipped" else "test"
     maps = judge_set(detector, find_labelled(folder, held_out), Settings())
     shares = pd.DataFrame([shares_of(item.tally) for item in maps]).astype({"found": float, "clean_called_bad": float})
@@ -78,9 +78,7 @@ def session(folder: Path, seed: int) -> Optional[Dict[str, Any]]:
     except subprocess.CalledProcessError as error:
         tqdm.write(f"session {seed}: not trained: {error.stderr.decode().strip().splitlines()[-1]}")
         return None
-    rows = pd.read_csv(folder / "tuned" / "predictions.csv")
-    rows = rows[rows["split"] == "test"]
-    if rows.empty or (rows["label"] == GOOD).nunique() < 2:
+    if "test_auc" not in load_config(folder / "tuned").metrics:
         tqdm.write(f"session {seed}: the picks of the half that is judged are all of one kind")
         return None
     return {name: judged(folder, name, held_out) for name in MODELS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, List, Optional
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL
@@ -161,8 +161,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         held = len(self._heldOut())
         on_test = self.outputModel.getMeasuredOn() == "test"
         where = f"the {held} held-out micrographs" if on_test else "the validation micrographs (optimistic)"
-        figures = [(name, self.outputModel.getMetric(key)) for name, key in FIGURES]
-        words = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
+        words = _figures(self.outputModel.getMetric)
         lines = [f"Model: {self.outputModel}", f"On {where}: {words}", *self._before()]
         if held and not on_test:
             lines.append("The held-out micrographs have no good or no bad places: they measure nothing")
@@ -175,8 +174,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             metrics = load_config(Path(self._modelPath())).metrics
         except CryoIceError:
             return []
-        figures = [(name, metrics.get(f"before_{METRICS[f'_{key}']}")) for name, key in FIGURES]
-        words = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
+        words = _figures(lambda key: metrics.get(f"before_{METRICS[f'_{key}']}"))
         return [f"Before tuning, on the same: {words}"] if words else []
 
     def _methods(self) -> List[str]:
@@ -198,6 +196,12 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
 
     def _citations(self) -> List[str]:
         return ["Guo2017", "Youden1950"]
+
+
+def _figures(value_of: Callable[[str], Optional[float]]) -> str:
+    """Return the figures of ``FIGURES`` that are known, in one line."""
+    values = ((name, value_of(key)) for name, key in FIGURES)
+    return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None)
 
 
 FIGURES = (("AUC", "auc"), ("AP", "averagePrecision"), ("F1", "f1"), ("ECE", "ece"))
