@@ -31,3 +31,5 @@ FAILED = "failed"
 
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
+#: BAD coordinates below which tuning the shipped model does clearly better than a new network (docs/few_labels.md).
+ENOUGH_BAD = 200

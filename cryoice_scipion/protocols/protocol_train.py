@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, List, Optional
 
 from cryoice_scipion import convert
-from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
@@ -151,9 +151,14 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         return []
 
     def _warnings(self) -> List[str]:
+        found = []
+        bad = self.badCoordinates.get()
+        if self.startFrom.get() == FROM_NOTHING and bad is not None and bad.getSize() < ENOUGH_BAD:
+            few = f"{bad.getSize()} bad coordinates are few for a new network ({ENOUGH_BAD} and more are wanted)"
+            found.append(f"{few}: starting from the shipped model does better with them.")
         if not self._heldOut():
-            return ["No micrograph is held out: the model's figures will be those of the micrographs it was tuned on."]
-        return []
+            found.append("No micrograph is held out: the figures will be those of the micrographs it was tuned on.")
+        return found
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MODEL):

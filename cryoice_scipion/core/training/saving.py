@@ -51,6 +51,11 @@ class Judged:
     rule: str  # how the threshold was chosen, for the card
     before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model that it was tuned from
 
+    @property
+    def measured_on(self) -> str:
+        """The split of the honest figures: held-out micrographs, where these have both good and bad places."""
+        return TEST if np.isfinite(self.test.get("auc", np.nan)) else VALIDATION
+
 
 def model_config(
     config: TrainConfig, sampling: float, fitted: Fitted, judged: Judged, trained_on: Dict[str, str]
@@ -95,8 +100,7 @@ def save_model(
     (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
     pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
     training_curves(fitted.history, folder / "curves.png")
-    # Of the micrographs that the card's honest figures are of: held-out ones, or validation ones where there are none.
-    shown = judged.table[judged.table["split"] == (TEST if judged.test else VALIDATION)]
+    shown = judged.table[judged.table["split"] == judged.measured_on]
     bad = (shown["label"] != GOOD).to_numpy()
     roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
     precision_recall(shown["p_bad"].to_numpy(), bad, folder / "precision_recall.png", judged.threshold)

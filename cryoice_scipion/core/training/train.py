@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cryoice_scipion.constants import GOOD
+from cryoice_scipion.constants import ENOUGH_BAD, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.patches import EMBEDDING, PatchSet
 from cryoice_scipion.core.data.points import LabelledMicrograph
@@ -73,6 +73,9 @@ def train(
     split = split_micrographs(table, config.validation, config.hold_out, config.seed)
     table = table.assign(split=table["micrograph"].map(split))
     log(_describe(table))
+    few = int(((table["label"] != GOOD) & (table["copy"] == 0)).sum())
+    if not config.base and few < ENOUGH_BAD:
+        log(f"warning: {few} BAD patches are few for a new network: --from default, to tune the shipped one, is better")
     fitted = (fit_head if dense else fit)(views, table, config, device, log, progress)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
@@ -97,19 +100,14 @@ def train(
 
 def _measured(logits: NDArray[np.float64], judged: Judged, threshold: float) -> Dict[str, float]:
     """Return the figures of other logits of the same patches, where the honest figures are taken."""
-    rows = (judged.table["split"] == (TEST if _is_tested(judged) else VALIDATION)).to_numpy()
+    rows = (judged.table["split"] == judged.measured_on).to_numpy()
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits[rows]))).numpy()
     return measure(p_bad, (judged.table["label"] != GOOD).to_numpy()[rows], threshold)
 
 
-def _is_tested(judged: Judged) -> bool:
-    """Return whether held-out micrographs have both good and bad places."""
-    return bool(np.isfinite(judged.test.get("auc", np.nan)))
-
-
 def _compare(judged: Judged, log: Log) -> None:
     """Say so when a model got worse by tuning."""
-    now, before = (judged.test if _is_tested(judged) else judged.validation)["auc"], judged.before["auc"]
+    now, before = (judged.test if judged.measured_on == TEST else judged.validation)["auc"], judged.before["auc"]
     if now < before - _WORSE:
         log(
             f"warning: before tuning the model ranked these places better (AUC {before:.3f}, now {now:.3f}): keep that "

@@ -99,6 +99,8 @@ def test_a_patch_set_can_be_trained_on_as_if_it_were_coordinates(labelled, tmp_p
     assert "80  coordinate good" in capsys.readouterr().out
     options = ["--epochs", "1", "--width", "2", "--device", "cpu"]
     assert main(["train", "--output", str(tmp_path / "m"), "--patches", str(patches), *options]) == 0
+    said = capsys.readouterr()
+    assert "80 BAD patches are few for a new network" in said.out + said.err
 
 
 def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
@@ -128,7 +130,9 @@ def test_starting_from_a_model_keeps_what_it_has_learned(model, labelled, tmp_pa
     options = ["--epochs", "1", "--width", "4", "--learning-rate", "1e-9", "--device", "cpu", "--hold-out", "m3"]
     again = tmp_path / "again"
     assert main(["train", "--output", str(again), *sources(labelled), *options, "--from", str(model)]) == 0
-    assert "weight tensors taken over" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "weight tensors taken over" in said.out
+    assert "are few" not in said.out + said.err
     assert load_config(again).metrics["test_auc"] > 0.95
     assert main(["train", "--output", str(tmp_path / "x"), *sources(labelled), "--from", "nowhere"]) == 2
 
