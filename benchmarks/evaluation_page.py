@@ -23,7 +23,8 @@ never trained on), hand-drawn polygons of real ones. Border and what the annotat
 cells of the class against all clean cells of the group. "found": share of the class that the model calls bad at its
 threshold. In brackets: 95 % intervals by bootstrap over micrographs; of classes on a few micrographs they are too
 narrow. Each data set is judged with its own data-set reference, as a screening of it would be. **The model was trained
-on the real micrographs that are not marked as held out.**
+on the real micrographs that are not marked as held out.** Single crystals, crystalline ice and vacuum are also judged
+on micrographs with nothing else, simulated for this alone, some of which are bad all over.
 
 The classical maps need no training: minus the local mean and the local standard deviation (Gaussian of 57 Å); the
 Mahalanobis distance of 32 band and texture features, fitted on the clean cells of the three cleanest micrographs of

@@ -31,6 +31,7 @@ from cryoice_scipion.core.networks.bundle import CARD, write_sums  # noqa: E402
 SHARED = ROOT.parent / "shared" / "real"
 TARGET = ROOT / "cryoice_scipion" / "models" / "default"
 Options = Tuple[object, ...]
+SetRow = Tuple[str, int, int, float, int, Options]  # name, number, rows and columns in px, Å/px, seed, what
 # What is drawn, as options of ``cryoice simulate``. Fringes of single crystals are finer than the coarse sets can show:
 # a label that nobody can see teaches nothing.
 EVERYTHING: Options = ()
@@ -41,8 +42,7 @@ LEVELS = ("--kinds", "thick", "vacuum", "carbon", "gold", "ethane")
 PUBLISHED = ("--kinds", "dirt", "frost", "carbon", "aggregate", "--published-share", 1)
 # Single dark crystals and specks, small parts of the area, that differ from particles by being few and not alike.
 SPECKS = ("--kinds", "dirt", "frost")
-# name, number, rows and columns in px, Å/px, seed, what
-SETS = (
+SETS: Tuple[SetRow, ...] = (
     ("sim_1.0", 200, 1280, 1.0, 11, EVERYTHING),
     ("sim_1.5", 300, 1024, 1.5, 12, EVERYTHING),
     ("sim_1.8", 300, 1536, 1.8, 17, SEEN_COARSE),
@@ -101,15 +101,21 @@ def leave_out_invisible(folder: Path) -> None:
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 
-def prepare_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int, what: Options) -> None:
-    """Simulate one set and make its views, as far as that is not done."""
+def draw_set(build: Path, name: str, number: int, side: int, pixel_size: float, seed: int, what: Options) -> Path:
+    """Simulate one set, as far as that is not done; return its folder."""
     folder = build / name
     drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size, "--quiet")
     run("simulate", "--output", folder, *drawn, *what)
     if pixel_size > FINE:
         leave_out_invisible(folder)
+    return folder
+
+
+def prepare_set(build: Path, row: SetRow) -> None:
+    """Simulate one set and make its views, as far as that is not done."""
+    folder = draw_set(build, *row)
     torch.set_num_threads(1)
-    make_fields(find_labelled(folder), build / "fields" / name, progress=False)
+    make_fields(find_labelled(folder), build / "fields" / folder.name, progress=False)
 
 
 def prepare(build: Path, workers: int) -> List[Path]:
@@ -117,7 +123,7 @@ def prepare(build: Path, workers: int) -> List[Path]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
         order = sorted(SETS, key=lambda row: -row[1] * row[2] ** 2)
-        started = [pool.submit(prepare_set, build, *row) for row in order]
+        started = [pool.submit(prepare_set, build, row) for row in order]
         for done in tqdm(as_completed(started), total=len(SETS), desc="simulated sets", unit="set"):
             for other in started if done.exception() else ():  # do not make them all before it is shown
                 other.cancel()
