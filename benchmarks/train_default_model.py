@@ -93,7 +93,7 @@ def run(*arguments: object) -> None:
 
 
 def leave_out_invisible(folder: Path) -> None:
-    """Remove the label images of coarse micrographs that are all vacuum, or all film: nothing tells them from ice."""
+    """Remove the label images of micrographs that are all vacuum, or all film: nothing tells them from ice."""
     for path in (folder / "truth").glob("*.json"):
         config = json.loads(path.read_text(encoding="utf-8"))["config"]
         drawn = zip(config["kinds"], config["areas"])
