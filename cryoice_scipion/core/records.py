@@ -45,7 +45,7 @@ class MapResult:
     pixel_size: float  # Å/px that was used
     sampling: float  # Å, side of a map cell
     level: Optional[float]  # median log-odds of BAD over the valid cells; None: all are border
-    skewness: float  # of the low-passed micrograph; < 0: dark objects
+    skewness: float  # of the band-passed micrograph; < 0: dark objects
     inverted: bool  # whether the contrast was inverted before mapping
     raw_path: str  # log-odds of each class on the grid (.npz)
     base_path: str  # grey picture that thumbnails are drawn on

@@ -31,7 +31,7 @@ class ClassMap:
     border: Mask  # (rows, columns): more than half of the cell is border
     classes: List[str]  # one of them is "good"
     sampling: float  # Å, side of a cell
-    skewness: float  # of the low-passed micrograph as it was recorded; < 0: dark objects
+    skewness: float  # of the band-passed micrograph as it was recorded; < 0: dark objects
     flags: List[str] = dataclasses.field(default_factory=list)
 
     @property

@@ -41,7 +41,7 @@ def vote(results: Sequence[MapResult], contrast: str) -> str:
 
 
 def is_bright(skewness: Sequence[float]) -> bool:
-    """Return whether the low-passed micrographs' skewness says clearly that objects are brighter than the ground."""
+    """Return whether the band-passed micrographs' skewness says clearly that objects are brighter than the ground."""
     return sum(skewness) > BRIGHT * len(skewness)
 
 

@@ -22,6 +22,7 @@ TOO_COARSE = 2.5
 # What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
 _SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
+_SKEW_GROUND = 33  # such places: what is wider than about 1000 Å (vacuum, carbon, uneven ice) is not an object
 
 
 class SpectralView(NamedTuple):
@@ -187,12 +188,23 @@ def cells_of(pixels: torch.Tensor, hop: int, shape: Tuple[int, int]) -> Mask:
 
 
 def skewness(view: torch.Tensor, inside: torch.Tensor) -> float:
-    """Return the skewness of the low-passed view: below 0, dark objects on a bright ground."""
-    pooled = torch.nn.functional.avg_pool2d(view[None, None], _SKEW_POOL, ceil_mode=True)[0, 0]
-    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], _SKEW_POOL, ceil_mode=True)[0, 0] > 0.99
-    values = pooled[kept].double()
-    if values.numel() < 16:
+    """Return the skewness of the band-passed view: below 0, dark objects on a bright ground.
+
+    What is wider than objects is taken off: bright vacuum or film in a corner says nothing about particles.
+    """
+    pooled = torch.nn.functional.avg_pool2d(view[None, None].double(), _SKEW_POOL, ceil_mode=True)
+    kept = torch.nn.functional.avg_pool2d(inside.double()[None, None], _SKEW_POOL, ceil_mode=True) > 0.99
+    if int(kept.sum()) < 16:
         return 0.0
+    ground = _smooth(torch.where(kept, pooled, 0.0)) / _smooth(kept.double()).clamp_min(1e-9)
+    values = (pooled - ground)[kept]
     centred = values - values.mean()
     variance = centred.square().mean()
     return float(centred.pow(3).mean() / variance.clamp_min(1e-30) ** 1.5)
+
+
+def _smooth(values: torch.Tensor) -> torch.Tensor:
+    """Return (n, 1, rows, columns) after a box of ``_SKEW_GROUND`` twice, zeros around."""
+    for _ in range(2):
+        values = torch.nn.functional.avg_pool2d(values, _SKEW_GROUND, 1, _SKEW_GROUND // 2)
+    return values

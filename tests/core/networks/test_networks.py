@@ -98,7 +98,10 @@ def test_skewness_tells_dark_objects(tmp_path):
     image = np.random.default_rng(1).normal(size=(600, 600)).astype(np.float32)
     for y, x in np.random.default_rng(2).integers(0, 560, size=(30, 2)):
         image[y : y + 30, x : x + 30] -= 3.0
-    assert detector.map(image, 4.0, np.zeros(image.shape, dtype=bool)).skewness < -0.5
+    border = np.zeros(image.shape, dtype=bool)
+    assert detector.map(image, 4.0, border).skewness < -0.5
+    image[:, :150] += 6.0  # vacuum: brighter than ice, and no object
+    assert detector.map(image, 4.0, border).skewness < 0
 
 
 def test_border_is_filled_with_image_and_marked_in_the_map(tmp_path):

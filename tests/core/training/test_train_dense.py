@@ -372,9 +372,9 @@ def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model,
     table["split"] = np.where(table["micrograph"].isin(["m4", "m5"]), "validation", "train")
     views = {"embedding": np.concatenate([features for features, _ in parts])}
     fitted = fit_head(views, table, TrainConfig(base=str(model)), "cpu", print, False)
-    rows = np.flatnonzero((table["split"] == "validation") & (table["label"] == "good"))
-    odds = bad_log_odds(torch.from_numpy(predict(fitted.network, views, rows, "cpu"))).numpy()
-    assert (odds > 0).mean() < 0.3
+    fresh = {"embedding": places("others", 400, False, -1.0)[0]}
+    odds = bad_log_odds(torch.from_numpy(predict(fitted.network, fresh, np.arange(400), "cpu"))).numpy()
+    assert (odds > 0).mean() < 0.5  # .98, were each place worth as much as another
 
 
 def test_a_model_is_tuned_as_what_it_is(model, coordinates, tmp_path, capsys):
