@@ -192,8 +192,8 @@ def skewness(view: torch.Tensor, inside: torch.Tensor) -> float:
 
     What is wider than objects is taken off: bright vacuum or film in a corner says nothing about particles.
     """
-    pooled = torch.nn.functional.avg_pool2d(view[None, None].double(), _SKEW_POOL, ceil_mode=True)
-    kept = torch.nn.functional.avg_pool2d(inside.double()[None, None], _SKEW_POOL, ceil_mode=True) > 0.99
+    pooled = torch.nn.functional.avg_pool2d(view[None, None], _SKEW_POOL, ceil_mode=True).double()
+    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], _SKEW_POOL, ceil_mode=True) > 0.99
     if int(kept.sum()) < 16:
         return 0.0
     ground = _smooth(torch.where(kept, pooled, 0.0)) / _smooth(kept.double()).clamp_min(1e-9)
@@ -204,7 +204,9 @@ def skewness(view: torch.Tensor, inside: torch.Tensor) -> float:
 
 
 def _smooth(values: torch.Tensor) -> torch.Tensor:
-    """Return (n, 1, rows, columns) after a box of ``_SKEW_GROUND`` twice, zeros around."""
+    """Return (n, 1, rows, columns) after a box of ``_SKEW_GROUND`` twice, zeros around; axis by axis, for speed."""
+    reach = _SKEW_GROUND // 2
     for _ in range(2):
-        values = torch.nn.functional.avg_pool2d(values, _SKEW_GROUND, 1, _SKEW_GROUND // 2)
+        values = torch.nn.functional.avg_pool2d(values, (_SKEW_GROUND, 1), 1, (reach, 0))
+        values = torch.nn.functional.avg_pool2d(values, (1, _SKEW_GROUND), 1, (0, reach))
     return values
