@@ -159,7 +159,8 @@ class NetworkDetector:
         else:
             spectra = self._spectra(image, pixel_size, border, cells, flags)
         scaled = normalise(view, inside, inverted)
-        return _Seen(scaled, inside, spectra, spectral, grid_shape(size, self.hop), skewness(view, inside), flags)
+        skew = skewness(view, inside, sampling)
+        return _Seen(scaled, inside, spectra, spectral, grid_shape(size, self.hop), skew, flags)
 
     def _spectra(
         self, image: Image, pixel_size: float, border: Mask, shape: Tuple[int, int], flags: List[str]

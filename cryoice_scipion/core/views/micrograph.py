@@ -21,7 +21,7 @@ COARSE = 1.25  # times the model's sampling: above it the view lacks high freque
 TOO_COARSE = 2.5
 # What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
-_SKEW_POOL = 8  # px of the view: skewness is measured at about 32 Å
+_SKEW_POOL = 32.0  # Å: skewness is measured at this resolution
 _SKEW_GROUND = 33  # such places: what is wider than about 1000 Å (vacuum, carbon, uneven ice) is not an object
 
 
@@ -187,13 +187,21 @@ def cells_of(pixels: torch.Tensor, hop: int, shape: Tuple[int, int]) -> Mask:
     return cells
 
 
-def skewness(view: torch.Tensor, inside: torch.Tensor) -> float:
+def skewness(view: torch.Tensor, inside: torch.Tensor, sampling: float) -> float:
     """Return the skewness of the band-passed view: below 0, dark objects on a bright ground.
 
     What is wider than objects is taken off: bright vacuum or film in a corner says nothing about particles.
+
+    Parameters
+    ----------
+    view, inside : torch.Tensor, shape (rows, columns)
+        As :func:`micrograph_view` returns them.
+    sampling : float
+        Å/px of the view.
     """
-    pooled = torch.nn.functional.avg_pool2d(view[None, None], _SKEW_POOL, ceil_mode=True).double()
-    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], _SKEW_POOL, ceil_mode=True) > 0.99
+    pool = max(1, round(_SKEW_POOL / sampling))
+    pooled = torch.nn.functional.avg_pool2d(view[None, None], pool, ceil_mode=True).double()
+    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], pool, ceil_mode=True) > 0.99
     if int(kept.sum()) < 16:
         return 0.0
     ground = _smooth(torch.where(kept, pooled, 0.0)) / _smooth(kept.double()).clamp_min(1e-9)

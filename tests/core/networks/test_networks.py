@@ -12,7 +12,7 @@ from cryoice_scipion.core.errors import ModelError, PixelSizeError
 from cryoice_scipion.core.networks.bundle import fingerprint, load_config, resolve_model, write_sums
 from cryoice_scipion.core.networks.detector import NetworkDetector, build_network, save_weights
 from cryoice_scipion.core.networks.two_view import TwoViewNet
-from cryoice_scipion.core.views.micrograph import fill_border
+from cryoice_scipion.core.views.micrograph import fill_border, skewness
 from cryoice_scipion.core.views.patches import cut, grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.resample import resample
 
@@ -102,6 +102,21 @@ def test_skewness_tells_dark_objects(tmp_path):
     assert detector.map(image, 4.0, border).skewness < -0.5
     image[:, :150] += 6.0  # vacuum: brighter than ice, and no object
     assert detector.map(image, 4.0, border).skewness < 0
+
+
+def test_skewness_is_of_what_there_is_not_of_how_finely_it_is_seen():
+    """Objects of 120 Å beside a wide band of vacuum, seen at 4 and at 1 Å/px."""
+    image = np.random.default_rng(1).normal(size=(600, 600)).astype(np.float32)
+    for y, x in np.random.default_rng(2).integers(0, 560, size=(30, 2)):
+        image[y : y + 30, x : x + 30] -= 3.0
+    image[:, :150] += 6.0
+    finer = np.kron(image, np.ones((4, 4), dtype=np.float32))
+    there, here = (
+        skewness(torch.from_numpy(view), torch.ones(view.shape, dtype=torch.bool), sampling)
+        for view, sampling in ((image, 4.0), (finer, 1.0))
+    )
+    assert there < 0
+    assert here == pytest.approx(there, abs=1e-3)
 
 
 def test_border_is_filled_with_image_and_marked_in_the_map(tmp_path):
