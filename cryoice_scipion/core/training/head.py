@@ -6,6 +6,7 @@ What lies below it stays: with few labels a frozen embedding beats training from
 
 from __future__ import annotations
 
+import math
 from typing import Dict, List, Tuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from cryoice_scipion.core.training.fit import Arrays, Fitted, Log, allowed_class
 from cryoice_scipion.core.training.metrics import measure
 
 _LOOSE = 0.3  # standard deviation of the prior: how far a logit's weight on a standardised feature may move
+_FEATURES = 128  # for so many; of more, each moves less, so that a logit may move as far as before
 _STEPS = 40
 
 
@@ -91,6 +93,7 @@ def _move(
     spread = features[train].std(dim=0).clamp(min=1e-3)
     change = torch.zeros_like(old[0], requires_grad=True)  # in units of the features' spread
     shift = torch.zeros_like(old[1], requires_grad=True)
+    loose = _LOOSE * math.sqrt(_FEATURES / features.shape[1])
     number = float(weights[train].sum())
     optimizer = torch.optim.LBFGS([change, shift], max_iter=5, line_search_fn="strong_wolfe")
 
@@ -100,7 +103,7 @@ def _move(
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        value = loss(train) + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * _LOOSE**2 * number)
+        value = loss(train) + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * loose**2 * number)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

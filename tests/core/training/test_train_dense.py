@@ -374,7 +374,7 @@ def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model,
     fitted = fit_head(views, table, TrainConfig(base=str(model)), "cpu", print, False)
     fresh = {"embedding": places("others", 400, False, -1.0)[0]}
     odds = bad_log_odds(torch.from_numpy(predict(fitted.network, fresh, np.arange(400), "cpu"))).numpy()
-    assert (odds > 0).mean() < 0.5  # .98, were each place worth as much as another
+    assert (odds > 0).mean() < 0.3  # .98, were each place worth as much as another
 
 
 def test_a_model_is_tuned_as_what_it_is(model, coordinates, tmp_path, capsys):
