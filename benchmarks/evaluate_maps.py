@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
 import classical  # noqa: E402
 from about import about  # noqa: E402
 from evaluation_page import page  # noqa: E402
-from train_default_model import HOLD_OUT, SETS, SHARED, SetRow, draw_set, leave_out_invisible  # noqa: E402
+from train_default_model import HOLD_OUT, SETS, SHARED, SetRow, draw_set  # noqa: E402
 from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
     for row in [] if args.limit else [row for rows in MORE.values() for row in rows]:
-        leave_out_invisible(draw_set(args.build, *row))
+        draw_set(args.build, *row)
     result = evaluate(args.model, args.build, args.device, args.limit, args.reference)
     target = args.output or HERE / "results"
     target.mkdir(parents=True, exist_ok=True)

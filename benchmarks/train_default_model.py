@@ -92,12 +92,13 @@ def run(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "cryoice_scipion.core", *words], check=True, env=environment)
 
 
-def leave_out_invisible(folder: Path) -> None:
-    """Remove the label images of micrographs that are all vacuum, or all film: nothing tells them from ice."""
+def leave_out_invisible(folder: Path, pixel_size: float) -> None:
+    """Remove the label images of micrographs that nothing tells from ice: all vacuum; of coarse ones, all film."""
+    invisible = ("vacuum",) if pixel_size <= FINE else ("vacuum", "carbon")
     for path in (folder / "truth").glob("*.json"):
         config = json.loads(path.read_text(encoding="utf-8"))["config"]
         drawn = zip(config["kinds"], config["areas"])
-        if any(kind in ("vacuum", "carbon") and area > ALL_OVER for kind, area in drawn):
+        if any(kind in invisible and area > ALL_OVER for kind, area in drawn):
             (folder / "labels" / f"{path.stem}.mrc").unlink(missing_ok=True)
 
 
@@ -106,8 +107,7 @@ def draw_set(build: Path, name: str, number: int, side: int, pixel_size: float, 
     folder = build / name
     drawn = ("--number", number, "--seed", seed, "--size", f"{side}x{side}", "--pixel-size", pixel_size, "--quiet")
     run("simulate", "--output", folder, *drawn, *what)
-    if pixel_size > FINE:
-        leave_out_invisible(folder)
+    leave_out_invisible(folder, pixel_size)
     return folder
 
 
