@@ -26,6 +26,7 @@ sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
 import classical  # noqa: E402
 from about import about  # noqa: E402
 from evaluation_page import page  # noqa: E402
+from rasterise import ANNOTATIONS  # noqa: E402
 from train_default_model import HOLD_OUT, SETS, SHARED, SetRow, draw_set  # noqa: E402
 from training_folder import write as write_real  # noqa: E402
 
@@ -90,9 +91,8 @@ def more_sets(build: Path) -> Iterator[DataSet]:
 
 def real_sets(folder: Path) -> Iterator[DataSet]:
     """Yield the annotated real micrographs by where they are from; their folder is made when it is not up to date."""
-    labels = [folder / "labels" / f"{path.stem}.mrc" for path in (HERE / "real" / "annotations").glob("*.json")]
-    drawn = [(HERE / "real" / "annotations" / f"{path.stem}.json").stat().st_mtime for path in labels]
-    stale = any(not path.is_file() or path.stat().st_mtime < time for path, time in zip(labels, drawn))
+    drawn = [(folder / "labels" / f"{path.stem}.mrc", path) for path in ANNOTATIONS.glob("*/*.json")]
+    stale = any(not label.is_file() or label.stat().st_mtime < path.stat().st_mtime for label, path in drawn)
     if stale and SHARED.is_dir():
         write_real(SHARED, folder, [], [])
     if not (folder / "labels").is_dir():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hand-drawn annotations of real micrographs: reading, testing points, and drawing on the coarse grid of the maps.
+"""Hand-drawn annotations of real micrographs by several people: reading them, and what they agree on, on a grid.
 
-Polygons are in px of the micrograph in MRC order (x = column, y = row, row 0 is the first row of the array). Areas
-may overlap; the first one in the file that is sure enough wins, so border and support come before clutter.
+annotations/PERSON/STEM.json: polygons in px of the micrograph in MRC order (x = column, y = row, row 0 is the first
+row of the array), each with how sure its annotator was. They drew without seeing each other's. Areas of one file may
+overlap; the first that is sure enough wins, so border and support come before clutter.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD
 
-LEAST_SURE = 0.5  # areas below are neither good nor bad: leave them out of training and of the figures
+ANNOTATIONS = Path(__file__).resolve().parent / "annotations"
+BAD_FROM = 0.5  # mean over annotators of how sure they are: from here on a place is bad
+GOOD_BELOW = 0.25  # below it is good; between it is left out of training and of the figures
+UNSURE = 127
 SUBSAMPLES = 4  # points a cell and axis; the class with the largest share of the cell is the cell's
-NOWHERE = 255
+_NOWHERE = 255
 
 
 @dataclass
@@ -37,24 +41,25 @@ class Area:
         """Which of the points (n, 2), x and y in px, lie inside."""
         return np.asarray(Outline(self.polygon, closed=False).contains_points(points), dtype=bool)
 
-    def distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance (n,) in px of the points (n, 2) to the outline."""
-        starts = self.polygon
-        sides = np.roll(starts, -1, axis=0) - starts
-        offsets = points[:, None, :] - starts[None]
-        lengths = np.maximum((sides**2).sum(axis=1), 1e-12)
-        along = np.clip((offsets * sides).sum(axis=2) / lengths, 0.0, 1.0)
-        return np.asarray(np.hypot(*np.moveaxis(offsets - along[..., None] * sides, 2, 0)).min(axis=1))
-
 
 @dataclass
 class Annotation:
-    """The areas of one micrograph; ``shape`` is (rows, columns) in px, ``pixel_size`` in Å/px."""
+    """What one person drew on one micrograph; ``shape`` is (rows, columns) in px, ``pixel_size`` in Å/px."""
 
     micrograph: str
     pixel_size: float
     shape: Tuple[int, int]
     areas: List[Area]
+
+
+def annotated(folder: Path = ANNOTATIONS) -> List[str]:
+    """Return the stems of the micrographs that somebody annotated."""
+    return sorted({path.stem for path in folder.glob("*/*.json")})
+
+
+def load_annotations(stem: str, folder: Path = ANNOTATIONS) -> List[Annotation]:
+    """Read what everybody drew on one micrograph."""
+    return [load_annotation(path) for path in sorted(folder.glob(f"*/{stem}.json"))]
 
 
 def load_annotation(path: Union[str, Path]) -> Annotation:
@@ -72,54 +77,59 @@ def load_annotation(path: Union[str, Path]) -> Annotation:
     return Annotation(record["micrograph"], float(record["pixel_size"]), (int(rows), int(columns)), areas)
 
 
-def label_image(annotation: Annotation, sampling_px: float, least_sure: float = LEAST_SURE) -> NDArray[np.uint8]:
-    """Class codes on a coarse grid.
+def label_image(annotations: Sequence[Annotation], sampling_px: float) -> NDArray[np.uint8]:
+    """Return what the annotators of one micrograph agree on, on a coarse grid.
+
+    A place is bad where they are sure of it in the mean, of the class that the surest of them gave it; border is what
+    any of them called border.
 
     Parameters
     ----------
-    annotation : Annotation
-        What was drawn.
+    annotations : sequence of Annotation
+        Of the same micrograph.
     sampling_px : float
         Side of a cell in px of the micrograph; cell i covers [i * s, (i + 1) * s), shapes are rounded up.
-    least_sure : float
-        Areas less sure than this are not drawn (see `doubtful_image`).
 
     Returns
     -------
     numpy.ndarray
-        uint8 (rows, columns): indices into `constants.CLASSES`, 0 (good) where nothing was drawn.
+        uint8 (rows, columns): indices into `constants.CLASSES`, or ``UNSURE``.
     """
-    return _draw(annotation, sampling_px, [area for area in annotation.areas if area.sure >= least_sure])
+    shape = annotations[0].shape
+    rows, columns = (int(math.ceil(length / sampling_px)) for length in shape)
+    y, x = ((np.arange(number * SUBSAMPLES) + 0.5) * sampling_px / SUBSAMPLES for number in (rows, columns))
+    drawn = [draw(annotation, y, x) for annotation in annotations]
+    codes, sure = (np.stack(parts) for parts in zip(*drawn))
+    surest = np.take_along_axis(codes, sure.argmax(axis=0)[None], axis=0)[0]
+    mean = sure.mean(axis=0)
+    fine = np.where(mean >= BAD_FROM, surest, np.where(mean >= GOOD_BELOW, UNSURE, CLASSES.index(GOOD)))
+    fine[(codes == CLASSES.index(BORDER)).any(axis=0)] = CLASSES.index(BORDER)
+    fine[y >= shape[0]] = _NOWHERE
+    fine[:, x >= shape[1]] = _NOWHERE
+    cells = fine.reshape(rows, SUBSAMPLES, columns, SUBSAMPLES)
+    known = np.array([*range(len(CLASSES)), UNSURE], dtype=np.uint8)
+    shares = np.stack([(cells == code).sum(axis=(1, 3)) for code in known])
+    labels: NDArray[np.uint8] = known[shares.argmax(axis=0)]
+    return labels
 
 
-def doubtful_image(annotation: Annotation, sampling_px: float, least_sure: float = LEAST_SURE) -> NDArray[np.bool_]:
-    """Cells (bool, the grid of `label_image`) that only an area below ``least_sure`` covers: do not count them."""
-    unsure = [area for area in annotation.areas if area.sure < least_sure]
-    good = CLASSES.index(GOOD)
-    drawn = label_image(annotation, sampling_px, least_sure)
-    return np.asarray((_draw(annotation, sampling_px, unsure) != good) & (drawn == good))
-
-
-def _draw(annotation: Annotation, sampling_px: float, areas: List[Area]) -> NDArray[np.uint8]:
-    if not sampling_px > 0:
-        raise ValueError(f"sampling_px must be above 0, not {sampling_px}")
-    rows, columns = (int(math.ceil(length / sampling_px)) for length in annotation.shape)
-    step = sampling_px / SUBSAMPLES
-    y = (np.arange(rows * SUBSAMPLES) + 0.5) * step
-    x = (np.arange(columns * SUBSAMPLES) + 0.5) * step
-    fine = np.full((y.size, x.size), CLASSES.index(GOOD), dtype=np.uint8)
-    for area in reversed(areas):  # the first in the file is drawn last: it wins
+def draw(
+    annotation: Annotation, y: NDArray[np.float64], x: NDArray[np.float64]
+) -> Tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return one person's classes (places in ``CLASSES``) and how sure of them, at rows ``y`` and columns ``x``, px."""
+    codes = np.full((y.size, x.size), CLASSES.index(GOOD), dtype=np.uint8)
+    sure = np.zeros(codes.shape)
+    # What is drawn last wins: the first in the file, but never what the annotator rather thinks is good.
+    last_first = sorted(annotation.areas, key=lambda area: area.sure < BAD_FROM)
+    for area in reversed(last_first):
         box = _bounding_box(area, y, x)
         if box is None:
             continue
         grid = np.stack(np.meshgrid(x[box[1]], y[box[0]]), axis=-1)
         inside = area.inside(grid.reshape(-1, 2)).reshape(grid.shape[:2])
-        fine[box][inside] = CLASSES.index(area.name)
-    fine[y >= annotation.shape[0]] = NOWHERE
-    fine[:, x >= annotation.shape[1]] = NOWHERE
-    cells = fine.reshape(rows, SUBSAMPLES, columns, SUBSAMPLES)
-    shares = np.stack([(cells == code).sum(axis=(1, 3)) for code in range(len(CLASSES))])
-    return np.asarray(shares.argmax(axis=0), dtype=np.uint8)
+        codes[box][inside] = CLASSES.index(area.name)
+        sure[box][inside] = area.sure
+    return codes, sure
 
 
 def _bounding_box(area: Area, y: NDArray[np.float64], x: NDArray[np.float64]) -> Optional[Tuple[slice, slice]]:

@@ -2,7 +2,7 @@
 """Bring the annotated real micrographs into the shape that ``cryoice train --simulated`` reads.
 
 usage: python benchmarks/real/training_folder.py --output DIR [--shared DIR] [--only NAME...] [--without NAME...]
-Writes DIR/micrographs/STEM.mrc, DIR/labels/STEM.mrc (class codes at 8 Å; 127 where the annotator was not sure), and
+Writes DIR/micrographs/STEM.mrc, DIR/labels/STEM.mrc (class codes at 8 Å; 127 where the annotators are not sure), and
 DIR/good.star with the hand-picked particles that do not sit on anything bad.
 """
 
@@ -20,11 +20,10 @@ import mrcfile
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from rasterise import doubtful_image, label_image, load_annotation  # noqa: E402
+from rasterise import annotated, label_image, load_annotations  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SAMPLING = 8.0  # Å of a label cell
-UNSURE = 127
 
 
 def write(shared: Path, output: Path, only: Sequence[str], without: Sequence[str]) -> List[str]:
@@ -34,15 +33,12 @@ def write(shared: Path, output: Path, only: Sequence[str], without: Sequence[str
         subprocess.run([sys.executable, str(shared / "prepare.py"), str(prepared)], check=True)
     for name in ("micrographs", "labels"):
         (output / name).mkdir(parents=True, exist_ok=True)
-    stems = []
+    stems, known = [], annotated()
     for path in sorted(prepared.glob("**/*.mrc")):
-        annotation_path = HERE / "annotations" / f"{path.stem}.json"
-        if not annotation_path.is_file() or path.stem in without or (only and path.stem not in only):
+        if path.stem not in known or path.stem in without or (only and path.stem not in only):
             continue
-        annotation = load_annotation(annotation_path)
-        step = SAMPLING / annotation.pixel_size
-        codes = label_image(annotation, step)
-        codes[doubtful_image(annotation, step)] = UNSURE
+        annotations = load_annotations(path.stem)
+        codes = label_image(annotations, SAMPLING / annotations[0].pixel_size)
         with mrcfile.new(output / "labels" / path.name, overwrite=True) as mrc:
             mrc.set_data(codes.astype(np.int8))
             mrc.voxel_size = SAMPLING

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How well the annotators of the real micrographs agree: prints a table, and writes docs/annotators.md.
+
+usage: python benchmarks/real/agreement.py
+Each annotator is judged as a model would be, against what the others agree on: how sure he is that a cell of 32 Å is
+bad is his score. No model can be asked to do better than this.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+from rasterise import (
+    ANNOTATIONS,
+    BAD_FROM,
+    SUBSAMPLES,
+    UNSURE,
+    Annotation,
+    annotated,
+    draw,
+    label_image,
+    load_annotations,
+)
+from sklearn.metrics import roc_auc_score
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from about import about  # noqa: E402
+
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD  # noqa: E402
+
+CELL = 32.0  # Å, as the maps of the dense network
+HEAD = """# How well annotators agree
+
+Made by `benchmarks/real/agreement.py`, commit {commit}. Each annotator of the real micrographs against what the other
+two agree on, in cells of {cell:.0f} Å: AUC of how sure he is that a cell is bad / share of the bad area that he calls
+bad / share of the clean area that he calls bad. They drew without seeing each other's outlines or any model's map. The
+first drew crystals with a wide margin, which the others did not: a place is bad for training and in all figures where
+the three are sure of it by half in the mean, and left out between a quarter and a half. The micrographs that are bad
+from edge to edge were annotated by the first alone.
+
+| micrograph | bad area | {names} |
+|---|---|{rule}
+"""
+
+
+def score(annotation: Annotation, step: float, shape: Tuple[int, int]) -> np.ndarray:
+    """Return how sure one annotator is of each cell (rows, columns); border counts as good."""
+    y, x = ((np.arange(number * SUBSAMPLES) + 0.5) * step / SUBSAMPLES for number in shape)
+    codes, sure = draw(annotation, y, x)
+    sure[codes == CLASSES.index(BORDER)] = 0
+    return np.asarray(sure.reshape(shape[0], SUBSAMPLES, shape[1], SUBSAMPLES).mean(axis=(1, 3)))
+
+
+def judge(one: Annotation, others: Sequence[Annotation]) -> Tuple[Optional[float], Optional[float], float]:
+    """Return AUC, bad area found and clean area called bad of one annotator against what others agree on."""
+    step = CELL / one.pixel_size
+    labels = label_image(others, step)
+    sure = score(one, step, (labels.shape[0], labels.shape[1]))
+    good = labels == CLASSES.index(GOOD)
+    bad = ~good & ~np.isin(labels, (CLASSES.index(BORDER), UNSURE))
+    clean = float((sure[good] >= BAD_FROM).mean())
+    if not bad.any():
+        return None, None, clean
+    auc = float(roc_auc_score(np.repeat([True, False], [bad.sum(), good.sum()]), np.r_[sure[bad], sure[good]]))
+    return auc, float((sure[bad] >= BAD_FROM).mean()), clean
+
+
+def row(stem: str, drawn: List[Annotation]) -> str:
+    """Return one line of the table."""
+    labels = label_image(drawn, CELL / drawn[0].pixel_size)
+    bad = ~np.isin(labels, (CLASSES.index(GOOD), CLASSES.index(BORDER), UNSURE))
+    cells = []
+    for place, one in enumerate(drawn):
+        auc, found, clean = judge(one, drawn[:place] + drawn[place + 1 :])
+        shown = "–" if auc is None else f"{auc:.3f} / {100 * found:.0f} %"
+        cells.append(f"{shown} / {100 * clean:.1f} %")
+    return f"| {stem} | {100 * bad.mean():.1f} % | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Write the page."""
+    people = sorted(path.name for path in ANNOTATIONS.iterdir() if path.is_dir())
+    rows = [row(stem, drawn) for stem in annotated() for drawn in [load_annotations(stem)] if len(drawn) == len(people)]
+    head = HEAD.format(commit=about()["commit"], cell=CELL, names=" | ".join(people), rule="---|" * len(people))
+    page = head + "\n".join(rows) + "\n"
+    (HERE.parents[1] / "docs" / "annotators.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
