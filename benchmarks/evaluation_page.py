@@ -19,9 +19,9 @@ Made by `benchmarks/evaluate_maps.py`; the figures are in `benchmarks/results/ev
 (recommended threshold {threshold:.3f}, cells of {map_sampling:g} Å), commit {commit}.
 
 Maps are judged on cells of {judged_sampling:g} Å against label images: exact ones of simulated micrographs (sessions
-never trained on), hand-drawn polygons of real ones. Border and what the annotator was not sure of are left out. AUC:
-cells of the class against all clean cells of the group. "found": share of the class that the model calls bad at its
-threshold. In brackets: 95 % intervals by bootstrap over micrographs; of classes on a few micrographs they are too
+never trained on), what [three annotators](annotators.md) of real ones agree on. Border and what they are not sure of
+are left out. AUC: cells of the class against all clean cells of the group. "found": share of the class that the model
+calls bad at its threshold. In brackets: 95 % intervals by bootstrap over micrographs; of classes on a few micrographs they are too
 narrow. Each data set is judged with its own data-set reference, as a screening of it would be. **The model was trained
 on the real micrographs that are not marked as held out.** Single crystals, crystalline ice and vacuum are also judged
 on micrographs with nothing else, simulated for this alone, some of which are crystals all over. **Micrographs without
