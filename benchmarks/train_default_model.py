@@ -79,7 +79,7 @@ HOLD_OUT = [
 
 NOTE = (
     f"{sum(number for _, number, *_ in SETS)} simulated micrographs of 1 to 8 Å/px, each of a session of its own; "
-    "and, annotated by three people (benchmarks/real/annotations), micrographs of EMPIAR-10017 (8-bit, low-passed) and "
+    "and, outlined by three annotators (docs/annotators.md), micrographs of EMPIAR-10017 (8-bit, low-passed) and "
     "examples of MicAssess (8 Å/px assumed)."
 )
 

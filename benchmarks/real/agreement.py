@@ -2,8 +2,8 @@
 """How well the annotators of the real micrographs agree: prints a table, and writes docs/annotators.md.
 
 usage: python benchmarks/real/agreement.py
-Each annotator is judged as a model would be, against what the others agree on: how sure he is that a cell of 32 Å is
-bad is his score. No model can be asked to do better than this.
+Each annotator is judged as a model would be, against what the others agree on: the score is how sure it is that a cell
+of 32 Å is bad. No model can be asked to do better than this.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ CELL = 32.0  # Å, as the maps of the dense network
 HEAD = """# How well annotators agree
 
 Made by `benchmarks/real/agreement.py`, commit {commit}. Each annotator of the real micrographs against what the other
-two agree on, in cells of {cell:.0f} Å: AUC of how sure he is that a cell is bad / share of the bad area that he calls
-bad / share of the clean area that he calls bad. They drew without seeing each other's outlines or any model's map. The
-first drew crystals with a wide margin, which the others did not: a place is bad for training and in all figures where
+two agree on, in cells of {cell:.0f} Å: AUC of how sure it is that a cell is bad / share of the bad area that it calls
+bad / share of the clean area that it calls bad. None is an experimentalist: they are instances of an AI model that
+looked at enlarged pictures. The second and the third saw neither other outlines nor a map of ours. The first drew
+crystals with a wide margin, which the others did not: a place is bad for training and in all figures where
 the three are sure of it by half in the mean, and left out between a quarter and a half. The micrographs that are bad
 from edge to edge were annotated by the first alone.
 
@@ -83,9 +84,11 @@ def row(stem: str, drawn: List[Annotation]) -> str:
 
 def main() -> None:
     """Write the page."""
-    people = sorted(path.name for path in ANNOTATIONS.iterdir() if path.is_dir())
-    rows = [row(stem, drawn) for stem in annotated() for drawn in [load_annotations(stem)] if len(drawn) == len(people)]
-    head = HEAD.format(commit=about()["commit"], cell=CELL, names=" | ".join(people), rule="---|" * len(people))
+    annotators = sorted(path.name for path in ANNOTATIONS.iterdir() if path.is_dir())
+    rows = [
+        row(stem, drawn) for stem in annotated() for drawn in [load_annotations(stem)] if len(drawn) == len(annotators)
+    ]
+    head = HEAD.format(commit=about()["commit"], cell=CELL, names=" | ".join(annotators), rule="---|" * len(annotators))
     page = head + "\n".join(rows) + "\n"
     (HERE.parents[1] / "docs" / "annotators.md").write_text(page, encoding="utf-8")
     print(page)

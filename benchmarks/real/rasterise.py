@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hand-drawn annotations of real micrographs by several people: reading them, and what they agree on, on a grid.
+"""Annotations of real micrographs by several annotators: reading them, and what they agree on, on a grid.
 
-annotations/PERSON/STEM.json: polygons in px of the micrograph in MRC order (x = column, y = row, row 0 is the first
+annotations/ANNOTATOR/STEM.json: polygons in px of the micrograph in MRC order (x = column, y = row, row 0 is the first
 row of the array), each with how sure its annotator was. They drew without seeing each other's. Areas of one file may
 overlap; the first that is sure enough wins, so border and support come before clutter.
 """
@@ -44,7 +44,7 @@ class Area:
 
 @dataclass
 class Annotation:
-    """What one person drew on one micrograph; ``shape`` is (rows, columns) in px, ``pixel_size`` in Å/px."""
+    """What one annotator drew on one micrograph; ``shape`` is (rows, columns) in px, ``pixel_size`` in Å/px."""
 
     micrograph: str
     pixel_size: float
@@ -53,12 +53,12 @@ class Annotation:
 
 
 def annotated(folder: Path = ANNOTATIONS) -> List[str]:
-    """Return the stems of the micrographs that somebody annotated."""
+    """Return the stems of the micrographs that were annotated."""
     return sorted({path.stem for path in folder.glob("*/*.json")})
 
 
 def load_annotations(stem: str, folder: Path = ANNOTATIONS) -> List[Annotation]:
-    """Read what everybody drew on one micrograph."""
+    """Read what each annotator drew on one micrograph."""
     return [load_annotation(path) for path in sorted(folder.glob(f"*/{stem}.json"))]
 
 
@@ -116,7 +116,7 @@ def label_image(annotations: Sequence[Annotation], sampling_px: float) -> NDArra
 def draw(
     annotation: Annotation, y: NDArray[np.float64], x: NDArray[np.float64]
 ) -> Tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return one person's classes (places in ``CLASSES``) and how sure of them, at rows ``y`` and columns ``x``, px."""
+    """Return one annotator's classes (places in ``CLASSES``), how sure of them; rows ``y``, columns ``x`` in px."""
     codes = np.full((y.size, x.size), CLASSES.index(GOOD), dtype=np.uint8)
     sure = np.zeros(codes.shape)
     # What is drawn last wins: the first in the file, but never what the annotator rather thinks is good.
