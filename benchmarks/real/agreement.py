@@ -3,7 +3,7 @@
 
 usage: python benchmarks/real/agreement.py
 Each annotator is judged as a model would be, against what the others agree on: the score is how sure it is that a cell
-of 32 Å is bad. No model can be asked to do better than this.
+of 32 Å is bad. It says what can be asked of a model.
 """
 
 from __future__ import annotations
