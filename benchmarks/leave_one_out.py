@@ -6,8 +6,8 @@ For each annotated real micrograph the last two layers are fitted anew to cells 
 threshold are set on simulated validation micrographs, and the data-set reference is taken over its group, as in a
 screening. The layers below them are those of --model, which has seen the micrographs that are not marked as held out;
 and, to show what that is worth, those of --unseen, a model that was trained on simulated micrographs alone
-(``--simulated-only`` of train_default_model.py). What was found with the same model before is taken over. The build
-folder of ``make default-model`` is needed.
+(``--simulated-only`` of train_default_model.py). What was found with the same model and annotations
+before is taken over. The build folder of ``make default-model`` is needed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -26,8 +27,10 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
 from about import about, recorded  # noqa: E402
+from evaluate_maps import EMPIAR, MICASSESS  # noqa: E402
+from rasterise import ANNOTATIONS  # noqa: E402
 from train_default_model import HOLD_OUT, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
@@ -115,8 +118,8 @@ def level_of(odds: List[np.ndarray]) -> float:
     return float(np.percentile([np.median(item) for item in odds if len(item)], PERCENTILE))
 
 
-def judge_without(stem: str, found: Material, classes: List[str]) -> Dict[str, Any]:
-    """Fit the last two layers to all but one micrograph; return the figures of that one."""
+def judge_without(stem: str, found: Material, classes: List[str]) -> Tuple[Dict[str, Any], np.ndarray]:
+    """Fit the last two layers to all but one micrograph; return the figures of that one, and its log-odds of BAD."""
     torch.manual_seed(SEED)
     network = with_judge(found.body)
     others = [cells for name, cells in found.real.items() if name != stem and name not in HOLD_OUT]
@@ -128,11 +131,27 @@ def judge_without(stem: str, found: Material, classes: List[str]) -> Dict[str, A
     checked = [(odds / temperature, labels) for odds, labels in checked]
     threshold = threshold_for_clean_area([(expit(odds), labels != CLASSES.index(GOOD)) for odds, labels in checked])
     reference = reference_of(checked)
-    group = [cells for name, cells in found.whole.items() if name.startswith("Falcon_") == stem.startswith("Falcon_")]
+    group = [cells for name, cells in found.whole.items() if group_of(name) == group_of(stem)]
     level = level_of([odds_of(network, cells) / temperature for cells in group])
     shift = shift_of(level - reference["reference_level"], reference["reference_spread"])
     odds = odds_of(network, found.whole[stem]) / temperature - shift
-    return {"threshold": threshold, "shift": shift, **figures(found.whole[stem][1].numpy(), odds, threshold)}
+    return {"threshold": threshold, "shift": shift, **figures(found.whole[stem][1].numpy(), odds, threshold)}, odds
+
+
+def group_of(stem: str) -> str:
+    """Return the data set that a real micrograph is of."""
+    return EMPIAR if stem.startswith("Falcon_") else MICASSESS
+
+
+def together(found: Material, odds: Dict[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
+    """Return the AUC by class over all micrographs of a data set that have clean area, each judged without itself."""
+    result = {}
+    for group in (EMPIAR, MICASSESS):
+        labels = {stem: found.whole[stem][1].numpy() for stem in odds if group_of(stem) == group}
+        stems = [stem for stem, codes in labels.items() if (codes == CLASSES.index(GOOD)).any()]
+        both = [np.concatenate([part[stem] for stem in stems]) for part in (labels, odds)]
+        result[group] = figures(both[0], both[1], 0.5)["auc"]
+    return result
 
 
 def figures(labels: np.ndarray, odds: np.ndarray, threshold: float) -> Dict[str, Any]:
@@ -166,12 +185,15 @@ def page(result: Dict[str, Any]) -> str:
     for title, rows in result["bodies"].items():
         lines += [f"## Layers below: {title}", ""]
         lines += ["| micrograph | AUC by class | clean called bad | bad found | notes |", "|---|---|---|---|---|"]
-        for stem, row in rows.items():
+        for stem, row in rows["micrographs"].items():
             auc = ", ".join(f"{name} {value:.3f}" for name, value in row["auc"].items()) or "–"
             shares = " | ".join(_percent(row[key]) for key in ("clean_called_bad", "bad_found"))
             note = "never trained on" if row["held out"] else ""
             lines.append(f"| {stem} | {auc} | {shares} | {note} |")
         lines += [""]
+        for group, auc in rows["together"].items():
+            values = ", ".join(f"{name} {value:.3f}" for name, value in auc.items())
+            lines += [f"All micrographs of {group} that have clean area, taken together: {values}.", ""]
     return "\n".join(lines)
 
 
@@ -194,19 +216,22 @@ def main() -> None:
     written = target / "leave_one_out.json"
     before = recorded(written)
     result: Dict[str, Any] = {**about(), "fingerprints": {}, "bodies": {}}
+    annotations = zlib.crc32(b"".join(path.read_bytes() for path in sorted(ANNOTATIONS.glob("*/*.json"))))
     for title, path in bodies:
-        result["fingerprints"][title] = mark = fingerprint(path)
+        result["fingerprints"][title] = mark = [fingerprint(path), annotations]
         if before.get("fingerprints", {}).get(title) == mark:
             print(f"{title}: as before")
             result["bodies"][title] = before["bodies"][title]
             continue
         detector = NetworkDetector.load(path)
         found = gather(detector, args.build)
-        rows = result["bodies"][title] = {}
+        rows: Dict[str, Any] = {}
+        odds = {}
         for stem in tqdm(sorted(found.whole), desc="left out", unit="mic"):
-            row = judge_without(stem, found, detector.config.classes)
+            row, odds[stem] = judge_without(stem, found, detector.config.classes)
             rows[stem] = {**row, "held out": stem in HOLD_OUT}
             tqdm.write(f"{stem[-40:]}: {row}")
+        result["bodies"][title] = {"micrographs": rows, "together": together(found, odds)}
     target.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = page(result)
