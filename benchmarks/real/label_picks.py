@@ -36,11 +36,13 @@ def label_points(points: NDArray[np.float64], annotations: Sequence[Annotation],
     """Labels of the points (n, 2), x and y in px, by what the annotators agree on; ``near``: half a particle, px."""
     codes = label_image(annotations, CELL)
     drawn = ~np.isin(codes, (CLASSES.index(GOOD), UNSURE))
-    distance, (row, column) = distance_transform_edt(~drawn, return_indices=True)
     at = tuple(np.clip((points[:, axis] / CELL).astype(int), 0, codes.shape[1 - axis] - 1) for axis in (1, 0))
-    own, beside = codes[at], codes[row[at], column[at]]
-    labels = np.array(["near " + CLASSES[code] for code in beside], dtype=object) if drawn.any() else own.astype(object)
-    labels[distance[at] * CELL >= near] = GOOD
+    own = codes[at]
+    labels = np.full(len(points), GOOD, dtype=object)
+    if drawn.any():
+        distance, (row, column) = distance_transform_edt(~drawn, return_indices=True)
+        close = distance[at] * CELL < near
+        labels[close] = ["near " + CLASSES[code] for code in codes[row[at], column[at]][close]]
     labels[own == UNSURE] = "doubtful"
     labels[drawn[at]] = [CLASSES[code] for code in own[drawn[at]]]
     return [str(label) for label in labels]
