@@ -89,6 +89,11 @@ def more_sets(build: Path) -> Iterator[DataSet]:
             yield DataSet(group, name, find_labelled(build / name))
 
 
+def group_of(stem: str) -> str:
+    """Return the data set that a real micrograph is of."""
+    return EMPIAR if stem.startswith("Falcon_") else MICASSESS
+
+
 def real_sets(folder: Path) -> Iterator[DataSet]:
     """Yield the annotated real micrographs by where they are from; their folder is made when it is not up to date."""
     drawn = [(folder / "labels" / f"{path.stem}.mrc", path) for path in ANNOTATIONS.glob("*/*.json")]
@@ -99,8 +104,8 @@ def real_sets(folder: Path) -> Iterator[DataSet]:
         print("no ../shared/real here: no real micrographs are judged")
         return
     images = find_labelled(folder)
-    for group, ours in ((EMPIAR, True), (MICASSESS, False)):
-        chosen = [image for image in images if image.stem.startswith("Falcon_") == ours]
+    for group in (EMPIAR, MICASSESS):
+        chosen = [image for image in images if group_of(image.stem) == group]
         if chosen:
             yield DataSet(group, group, chosen)
 

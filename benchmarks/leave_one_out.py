@@ -29,7 +29,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
 from about import about, recorded  # noqa: E402
-from evaluate_maps import EMPIAR, MICASSESS  # noqa: E402
+from evaluate_maps import EMPIAR, MICASSESS, group_of  # noqa: E402
 from rasterise import ANNOTATIONS  # noqa: E402
 from train_default_model import HOLD_OUT, SETS  # noqa: E402
 
@@ -136,11 +136,6 @@ def judge_without(stem: str, found: Material, classes: List[str]) -> Tuple[Dict[
     shift = shift_of(level - reference["reference_level"], reference["reference_spread"])
     odds = odds_of(network, found.whole[stem]) / temperature - shift
     return {"threshold": threshold, "shift": shift, **figures(found.whole[stem][1].numpy(), odds, threshold)}, odds
-
-
-def group_of(stem: str) -> str:
-    """Return the data set that a real micrograph is of."""
-    return EMPIAR if stem.startswith("Falcon_") else MICASSESS
 
 
 def together(found: Material, odds: Dict[str, np.ndarray]) -> Dict[str, Dict[str, float]]:

@@ -16,10 +16,10 @@ import numpy as np
 from rasterise import (
     ANNOTATIONS,
     BAD_FROM,
-    SUBSAMPLES,
     UNSURE,
     Annotation,
     annotated,
+    by_cell,
     draw,
     label_image,
     load_annotations,
@@ -48,19 +48,18 @@ from edge to edge were annotated by the first alone.
 """
 
 
-def score(annotation: Annotation, step: float, shape: Tuple[int, int]) -> np.ndarray:
+def score(annotation: Annotation, step: float) -> np.ndarray:
     """Return how sure one annotator is of each cell (rows, columns); border counts as good."""
-    y, x = ((np.arange(number * SUBSAMPLES) + 0.5) * step / SUBSAMPLES for number in shape)
-    codes, sure = draw(annotation, y, x)
+    codes, sure = draw(annotation, step)
     sure[codes == CLASSES.index(BORDER)] = 0
-    return np.asarray(sure.reshape(shape[0], SUBSAMPLES, shape[1], SUBSAMPLES).mean(axis=(1, 3)))
+    return np.asarray(by_cell(sure).mean(axis=(1, 3)))
 
 
 def judge(one: Annotation, others: Sequence[Annotation]) -> Tuple[Optional[float], Optional[float], float]:
     """Return AUC, bad area found and clean area called bad of one annotator against what others agree on."""
     step = CELL / one.pixel_size
     labels = label_image(others, step)
-    sure = score(one, step, (labels.shape[0], labels.shape[1]))
+    sure = score(one, step)
     good = labels == CLASSES.index(GOOD)
     bad = ~good & ~np.isin(labels, (CLASSES.index(BORDER), UNSURE))
     clean = float((sure[good] >= BAD_FROM).mean())

@@ -12,7 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.path import Path as Outline
@@ -96,27 +96,25 @@ def label_image(annotations: Sequence[Annotation], sampling_px: float) -> NDArra
         uint8 (rows, columns): indices into `constants.CLASSES`, or ``UNSURE``.
     """
     shape = annotations[0].shape
-    rows, columns = (int(math.ceil(length / sampling_px)) for length in shape)
-    y, x = ((np.arange(number * SUBSAMPLES) + 0.5) * sampling_px / SUBSAMPLES for number in (rows, columns))
-    drawn = [draw(annotation, y, x) for annotation in annotations]
+    drawn = [draw(annotation, sampling_px) for annotation in annotations]
     codes, sure = (np.stack(parts) for parts in zip(*drawn))
     surest = np.take_along_axis(codes, sure.argmax(axis=0)[None], axis=0)[0]
     mean = sure.mean(axis=0)
     fine = np.where(mean >= BAD_FROM, surest, np.where(mean >= GOOD_BELOW, UNSURE, CLASSES.index(GOOD)))
     fine[(codes == CLASSES.index(BORDER)).any(axis=0)] = CLASSES.index(BORDER)
+    y, x = _points(shape, sampling_px)
     fine[y >= shape[0]] = _NOWHERE
     fine[:, x >= shape[1]] = _NOWHERE
-    cells = fine.reshape(rows, SUBSAMPLES, columns, SUBSAMPLES)
+    cells = by_cell(fine)
     known = np.array([*range(len(CLASSES)), UNSURE], dtype=np.uint8)
     shares = np.stack([(cells == code).sum(axis=(1, 3)) for code in known])
     labels: NDArray[np.uint8] = known[shares.argmax(axis=0)]
     return labels
 
 
-def draw(
-    annotation: Annotation, y: NDArray[np.float64], x: NDArray[np.float64]
-) -> Tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return one annotator's classes (places in ``CLASSES``), how sure of them; rows ``y``, columns ``x`` in px."""
+def draw(annotation: Annotation, sampling_px: float) -> Tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return one annotator's classes (places in ``CLASSES``) and how sure of them, at the points of all cells."""
+    y, x = _points(annotation.shape, sampling_px)
     codes = np.full((y.size, x.size), CLASSES.index(GOOD), dtype=np.uint8)
     sure = np.zeros(codes.shape)
     # What is drawn last wins: the first in the file, but never what the annotator rather thinks is good.
@@ -130,6 +128,17 @@ def draw(
         codes[box][inside] = CLASSES.index(area.name)
         sure[box][inside] = area.sure
     return codes, sure
+
+
+def by_cell(values: NDArray[Any]) -> NDArray[Any]:
+    """Return what is known of the points by cell: shape (rows, points, columns, points)."""
+    return values.reshape(values.shape[0] // SUBSAMPLES, SUBSAMPLES, values.shape[1] // SUBSAMPLES, SUBSAMPLES)
+
+
+def _points(shape: Tuple[int, int], sampling_px: float) -> List[NDArray[np.float64]]:
+    """Return the rows and the columns, in px, of the points of the cells that cover a micrograph."""
+    numbers = (math.ceil(length / sampling_px) * SUBSAMPLES for length in shape)
+    return [(np.arange(number) + 0.5) * sampling_px / SUBSAMPLES for number in numbers]
 
 
 def _bounding_box(area: Area, y: NDArray[np.float64], x: NDArray[np.float64]) -> Optional[Tuple[slice, slice]]:
