@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
-	@echo "                    make demo MICROGRAPHS='folder/*.mrc' PICKS=folder PIXEL_SIZE=1.1"
+	@echo "                    make demo MICROGRAPHS='folder/*.mrc' PICKS=folder PIXEL_SIZE=1.1 DEMO_ARGS='--box-size 200'"
 	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
 	@echo "make check          lint, types and imports"
 	@echo "make default-model  train the model that is shipped"

@@ -105,8 +105,8 @@ def page(result: Dict[str, Any]) -> str:
         "# What each view is good for",
         "",
         f"Made by `benchmarks/ablation.py`, commit {result['commit']}: AUC of held-out patches of simulated micro"
-        f"graphs ({result['patches']} patches of {result['micrographs']} micrographs), {result['epochs']} epochs. "
-        "The last column: the share of clean empty places called bad where 5 % of particles are.",
+        f"graphs ({HELD_OUT} of each set; {result['patches']} patches of {result['micrographs']} micrographs in "
+        f"all, for training, too), {result['epochs']} epochs. The last column: the share of clean empty places called bad where 5 % of particles are.",
         "",
         "Patches of 64 px at 4 Å/px, micrographs of 1 to 2 Å/px:",
         "",

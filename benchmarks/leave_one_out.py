@@ -173,9 +173,9 @@ def page(result: Dict[str, Any]) -> str:
         "",
         f"Made by `benchmarks/leave_one_out.py`, commit {result['commit']}. For each row the last two layers were "
         "fitted without that micrograph; temperature and threshold are set on simulated micrographs, the data-set "
-        "reference on its group. Cells of 32 Å against what three annotators agree on: [how well they "
-        "do](annotators.md) is what can be asked for. The layers below these two are what the headings say; the "
-        "shipped model's were trained on these micrographs, but for those held out.",
+        "reference on its group. Cells of 32 Å against what [annotators](annotators.md), three of most "
+        "micrographs, agree on; how well they do is what can be asked for. The layers below these two are what the "
+        "headings say; the shipped model's were trained on these micrographs, but for those held out.",
         "",
     ]
     for title, rows in result["bodies"].items():

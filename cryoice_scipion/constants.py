@@ -31,5 +31,5 @@ FAILED = "failed"
 
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
-#: BAD coordinates below which tuning the shipped model does clearly better than a new network (docs/few_labels.md).
+#: BAD coordinates that a new network wants: with 50, tuning the shipped model does clearly better (docs/few_labels.md).
 ENOUGH_BAD = 200

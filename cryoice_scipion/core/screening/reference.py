@@ -34,7 +34,7 @@ def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: in
 
 
 def vote(results: Sequence[MapResult], contrast: str) -> str:
-    """Return "dark" or "bright": what was asked for, else the majority by skewness, each weighted by its strength."""
+    """Return "dark" or "bright": what was asked for, else what the mean skewness says."""
     if contrast != "auto":
         return contrast
     return "bright" if is_bright([result.skewness for result in results]) else "dark"
