@@ -106,7 +106,8 @@ def page(result: Dict[str, Any]) -> str:
         "",
         f"Made by `benchmarks/ablation.py`, commit {result['commit']}: AUC of held-out patches of simulated micro"
         f"graphs ({HELD_OUT} of each set; {result['patches']} patches of {result['micrographs']} micrographs in "
-        f"all, for training, too), {result['epochs']} epochs. The last column: the share of clean empty places called bad where 5 % of particles are.",
+        f"all, for training, too), {result['epochs']} epochs. The last column: the share of clean empty places called "
+        "bad where 5 % of particles are.",
         "",
         "Patches of 64 px at 4 Å/px, micrographs of 1 to 2 Å/px:",
         "",

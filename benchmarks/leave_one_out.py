@@ -50,7 +50,7 @@ from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     last_layers,
     with_judge,
 )
-from cryoice_scipion.core.training.judged_maps import reference_of  # noqa: E402
+from cryoice_scipion.core.training.map_calibration import reference_of  # noqa: E402
 from cryoice_scipion.core.training.metrics import called_bad, fit_temperature, threshold_for_clean_area  # noqa: E402
 from cryoice_scipion.core.training.train_dense import DenseSet, split_fields  # noqa: E402
 

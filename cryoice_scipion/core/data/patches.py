@@ -192,7 +192,7 @@ def _cut_one(
     points = _usable(item, border, messages)
     points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
     parts = []
-    bright = item.inverted != (config.contrast == "bright")
+    bright = item.is_bright(config.contrast)
     two_scale = two_scale and config.window == WINDOW
     spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if two_scale else None
     for copy in range(1 + config.jitter_copies):

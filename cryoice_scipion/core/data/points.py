@@ -34,6 +34,10 @@ class LabelledMicrograph:
     inverted: bool = False  # particles are bright, whatever the others' are: a simulated session of its own
     complete: bool = False  # clean places are among the points already: no background is drawn
 
+    def is_bright(self, contrast: str) -> bool:
+        """Return whether its particles are bright, where those of the others have ``contrast``, "dark" or "bright"."""
+        return self.inverted != (contrast == "bright")
+
 
 def from_coordinates(
     tasks: Sequence[MicrographTask], good: PickTable, bad: PickTable, clean: Sequence[MicrographTask] = ()

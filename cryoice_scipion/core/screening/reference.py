@@ -58,9 +58,14 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
     Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
     """
     levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
-    level = float(np.percentile(levels, PERCENTILE)) if levels else model.reference_level
+    level = level_of(levels) if levels else model.reference_level
     shift = shift_of(level - model.reference_level, model.reference_spread) if len(levels) >= MINIMUM else 0.0
     return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
+
+
+def level_of(medians: Sequence[float]) -> float:
+    """Return the level of a data set: a low percentile over its micrographs of their median log-odds of BAD."""
+    return float(np.percentile(medians, PERCENTILE))
 
 
 def shift_of(excess: float, spread: float) -> float:

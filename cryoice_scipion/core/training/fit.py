@@ -135,6 +135,11 @@ def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, lo
     return Fitted(network.eval(), classes, history, interrupted, {"width": config.width})
 
 
+def runaway() -> SettingsError:
+    """Return the error to raise when weights became infinite or no numbers."""
+    return SettingsError("training", "the loss became infinite", "give a smaller --learning-rate")
+
+
 def start_from(network: Network, model: str) -> str:
     """Give a network the weights of a model wherever their shapes agree; return a line that says how many.
 
@@ -222,7 +227,7 @@ class _Run:
         """
         logits = torch.from_numpy(predict(self.network, self._arrays, rows, self.device))
         if not torch.isfinite(logits).all():
-            raise SettingsError("training", "the loss became infinite", "give a smaller --learning-rate")
+            raise runaway()
         p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
         values = measure(p_bad, bad[rows], 0.5)
         # Of BAD against GOOD, not of the classes: that is what decides, and kinds of bad are easily confused.

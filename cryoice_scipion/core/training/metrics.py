@@ -14,7 +14,7 @@ from cryoice_scipion.core.evaluation.figures import LEAST_CLEAN
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
-Weights = NDArray[np.floating[Any]]
+Weights = NDArray[Any]  # np.floating[Any] is not understood at run time before Python 3.9
 
 CLEAN_LOST = 0.003  # of clean area, on validation micrographs: on others, outliers and all, about 1 %
 OUTLIERS = 0.05  # share of the validation micrographs

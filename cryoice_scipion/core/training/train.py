@@ -22,7 +22,7 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.networks.choice import DENSE, TWO_VIEW, network_of, views_of
 from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.networks.two_view import WINDOW
-from cryoice_scipion.core.screening.reference import PERCENTILE
+from cryoice_scipion.core.screening.reference import level_of
 from cryoice_scipion.core.training.fit import Log, bad_log_odds, fit, predict
 from cryoice_scipion.core.training.head import fit_head, load_base
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
@@ -91,9 +91,12 @@ def train(
     model = model_config(config, patches.sampling, fitted, judged, {**trained_on, "patches": counts})
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
-    model = model.model_copy(
-        update={"reference_level": reference_level(detector, validation_items, config, judged, log, progress)}
-    )
+    # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
+    reference = {
+        "reference_level": reference_level(detector, validation_items, config, judged, log, progress),
+        "reference_spread": base[1].reference_spread if base else 0.0,
+    }
+    model = model.model_copy(update=reference)
     save_model(folder, model, fitted, judged, patches.messages, patches.real)
     return Result(folder, model, judged.validation, judged.test, fitted.interrupted, judged.before)
 
@@ -151,7 +154,7 @@ def as_sessions(
     The data-set reference takes a session's own level off; patches of micrographs without GOOD ones stay as they are.
     """
     levels = _clean_levels(odds, table)
-    common = np.percentile(_clean_levels(odds[on_validation], table[on_validation]), PERCENTILE)
+    common = level_of(_clean_levels(odds[on_validation], table[on_validation]))
     shifts = table["micrograph"].map(levels).to_numpy(dtype=np.float64) - common
     shifted: NDArray[np.float64] = odds - np.nan_to_num(shifts)
     return shifted
@@ -165,12 +168,12 @@ def reference_level(
     log: Log,
     progress: bool,
 ) -> float:
-    """Return the 25th percentile over the validation micrographs of their median log-odds of BAD (SCIENCE.md 5)."""
+    """Return the level of the validation micrographs, to compare a data set's with (SCIENCE.md 5)."""
     levels: List[float] = []
     for item in tqdm(micrographs, desc="reference level", unit="mic", disable=not progress):
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
-            bright = config.patches.contrast == "bright"
+            bright = item.is_bright(config.patches.contrast)
             level = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright).level
             levels += [level] if np.isfinite(level) else []  # NaN: all of it is border
         except CryoIceError as error:
@@ -178,7 +181,7 @@ def reference_level(
     if not levels:
         rows = (judged.table["split"] == VALIDATION).to_numpy()
         levels = _clean_levels(judged.log_odds[rows], judged.table[rows]).tolist()
-    return float(np.percentile(levels, PERCENTILE))
+    return level_of(levels)
 
 
 def _check(patches: PatchSet, config: TrainConfig) -> None:

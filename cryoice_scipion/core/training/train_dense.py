@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -18,15 +17,14 @@ from tqdm import tqdm
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.data.fields import Field
-from cryoice_scipion.core.data.splits import TEST, TRAIN, VALIDATION
+from cryoice_scipion.core.data.splits import TEST, TRAIN, VALIDATION, is_called
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import UNFINISHED
 from cryoice_scipion.core.networks.dense import SAMPLING, DenseNet
 from cryoice_scipion.core.training.crops import Cropper
 from cryoice_scipion.core.training.dense import DenseRun
-from cryoice_scipion.core.training.fit import Fitted, Log
+from cryoice_scipion.core.training.fit import Fitted, Log, runaway
 from cryoice_scipion.core.training.judge_layer import HIDDEN, fit_judge
-from cryoice_scipion.core.training.judged_maps import cells_of_maps, judge_maps
+from cryoice_scipion.core.training.map_calibration import calibrate_maps, cells_of_maps
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.saving import Result, model_config, save_model
 from cryoice_scipion.core.training.unfinished import Unfinished, checksum
@@ -80,7 +78,7 @@ def train_dense(
     Raises
     ------
     SettingsError
-        When there is nothing to train or to validate on.
+        When there is nothing to train or to validate on, or the weights ran away.
     """
     split = split_fields(sets, config)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
@@ -88,13 +86,19 @@ def train_dense(
     loaded = {name: Field.load(path) for item in sets for name, path in zip(item.names, item.fields)}
     crops = {name: item.crops for item in sets for name in item.names}
     classes = classes_in(field.labels for name, field in loaded.items() if split[name] == TRAIN)
-    network, fitted = _fit(loaded, split, crops, classes, config, folder, device, log, progress)
-    judged, reference = judge_maps(cells_of_maps(network, loaded, split, (VALIDATION, TEST), device))
+    _check_labels(loaded, split)
+    torch.manual_seed(config.seed)
+    network = DenseNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
+    data = {"split": split, "crops": crops, "classes": classes, "network": shapes, "sum": checksum(loaded)}
+    kept = Unfinished(folder, config, data)
+    network, fitted = _fit(network, loaded, split, crops, classes, config, kept, device, log, progress)
+    judged, reference = calibrate_maps(cells_of_maps(network, loaded, split, (VALIDATION, TEST), device))
     model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
     model = model.model_copy(update=reference)
     save_model(folder, model, fitted, judged, [], _patches(judged.table, loaded))
     if not fitted.interrupted:
-        (folder / UNFINISHED).unlink(missing_ok=True)
+        kept.drop()
     return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
 
 
@@ -108,14 +112,14 @@ def split_fields(sets: Sequence[DenseSet], config: TrainConfig) -> Dict[str, str
     """
     names = [name for item in sets for name in item.names]
     stems = [name.split("/")[-1] for name in names]
-    held = {name for name, stem in zip(names, stems) if any(fnmatch.fnmatchcase(stem, key) for key in config.hold_out)}
-    absent = [key for key in config.hold_out if not fnmatch.filter(stems, key)]
+    held = {name for name, stem in zip(names, stems) if any(is_called(stem, key) for key in config.hold_out)}
+    absent = [key for key in config.hold_out if not any(is_called(stem, key) for stem in stems)]
     if absent:
         raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
     precious = all(item.crops > 1 for item in sets)
     free = [name for item in sets if item.crops == 1 or precious for name in item.names if name not in held]
-    number = max(1, round(config.validation * len(free)))
-    if number >= len(free):
+    number = min(max(1, round(config.validation * len(free))), len(free) - 1)
+    if number < 1:
         raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
     chosen = set(np.random.default_rng(config.seed).choice(free, number, replace=False).tolist())
     return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
@@ -128,38 +132,50 @@ def classes_in(labels: Any) -> List[str]:
     return [GOOD, *(there or [BAD])]
 
 
+def _check_labels(loaded: Dict[str, Field], split: Dict[str, str]) -> None:
+    """Raise SettingsError where training or validation micrographs show nothing good, or nothing bad."""
+    good = CLASSES.index(GOOD)
+    for part in (TRAIN, VALIDATION):
+        labels = [field.labels.ravel()[field.labelled] for name, field in loaded.items() if split[name] == part]
+        for kind, there in (
+            ("good", any((item == good).any() for item in labels)),
+            ("bad", any((item != good).any() for item in labels)),
+        ):
+            if not there:
+                raise SettingsError(
+                    "training set", f"nothing on its {part} micrographs is labelled {kind}", "give more of them"
+                )
+
+
 def _fit(
+    network: DenseNet,
     loaded: Dict[str, Field],
     split: Dict[str, str],
     crops: Dict[str, int],
     classes: List[str],
     config: TrainConfig,
-    folder: Path,
+    kept: Unfinished,
     device: str,
     log: Log,
     progress: bool,
 ) -> Tuple[DenseNet, Fitted]:
     """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
-    torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
-    network = DenseNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train = [Cropper(name, field, crops[name] > 1) for name, field in loaded.items() if split[name] == TRAIN]
     rng = np.random.default_rng(config.seed)
     some = [item for item in train if rng.random() < _MEASURED] or train
     cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
     network.spectral.measure(torch.cat(cells))
     run = DenseRun(network, train, classes, config, crops, device)
-    data = {"split": split, "crops": crops, "classes": classes, "sum": checksum(loaded)}
-    kept = Unfinished(folder, config, data)
     history = kept.take_up(run, log)
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            row.update(_validate(run.averaged, loaded, split, classes, device))
+            row.update(_validate(run.averaged, loaded, split, device))
+            kept.keep(run, [*history, row])
             history.append(row)
-            kept.keep(run, history)
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
     except KeyboardInterrupt:
@@ -167,18 +183,18 @@ def _fit(
             raise
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
-        kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
+        history = kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
     fields = {name: field for name, field in loaded.items() if split[name] == TRAIN}
     judge = fit_judge(run.averaged, fields, crops, classes, config.seed, device, progress)
     options = {"width": config.width, "hidden": HIDDEN}
     return judge, Fitted(judge, classes, history, interrupted, options)
 
 
-def _validate(
-    network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], classes: List[str], device: str
-) -> Dict[str, float]:
+def _validate(network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], device: str) -> Dict[str, float]:
     cells = cells_of_maps(network, loaded, split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
+    if not np.isfinite(odds).all():
+        raise runaway()
     bad = np.concatenate([item.bad for item in cells])
     values = measure(expit(odds), bad, 0.5)
     loss = float(np.mean(np.logaddexp(0.0, np.where(bad, -odds, odds))))

@@ -27,6 +27,10 @@ class Unfinished:
         self._path = folder / UNFINISHED
         self._made_with = {"config": config.to_text(), "data": json.dumps(data, sort_keys=True)}
 
+    def drop(self) -> None:
+        """Remove it: the training is finished."""
+        self._path.unlink(missing_ok=True)
+
     def keep(self, run: DenseRun, history: List[Dict[str, float]]) -> None:
         """Write the state of a run, atomically."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,16 +49,16 @@ class Unfinished:
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
             log(f"{self._path} is not taken up ({str(error).splitlines()[0]}); training starts anew")
             return []
-        run.load_state_dict(kept["run"])
+        run.load_state_dict(kept["run"])  # fits: the network's shapes are a part of what was compared
         history: List[Dict[str, float]] = kept["history"]
         log(f"going on after epoch {len(history)}")
         return history
 
 
 def checksum(loaded: Dict[str, Field]) -> int:
-    """Return the CRC-32 of the views and labels of fields."""
+    """Return the CRC-32 of all that fields hold."""
     total = 0
     for field in loaded.values():
-        for array in (field.view, field.labels):
+        for array in (field.view, field.spectrum, field.labels):
             total = zlib.crc32(array.tobytes(), total)
     return total

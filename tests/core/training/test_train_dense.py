@@ -22,7 +22,7 @@ from cryoice_scipion.core.networks.detector import NetworkDetector
 from cryoice_scipion.core.training import dense as training
 from cryoice_scipion.core.training.crops import Cropper, _high_passed, views_of_crops, weights_of
 from cryoice_scipion.core.training.dense import dense_loss
-from cryoice_scipion.core.training.judged_maps import reference_of
+from cryoice_scipion.core.training.map_calibration import reference_of
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.standing_out import relative_statistics
 

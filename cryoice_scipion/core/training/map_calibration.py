@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How good a dense network is on whole micrographs: temperature, threshold, level of the reference, and figures."""
+"""Calibrate a dense network on whole micrographs: temperature, threshold, level of the reference; and measure it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.data.fields import Field
 from cryoice_scipion.core.data.splits import TEST, VALIDATION
 from cryoice_scipion.core.networks.dense import CELL, DenseNet
-from cryoice_scipion.core.screening.reference import PERCENTILE
+from cryoice_scipion.core.screening.reference import level_of
 from cryoice_scipion.core.training.fit import bad_log_odds
 from cryoice_scipion.core.training.judge_layer import features_of_field
 from cryoice_scipion.core.training.metrics import (
@@ -53,7 +53,7 @@ class MapCells:
         return found
 
     def log_odds(self, temperature: float = 1.0) -> NDArray[np.float64]:
-        """Return the calibrated log-odds of BAD."""
+        """Return the log-odds of BAD, shape (n,), the class logits divided by a temperature."""
         odds: NDArray[np.float64] = bad_log_odds(torch.from_numpy(self.logits).double() / temperature).numpy()
         return odds
 
@@ -81,7 +81,7 @@ def cells_of_maps(
     return found
 
 
-def judge_maps(cells: Sequence[MapCells]) -> Tuple[Judged, Dict[str, float]]:
+def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Judged, Dict[str, float]]:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones.
 
     Returns
@@ -131,8 +131,12 @@ def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uin
     micrographs : sequence of (ndarray, ndarray)
         Calibrated log-odds of BAD and labels (places in CLASSES) of the labelled cells of each.
     """
-    there = [(np.median(odds), (labels == CLASSES.index(GOOD)).mean()) for odds, labels in micrographs if len(labels)]
-    level = float(np.percentile([median for median, _ in there], PERCENTILE))
+    there = [
+        (float(np.median(odds)), float((labels == CLASSES.index(GOOD)).mean()))
+        for odds, labels in micrographs
+        if len(labels)
+    ]
+    level = level_of([median for median, _ in there])
     clean = [median for median, good in there if good > _MOSTLY]
     upper = float(np.percentile(clean, _NORMAL)) if clean else level
     return {"reference_level": level, "reference_spread": max(0.0, upper - level)}
