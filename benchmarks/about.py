@@ -17,9 +17,11 @@ def about(device: str = "") -> Dict[str, str]:
     """Return where and with what a benchmark was run."""
     here = Path(__file__).resolve().parent
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=here)
+    code = [":/*.py", ":/cryoice_scipion"]  # not what other benchmarks have just written
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *code], cwd=here, stderr=subprocess.DEVNULL)
     return {
         "device": device or f"{platform.machine()}, {os.cpu_count()} cores",
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": (commit.stdout.strip() or "unknown") + ("-changed" if changed.returncode == 1 else ""),
         "cryoice": VERSION,
         "python": platform.python_version(),
     }

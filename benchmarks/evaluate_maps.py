@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -31,6 +30,7 @@ from train_default_model import HOLD_OUT, SETS, SHARED, SetRow, draw_set  # noqa
 from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
+from cryoice_scipion.core.data.splits import is_called  # noqa: E402
 from cryoice_scipion.core.evaluation.figures import ALL, BAD_CLASSES, auc_difference, figures, shares_of  # noqa: E402
 from cryoice_scipion.core.evaluation.judge import JudgedMap, Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled  # noqa: E402
@@ -68,7 +68,6 @@ class Counted:
     tallies: Dict[str, List[Tally]]  # by map
     notes: Dict[str, str]  # by micrograph
     shift: float
-    seconds: Dict[str, float]
 
 
 def simulated_sets(build: Path, limit: Optional[int]) -> Iterator[DataSet]:
@@ -110,31 +109,31 @@ def real_sets(folder: Path) -> Iterator[DataSet]:
             yield DataSet(group, group, chosen)
 
 
-def held_out_by(model: Any) -> List[str]:
-    """Return the micrographs that a model's training left out, as its model.json says; else the script's list."""
+def is_held_out(image: LabelledImage, model: Any) -> bool:
+    """Return whether a model has not seen a micrograph: its training held it out, or had no set of that name."""
+    sets = model.trained_on.get("label images")
+    if sets is not None and Path(image.path).parents[1].name not in sets:
+        return True
     try:
-        return list(json.loads(model.trained_on["settings"])["hold_out"])
+        names = json.loads(model.trained_on["settings"])["hold_out"]
     except (KeyError, ValueError, TypeError):
-        return HOLD_OUT
+        names = HOLD_OUT
+    return any(is_called(image.stem, name) for name in names)
 
 
 def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counted:
     """Judge one data set with the model and the classical maps."""
     tallies: Dict[str, List[Tally]] = {name: [] for name in (MODEL, *classical.NAMES)}
     waiting: List[tuple] = []  # name, spectra, labels, sampling: the distance is fitted when all are there
-    seconds = {MODEL: 0.0, "classical": 0.0}
-    shift, notes, held_out = 0.0, {}, held_out_by(detector.config)
+    shift, notes = 0.0, {}
     for judged in judge_set(detector, data.images, settings, tqdm.write):
-        started = time.monotonic()
         name = judged.tally.name = f"{data.name}/{judged.image.stem}"
         tallies[MODEL].append(judged.tally)
-        shift, notes[name] = judged.reference.shift, "held out" if judged.image.stem in held_out else ""
+        shift, notes[name] = judged.reference.shift, "held out" if is_held_out(judged.image, detector.config) else ""
         waiting.append((name, *classical_maps(judged, tallies), judged.labels, judged.sampling))
-        seconds[MODEL] += judged.seconds
-        seconds["classical"] += time.monotonic() - started
         bar.update()
     tallies[classical.MAHALANOBIS] = distances(waiting)
-    return Counted(data.group, tallies, notes, shift, seconds)
+    return Counted(data.group, tallies, notes, shift)
 
 
 def classical_maps(judged: JudgedMap, tallies: Dict[str, List[Tally]]) -> tuple:
@@ -182,10 +181,11 @@ def distances(waiting: List[tuple]) -> List[Tally]:
 def group_figures(tallies: Dict[str, List[Tally]]) -> Dict[str, Any]:
     """Return the figures of all maps over one group of micrographs, and how far the model is from each other map."""
     ours = tallies[MODEL]
+    model = figures(ours)
     others = {name: tallies[name] for name in classical.NAMES if tallies[name]}
-    there = [name for name in (ALL, *BAD_CLASSES) if name in figures(ours)["by_class"]]
+    there = [name for name in (ALL, *BAD_CLASSES) if name in model["by_class"]]
     return {
-        MODEL: figures(ours),
+        MODEL: model,
         "classical": {name: figures(items) for name, items in others.items()},
         "model_minus": {
             name: {kind: auc_difference(ours, items, kind).to_json() for kind in there}
@@ -212,7 +212,6 @@ def evaluate(model: str, build: Path, device: str, limit: Optional[int], referen
         "map_sampling": detector.config.sampling,
         "judged_sampling": settings.sampling,
         "reference_shift": {data.name: round(item.shift, 3) for data, item in zip(sets, counted)},
-        "seconds": {key: round(sum(item.seconds[key] for item in counted), 1) for key in (MODEL, "classical")},
         "groups": {},
     }
     for group in (SIMULATED, *MORE, EMPIAR, MICASSESS, HELD_OUT):

@@ -43,7 +43,7 @@ def page(result: Row) -> str:
     parts = [_INTRODUCTION.format(**result)]
     for name, group in result["groups"].items():
         parts.append(f"## {name[0].upper()}{name[1:]}\n\n{_group(group, by_micrograph=not name.startswith('sim'))}")
-    shifts = ", ".join(f"{name} {-shift:+.2f}" for name, shift in result["reference_shift"].items())
+    shifts = ", ".join(f"{name} {0.0 - shift:.2f}" for name, shift in result["reference_shift"].items())
     parts.append(f"Log-odds of BAD were shifted by the data-set references: {shifts}.\n")
     return "\n".join(parts)
 

@@ -6,8 +6,8 @@ For each annotated real micrograph the last two layers are fitted anew to cells 
 threshold are set on simulated validation micrographs, and the data-set reference is taken over its group, as in a
 screening. The layers below them are those of --model, which has seen the micrographs that are not marked as held out;
 and, to show what that is worth, those of --unseen, a model that was trained on simulated micrographs alone
-(``--simulated-only`` of train_default_model.py). What was found with the same model and annotations
-before is taken over. The build folder of ``make default-model`` is needed.
+(``--simulated-only`` of train_default_model.py; without it, what was found with such a one before is kept). The build
+folder of ``make default-model`` is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import json
 import sys
-import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -28,20 +27,18 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
-from about import about, recorded  # noqa: E402
-from evaluate_maps import EMPIAR, MICASSESS, group_of  # noqa: E402
-from rasterise import ANNOTATIONS  # noqa: E402
+from about import about, record, recorded  # noqa: E402
+from evaluate_maps import EMPIAR, MICASSESS, group_of, real_sets  # noqa: E402
 from train_default_model import HOLD_OUT, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import TrainConfig  # noqa: E402
-from cryoice_scipion.core.data.fields import Field  # noqa: E402
+from cryoice_scipion.core.data.fields import Field, make_fields  # noqa: E402
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION  # noqa: E402
-from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
+from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.dense import DenseNet  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
-from cryoice_scipion.core.screening.reference import PERCENTILE, shift_of  # noqa: E402
-from cryoice_scipion.core.training.fit import bad_log_odds  # noqa: E402
+from cryoice_scipion.core.screening.reference import level_of, shift_of  # noqa: E402
 from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     Cells,
     cells_of_field,
@@ -50,14 +47,15 @@ from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     last_layers,
     with_judge,
 )
-from cryoice_scipion.core.training.map_calibration import reference_of  # noqa: E402
-from cryoice_scipion.core.training.metrics import called_bad, fit_temperature, threshold_for_clean_area  # noqa: E402
+from cryoice_scipion.core.training.map_calibration import MapCells, calibrate_maps  # noqa: E402
+from cryoice_scipion.core.training.metrics import called_bad  # noqa: E402
 from cryoice_scipion.core.training.train_dense import DenseSet, split_fields  # noqa: E402
 
 BUILD = HERE.parent / "out" / "default-model"
 REAL = "real_annotated"
 CHECKED = 1000  # cells of a validation micrograph
 SEED = 0
+UNSEEN = "trained on simulated micrographs alone"
 
 
 @dataclasses.dataclass
@@ -66,7 +64,7 @@ class Material:
 
     body: DenseNet
     simulated: List[Cells]
-    validation: List[Cells]
+    validation: Dict[str, Cells]
     real: Dict[str, Cells]  # drawn for training, by stem
     whole: Dict[str, Cells]  # all that are labelled
 
@@ -90,7 +88,7 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
         item.fields = [path for path in item.fields if path.stem in labelled[item.name]]
     config = config.model_copy(update={"hold_out": [name for name in config.hold_out if name.startswith("sim_")]})
     split = split_fields(sets, config)
-    found = Material(body_of(detector), [], [], {}, {})
+    found = Material(body_of(detector), [], {}, {}, {})
     for item in sets:
         for name, path in zip(item.names, tqdm(item.fields, desc=item.name, unit="mic", leave=False)):
             if split[name] == TRAIN:
@@ -99,8 +97,9 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
             elif split[name] == VALIDATION:
                 field = Field.load(path)
                 places = rng.permutation(field.labelled)[:CHECKED]
-                found.validation.append(cells_of_field(found.body, field, places, "cpu"))
-    for path in sorted((build / "fields" / REAL).glob("*.npz")):
+                found.validation[name] = cells_of_field(found.body, field, places, "cpu")
+    real = [image for data in real_sets(build / REAL) for image in data.images]  # after drawing them anew, if need be
+    for path in make_fields(real, build / "fields" / REAL):
         field = Field.load(path)
         found.real[path.stem] = cells_of_field(found.body, field, drawn(field, True, rng), "cpu")
         found.whole[path.stem] = cells_of_field(found.body, field, field.labelled, "cpu")
@@ -108,15 +107,10 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
 
 
 @torch.inference_mode()
-def odds_of(network: DenseNet, cells: Cells) -> np.ndarray:
-    """Return the log-odds of BAD of cells."""
-    logits = last_layers(network).eval()(cells[0][:, :, None, None])[:, :, 0, 0]
-    return bad_log_odds(logits).double().numpy()
-
-
-def level_of(odds: List[np.ndarray]) -> float:
-    """Return the reference level of a group of micrographs."""
-    return float(np.percentile([np.median(item) for item in odds if len(item)], PERCENTILE))
+def judged(network: DenseNet, cells: Cells, name: str) -> MapCells:
+    """Return what a network says of the cells of a micrograph."""
+    logits = last_layers(network).eval()(cells[0][:, :, None, None])[:, :, 0, 0].numpy()
+    return MapCells(name, VALIDATION, np.zeros((len(logits), 2)), cells[1].numpy().astype(np.uint8), logits)
 
 
 def judge_without(stem: str, found: Material, classes: List[str]) -> Tuple[Dict[str, Any], np.ndarray]:
@@ -125,18 +119,15 @@ def judge_without(stem: str, found: Material, classes: List[str]) -> Tuple[Dict[
     network = with_judge(found.body)
     others = [cells for name, cells in found.real.items() if name != stem and name not in HOLD_OUT]
     fit_cells(network, [*found.simulated, *others], classes, np.random.default_rng(SEED), False)
-    checked = [(odds_of(network, cells), cells[1].numpy()) for cells in found.validation]
-    raw = np.concatenate([odds for odds, _ in checked])
-    bad = np.concatenate([labels for _, labels in checked]) != CLASSES.index(GOOD)
-    temperature = fit_temperature(lambda value: raw / value, bad)
-    checked = [(odds / temperature, labels) for odds, labels in checked]
-    threshold = threshold_for_clean_area([(expit(odds), labels != CLASSES.index(GOOD)) for odds, labels in checked])
-    reference = reference_of(checked)
-    group = [cells for name, cells in found.whole.items() if group_of(name) == group_of(stem)]
-    level = level_of([odds_of(network, cells) / temperature for cells in group])
+    calibrated, reference = calibrate_maps([judged(network, cells, name) for name, cells in found.validation.items()])
+    group = [name for name in found.whole if group_of(name) == group_of(stem)]
+    maps = {name: judged(network, found.whole[name], name) for name in group}
+    all_odds = {name: item.log_odds(calibrated.temperature) for name, item in maps.items()}
+    level = level_of([float(np.median(odds)) for odds in all_odds.values() if len(odds)])
     shift = shift_of(level - reference["reference_level"], reference["reference_spread"])
-    odds = odds_of(network, found.whole[stem]) / temperature - shift
-    return {"threshold": threshold, "shift": shift, **figures(found.whole[stem][1].numpy(), odds, threshold)}, odds
+    odds = all_odds[stem] - shift
+    row = {"threshold": calibrated.threshold, "shift": shift}
+    return {**row, **figures(maps[stem].labels, odds, calibrated.threshold)}, odds
 
 
 def together(found: Material, odds: Dict[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
@@ -152,7 +143,7 @@ def together(found: Material, odds: Dict[str, np.ndarray]) -> Dict[str, Dict[str
 
 def figures(labels: np.ndarray, odds: np.ndarray, threshold: float) -> Dict[str, Any]:
     """Return AUC by class, and the shares of clean and of bad area that are called bad."""
-    called = called_bad(1.0 / (1.0 + np.exp(-odds)), threshold)
+    called = called_bad(expit(odds), threshold)
     good = labels == CLASSES.index(GOOD)
     result: Dict[str, Any] = {
         "clean_called_bad": float(called[good].mean()) if good.any() else None,
@@ -171,15 +162,15 @@ def page(result: Dict[str, Any]) -> str:
     lines = [
         "# Real micrographs, each left out",
         "",
-        f"Made by `benchmarks/leave_one_out.py`, commit {result['commit']}. For each row the last two layers were "
-        "fitted without that micrograph; temperature and threshold are set on simulated micrographs, the data-set "
-        "reference on its group. Cells of 32 Å against what [annotators](annotators.md), three of most "
-        "micrographs, agree on; how well they do is what can be asked for. The layers below these two are what the "
-        "headings say; the shipped model's were trained on these micrographs, but for those held out.",
+        "Made by `benchmarks/leave_one_out.py`. For each row the last two layers were fitted without that micrograph; "
+        "temperature and threshold are set on simulated micrographs, the data-set reference on its group. Cells of 32 "
+        "Å against what [annotators](annotators.md), three of most micrographs, agree on; how well they do is what can "
+        "be asked for. The layers below these two are what the headings say; the shipped model's were trained on these "
+        "micrographs, but for those that are marked.",
         "",
     ]
     for title, rows in result["bodies"].items():
-        lines += [f"## Layers below: {title}", ""]
+        lines += [f"## Layers below: {title}", "", f"Commit {rows['commit']}.", ""]
         lines += ["| micrograph | AUC by class | clean called bad | bad found | notes |", "|---|---|---|---|---|"]
         for stem, row in rows["micrographs"].items():
             auc = ", ".join(f"{name} {value:.3f}" for name, value in row["auc"].items()) or "–"
@@ -205,20 +196,13 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
-    bodies: List[Tuple[str, Path]] = [("the shipped model", resolve_model(args.model))]
+    shipped = args.model == DEFAULT_MODEL
+    bodies = {"the shipped model" if shipped else Path(args.model).name: resolve_model(args.model)}
     if args.unseen:
-        bodies.append(("trained on simulated micrographs alone", args.unseen))
-    target = args.output or HERE / "results"
-    written = target / "leave_one_out.json"
-    before = recorded(written)
-    result: Dict[str, Any] = {**about(), "fingerprints": {}, "bodies": {}}
-    annotations = zlib.crc32(b"".join(path.read_bytes() for path in sorted(ANNOTATIONS.glob("*/*.json"))))
-    for title, path in bodies:
-        result["fingerprints"][title] = mark = [fingerprint(path), annotations]
-        if before.get("fingerprints", {}).get(title) == mark:
-            print(f"{title}: as before")
-            result["bodies"][title] = before["bodies"][title]
-            continue
+        bodies[UNSEEN] = args.unseen
+    written = (args.output or HERE / "results") / "leave_one_out.json"
+    result: Dict[str, Any] = {**about(), "bodies": {}}
+    for title, path in bodies.items():
         detector = NetworkDetector.load(path)
         found = gather(detector, args.build)
         rows: Dict[str, Any] = {}
@@ -227,12 +211,17 @@ def main() -> None:
             row, odds[stem] = judge_without(stem, found, detector.config.classes)
             rows[stem] = {**row, "held out": stem in HOLD_OUT}
             tqdm.write(f"{stem[-40:]}: {row}")
-        result["bodies"][title] = {"micrographs": rows, "together": together(found, odds)}
-    target.mkdir(parents=True, exist_ok=True)
-    written.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        result["bodies"][title] = {
+            "commit": result["commit"],
+            "micrographs": rows,
+            "together": together(found, odds),
+        }
+    before = recorded(written).get("bodies", {})
+    if not args.unseen and UNSEEN in before:
+        result["bodies"][UNSEEN] = before[UNSEEN]
+    record(result, written)
     text = page(result)
     (args.output or HERE.parent / "docs").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")
-    print(text)
 
 
 if __name__ == "__main__":

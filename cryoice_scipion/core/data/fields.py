@@ -90,7 +90,7 @@ def make_field(image: LabelledImage) -> Field:
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL * SPECTRAL)
     spectrum = spectral_view(*seen, torch.device("cpu"), shape).features
     scaled = normalise(view, inside, image.inverted)
-    labels, _ = read_labels(image.labels, SAMPLING * CELL)
+    labels = read_labels(image.labels, SAMPLING * CELL)
     cells = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL)
     if max(abs(have - want) for have, want in zip(labels.shape, cells)) > 1:
         reason = f"has {labels.shape[0]} × {labels.shape[1]} cells of 32 Å, its micrograph {cells[0]} × {cells[1]}"

@@ -44,10 +44,10 @@ def _number(value: float) -> Optional[float]:
     return round(float(value), 5) if np.isfinite(value) else None
 
 
-def weights(number: int, seed: int = 0, draws: int = DRAWS) -> Weights:
-    """Return how often each micrograph is in each draw, shape (1 + draws, number); the first row: each once."""
+def weights(number: int, seed: int = 0) -> Weights:
+    """Return how often each micrograph is in each draw, shape (1 + DRAWS, number); the first row: each once."""
     rng = np.random.default_rng([seed, number])
-    drawn = rng.multinomial(number, np.full(number, 1.0 / number), size=draws) if number else np.zeros((draws, 0))
+    drawn = rng.multinomial(number, np.full(number, 1.0 / number), size=DRAWS) if number else np.zeros((DRAWS, 0))
     result: Weights = np.concatenate([np.ones((1, number)), drawn]).astype(np.float64)
     return result
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -34,7 +33,7 @@ class Settings:
     reference: int = 20  # micrographs the data-set reference is taken from; 0: none
     threshold: Optional[float] = None  # on goodness; None: the model's recommended one
     pixel_size: Optional[float] = None  # Å/px of the micrographs; None: as the data set has it
-    sampling: Optional[float] = SAMPLING  # Å, side of the judged cells; None: the label images'
+    sampling: float = SAMPLING  # Å, side of the judged cells
 
 
 @dataclasses.dataclass
@@ -50,7 +49,6 @@ class JudgedMap:
     sampling: float  # Å, side of a judged cell
     tally: Tally
     reference: Reference
-    seconds: float  # mapping and judging
 
 
 def judge_set(
@@ -66,10 +64,9 @@ def judge_set(
     """
     mapped, reference = _reference(detector, images, settings, log)
     for image in images:
-        started = time.monotonic()
         try:
             loaded = _load(image, settings)
-            labels, sampling = read_labels(image.labels, settings.sampling)
+            labels = read_labels(image.labels, settings.sampling)
             known = mapped.pop(image.stem, None)
             usable = known is not None and reference.contrast in ("auto", _contrast(known[1]))
             classmap = known[0] if known is not None and usable else _map(detector, loaded, reference.contrast)[0]
@@ -80,12 +77,11 @@ def judge_set(
         cells = judging.probabilities(classmap, reference.shift)
         good = judging.good_mask(cells, threshold)
         odds, called, p_bad, border = (
-            on_cells(values, cells.sampling, labels.shape, sampling)
+            on_cells(values, cells.sampling, labels.shape, settings.sampling)
             for values in (classmap.log_odds - reference.shift, ~good, cells.probability, cells.border)
         )
         counted = tally(image.stem, labels, odds, called, p_bad, border)
-        seconds = time.monotonic() - started
-        yield JudgedMap(image, loaded, cells, good, labels, border, sampling, counted, reference, seconds)
+        yield JudgedMap(image, loaded, cells, good, labels, border, settings.sampling, counted, reference)
 
 
 def _reference(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence
 
 import mrcfile
 import numpy as np
@@ -72,8 +72,8 @@ def _pixel_size(path: Path) -> Optional[float]:
         return None
 
 
-def read_labels(path: str, sampling: Optional[float]) -> Tuple[Codes, float]:
-    """Return the label of each cell of ``sampling`` Å (None: of the label image's own), and that sampling.
+def read_labels(path: str, sampling: float) -> Codes:
+    """Return the label of each cell of ``sampling`` Å.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def read_labels(path: str, sampling: Optional[float]) -> Tuple[Codes, float]:
     codes, own = read_label_image(Path(path))
     if not own > 0:
         raise ImageError(path, "the header of the label image does not say its pixel size", "write it with one")
-    return on_grid(codes, own, sampling or own), sampling or own
+    return on_grid(codes, own, sampling)
 
 
 def on_grid(codes: Codes, own: float, sampling: float) -> Codes:

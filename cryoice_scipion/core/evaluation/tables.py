@@ -40,7 +40,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None, own: str = "model") -> str:
+def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None) -> str:
     """Return AUC by class for a map, and for other maps of the same micrographs beside it.
 
     Parameters
@@ -49,8 +49,6 @@ def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None, own: s
         Of ``figures``; with the share found at the threshold where there is one.
     others : mapping, optional
         Name of a map to its figures.
-    own : str
-        Head of the first map's column.
     """
     others = others or {}
     rows: List[List[str]] = []
@@ -61,7 +59,7 @@ def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None, own: s
         line = [name, str(row["micrographs"]), with_interval(row["auc"])]
         line += [number(other["by_class"].get(name, {}).get("auc", {}).get("value")) for other in others.values()]
         rows.append([*line, percent(row.get("found"))])
-    return table(["class", "micrographs", f"{own}: AUC", *others, "found"], rows)
+    return table(["class", "micrographs", "model: AUC", *others, "found"], rows)
 
 
 def threshold_lines(figures: Row) -> List[str]:

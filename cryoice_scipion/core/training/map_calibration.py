@@ -137,6 +137,6 @@ def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uin
         if len(labels)
     ]
     level = level_of([median for median, _ in there])
-    clean = [median for median, good in there if good > _MOSTLY]
+    clean = [median for median, share in there if share > _MOSTLY]
     upper = float(np.percentile(clean, _NORMAL)) if clean else level
     return {"reference_level": level, "reference_spread": max(0.0, upper - level)}

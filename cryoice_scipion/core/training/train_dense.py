@@ -135,7 +135,7 @@ def classes_in(labels: Any) -> List[str]:
 def _check_labels(loaded: Dict[str, Field], split: Dict[str, str]) -> None:
     """Raise SettingsError where training or validation micrographs show nothing good, or nothing bad."""
     good = CLASSES.index(GOOD)
-    for part in (TRAIN, VALIDATION):
+    for part, word in ((TRAIN, "training"), (VALIDATION, "validation")):
         labels = [field.labels.ravel()[field.labelled] for name, field in loaded.items() if split[name] == part]
         for kind, there in (
             ("good", any((item == good).any() for item in labels)),
@@ -143,7 +143,7 @@ def _check_labels(loaded: Dict[str, Field], split: Dict[str, str]) -> None:
         ):
             if not there:
                 raise SettingsError(
-                    "training set", f"nothing on its {part} micrographs is labelled {kind}", "give more of them"
+                    "training set", f"nothing on its {word} micrographs is labelled {kind}", "give more of them"
                 )
 
 

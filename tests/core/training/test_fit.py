@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training learns what can be learned, from one seed, and never across a micrograph."""
 
+from types import SimpleNamespace
+
+import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cryoice_scipion.core.config import AugmentConfig, ModelConfig, TrainConfig, ViewConfig
+from cryoice_scipion.core.config import AugmentConfig, ModelConfig, PatchConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.data.augment import augment
+from cryoice_scipion.core.data.points import LabelledMicrograph
 from cryoice_scipion.core.data.splits import split_micrographs
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.networks.bundle import write_sums
 from cryoice_scipion.core.networks.choice import network_of, views_of
 from cryoice_scipion.core.training.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
 from cryoice_scipion.core.training.metrics import measure
-from cryoice_scipion.core.training.train import as_sessions
+from cryoice_scipion.core.training.train import as_sessions, reference_level
 from cryoice_scipion.core.views.spectrum import FEATURES, feature_frequencies
 from cryoice_scipion.core.views.two_scale import coarse_view, local_view
 
@@ -44,28 +48,52 @@ def test_learns_and_is_reproducible():
 
 
 def test_interrupt_keeps_the_best_weights(monkeypatch):
-    """Ctrl-C in the third epoch ends training; what two epochs gave is kept."""
+    """Ctrl-C in the fourth epoch ends training; of the three before, the first was the best."""
     from cryoice_scipion.core.training import fit as module
 
     real, table = fringes(120, 0)
     calls = []
+    validate = module._Run.validate
 
     def interrupting(patches, config, generator):
         calls.append(1)
-        if len(calls) > 5:
+        if len(calls) > 3 * 3:  # 80 patches in batches of 32
             raise KeyboardInterrupt
         return augment(patches, config, generator)
 
+    def rising(run, rows, bad):
+        found = validate(run, rows, bad)
+        return {**found, "validation_loss": found["validation_loss"] + 10.0 * (len(calls) > 3)}
+
     monkeypatch.setattr(module, "augment", interrupting)
+    monkeypatch.setattr(module._Run, "validate", rising)
     said = []
     fitted = fit({"patch": real}, table, QUICK, "cpu", said.append, progress=False)
     assert fitted.interrupted
-    assert len(fitted.history) >= 1
+    assert len(fitted.history) == 3
     assert any("interrupted" in line for line in said)
     rows = np.flatnonzero(table["split"] == "validation")
     allowed = torch.from_numpy(allowed_classes(table["label"].iloc[rows].tolist(), fitted.classes))
     loss = float(loss_of(torch.from_numpy(predict(fitted.network, {"patch": real}, rows, "cpu")), allowed))
-    assert loss == pytest.approx(min(row["validation_loss"] for row in fitted.history), rel=1e-5)
+    assert loss == pytest.approx(fitted.history[0]["validation_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("contrast, inverted, bright", [("dark", False, False), ("dark", True, True)])
+def test_the_reference_level_sees_inverted_micrographs_as_their_patches_were_cut(tmp_path, contrast, inverted, bright):
+    with mrcfile.new(tmp_path / "m.mrc") as mrc:
+        mrc.set_data(np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32))
+    places = pd.DataFrame(columns=["x", "y", "label", "origin"])
+    micrograph = LabelledMicrograph(str(tmp_path / "m.mrc"), "m", 4.0, places, inverted=inverted)
+    seen = []
+
+    class Detector:
+        def map(self, image, pixel_size, border, is_bright):
+            seen.append(is_bright)
+            return SimpleNamespace(level=-3.0)
+
+    config = TrainConfig(patches=PatchConfig(contrast=contrast))
+    assert reference_level(Detector(), [micrograph], config, None, print, progress=False) == -3.0
+    assert seen == [bright]
 
 
 def test_interrupt_before_the_first_epoch_makes_no_model(monkeypatch):

@@ -2,6 +2,7 @@
 """Training on whole labelled micrographs: what is learned, what is kept, what an interruption costs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -12,17 +13,19 @@ import torch
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.config import AugmentConfig
+from cryoice_scipion.core.config import AugmentConfig, TrainConfig
 from cryoice_scipion.core.data.coordinates import read_picks, write_star
 from cryoice_scipion.core.data.fields import Field, make_fields
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, find_labelled
-from cryoice_scipion.core.networks.bundle import load_config
+from cryoice_scipion.core.networks.bundle import load_config, write_sums
 from cryoice_scipion.core.networks.detector import NetworkDetector
+from cryoice_scipion.core.training import crops
 from cryoice_scipion.core.training import dense as training
 from cryoice_scipion.core.training.crops import Cropper, _high_passed, views_of_crops, weights_of
 from cryoice_scipion.core.training.dense import dense_loss
 from cryoice_scipion.core.training.map_calibration import reference_of
+from cryoice_scipion.core.training.train_dense import DenseSet, split_fields
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.standing_out import relative_statistics
 
@@ -221,7 +224,9 @@ def test_a_high_passed_crop_has_lost_half_at_the_length_it_was_passed_at(length,
     assert float(share) == pytest.approx(kept, abs=0.04)
 
 
-def test_some_crops_are_high_passed_and_some_very_noisy_and_what_stands_out_is_made_anew():
+def test_some_crops_are_high_passed_and_some_very_noisy_and_what_stands_out_is_made_anew(monkeypatch):
+    passed = []
+    monkeypatch.setattr(crops, "_high_passed", lambda *values: passed.append(1) or _high_passed(*values))
     item = field(640, 640)
     cropper = Cropper("m", item)
     rng = np.random.default_rng(0)
@@ -229,6 +234,7 @@ def test_some_crops_are_high_passed_and_some_very_noisy_and_what_stands_out_is_m
     views, _, _ = views_of_crops([cropper.cut(rng) for _ in range(60)], still, rng)
     without = torch.isnan(views["spectrum"]).flatten(1).all(1)
     assert 1 <= int(without.sum()) <= 15
+    assert 1 <= len(passed) <= 30
     for context, relative in zip(views["context"][without], views["relative"][without]):
         pair = torch.stack([relative[0].flatten(), relative_statistics(context[0])[0].flatten()])
         assert torch.corrcoef(pair)[0, 1] > 0.9
@@ -257,12 +263,6 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     ):
         assert main(arguments(labelled, output, *more, epochs=1)) == 2
         assert reason in capsys.readouterr().err
-    with pytest.raises(SettingsError):
-        training_sets = [training_set(labelled, 1)]
-        from cryoice_scipion.core.config import TrainConfig
-        from cryoice_scipion.core.training.train_dense import split_fields
-
-        split_fields(training_sets, TrainConfig.make(validation=0.9))
 
 
 def test_a_label_image_of_another_field_is_refused(tmp_path):
@@ -273,7 +273,9 @@ def test_a_label_image_of_another_field_is_refused(tmp_path):
         make_fields(find_labelled(folder), tmp_path / "fields", progress=False)
 
 
-def test_a_training_on_other_data_does_not_go_on_from_what_was_kept(labelled, tmp_path, monkeypatch, capsys):
+def test_a_training_on_other_data_does_not_go_on_from_what_was_kept(tmp_path, monkeypatch, capsys):
+    labelled = write_labelled(tmp_path / "set")
+
     def stopped(self, number, progress):
         if number == 2:
             raise KeyboardInterrupt
@@ -284,16 +286,49 @@ def test_a_training_on_other_data_does_not_go_on_from_what_was_kept(labelled, tm
     assert main(arguments(labelled, tmp_path / "model", epochs=2)) == 130
     monkeypatch.undo()
     capsys.readouterr()
-    assert main(arguments(labelled, tmp_path / "model", "--crops", "2", epochs=2)) == 0
+    with mrcfile.open(labelled / "labels" / "m1.mrc", mode="r+") as labels:
+        labels.data[:8, :8] = SUPPORT
+    assert main(arguments(labelled, tmp_path / "model", epochs=2)) == 0
     said = capsys.readouterr().out
     assert "its data differ" in said
     assert "going on" not in said
 
 
-def training_set(labelled, number):
-    from cryoice_scipion.core.training.train_dense import DenseSet
+@pytest.mark.parametrize("code, kind", [(0, "bad"), (SUPPORT, "good")])
+def test_nothing_is_trained_where_nothing_is_bad_or_nothing_good(tmp_path, capsys, code, kind):
+    folder = write_labelled(tmp_path / "set", number=3)
+    for path in (folder / "labels").glob("*.mrc"):
+        with mrcfile.open(path, mode="r+") as labels:
+            labels.data[:] = code
+    assert main(arguments(folder, tmp_path / "model")) == 2
+    assert f"on its training micrographs is labelled {kind}" in capsys.readouterr().err
 
-    return DenseSet("set", [labelled / "micrographs" / f"m{index}.mrc" for index in range(number)])
+
+def test_weights_that_run_away_are_said_in_one_line(labelled, tmp_path, monkeypatch, capsys):
+    def away(self, number, progress):
+        for values in self.averaged.parameters():
+            values.data.fill_(torch.nan)
+        return 0.0
+
+    monkeypatch.setattr(training.DenseRun, "epoch", away)
+    assert main(arguments(labelled, tmp_path / "model")) == 2
+    assert "give a smaller --learning-rate" in capsys.readouterr().err
+
+
+def test_small_sets_are_trained_on_whole_and_held_out_ones_never():
+    many = DenseSet("many", [Path(f"a{index}.npz") for index in range(20)])
+    few = DenseSet("few", [Path(f"b{index}.npz") for index in range(4)], crops=5)
+    split = split_fields([many, few], TrainConfig.make(validation=0.5, hold_out=["a1*", "b2.mrc"]))
+    assert {name for name, part in split.items() if part == "test"} == {
+        "few/b2",
+        *(f"many/a{number}" for number in (1, *range(10, 20))),
+    }
+    assert [split[f"few/b{index}"] for index in (0, 1, 3)] == ["train"] * 3
+    assert sum(part == "validation" for part in split.values()) == 4  # half of the nine others
+    with pytest.raises(SettingsError, match="b7"):
+        split_fields([few], TrainConfig.make(hold_out=["b7"]))
+    with pytest.raises(SettingsError, match="at least two"):
+        split_fields([few], TrainConfig.make(hold_out=["b[0-2]"]))
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +360,18 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     assert changed == {"head.weight", "head.bias"}
     assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
     assert "auc" in capsys.readouterr().out
+
+
+def test_a_tuned_model_keeps_how_much_sessions_differ(model, coordinates, tmp_path):
+    """One project does not tell; without it the reference would take bad area away from the first difference on."""
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    shutil.copytree(model, base)
+    config = json.loads((base / "model.json").read_text(encoding="utf-8"))
+    (base / "model.json").write_text(json.dumps({**config, "reference_spread": 1.5}), encoding="utf-8")
+    write_sums(base)
+    command = ["train", *coordinates, "--from", str(base), "--output", str(tuned), "--device", "cpu"]
+    assert main([*command, "--no-background"]) == 0
+    assert load_config(tuned).reference_spread == 1.5
 
 
 def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(model, coordinates, tmp_path, capsys):
