@@ -24,6 +24,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about  # noqa: E402
+from train_default_model import BUILD  # noqa: E402
 
 from cryoice_scipion.constants import GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
@@ -32,7 +33,6 @@ from cryoice_scipion.core.data.points import from_label_images  # noqa: E402
 from cryoice_scipion.core.networks.choice import views_of  # noqa: E402
 from cryoice_scipion.core.training.fit import bad_log_odds, fit, predict  # noqa: E402
 
-BUILD = HERE.parent / "out" / "default-model"
 HELD_OUT, VALIDATION = 15, 10  # micrographs of each set: the first, and the ones after them
 # name, network, views
 ROWS = (

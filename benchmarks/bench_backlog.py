@@ -102,7 +102,9 @@ def run(folder: Path, options: argparse.Namespace) -> Dict[str, Any]:
     if not done.isFinished():
         raise SystemExit(done.getErrorMessage())
     coordinates = sum(getattr(done, name).getSize() for name in ("outputCoordinates", "outputCoordinatesRejected"))
-    return {"seen": seen, "killed": killed_at, "micrographs": number, "coordinates": coordinates}
+    if coordinates != number * PICKS:
+        raise SystemExit(f"{coordinates} coordinates came out, {number * PICKS} went in")
+    return {"seen": seen, "killed": killed_at, "micrographs": number}
 
 
 def draw(result: Dict[str, Any], path: Path, title: str) -> None:
@@ -149,7 +151,7 @@ def main() -> None:
     title = f"{load}, {SIDE} px frames, {about()['device']}"
     measured = {
         "median backlog (micrographs)": sorted(after)[len(after) // 2],
-        "largest backlog, by the kill (micrographs)": max(after),
+        "largest backlog, a kill -9 and Continue in it (micrographs)": max(after),
         "backlog at the end (micrographs)": after[-1],
         "session until all was handed on (h)": result["seen"][-1]["hours"],
     }

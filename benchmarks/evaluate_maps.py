@@ -26,7 +26,7 @@ import classical  # noqa: E402
 from about import about  # noqa: E402
 from evaluation_page import page  # noqa: E402
 from rasterise import ANNOTATIONS  # noqa: E402
-from train_default_model import HOLD_OUT, SETS, SHARED, SetRow, draw_set  # noqa: E402
+from train_default_model import BUILD, HOLD_OUT, REAL, SETS, SHARED, SetRow, draw_set  # noqa: E402
 from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
@@ -37,7 +37,6 @@ from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled 
 from cryoice_scipion.core.evaluation.tally import Tally, tally  # noqa: E402
 from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
 
-BUILD = HERE.parent / "out" / "default-model"
 SIMULATED, EMPIAR, MICASSESS, HELD_OUT = "simulated, held out", "EMPIAR-10017", "MicAssess", "real, held out"
 MODEL = "model"
 # What the held-out micrographs have less than 40 of (SCIENCE.md 8), or not by itself. A third are clean.
@@ -200,7 +199,7 @@ def evaluate(model: str, build: Path, device: str, limit: Optional[int], referen
 
     path = resolve_model(model)
     detector = NetworkDetector.load(path, device)
-    sets = [*simulated_sets(build, limit), *([] if limit else more_sets(build)), *real_sets(build / "real_annotated")]
+    sets = [*simulated_sets(build, limit), *([] if limit else more_sets(build)), *real_sets(build / REAL)]
     settings = Settings(reference=reference)
     with tqdm(total=sum(len(data.images) for data in sets), desc="maps", unit="mic") as bar:
         counted = [count(detector, data, settings, bar) for data in sets]

@@ -29,6 +29,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about, record, recorded  # noqa: E402
+from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
@@ -41,7 +42,6 @@ from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
 from cryoice_scipion.core.training.fit import bad_log_odds, fit, predict  # noqa: E402
 from cryoice_scipion.core.training.head import fit_head  # noqa: E402
 
-BUILD = HERE.parent / "out" / "default-model"
 NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
 KINDS = ("single", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
 MICROGRAPHS, SIDE, PIXEL_SIZE, SEED = 8, 768, 2.0, 4242
@@ -184,7 +184,7 @@ def main() -> None:
             stems = [f"m{index}" for index in range(MICROGRAPHS)]
             train, test = (cut(folder, detector, part) for part in (stems[:4], stems[4:]))
             labels = [(item.table["label"] != GOOD).to_numpy() for item in (train, test)]
-            if any(item.sum() < max(NUMBERS) or (~item).sum() < max(NUMBERS) for item in labels):
+            if any(item.sum() < max(NUMBERS) or (~item).sum() < 3 * max(NUMBERS) for item in labels):
                 tqdm.write(f"session {session} ({kind}): too few places of a kind")
                 continue
             result["simulated"][f"{kind} {session}"] = row = judge(train, test, detector, args.model)
@@ -196,7 +196,7 @@ def main() -> None:
         result["real"], result["real commit"] = before.get("real", {}), before.get("real commit")
     else:
         result["real"], result["real commit"] = {}, result["commit"]
-        unseen, real = NetworkDetector.load(args.unseen), args.build / "real_annotated"
+        unseen, real = NetworkDetector.load(args.unseen), args.build / REAL
         stems = [path.stem for path in sorted((real / "micrographs").glob("Falcon*.mrc"))]
         halves = [cut(real, unseen, part) for part in (stems[::2], stems[1::2])]
         for title, train, test in (("EMPIAR-10017, one half", *halves), ("the other half", *halves[::-1])):

@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "real"), str(HERE.parent)]
 from about import about, record, recorded  # noqa: E402
 from evaluate_maps import EMPIAR, MICASSESS, group_of, real_sets  # noqa: E402
-from train_default_model import HOLD_OUT, SETS  # noqa: E402
+from train_default_model import BUILD, HOLD_OUT, REAL, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import TrainConfig  # noqa: E402
@@ -51,8 +51,6 @@ from cryoice_scipion.core.training.map_calibration import MapCells, calibrate_ma
 from cryoice_scipion.core.training.metrics import called_bad  # noqa: E402
 from cryoice_scipion.core.training.train_dense import DenseSet, split_fields  # noqa: E402
 
-BUILD = HERE.parent / "out" / "default-model"
-REAL = "real_annotated"
 CHECKED = 1000  # cells of a validation micrograph
 SEED = 0
 UNSEEN = "trained on simulated micrographs alone"

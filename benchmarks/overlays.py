@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from evaluate_maps import BUILD, HERE, real_sets
+from evaluate_maps import HERE, real_sets
 from PIL import Image
 from tqdm import tqdm
+from train_default_model import BUILD, REAL
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.evaluation.judge import JudgedMap, Settings, judge_set
@@ -66,7 +67,7 @@ def main() -> None:
 
     detector = NetworkDetector.load(resolve_model(args.model), args.device)
     args.output.mkdir(parents=True, exist_ok=True)
-    for data in real_sets(args.build / "real_annotated"):
+    for data in real_sets(args.build / REAL):
         for judged in tqdm(judge_set(detector, data.images, Settings(), tqdm.write), data.name, len(data.images)):
             draw(judged, args.output / f"{judged.image.stem}.png")
     print(f"written to {args.output}")

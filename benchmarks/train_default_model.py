@@ -29,6 +29,7 @@ from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
 from cryoice_scipion.core.networks.bundle import CARD, write_sums  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "real"
+BUILD, REAL = ROOT / "out" / "default-model", "real_annotated"  # where all is made; a folder in it
 TARGET = ROOT / "cryoice_scipion" / "models" / "default"
 Options = Tuple[object, ...]
 SetRow = Tuple[str, int, int, float, int, Options]  # name, number, rows and columns in px, Å/px, seed, what
@@ -142,7 +143,7 @@ def add_notes(model: Path) -> None:
 def main() -> None:
     """Simulate, cut, train, install."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=Path, default=ROOT / "out" / "default-model")
+    parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--target", type=Path, default=TARGET)
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--device", default="auto")
@@ -154,7 +155,7 @@ def main() -> None:
     held_out = HOLD_OUT
     real = SHARED.is_dir() and not args.simulated_only
     if real:
-        folder = args.build / "real_annotated"
+        folder = args.build / REAL
         script = ROOT / "benchmarks" / "real" / "training_folder.py"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, str(script), "--output", str(folder)], check=True, env=environment)

@@ -26,6 +26,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about, record  # noqa: E402
 
 from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
+from cryoice_scipion.core.errors import CryoIceError  # noqa: E402
 from cryoice_scipion.core.evaluation.figures import shares_of  # noqa: E402
 from cryoice_scipion.core.evaluation.judge import Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
@@ -33,6 +34,7 @@ from cryoice_scipion.core.evaluation.tables import number, percent, table  # noq
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model  # noqa: E402
 from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
 
+MISTAKE = 2  # exit status: the picks do not do
 NUMBER, SIDE, PIXEL_SIZE = 12, 1024, 2.0  # micrographs, px, Å/px
 MODELS = ("shipped", "tuned", "from nothing")
 FIGURES = {"auc": "AUC", "bad": "BAD found", "good": "GOOD lost", "area": "bad area found", "clean": "clean called bad"}
@@ -41,7 +43,11 @@ FIGURES = {"auc": "AUC", "bad": "BAD found", "good": "GOOD lost", "area": "bad a
 def cryoice(*words: object) -> None:
     """Run the command line; stop when it fails."""
     command = [sys.executable, "-m", "cryoice_scipion.core", *map(str, words)]
-    subprocess.run(command, check=True, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode == MISTAKE:
+        raise CryoIceError("cryoice", done.stderr.strip().splitlines()[-1])
+    if done.returncode:
+        raise SystemExit(done.stderr)
 
 
 def train(folder: Path, held_out: List[str]) -> None:
@@ -75,8 +81,8 @@ def session(folder: Path, seed: int) -> Optional[Dict[str, Any]]:
     held_out = stems[1::2]
     try:
         train(folder, held_out)
-    except subprocess.CalledProcessError as error:
-        tqdm.write(f"session {seed}: not trained: {error.stderr.decode().strip().splitlines()[-1]}")
+    except CryoIceError as error:
+        tqdm.write(f"session {seed}: not trained: {error}")
         return None
     if "test_auc" not in load_config(folder / "tuned").metrics:
         tqdm.write(f"session {seed}: the picks of the half that is judged are all of one kind")
@@ -114,13 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=12)
     parser.add_argument("--seed", type=int, default=9000, help="of the first session; the next ones count on")
-    parser.add_argument("--keep", type=Path, help="a folder where data and models stay; what is there is used again")
+    parser.add_argument("--keep", type=Path, help="a folder where data and models stay; data are used again")
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
     result: Dict[str, Any] = {**about(), "sessions": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for seed in tqdm(range(args.seed, args.seed + args.sessions), desc="sessions"):
-            row = session((args.keep or Path(scratch)) / str(seed), seed)
+            row = session((args.keep or Path(scratch)).resolve() / str(seed), seed)
             if row is not None:
                 result["sessions"][str(seed)] = row
     record(result, (args.output or HERE / "results") / "tuned_on_picks.json")

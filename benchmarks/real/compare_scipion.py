@@ -60,7 +60,9 @@ def main() -> int:
     there, here = of_scipion(args.scipion), of_command_line(args.cli)
     lost = set(here) ^ set(there)
     differ = [key for key in set(here) & set(there) if here[key][0] != there[key][0]]
-    gaps = [abs((here[key][1] or 0.0) - (there[key][1] or 0.0)) for key in set(here) & set(there)]
+    scored = [(here[key][1], there[key][1]) for key in set(here) & set(there)]
+    differ += [pair for pair in scored if (pair[0] is None) != (pair[1] is None)]
+    gaps = [abs(ours - theirs) for ours, theirs in scored if ours is not None and theirs is not None]
     print(
         f"{len(here)} coordinates by the command line, {len(there)} by Scipion; {len(lost)} in one only, "
         f"{len(differ)} judged differently, goodness differs by at most {max(gaps, default=0.0):.2g}"

@@ -28,9 +28,11 @@ SAMPLING = 8.0  # Å of a label cell
 
 def write(shared: Path, output: Path, only: Sequence[str], without: Sequence[str]) -> List[str]:
     """Write micrographs and label images; return the stems."""
-    prepared = output / "prepared"
+    prepared, unfinished = output / "prepared", output / "prepared.unfinished"
     if not prepared.is_dir():
-        subprocess.run([sys.executable, str(shared / "prepare.py"), str(prepared)], check=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        subprocess.run([sys.executable, str(shared / "prepare.py"), str(unfinished)], check=True)
+        unfinished.rename(prepared)
     for name in ("micrographs", "labels"):
         (output / name).mkdir(parents=True, exist_ok=True)
     stems, known = [], annotated()
@@ -46,6 +48,9 @@ def write(shared: Path, output: Path, only: Sequence[str], without: Sequence[str
         if not link.exists():
             os.link(path, link)
         stems.append(path.stem)
+    for path in (*(output / "labels").glob("*.mrc"), *(output / "micrographs").glob("*.mrc")):
+        if path.stem not in stems:  # of an earlier call
+            path.unlink()
     script = [sys.executable, str(HERE / "label_picks.py")]
     raw = ["--coordinates", str(shared / "empiar10017" / "coordinates"), "--output", str(output / "labelled")]
     subprocess.run([*script, *raw], check=True, stdout=subprocess.DEVNULL)
