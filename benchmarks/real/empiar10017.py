@@ -4,13 +4,15 @@
 usage: python benchmarks/real/empiar10017.py --output DIR [--model DIR] [--shared ../shared/real]
 
 GOOD is manual_true, BAD what the three pickers picked on areas that were annotated by hand as carbon, ice or clutter
-(label_picks.py). Two micrographs are held out. Writes DIR/table.csv and DIR/table.md: picks in, kept and rejected, by
-picker, by what they sit on, and by whether the micrograph was held out. With --model nothing is trained.
+(label_picks.py). Two micrographs are held out. With --model nothing is trained, and held out is what that model's
+training held out. Writes DIR/table.csv and DIR/table.md: picks in, kept and rejected, by picker, by what they sit on,
+and by whether the micrograph was held out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from typing import List
 import pandas as pd
 
 from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.data.splits import is_called
+from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -76,8 +80,8 @@ def screen(output: Path, micrographs: Path, shared: Path, model: str) -> pd.Data
     return pd.concat(tables, ignore_index=True)
 
 
-def with_labels(judged: pd.DataFrame, labels: Path) -> pd.DataFrame:
-    """Add to each judged pick what it sits on."""
+def with_labels(judged: pd.DataFrame, labels: Path, held_out: List[str]) -> pd.DataFrame:
+    """Add to each judged pick what it sits on, and whether its micrograph was held out."""
     truth = pd.read_csv(labels)
     truth["picker"] = truth["picker"].str.replace("picker_", "", regex=False)
     for table, name in ((judged, "rlnMicrographName"), (truth, "rlnMicrographName")):
@@ -89,7 +93,7 @@ def with_labels(judged: pd.DataFrame, labels: Path) -> pd.DataFrame:
     )
     if labelled["sits_on"].isna().any() or len(labelled) != len(judged):
         raise SystemExit("the judged picks and the labelled picks are not the same")
-    return labelled.assign(held_out=labelled["stem"].isin(HELD_OUT))
+    return labelled.assign(held_out=[any(is_called(stem, name) for name in held_out) for stem in labelled["stem"]])
 
 
 def summarise(labelled: pd.DataFrame) -> pd.DataFrame:
@@ -118,9 +122,9 @@ def main() -> None:
     args, options = parser.parse_known_args()
     micrographs = prepare(args.output, args.shared)
     model = args.model or str(train(args.output, micrographs, options))
-    labelled = with_labels(
-        screen(args.output, micrographs, args.shared, model), args.output / "labels" / "labelled_picks.csv"
-    )
+    held_out = json.loads(load_config(resolve_model(model)).trained_on["settings"])["hold_out"]
+    judged = screen(args.output, micrographs, args.shared, model)
+    labelled = with_labels(judged, args.output / "labels" / "labelled_picks.csv", held_out)
     labelled.to_csv(args.output / "judged_picks.csv", index=False)
     table = summarise(labelled)
     table.to_csv(args.output / "table.csv", index=False)
