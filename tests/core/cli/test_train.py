@@ -166,7 +166,7 @@ def test_a_card_says_whether_backgrounds_were_learned_not_whether_they_were_aske
     assert main(["train", "--output", str(folder), "--patches", str(patches), *options]) == 0
     card = (folder / "card.md").read_text()
     assert "backgrounds as GOOD: no" in card
-    assert "views patch, fft of 64 px" in card
+    assert "views patch (64 px at 4.0 Å/px), fft (64 px at 4.0 Å/px)" in card
 
 
 def test_the_reference_level_is_of_validation_micrographs_beside_patch_sets_too(labelled, tmp_path, monkeypatch):
