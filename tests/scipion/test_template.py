@@ -125,10 +125,11 @@ def test_the_chain_runs_while_micrographs_and_picks_come(streams, tmp_path):
     come(2)
     loaded = list(streams.proj.loadProtocols(jsonStr=json.dumps(described)).values())
     try:
-        for protocol in loaded:
+        handed_on = ["outputMicrographs", "outputCoordinates", "outputCoordinates", "outputParticles"]
+        for protocol, output in zip(loaded, handed_on):
             assert not protocol.validate(), protocol.validate()
             streams.proj.launchProtocol(protocol, wait=False)
-            wait_for(lambda protocol=protocol: sizes(protocol) or streams.now(protocol).isFailed())
+            wait_for(lambda one=protocol, name=output: name in sizes(one) or streams.now(one).isFailed())
             streams.proj._updateProtocol(protocol)
         imported, picked, screening, extraction = loaded
         wait_for(lambda: sum(sizes(screening).values()) == 2 + 12)
