@@ -110,8 +110,8 @@ def real_sets(folder: Path) -> Iterator[DataSet]:
 
 def is_held_out(image: LabelledImage, model: Any) -> bool:
     """Return whether a model has not seen a micrograph: its training held it out, or had no set of that name."""
-    sets = model.trained_on.get("label images")
-    if sets is not None and Path(image.path).parents[1].name not in sets:
+    learned_from = model.trained_on.get("label images")  # a text that names the sets
+    if learned_from is not None and Path(image.path).parents[1].name not in learned_from:
         return True
     try:
         names = json.loads(model.trained_on["settings"])["hold_out"]

@@ -41,7 +41,7 @@ FIGURES = {"auc": "AUC", "bad": "BAD found", "good": "GOOD lost", "area": "bad a
 
 
 def cryoice(*words: object) -> None:
-    """Run the command line; stop when it fails."""
+    """Run the command line; raise CryoIceError for a mistake that it names, stop when it fails otherwise."""
     command = [sys.executable, "-m", "cryoice_scipion.core", *map(str, words)]
     done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode == MISTAKE:

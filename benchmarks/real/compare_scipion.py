@@ -59,10 +59,9 @@ def main() -> int:
     args = parser.parse_args()
     there, here = of_scipion(args.scipion), of_command_line(args.cli)
     lost = set(here) ^ set(there)
-    differ = [key for key in set(here) & set(there) if here[key][0] != there[key][0]]
-    scored = [(here[key][1], there[key][1]) for key in set(here) & set(there)]
-    differ += [pair for pair in scored if (pair[0] is None) != (pair[1] is None)]
-    gaps = [abs(ours - theirs) for ours, theirs in scored if ours is not None and theirs is not None]
+    pairs = [(here[key], there[key]) for key in set(here) & set(there)]  # decision, goodness or none
+    differ = [pair for pair in pairs if pair[0][0] != pair[1][0] or (pair[0][1] is None) != (pair[1][1] is None)]
+    gaps = [abs(ours - theirs) for (_, ours), (_, theirs) in pairs if ours is not None and theirs is not None]
     print(
         f"{len(here)} coordinates by the command line, {len(there)} by Scipion; {len(lost)} in one only, "
         f"{len(differ)} judged differently, goodness differs by at most {max(gaps, default=0.0):.2g}"

@@ -103,24 +103,20 @@ def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Judged, Dict[str, float]]
             p_bad = expit(np.concatenate([odds[item.name] for item in chosen]))
             figures[part] = measure(p_bad, np.concatenate([item.bad for item in chosen]), threshold)
     rng = np.random.default_rng(0)
-    shown = {item.name: np.sort(rng.permutation(len(item.labels))[:_SHOWN]) for item in cells}
-    tables = []
-    for item in cells:
-        x, y = item.places[shown[item.name]].T
-        labels = [CLASSES[code] for code in item.labels[shown[item.name]]]
-        values = {"micrograph": item.name, "x": x, "y": y, "label": labels, "split": item.split}
-        tables.append(pd.DataFrame(values).assign(p_bad=expit(odds[item.name][shown[item.name]])))
-    log_odds = np.concatenate([odds[name][rows] for name, rows in shown.items()])
-    judged = Judged(
-        pd.concat(tables, ignore_index=True).assign(origin="area"),
-        log_odds,
-        temperature,
-        threshold,
-        figures[VALIDATION],
-        figures.get(TEST, {}),
-        _RULE,
-    )
+    table = pd.concat([_some_cells(item, odds[item.name], rng) for item in cells], ignore_index=True)
+    log_odds = table.pop("log_odds").to_numpy()
+    measured = (figures[VALIDATION], figures.get(TEST, {}))
+    judged = Judged(table.assign(origin="area"), log_odds, temperature, threshold, *measured, _RULE)
     return judged, reference_of([(odds[item.name], item.labels) for item in validation])
+
+
+def _some_cells(item: MapCells, odds: NDArray[np.float64], rng: np.random.Generator) -> pd.DataFrame:
+    """Return some cells of a micrograph, one row each."""
+    rows = np.sort(rng.permutation(len(item.labels))[:_SHOWN])
+    x, y = item.places[rows].T
+    labels = [CLASSES[code] for code in item.labels[rows]]
+    values = {"x": x, "y": y, "label": labels, "split": item.split, "p_bad": expit(odds[rows]), "log_odds": odds[rows]}
+    return pd.DataFrame({"micrograph": item.name, **values})
 
 
 def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> Dict[str, float]:
