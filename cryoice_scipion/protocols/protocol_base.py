@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import shlex
 import sqlite3
 from typing import Any, Callable, Iterator, List
 
 from pwem.protocols import EMProtocol
 from pyworkflow.exceptions import PyworkflowException
+from pyworkflow.mapper.sqlite import SqliteFlatMapperException
 from pyworkflow.protocol import params
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.plugin import Plugin
+
+logger = logging.getLogger(__name__)
 
 
 class CryoIceProtocol(EMProtocol):
@@ -43,6 +48,21 @@ class CryoIceProtocol(EMProtocol):
                 raise PyworkflowException(
                     f"{name}: cannot be written ({error}); {remedy}, then press Continue"
                 ) from error
+
+    # Scipion drops and makes the tables of this file one by one: killed in between, it could never read it again, and
+    # every Continue failed. A new file can be read at any moment; a step that it does not hold yet goes on by itself.
+    def _storeSteps(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.getStepsFile())
+        super()._storeSteps()
+
+    def loadSteps(self) -> List[Any]:
+        """Return the steps of the run before; none when their file is damaged."""
+        try:
+            return super().loadSteps()
+        except (SqliteFlatMapperException, sqlite3.DatabaseError) as error:
+            logger.warning("%s: damaged (%s); every step is done again", self.getStepsFile(), error)
+            return []
 
     @staticmethod
     def _complaints(*checks: Callable[[], Any]) -> List[str]:
