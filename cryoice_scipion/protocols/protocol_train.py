@@ -195,7 +195,8 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         text += " with clean background as further good examples" if self.useBackground.get() else ""
         text += (
             f" (seed {self.seed.get()}), calibrated by temperature scaling [Guo2017]; the recommended threshold "
-            f"{self.outputModel.getThreshold():.2f} maximises Youden's index [Youden1950] on validation micrographs."
+            f"{self.outputModel.getThreshold():.2f} is at Youden's point [Youden1950] on validation micrographs, or "
+            "within one standard error of it."
         )
         return [text]
 

@@ -62,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.networks.choice import DENSE
     from cryoice_scipion.core.networks.detector import NetworkDetector
     from cryoice_scipion.core.training.evaluate import evaluate
+    from cryoice_scipion.core.training.metrics import in_words
 
     if args.output and args.output.suffix != ".json":
         make_folder(args.output)
@@ -79,10 +80,7 @@ def main(args: argparse.Namespace) -> int:
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold
     figures = evaluate(detector, patches, threshold)
-    lines = [
-        f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-        for kind, values in figures.items()
-    ]
+    lines = [f"{kind}: {in_words(values)}" for kind, values in figures.items()]
     print("\n".join(lines))
     result: Dict[str, Any] = {"threshold": threshold, **figures}
     text = "\n".join(["# Evaluation", "", "## Patches", "", *[f"- {line}" for line in lines], ""])

@@ -105,6 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from cryoice_scipion.core.training.metrics import in_words  # scikit-learn: only when needed
+
     config = _config(args)
     ours = any((args.output / name).exists() for name in (MODEL_JSON, UNFINISHED))
     if args.output.is_dir() and any(args.output.iterdir()) and not ours:
@@ -115,7 +117,7 @@ def main(args: argparse.Namespace) -> int:
     parts = (("validation", result.validation), ("test (held out)", result.test), ("before tuning", result.before))
     for name, values in parts:
         if values:
-            print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+            print(f"{name}: {in_words(values)}")
     print(f"recommended threshold {result.config.recommended_threshold}")
     print(f"model in {args.output}, read {args.output / 'card.md'}")
     return 130 if result.interrupted else 0

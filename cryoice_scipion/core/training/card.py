@@ -12,7 +12,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig, TrainConfig
-from cryoice_scipion.core.data.splits import VALIDATION
+from cryoice_scipion.core.data.splits import TEST, VALIDATION
+from cryoice_scipion.core.training.metrics import shown
+
+BEFORE = "before"  # the model that was tuned, where the honest figures are taken
+#: What is measured, by its name in model.json.
+MEASURES = {
+    "auc": "AUC, BAD against GOOD",
+    "ap": "average precision of BAD",
+    "precision": "precision: of what is called bad, what is",
+    "recall": "recall: of what is BAD, what is called bad",
+    "f1": "F1",
+    "good_called_bad": "of what is GOOD, what is called bad",
+    "ece": "ECE: mean error of P(BAD)",
+    "good": "GOOD places",
+    "bad": "BAD places",
+}
 
 
 def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str], rule: str) -> None:
@@ -37,6 +52,7 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
     kinds, thresholds = _by_kind(judged, model.recommended_threshold), _by_threshold(judged)
     text = template.render(
         model=model,
+        measured=_by_measure(model.metrics),
         kinds=kinds,
         thresholds=thresholds,
         messages=messages,
@@ -71,6 +87,16 @@ def _words(value: object) -> str:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     return "none" if value in (None, "") else str(value)
+
+
+def _by_measure(metrics: Mapping[str, float]) -> List[List[str]]:
+    """Return a table of the figures, the names of its columns first: a row each, and a column for each split."""
+    splits = [split for split in (VALIDATION, TEST, BEFORE) if any(name.startswith(f"{split}_") for name in metrics)]
+    rows = [["measure", *("before tuning" if split == BEFORE else split for split in splits)]]
+    for key, name in MEASURES.items():
+        values = [metrics.get(f"{split}_{key}") for split in splits]
+        rows.append([name, *("–" if value is None else shown(key, value, 4) for value in values)])
+    return rows
 
 
 def _by_kind(judged: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:

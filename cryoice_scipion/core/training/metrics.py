@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ Weights = NDArray[Any]  # np.floating[Any] is not understood at run time before 
 
 CLEAN_LOST = 0.003  # of clean area, on validation micrographs: on others, outliers and all, about 1 %
 OUTLIERS = 0.05  # share of the validation micrographs
+COUNTS = ("good", "bad")
 _TEMPERATE = 0.25  # standard deviation of the prior of the logarithm of a temperature
 
 
 def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
-    """Return AUC, AP, precision, recall, F1 (all for BAD), the share of GOOD called bad, and ECE of P(BAD).
+    """Return AUC, AP, precision, recall, F1 (all for BAD), the share of GOOD called bad, ECE of P(BAD), and the counts.
 
     Parameters
     ----------
@@ -45,6 +46,16 @@ def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
         "good": float((~bad).sum()),
         "bad": float(bad.sum()),
     }
+
+
+def in_words(measures: Mapping[str, float]) -> str:
+    """Return what ``measure`` returned in one line."""
+    return ", ".join(f"{name} {shown(name, value, 3)}" for name, value in measures.items())
+
+
+def shown(name: str, value: float, digits: int) -> str:
+    """Return one of the measures as text; how many places there were is a whole number."""
+    return f"{value:.{0 if name in COUNTS else digits}f}"
 
 
 def called_bad(p_bad: Scores, threshold: float) -> Labels:

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The card says in words what a model was trained with."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cryoice_scipion.core.config import ModelConfig, PatchConfig, TrainConfig, ViewConfig
-from cryoice_scipion.core.training.card import write_card
+from cryoice_scipion.core.training.card import MEASURES, write_card
+from cryoice_scipion.core.training.metrics import measure
+
+
+def written(folder, **values):
+    """Return the lines of the card of a model."""
+    model = ModelConfig(name="m", views=[ViewConfig()], **values)
+    judged = pd.DataFrame(columns=["label", "split", "origin", "p_bad"])
+    write_card(folder / "card.md", model, judged, [], "by hand")
+    return (folder / "card.md").read_text().splitlines()
 
 
 @pytest.fixture
@@ -13,10 +23,7 @@ def card(tmp_path):
     """Return a function that writes the card of a model, and what it says of its settings."""
 
     def write(settings):
-        model = ModelConfig(name="m", views=[ViewConfig()], trained_on={"seen": "gold", "settings": settings})
-        columns = ["label", "split", "origin", "p_bad"]
-        write_card(tmp_path / "card.md", model, pd.DataFrame(columns=columns), [], "by hand")
-        lines = (tmp_path / "card.md").read_text().splitlines()
+        lines = written(tmp_path, trained_on={"seen": "gold", "settings": settings})
         start = next(number for number, line in enumerate(lines) if line.startswith("- settings"))
         return lines[start : lines.index("", start)]
 
@@ -39,3 +46,17 @@ def test_settings_that_are_not_the_usual_ones_are_listed(card):
 
 def test_settings_that_are_words_stay_words(card):
     assert card("as in the paper") == ["- settings: as in the paper"]
+
+
+def test_figures_stand_side_by_side_and_places_are_counted_in_whole_numbers(tmp_path):
+    metrics = {"validation_auc": 0.9876, "validation_good": 3755733.0, "test_auc": 0.5, "before_auc": 0.25}
+    lines = written(tmp_path, metrics=metrics)
+    start = lines.index("| measure | validation | test | before tuning |")
+    assert lines[start + 1] == "|---|---|---|---|"
+    assert "| AUC, BAD against GOOD | 0.9876 | 0.5000 | 0.2500 |" in lines
+    assert "| GOOD places | 3755733 | – | – |" in lines
+    assert lines[start - 1] == ""
+
+
+def test_every_figure_of_a_training_is_on_the_card():
+    assert set(MEASURES) == set(measure(np.array([0.1, 0.9]), np.array([False, True]), 0.5))
