@@ -6,8 +6,8 @@ For each annotated real micrograph the last two layers are fitted anew to cells 
 threshold are set on simulated validation micrographs, and the data-set reference is taken over its group, as in a
 screening. The layers below them are those of --model, which has seen the micrographs that are not marked as held out;
 and, to show what that is worth, those of --unseen, a model that was trained on simulated micrographs alone
-(``--simulated-only`` of train_default_model.py; without it, what was found with such a one before is kept). The build
-folder of ``make default-model`` is needed.
+(``--simulated-only`` of train_default_model.py). One of the two alone keeps what was found with the other before. The
+build folder of ``make default-model`` is needed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from cryoice_scipion.core.training.train_dense import DenseSet, split_fields  # 
 
 CHECKED = 1000  # cells of a validation micrograph
 SEED = 0
-UNSEEN = "trained on simulated micrographs alone"
+SHIPPED, UNSEEN = "the shipped model", "trained on simulated micrographs alone"
 
 
 @dataclasses.dataclass
@@ -189,17 +189,19 @@ def _percent(share: Any) -> str:
 def main() -> None:
     """Run from a shell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--model", help=f"default: {DEFAULT_MODEL}, or none when --unseen is given")
     parser.add_argument("--unseen", type=Path, help="a model folder trained on simulated micrographs alone")
     parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
-    shipped = args.model == DEFAULT_MODEL
-    bodies = {"the shipped model" if shipped else Path(args.model).name: resolve_model(args.model)}
+    bodies = {}
+    if args.model or not args.unseen:
+        model = args.model or DEFAULT_MODEL
+        bodies[SHIPPED if model == DEFAULT_MODEL else Path(model).name] = resolve_model(model)
     if args.unseen:
         bodies[UNSEEN] = args.unseen
     written = (args.output or HERE / "results") / "leave_one_out.json"
-    result: Dict[str, Any] = {**about(), "bodies": {}}
+    result: Dict[str, Any] = {**about(), "bodies": recorded(written).get("bodies", {})}
     for title, path in bodies.items():
         detector = NetworkDetector.load(path)
         found = gather(detector, args.build)
@@ -214,9 +216,6 @@ def main() -> None:
             "micrographs": rows,
             "together": together(found, odds),
         }
-    before = recorded(written).get("bodies", {})
-    if not args.unseen and UNSEEN in before:
-        result["bodies"][UNSEEN] = before[UNSEEN]
     record(result, written)
     text = page(result)
     (args.output or HERE.parent / "docs").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")
