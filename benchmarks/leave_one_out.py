@@ -77,9 +77,14 @@ def body_of(detector: NetworkDetector) -> DenseNet:
     return body.eval()
 
 
+def settings_of(detector: NetworkDetector) -> TrainConfig:
+    """Return what a model was trained with."""
+    return TrainConfig(**json.loads(detector.config.trained_on["settings"]))
+
+
 def gather(detector: NetworkDetector, build: Path) -> Material:
     """Return the cells of all micrographs that a model was trained and validated on, and of the real ones."""
-    config = TrainConfig(**json.loads(detector.config.trained_on["settings"]))
+    config = settings_of(detector)
     rng = np.random.default_rng(SEED)
     sets = [DenseSet(name, sorted((build / "fields" / name).glob("*.npz")), 1) for name, *_ in SETS]
     labelled = {name: {path.stem for path in (build / name / "labels").glob("*.mrc")} for name, *_ in SETS}
@@ -186,7 +191,12 @@ def page(result: Dict[str, Any]) -> str:
         "",
     ]
     for title, rows in result["bodies"].items():
-        lines += [f"## Layers below: {title}", "", f"Commit {rows['commit']}.", ""]
+        lines += [
+            f"## Layers below: {title}",
+            "",
+            f"Trained for {rows['epochs']} epochs; judged at commit {rows['commit']}.",
+            "",
+        ]
         lines += ["| micrograph | AUC by class | clean called bad | bad found | notes |", "|---|---|---|---|---|"]
         for stem, row in rows["micrographs"].items():
             auc = ", ".join(f"{name} {value:.3f}" for name, value in row["auc"].items()) or "–"
@@ -227,7 +237,8 @@ def main() -> None:
         if title == UNSEEN:
             ways[AS_IT_IS] = lambda stem, network=detector.network: network
         for name, network_for in ways.items():
-            result["bodies"][name] = {"commit": result["commit"], **judge_all(network_for, found)}
+            made = {"commit": result["commit"], "epochs": settings_of(detector).epochs}
+            result["bodies"][name] = {**made, **judge_all(network_for, found)}
     record(result, written)
     text = page(result)
     (args.output or HERE.parent / "docs").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")
