@@ -4,8 +4,8 @@
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
 contamination; labels are taken from half of its micrographs, and what is learned is judged on the other half
-(patches, GOOD and BAD alike). Real: labels from half of the micrographs of EMPIAR-10017, judged on the other half;
-since the shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen;
+(patches, GOOD and BAD alike). Real: labels from half of the micrographs of a data set, judged on the other half; since
+the shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen;
 ``--simulated-only`` of train_default_model.py; without it, what was found before is kept). Compared: the model as it
 is; fine-tuned on the labels (``cryoice train --from``); the seed's network trained on the same labels from nothing.
 """
@@ -17,7 +17,7 @@ import dataclasses
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import mrcfile
 import numpy as np
@@ -44,6 +44,11 @@ from cryoice_scipion.core.training.head import fit_head  # noqa: E402
 
 NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
 KINDS = ("single", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
+# Data sets of real micrographs: their files, and what is BAD in them; none: all that is not GOOD
+REAL_SETS = {
+    "EMPIAR-10017": ("Falcon*.mrc", None),
+    "MicAssess, ice crystals and dirt": ("[12]*.mrc", "contamination"),
+}
 MICROGRAPHS, SIDE, PIXEL_SIZE, SEED = 8, 768, 2.0, 4242
 PLAIN = {"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
 
@@ -65,12 +70,18 @@ def write_session(folder: Path, kind: str, seed: int) -> None:
                 mrc.voxel_size = PIXEL_SIZE * sampling
 
 
-def cut(folder: Path, detector: NetworkDetector, stems: List[str]) -> PatchSet:
-    """Return the patches of places drawn from the label images of some micrographs."""
+def cut(folder: Path, detector: NetworkDetector, stems: List[str], kind: Optional[str] = None) -> PatchSet:
+    """Return the patches of places drawn from the label images of some micrographs, of all kinds or GOOD and one."""
     items = [item for item in from_label_images(folder, 40, SEED) if item.stem in stems]
+    if kind:
+        items = [dataclasses.replace(item, points=_of_kind(item.points, kind)) for item in items]
     # A user says that a place is bad, not of which kind it is.
     items = [dataclasses.replace(item, points=_two_classes(item.points)) for item in items]
     return cut_patches(items, PatchConfig(jitter_copies=0), progress=False, dense=detector)
+
+
+def _of_kind(points: pd.DataFrame, kind: str) -> pd.DataFrame:
+    return points[points["label"].isin([GOOD, kind])].reset_index(drop=True)
 
 
 def _two_classes(points: pd.DataFrame) -> pd.DataFrame:
@@ -151,8 +162,9 @@ def page(result: Dict[str, Any]) -> str:
     ]
     if result["real"]:
         lines += [
-            "EMPIAR-10017, labels from one half of the micrographs, judged on the other. Instead of the shipped model, "
-            "which has seen these, one that was trained on simulated ones alone "
+            "Real micrographs, labels from one half of those of a data set, judged on the other half; BAD is all that "
+            "is not GOOD, most of it carbon, or what is named. Those of MicAssess are of a specimen each. Instead of "
+            "the shipped model, which has seen them, one that was trained on simulated ones alone "
             f"(commit {result['real commit']}), as it is and fine-tuned:",
             "",
             *table(result["real"], "untuned"),
@@ -197,11 +209,13 @@ def main() -> None:
     else:
         result["real"], result["real commit"] = {}, result["commit"]
         unseen, real = NetworkDetector.load(args.unseen), args.build / REAL
-        stems = [path.stem for path in sorted((real / "micrographs").glob("Falcon*.mrc"))]
-        halves = [cut(real, unseen, part) for part in (stems[::2], stems[1::2])]
-        for title, train, test in (("EMPIAR-10017, one half", *halves), ("the other half", *halves[::-1])):
-            result["real"][title] = row = judge(train, test, unseen, str(args.unseen))
-            print(f"{title}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
+        for name, (files, kind) in REAL_SETS.items():
+            stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
+            halves = [cut(real, unseen, part, kind) for part in (stems[::2], stems[1::2])]
+            for title, train, test in ((f"{name}: one half", *halves), (f"{name}: the other", *halves[::-1])):
+                result["real"][title] = row = judge(train, test, unseen, str(args.unseen))
+                print(f"{title}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
+                print("BAD, GOOD:", [np.bincount(part.table["label"] == GOOD).tolist() for part in (train, test)])
     result["simulated mean"] = _mean(list(result["simulated"].values()))
     target.mkdir(parents=True, exist_ok=True)
     record(result, written)

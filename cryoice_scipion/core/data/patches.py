@@ -203,6 +203,8 @@ def _cut_one(
         scale = pixel_size / sampling
         if copy == 0 and background:
             points = _with_background(points, view, inside, scale, config, rng)
+        if points.empty:
+            break
         centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
         table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
         views = _views(view, centres, config.window, spectra, pixel_size, scale)

@@ -67,6 +67,15 @@ def test_places_outside_the_frame_or_on_a_border_are_left_out_and_counted(tmp_pa
     assert any("1 coordinates on the border" in line for line in patches.messages)
 
 
+@pytest.mark.parametrize("two_scale", [False, True])
+def test_a_micrograph_without_a_place_left_does_not_stop_the_others(tmp_path, two_scale):
+    one, two = (write_mrc(tmp_path / name, noise(), 2.0) for name in ("a.mrc", "b.mrc"))
+    items = [labelled(one, [(-5, 20, "good")]), labelled(two, [(300, 300, "bad")])]
+    patches = cut_patches(items, PatchConfig(background=False), two_scale=two_scale, progress=False)
+    assert set(patches.table["micrograph"]) == {"b"}
+    assert patches.messages == ["a: 1 coordinates outside the frame left out"]
+
+
 def test_places_beyond_the_most_of_a_micrograph_are_counted(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
     config = PatchConfig(background=False, jitter_copies=0, max_per_micrograph=2)
