@@ -383,7 +383,7 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
     assert "before tuning: auc 0.0" in said.out
     assert "ranked these places better" not in said.err + said.out
     assert load_config(tuned).metrics["before_auc"] < 0.1
-    assert "before_auc" in (tuned / "card.md").read_text(encoding="utf-8")
+    assert "before tuning" in (tuned / "card.md").read_text(encoding="utf-8")
     # Now the labels of the held-out micrograph are as the model has learned them, those to tune on are not.
     tables = {name: read_picks(Path(coordinates[place])).table for name, place in (("good", 1), ("bad", 3))}
     for name, other in (("good", "bad"), ("bad", "good")):
@@ -422,6 +422,33 @@ def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model,
     fresh = {"embedding": places("others", 400, False, -1.0)[0]}
     odds = bad_log_odds(torch.from_numpy(predict(fitted.network, fresh, np.arange(400), "cpu"))).numpy()
     assert (odds > 0).mean() < 0.3  # .98, were each place worth as much as another
+
+
+def test_what_is_nearly_silent_in_a_few_places_does_not_decide_where_it_is_loud(model):
+    """A feature that a few good places show, faintly, and that bad places elsewhere show clearly."""
+    from cryoice_scipion.core.config import TrainConfig
+    from cryoice_scipion.core.training.fit import bad_log_odds, predict
+    from cryoice_scipion.core.training.head import fit_head
+
+    rng = np.random.default_rng(0)
+    size = NetworkDetector.load(model).network.head.weight.shape[1]
+    direction = rng.normal(size=size)
+
+    def places(number, bad, silent):
+        features = np.abs(rng.normal(size=(number, size))) + (0.5 if bad else -0.5) * direction
+        features[:, 0] = silent
+        return features.astype(np.float32)
+
+    few = [(places(12, True, 0.0), "bad"), (places(36, False, 0.0), "good")]
+    few[1][0][::4, 0] = 0.02
+    labels = [label for features, label in few for _ in features]
+    table = pd.DataFrame({"micrograph": [f"m{i % 6}" for i in range(len(labels))], "label": labels})
+    table["split"] = np.where(np.arange(len(labels)) % 4 == 1, "validation", "train")
+    views = {"embedding": np.concatenate([features for features, _ in few])}
+    fitted = fit_head(views, table, TrainConfig(base=str(model)), "cpu", print, False)
+    fresh = {"embedding": places(400, True, 10.0)}
+    odds = bad_log_odds(torch.from_numpy(predict(fitted.network, fresh, np.arange(400), "cpu"))).numpy()
+    assert (odds > 0).mean() > 0.8  # .05, were each feature measured by its own spread
 
 
 def test_a_model_is_tuned_as_what_it_is(model, coordinates, tmp_path, capsys):
