@@ -49,12 +49,27 @@ class CryoIceProtocol(EMProtocol):
                     f"{name}: cannot be written ({error}); {remedy}, then press Continue"
                 ) from error
 
-    # Scipion drops and makes the tables of this file one by one: killed in between, it could never read it again, and
-    # every Continue failed. A new file can be read at any moment; a step that it does not hold yet goes on by itself.
+    # Scipion drops and makes the tables of the steps one by one: killed in between, it could never read them again, and
+    # every Continue failed. The file of before is kept until the new one is whole; what is done is not done again.
     def _storeSteps(self) -> None:
+        kept = self._keptSteps()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.getStepsFile())
+            os.replace(self.getStepsFile(), kept)
         super()._storeSteps()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(kept)
+
+    def _run(self) -> None:
+        kept, path = self._keptSteps(), self.getStepsFile()
+        if os.path.exists(kept):
+            for rest in ("-journal", "-wal", "-shm"):  # of the new file: sqlite would write them into the old one
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path + rest)
+            os.replace(kept, path)
+        super()._run()
+
+    def _keptSteps(self) -> str:
+        return str(self.getStepsFile()) + ".before"
 
     def loadSteps(self) -> List[Any]:
         """Return the steps of the run before; none when their file is damaged."""
