@@ -17,11 +17,12 @@ import pandas as pd
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.core.data.coordinates import picks_by_micrograph, write_star
+from cryoice_scipion.core.data.coordinates import BOX_SIZE, picks_by_micrograph, sizes_of, write_star
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
+from cryoice_scipion.core.screening.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.databases import in_parts
 
 
@@ -64,11 +65,11 @@ def read_micrographs(micrographs: SetOfMicrographs) -> List[MicrographRow]:
 
 
 def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
-    """Return the picks of each micrograph, by micrograph id; read in one pass. The box size is their diameter."""
-    diameter = coordinates.getBoxSize() or None
+    """Return the picks of each micrograph, by micrograph id; read in one pass."""
+    box_size = coordinates.getBoxSize() or None
     picks: Dict[int, List[Pick]] = {}
     for item in coordinates.iterItems():
-        picks.setdefault(item.getMicId(), []).append(Pick(item.getObjId(), item.getX(), item.getY(), diameter))
+        picks.setdefault(item.getMicId(), []).append(Pick(item.getObjId(), item.getX(), item.getY(), None, box_size))
     coordinates.close()
     return picks
 
@@ -210,17 +211,17 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
 
 
 def write_picks_star(path: Path, coordinates: SetOfCoordinates) -> None:
-    """Write coordinates with their micrographs' absolute paths and pixel size, and the box size as diameter."""
+    """Write coordinates with their micrographs' absolute paths, pixel size and box size."""
     micrographs = coordinates.getMicrographs()
     sampling = micrographs.getSamplingRate()
     paths = {row.id: row.path for row in read_micrographs(micrographs)}
     rows = [
-        (pick.x, pick.y, paths[micrograph], sampling, pick.diameter or 0.0)
+        (pick.x, pick.y, paths[micrograph], sampling, pick.box_size or 0.0)
         for micrograph, picks in picks_of(coordinates).items()
         for pick in picks
         if micrograph in paths
     ]
-    names = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnMicrographPixelSize", "cryoiceDiameter"]
+    names = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnMicrographPixelSize", BOX_SIZE]
     write_star(path, pd.DataFrame(rows, columns=names))
 
 
@@ -233,10 +234,15 @@ def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> Non
 # ---- for the imports ----------------------------------------------------------------------------------------
 
 
-def typical_diameter(table: pd.DataFrame) -> int:
-    """Return the median diameter of picks in px, even as box sizes are; 0 where the table does not say."""
-    diameters = table["cryoiceDiameter"].dropna() if "cryoiceDiameter" in table else []
-    return 2 * int(round(float(np.median(diameters)) / 2)) if len(diameters) else 0
+def typical_box_size(table: pd.DataFrame) -> int:
+    """Return the median box size of coordinates in px, an even number; 0 where the table does not say.
+
+    Where it says the particle diameter only, the box is half as large again: a screening takes two thirds of it.
+    """
+    diameter, box_size = sizes_of(table)
+    sizes = np.where(np.isnan(box_size), diameter / BOX_TO_DIAMETER, box_size)
+    sizes = sizes[~np.isnan(sizes)]
+    return 2 * int(round(float(np.median(sizes)) / 2)) if len(sizes) else 0
 
 
 def header_pixel_size(paths: Sequence[Path]) -> float:

@@ -82,7 +82,7 @@ class PicksInput:
         self._files.close()
 
     def _check(self, path: Path, picks: PickTable) -> None:
-        self.box = self.box or convert.typical_diameter(picks.table)
+        self.box = self.box or convert.typical_box_size(picks.table)
         if len(picks) and not self.box:
             raise SettingsError(path, "does not say the particles' size", "give the box size")
 

@@ -110,7 +110,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         """Read the files and make the set."""
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
-            output = self._newOutput(self.boxSize.get() or convert.typical_diameter(picks.table))
+            output = self._newOutput(self.boxSize.get() or convert.typical_box_size(picks.table))
             unmatched = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
         self._report(output, picks.warnings, unmatched)
         self._defineOutputs(**{OUTPUT_COORDINATES: output})

@@ -12,17 +12,29 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.core.data.formats import DIAMETER, MICROGRAPH, READERS, SCORE, Picks, X, Y, join, join_optics
+from cryoice_scipion.core.data.formats import (
+    BOX_SIZE,
+    DIAMETER,
+    MICROGRAPH,
+    READERS,
+    SCORE,
+    Picks,
+    X,
+    Y,
+    join,
+    join_optics,
+)
 from cryoice_scipion.core.data.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.naming import match_names
-from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.records import MicrographTask, Pick
 
 __all__ = [
-    "DIAMETER", "MICROGRAPH", "ROWS_OF_A_PART", "SCORE", "X", "Y", "PickSource", "PickTable", "is_coordinate_file",
-    "join_optics", "picks_by_micrograph", "read_picks", "write_star",
+    "BOX_SIZE", "DIAMETER", "MICROGRAPH", "ROWS_OF_A_PART", "SCORE", "X", "Y", "PickSource", "PickTable",
+    "is_coordinate_file", "join_optics", "make_pick", "picks_by_micrograph", "read_picks", "sizes_of", "write_star",
 ]  # fmt: skip
 
 ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
@@ -53,7 +65,8 @@ class PickTable:
     """Coordinates of any number of micrographs, one row each. A coordinate's id is its row."""
 
     #: rlnCoordinateX, rlnCoordinateY (px, float), rlnMicrographName (as in the file, else the file's stem),
-    #: where known cryoiceDiameter (px) and rlnAutopickFigureOfMerit, and the input's own columns.
+    #: where known cryoiceDiameter (px, the particle's), cryoiceBoxSize (px) and rlnAutopickFigureOfMerit, and the
+    #: input's own columns.
     table: pd.DataFrame
     source: str
     optics: Optional[pd.DataFrame] = None  # RELION's optics block, passed through
@@ -78,7 +91,7 @@ class PickTable:
 def read_picks(path: Union[str, Path]) -> PickTable:
     """Read a file of coordinates, or a folder with files of one kind; an empty file holds no picks.
 
-    Corners become centres, box sizes become cryoiceDiameter, scores become rlnAutopickFigureOfMerit.
+    Corners become centres, box sizes become cryoiceBoxSize, scores become rlnAutopickFigureOfMerit.
 
     Raises
     ------
@@ -93,6 +106,20 @@ def read_picks(path: Union[str, Path]) -> PickTable:
     else:
         picks = _read_file(path)
     return PickTable(picks.table, str(path), picks.optics, picks.dropped, list(picks.warnings))
+
+
+def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the particle diameter and the box size of each row in px; NaN where the table does not say."""
+    unknown = np.full(len(table), np.nan)
+    diameter, box = (
+        table[name].to_numpy(dtype=float) if name in table else unknown for name in (DIAMETER, BOX_SIZE)
+    )
+    return np.where(diameter > 0, diameter, np.nan), np.where(box > 0, box, np.nan)
+
+
+def make_pick(key: int, x: float, y: float, diameter: float, box_size: float) -> Pick:
+    """Return a coordinate; a size that is NaN is not known."""
+    return Pick(key, x, y, None if np.isnan(diameter) else diameter, None if np.isnan(box_size) else box_size)
 
 
 def is_coordinate_file(name: str) -> bool:

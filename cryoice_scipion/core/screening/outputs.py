@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence
 
+from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import Judgement, Reference, Summary
 from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import MICROGRAPHS, SUMMARY, writing
@@ -33,6 +34,7 @@ class Outputs:
         picks: Optional[PickSource] = None,
         unmatched: int = 0,
         batch: int = 1,
+        model: Optional[ModelConfig] = None,
     ) -> None:
         """Take up what the journal holds already.
 
@@ -50,9 +52,11 @@ class Outputs:
             Coordinates whose micrograph is not in the run.
         batch : int
             summary.json is written after this many micrographs.
+        model : ModelConfig, optional
+            Says which level a session usually has.
         """
         self.folder, self._judgements, self._batch, self.unmatched = folder, judgements, max(1, batch), unmatched
-        self._settings, self._card = dict(settings), card
+        self._settings, self._card, self._model = dict(settings), card, model
         self._picks, self._pace = picks, Pace()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
@@ -60,7 +64,7 @@ class Outputs:
     def reload(self) -> None:
         """Take everything from the journal anew."""
         self._stars, self._stars_stale = _star_files(self.folder, self._picks), True
-        self._sums = RunSums(self._settings.get("threshold"))
+        self._sums = RunSums(self._settings.get("threshold"), self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         for judgement in self._judgements():
             self._count(judgement)

@@ -19,8 +19,11 @@ from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import writing
 from cryoice_scipion.core.screening.judging import MOSTLY_BAD_FLAG
 from cryoice_scipion.core.screening.pace import Pace
-from cryoice_scipion.core.screening.reference import LARGE_SHIFT
 
+SESSION_UNUSUAL = (
+    "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "
+    "thumbnails, and check pixel size and contrast"
+)
 Row = Dict[str, Any]
 COLUMNS = [
     "records_version", "id", "stem", "path", "status", "reason", "bad_area", *(f"area_{name}" for name in CLASSES),
@@ -134,6 +137,10 @@ def summarise(
         micrographs_per_hour=pace.per_hour,
         recent_per_hour=pace.recent_per_hour,
         reference=to_json(reference) if reference else None,
+        session_level=_rounded(sums.level, 3),
+        session_unusual=sums.is_unusual,
+        particle_diameter=_rounded(sums.particle_diameter, 2),
+        diameter_from=", ".join(sorted(sums.diameter_origins)),
         warnings=warnings_of(sums, reference),
     )
 
@@ -147,11 +154,8 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
             f"{mostly_bad} of {sums.mapped} micrographs are bad almost all over: look at the thumbnails; "
             "either the data are bad, or the model, its contrast or the pixel size do not fit them"
         )
-    if reference is not None and reference.shift > LARGE_SHIFT:
-        found.append(
-            "these micrographs look worse to the model than those it was made with (its log-odds were shifted "
-            f"by {-reference.shift:+.1f}): check the pixel size, and look at the thumbnails"
-        )
+    if sums.is_unusual:
+        found.append(SESSION_UNUSUAL)
     return found
 
 

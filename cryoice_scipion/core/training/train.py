@@ -94,7 +94,7 @@ def train(
     # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
     reference = {
         "reference_level": reference_level(detector, validation_items, config, judged, log, progress),
-        "reference_spread": base[1].reference_spread if base else 0.0,
+        **(base[1].model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
     }
     model = model.model_copy(update=reference)
     save_model(folder, model, fitted, judged, patches.messages, patches.real)
