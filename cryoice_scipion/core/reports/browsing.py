@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import Judgement, from_json
 from cryoice_scipion.core.screening.folder import JOURNAL
@@ -49,7 +49,9 @@ class Records:
         return is_kept(self.goodness, threshold) & self.open
 
     def kept_number(self, threshold: float) -> int:
-        """Return how many coordinates a threshold keeps in all."""
+        """Return how many coordinates a threshold keeps in all; the same as counting :meth:`kept`, but at once."""
+        if threshold == KEEP_ALL:
+            return int(self.open.sum())
         return len(self.ordered) - int(np.searchsorted(self.ordered, smallest_kept(threshold), side="left"))
 
     def kept_counts(self, threshold: float) -> Numbers:

@@ -125,7 +125,7 @@ def test_minus_one_keeps_all_and_scores_them(micrographs, model, star, tmp_path)
 
 def test_a_star_without_the_size_asks_for_it(micrographs, model, star, tmp_path, capsys):
     assert main(arguments(micrographs, tmp_path / "o", model, "--coordinates", star)) == 2
-    assert "size is not known; give it in px of the micrograph with --box-size" in one_line(capsys)
+    assert "the particle diameter is not known; give it in Å with --particle-diameter, or the box size" in one_line(capsys)
 
 
 def one_line(capsys):

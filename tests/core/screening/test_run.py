@@ -101,7 +101,7 @@ def test_the_reference_is_the_25th_percentile_over_the_first_micrographs_by_id(t
     (frozen,) = reference_of(tmp_path / "o")
     assert frozen["micrographs"] == [2, 3, 4]  # the first one failed
     assert frozen["level"] == pytest.approx(np.percentile([levels[i] for i in (2, 3, 4)], 25))
-    assert frozen["shift"] == pytest.approx(frozen["level"] - standin.VarianceDetector().config.reference_level)
+    assert frozen["shift"] == 0
 
 
 def test_nothing_is_judged_before_the_reference_is_frozen(tmp_path):
@@ -112,29 +112,31 @@ def test_nothing_is_judged_before_the_reference_is_frozen(tmp_path):
     assert kinds[: kinds.index("reference")].count("mapped") >= 3
 
 
-def test_a_data_set_that_looks_worse_is_shifted_with_a_warning_and_a_cleaner_one_is_left_as_it_is(tmp_path, caplog):
-    tasks = make_tasks(tmp_path / "m", 3)
-    shifts = {}
-    for offset, word in ((4.0, "cleaner"), (-4.0, "worse")):
-        one = executor()
-        one.model.reference_level += offset
+@pytest.mark.parametrize("limit, offset, shift", [(0, 3, 0), (5, 3, 3), (5, 7, 0), (5, -3, 0)])
+def test_an_offset_is_subtracted_up_to_the_limit_of_the_model_and_not_at_all_beyond(tmp_path, limit, offset, shift):
+    one = executor()
+    one.model.offset_limit = limit
+    one.model.reference_level = -3.97 - offset  # the level of these micrographs is about -3.97
+    screen(tmp_path / "o", make_tasks(tmp_path / "m", 3), executors=[one])
+    assert reference_of(tmp_path / "o")[0]["shift"] == pytest.approx(shift, abs=0.4)
+    assert [shift_of(excess, 5.0) for excess in (-1.0, 0.0, 2.5, 5.0, 5.01, 99.0)] == [0, 0, 2.5, 5, 0, 0]
+
+
+@pytest.mark.parametrize("bad, unusual", [(0, False), (1, False), (2, False), (3, True), (4, True)])
+def test_a_session_that_is_bad_throughout_is_flagged_in_one_sentence(tmp_path, caplog, bad, unusual):
+    """Whatever the order in which its micrographs come."""
+    tasks = make_tasks(tmp_path / "m", 4)
+    for task in tasks[:bad]:
+        write_micrograph(task.path, bad_columns=208)
+    for name, order in (("forth", tasks), ("back", [dataclasses.replace(t, id=9 - t.id) for t in tasks])):
+        caplog.clear()
         with caplog.at_level(logging.WARNING):
-            screen(tmp_path / word, tasks, executors=[one])
-        shifts[word] = reference_of(tmp_path / word)[0]["shift"]
-    assert shifts["cleaner"] == 0
-    assert not read_summary(tmp_path / "cleaner").warnings
-    assert shifts["worse"] == pytest.approx(4.0, abs=0.5)
-    assert "worse" in read_summary(tmp_path / "worse").warnings[0]
-    assert "worse" in caplog.text
-
-
-def test_a_data_set_within_what_is_normal_for_the_model_keeps_its_level_and_one_far_beyond_loses_all_of_it():
-    spread = 1.5
-    assert [shift_of(excess, spread) for excess in (-3.0, 0.0, 1.0, 1.5)] == [0, 0, 0, 0]
-    assert [shift_of(excess, spread) for excess in (3.0, 5.0)] == [3, 5]
-    shifts = [shift_of(excess, spread) for excess in np.linspace(-1, 4, 501)]
-    assert 0 <= np.diff(shifts).min() and np.diff(shifts).max() < 0.021  # no jump: a level near a limit decides nothing
-    assert shift_of(0.7, 0.0) == 0.7  # a model without a known spread
+            screen(tmp_path / name, order, ScreenConfig(reference=2))
+        summary = read_summary(tmp_path / name)
+        assert summary.session_unusual is unusual
+        assert any("unusual session" in line for line in summary.warnings) is unusual
+        assert ("unusual session" in caplog.text) is unusual
+        assert ("unusual session" in (tmp_path / name / "report.html").read_text(encoding="utf-8")) is unusual
 
 
 def test_without_a_reference_nothing_is_shifted_and_each_micrograph_has_its_own_contrast(tmp_path):
@@ -411,7 +413,7 @@ def test_mostly_bad_micrographs_sound_the_alarm_and_change_no_decision(tmp_path,
 def test_coordinates_of_unknown_size_are_refused_at_once(tmp_path):
     tasks = make_tasks(tmp_path / "m", 1)
     tasks[0].picks[0].diameter = None
-    with pytest.raises(CoordinatesError, match="size is not known.*--box-size"):
+    with pytest.raises(CoordinatesError, match="diameter is not known.*--box-size"):
         screen(tmp_path / "o", tasks)
 
 
