@@ -80,5 +80,5 @@ def test_a_threshold_is_seen_in_the_picture_and_not_in_the_map(mapped):
 def test_picks_of_an_unknown_size_are_told(mapped):
     folder, task, result = mapped
     task.picks[0].diameter = None
-    with pytest.raises(CoordinatesError, match="size is not known"):
+    with pytest.raises(CoordinatesError, match="diameter is not known"):
         CutPreview(folder, task, result, ScreenConfig(), MODEL, shift=0.0)

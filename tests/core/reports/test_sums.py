@@ -4,6 +4,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from cryoice_scipion.core.records import Judgement, PickScore
