@@ -141,16 +141,17 @@ def test_the_only_micrograph_may_be_broken_in_any_way_and_the_protocol_says_so(a
     for _ in range(2):
         assert protocol.isFailed()
         message = protocol.getErrorMessage()
-        assert "1 of 1 micrographs failed" in message and "mic_0.mrc" in message and "Continue" in message
+        assert "(1 failed)" in message and "mic_0.mrc" in message and "Continue" in message
         assert "\n" not in message.strip()
         check_outputs(alone, protocol, [1])
-        assert any("1 of 1 micrographs failed" in line for line in protocol.summary())
+        assert any("(1 failed)" in line for line in protocol.summary())
         protocol = alone.go_on(protocol)
     alone.mend()
     protocol = alone.go_on(protocol)
     assert protocol.isFinished(), protocol.getErrorMessage()
     check_outputs(alone, protocol, [])
     assert not any("failed" in line for line in protocol.summary())
+    assert not protocol.getErrorMessage()
 
 
 def test_a_run_whose_micrographs_all_fail_names_the_first_reasons_and_how_many(three):
@@ -158,7 +159,7 @@ def test_a_run_whose_micrographs_all_fail_names_the_first_reasons_and_how_many(t
         break_file(file, kind)
     protocol = three.new()
     assert protocol.isFailed()
-    assert "3 of 3 micrographs failed" in protocol.getErrorMessage()
+    assert "(3 failed)" in protocol.getErrorMessage()
     assert "mic_0.mrc" in protocol.getErrorMessage() and "mic_1.mrc" in protocol.getErrorMessage()
     check_outputs(three, protocol, [1, 2, 3])
     three.mend()
@@ -181,3 +182,13 @@ def test_a_cryoppp_folder_may_begin_with_a_broken_micrograph(three, kind, tmp_pa
     assert protocol.outputMicrographs.getSamplingRate() == PIXEL_SIZE
     assert protocol.outputMicrographs.getDim() == DIMENSIONS
     assert protocol.outputMicrographs.getSize() == (1 if kind in ("missing", "folder") else 2)
+
+
+def test_a_pixel_size_that_contradicts_the_headers_stands_in_the_summary(alone):
+    alone.mend()
+    remove(alone.files[0])
+    write_noise(alone.files[0], 0, pixel_size=2 * PIXEL_SIZE)
+    protocol = alone.new()
+    assert protocol.isFinished(), protocol.getErrorMessage()
+    (line,) = [line for line in protocol.summary() if "pixel size" in line]
+    assert "1 of 1 micrographs" in line and "4 Å/px given, 8 Å/px in the header" in line
