@@ -69,20 +69,22 @@ class Case:
         return protocol
 
 
-def begin(tmp_path_factory, number):
-    project = Scipion.begin(f"BrokenFiles{number}")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """One project for all: each new one becomes the working directory."""
+    project = Scipion.begin("BrokenFiles")
     project.model = write_random_model(tmp_path_factory.mktemp("model") / "random")
-    return Case(project, tmp_path_factory.mktemp("data"), number)
+    return project
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory):
-    return begin(tmp_path_factory, 3)
+def three(project, tmp_path_factory):
+    return Case(project, tmp_path_factory.mktemp("three"), 3)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return begin(tmp_path_factory, 1)
+def alone(project, tmp_path_factory):
+    return Case(project, tmp_path_factory.mktemp("alone"), 1)
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +171,7 @@ def test_a_run_whose_micrographs_all_fail_names_the_first_reasons_and_how_many(t
 
 
 @pytest.mark.parametrize("kind", sorted(BROKEN))
-def test_a_cryoppp_folder_may_begin_with_a_broken_micrograph(three, kind, tmp_path):
+def test_a_cryoppp_folder_may_begin_with_a_broken_micrograph(project, kind, tmp_path):
     folder = tmp_path / "10017"
     files = [write_noise(folder / "micrographs" / f"mic_{number}.mrc", number) for number in range(2)]
     tables = folder / "ground_truth" / "particle_coordinates"
@@ -177,8 +179,8 @@ def test_a_cryoppp_folder_may_begin_with_a_broken_micrograph(three, kind, tmp_pa
     for file in files:
         (tables / f"{file.stem}.csv").write_text("X-Coordinate,Y-Coordinate,Diameter\n100,100,30\n")
     break_file(files[0], kind)
-    protocol = three.project.newProtocol(CryoIceProtImportCryoPPP, folder=str(folder))
-    three.project.run_here(protocol)
+    protocol = project.newProtocol(CryoIceProtImportCryoPPP, folder=str(folder))
+    project.run_here(protocol)
     assert protocol.outputMicrographs.getSamplingRate() == PIXEL_SIZE
     assert protocol.outputMicrographs.getDim() == DIMENSIONS
     assert protocol.outputMicrographs.getSize() == (1 if kind in ("missing", "folder") else 2)
