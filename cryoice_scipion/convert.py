@@ -7,6 +7,7 @@ the writer of a set for as long as a reader has not finished. Identifiers of the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -24,6 +25,7 @@ from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_s
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
 from cryoice_scipion.core.screening.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.databases import in_parts
+from cryoice_scipion.set_writing import append_unread, give_columns
 
 
 @dataclasses.dataclass
@@ -126,55 +128,6 @@ def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
     items.close()
 
 
-def remove_ids(output: Any, keys: Iterable[int]) -> None:
-    """Take items out of a set; they are gone when it is written."""
-    mapper = output._getMapper()
-    for key in keys:
-        mapper.db.deleteObject(key)
-    output._size.set(mapper.count())
-
-
-def enable_append(output: Any, item: Any) -> bool:
-    """Make a set ready to take more items like this one; pyworkflow's own way needs one that is in it already.
-
-    Returns
-    -------
-    bool
-        False when the set is empty and its columns are others: it has to be made anew.
-
-    Raises
-    ------
-    CryoIceError
-        When it is not empty and its columns are others.
-    """
-    mapper, columns = output._getMapper(), item.getObjDict(includeClass=True)
-    known = [] if mapper.doCreateTables else [row["label_property"] for row in mapper.db.getClassRows()]
-    if known and known != list(columns):
-        if mapper.count():
-            raise CryoIceError(output.getFileName(), "its items have other attributes than new ones", "choose Restart")
-        output.close()
-        return False
-    mapper.db.setupCommands(columns)
-    output._idCount = output._idCount or 0  # None where the set is empty
-    return True
-
-
-def give_columns(output: Any, template: Any) -> None:
-    """Give an empty set the columns of an item, so that it can be read like any other.
-
-    pyworkflow makes the tables of a set with its first item; most readers fail on a set that never had one. An
-    output that does not exist is worse still: protocols scheduled on it wait for ever.
-    """
-    if output.getSize() > 0:
-        return
-    item = template.clone()
-    item.setObjId(1)
-    output.append(item)
-    output._getMapper().delete(item)
-    output._size.set(0)
-    output._idCount = 0
-
-
 # ---- for the training ---------------------------------------------------------------------------------------
 
 SampledRow = Tuple[MicrographRow, float]  # with its pixel size, Å/px
@@ -246,16 +199,28 @@ def typical_box_size(table: pd.DataFrame) -> int:
 
 
 def header_pixel_size(paths: Sequence[Path]) -> float:
-    """Return the pixel size (Å/px) that the header of the first micrograph says.
+    """Return the pixel size (Å/px) in the header of the first micrograph that has a believable one.
 
     Raises
     ------
     CryoIceError
-        When there is no micrograph, or its header says nothing believable.
+        When there is no micrograph, or none that can be read has a believable pixel size.
     """
-    if not paths:
-        raise CryoIceError("micrographs", "there are none", "give a folder that holds some")
-    return resolve_pixel_size(read_micrograph(paths[0]), None)[0]
+    first: Optional[CryoIceError] = None
+    for path in paths:
+        try:
+            return resolve_pixel_size(read_micrograph(path), None)[0]
+        except CryoIceError as error:
+            first = first or error
+    raise first or CryoIceError("micrographs", "there are none", "give a folder that holds some")
+
+
+def first_shape(paths: Iterable[Path]) -> Optional[Sequence[int]]:
+    """Return rows and columns (px) of the first micrograph that can be read; None when none can."""
+    for path in paths:
+        with contextlib.suppress(CryoIceError):
+            return read_micrograph(path).pixels.shape
+    return None
 
 
 def link_into(folder: Path, paths: Sequence[Path]) -> List[Path]:
@@ -271,14 +236,15 @@ def link_into(folder: Path, paths: Sequence[Path]) -> List[Path]:
 
 
 def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
-    """Append micrographs, given by paths inside the project, to a set."""
+    """Append micrographs, given by paths inside the project, to a set; the files may be broken."""
+    shape = first_shape(paths)
     for path in paths:
         item = Micrograph()
         item.setFileName(str(path))
         item.setMicName(path.stem)
         item.setAcquisition(output.getAcquisition())
         item.setSamplingRate(output.getSamplingRate())
-        output.append(item)
+        append_unread(output, item, shape)
 
 
 def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Dict[str, int]:

@@ -13,7 +13,7 @@ from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.object import Set
 from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase, params
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, set_writing
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.data.coordinates import read_picks
 from cryoice_scipion.core.errors import CryoIceError
@@ -139,7 +139,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         if not self.hasAttribute(OUTPUT_COORDINATES):
             return HandedOn({})
         with self._writing(OUTPUT_COORDINATES):
-            convert.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
+            set_writing.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
         reader = CoordinateReader(convert.pointer_to(self, OUTPUT_COORDINATES))
         found = reader.look()
@@ -153,7 +153,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             return
         with self._writing(OUTPUT_COORDINATES):
             output = self._newOutput(box)
-            convert.give_columns(output, Coordinate(x=0, y=0))
+            set_writing.give_columns(output, Coordinate(x=0, y=0))
             self._updateOutputSet(OUTPUT_COORDINATES, output, Set.STREAM_OPEN)
             self._defineSourceRelation(self.inputMicrographs, output)
 
@@ -169,7 +169,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         if not items:
             return
         with self._writing(OUTPUT_COORDINATES):
-            convert.enable_append(self.outputCoordinates, items[0])
+            set_writing.enable_append(self.outputCoordinates, items[0])
             for item in items:
                 self.outputCoordinates.append(item)
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)

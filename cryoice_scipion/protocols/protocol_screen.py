@@ -85,6 +85,8 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                 if not source.waiting:
                     time.sleep(self._pause())
             self._finish(source, outputs)
+            if run.failure:  # the outputs are written and closed; Continue tries again what failed
+                raise PyworkflowException(f"{run.failure}. Then press Continue, which tries them again.")
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""

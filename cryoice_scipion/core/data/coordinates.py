@@ -111,9 +111,7 @@ def read_picks(path: Union[str, Path]) -> PickTable:
 def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the particle diameter and the box size of each row in px; NaN where the table does not say."""
     unknown = np.full(len(table), np.nan)
-    diameter, box = (
-        table[name].to_numpy(dtype=float) if name in table else unknown for name in (DIAMETER, BOX_SIZE)
-    )
+    diameter, box = (table[name].to_numpy(dtype=float) if name in table else unknown for name in (DIAMETER, BOX_SIZE))
     return np.where(diameter > 0, diameter, np.nan), np.where(box > 0, box, np.nan)
 
 

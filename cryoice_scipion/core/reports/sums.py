@@ -16,7 +16,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD, PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.screening.reference import is_unusual, level_of
@@ -85,6 +85,7 @@ class RunSums:
         self.micrographs: Dict[int, Seen] = {}
         self.status: CounterType[str] = Counter()
         self.flags: CounterType[str] = Counter()  # without the numbers they carry
+        self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, where these differ
         self.rejected_by_class: CounterType[str] = Counter()
         self.goodness = GoodnessHistogram(threshold)
         self.picks = self.kept = 0
@@ -94,11 +95,15 @@ class RunSums:
     def add(self, judgement: Judgement) -> None:
         """Take a judgement; one of a micrograph that is there already has to be removed first."""
         self.micrographs[judgement.id] = _seen(judgement)
+        header = _header_pixel_size(judgement)
+        if header is not None and judgement.pixel_size is not None:
+            self.pixel_sizes[judgement.id] = judgement.pixel_size, header
         self._count(judgement, 1)
 
     def remove(self, judgement: Judgement) -> None:
         """Take out a judgement that is replaced: the very one that was added."""
         del self.micrographs[judgement.id]
+        self.pixel_sizes.pop(judgement.id, None)
         self._count(judgement, -1)
 
     def drop_thumbnails(self, keys: Iterable[int]) -> None:
@@ -202,6 +207,12 @@ def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
         values.insert(index, value)
     else:
         del values[index]
+
+
+def _header_pixel_size(judgement: Judgement) -> Optional[float]:
+    """Return the pixel size in the header (Å/px) when it contradicts the given one; None otherwise."""
+    start = f"{PIXEL_SIZE_DIFFERS}="
+    return next((float(flag[len(start) :]) for flag in judgement.flags if flag.startswith(start)), None)
 
 
 def _steps(value: float) -> int:

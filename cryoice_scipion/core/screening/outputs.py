@@ -12,7 +12,7 @@ from cryoice_scipion.core.records import Judgement, Reference, Summary
 from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.screening.pace import Pace
-from cryoice_scipion.core.screening.tables import MicrographTable, summarise, warnings_of, write_summary
+from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, warnings_of, write_summary
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.data.coordinates import PickSource
@@ -111,6 +111,11 @@ class Outputs:
     def warnings(self, reference: Optional[Reference]) -> List[str]:
         """Return what somebody should look at before going on with the results."""
         return warnings_of(self._sums, reference)
+
+    @property
+    def failure(self) -> str:
+        """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
+        return failure_of(self._sums)
 
     def _count(self, judgement: Judgement) -> None:
         self._sums.add(judgement)

@@ -125,6 +125,11 @@ class ScreeningRun:
         """Return how many micrographs are known and not judged yet."""
         return len(self._waiting) + self._more
 
+    @property
+    def failure(self) -> str:
+        """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
+        return self._outputs.failure
+
     def is_done(self, task: MicrographTask) -> bool:
         """Return whether a micrograph is judged already, with just these coordinates."""
         return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)

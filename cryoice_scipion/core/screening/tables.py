@@ -24,6 +24,8 @@ SESSION_UNUSUAL = (
     "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "
     "thumbnails, and check pixel size and contrast"
 )
+REASONS_SHOWN = 3  # of a run whose micrographs all fail
+
 Row = Dict[str, Any]
 COLUMNS = [
     "records_version", "id", "stem", "path", "status", "reason", "bad_area", *(f"area_{name}" for name in CLASSES),
@@ -147,7 +149,7 @@ def summarise(
 
 def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
     """Return what somebody should look at before going on with the results."""
-    found = []
+    found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line]
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
         found.append(
@@ -157,6 +159,30 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
     return found
+
+
+def failure_of(sums: RunSums) -> str:
+    """Return one line with the first reasons when micrographs failed and none could be screened; empty otherwise."""
+    if sums.mapped or not sums.status[FAILED]:
+        return ""
+    failed = sums.failed
+    reasons = [one.reason for one in failed[:REASONS_SHOWN]]
+    more = len(failed) - len(reasons)
+    text = " / ".join([*reasons, f"and {more} more"] if more else reasons)
+    return f"no micrograph could be screened ({len(failed)} failed): {text}"
+
+
+def _pixel_size_warning(sums: RunSums) -> str:
+    """Return one line about headers that contradict the given pixel size, with the first micrograph's numbers."""
+    if not sums.pixel_sizes:
+        return ""
+    first = min(sums.pixel_sizes)
+    given, header = sums.pixel_sizes[first]
+    return (
+        f"the given pixel size differs from the header in {len(sums.pixel_sizes)} of {sums.mapped} micrographs "
+        f"({sums.micrographs[first].stem}: {given:g} Å/px given, {header:g} Å/px in the header); "
+        "the given one is used: check which one is right"
+    )
 
 
 def _rounded(value: Optional[float], digits: int) -> Optional[float]:

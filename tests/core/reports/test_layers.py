@@ -21,7 +21,9 @@ AREAS = {"good": 0.4, "thick": 0.2, "support": 0.2, "border": 0.2}
 
 
 def judgement(**values):
-    return Judgement(1, "mic", "nowhere/mic.mrc", "accepted", pixel_size=PIXEL_SIZE, shape=list(SHAPE), areas=AREAS, **values)
+    return Judgement(
+        1, "mic", "nowhere/mic.mrc", "accepted", pixel_size=PIXEL_SIZE, shape=list(SHAPE), areas=AREAS, **values
+    )
 
 
 @pytest.fixture

@@ -32,7 +32,10 @@ def judgement(number, picks, seed=0):
         bad_area=bad,
         areas={"good": 1 - bad, "crystalline": bad * ice, "thick": bad * (1 - ice)},
         scores=scores,
-        flags=rng.choice([[], ["border"], [f"picks_outside={rng.randrange(9)}", "mostly_bad"]]),
+        flags=rng.choice(
+            [[], ["border", "pixel_size_differs=1.77"], [f"picks_outside={rng.randrange(9)}", "mostly_bad"]]
+        ),
+        pixel_size=1.0 + number / 1000,
         seconds=rng.random(),
         thumbnail=f"thumbnails/m{number}.png",
     )
@@ -43,7 +46,7 @@ def everything(sums):
     return (
         dict(sorted(sums.micrographs.items())),
         [sums.status, sums.flags, sums.rejected_by_class, sums.areas, sums.worst(), sums.failed],
-        [sums.picks, sums.kept, sums.mapped, sums.bad_area, sums.seconds],
+        [sums.picks, sums.kept, sums.mapped, sums.bad_area, sums.seconds, sums.pixel_sizes],
         [histogram.below.tolist(), histogram.above.tolist(), histogram.scored, histogram.unscored],
     )
 
