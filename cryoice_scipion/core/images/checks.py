@@ -19,8 +19,9 @@ _LARGEST_SHARE = 0.5  # of pixels that are not finite
 def check_pixels(image: npt.NDArray[np.float32], path: str) -> Tuple[npt.NDArray[np.float32], List[str]]:
     """Replace pixels that hold no data; return the image and flags.
 
-    NaN and infinity get the median of the other pixels, extreme pixels that of their neighbours. The flags are ``nan_pixels``
-    and ``clipped_pixels=N`` (see :func:`~.extremes.replace_extremes`). An image without such pixels is not copied.
+    NaN and infinity get the median of the other pixels, extreme pixels that of their neighbours (see
+    :func:`~.extremes.replace_extremes`). The flags are ``nan_pixels`` and ``clipped_pixels=N``. An image without such
+    pixels is not copied.
 
     Parameters
     ----------
