@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="the model (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help=_THRESHOLD)
     add("--margin", type=float, default=0.0, metavar="A", help="Å added to each particle's radius (default: 0)")
-    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help="particles are (default: %(default)s)")
+    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
     add("--device", default="auto", help="auto, cpu, cuda:0, or several as cuda:0,1 (default: %(default)s)")
     add(
         "--batch", type=int, default=1, metavar="N", help="micrographs between two updates of summary.json (default: 1)"
@@ -58,6 +58,10 @@ _THRESHOLD = (
 _THUMBNAILS = (
     "thumbnails at most: those with the most bad area, and others spread over the whole run (default: %(default)s, of "
     "about 1 MB each); -1: all"
+)
+_CONTRAST = (
+    "particles are dark or bright; auto: dark, unless at least 3 reference micrographs, and 80 %% of them, show bright "
+    "particles (default: %(default)s)"
 )
 _REFERENCE = "micrographs that the data-set reference is taken over; 0: none (default: %(default)s)"
 

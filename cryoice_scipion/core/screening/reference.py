@@ -16,7 +16,7 @@ from cryoice_scipion.core.records import MapResult, Reference
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
 LARGE_SHIFT = 2.0  # log-odds
 MINIMUM = 3  # micrographs: never let one be its own only reference (SCIENCE.md 5)
-BRIGHT = 0.2  # skewness above which a micrograph votes for bright particles
+BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (docs/contrast_decision.md)
 MAJORITY = 0.8  # share of the micrographs that must vote so before a data set is inverted
 
 
