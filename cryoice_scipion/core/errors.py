@@ -39,6 +39,10 @@ class CoordinatesError(CryoIceError):
     """A coordinate file cannot be read or used."""
 
 
+class MapError(CryoIceError):
+    """A detector's map of a micrograph holds values that are not numbers."""
+
+
 class ModelError(CryoIceError):
     """A model folder is missing, damaged, or of another version."""
 

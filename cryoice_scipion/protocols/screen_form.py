@@ -112,8 +112,8 @@ class ScreenForm:
             default=0,
             expertLevel=params.LEVEL_ADVANCED,
             label="Contrast",
-            help="Whether particles and dirt are *dark* or *bright*. *auto* decides it once for the data set, over "
-            "its reference micrographs.",
+            help="Whether particles and dirt are *dark* or *bright*. *auto*: dark, unless at least three reference "
+            "micrographs, and 80 % of them, show bright particles.",
         )
         form.addParam(
             "referenceMicrographs",
@@ -122,7 +122,7 @@ class ScreenForm:
             expertLevel=params.LEVEL_ADVANCED,
             label="Reference micrographs",
             help="The level of 'clean' is taken over this many first micrographs of the data set (all, if there are "
-            "fewer), then frozen. 0: the model's own level, and with contrast *auto* each micrograph's own.",
+            "fewer), then frozen. 0: the model's own level, and contrast *auto* is dark.",
         )
 
     @staticmethod

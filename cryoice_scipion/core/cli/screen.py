@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="the model (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help=_THRESHOLD)
     add("--margin", action="append", default=[], metavar="[CLASS=]A", help=_MARGIN)
-    add("--ignore", nargs="+", default=[], metavar="CLASS", help="classes of bad area that count as good")
+    add("--ignore", action="append", default=[], metavar="CLASS", help=_IGNORE)
     add("--min-area", type=float, default=0.0, metavar="NM2", help="smallest bad region in nm² (default: %(default)g)")
-    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help="particles are (default: %(default)s)")
+    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
     add("--device", default="auto", help="auto, cpu, cuda:0, or several as cuda:0,1 (default: %(default)s)")
     add(
         "--batch", type=int, default=1, metavar="N", help="micrographs between two updates of summary.json (default: 1)"
@@ -62,6 +62,7 @@ _MARGIN = (
     "Å from the particle's edge within which bad area rejects a coordinate (default: 0); CLASS=A sets it for one class "
     f"of {', '.join(name for name in CLASSES if name != GOOD)}, and may be given several times"
 )
+_IGNORE = "a class of bad area that counts as good; may be given several times"
 _THRESHOLD = (
     "keep coordinates with a goodness of at least this, 0 to 1: higher removes more; -1 keeps all and only scores "
     "(default: what the model recommends)"
@@ -69,6 +70,10 @@ _THRESHOLD = (
 _THUMBNAILS = (
     "thumbnails at most: those with the most bad area, and others spread over the whole run (default: %(default)s, of "
     "about 1 MB each); -1: all"
+)
+_CONTRAST = (
+    "particles are dark or bright; auto: dark, unless at least 3 reference micrographs, and 80 %% of them, show bright "
+    "particles (default: %(default)s)"
 )
 _REFERENCE = "micrographs that the data-set reference is taken over; 0: none (default: %(default)s)"
 

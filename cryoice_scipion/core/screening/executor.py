@@ -7,14 +7,14 @@ import contextlib
 import errno
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List
 
 import numpy as np
 
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, DISCARDED, OUTSIDE
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
+from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.networks.bundle import fingerprint
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference
@@ -22,7 +22,6 @@ from cryoice_scipion.core.reports.thumbnails import draw_thumbnail, grey_base, w
 from cryoice_scipion.core.screening import judging, scoring
 from cryoice_scipion.core.screening.classmap import ClassMap, Grid, Mask
 from cryoice_scipion.core.screening.folder import RunFolder, writing
-from cryoice_scipion.core.screening.reference import is_bright
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.networks.detector import Detector
@@ -55,7 +54,9 @@ class LocalExecutor:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
         micrograph = load_micrograph(task.path, config.pixel_size or task.pixel_size)
-        classmap, inverted = self._map(micrograph, contrast)
+        inverted = contrast == "bright"  # "auto" is dark until the reference has another vote
+        classmap = self.detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted)
+        classmap.checked(task.path)
         place = RunFolder(folder)
         result = MapResult(
             shape=[int(side) for side in micrograph.image.shape],
@@ -77,15 +78,6 @@ class LocalExecutor:
                 write_base(folder / result.base_path, grey)
         result.seconds = round(time.monotonic() - started, 3)
         return result
-
-    def _map(self, micrograph: LoadedMicrograph, contrast: str) -> Tuple[ClassMap, bool]:
-        """Return the class map, and whether the contrast was inverted for it."""
-        inverted = contrast == "bright"
-        view = (micrograph.image, micrograph.pixel_size, micrograph.border)
-        classmap = self.detector.map(*view, inverted)
-        if contrast == "auto" and is_bright([classmap.skewness]):
-            return self.detector.map(*view, True), True
-        return classmap, inverted
 
     def judge(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path

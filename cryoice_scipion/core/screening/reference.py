@@ -15,7 +15,8 @@ from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
 MINIMUM = 3  # micrographs: never let one be its own only reference (SCIENCE.md 5)
-BRIGHT = 0.2  # mean skewness above which particles are taken for bright; empty fields of dark data reach 0.03
+BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (docs/contrast_decision.md)
+MAJORITY = 0.8  # share of the micrographs that must vote so before a data set is inverted
 
 
 def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: int) -> Optional[List[int]]:
@@ -33,15 +34,20 @@ def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: in
 
 
 def vote(results: Sequence[MapResult], contrast: str) -> str:
-    """Return "dark" or "bright": what was asked for, else what the mean skewness says."""
+    """Return "dark" or "bright": what was asked for, else dark unless the micrographs agree on bright."""
     if contrast != "auto":
         return contrast
     return "bright" if is_bright([result.skewness for result in results]) else "dark"
 
 
 def is_bright(skewness: Sequence[float]) -> bool:
-    """Return whether the band-passed micrographs' skewness says clearly that objects are brighter than the ground."""
-    return sum(skewness) > BRIGHT * len(skewness)
+    """Return whether a large majority of the micrographs says that particles are brighter than the ground.
+
+    Fewer than ``MINIMUM`` micrographs are never taken for bright: one crystal with a bright fringe, on each of them,
+    would be enough for a mistake.
+    """
+    votes = sum(value > BRIGHT for value in skewness)
+    return len(skewness) >= MINIMUM and votes >= MAJORITY * len(skewness)
 
 
 def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> Reference:
@@ -89,5 +95,5 @@ def is_unusual(level: float, model: ModelConfig) -> bool:
 
 
 def without(contrast: str) -> Reference:
-    """Return what is used when no reference is wanted: no shift, and each micrograph by its own contrast."""
-    return Reference(level=0.0, shift=0.0, contrast=contrast)
+    """Return what is used when no reference is wanted: no shift; contrast "auto" is dark."""
+    return Reference(level=0.0, shift=0.0, contrast="dark" if contrast == "auto" else contrast)

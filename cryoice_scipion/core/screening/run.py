@@ -292,7 +292,7 @@ class ScreeningRun:
     def _judge_job(self, task: MicrographTask, reference: Reference) -> Job[Mapped]:
         """Return the job that judges a micrograph, and maps it first where its stored map is missing or of no use."""
         stored = self._state.mapped.get(task.id)
-        if stored is not None and reference.contrast != "auto" and stored.inverted != (reference.contrast == "bright"):
+        if stored is not None and stored.inverted != (reference.contrast == "bright"):
             stored = None
 
         def work(executor: Executor) -> Mapped:

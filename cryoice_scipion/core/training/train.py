@@ -174,7 +174,8 @@ def reference_level(
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = item.is_bright(config.patches.contrast)
-            level = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright).level
+            classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright)
+            level = classmap.checked(item.path).level
             levels += [level] if np.isfinite(level) else []  # NaN: all of it is border
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")

@@ -25,7 +25,7 @@ from cryoice_scipion.core.records import MicrographTask, Pick, to_json
 from cryoice_scipion.core.screening.folder import FolderError
 from cryoice_scipion.core.screening.interface import WorkerDied
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
-from cryoice_scipion.core.screening.reference import shift_of
+from cryoice_scipion.core.screening.reference import is_bright, shift_of
 from cryoice_scipion.core.screening.run import ScreeningRun
 
 MAP_FOLDERS = ("probability", "masks", "thumbnails")
@@ -139,13 +139,13 @@ def test_a_session_that_is_bad_throughout_is_flagged_in_one_sentence(tmp_path, c
         assert ("unusual session" in (tmp_path / name / "report.html").read_text(encoding="utf-8")) is unusual
 
 
-def test_without_a_reference_nothing_is_shifted_and_each_micrograph_has_its_own_contrast(tmp_path):
+def test_without_a_reference_nothing_is_shifted_and_particles_are_taken_for_dark(tmp_path):
     tasks = make_tasks(tmp_path / "m", 3)
     write_micrograph(tasks[1].path, seed=1, bright=True)
     told = screen(tmp_path / "o", tasks, ScreenConfig(reference=0))
     assert reference_of(tmp_path / "o")[0]["shift"] == 0
     assert {key: one.status for key, one in told.items()} == {1: "accepted", 2: "accepted", 3: "accepted"}
-    assert inversions(tmp_path / "o") == {1: False, 2: True, 3: False}
+    assert inversions(tmp_path / "o") == {1: False, 2: False, 3: False}
 
 
 def inversions(folder):
@@ -153,14 +153,23 @@ def inversions(folder):
     return {line["id"]: line["result"]["inverted"] for line in lines if line["kind"] == "mapped"}
 
 
-@pytest.mark.parametrize("bright, outvoted, expected", [(True, 2, True), (False, 2, False)])
-def test_the_majority_of_the_reference_decides_the_contrast_of_all(tmp_path, bright, outvoted, expected):
-    tasks = make_tasks(tmp_path / "m", 6, bright=bright)
-    write_micrograph(tasks[outvoted].path, seed=2, bright=not bright)
-    write_micrograph(tasks[5].path, seed=5, bright=not bright)
-    screen(tmp_path / "o", tasks, ScreenConfig(reference=4))
+@pytest.mark.parametrize(
+    "reference, dark, expected",
+    [(5, [2], True), (5, [1, 2], False), (5, [0, 1, 3, 4], False), (3, [], True), (2, [], False), (1, [], False)],
+)
+def test_a_large_majority_of_the_reference_decides_that_particles_are_bright(tmp_path, reference, dark, expected):
+    tasks = make_tasks(tmp_path / "m", 6, bright=True)
+    for number in [*dark, 5]:
+        write_micrograph(tasks[number].path, seed=number)
+    screen(tmp_path / "o", tasks, ScreenConfig(reference=reference))
     assert set(inversions(tmp_path / "o").values()) == {expected}
     assert reference_of(tmp_path / "o")[0]["contrast"] == ("bright" if expected else "dark")
+
+
+def test_the_vote_needs_three_micrographs_and_four_of_five():
+    assert not is_bright([]) and not is_bright([9.0, 9.0])
+    assert is_bright([9.0, 9.0, 9.0]) and not is_bright([9.0, 9.0, 0.0])
+    assert is_bright([9.0] * 16 + [-9.0] * 4) and not is_bright([9.0] * 15 + [-9.0] * 5)
 
 
 def test_a_contrast_that_is_given_is_taken(tmp_path):
@@ -218,7 +227,7 @@ def test_a_resume_never_computes_a_frozen_reference_again(tmp_path):
     assert before["micrographs"] == [4, 5, 6]
 
 
-@pytest.mark.parametrize("stage", range(12))
+@pytest.mark.parametrize("stage", range(11))
 def test_a_run_that_stopped_at_any_line_of_its_journal_ends_like_an_undisturbed_one(tmp_path, stage):
     tasks = make_tasks(tmp_path / "m", 5)
     write_micrograph(tasks[0].path, bright=True)
@@ -227,7 +236,7 @@ def test_a_run_that_stopped_at_any_line_of_its_journal_ends_like_an_undisturbed_
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     journal = tmp_path / "two" / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
-    assert len(lines) == 12
+    assert len(lines) == 11
     journal.write_bytes(b"".join(lines[:stage]) + lines[stage][: len(lines[stage]) // 2])
     screen(tmp_path / "two", tasks, resume=True)
     assert results(tmp_path / "one") == results(tmp_path / "two")
