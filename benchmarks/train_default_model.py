@@ -176,6 +176,16 @@ def main() -> None:
     if args.simulated_only:
         return
     add_notes(model)
+    verdicts = [
+        sys.executable,
+        str(HERE / "verdicts.py"),
+        "--model",
+        str(model),
+        "--install",
+        "--output",
+        str(args.build),
+    ]
+    subprocess.run(verdicts, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     fresh = args.target.with_name(f"{args.target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(model, fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.networks.detector import Detector
 
 NAME = "evaluate"
-HELP = "measure a model on labelled data: the same figures as training prints; with --simulated, its maps too"
+HELP = "measure a model on labelled data; with --simulated also its maps, and its verdicts on picks and sessions"
 JSON_NAME, MARKDOWN_NAME = "evaluation.json", "evaluation.md"
 
 
@@ -87,38 +88,54 @@ def main(args: argparse.Namespace) -> int:
     if args.simulated:
         result["maps"], page = _maps(detector, args)
         print(f"\n{page}")
-        text += f"\n## Maps\n\n{page}\n"
+        text += f"\n## Picks, sessions and maps\n\n{page}\n"
     if args.output:
         _write(args.output, result, text)
     return 0
 
 
 def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any], str]:
-    """Judge the maps of all folders with label images; return the figures, and as Markdown."""
-    from cryoice_scipion.core.evaluation import tables
+    """Judge verdicts and maps of all folders with label images; return the figures, and as Markdown."""
+    from cryoice_scipion.core.config import ScreenConfig
+    from cryoice_scipion.core.evaluation import pick_verdicts, tables
     from cryoice_scipion.core.evaluation.figures import figures, shares_of
     from cryoice_scipion.core.evaluation.judge import Settings, judge_set
     from cryoice_scipion.core.evaluation.labels import find_labelled
     from cryoice_scipion.core.evaluation.tally import Tally
+    from cryoice_scipion.core.screening.reference import is_unusual, level_of
+    from cryoice_scipion.core.screening.scoring import pick_threshold
 
     settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
+    config = ScreenConfig.make(threshold=args.threshold)
+    threshold = pick_threshold(config, detector.config)
     counted: List[Tally] = []
-    shifts = {}
+    verdicts: List[pick_verdicts.PickVerdicts] = []
+    sessions: Dict[str, Any] = {}
     for folder in args.simulated:
-        images = find_labelled(folder)
+        images, picks, levels = find_labelled(folder), pick_verdicts.picks_of_folder(folder), []
         bar = tqdm(judge_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
         for judged in bar:
             if len(args.simulated) > 1:
                 judged.tally.name = f"{folder.name}/{judged.tally.name}"
             counted.append(judged.tally)
-            shifts[str(folder.name)] = judged.reference.shift
+            levels += [judged.level] if math.isfinite(judged.level) else []
+            if judged.image.stem in picks:
+                verdicts.append(pick_verdicts.verdicts_of(judged, picks[judged.image.stem], config))
+        level = level_of(levels) if levels else None
+        unusual = level is not None and is_unusual(level, detector.config)
+        sessions[str(folder.name)] = {"level": level, "unusual": unusual}
     result: Dict[str, Any] = {
+        "picks": pick_verdicts.removed(verdicts, [threshold]),
+        "sessions": sessions,
         **figures(counted),
-        "reference_shift": shifts,
         "by_micrograph": [shares_of(item) for item in counted],
     }
-    lines = [tables.class_table(result), "", *tables.threshold_lines(result)]
-    lines += [f"- log-odds shifted by {-shift:+.2f} for {name}" for name, shift in shifts.items()]
+    lines = [tables.pick_table(result["picks"], [threshold]), ""] if verdicts else []
+    lines += [
+        f"- session {name}: level {tables.number(one['level'], 2)}" + (", unusual" if one["unusual"] else "")
+        for name, one in sessions.items()
+    ]
+    lines += ["", tables.class_table(result), "", *tables.threshold_lines(result)]
     return result, "\n".join([*lines, "", tables.micrograph_table(result["by_micrograph"])])
 
 

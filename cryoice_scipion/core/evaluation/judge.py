@@ -49,6 +49,7 @@ class JudgedMap:
     sampling: float  # Å, side of a judged cell
     tally: Tally
     reference: Reference
+    level: float  # median log-odds of BAD; NaN: all is border
 
 
 def judge_set(
@@ -83,7 +84,9 @@ def judge_set(
             for values in (classmap.log_odds - reference.shift, ~good, cells.probability, cells.border)
         )
         counted = tally(image.stem, labels, odds, called, p_bad, border)
-        yield JudgedMap(image, loaded, cells, good, labels, border, settings.sampling, counted, reference)
+        yield JudgedMap(
+            image, loaded, cells, good, labels, border, settings.sampling, counted, reference, classmap.level
+        )
 
 
 def _reference(

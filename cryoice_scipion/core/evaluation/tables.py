@@ -92,3 +92,30 @@ def micrograph_table(shares: Sequence[Row]) -> str:
         for row in shares
     ]
     return table(["micrograph", "bad area", "called bad", "clean called bad", "bad found", "AUC", "notes"], rows)
+
+
+def pick_table(rows: Mapping[str, Row], thresholds: Sequence[float]) -> str:
+    """Return the share of coordinates that each threshold removes, by what lies under them.
+
+    Parameters
+    ----------
+    rows : mapping
+        Of ``pick_verdicts.removed``.
+    """
+    head = ["under the centre", "picks", "micrographs", *(f"removed at {threshold:g}" for threshold in thresholds)]
+    body = [
+        [
+            kind,
+            f"{row['picks']:,}",
+            str(row["micrographs"]),
+            *(with_interval(row["removed"][f"{threshold:g}"], share=True) for threshold in thresholds),
+        ]
+        for kind, row in rows.items()
+    ]
+    return table(head, body)
+
+
+def distance_table(rows: Sequence[Row]) -> str:
+    """Return the share of clean coordinates that is removed, by distance from bad area or border."""
+    body = [[row["distance"], f"{row['picks']:,}", percent(row["removed"])] for row in rows]
+    return table(["clean picks, distance of the centre from bad area or border", "picks", "removed"], body)
