@@ -173,7 +173,8 @@ def page(result: Dict[str, Any]) -> str:
     dark = [row["dark"] for row in result["micrographs"]]
     lines += [
         "",
-        f"Bright sessions of 1 micrograph stay dark by rule. Of {len(dark)} dark micrographs, "
+        "Bright sessions of 1 micrograph stay dark by rule. Those of 3 and 20 that stay dark have few, faint or very "
+        f"large particles. Of {len(dark)} dark micrographs, "
         f"{sum(value > BRIGHT for value in dark)} vote for bright on their own.",
         "",
         f"There are {SPECIMENS} specimens with {EACH} micrographs each per condition, {SIDE} × {SIDE} px at "
