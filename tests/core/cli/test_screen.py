@@ -380,7 +380,7 @@ def test_a_name_with_dots_becomes_the_micrographs_path_too(micrographs, model, t
 def test_a_micrograph_of_nothing_but_border_leaves_the_journal_json(model, tmp_path):
     (tmp_path / "m").mkdir()
     image = np.zeros((300, 300))
-    image[150, 150] = 3
+    image[150:] = 3  # both halves are of one value, and touch a side
     write_image(tmp_path / "m" / "a.mrc", image)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 0
     assert read_judgements(tmp_path / "o")[0].areas == {"border": 1.0}
