@@ -121,8 +121,8 @@ class ScreenForm:
             default=20,
             expertLevel=params.LEVEL_ADVANCED,
             label="Reference micrographs",
-            help="The level of 'clean' is taken over this many first micrographs of the data set (all, if there are "
-            "fewer), then frozen. 0: the model's own level, and contrast *auto* is dark.",
+            help="This many first micrographs decide whether particles are dark or bright (all, if there are fewer). "
+            "0: contrast *auto* is dark.",
         )
 
     @staticmethod

@@ -194,16 +194,18 @@ class PreviewDialog(Dialog):
         """Say what the scores are relative to: the run compares with the first micrographs of the data set."""
         given = self.preview.config.reference
         if given == 0:
-            words = "The scores are the model's own: the form asks for no reference micrographs."
+            words = (
+                "The scores are the model's own: the form asks for no reference micrographs, so nothing is subtracted."
+            )
         elif number < total or not total:
             progress = f" ({number} of {total} micrographs)" if total else ""
-            words = f"The scores still shift: the data set's level is being taken{progress} …"
+            words = f"The scores may still change: the level of the session is being measured{progress} …"
         elif number >= given:
-            words = f"The data set's level is taken from the first {given} micrographs, as in the run."
+            words = f"The level of the session is measured on the first {given} micrographs, as in the run."
         else:
             words = (
-                f"The data set's level is taken from the first {total} micrographs here, from up to {given} in the "
-                "run: the scores will differ a little."
+                f"The level of the session is measured on the first {total} micrographs here, on up to {given} in the "
+                "run. Scores may differ a little if the model subtracts it."
             )
         self.level.config(text=words)
 

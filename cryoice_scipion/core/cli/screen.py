@@ -75,7 +75,9 @@ _CONTRAST = (
     "particles are dark or bright; auto: dark, unless at least 3 reference micrographs, and 80 %% of them, show bright "
     "particles (default: %(default)s)"
 )
-_REFERENCE = "micrographs that the data-set reference is taken over; 0: none (default: %(default)s)"
+_REFERENCE = (
+    "first micrographs that decide the contrast of the session (default: %(default)s); 0: none, and particles are dark"
+)
 
 
 def main(args: argparse.Namespace) -> int:
