@@ -103,8 +103,8 @@ class PickTable:
 def read_picks(path: Union[str, Path]) -> PickTable:
     """Read a file of coordinates, or a folder with files of one kind; an empty file holds no picks.
 
-    Corners become centres, box sizes become cryoiceDiameter, scores become rlnAutopickFigureOfMerit. Rows and files that
-    cannot be read are left out, counted and named in the warnings.
+    Corners become centres, box sizes become cryoiceDiameter, scores become rlnAutopickFigureOfMerit. Rows and files
+    that cannot be read are left out, counted and named in the warnings.
 
     Raises
     ------
@@ -212,8 +212,7 @@ def _read_folder(folder: Path) -> Picks:
         tried = _read_all(plain)
         kinds = _kinds_in(tried)
         if kinds or not read.parts:
-            read = FilesRead(read.parts + tried.parts, {**read.not_read, **tried.not_read}, {**read.other, **tried.other})
-            other = {}
+            read, other = read.and_also(tried), {}
     if len(kinds) > 1:
         counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         reason = f"holds coordinates of several kinds ({counts})"

@@ -33,6 +33,10 @@ class FilesRead(NamedTuple):
     not_read: Dict[str, str]
     other: Dict[str, str]  # path -> error, of files that hold no coordinates
 
+    def and_also(self, more: FilesRead) -> FilesRead:
+        """Return these files and more files together."""
+        return FilesRead(self.parts + more.parts, {**self.not_read, **more.not_read}, {**self.other, **more.other})
+
     def refuse_if_nothing(self, source: Path) -> None:
         """Raise an error if files were given and none of them can be read.
 

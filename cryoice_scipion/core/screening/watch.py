@@ -174,7 +174,7 @@ class Watch:
 
     def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[Judgement]:
         if self._picks is not None:
-            self.run.note_unmatched(self._picks.picks.count_unmatched())
+            self.run.note_input(self._picks.counts())
         for judgement in self.run.process(batch, closed and not self._queue, more=len(self._queue)):
             self._note(judgement)
             yield judgement
