@@ -24,6 +24,7 @@ from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_argu
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
+from cryoice_scipion.core.reports.balance import names_in_short
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.data.coordinates import PickTable
@@ -36,7 +37,6 @@ EPILOG = (
     "named, the rest is done); 2 unusable arguments, or no coordinate could be read or matched; 130 or 143 stopped by "
     "Ctrl-C or SIGTERM, which are the normal end of a watch and then count as all done."
 )
-_NAMES_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,10 +139,8 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
     picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
     for warning in matches.warnings:
         log.warning(warning)
-    lost = {**matches.unmatched, **matches.ambiguous}
-    names = ", ".join(list(lost)[:_NAMES_SHOWN]) + (" ..." if len(lost) > _NAMES_SHOWN else "")
     if len(picks) and not assigned:
-        raise all_unmatched(len(picks), names)
+        raise all_unmatched(len(picks), names_in_short([*matches.unmatched, *matches.ambiguous]))
     with_picks = sum(bool(task.picks) for task in tasks)
     log.info("%d coordinates on %d of %d micrographs", len(assigned), with_picks, len(tasks))
     if matches.unmatched:  # they are in rejected.star, unscored: nothing is lost
@@ -150,7 +148,7 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
             "%d coordinates belong to %d names that are not among the micrographs, and are left out: %s",
             sum(matches.unmatched.values()),
             len(matches.unmatched),
-            ", ".join(list(matches.unmatched)[:_NAMES_SHOWN]),
+            names_in_short(matches.unmatched),
         )
 
 

@@ -92,6 +92,10 @@ class GrowingPicks:
         """Return how many coordinates are of micrographs that have not come."""
         return sum(len(rows) for name in self._lonely for rows in self._rows_of(name))
 
+    def unmatched_names(self) -> List[str]:
+        """Return the names of micrographs that have not come, for which there are coordinates."""
+        return sorted(name for name in self._lonely - self._doubtful if self._files[name])
+
     def counts(self) -> PickCounts:
         """Return how many coordinates there are, with those by reason that belong to no micrograph that has come."""
         doubtful = sum(len(rows) for name in self._doubtful for rows in self._rows_of(name))

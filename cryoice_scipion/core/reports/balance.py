@@ -52,7 +52,7 @@ def complaints_on(given: PickCounts, left_out: Mapping[str, int], adds_up: bool 
     lines = []
     if given.not_read:
         number = _several(len(given.not_read), "coordinate file")
-        lines.append(f"{number} could not be read: {_names(given.not_read)}; correct or remove them")
+        lines.append(f"{number} could not be read: {names_in_short(given.not_read)}; correct or remove them")
     if left_out.get(UNREADABLE):
         number = _several(left_out[UNREADABLE], "row")
         lines.append(f"{number} of the coordinate files could not be read and are left out: the log names the lines")
@@ -84,7 +84,7 @@ def file_lines(given: PickCounts, shown: int = 20) -> List[str]:
         lines.append(f"not read: and {len(given.not_read) - shown} more files")
     if given.other:
         files = _several(len(given.other), "file")
-        lines.append(f"{files} of another format or content not used: {_names(given.other)}")
+        lines.append(f"{files} of another format or content not used: {names_in_short(given.other)}")
     return lines
 
 
@@ -97,6 +97,7 @@ def _several(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _names(paths: Iterable[str]) -> str:
+def names_in_short(paths: Iterable[str]) -> str:
+    """Return the first names of a list, by the alphabet."""
     names = sorted(paths)
     return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")

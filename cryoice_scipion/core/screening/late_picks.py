@@ -13,6 +13,7 @@ from cryoice_scipion.core.data.coordinates import PLAIN, is_coordinate_file, rea
 from cryoice_scipion.core.data.growing import GrowingPicks
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError, SettingsError
 from cryoice_scipion.core.records import PickCounts
+from cryoice_scipion.core.reports.balance import names_in_short
 from cryoice_scipion.core.screening.arriving import ArrivingFiles
 from cryoice_scipion.core.screening.patience import SETTLE, STREAMING
 
@@ -141,6 +142,10 @@ class LatePicks:
             if file.fate == _NOT_READ and file.due is not None:
                 self._log.warning(file.error)
         self._say_complaints(float("inf"))
+        names = self.picks.unmatched_names()
+        if names:
+            shown = names_in_short(names)
+            self._log.warning("coordinates of %d micrographs that did not come are left out: %s", len(names), shown)
         if not self._files:
             self._log.warning(self.files.problem or f"{self.path}: no coordinates came")
 
