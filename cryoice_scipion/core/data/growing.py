@@ -101,7 +101,10 @@ class GrowingPicks:
         doubtful = sum(len(rows) for name in self._doubtful for rows in self._rows_of(name))
         more = {UNMATCHED: self.count_unmatched() - doubtful, AMBIGUOUS: doubtful}
         left_out = {reason: number for reason, number in {**self._left_out, **more}.items() if number}
-        return PickCounts(len(self) + sum(self._left_out.values()), left_out, len(self._sources))
+        tables = [source.picks for source in self._sources.values()]
+        unread = {path: error for table in tables for path, error in table.not_read.items()}
+        rows = len(self) + sum(self._left_out.values())
+        return PickCounts(rows, left_out, sum(table.files for table in tables), unread)
 
     def lost(self) -> Sequence[int]:
         """Return the ids of coordinates that no micrograph will ever judge; none as long as micrographs can come."""
@@ -148,6 +151,10 @@ class GrowingPicks:
     def rows_in(self, name: str) -> int:
         """Return how many coordinates a file has; 0 when it was not read."""
         return len(self._sources[self._numbers[name]].picks) if name in self._numbers else 0
+
+    def not_read_by(self, name: str) -> int:
+        """Return how many files could not be read that a file lists."""
+        return len(self._sources[self._numbers[name]].picks.not_read) if name in self._numbers else 0
 
     def complaints_on(self, name: str) -> List[str]:
         """Return the warnings on a file."""

@@ -199,8 +199,10 @@ class LatePicks:
             self._fail(file, " ".join(reason.split()), isinstance(error, NoCoordinatesError))
             return touched
         ended = time.monotonic()
-        file.due, file.failing, file.error, file.fate = None, None, "", _READ
+        file.error, file.fate = "", _READ
         file.earliest = ended + (ended - started) / _SHARE
+        file.due = self._next_try(file) if self.picks.not_read_by(path.name) else None
+        file.failing = None if file.due is None else file.failing
         complaints = self.picks.complaints_on(path.name)
         if complaints != file.complaints:  # a row that is half written is whole soon
             file.complaints, file.complain = complaints, ended + self._patience if complaints else None
@@ -210,12 +212,16 @@ class LatePicks:
 
     def _fail(self, file: _File, reason: str, is_other: bool) -> None:
         """Try a file again soon; when it stays as it is, say so, and wait for a change."""
-        now = time.monotonic()
-        file.failing, file.error = (now if file.failing is None else file.failing), reason
-        file.due, file.fate = now + min(_AGAIN, self._patience / 3), _OTHER if is_other else _NOT_READ
-        if now - file.failing >= self._patience:
-            file.due = None
+        file.error, file.fate = reason, _OTHER if is_other else _NOT_READ
+        file.due = self._next_try(file)
+        if file.due is None:
             self._log.warning("%s; it is read again when it changes", reason)
+
+    def _next_try(self, file: _File) -> Optional[float]:
+        """Return when a file that cannot be read completely is tried again; None: only when it changes."""
+        now = time.monotonic()
+        file.failing = now if file.failing is None else file.failing
+        return None if now - file.failing >= self._patience else now + min(_AGAIN, self._patience / 3)
 
     def _say_complaints(self, now: float) -> None:
         for file in self._files.values():

@@ -175,6 +175,9 @@ def test_a_watch_that_is_killed_goes_on_and_has_each_coordinate_once(micrographs
     assert main(static) == 0
     assert rows_of(output) == rows_of(tmp_path / "static")
     assert len(rows_of(output)) == 6 * NUMBER
+    told, expected = read_summary(output), read_summary(tmp_path / "static")
+    assert (told.input_picks, told.left_out, told.adds_up) == (6 * NUMBER, {}, True)
+    assert (told.kept, told.rejected) == (expected.kept, expected.rejected)
 
 
 def test_sigterm_ends_a_watch_like_ctrl_c(model, tmp_path):

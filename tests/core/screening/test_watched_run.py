@@ -161,17 +161,10 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
     for stem in ("stalled", "broken"):
         (tmp_path / "m" / f"{stem}.mrc").write_bytes(data[:5000])
     with watching(tmp_path / "m", tmp_path / "o", patience=0.9) as watch:
-
-        def rounds(until):
-            end = time.monotonic() + 10
-            while not until() and time.monotonic() < end:
-                list(watch.round())
-                time.sleep(0.01)
-
-        rounds(lambda: len(watch.came) == 4 and watch.run.backlog)
+        rounds(watch, lambda: len(watch.came) == 4 and watch.run.backlog)
         time.sleep(0.2)
         (tmp_path / "m" / "stalled.mrc").write_bytes(data)
-        rounds(lambda: watch.done == 4)
+        rounds(watch, lambda: watch.done == 4)
         assert {one.stem: one.status for one in read_judgements(tmp_path / "o")} == {
             "mic001": "accepted",
             "mic002": "accepted",
@@ -195,6 +188,32 @@ def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path,
         assert go_on(watch) == []
     (one,) = read_judgements(tmp_path / "o")
     assert one.status == "accepted"
+
+
+def rounds(watch, until):
+    """Go round until something is so, however long nothing comes."""
+    end = time.monotonic() + 10
+    while not until() and time.monotonic() < end:
+        list(watch.round())
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_second_file_of_one_name_is_used_if_the_first_cannot_be_read(tmp_path, late, monkeypatch):
+    monkeypatch.setattr(watch_module, "_AGAIN", 0.05)
+    make_tasks(tmp_path / "m", 1)
+    whole, broken = tmp_path / "whole.mrcs", tmp_path / "m" / "mic001.mrc"
+    shutil.copy(broken, whole)
+    broken.write_bytes(b"no micrograph")
+    with watching(tmp_path / "m", tmp_path / "o", reference=0, patience=0.2) as watch:
+        rounds(watch, lambda: watch.done if late else watch.came)
+        shutil.copy(whole, tmp_path / "m" / "mic001.mrcs")
+        go_on(watch)
+        finish(watch)
+    (one,) = read_judgements(tmp_path / "o")
+    assert (one.id, one.status, os.path.basename(one.path)) == (1, "accepted", "mic001.mrcs")
+    with watching(tmp_path / "m", tmp_path / "o", reference=0, resume=True) as watch:
+        assert go_on(watch) == []
 
 
 def test_a_file_that_changes_after_it_was_screened_is_only_said(tmp_path, caplog):
@@ -460,6 +479,25 @@ def test_every_coordinate_of_the_files_is_accounted_for_also_after_a_break(tmp_p
 def finish_files(picks):
     (picks / "mic002.box").write_text(BOXES)
     (picks / "mic003.box").write_text("no box\n")
+
+
+def test_a_listed_file_that_comes_later_is_read_and_one_that_never_comes_is_named(tmp_path):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    (picks / "parts").mkdir(parents=True)
+    make_tasks(tmp_path / "m", 3)
+    head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    names = ("mic001", "mic002", "mic003")
+    (picks / "autopick.star").write_text(head + "".join(f"{name}.mrc {picks}/parts/{name}.star\n" for name in names))
+    (picks / "parts" / "mic001.star").write_text(STAR)
+    with watching(tmp_path / "m", output, picks, patience=0.5) as watch:
+        go_on(watch, lambda: any(one.scores for one in read_judgements(output)))
+        (picks / "parts" / "mic002.star").write_text(STAR)
+        go_on(watch)
+        finish(watch)
+    assert [len(one.scores) for one in read_judgements(output)] == [2, 2, 0]
+    summary = read_summary(output)
+    assert (summary.input_picks, summary.files_read, summary.adds_up) == (4, 2, True)
+    assert summary.files_not_read == [str(picks / "parts" / "mic003.star")]
 
 
 def test_coordinates_of_a_file_that_has_gone_are_missed(tmp_path, caplog):
