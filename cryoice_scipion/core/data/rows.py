@@ -158,10 +158,15 @@ def row_error(path: Path, line: int, reason: str) -> CoordinatesError:
 def _split(text: str, separator: str) -> Iterator[Tuple[int, List[str]]]:
     """Yield the rows that are not blank, each with how many lines are before its last one."""
     lines: Iterable[str] = text.split("\n")
+    options: Dict[str, Any] = {"delimiter": separator}
     if separator == BLANKS:
-        reader = csv.reader((re.sub(r"\s", " ", line).strip() for line in lines), delimiter=" ", skipinitialspace=True)
+        lines = (re.sub(r"\s", " ", line).strip() for line in lines)
+        options = {"delimiter": " ", "skipinitialspace": True}
     else:
-        reader = csv.reader((line if line.strip() else "" for line in lines), delimiter=separator)
+        lines = (line if line.strip() else "" for line in lines)
+    if '"' in text:  # line by line, so that a quote without its partner does not swallow the lines below it
+        return ((number, row) for number, line in enumerate(lines) for row in csv.reader([line], **options) if row)
+    reader = csv.reader(lines, **options)
     return ((reader.line_num - 1, row) for row in reader if row)
 
 

@@ -23,6 +23,7 @@ from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.atomic import replacing
 
 VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 3.1
+_UNPARSED = 20  # rows that may be left out because gemmi cannot parse them: each costs another parse of the file
 _CHUNK = 100_000  # rows formatted at a time
 # For each line the first value of a row; nothing for lines that are blank, comments, labels, or heads of blocks.
 _FIRST = re.compile(
@@ -226,6 +227,8 @@ class _Reader:
             end = next((head for head in heads if head > line), self.text.count("\n") + 1)
             labels = self.text.split("\n")[line - 1 : end - 1]
             return self._wrong_row(line, end, sum(label.lstrip().startswith("_") for label in labels))
+        if reason.startswith("unterminated") and line in self.lines and len(self.lost) < _UNPARSED:
+            return _WrongRows({line: reason})
         remedy = "correct that line; a value that starts with data_, _ or a quote must be in quotes"
         return CoordinatesError(self.path, f"line {line}: {reason}", remedy)
 

@@ -112,6 +112,7 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 q\n", "line 6.*'q'"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n6\n", "line 6: 3 .*line 7: 1 "),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_b\n1 2 3\n4\n5 6\n", "line 7: 1 .*line 8: 2 "),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n3 'x\n", "line 6: unterminated"),
         ("a.csv", "x,y,diameter\n1,2,3\n4,5,big\n", "line 3: diameter is 'big'"),
         ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is ''"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n 3 z\n", "line 6: ycoor is 'z'"),
@@ -148,6 +149,15 @@ def test_damage_far_down_is_found(tmp_path):
         lines[4000] = bad
         picks = read_picks(write(tmp_path / "a.box", "\n".join(lines)))
         assert len(picks) == 4999 and re.search(words, picks.warnings[0])
+
+
+def test_a_quote_without_its_partner_loses_one_row(tmp_path):
+    picks = read_picks(write(tmp_path / "a.csv", 'x,y,note\n1,2,"a, b"\n"3,4,c\n5,6,d\n'))
+    assert picks.table[X].tolist() == [1, 5] and picks.table["inputnote"].tolist() == ["a, b", "d"]
+    assert picks.left_out == {"unreadable_row": 1} and "line 3" in picks.warnings[0]
+    rows = "".join(f"{n} 2 'x\n" if n % 2 else f"{n} 2 x\n" for n in range(8))
+    picks = read_picks(write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n_{NAME}\n{rows}"))
+    assert picks.table[X].tolist() == [0, 2, 4, 6] and picks.left_out == {"unreadable_row": 4}
 
 
 def test_many_bad_rows_are_one_warning(tmp_path):

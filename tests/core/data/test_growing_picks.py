@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_read_leaves_what_was_known(tmp_path):
     picks.add_micrograph("a")
     path = star(tmp_path / "p.star", ("a", 1.0, 1.0))
     picks.read(path)
-    path.write_text(path.read_text() + "a\t1.0\t'x\n")
+    path.write_text(path.read_text() + "_x 1.0\n")
     with pytest.raises(CoordinatesError, match="p.star"):
         picks.read(path)
     assert places(picks, "a") == [(0, 1, 1)]
