@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.constants import DISABLED, UNREADABLE
+from cryoice_scipion.constants import DISABLED, UNREADABLE, UNUSED_BLOCK
 from cryoice_scipion.core.data.joining import Picks, join, read_each
 from cryoice_scipion.core.data.rows import BLANKS, Rows, read_rows
 from cryoice_scipion.core.data.star import Block, read_star, read_text
@@ -53,7 +53,7 @@ def read_relion(path: Path) -> Picks:
     if DIAMETER in table:
         table[DIAMETER] = block.rows.numbers(DIAMETER, optional=True)
     optics = next((other.table for other in blocks if other.name == "optics" and other is not block), None)
-    return _picks(table, block.rows, optics)
+    return _with_unused(_picks(table, block.rows, optics), blocks, block, (X, Y))
 
 
 def read_box(path: Path) -> Picks:
@@ -75,7 +75,8 @@ def read_cbox(path: Path) -> Picks:
     if not blocks:
         return _nothing_in(path)
     columns = ("CoordinateX", "CoordinateY", "Width", "Height")
-    rows = _needed(path, blocks, columns).rows
+    block = _needed(path, blocks, columns)
+    rows = block.rows
     table = _from_corners(rows, *columns)
     if "Confidence" in rows.table and rows.table["Confidence"].ne("<NA>").any():
         table[SCORE] = rows.numbers("Confidence", optional=True)
@@ -83,7 +84,7 @@ def read_cbox(path: Path) -> Picks:
         empty = rows.table[name].isna().all() or rows.table[name].eq("<NA>").all()
         if name not in (*columns, "Confidence") and not empty:
             table[f"cryolo{name}"] = rows.table[name]
-    return _picks(_named(table, path), rows)
+    return _with_unused(_picks(_named(table, path), rows), blocks, block, columns)
 
 
 def read_pos(path: Path) -> Picks:
@@ -91,12 +92,13 @@ def read_pos(path: Path) -> Picks:
     blocks = read_star(path, lenient=True)
     if not blocks:
         return _nothing_in(path)
-    rows = _needed(path, blocks, ("xcoor", "ycoor")).rows
+    block = _needed(path, blocks, ("xcoor", "ycoor"))
+    rows = block.rows
     table = pd.DataFrame({X: rows.numbers("xcoor"), Y: rows.numbers("ycoor")})
     if "cost" in rows.table:
         table[SCORE] = rows.numbers("cost", optional=True)
     enabled = rows.numbers("enabled") > 0 if "enabled" in rows.table else np.ones(len(table), dtype=bool)
-    return _picks(_named(table, path), rows, enabled=enabled)
+    return _with_unused(_picks(_named(table, path), rows, enabled=enabled), blocks, block, ("xcoor", "ycoor"))
 
 
 def read_columns(path: Path) -> Picks:
@@ -194,6 +196,18 @@ def _nothing_in(path: Path) -> Picks:
 def _block_with(blocks: Sequence[Block], columns: Sequence[str]) -> Optional[Block]:
     fitting = [block for block in blocks if set(columns) <= set(block.table.columns)]
     return next((block for block in fitting if block.name == "particles"), fitting[0] if fitting else None)
+
+
+def _with_unused(picks: Picks, blocks: Sequence[Block], used: Block, columns: Sequence[str]) -> Picks:
+    """Count the coordinates in further blocks of a file, of which only one is read."""
+    others = [block for block in blocks if block is not used and set(columns) <= set(block.table.columns)]
+    number = sum(len(block.table) + len(block.rows.lost) for block in others)
+    if not number:
+        return picks
+    names = ", ".join(f"data_{block.name}" for block in others)
+    warning = f"{used.rows.path}: only block data_{used.name} is read; {number} coordinates in {names} are left out"
+    left_out = {**picks.left_out, UNUSED_BLOCK: number}
+    return picks._replace(left_out=left_out, warnings=[*picks.warnings, warning])
 
 
 def _needed(path: Path, blocks: Sequence[Block], columns: Sequence[str]) -> Block:

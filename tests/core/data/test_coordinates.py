@@ -160,6 +160,16 @@ def test_a_quote_without_its_partner_loses_one_row(tmp_path):
     assert picks.table[X].tolist() == [0, 2, 4, 6] and picks.left_out == {"unreadable_row": 4}
 
 
+def test_coordinates_in_further_blocks_are_counted_and_the_blocks_are_named(tmp_path):
+    block = "data_{}\nloop_\n _xcoor\n _ycoor\n"
+    picks = read_picks(write(tmp_path / "m.pos", block.format("one") + " 1 2\n" + block.format("two") + " 3 4\n 5 6\n"))
+    counts = picks.counts()
+    assert (len(picks), counts.rows, counts.left_out) == (1, 3, {"unused_block": 2})
+    assert "data_one" in picks.warnings[0] and "data_two" in picks.warnings[0]
+    head = f"data_\nloop_\n_{X}\n_{Y}\n"
+    assert read_picks(write(tmp_path / "m.star", f"{head}1 2\n\n{head}3 4\n5\n")).left_out == {"unused_block": 2}
+
+
 def test_many_bad_rows_are_one_warning(tmp_path):
     picks = read_picks(write(tmp_path / "a.box", "1 2 3 3\n" + "x 2 3 3\n" * 50))
     assert picks.left_out == {"unreadable_row": 50}
