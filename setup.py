@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.8,<3.13",
     install_requires=SCIPION + CORE,
     extras_require={
-        "test": ["pytest>=7", "pytest-xdist>=3", "psutil>=5", "starfile>=0.5"],
+        "test": ["hypothesis>=6", "pytest>=7", "pytest-xdist>=3", "psutil>=5", "starfile>=0.5"],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },
     # The explicit root makes an editable install a plain path entry. The import hook that setuptools would use

@@ -32,7 +32,7 @@ from evaluate_maps import EMPIAR, MICASSESS, group_of, real_sets  # noqa: E402
 from train_default_model import BUILD, HOLD_OUT, REAL, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
-from cryoice_scipion.core.config import TrainConfig  # noqa: E402
+from cryoice_scipion.core.config import ModelConfig, TrainConfig  # noqa: E402
 from cryoice_scipion.core.data.fields import Field, make_fields  # noqa: E402
 from cryoice_scipion.core.data.splits import TRAIN, VALIDATION  # noqa: E402
 from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
@@ -133,7 +133,7 @@ def judge_real(network: DenseNet, stem: str, found: Material) -> Tuple[Dict[str,
     maps = {name: judged(network, found.whole[name], name) for name in group}
     all_odds = {name: item.log_odds(calibrated.temperature) for name, item in maps.items()}
     level = level_of([float(np.median(odds)) for odds in all_odds.values() if len(odds)])
-    shift = shift_of(level - reference["reference_level"], reference["reference_spread"])
+    shift = shift_of(level - reference["reference_level"], ModelConfig.model_fields["offset_limit"].default)
     odds = all_odds[stem] - shift
     row = {"threshold": calibrated.threshold, "shift": shift}
     return {**row, **figures(maps[stem].labels, odds, calibrated.threshold)}, odds

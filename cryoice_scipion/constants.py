@@ -41,3 +41,6 @@ KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
 #: BAD coordinates that a new network wants: with 50, tuning the shipped model does clearly better (docs/few_labels.md).
 ENOUGH_BAD = 200
+
+#: Flag of a micrograph whose header contradicts the given pixel size; "=" and the header's one in Å/px follow.
+PIXEL_SIZE_DIFFERS = "pixel_size_differs"

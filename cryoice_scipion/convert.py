@@ -7,6 +7,7 @@ the writer of a set for as long as a reader has not finished. Identifiers of the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -17,12 +18,14 @@ import pandas as pd
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.core.data.coordinates import Matches, picks_by_micrograph, write_star
+from cryoice_scipion.core.data.coordinates import BOX_SIZE, Matches, picks_by_micrograph, sizes_of, write_star
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
+from cryoice_scipion.core.screening.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.databases import in_parts
+from cryoice_scipion.set_writing import append_unread, give_columns
 
 
 @dataclasses.dataclass
@@ -64,11 +67,11 @@ def read_micrographs(micrographs: SetOfMicrographs) -> List[MicrographRow]:
 
 
 def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
-    """Return the picks of each micrograph, by micrograph id; read in one pass. The box size is their diameter."""
-    diameter = coordinates.getBoxSize() or None
+    """Return the picks of each micrograph, by micrograph id; read in one pass."""
+    box_size = coordinates.getBoxSize() or None
     picks: Dict[int, List[Pick]] = {}
     for item in coordinates.iterItems():
-        picks.setdefault(item.getMicId(), []).append(Pick(item.getObjId(), item.getX(), item.getY(), diameter))
+        picks.setdefault(item.getMicId(), []).append(Pick(item.getObjId(), item.getX(), item.getY(), None, box_size))
     coordinates.close()
     return picks
 
@@ -125,55 +128,6 @@ def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
     items.close()
 
 
-def remove_ids(output: Any, keys: Iterable[int]) -> None:
-    """Take items out of a set; they are gone when it is written."""
-    mapper = output._getMapper()
-    for key in keys:
-        mapper.db.deleteObject(key)
-    output._size.set(mapper.count())
-
-
-def enable_append(output: Any, item: Any) -> bool:
-    """Make a set ready to take more items like this one; pyworkflow's own way needs one that is in it already.
-
-    Returns
-    -------
-    bool
-        False when the set is empty and its columns are others: it has to be made anew.
-
-    Raises
-    ------
-    CryoIceError
-        When it is not empty and its columns are others.
-    """
-    mapper, columns = output._getMapper(), item.getObjDict(includeClass=True)
-    known = [] if mapper.doCreateTables else [row["label_property"] for row in mapper.db.getClassRows()]
-    if known and known != list(columns):
-        if mapper.count():
-            raise CryoIceError(output.getFileName(), "its items have other attributes than new ones", "choose Restart")
-        output.close()
-        return False
-    mapper.db.setupCommands(columns)
-    output._idCount = output._idCount or 0  # None where the set is empty
-    return True
-
-
-def give_columns(output: Any, template: Any) -> None:
-    """Give an empty set the columns of an item, so that it can be read like any other.
-
-    pyworkflow makes the tables of a set with its first item; most readers fail on a set that never had one. An
-    output that does not exist is worse still: protocols scheduled on it wait for ever.
-    """
-    if output.getSize() > 0:
-        return
-    item = template.clone()
-    item.setObjId(1)
-    output.append(item)
-    output._getMapper().delete(item)
-    output._size.set(0)
-    output._idCount = 0
-
-
 # ---- for the training ---------------------------------------------------------------------------------------
 
 SampledRow = Tuple[MicrographRow, float]  # with its pixel size, Å/px
@@ -210,17 +164,17 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
 
 
 def write_picks_star(path: Path, coordinates: SetOfCoordinates) -> None:
-    """Write coordinates with their micrographs' absolute paths and pixel size, and the box size as diameter."""
+    """Write coordinates with their micrographs' absolute paths, pixel size and box size."""
     micrographs = coordinates.getMicrographs()
     sampling = micrographs.getSamplingRate()
     paths = {row.id: row.path for row in read_micrographs(micrographs)}
     rows = [
-        (pick.x, pick.y, paths[micrograph], sampling, pick.diameter or 0.0)
+        (pick.x, pick.y, paths[micrograph], sampling, pick.box_size or 0.0)
         for micrograph, picks in picks_of(coordinates).items()
         for pick in picks
         if micrograph in paths
     ]
-    names = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnMicrographPixelSize", "cryoiceDiameter"]
+    names = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnMicrographPixelSize", BOX_SIZE]
     write_star(path, pd.DataFrame(rows, columns=names))
 
 
@@ -233,23 +187,40 @@ def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> Non
 # ---- for the imports ----------------------------------------------------------------------------------------
 
 
-def typical_diameter(table: pd.DataFrame) -> int:
-    """Return the median diameter of picks in px, even as box sizes are; 0 where the table does not say."""
-    diameters = table["cryoiceDiameter"].dropna() if "cryoiceDiameter" in table else []
-    return 2 * int(round(float(np.median(diameters)) / 2)) if len(diameters) else 0
+def typical_box_size(table: pd.DataFrame) -> int:
+    """Return the median box size of coordinates in px, an even number; 0 where the table does not say.
+
+    Where it says the particle diameter only, the box is half as large again: a screening takes two thirds of it.
+    """
+    diameter, box_size = sizes_of(table)
+    sizes = np.where(np.isnan(box_size), diameter / BOX_TO_DIAMETER, box_size)
+    sizes = sizes[~np.isnan(sizes)]
+    return 2 * int(round(float(np.median(sizes)) / 2)) if len(sizes) else 0
 
 
 def header_pixel_size(paths: Sequence[Path]) -> float:
-    """Return the pixel size (Å/px) that the header of the first micrograph says.
+    """Return the pixel size (Å/px) in the header of the first micrograph that has a believable one.
 
     Raises
     ------
     CryoIceError
-        When there is no micrograph, or its header says nothing believable.
+        When there is no micrograph, or none that can be read has a believable pixel size.
     """
-    if not paths:
-        raise CryoIceError("micrographs", "there are none", "give a folder that holds some")
-    return resolve_pixel_size(read_micrograph(paths[0]), None)[0]
+    first: Optional[CryoIceError] = None
+    for path in paths:
+        try:
+            return resolve_pixel_size(read_micrograph(path), None)[0]
+        except CryoIceError as error:
+            first = first or error
+    raise first or CryoIceError("micrographs", "there are none", "give a folder that holds some")
+
+
+def first_shape(paths: Iterable[Path]) -> Optional[Sequence[int]]:
+    """Return rows and columns (px) of the first micrograph that can be read; None when none can."""
+    for path in paths:
+        with contextlib.suppress(CryoIceError):
+            return read_micrograph(path).pixels.shape
+    return None
 
 
 def link_into(folder: Path, paths: Sequence[Path]) -> List[Path]:
@@ -265,14 +236,15 @@ def link_into(folder: Path, paths: Sequence[Path]) -> List[Path]:
 
 
 def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
-    """Append micrographs, given by paths inside the project, to a set."""
+    """Append micrographs, given by paths inside the project, to a set; the files may be broken."""
+    shape = first_shape(paths)
     for path in paths:
         item = Micrograph()
         item.setFileName(str(path))
         item.setMicName(path.stem)
         item.setAcquisition(output.getAcquisition())
         item.setSamplingRate(output.getSamplingRate())
-        output.append(item)
+        append_unread(output, item, shape)
 
 
 def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:

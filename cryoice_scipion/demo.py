@@ -16,6 +16,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.reading import read_micrograph
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 
 PROJECT = "cryoice_demo"
@@ -170,7 +171,16 @@ def _linked(patterns: List[str], folder: Path) -> Path:
         if link.is_symlink():
             raise DemoError(f"{file}: another micrograph has the same name; rename one of them")
         link.symlink_to(file)
+    _check_first(sorted(folder.iterdir())[0])
     return folder
+
+
+def _check_first(path: Path) -> None:
+    """Refuse a first micrograph that cannot be read: Scipion's own import opens it, and names no file when it fails."""
+    try:
+        read_micrograph(path)
+    except CryoIceError as error:
+        raise DemoError(f"{error}; or leave it out, since Scipion's import needs its first micrograph") from None
 
 
 def _screen(project: Any, picks: Output, model: Optional[Path]) -> Any:

@@ -16,8 +16,8 @@ def write_image(path, image, pixel_size=PIXEL_SIZE):
         mrc.voxel_size = pixel_size
 
 
-def write_noise(path, seed, shape=SHAPE):
+def write_noise(path, seed, shape=SHAPE, pixel_size=PIXEL_SIZE):
     """Write one micrograph, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, np.random.default_rng(seed).normal(0, 1, shape) * np.linspace(0.2, 6, shape[1]))
+    write_image(path, np.random.default_rng(seed).normal(0, 1, shape) * np.linspace(0.2, 6, shape[1]), pixel_size)
     return path

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Dict, List, Optional, Type, TypeVar
+from typing import Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD
+from cryoice_scipion.constants import BAD, CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
@@ -69,12 +69,16 @@ class ScreenConfig(Settings):
 
     model: str = DEFAULT_MODEL  # "default", or the path of a model folder
     threshold: Optional[float] = None  # None: the model's recommended one; -1: keep all
-    margin: float = Field(0.0, ge=0, allow_inf_nan=False)  # Å added to the particle's radius
+    margin: float = Field(0.0, ge=0, allow_inf_nan=False)  # Å from the particle's edge within which bad area counts
+    margins: Dict[str, float] = Field(default_factory=dict)  # Å, of single classes
+    ignore: List[str] = Field(default_factory=list)  # bad classes that count as good
+    min_area: float = Field(0.0, ge=0, allow_inf_nan=False)  # nm²: smaller bad regions count as good
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
     reference: int = Field(20, ge=0)  # micrographs the data-set reference is taken from
     max_bad_area: float = Field(1.0, ge=0, le=1)
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
-    diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, of picks that do not say theirs
+    particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
+    box_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, of picks that do not say theirs
     full_size_masks: bool = False
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Of no result, so that a resume may have another
@@ -84,6 +88,42 @@ class ScreenConfig(Settings):
         if self.threshold is not None and self.threshold != -1 and not 0 <= self.threshold <= 1:
             raise ValueError("threshold must be -1 (keep all) or from 0 to 1")
         return self
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> ScreenConfig:
+        known = [name for name in CLASSES if name != GOOD]
+        unknown = sorted({*self.ignore, *self.margins} - set(known))
+        if unknown:
+            raise ValueError(f"there is no bad class {', '.join(unknown)}; there are {', '.join(known)}")
+        if any(not 0 <= margin < float("inf") for margin in self.margins.values()):
+            raise ValueError("a margin is a number of Å, 0 or more")
+        return self
+
+    def margin_of(self, name: str) -> float:
+        """Return the margin of a bad class in Å."""
+        return self.margins.get(name, self.margin)
+
+
+def parse_margins(words: Sequence[str]) -> Tuple[float, Dict[str, float]]:
+    """Return the margin of all classes, and those of single ones, from words such as "50" and "support=100" (Å).
+
+    Raises
+    ------
+    SettingsError
+        When a word is neither.
+    """
+    margin, margins = 0.0, {}  # type: float, Dict[str, float]
+    for word in words:
+        name, equals, value = word.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise SettingsError(f"margin {word!r}", "is no number of Å", "give 50, or support=100") from None
+        if equals:
+            margins[name.strip()] = number
+        else:
+            margin = number
+    return margin, margins
 
 
 class ViewConfig(Settings):
@@ -107,11 +147,24 @@ class ModelConfig(Settings):
     views: List[ViewConfig]
     hop: int = Field(16, ge=1)  # px of the first view's sampling: side of a map cell
     temperature: float = Field(1.0, gt=0)
-    recommended_threshold: float = Field(0.5, ge=0, le=1)
+    recommended_threshold: float = Field(0.5, ge=0, le=1)  # on goodness of single cells: where masks are cut
+    pick_threshold: Optional[float] = Field(None, ge=0, le=1)  # on goodness of coordinates; None: that of masks
     reference_level: float = 0.0  # level of the data-set reference on held-out micrographs
-    reference_spread: float = Field(0.0, ge=0)  # log-odds above it that clean micrographs of other sessions reach
+    offset_limit: float = Field(0.0, ge=0)  # log-odds: the largest offset of a session that is subtracted
+    offset_tolerance: float = Field(4.0, ge=0)  # log-odds above reference_level: a session beyond it is unusual
     metrics: Dict[str, float] = Field(default_factory=dict)
     trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the card
+
+    @model_validator(mode="after")
+    def _picks_in_bad_area_go(self) -> ModelConfig:
+        if self.pick_threshold is not None and self.pick_threshold < self.recommended_threshold:
+            raise ValueError("pick_threshold is below recommended_threshold: picks inside the mask would be kept")
+        return self
+
+    @property
+    def threshold_for_picks(self) -> float:
+        """Return the smallest goodness of a coordinate that is kept."""
+        return self.recommended_threshold if self.pick_threshold is None else self.pick_threshold
 
     @property
     def sampling(self) -> float:

@@ -43,6 +43,10 @@ class NoCoordinatesError(CoordinatesError):
     """A file is sound, but it is no file of coordinates."""
 
 
+class MapError(CryoIceError):
+    """A detector's map of a micrograph holds values that are not numbers."""
+
+
 class ModelError(CryoIceError):
     """A model folder is missing, damaged, or of another version."""
 

@@ -23,7 +23,8 @@ class Pick:
     id: int
     x: float
     y: float
-    diameter: Optional[float] = None  # px of the micrograph; None: the run's default
+    diameter: Optional[float] = None  # of the particle, px of the micrograph; None: the file does not say it
+    box_size: Optional[float] = None  # px of the micrograph; None: the file does not say it
 
 
 @dataclasses.dataclass
@@ -84,7 +85,7 @@ class PickScore:
     """The judgement of one coordinate."""
 
     id: int
-    goodness: Optional[float]  # 1 - mean P(BAD) over the particle's disc; None: could not be scored
+    goodness: Optional[float]  # 1 - the largest P(BAD) that counts (see scoring.py); None: could not be scored
     cls: str
     kept: bool
 
@@ -105,6 +106,9 @@ class Judgement:
     seconds: float = 0.0
     pixel_size: Optional[float] = None  # Å/px
     shape: Optional[List[int]] = None  # rows, columns, px
+    level: Optional[float] = None  # median log-odds of BAD; None: all is border, or the level means nothing
+    particle_diameter: Optional[float] = None  # Å, median over its coordinates; None: it has none
+    diameter_from: str = ""  # where the diameter comes from
     probability: str = ""  # paths, relative to the run's folder; empty: not written
     mask: str = ""
     full_mask: str = ""
@@ -181,4 +185,8 @@ class Summary:
     micrographs_per_hour: Optional[float] = None  # of this session, as it came
     recent_per_hour: Optional[float] = None  # over the last ten minutes; 0: none came
     reference: Optional[Dict[str, Any]] = None
+    session_level: Optional[float] = None  # 25th percentile over all micrographs of their median log-odds of BAD
+    session_unusual: bool = False  # whether that is beyond what clean and mixed sessions reach
+    particle_diameter: Optional[float] = None  # Å, median over the micrographs that have coordinates
+    diameter_from: str = ""  # where it comes from
     warnings: List[str] = dataclasses.field(default_factory=list)

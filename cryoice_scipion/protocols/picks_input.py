@@ -86,7 +86,7 @@ class PicksInput:
         self._files.close()
 
     def _check(self, path: Path, picks: PickTable) -> None:
-        size = convert.typical_diameter(picks.table)
+        size = convert.typical_box_size(picks.table)
         if size and size != self.box and self.box and not self._is_given:
             logger.warning("%s: box size %d px, but the output has the %d px of the first file", path, size, self.box)
         self.box = self.box or size

@@ -12,7 +12,7 @@ from pwem.objects import Coordinate, SetOfCoordinates
 from pyworkflow.object import Set
 from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase, params
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.data.coordinates import read_picks
@@ -111,7 +111,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         """Read the files and make the set."""
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
-            output = self._newOutput(self.boxSize.get() or convert.typical_diameter(picks.table))
+            output = self._newOutput(self.boxSize.get() or convert.typical_box_size(picks.table))
             matches = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
             given = matches.counts(picks)
             self._refuseIfUseless(output.getSize(), given, sorted(matches.unmatched))
@@ -144,7 +144,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         if not self.hasAttribute(OUTPUT_COORDINATES):
             return HandedOn({})
         with self._writing(OUTPUT_COORDINATES):
-            convert.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
+            set_writing.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
         reader = CoordinateReader(convert.pointer_to(self, OUTPUT_COORDINATES))
         found = reader.look()
@@ -158,7 +158,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             return
         with self._writing(OUTPUT_COORDINATES):
             output = self._newOutput(box)
-            convert.give_columns(output, Coordinate(x=0, y=0))
+            set_writing.give_columns(output, Coordinate(x=0, y=0))
             self._updateOutputSet(OUTPUT_COORDINATES, output, Set.STREAM_OPEN)
             self._defineSourceRelation(self.inputMicrographs, output)
 
@@ -174,7 +174,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         if not items:
             return
         with self._writing(OUTPUT_COORDINATES):
-            convert.enable_append(self.outputCoordinates, items[0])
+            set_writing.enable_append(self.outputCoordinates, items[0])
             for item in items:
                 self.outputCoordinates.append(item)
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)

@@ -110,7 +110,7 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         return output
 
     def _createCoordinates(self, name: str, suffix: str, picks: Any) -> List[str]:
-        box = self.boxSize.get() or convert.typical_diameter(picks.table)
+        box = self.boxSize.get() or convert.typical_box_size(picks.table)
         if not box:
             raise CryoIceError(picks.source, "does not say the particles' size", "give the box size")
         pointer = convert.pointer_to(self, OUTPUT_MICROGRAPHS)

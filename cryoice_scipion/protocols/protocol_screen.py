@@ -14,7 +14,7 @@ from pyworkflow.protocol import ProtStreamingBase
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
-from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.networks.bundle import load_config, read_card, resolve_model
 from cryoice_scipion.core.records import Judgement
@@ -86,6 +86,8 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                 if not source.waiting:
                     time.sleep(self._pause())
             self._finish(source, outputs)
+            if run.failure:  # the outputs are written and closed; Continue tries again what failed
+                raise PyworkflowException(f"{run.failure}. Then press Continue, which tries them again.")
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
@@ -233,10 +235,15 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
 
     def _getConfig(self) -> ScreenConfig:
         """Return the form's settings, as the core takes them."""
+        margin, margins = parse_margins([str(self.margin.get()), *(self.classMargins.get() or "").split()])
         return ScreenConfig.make(
             model=self._getModel(),
             threshold=self.threshold.get(),
-            margin=self.margin.get(),
+            margin=margin,
+            margins=margins,
+            ignore=sorted(set((self.ignoreClasses.get() or "").split())),
+            min_area=self.minArea.get(),
+            particle_diameter=self.particleDiameter.get() or None,
             contrast=CONTRASTS[self.contrast.get()],
             reference=self.referenceMicrographs.get(),
             max_bad_area=self.maxBadArea.get(),
@@ -266,7 +273,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         if self.threshold.get() is not None:
             return self.threshold.get()
         try:
-            return self._modelConfig().recommended_threshold
+            return self._modelConfig().threshold_for_picks
         except CryoIceError:
             return None
 
@@ -281,8 +288,8 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         coordinates, micrographs = self.inputCoordinates.get(), None
         if coordinates is None:
             return []  # pyworkflow says so itself
-        if not coordinates.getBoxSize():
-            return ["The coordinates have no box size, so that the particles' size is unknown; give them one."]
+        if not coordinates.getBoxSize() and not self.particleDiameter.get():
+            return ["The coordinates have no box size, so that the particle diameter is unknown; give it in the form."]
         if coordinates.getMicrographs() is None:
             return ["The coordinates have no micrographs; pick or import them on a set of micrographs."]
         micrographs = self.getInputMicrographs()

@@ -7,6 +7,9 @@ from typing import Any
 
 from pyworkflow.protocol import params
 
+from cryoice_scipion.constants import CLASSES, GOOD
+
+BAD_CLASSES = [name for name in CLASSES if name != GOOD]
 MICS_SAME, MICS_OTHER = 0, 1
 SCALE_COORDINATES, SCALE_MICROGRAPHS = 0, 1
 MODEL_DEFAULT, MODEL_OBJECT, MODEL_FOLDER = 0, 1, 2
@@ -36,8 +39,7 @@ class ScreenForm:
             pointerClass="SetOfCoordinates",
             important=True,
             label="Coordinates",
-            help="The picks to be cleaned. Their box size is taken as the particles' size: it sets the disc over "
-            "which each one is judged. Micrographs without picks are screened too.",
+            help="The picks to be cleaned. Micrographs without picks are screened too.",
         )
         form.addParam(
             "micsSource",
@@ -110,8 +112,8 @@ class ScreenForm:
             default=0,
             expertLevel=params.LEVEL_ADVANCED,
             label="Contrast",
-            help="Whether particles and dirt are *dark* or *bright*. *auto* decides it once for the data set, over "
-            "its reference micrographs.",
+            help="Whether particles and dirt are *dark* or *bright*. *auto*: dark, unless at least three reference "
+            "micrographs, and 80 % of them, show bright particles.",
         )
         form.addParam(
             "referenceMicrographs",
@@ -120,7 +122,7 @@ class ScreenForm:
             expertLevel=params.LEVEL_ADVANCED,
             label="Reference micrographs",
             help="The level of 'clean' is taken over this many first micrographs of the data set (all, if there are "
-            "fewer), then frozen. 0: the model's own level, and with contrast *auto* each micrograph's own.",
+            "fewer), then frozen. 0: the model's own level, and contrast *auto* is dark.",
         )
 
     @staticmethod
@@ -134,7 +136,7 @@ class ScreenForm:
             label="Threshold (empty: the model's)",
             help="A coordinate is kept when its goodness is at least this; higher removes more. Leave it *empty* for "
             "the threshold that the model recommends. *-1* keeps all and only scores; 0 and 1 do what they say. "
-            "The masks are cut at the same threshold, at the recommended one when this is empty or -1. The wand beside "
+            "The masks are cut at the same threshold, or at the model's own when this is empty or -1. The wand beside "
             "it shows what each threshold keeps on micrographs of the input, before the run.",
         )
         form.addParam(
@@ -142,8 +144,44 @@ class ScreenForm:
             params.FloatParam,
             default=0.0,
             label="Margin (Å)",
-            help="Added to the particle's radius, so that coordinates are judged over a larger disc: those close to "
-            "something bad go too.",
+            help="A coordinate is rejected when bad area lies within this distance of the particle's edge. With 0, "
+            "bad area inside the particle's disc rejects it.",
+        )
+        form.addParam(
+            "particleDiameter",
+            params.FloatParam,
+            default=None,
+            allowsNull=True,
+            label="Particle diameter (Å)",
+            help="The particle's disc, in which bad area rejects a coordinate, has this diameter. *Empty*: two thirds "
+            "of the box size of the coordinates.",
+        )
+        form.addParam(
+            "classMargins",
+            params.StringParam,
+            default="",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Margins by class (Å)",
+            help="Margins of single classes of bad area, such as *support=100 contamination=50*; the others have the "
+            f"margin above. The classes are {', '.join(BAD_CLASSES)}.",
+        )
+        form.addParam(
+            "ignoreClasses",
+            params.StringParam,
+            default="",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Ignored classes",
+            help="Classes of bad area that count as good, separated by blanks, such as *aggregate*. Masks, areas and "
+            "coordinates leave them out; the maps of P(BAD) do not.",
+        )
+        form.addParam(
+            "minArea",
+            params.FloatParam,
+            default=0.0,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Smallest bad region (nm²)",
+            help="Smaller bad regions count as good. With 0, every region counts; one of a single map cell rejects "
+            "only the coordinates in it.",
         )
         form.addParam(
             "maxBadArea",

@@ -31,7 +31,7 @@ class ScreenInput:
         coordinates: CoordinateReader,
         sampling: float,
         scale: float,
-        diameter: float,
+        box_size: float,
         pairing: Optional[Pairing] = None,
     ) -> None:
         """Take the streams; nothing is read yet.
@@ -42,13 +42,13 @@ class ScreenInput:
             Å/px of the micrographs.
         scale : float
             px of these micrographs for each px of the coordinates.
-        diameter : float
-            Of the particles, px of the micrographs.
+        box_size : float
+            px of the micrographs.
         pairing : Pairing, optional
             Which of the micrographs a coordinate's one is; None: its own.
         """
         self.micrographs, self._coordinates = micrographs, coordinates
-        self._sampling, self._scale, self._diameter, self._pairing = sampling, scale, diameter, pairing
+        self._sampling, self._scale, self._box_size, self._pairing = sampling, scale, box_size, pairing
         self._due: Dict[int, Coordinates] = {}
         self._homeless: Dict[int, Coordinates] = {}  # by the coordinates' own micrograph, until that one comes
 
@@ -135,7 +135,7 @@ class ScreenInput:
     def _task(self, key: int, coordinates: Coordinates) -> MicrographTask:
         row, scale = self.micrographs.rows[key], self._scale
         triples = sorted(zip(coordinates[::3], coordinates[1::3], coordinates[2::3]))
-        picks = [Pick(number, x * scale, y * scale, self._diameter) for number, x, y in triples]
+        picks = [Pick(number, x * scale, y * scale, None, self._box_size) for number, x, y in triples]
         return MicrographTask(row.id, row.path, row.stem, self._sampling, picks)
 
 

@@ -11,13 +11,13 @@ import logging
 import os
 import sqlite3
 from array import array
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pwem.objects import Coordinate, Micrograph
 from pyworkflow.object import Set
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import ACCEPTED, FAILED, NO_MICROGRAPH
 from cryoice_scipion.core.records import Judgement, PickScore
 from cryoice_scipion.streams import ids_in
@@ -58,6 +58,7 @@ class ScreenOutputs:
         """
         self._protocol, self._folder, self._placing = protocol, folder, placing
         self._sources, self._make = sources, make
+        self._shape: Optional[Sequence[int]] = None  # rows, columns of a micrograph that was read
 
     def reconcile(self, recorded: Callable[[], Iterator[Judgement]]) -> None:
         """Make what an earlier session left agree with the journal, and open it again.
@@ -88,6 +89,7 @@ class ScreenOutputs:
 
         A reader sees all of a call's items of one set, or none of them.
         """
+        self._shape = self._shape or next((judgement.shape for judgement in judgements if judgement.shape), None)
         self._put((MICROGRAPHS, DISCARDED), {judgement.id: judgement for judgement in judgements})
         self._put_scores([score for judgement in judgements for score in judgement.scores])
 
@@ -98,7 +100,8 @@ class ScreenOutputs:
             with self._protocol._writing(name):
                 output = getattr(self._protocol, name) if self._has(name) else self._make[name]()
                 if not self._has(name):
-                    convert.give_columns(output, self._template(name))
+                    set_writing.give_columns(output, self._template(name))
+                set_writing.give_dimensions(output, self._shape)
                 self._update(name, output, Set.STREAM_CLOSED)
 
     def _put_scores(self, scores: Sequence[PickScore]) -> None:
@@ -118,11 +121,11 @@ class ScreenOutputs:
                 name = names[0] if _is_kept(fate) else names[1]
                 if name not in opened:
                     opened[name] = self._open(name, item)
-                opened[name].append(item)
+                set_writing.append_unread(opened[name], item, self._shape)
             for name in names:
                 if item is not None and name not in opened and not self._has(name):
                     opened[name] = self._make[name]()
-                    convert.give_columns(opened[name], item)
+                    set_writing.give_columns(opened[name], item)
             for name, output in opened.items():
                 self._update(name, output, Set.STREAM_OPEN)
 
@@ -151,7 +154,7 @@ class ScreenOutputs:
         return getattr(self._protocol, name)
 
     def _open(self, name: str, item: Any) -> Any:
-        if self._has(name) and convert.enable_append(self._get(name), item):
+        if self._has(name) and set_writing.enable_append(self._get(name), item):
             return self._get(name)
         return self._make[name]()
 
@@ -177,7 +180,7 @@ class ScreenOutputs:
     def _remove(self, name: str, keys: Iterable[int]) -> None:
         with self._protocol._writing(name):
             output = self._get(name)
-            convert.remove_ids(output, keys)
+            set_writing.remove_ids(output, keys)
             self._update(name, output, Set.STREAM_OPEN)
 
 

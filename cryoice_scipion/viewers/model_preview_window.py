@@ -40,7 +40,7 @@ class PreviewDialog(Dialog):
             Where the slider begins; None: at the model's recommended one.
         """
         self.preview, self.value = preview, None  # type: Preview, Optional[float]
-        self.recommended = preview.model.recommended_threshold
+        self.recommended = preview.model.threshold_for_picks
         self._begin = self.recommended if threshold is None else threshold
         self.rows: List[MicrographRow] = []
         self._mapped: Optional[Tuple[MicrographTask, MapResult]] = None
@@ -161,7 +161,8 @@ class PreviewDialog(Dialog):
         if self._mapped is None:
             return
         try:
-            self._shown = CutPreview(self.preview.folder, *self._mapped, self.preview.config, self._shift)
+            settings = self.preview.config, self.preview.model
+            self._shown = CutPreview(self.preview.folder, *self._mapped, *settings, self._shift)
         except CryoIceError as error:
             self._say(str(error), REJECTED)
             return
@@ -178,7 +179,9 @@ class PreviewDialog(Dialog):
         self._drawing = ""
         if self._shown is None:
             return
-        cut = self._shown.cut(self.slider.get())
+        threshold = self.slider.get()
+        used = None if abs(threshold - self.recommended) < 10**-DIGITS else threshold
+        cut = self._shown.cut(used)
         number = len(cut.marks)
         share = f" ({100 * cut.kept / number:.0f} %)" if number else ""
         words = f"{cut.kept} of {number} coordinates kept{share}\nbad area {100 * cut.bad_area:.1f} %"

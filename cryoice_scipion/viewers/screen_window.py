@@ -16,6 +16,7 @@ from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.browsing import Records, RecordsReader
 from cryoice_scipion.core.reports.layers import Layers, read_layers
 from cryoice_scipion.core.screening.recorded import read_summary
+from cryoice_scipion.core.screening.scoring import is_kept
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.course_panel import CoursePanel
 from cryoice_scipion.viewers.headline import Headline
@@ -197,7 +198,8 @@ class ScreenWindow(Window):
     def _kept(self, place: int) -> Any:
         """Return which coordinates of a micrograph the threshold keeps."""
         records, part = self.records, self.records.of(place)  # type: ignore[union-attr]
-        return (records.goodness[part] >= self.threshold.threshold) & records.open[part]  # type: ignore[union-attr]
+        kept = is_kept(records.goodness[part], self.threshold.threshold)  # type: ignore[union-attr]
+        return kept & records.open[part]  # type: ignore[union-attr]
 
     def _count(self, place: int) -> None:
         kept = self._kept(place)

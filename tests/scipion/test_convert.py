@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets to records and back."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import starfile
+from noise import write_image
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, set_writing
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import PickScore
 from cryoice_scipion.streams import ids_in
@@ -65,13 +67,13 @@ def test_an_empty_set_can_be_read_and_appended_to_later(tmp_path):
     path = str(tmp_path / "kept.sqlite")
     output, item = SetOfCoordinates(filename=path), Coordinate(x=1, y=2)
     convert.mark_coordinate(item, PickScore(1, 0.5, "bad", False))
-    convert.give_columns(output, item)
+    set_writing.give_columns(output, item)
     output.write()
     output.close()
     output = SetOfCoordinates(filename=path)
     assert (output.getSize(), list(output.iterItems()), output.getIdSet(), 1 in output) == (0, [], set(), False)
     item.setObjId(5)
-    convert.enable_append(output, item)
+    set_writing.enable_append(output, item)
     output.append(item)
     output.write()
     output.close()
@@ -86,16 +88,16 @@ def test_an_empty_set_of_other_columns_has_to_be_made_anew_and_one_with_items_is
     for item in (bare, rich):
         convert.mark_coordinate(item, PickScore(1, 0.5, "bad", False))
     output = SetOfCoordinates(filename=str(tmp_path / "kept.sqlite"))
-    convert.give_columns(output, bare)
+    set_writing.give_columns(output, bare)
     output.write()
     output.close()
-    assert not convert.enable_append(output, rich)
-    assert convert.enable_append(output, bare)
+    assert not set_writing.enable_append(output, rich)
+    assert set_writing.enable_append(output, bare)
     bare.setObjId(3)
     output.append(bare)
     output.write()
     with pytest.raises(CryoIceError, match="other attributes"):
-        convert.enable_append(output, rich)
+        set_writing.enable_append(output, rich)
 
 
 def test_training_takes_only_micrographs_with_labels_and_tells_names_apart(tmp_path):
@@ -123,3 +125,38 @@ def test_star_files_for_the_training_say_all_that_is_needed(tmp_path):
     row = table.iloc[0]
     assert row["rlnMicrographName"] == "/a/m.mrc"
     assert (row["rlnCoordinateX"], row["rlnMicrographPixelSize"], row["cryoiceDiameter"]) == (5, 1.5, 30)
+
+
+def test_a_set_takes_broken_micrographs_and_has_the_dimensions_of_the_first_that_is_known(tmp_path):
+    path = str(tmp_path / "discarded.sqlite")
+    output = SetOfMicrographs(filename=path)
+    output.setSamplingRate(2.0)
+    broken = tmp_path / "broken.mrc"
+    broken.touch()
+    set_writing.give_columns(output, Micrograph(location=str(broken)))
+    assert (output.getSize(), output.getXDim(), output.getSamplingRate()) == (0, 0, 2.0)
+    for shape in (None, (3, 4), (5, 6)):
+        item = Micrograph(location=str(broken))
+        set_writing.append_unread(output, item, shape)
+    output.write()
+    output.close()
+    output = SetOfMicrographs(filename=path)
+    output.loadAllProperties()
+    assert (output.getSize(), output.getDim()) == (3, (4, 3, 1))
+    assert "4 x 3" in str(output)
+    whole = SetOfMicrographs(filename=str(tmp_path / "other.sqlite"))
+    whole.copyInfo(output)
+    set_writing.append_unread(whole, item, (5, 6))
+    assert whole.getDim() == (4, 3, 1)
+
+
+def test_the_pixel_size_and_the_shape_are_those_of_the_first_micrograph_that_can_be_read(tmp_path):
+    files = [tmp_path / f"{name}.mrc" for name in ("empty", "whole", "other")]
+    files[0].touch()
+    for file, shape in zip(files[1:], ((20, 30), (40, 50))):
+        write_image(file, np.ones(shape), 1.5)
+    assert convert.header_pixel_size(files) == 1.5
+    assert tuple(convert.first_shape(files)) == (20, 30)
+    assert convert.first_shape(files[:1]) is None
+    with pytest.raises(CryoIceError, match="empty.mrc: is empty"):
+        convert.header_pixel_size(files[:1])

@@ -68,3 +68,11 @@ def test_simulated_micrographs_are_screened(tmp_path):
     assert "2 accepted" in finished.stdout
     assert (tmp_path / "elsewhere" / "projects").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+
+
+def test_a_first_micrograph_that_cannot_be_read_is_named(tmp_path):
+    """Scipion's own import opens it, and fails without naming it."""
+    data = write_data(tmp_path / "data")
+    (data / "full" / "mic_00.mrc").write_bytes(b"")
+    own = ["--micrographs", data / "full" / "*.mrc", "--picks", data / "all.star", "--pixel-size", 4]
+    check_that_it_says_one_line(demo(tmp_path, *own), "mic_00.mrc: is empty (0 bytes)")

@@ -285,6 +285,29 @@ def test_micrographs_that_failed_are_tried_again_on_continue(streams, model, tmp
     assert all(item._cryoiceGoodness.hasValue() for output in outputs_of(done)[:2] for item in output.values())
 
 
+@pytest.mark.parametrize("broken", [(1,), (1, 2, 3)])
+def test_empty_files_from_the_first_one_on_lose_nothing(streams, model, tmp_path, broken):
+    """pwem opens the first file of a set; and a run without any micrograph that can be read has not succeeded."""
+    data = tmp_path / "mics"
+    events = [*(micrograph(data, n) for n in range(1, 4)), *(coordinates(n) for n in range(1, 4))]
+    feeder = streams.fed(tmp_path, events)
+    for number in broken:
+        (data / f"mic_{number:03d}.mrc").write_bytes(b"")
+        os.utime(data / f"mic_{number:03d}.mrc", (0, 0))
+    screening = streams.screening(feeder, model)
+    streams.proj.launchProtocol(screening, wait=False)
+    done = streams.ended(screening)
+    assert done.isFailed() == (len(broken) == 3)
+    check_exactly_once(done, events)
+    assert sorted(outputs_of(done)[3]) == list(broken)
+    for number in broken:
+        write_noise(data / f"mic_{number:03d}.mrc", number, SHAPE)
+    done = streams.now(streams.go_on(screening))
+    assert done.isFinished(), done.getErrorMessage()
+    check_exactly_once(done, events)
+    assert not outputs_of(done)[3]
+
+
 def test_aborted_it_leaves_no_worker_and_goes_on_where_it_was(streams, model, tmp_path):
     data, gate = tmp_path / "mics", tmp_path / "gate"
     events = [*(micrograph(data, n) for n in range(1, 5)), *(coordinates(n) for n in range(1, 5)), {"wait": str(gate)}]

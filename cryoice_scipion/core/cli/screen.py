@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional, Set
 
-from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.cli.running import (
     all_unmatched,
     interrupt,
@@ -21,9 +21,9 @@ from cryoice_scipion.core.cli.running import (
     status_of,
 )
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
-from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
+from cryoice_scipion.core.records import MicrographTask, PickCounts
 from cryoice_scipion.core.reports.balance import names_in_short
 
 if TYPE_CHECKING:
@@ -47,11 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, type=Path, metavar="DIR", help="folder for everything that is written")
     add("--coordinates", metavar="PATH", help=".star, .box, .cbox, .pos, .csv or .txt, or a folder of one kind")
     add("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs (default: from their headers)")
-    add("--box-size", type=float, metavar="PX", help="the particles' diameter, where the coordinates do not say it")
+    add("--particle-diameter", type=float, metavar="A", help=_DIAMETER)
+    add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")
     add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="the model (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help=_THRESHOLD)
-    add("--margin", type=float, default=0.0, metavar="A", help="Å added to each particle's radius (default: 0)")
-    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help="particles are (default: %(default)s)")
+    add("--margin", action="append", default=[], metavar="[CLASS=]A", help=_MARGIN)
+    add("--ignore", action="append", default=[], metavar="CLASS", help=_IGNORE)
+    add("--min-area", type=float, default=0.0, metavar="NM2", help="smallest bad region in nm² (default: %(default)g)")
+    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
     add("--device", default="auto", help="auto, cpu, cuda:0, or several as cuda:0,1 (default: %(default)s)")
     add(
         "--batch", type=int, default=1, metavar="N", help="micrographs between two updates of summary.json (default: 1)"
@@ -64,6 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_watch_arguments(parser)
 
 
+_DIAMETER = (
+    "particle diameter in Å (default: the coordinate files', else two thirds of the box size); bad area inside it "
+    "rejects a coordinate"
+)
+_MARGIN = (
+    "Å from the particle's edge within which bad area rejects a coordinate (default: 0); CLASS=A sets it for one class "
+    f"of {', '.join(name for name in CLASSES if name != GOOD)}, and may be given several times"
+)
+_IGNORE = "a class of bad area that counts as good; may be given several times"
 _THRESHOLD = (
     "keep coordinates with a goodness of at least this, 0 to 1: higher removes more; -1 keeps all and only scores "
     "(default: what the model recommends)"
@@ -71,6 +83,10 @@ _THRESHOLD = (
 _THUMBNAILS = (
     "thumbnails at most: those with the most bad area, and others spread over the whole run (default: %(default)s, of "
     "about 1 MB each); -1: all"
+)
+_CONTRAST = (
+    "particles are dark or bright; auto: dark, unless at least 3 reference micrographs, and 80 %% of them, show bright "
+    "particles (default: %(default)s)"
 )
 _REFERENCE = "micrographs that the data-set reference is taken over; 0: none (default: %(default)s)"
 
@@ -104,15 +120,20 @@ def _main(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> ScreenConfig:
     if args.batch < 1:
         raise SettingsError("--batch", f"{args.batch} is too small", "give 1 or more")
+    margin, margins = parse_margins(args.margin)
     return ScreenConfig.make(
         model=str(args.model),
         threshold=args.threshold,
-        margin=args.margin,
+        margin=margin,
+        margins=margins,
+        ignore=sorted(set(args.ignore)),
+        min_area=args.min_area,
         contrast=args.contrast,
         reference=args.reference,
         max_bad_area=args.max_bad_area,
         pixel_size=args.pixel_size,
-        diameter=args.box_size,
+        particle_diameter=args.particle_diameter,
+        box_size=args.box_size,
         full_size_masks=args.full_size_masks,
         max_thumbnails=args.max_thumbnails,
     )
@@ -126,15 +147,15 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
     CoordinatesError
         When all of them belong to none.
     """
-    from cryoice_scipion.core.data.coordinates import DIAMETER, X, Y, picks_by_micrograph
+    from cryoice_scipion.core.data.coordinates import X, Y, make_pick, picks_by_micrograph, sizes_of
 
     matches = picks_by_micrograph(picks.table, tasks)
     x, y = picks.table[X].to_numpy(float), picks.table[Y].to_numpy(float)
-    sizes = picks.table[DIAMETER].to_numpy(float) if DIAMETER in picks.table else None
+    diameters, box_sizes = sizes_of(picks.table)
     for task in tasks:
         for row in matches.rows[task.id]:
-            diameter = float(sizes[row]) if sizes is not None and sizes[row] > 0 else None
-            task.picks.append(Pick(row, float(x[row]), float(y[row]), diameter))
+            sizes = float(diameters[row]), float(box_sizes[row])
+            task.picks.append(make_pick(row, float(x[row]), float(y[row]), *sizes))
     assigned = {row for task in tasks for row in matches.rows[task.id]}
     picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
     for warning in matches.warnings:
@@ -154,11 +175,11 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
 
 def _check_size(tasks: List[MicrographTask], config: ScreenConfig) -> None:
     """Ask for the particles' size before anything slow is done."""
-    from cryoice_scipion.core.screening.judging import diameter_of
+    from cryoice_scipion.core.screening.scoring import particle_diameter
 
     for task in tasks:
         for pick in task.picks:
-            diameter_of(pick, config, "coordinates")
+            particle_diameter(pick, config, 1.0, "coordinates")
 
 
 def _screen(

@@ -89,16 +89,19 @@ def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Log
     """Return what reads the coordinates, if any are given."""
     if not args.coordinates:
         return None
-    from cryoice_scipion.core.data.coordinates import DIAMETER, PickTable
+    import numpy as np
+
+    from cryoice_scipion.core.data.coordinates import PickTable, sizes_of
     from cryoice_scipion.core.data.growing import GrowingPicks
     from cryoice_scipion.core.screening.late_picks import LatePicks
+    from cryoice_scipion.core.screening.scoring import UNKNOWN_DIAMETER
 
     def check(path: Path, picks: PickTable) -> None:
-        """Ask for the particles' size."""
-        known = DIAMETER in picks.table and bool((picks.table[DIAMETER] > 0).all())
-        if len(picks) and not known and not config.diameter:
-            reason, remedy = "the particles' size is not known", "give it in px of the micrograph with --box-size"
-            raise SettingsError(path, reason, remedy)
+        """Ask for the particle diameter."""
+        diameter, box_size = sizes_of(picks.table)
+        unknown = bool((np.isnan(diameter) & np.isnan(box_size)).any())
+        if unknown and not config.particle_diameter and not config.box_size:
+            raise SettingsError(path, *UNKNOWN_DIAMETER)
 
     return LatePicks(Path(args.coordinates), GrowingPicks(check), log, args.settle or SETTLE)
 

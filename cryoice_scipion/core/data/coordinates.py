@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
-from cryoice_scipion.core.data.formats import DIAMETER, MICROGRAPH, READERS, SCORE, X, Y, empty_table
+from cryoice_scipion.core.data.formats import BOX_SIZE, DIAMETER, MICROGRAPH, READERS, SCORE, X, Y, empty_table
 from cryoice_scipion.core.data.joining import FilesRead, Picks, join, join_optics, read_each
 from cryoice_scipion.core.data.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.images.naming import NameIndex
-from cryoice_scipion.core.records import MicrographTask, PickCounts
+from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
 __all__ = [
-    "DIAMETER", "MICROGRAPH", "PLAIN", "ROWS_OF_A_PART", "SCORE", "X", "Y", "Matches", "PickSource", "PickTable",
-    "is_coordinate_file", "join_optics", "picks_by_micrograph", "read_picks", "write_star",
+    "BOX_SIZE", "DIAMETER", "MICROGRAPH", "PLAIN", "ROWS_OF_A_PART", "SCORE", "X", "Y", "Matches", "PickSource",
+    "PickTable", "is_coordinate_file", "join_optics", "make_pick", "picks_by_micrograph", "read_picks", "sizes_of",
+    "write_star",
 ]  # fmt: skip
 
 ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
@@ -55,7 +57,8 @@ class PickTable:
     """Coordinates of any number of micrographs, one row each. A coordinate's id is its row."""
 
     #: rlnCoordinateX, rlnCoordinateY (px, float), rlnMicrographName (as in the file, else the file's stem),
-    #: where known cryoiceDiameter (px) and rlnAutopickFigureOfMerit, and the input's own columns.
+    #: where known cryoiceDiameter (px, the particle's), cryoiceBoxSize (px) and rlnAutopickFigureOfMerit, and the
+    #: input's own columns.
     table: pd.DataFrame
     source: str
     optics: Optional[pd.DataFrame] = None  # RELION's optics block, passed through
@@ -103,7 +106,7 @@ class PickTable:
 def read_picks(path: Union[str, Path]) -> PickTable:
     """Read a file of coordinates, or a folder with files of one kind; an empty file holds no picks.
 
-    Corners become centres, box sizes become cryoiceDiameter, scores become rlnAutopickFigureOfMerit. Rows and files
+    Corners become centres, box sizes become cryoiceBoxSize, scores become rlnAutopickFigureOfMerit. Rows and files
     that cannot be read are left out, counted and named in the warnings.
 
     Raises
@@ -122,6 +125,18 @@ def read_picks(path: Union[str, Path]) -> PickTable:
         picks.table, str(path), picks.optics, picks.left_out, list(picks.warnings),
         files=picks.files, not_read=picks.not_read, other=picks.other,
     )  # fmt: skip
+
+
+def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the particle diameter and the box size of each row in px; NaN where the table does not say."""
+    unknown = np.full(len(table), np.nan)
+    diameter, box = (table[name].to_numpy(dtype=float) if name in table else unknown for name in (DIAMETER, BOX_SIZE))
+    return np.where(diameter > 0, diameter, np.nan), np.where(box > 0, box, np.nan)
+
+
+def make_pick(key: int, x: float, y: float, diameter: float, box_size: float) -> Pick:
+    """Return a coordinate; a size that is NaN is not known."""
+    return Pick(key, x, y, None if np.isnan(diameter) else diameter, None if np.isnan(box_size) else box_size)
 
 
 def is_coordinate_file(name: str) -> bool:

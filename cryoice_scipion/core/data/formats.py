@@ -20,13 +20,15 @@ from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
 from cryoice_scipion.core.images.naming import resolve_beside, stem_of
 
 X, Y, MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
-SCORE, DIAMETER = "rlnAutopickFigureOfMerit", "cryoiceDiameter"
+SCORE = "rlnAutopickFigureOfMerit"
+DIAMETER, BOX_SIZE = "cryoiceDiameter", "cryoiceBoxSize"  # px of the micrograph: of the particle; of its box
 _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
 _EMAN1_MARK = -3.0  # EMAN 1 writes it as the fifth column of every box; it is no score
 _ALIASES = {
     X: ("xcoordinate", "xcoord", "x", "coordinatex", "rlncoordinatex", "centerx", "xcenter"),
     Y: ("ycoordinate", "ycoord", "y", "coordinatey", "rlncoordinatey", "centery", "ycenter"),
-    DIAMETER: ("diameter", "cryoicediameter", "boxsize"),
+    DIAMETER: ("diameter", "cryoicediameter"),
+    BOX_SIZE: ("boxsize", "cryoiceboxsize"),
     SCORE: ("score", "confidence", "probability", "rlnautopickfigureofmerit"),
     MICROGRAPH: ("micrographsfilename", "micrograph", "micrographname", "imagename", "filename", "rlnmicrographname"),
 }
@@ -50,8 +52,8 @@ def read_relion(path: Path) -> Picks:
     table[X], table[Y] = block.rows.numbers(X), block.rows.numbers(Y)
     if MICROGRAPH not in table:
         table[MICROGRAPH] = stem_of(path.name)
-    if DIAMETER in table:
-        table[DIAMETER] = block.rows.numbers(DIAMETER, optional=True)
+    for size in {DIAMETER, BOX_SIZE} & set(table):
+        table[size] = block.rows.numbers(size, optional=True)
     optics = next((other.table for other in blocks if other.name == "optics" and other is not block), None)
     return _with_unused(_picks(table, block.rows, optics), blocks, block, (X, Y))
 
@@ -173,7 +175,7 @@ def _from_corners(rows: Rows, x: str, y: str, width: str, height: str) -> pd.Dat
     table = pd.DataFrame({X: rows.numbers(x) + wide / 2, Y: rows.numbers(y) + high / 2})
     size = (wide + high) / 2
     if (size > 0).any():
-        table[DIAMETER] = np.where(size > 0, size, np.nan)
+        table[BOX_SIZE] = np.where(size > 0, size, np.nan)
     return table
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.data.coordinates import (
+    BOX_SIZE,
     DIAMETER,
     MICROGRAPH,
     ROWS_OF_A_PART,
@@ -22,7 +23,9 @@ from cryoice_scipion.core.data.coordinates import (
     X,
     Y,
     join_optics,
+    make_pick,
     read_picks,
+    sizes_of,
 )
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.images.naming import NameIndex, micrograph_key
@@ -187,10 +190,10 @@ class GrowingPicks:
             rows = np.sort(np.concatenate([source.rows[name] for name in names]))
             table = source.picks.table
             places = (table[column].to_numpy(float)[rows] for column in (X, Y))
-            sizes = table[DIAMETER].to_numpy(float)[rows] if DIAMETER in table else np.full(len(rows), np.nan)
-            for row, x, y, size in zip(rows, *places, sizes):
+            sizes = (values[rows] for values in sizes_of(table))
+            for row, x, y, diameter, box_size in zip(rows, *places, *sizes):
                 key = number * ROWS_OF_A_PART + int(row)
-                found.append(Pick(key, float(x), float(y), float(size) if size > 0 else None))
+                found.append(make_pick(key, float(x), float(y), float(diameter), float(box_size)))
         return found
 
     def _in_order(self, name: str) -> int:
@@ -259,7 +262,7 @@ def _names_that_differ(old: Optional[pd.DataFrame], new: pd.DataFrame) -> Set[st
         return set(new[MICROGRAPH].astype(str).unique())
     both = min(len(old), len(new))
     differs = np.zeros(both, dtype=bool)
-    for column in (X, Y, DIAMETER):
+    for column in (X, Y, DIAMETER, BOX_SIZE):
         before, now = (_numbers(table, column)[:both] for table in (old, new))
         differs |= (before != now) & ~(np.isnan(before) & np.isnan(now))
     names = [table[MICROGRAPH].astype(str).to_numpy() for table in (old, new)]

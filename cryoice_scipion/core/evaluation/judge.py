@@ -68,8 +68,10 @@ def judge_set(
             loaded = _load(image, settings)
             labels = read_labels(image.labels, settings.sampling)
             known = mapped.pop(image.stem, None)
-            usable = known is not None and reference.contrast in ("auto", _contrast(known[1]))
-            classmap = known[0] if known is not None and usable else _map(detector, loaded, reference.contrast)[0]
+            if known is not None and reference.contrast == _contrast(known[1]):
+                classmap = known[0]
+            else:
+                classmap = _map(detector, loaded, image.path, reference.contrast)[0]
         except CryoIceError as error:
             log(f"left out: {error}")
             continue
@@ -96,14 +98,14 @@ def _reference(
         if len(chosen) == settings.reference:
             break
         try:
-            mapped[image.stem] = _map(detector, _load(image, settings), settings.contrast)
+            mapped[image.stem] = _map(detector, _load(image, settings), image.path, settings.contrast)
             chosen.append(image)
         except CryoIceError:
             continue  # said when it is judged
     contrast = references.vote([_result(mapped[image.stem]) for image in chosen], settings.contrast)
     for image in chosen:
         if _contrast(mapped[image.stem][1]) != contrast:
-            mapped[image.stem] = _map(detector, _load(image, settings), contrast)
+            mapped[image.stem] = _map(detector, _load(image, settings), image.path, contrast)
     results = {index: _result(mapped[image.stem]) for index, image in enumerate(chosen, start=1)}
     return mapped, references.freeze(results, contrast, detector.config)
 
@@ -114,14 +116,10 @@ def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
     return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded
 
 
-def _map(detector: Detector, loaded: LoadedMicrograph, contrast: str) -> _Mapped:
-    """Return the map, and whether the contrast was inverted for it: "auto" goes by the micrograph's own skewness."""
-    view = (loaded.image, loaded.pixel_size, loaded.border)
+def _map(detector: Detector, loaded: LoadedMicrograph, path: str, contrast: str) -> _Mapped:
+    """Return the map, and whether the contrast was inverted for it: "auto" is dark until the reference has voted."""
     inverted = contrast == "bright"
-    classmap = detector.map(*view, inverted)
-    if contrast == "auto" and references.is_bright([classmap.skewness]):
-        return detector.map(*view, True), True
-    return classmap, inverted
+    return detector.map(loaded.image, loaded.pixel_size, loaded.border, inverted).checked(path), inverted
 
 
 def _contrast(inverted: bool) -> str:

@@ -9,13 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.extremes import replace_extremes
 
 NAN_PIXELS = "nan_pixels"
+CLIPPED_PIXELS = "clipped_pixels"  # "clipped_pixels=3": so many were extreme
 _LARGEST_SHARE = 0.5  # of pixels that are not finite
 
 
 def check_pixels(image: npt.NDArray[np.float32], path: str) -> Tuple[npt.NDArray[np.float32], List[str]]:
-    """Return the image with NaN and infinity replaced by the median of the rest, and flags.
+    """Replace pixels that hold no data; return the image and flags.
+
+    NaN and infinity get the median of the other pixels, extreme pixels that of their neighbours (see
+    :func:`~.extremes.replace_extremes`). The flags are ``nan_pixels`` and ``clipped_pixels=N``. An image without such
+    pixels is not copied.
 
     Parameters
     ----------
@@ -27,19 +33,27 @@ def check_pixels(image: npt.NDArray[np.float32], path: str) -> Tuple[npt.NDArray
     Raises
     ------
     ImageError
-        When more than half of the pixels are not finite, or all have one value.
+        When more than half of the pixels are not finite, or all have one value but for single extreme ones.
     """
     low, high = float(image.min()), float(image.max())  # NaN and infinity show in them: one pass when all is well
     if np.isfinite(low) and np.isfinite(high):
-        return _not_constant(image, low, high, path), []
+        return _without_extremes(_not_constant(image, low, high, path), low, high, path, [])
     finite = np.isfinite(image)
     share = 1.0 - float(finite.mean())
     if share > _LARGEST_SHARE:
         reason = f"{100 * share:.0f} % of its pixels are NaN or infinite"
         raise ImageError(path, reason, "make the micrograph again")
     values = image[finite]
-    _not_constant(image, float(values.min()), float(values.max()), path)
-    return np.where(finite, image, np.median(values)).astype(np.float32), [NAN_PIXELS]
+    low, high = float(values.min()), float(values.max())
+    filled = np.where(finite, _not_constant(image, low, high, path), np.median(values)).astype(np.float32)
+    return _without_extremes(filled, low, high, path, [NAN_PIXELS])
+
+
+def _without_extremes(
+    image: npt.NDArray[np.float32], low: float, high: float, path: str, flags: List[str]
+) -> Tuple[npt.NDArray[np.float32], List[str]]:
+    image, number = replace_extremes(image, low, high, path)
+    return image, [*flags, *([f"{CLIPPED_PIXELS}={number}"] if number else [])]
 
 
 def _not_constant(image: npt.NDArray[np.float32], low: float, high: float, path: str) -> npt.NDArray[np.float32]:

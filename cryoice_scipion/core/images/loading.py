@@ -21,7 +21,7 @@ class LoadedMicrograph:
     image: NDArray[np.float32]  # (rows, columns), all finite
     border: NDArray[np.bool_]  # same shape: True where there is no image
     pixel_size: float  # Å/px
-    flags: List[str]  # what was noticed: "nan_pixels", "pixel_size_differs" …
+    flags: List[str]  # what was noticed: "nan_pixels", "pixel_size_differs=1.77" …
 
 
 def load_micrograph(path: str, pixel_size: Optional[float] = None) -> LoadedMicrograph:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
+from cryoice_scipion.constants import PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.errors import ImageError, PixelSizeError
 from cryoice_scipion.core.images import mrc
 
@@ -78,8 +79,8 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
 def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[float, List[str]]:
     """Return the pixel size to use in Å/px, and flags for the record.
 
-    The given one wins. Flags: ``pixel_size_differs`` when the header's believable one is more than 5 %
-    away, ``header_pixel_size_1.0`` when the header says exactly 1.0 and that contradicts the given one.
+    The given one wins. Flags: ``pixel_size_differs=1.77`` when the header's believable one, 1.77, is more than 5 %
+    away; ``header_pixel_size_1.0`` when the header says exactly 1.0 and that contradicts the given one.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
         if not (math.isfinite(given) and given > 0):
             raise PixelSizeError(micrograph.path, f"the given pixel size {given} is not positive", "give it in Å/px")
         if header is not None and _differ(header, given):
-            return given, ["pixel_size_differs"]
+            return given, [f"{PIXEL_SIZE_DIFFERS}={header:g}"]
         stated = micrograph.stated_pixel_size
         if stated is not None and _is_unset(stated) and _differ(stated, given):
             return given, ["header_pixel_size_1.0"]

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import Judgement, from_json
 from cryoice_scipion.core.screening.folder import JOURNAL
+from cryoice_scipion.core.screening.scoring import is_kept, smallest_kept
 
 _HEAD = 512  # bytes, by which another run's journal is told: the first line says when it began
 
@@ -45,12 +46,13 @@ class Records:
 
     def kept(self, threshold: float) -> NDArray[np.bool_]:
         """Return which coordinates a threshold keeps: those of accepted micrographs with at least that goodness."""
-        with np.errstate(invalid="ignore"):
-            return (self.goodness >= threshold) & self.open
+        return is_kept(self.goodness, threshold) & self.open
 
     def kept_number(self, threshold: float) -> int:
-        """Return how many coordinates a threshold keeps in all."""
-        return len(self.ordered) - int(np.searchsorted(self.ordered, threshold, side="left"))
+        """Return how many coordinates a threshold keeps in all; the same as counting :meth:`kept`, but at once."""
+        if threshold == KEEP_ALL:
+            return int(self.open.sum())
+        return len(self.ordered) - int(np.searchsorted(self.ordered, smallest_kept(threshold), side="left"))
 
     def kept_counts(self, threshold: float) -> Numbers:
         """Return how many coordinates of each micrograph a threshold keeps."""

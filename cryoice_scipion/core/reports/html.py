@@ -25,7 +25,8 @@ NAME = "report.html"
 TEMPLATE = "report.html.j2"
 FAILED_ROWS = 200
 _SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="A table of the card">\n'
-UNITS = {"margin": "Å", "pixel_size": "Å/px", "diameter": "px"}  # of settings
+# Of settings.
+UNITS = {"margin": "Å", "pixel_size": "Å/px", "particle_diameter": "Å", "box_size": "px", "min_area": "nm²"}
 
 
 def write_report(

@@ -6,14 +6,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Collection, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.writing import read_map
@@ -69,20 +69,23 @@ def read_layers(folder: Path, judgement: Judgement) -> Layers:
         if judgement.mask:
             mask, layers.sampling = read_map(place.path / judgement.mask)
             layers.bad = mask == 0
-            layers.codes = _read_classes(place.path / place.raw_map(judgement.stem), layers.bad)
+            layers.codes = _read_classes(place.path / place.raw_map(judgement.stem), layers.bad, judgement.areas)
     except CryoIceError as error:
         layers.problems.append(str(error))
     layers.height, layers.width = layers.shape[0] * pixel_size, layers.shape[1] * pixel_size
     return layers
 
 
-def _read_classes(path: Path, bad: NDArray[np.bool_]) -> Optional[NDArray[np.uint8]]:
+def _read_classes(path: Path, bad: NDArray[np.bool_], found: Collection[str]) -> Optional[NDArray[np.uint8]]:
     """Return the likeliest class of each bad cell by the stored class map; None where there is none that fits.
 
-    The reference's shift is not needed: it moves good against bad, not the bad classes among themselves.
+    The reference's shift is not needed: it moves good against bad, not the bad classes among themselves. Classes that
+    are not among those ``found`` on the micrograph may have been ignored, and are here too.
     """
     try:
-        cells = judging.probabilities(ClassMap.load(path), 0.0)
+        classmap = ClassMap.load(path)
+        missing = [name for name in [*classmap.classes, BORDER] if name not in found]
+        cells = judging.probabilities(classmap, 0.0, missing)
     except CryoIceError:
         return None  # the bad area is shown all the same
     return judging.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None

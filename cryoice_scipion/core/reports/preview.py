@@ -8,15 +8,16 @@ import io
 from pathlib import Path
 from typing import List, Optional
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cryoice_scipion.constants import CLASSES, KEEP_ALL
-from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.records import MapResult, MicrographTask
 from cryoice_scipion.core.reports.thumbnails import PickMark, draw_thumbnail
-from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.screening import judging, scoring
 from cryoice_scipion.core.screening.classmap import ClassMap, Mask
 
 _DPI = 100
@@ -40,13 +41,23 @@ class Cut:
 class CutPreview:
     """One micrograph: its map with the level of the data set taken off, and the goodness of its coordinates."""
 
-    def __init__(self, folder: Path, task: MicrographTask, result: MapResult, config: ScreenConfig, shift: float):
+    def __init__(
+        self,
+        folder: Path,
+        task: MicrographTask,
+        result: MapResult,
+        config: ScreenConfig,
+        model: ModelConfig,
+        shift: float,
+    ) -> None:
         """Read the stored map and score the coordinates.
 
         Parameters
         ----------
         folder : pathlib.Path
             Where the paths in ``result`` start.
+        model : ModelConfig
+            Says the thresholds that are recommended.
         shift : float
             What the log-odds are too high by, by the data-set reference.
 
@@ -56,21 +67,24 @@ class CutPreview:
             When the map cannot be read, or the particles' size is not known.
         """
         self._folder, self._task, self._result, self._config = folder, task, result, config
-        self.cells = judging.probabilities(ClassMap.load(folder / result.raw_path), shift)
-        diameters = [judging.diameter_of(pick, config, task.path) for pick in task.picks]
-        scores = judging.score_picks(
-            self.cells, task.picks, diameters, result.pixel_size, result.shape, config.margin, KEEP_ALL, 0.0
-        )
-        self.goodness: List[Optional[float]] = [score.goodness for score in scores]
+        self._model = model
+        classmap = ClassMap.load(folder / result.raw_path)
+        self.cells = judging.probabilities(classmap, shift, config.ignore, config.min_area)
+        sizes = [scoring.particle_diameter(pick, config, result.pixel_size, task.path) for pick in task.picks]
+        rows = [(pick.x, pick.y, size.angstrom / 2) for pick, size in zip(task.picks, sizes)]
+        x, y, radius = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        #: Of each coordinate; NaN: outside of the frame.
+        self.goodness = scoring.goodness_of(self.cells, x, y, radius, config, result.pixel_size, result.shape)[0]
 
-    def cut(self, threshold: float) -> Cut:
-        """Return what the screening would keep at this threshold."""
-        good = judging.good_mask(self.cells, threshold)
+    def cut(self, threshold: Optional[float]) -> Cut:
+        """Return what the screening would keep at this threshold; None: at those that the model recommends."""
+        good = judging.good_mask(self.cells, judging.mask_threshold(threshold, self._model.recommended_threshold))
+        for_picks = self._model.threshold_for_picks if threshold is None else threshold
         area = judging.bad_area(self.cells, good)
         discarded = area > self._config.max_bad_area
         marks = [
-            (pick.x, pick.y, goodness is not None and goodness >= threshold and not discarded)
-            for pick, goodness in zip(self._task.picks, self.goodness)
+            (pick.x, pick.y, bool(kept) and not discarded)
+            for pick, kept in zip(self._task.picks, scoring.is_kept(self.goodness, for_picks))
         ]
         return Cut(good, area, discarded, marks)
 

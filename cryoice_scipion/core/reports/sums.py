@@ -7,6 +7,7 @@ taking out leaves nothing behind, and the order does not matter: a resumed run h
 
 from __future__ import annotations
 
+import bisect
 import sys
 from collections import Counter
 from typing import Counter as CounterType
@@ -15,8 +16,11 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD, PIXEL_SIZE_DIFFERS
+from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.screening.reference import is_unusual, level_of
+from cryoice_scipion.core.screening.scoring import is_kept
 
 BINS = 50
 _STEPS = 10**9  # to 1 in shares and seconds that are summed
@@ -54,7 +58,7 @@ class GoodnessHistogram:
         if not everything.size:
             return
         scored = everything[~np.isnan(everything)]
-        below = scored < self.threshold
+        below = ~is_kept(scored, self.threshold)
         self.below += sign * np.histogram(scored[below], bins=BINS, range=(0, 1))[0]
         self.above += sign * np.histogram(scored[~below], bins=BINS, range=(0, 1))[0]
         self.scored += sign * scored.size
@@ -64,17 +68,24 @@ class GoodnessHistogram:
 class RunSums:
     """Counts, mean areas and the histogram of goodness over the micrographs judged so far."""
 
-    def __init__(self, threshold: Optional[float] = None) -> None:
+    def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
         """Start with nothing.
 
         Parameters
         ----------
         threshold : float, optional
             On goodness; what is below it is counted apart.
+        model : ModelConfig, optional
+            Says which level a session usually has.
         """
+        self._model = model
+        self._levels: List[float] = []  # of the micrographs, ascending
+        self._diameters: List[float] = []  # Å, ascending
+        self.diameter_origins: CounterType[str] = Counter()
         self.micrographs: Dict[int, Seen] = {}
         self.status: CounterType[str] = Counter()
         self.flags: CounterType[str] = Counter()  # without the numbers they carry
+        self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, where these differ
         self.rejected_by_class: CounterType[str] = Counter()
         self.goodness = GoodnessHistogram(threshold)
         self.picks = self.kept = 0
@@ -84,11 +95,15 @@ class RunSums:
     def add(self, judgement: Judgement) -> None:
         """Take a judgement; one of a micrograph that is there already has to be removed first."""
         self.micrographs[judgement.id] = _seen(judgement)
+        header = _header_pixel_size(judgement)
+        if header is not None and judgement.pixel_size is not None:
+            self.pixel_sizes[judgement.id] = judgement.pixel_size, header
         self._count(judgement, 1)
 
     def remove(self, judgement: Judgement) -> None:
         """Take out a judgement that is replaced: the very one that was added."""
         del self.micrographs[judgement.id]
+        self.pixel_sizes.pop(judgement.id, None)
         self._count(judgement, -1)
 
     def drop_thumbnails(self, keys: Iterable[int]) -> None:
@@ -98,6 +113,9 @@ class RunSums:
 
     def _count(self, judgement: Judgement, sign: int) -> None:
         kept = judgement.kept
+        _sort_in(self._levels, judgement.level, sign)
+        _sort_in(self._diameters, judgement.particle_diameter, sign)
+        _add(self.diameter_origins, {judgement.diameter_from: 1} if judgement.diameter_from else {}, sign)
         _add(self.status, {judgement.status: 1}, sign)
         self.picks += sign * len(judgement.scores)
         self.kept += sign * kept
@@ -108,6 +126,21 @@ class RunSums:
         if kept < len(judgement.scores):
             _add(self.rejected_by_class, Counter(one.cls for one in judgement.scores if not one.kept), sign)
         self.goodness.add([one.goodness for one in judgement.scores], sign)
+
+    @property
+    def level(self) -> Optional[float]:
+        """Return the level of the session, over all micrographs that have one, in whatever order they came."""
+        return level_of(self._levels) if self._levels else None
+
+    @property
+    def is_unusual(self) -> bool:
+        """Return whether the session looks worse to the model than it should, whatever the detector."""
+        return self._model is not None and self.level is not None and is_unusual(self.level, self._model)
+
+    @property
+    def particle_diameter(self) -> Optional[float]:
+        """Return the median particle diameter in Å over the micrographs that have coordinates."""
+        return float(np.median(self._diameters)) if self._diameters else None
 
     @property
     def mapped(self) -> int:
@@ -163,6 +196,23 @@ def _seen(judgement: Judgement) -> Seen:
         thumbnail=judgement.thumbnail,
         judged=judgement.judged,
     )
+
+
+def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
+    """Insert a number into a sorted list, or with ``sign`` -1 take it out."""
+    if value is None:
+        return
+    index = bisect.bisect_left(values, value)
+    if sign > 0:
+        values.insert(index, value)
+    else:
+        del values[index]
+
+
+def _header_pixel_size(judgement: Judgement) -> Optional[float]:
+    """Return the pixel size in the header (Å/px) when it contradicts the given one; None otherwise."""
+    start = f"{PIXEL_SIZE_DIFFERS}="
+    return next((float(flag[len(start) :]) for flag in judgement.flags if flag.startswith(start)), None)
 
 
 def _steps(value: float) -> int:

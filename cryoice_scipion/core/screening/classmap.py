@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.errors import ImageError, MapError
 from cryoice_scipion.core.images.atomic import replacing
 
 Grid = NDArray[np.float32]
@@ -46,6 +46,26 @@ class ClassMap:
         """Return the median log-odds of BAD over the cells that are not border; NaN when all are."""
         values = self.log_odds[~self.border]
         return float(np.median(values)) if values.size else float("nan")
+
+    def checked(self, micrograph: str) -> ClassMap:
+        """Return the map, if it says something of all cells that are not border.
+
+        Parameters
+        ----------
+        micrograph : str
+            Named in errors.
+
+        Raises
+        ------
+        MapError
+            When log-odds of BAD are NaN or infinite.
+        """
+        wrong = int(np.count_nonzero(~np.isfinite(self.log_odds[~self.border])))
+        if wrong:
+            number = int(np.count_nonzero(~self.border))
+            reason = f"the model gives no finite log-odds for {wrong} of {number} cells"
+            raise MapError(micrograph, reason, "check the micrograph, or use another model or device")
+        return self
 
     def save(self, path: Path) -> None:
         """Write the map as .npz, atomically."""

@@ -7,22 +7,21 @@ import contextlib
 import errno
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List
 
 import numpy as np
 
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, DISCARDED, OUTSIDE
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
+from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.networks.bundle import fingerprint
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference
 from cryoice_scipion.core.reports.thumbnails import draw_thumbnail, grey_base, write_base
-from cryoice_scipion.core.screening import judging
-from cryoice_scipion.core.screening.classmap import ClassMap, Mask
+from cryoice_scipion.core.screening import judging, scoring
+from cryoice_scipion.core.screening.classmap import ClassMap, Grid, Mask
 from cryoice_scipion.core.screening.folder import RunFolder, writing
-from cryoice_scipion.core.screening.reference import is_bright
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.networks.detector import Detector
@@ -55,7 +54,9 @@ class LocalExecutor:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
         micrograph = load_micrograph(task.path, config.pixel_size or task.pixel_size)
-        classmap, inverted = self._map(micrograph, contrast)
+        inverted = contrast == "bright"  # "auto" is dark until the reference has another vote
+        classmap = self.detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted)
+        classmap.checked(task.path)
         place = RunFolder(folder)
         result = MapResult(
             shape=[int(side) for side in micrograph.image.shape],
@@ -78,26 +79,20 @@ class LocalExecutor:
         result.seconds = round(time.monotonic() - started, 3)
         return result
 
-    def _map(self, micrograph: LoadedMicrograph, contrast: str) -> Tuple[ClassMap, bool]:
-        """Return the class map, and whether the contrast was inverted for it."""
-        inverted = contrast == "bright"
-        view = (micrograph.image, micrograph.pixel_size, micrograph.border)
-        classmap = self.detector.map(*view, inverted)
-        if contrast == "auto" and is_bright([classmap.skewness]):
-            return self.detector.map(*view, True), True
-        return classmap, inverted
-
     def judge(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
     ) -> Judgement:
         """Judge one micrograph from its stored map; see ``Executor.judge``."""
         started = time.monotonic()
-        cells = judging.probabilities(ClassMap.load(folder / result.raw_path), reference.shift)
+        classmap = ClassMap.load(folder / result.raw_path)
+        cells = judging.probabilities(classmap, reference.shift, config.ignore, config.min_area)
+        # The stored map is what the model says; mask, areas and scores leave out what the settings ignore.
+        stored = judging.probability(classmap, reference.shift)
         cut = judging.mask_threshold(config.threshold, self.model.recommended_threshold)
         good = judging.good_mask(cells, cut)
         judgement = self._judgement(task, result, config, cells, good)
         with writing(folder):
-            self._write(judgement, task, result, config, cells, good, folder)
+            self._write(judgement, task, result, config, stored, good, folder)
             if config.thumbnails:
                 self._draw(judgement, task, result, cells, good, folder)
         judgement.seconds = round(result.seconds + time.monotonic() - started, 3)
@@ -108,16 +103,10 @@ class LocalExecutor:
     ) -> Judgement:
         area = judging.bad_area(cells, good)
         discarded = area > config.max_bad_area
-        scores = judging.score_picks(
-            cells,
-            task.picks,
-            [judging.diameter_of(pick, config, task.path) for pick in task.picks],
-            result.pixel_size,
-            result.shape,
-            config.margin,
-            config.threshold,
-            self.model.recommended_threshold,
-            discarded,
+        diameters = [scoring.particle_diameter(pick, config, result.pixel_size, task.path) for pick in task.picks]
+        sizes = [diameter.angstrom for diameter in diameters]
+        scores = scoring.score_picks(
+            cells, task.picks, sizes, result.pixel_size, result.shape, config, self.model, discarded
         )
         outside = sum(score.cls == OUTSIDE for score in scores)
         flags: List[str] = list(result.flags)
@@ -135,6 +124,9 @@ class LocalExecutor:
             flags=flags,
             pixel_size=result.pixel_size,
             shape=list(result.shape),
+            level=result.level,
+            particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
+            diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
         )
 
     def _write(
@@ -143,7 +135,7 @@ class LocalExecutor:
         task: MicrographTask,
         result: MapResult,
         config: ScreenConfig,
-        cells: judging.Cells,
+        probability: Grid,
         good: Mask,
         folder: Path,
     ) -> None:
@@ -151,9 +143,9 @@ class LocalExecutor:
         place = RunFolder(folder)
         judgement.probability, judgement.mask = place.probability(task.stem), place.mask(task.stem)
         if not _is_written(folder / judgement.probability):
-            write_map(folder / judgement.probability, cells.probability, cells.sampling)
+            write_map(folder / judgement.probability, probability, result.sampling)
         if not _is_written(folder / judgement.mask):
-            write_mask(folder / judgement.mask, good, cells.sampling)
+            write_mask(folder / judgement.mask, good, result.sampling)
         if config.full_size_masks:
             judgement.full_mask = place.full_mask(task.stem)
             if not _is_written(folder / judgement.full_mask):

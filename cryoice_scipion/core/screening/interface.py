@@ -28,7 +28,7 @@ class Executor(Protocol):
         Parameters
         ----------
         contrast : str
-            "dark", "bright", or "auto": by the micrograph's own skewness.
+            "dark", "bright", or "auto": dark, until the reference votes for bright.
 
         Raises
         ------

@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a class map to P(BAD), classes, areas and the scores of coordinates. Pure functions, no torch, no files."""
+"""From a class map to P(BAD), mask, classes and areas. Pure functions, no torch, no files."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Optional, Sequence, Tuple
+import math
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL, OUTSIDE
-from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.records import Pick, PickScore
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL
 from cryoice_scipion.core.screening.classmap import ClassMap, Grid, Mask
 
-POINTS = 512  # of a disc: its mean is then exact to about 1 % of the step between neighbouring cells
 MOSTLY_BAD = 0.8  # share of bad area above which the coverage alarm goes off
 MOSTLY_BAD_FLAG = "mostly_bad"
-_CHUNK = 512  # coordinates scored at once: bounds the memory
-_GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+_SQUARE_ANGSTROM = 100.0  # in a square nanometre
 
 
 @dataclasses.dataclass
@@ -53,10 +49,17 @@ def probability(classmap: ClassMap, shift: float) -> Grid:
     return result
 
 
-def probabilities(classmap: ClassMap, shift: float) -> Cells:
+def probabilities(classmap: ClassMap, shift: float, ignore: Sequence[str] = (), min_area: float = 0.0) -> Cells:
     """Return P(BAD) and how it is shared between the bad classes.
 
     The shift moves good against bad; the shares of the bad classes among themselves stay as the model says.
+
+    Parameters
+    ----------
+    ignore : sequence of str
+        Bad classes that count as good; "border" among them makes border cells good.
+    min_area : float
+        nm²: a smaller bad region counts as good, at every threshold.
     """
     bad = probability(classmap, shift)
     names = [name for name in classmap.classes if name != GOOD]
@@ -64,7 +67,32 @@ def probabilities(classmap: ClassMap, shift: float) -> Cells:
     shares = np.exp(logits - np.logaddexp.reduce(logits, axis=0))
     by_class = np.where(classmap.border, 0.0, shares * bad)
     everything = np.concatenate([by_class, classmap.border[None].astype(np.float64)]).astype(np.float32)
-    return Cells(bad, everything, [*names, BORDER], classmap.border, classmap.sampling)
+    names = [*names, BORDER]
+    ignored = [names.index(name) for name in ignore if name in names]
+    if ignored:
+        everything[ignored] = 0.0
+        bad = np.minimum(everything.sum(axis=0), np.float32(1))
+    cells = Cells(bad, everything, names, classmap.border, classmap.sampling)
+    return without_small_regions(cells, math.ceil(min_area * _SQUARE_ANGSTROM / classmap.sampling**2))
+
+
+def without_small_regions(cells: Cells, number: int) -> Cells:
+    """Return the cells with bad regions of fewer than ``number`` cells removed, at every threshold at once.
+
+    Regions are connected by edges and corners. P(BAD) of a removed region falls to what surrounds it: the grey-level
+    area opening of Vincent (1993), doi 10.1007/978-3-662-02905-6_22. Border cells stay as they are.
+    """
+    if number < 2:
+        return cells
+    from skimage import morphology  # loads slowly
+
+    opening: Any = morphology.area_opening  # untyped
+    framed = np.pad(cells.probability, 1)  # it refuses maps of a single row or column
+    opened: Grid = opening(framed, number, connectivity=2)[1:-1, 1:-1].astype(np.float32)
+    opened[cells.border] = cells.probability[cells.border]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.where(cells.probability > 0, opened / cells.probability, np.float32(1))
+    return dataclasses.replace(cells, probability=opened, by_class=cells.by_class * left)
 
 
 def good_mask(cells: Cells, threshold: float) -> Mask:
@@ -95,130 +123,3 @@ def bad_area(cells: Cells, good: Mask) -> float:
 def mask_threshold(threshold: Optional[float], recommended: float) -> float:
     """Return where masks are cut: at the threshold given, else (None, or -1 = keep all) at the recommended one."""
     return recommended if threshold is None or threshold == KEEP_ALL else threshold
-
-
-def diameter_of(pick: Pick, config: ScreenConfig, what: object) -> float:
-    """Return a particle's diameter in px.
-
-    Raises
-    ------
-    CoordinatesError
-        When neither the coordinate nor the settings say it.
-    """
-    diameter = pick.diameter or config.diameter
-    if not diameter:
-        raise CoordinatesError(
-            what,
-            "the particles' size is not known",
-            "give it in px of the micrograph with --box-size (in Scipion: box size)",
-        )
-    return diameter
-
-
-def disc_points(number: int = POINTS) -> Tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of points that cover the unit disc evenly.
-
-    The sunflower pattern of Vogel (1979), Mathematical Biosciences 44:179.
-    """
-    steps = np.arange(number)
-    radius = np.sqrt((steps + 0.5) / number)
-    return radius * np.cos(steps * _GOLDEN_ANGLE), radius * np.sin(steps * _GOLDEN_ANGLE)
-
-
-def disc_means(
-    cells: Cells,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    radius: NDArray[np.float64],
-    pixel_size: float,
-    shape: Sequence[int],
-) -> NDArray[np.float64]:
-    """Return the mean of P(BAD) and of each bad class over discs, as far as they lie inside the frame.
-
-    Parameters
-    ----------
-    x, y : numpy.ndarray, shape (n,)
-        Centres in px of the micrograph.
-    radius : numpy.ndarray, shape (n,)
-        Å.
-    pixel_size : float
-        Å/px.
-    shape : sequence of int
-        Rows and columns of the micrograph, px.
-
-    Returns
-    -------
-    numpy.ndarray, shape (1 + bad classes, n)
-        First row: P(BAD). NaN where the centre is outside the frame.
-    """
-    across, down = disc_points()
-    stack = np.concatenate([cells.probability[None], cells.by_class]).astype(np.float64)
-    rows, columns = cells.probability.shape
-    height, width = shape[0] * pixel_size, shape[1] * pixel_size
-    means = np.full((len(stack), len(x)), np.nan)
-    for start in range(0, len(x), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        at_x = x[part, None] * pixel_size + radius[part, None] * across
-        at_y = y[part, None] * pixel_size + radius[part, None] * down
-        inside = (at_x >= 0) & (at_x < width) & (at_y >= 0) & (at_y < height)
-        column = np.clip(np.where(inside, at_x, 0) // cells.sampling, 0, columns - 1).astype(np.intp)
-        row = np.clip(np.where(inside, at_y, 0) // cells.sampling, 0, rows - 1).astype(np.intp)
-        number = np.maximum(inside.sum(axis=1), 1)
-        means[:, part] = np.where(inside, stack[:, row, column], 0.0).sum(axis=2) / number
-    within = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
-    means[:, ~within] = np.nan
-    return means
-
-
-def score_picks(
-    cells: Cells,
-    picks: Sequence[Pick],
-    diameters: Sequence[float],
-    pixel_size: float,
-    shape: Sequence[int],
-    margin: float,
-    threshold: Optional[float],
-    recommended: float,
-    discarded: bool = False,
-) -> List[PickScore]:
-    """Return the judgement of each coordinate.
-
-    Parameters
-    ----------
-    diameters : sequence of float
-        Of each particle, px of the micrograph.
-    margin : float
-        Å that are added to each radius.
-    threshold : float, optional
-        Kept is what has a goodness of at least this; None: the recommended one; -1: everything is kept.
-    recommended : float
-        The model's own threshold.
-    discarded : bool
-        Whether the micrograph is discarded: nothing is kept then, the goodness stays.
-
-    Notes
-    -----
-    The class is "good" when the goodness reaches the threshold of the mask, else the bad class with the largest mean
-    probability over the disc: so that a coordinate on carbon says so even when everything is kept.
-    """
-    if not picks:
-        return []
-    x = np.array([pick.x for pick in picks], dtype=np.float64)
-    y = np.array([pick.y for pick in picks], dtype=np.float64)
-    radius = np.asarray(diameters, dtype=np.float64) / 2 * pixel_size + margin
-    means = disc_means(cells, x, y, radius, pixel_size, shape)
-    cut = mask_threshold(threshold, recommended)
-    scores = []
-    for pick, column in zip(picks, means.T):
-        goodness = None if np.isnan(column[0]) else float(1.0 - column[0])
-        kept = threshold == KEEP_ALL or (goodness is not None and goodness >= cut)
-        scores.append(PickScore(pick.id, goodness, _class_of(goodness, cut, column[1:], cells), kept and not discarded))
-    return scores
-
-
-def _class_of(goodness: Optional[float], cut: float, by_class: NDArray[np.float64], cells: Cells) -> str:
-    if goodness is None:
-        return OUTSIDE
-    if goodness >= cut or not by_class.max() > 0:
-        return GOOD
-    return cells.bad_classes[int(by_class.argmax())]

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence
 
+from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import Judgement, PickCounts, Reference, Summary
 from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.screening.pace import Pace
-from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
+from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.data.coordinates import PickSource
@@ -33,6 +34,7 @@ class Outputs:
         picks: Optional[PickSource] = None,
         given: Optional[PickCounts] = None,
         batch: int = 1,
+        model: Optional[ModelConfig] = None,
     ) -> None:
         """Take up what the journal holds already.
 
@@ -50,9 +52,11 @@ class Outputs:
             How many coordinates the input has, and which are left out; None: those of the micrographs.
         batch : int
             summary.json is written after this many micrographs.
+        model : ModelConfig, optional
+            Says which level a session usually has.
         """
         self.folder, self._judgements, self._batch, self.given = folder, judgements, max(1, batch), given
-        self._settings, self._card = dict(settings), card
+        self._settings, self._card, self._model = dict(settings), card, model
         self._picks, self._pace = picks, Pace()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
@@ -60,7 +64,7 @@ class Outputs:
     def reload(self) -> None:
         """Take everything from the journal anew."""
         self._stars, self._stars_stale = _star_files(self.folder, self._picks), True
-        self._sums = RunSums(self._settings.get("threshold"))
+        self._sums = RunSums(self._settings.get("threshold"), self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         for judgement in self._judgements():
             self._count(judgement)
@@ -107,6 +111,11 @@ class Outputs:
     def summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
         """Return the state of the run."""
         return summarise(self._sums, self._pace, backlog, self.given, reference, finished)
+
+    @property
+    def failure(self) -> str:
+        """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
+        return failure_of(self._sums)
 
     def _count(self, judgement: Judgement) -> None:
         self._sums.add(judgement)

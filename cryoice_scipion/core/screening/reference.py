@@ -14,9 +14,9 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
-LARGE_SHIFT = 2.0  # log-odds
 MINIMUM = 3  # micrographs: never let one be its own only reference (SCIENCE.md 5)
-BRIGHT = 0.2  # mean skewness above which particles are taken for bright; empty fields of dark data reach 0.03
+BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (docs/contrast_decision.md)
+MAJORITY = 0.8  # share of the micrographs that must vote so before a data set is inverted
 
 
 def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: int) -> Optional[List[int]]:
@@ -34,15 +34,20 @@ def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: in
 
 
 def vote(results: Sequence[MapResult], contrast: str) -> str:
-    """Return "dark" or "bright": what was asked for, else what the mean skewness says."""
+    """Return "dark" or "bright": what was asked for, else dark unless the micrographs agree on bright."""
     if contrast != "auto":
         return contrast
     return "bright" if is_bright([result.skewness for result in results]) else "dark"
 
 
 def is_bright(skewness: Sequence[float]) -> bool:
-    """Return whether the band-passed micrographs' skewness says clearly that objects are brighter than the ground."""
-    return sum(skewness) > BRIGHT * len(skewness)
+    """Return whether a large majority of the micrographs says that particles are brighter than the ground.
+
+    Fewer than ``MINIMUM`` micrographs are never taken for bright: one crystal with a bright fringe, on each of them,
+    would be enough for a mistake.
+    """
+    votes = sum(value > BRIGHT for value in skewness)
+    return len(skewness) >= MINIMUM and votes >= MAJORITY * len(skewness)
 
 
 def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> Reference:
@@ -59,7 +64,7 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
     """
     levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
     level = level_of(levels) if levels else model.reference_level
-    shift = shift_of(level - model.reference_level, model.reference_spread) if len(levels) >= MINIMUM else 0.0
+    shift = shift_of(level - model.reference_level, model.offset_limit) if len(levels) >= MINIMUM else 0.0
     return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
 
 
@@ -68,17 +73,27 @@ def level_of(medians: Sequence[float]) -> float:
     return float(np.percentile(medians, PERCENTILE))
 
 
-def shift_of(excess: float, spread: float) -> float:
-    """Return what is taken off log-odds whose level is ``excess`` above the model's own.
+def shift_of(excess: float, limit: float) -> float:
+    """Return what is subtracted from the log-odds of a session whose level is ``excess`` above the model's own.
 
-    Nothing up to ``spread``: sessions that the model is right on differ by as much, and taking it off gives bad area
-    away. All of it from twice the spread on, and in between what joins the two. Nor is anything taken off a data set
-    that looks cleaner than the model's own: models call clean areas of unknown detectors bad (SCIENCE.md 5), and
-    raising the level of a clean data set does the same (docs/evaluation.md).
+    Parameters
+    ----------
+    excess, limit : float
+        Log-odds. The limit is the largest offset that clean sessions of unknown detectors were measured to need.
+
+    Notes
+    -----
+    Beyond the limit nothing is subtracted: such a session is bad, or the model does not fit it, and subtracting would
+    report a bad session as clean. Nothing is added to a session that looks cleaner than the model's own.
     """
-    return max(0.0, min(excess, 2 * (excess - spread)))
+    return excess if 0.0 < excess <= limit else 0.0
+
+
+def is_unusual(level: float, model: ModelConfig) -> bool:
+    """Return whether a session looks worse to the model than clean and mixed sessions do, whatever the detector."""
+    return level - model.reference_level > model.offset_tolerance
 
 
 def without(contrast: str) -> Reference:
-    """Return what is used when no reference is wanted: no shift, and each micrograph by its own contrast."""
-    return Reference(level=0.0, shift=0.0, contrast=contrast)
+    """Return what is used when no reference is wanted: no shift; contrast "auto" is dark."""
+    return Reference(level=0.0, shift=0.0, contrast="dark" if contrast == "auto" else contrast)

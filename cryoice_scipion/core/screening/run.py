@@ -22,10 +22,10 @@ from cryoice_scipion.core.screening import reference as references
 from cryoice_scipion.core.screening.folder import RunFolder
 from cryoice_scipion.core.screening.gallery import Gallery
 from cryoice_scipion.core.screening.interface import Executor
-from cryoice_scipion.core.screening.judging import diameter_of
 from cryoice_scipion.core.screening.outputs import Outputs
 from cryoice_scipion.core.screening.patience import Patience
 from cryoice_scipion.core.screening.pool import Done, ExecutorPool, Failure, Job
+from cryoice_scipion.core.screening.scoring import particle_diameter, pick_threshold
 from cryoice_scipion.core.screening.state import LATE_FAILED, RunState, digest_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ScreeningRun:
             self._retry = self._state.failed | self._state.incomplete if retry_failed else set()
             self._gallery = Gallery(self.folder, config.max_thumbnails, self._state)
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
-            self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, given, batch)
+            self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, given, batch, self.model)
         except BaseException:
             self._place.unlock()
             raise
@@ -111,9 +111,9 @@ class ScreeningRun:
         self.close()
 
     @property
-    def threshold(self) -> Optional[float]:
-        """Return the threshold that is in force: the one given, else the model's recommended one."""
-        return self.model.recommended_threshold if self.config.threshold is None else self.config.threshold
+    def threshold(self) -> float:
+        """Return the threshold for coordinates that is in force: the one given, else the model's."""
+        return pick_threshold(self.config, self.model)
 
     @property
     def reference(self) -> Optional[Reference]:
@@ -124,6 +124,11 @@ class ScreeningRun:
     def backlog(self) -> int:
         """Return how many micrographs are known and not judged yet."""
         return len(self._waiting) + self._more
+
+    @property
+    def failure(self) -> str:
+        """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
+        return self._outputs.failure
 
     def is_done(self, task: MicrographTask) -> bool:
         """Return whether a micrograph is judged already, with just these coordinates."""
@@ -210,7 +215,7 @@ class ScreeningRun:
         for task in tasks:
             self._state.name(task)
             for pick in task.picks:
-                diameter_of(pick, self.config, "coordinates")
+                particle_diameter(pick, self.config, 1.0, "coordinates")
             if not self.is_done(task):
                 self._waiting[task.id] = task
 
@@ -261,10 +266,10 @@ class ScreeningRun:
         frozen = references.freeze(mapped, contrast, self.model)
         self._state.set_reference(frozen)
         self.log.info(
-            "reference over %d micrographs: particles are %s, log-odds of BAD shifted by %+.2f",
+            "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: %.2f",
             len(mapped),
             contrast,
-            -frozen.shift,
+            frozen.shift,
         )
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[Judgement]:
@@ -291,7 +296,7 @@ class ScreeningRun:
     def _judge_job(self, task: MicrographTask, reference: Reference) -> Job[Mapped]:
         """Return the job that judges a micrograph, and maps it first where its stored map is missing or of no use."""
         stored = self._state.mapped.get(task.id)
-        if stored is not None and reference.contrast != "auto" and stored.inverted != (reference.contrast == "bright"):
+        if stored is not None and stored.inverted != (reference.contrast == "bright"):
             stored = None
 
         def work(executor: Executor) -> Mapped:

@@ -32,7 +32,7 @@ _ANEW = "use the same settings, or start anew in another folder"
 
 def digest_of(picks: Sequence[Pick]) -> str:
     """Return a digest by which changed coordinates of a micrograph are found."""
-    text = ";".join(f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r}" for pick in picks)
+    text = ";".join(f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r},{pick.box_size!r}" for pick in picks)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -20,7 +20,12 @@ from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import writing
 from cryoice_scipion.core.screening.judging import MOSTLY_BAD_FLAG
 from cryoice_scipion.core.screening.pace import Pace
-from cryoice_scipion.core.screening.reference import LARGE_SHIFT
+
+SESSION_UNUSUAL = (
+    "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "
+    "thumbnails, and check pixel size and contrast"
+)
+REASONS_SHOWN = 3  # of a run whose micrographs all fail
 
 Row = Dict[str, Any]
 COLUMNS = [
@@ -154,6 +159,10 @@ def summarise(
         micrographs_per_hour=pace.per_hour,
         recent_per_hour=pace.recent_per_hour,
         reference=to_json(reference) if reference else None,
+        session_level=_rounded(sums.level, 3),
+        session_unusual=sums.is_unusual,
+        particle_diameter=_rounded(sums.particle_diameter, 2),
+        diameter_from=", ".join(sorted(sums.diameter_origins)),
         warnings=warnings_of(sums, reference) + complaints_on(given, left_out, adds_up or not finished),
     )
 
@@ -173,19 +182,40 @@ def balance_of(sums: RunSums, given: PickCounts, finished: bool) -> Tuple[Dict[s
 
 def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
     """Return what somebody should look at before going on with the results."""
-    found = []
+    found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line]
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
         found.append(
             f"{mostly_bad} of {sums.mapped} micrographs are bad almost all over: look at the thumbnails; "
             "either the data are bad, or the model, its contrast or the pixel size do not fit them"
         )
-    if reference is not None and reference.shift > LARGE_SHIFT:
-        found.append(
-            "these micrographs look worse to the model than those it was made with (its log-odds were shifted "
-            f"by {-reference.shift:+.1f}): check the pixel size, and look at the thumbnails"
-        )
+    if sums.is_unusual:
+        found.append(SESSION_UNUSUAL)
     return found
+
+
+def failure_of(sums: RunSums) -> str:
+    """Return one line with the first reasons when micrographs failed and none could be screened; empty otherwise."""
+    if sums.mapped or not sums.status[FAILED]:
+        return ""
+    failed = sums.failed
+    reasons = [one.reason for one in failed[:REASONS_SHOWN]]
+    more = len(failed) - len(reasons)
+    text = " / ".join([*reasons, f"and {more} more"] if more else reasons)
+    return f"no micrograph could be screened ({len(failed)} failed): {text}"
+
+
+def _pixel_size_warning(sums: RunSums) -> str:
+    """Return one line about headers that contradict the given pixel size, with the first micrograph's numbers."""
+    if not sums.pixel_sizes:
+        return ""
+    first = min(sums.pixel_sizes)
+    given, header = sums.pixel_sizes[first]
+    return (
+        f"the given pixel size differs from the header in {len(sums.pixel_sizes)} of {sums.mapped} micrographs "
+        f"({sums.micrographs[first].stem}: {given:g} Å/px given, {header:g} Å/px in the header); "
+        "the given one is used: check which one is right"
+    )
 
 
 def _rounded(value: Optional[float], digits: int) -> Optional[float]:

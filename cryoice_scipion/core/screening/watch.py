@@ -199,7 +199,7 @@ class Watch:
             if stem not in self.came and self._picks is not None:
                 self._enqueue(self._picks.picks.add_micrograph(stem))
             self.came.add(stem)
-        self._enqueue(stem for stem in new if stem not in self._judged)
+        self._enqueue(stem for stem in new if stem not in self._judged or stem in self._failed)
         if self._owed and self.files.is_there:
             self._enqueue(self._owed)
             self._owed = []

@@ -33,6 +33,7 @@ _RULE = (
     f"on average over all micrographs but the worst {OUTLIERS:.0%}"
 )
 _MOSTLY, _NORMAL = 0.75, 90  # share of cells that makes a micrograph clean; percentile of such ones' levels
+_LEAST_TOLERANCE = 4.0  # log-odds: sessions with much bad area, but not too much, differ by as much
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
 
 
@@ -120,7 +121,7 @@ def _some_cells(item: MapCells, odds: NDArray[np.float64], rng: np.random.Genera
 
 
 def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> Dict[str, float]:
-    """Return the level of the data-set reference over validation micrographs, and how far clean ones are above it.
+    """Return the level of validation micrographs, and how far above it a session is still usual.
 
     Parameters
     ----------
@@ -135,4 +136,4 @@ def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uin
     level = level_of([median for median, _ in there])
     clean = [median for median, share in there if share > _MOSTLY]
     upper = float(np.percentile(clean, _NORMAL)) if clean else level
-    return {"reference_level": level, "reference_spread": max(0.0, upper - level)}
+    return {"reference_level": level, "offset_tolerance": max(_LEAST_TOLERANCE, upper - level)}

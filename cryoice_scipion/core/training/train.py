@@ -94,7 +94,7 @@ def train(
     # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
     reference = {
         "reference_level": reference_level(detector, validation_items, config, judged, log, progress),
-        "reference_spread": base[1].reference_spread if base else 0.0,
+        **(base[1].model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
     }
     model = model.model_copy(update=reference)
     save_model(folder, model, fitted, judged, patches.messages, patches.real)
@@ -174,7 +174,8 @@ def reference_level(
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = item.is_bright(config.patches.contrast)
-            level = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright).level
+            classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright)
+            level = classmap.checked(item.path).level
             levels += [level] if np.isfinite(level) else []  # NaN: all of it is border
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryoice_scipion.core.errors import PixelSizeError
-from cryoice_scipion.core.views import spots
+from cryoice_scipion.core.views import contrast, spots
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.resample import resample
 from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, feature_frequencies
@@ -21,8 +21,6 @@ COARSE = 1.25  # times the model's sampling: above it the view lacks high freque
 TOO_COARSE = 2.5
 # What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
-_SKEW_POOL = 32.0  # Å: skewness is measured at this resolution
-_SKEW_GROUND = 33  # such places: what is wider than about 1000 Å (vacuum, carbon, uneven ice) is not an object
 
 
 class SpectralView(NamedTuple):
@@ -188,9 +186,9 @@ def cells_of(pixels: torch.Tensor, hop: int, shape: Tuple[int, int]) -> Mask:
 
 
 def skewness(view: torch.Tensor, inside: torch.Tensor, sampling: float) -> float:
-    """Return the skewness of the band-passed view: below 0, dark objects on a bright ground.
+    """Return how skewed the grey values of small objects are: below 0, dark objects on a bright ground.
 
-    What is wider than objects is taken off: bright vacuum or film in a corner says nothing about particles.
+    Large objects, their edges and their fringes have no majority (see :mod:`~.contrast`).
 
     Parameters
     ----------
@@ -199,22 +197,7 @@ def skewness(view: torch.Tensor, inside: torch.Tensor, sampling: float) -> float
     sampling : float
         Å/px of the view.
     """
-    pool = max(1, round(_SKEW_POOL / sampling))
-    pooled = torch.nn.functional.avg_pool2d(view[None, None], pool, ceil_mode=True).double()
-    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], pool, ceil_mode=True) > 0.99
-    if int(kept.sum()) < 16:
-        return 0.0
-    ground = _smooth(torch.where(kept, pooled, 0.0)) / _smooth(kept.double()).clamp_min(1e-9)
-    values = (pooled - ground)[kept]
-    centred = values - values.mean()
-    variance = centred.square().mean()
-    return float(centred.pow(3).mean() / variance.clamp_min(1e-30) ** 1.5)
-
-
-def _smooth(values: torch.Tensor) -> torch.Tensor:
-    """Return (n, 1, rows, columns) after a box of ``_SKEW_GROUND`` twice, zeros around; axis by axis, for speed."""
-    reach = _SKEW_GROUND // 2
-    for _ in range(2):
-        values = torch.nn.functional.avg_pool2d(values, (_SKEW_GROUND, 1), 1, (reach, 0))
-        values = torch.nn.functional.avg_pool2d(values, (1, _SKEW_GROUND), 1, (0, reach))
-    return values
+    pool = max(1, round(contrast.CELL / sampling))
+    cells = torch.nn.functional.avg_pool2d(view[None, None], pool, ceil_mode=True)[0, 0]
+    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], pool, ceil_mode=True)[0, 0] > 0.99
+    return contrast.tile_skewness(cells.double().cpu().numpy(), kept.cpu().numpy())

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from noise import NUMBER, SHAPE, write_image
+from noise import NUMBER, SHAPE, write_image, write_noise
 
 from cryoice_scipion.core.cli import COMMANDS, main
 from cryoice_scipion.core.data.coordinates import read_picks, write_star
@@ -129,7 +129,8 @@ def test_minus_one_keeps_all_and_scores_them(micrographs, model, star, tmp_path)
 
 def test_a_star_without_the_size_asks_for_it(micrographs, model, star, tmp_path, capsys):
     assert main(arguments(micrographs, tmp_path / "o", model, "--coordinates", star)) == 2
-    assert "size is not known; give it in px of the micrograph with --box-size" in one_line(capsys)
+    words = "the particle diameter is not known; give it in Å with --particle-diameter, or the box size"
+    assert words in one_line(capsys)
 
 
 def one_line(capsys):
@@ -466,3 +467,41 @@ def test_the_number_of_thumbnails_is_limited(micrographs, model, tmp_path):
     shown = {f"{one.stem}.png" for one in read_judgements(tmp_path / "o") if one.thumbnail}
     assert {path.name for path in (tmp_path / "o" / "thumbnails").iterdir()} == shown
     assert len(shown) == 2 < NUMBER
+
+
+@pytest.mark.parametrize("more", [[], ["--watch", "--settle", 0.1, "--timeout", 0.3]])
+def test_a_run_whose_micrographs_all_fail_exits_1_and_names_the_reasons(model, tmp_path, capsys, more):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"mic{number}.mrc").write_bytes(b"broken")
+        os.utime(folder / f"mic{number}.mrc", (1e9, 1e9))
+    output = tmp_path / "o"
+    assert main(arguments(folder, output, model, *more)) == 1
+    said = capsys.readouterr()
+    line = "no micrograph could be screened (5 failed)"
+    assert said.err.count(line) == 1
+    (warning,) = json.loads((output / "summary.json").read_text())["warnings"]
+    assert warning.startswith(line) and "mic0.mrc" in warning and warning.endswith("and 2 more")
+    assert line in (output / "report.html").read_text()
+    assert main(arguments(folder, output, model, *more, "--resume")) == 1
+    write_noise(folder / "mic3.mrc", 3)
+    os.utime(folder / "mic3.mrc", (1e9, 1e9))
+    capsys.readouterr()
+    assert main(arguments(folder, output, model, *more, "--resume")) == 1  # one of five is better than none
+    assert line not in capsys.readouterr().err
+    assert not json.loads((output / "summary.json").read_text())["warnings"]
+
+
+def test_a_pixel_size_that_contradicts_the_headers_is_one_warning(micrographs, model, tmp_path, capsys):
+    output = tmp_path / "o"
+    for more in ([], ["--resume"]):
+        assert main(arguments(micrographs, output, model, "--pixel-size", 5.1, *more)) == 0
+        words = f"the given pixel size differs from the header in {NUMBER} of {NUMBER} micrographs"
+        assert capsys.readouterr().err.count(words) == 1
+        (warning,) = [line for line in read_summary(output).warnings if "pixel size" in line]
+        assert warning.startswith(words)
+        assert "5.1 Å/px" in warning and "4 Å/px" in warning
+        assert words in (output / "report.html").read_text()
+    assert main(arguments(micrographs, tmp_path / "p", model, "--pixel-size", 4.1)) == 0
+    assert not [line for line in read_summary(tmp_path / "p").warnings if "differs" in line]

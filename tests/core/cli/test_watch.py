@@ -292,8 +292,6 @@ def test_an_output_that_holds_a_run_and_a_size_that_is_missing_are_refused(micro
     os.utime(star, (1e9, 1e9))
     words = arguments(micrographs, tmp_path / "o", model, "--watch", "--settle", 0.1, "--timeout", 0.3)
     assert main([*words, "--coordinates", str(star)]) == 2
-    assert (
-        "the particles' size is not known; give it in px of the micrograph with --box-size" in capsys.readouterr().err
-    )
+    assert "the particle diameter is not known; give it in Å with --particle-diameter" in capsys.readouterr().err
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err

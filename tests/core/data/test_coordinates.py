@@ -21,7 +21,7 @@ X, Y, NAME, SCORE, SIZE = (
     "rlnCoordinateY",
     "rlnMicrographName",
     "rlnAutopickFigureOfMerit",
-    "cryoiceDiameter",
+    "cryoiceBoxSize",
 )
 RELION31 = """
 # version 30001
@@ -401,7 +401,7 @@ def test_real_files_of_each_format():
     cbox = read_picks(formats / "TcdA1-0018_frames_sum.cbox").table
     assert cbox[X].iloc[0] == 3700.3671875 + 110 and cbox[SCORE].iloc[0] == 0.6578449010848999
     assert (cbox[SIZE] == 220).all() and cbox["cryoloEstWidth"].iloc[0] == 232 and "cryoloAngle" not in cbox
-    assert read_picks(formats / "cryoppp.csv").table[[X, Y, SIZE]].iloc[0].tolist() == [3752, 693, 108]
+    assert read_picks(formats / "cryoppp.csv").table[[X, Y, "cryoiceDiameter"]].iloc[0].tolist() == [3752, 693, 108]
     many = read_picks(formats / "many_micrographs.star").table
     assert many[NAME].iloc[0] == "Falcon_2012_06_12-14_33_35_0.mrc" and many[X].iloc[0] == 3752
     optics = read_picks(formats / "relion31_optics.star")

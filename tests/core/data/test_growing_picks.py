@@ -35,7 +35,7 @@ def test_it_does_not_matter_which_comes_first_the_micrograph_or_its_coordinates(
     assert picks.read(tmp_path / "b_autopick.box") == {"b"}
     assert places(picks, "a") == [(0, 10, 10)]
     assert places(picks, "b") == [(ROWS_OF_A_PART, 20, 20)]
-    assert picks.of("a")[0].diameter == 20
+    assert (picks.of("a")[0].diameter, picks.of("a")[0].box_size) == (None, 20)
     assert picks.of("nothing") == []
     assert picks.count_unmatched() == 0
 

@@ -135,7 +135,7 @@ def test_pixel_size_that_differs_between_x_and_y_is_not_believed(tmp_path):
     [
         (1.5, None, 1.5, []),
         (1.5, 1.52, 1.52, []),
-        (1.5, 3.0, 3.0, ["pixel_size_differs"]),
+        (1.5, 3.0, 3.0, ["pixel_size_differs=1.5"]),
         (1.0, 1.77, 1.77, ["header_pixel_size_1.0"]),
         (1.0, 1.0, 1.0, []),
         (0.0, 1.77, 1.77, []),

@@ -17,8 +17,13 @@ from cryoice_scipion.core.screening.folder import RunFolder
 SHAPE, PIXEL_SIZE, SAMPLING = (200, 300), 2.0, 100.0  # px, Å/px, Å: the map has 4 x 6 cells
 
 
+AREAS = {"good": 0.4, "thick": 0.2, "support": 0.2, "border": 0.2}
+
+
 def judgement(**values):
-    return Judgement(1, "mic", "nowhere/mic.mrc", "accepted", pixel_size=PIXEL_SIZE, shape=list(SHAPE), **values)
+    return Judgement(
+        1, "mic", "nowhere/mic.mrc", "accepted", pixel_size=PIXEL_SIZE, shape=list(SHAPE), areas=AREAS, **values
+    )
 
 
 @pytest.fixture
@@ -91,6 +96,19 @@ def test_bad_area_has_the_colours_of_its_classes_where_they_are_stored(is_stored
     assert all(abs(grey - 128) < 3 for column in (1, 3, 5) for grey in outlines[column])
     assert not layers.problems
     assert not is_stored or CLASSES[layers.codes[0, 0]] == "thick"
+
+
+def test_a_class_that_the_run_ignored_has_no_colour(place):
+    write_base(place.path / place.base("mic"), np.full((100, 150), 128, np.uint8))
+    logits = np.zeros((3, 4, 6), np.float32)
+    logits[1, :, :], logits[2, :, :] = 4, 5  # support is likelier, but nothing on the micrograph was called support
+    write_mask(place.path / place.mask("mic"), np.zeros((4, 6), bool), SAMPLING)
+    ClassMap(logits, np.zeros((4, 6), bool), ["good", "thick", "support"], SAMPLING, -1.0).save(
+        place.path / place.raw_map("mic")
+    )
+    told = judgement(mask=place.mask("mic"))
+    told.areas = {"thick": 1.0}
+    assert {CLASSES[code] for code in np.unique(read_layers(place.path, told).codes)} == {"thick"}
 
 
 def test_without_a_stored_picture_the_micrograph_is_read(place, tmp_path):

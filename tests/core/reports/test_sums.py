@@ -4,6 +4,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from cryoice_scipion.core.records import Judgement, PickScore
@@ -31,7 +32,10 @@ def judgement(number, picks, seed=0):
         bad_area=bad,
         areas={"good": 1 - bad, "crystalline": bad * ice, "thick": bad * (1 - ice)},
         scores=scores,
-        flags=rng.choice([[], ["border"], [f"picks_outside={rng.randrange(9)}", "mostly_bad"]]),
+        flags=rng.choice(
+            [[], ["border", "pixel_size_differs=1.77"], [f"picks_outside={rng.randrange(9)}", "mostly_bad"]]
+        ),
+        pixel_size=1.0 + number / 1000,
         seconds=rng.random(),
         thumbnail=f"thumbnails/m{number}.png",
     )
@@ -42,7 +46,7 @@ def everything(sums):
     return (
         dict(sorted(sums.micrographs.items())),
         [sums.status, sums.flags, sums.rejected_by_class, sums.areas, sums.worst(), sums.failed],
-        [sums.picks, sums.kept, sums.mapped, sums.bad_area, sums.seconds],
+        [sums.picks, sums.kept, sums.mapped, sums.bad_area, sums.seconds, sums.pixel_sizes],
         [histogram.below.tolist(), histogram.above.tolist(), histogram.scored, histogram.unscored],
     )
 
@@ -95,8 +99,8 @@ def test_the_histogram_has_every_coordinate_once_and_cuts_at_the_threshold():
     values = [score.goodness for one in told for score in one.scores]
     scored = [value for value in values if value is not None]
     assert (histogram.scored, histogram.unscored) == (len(scored), len(values) - len(scored))
-    assert histogram.below.sum() == sum(value < THRESHOLD for value in scored)
-    assert histogram.above.sum() == sum(value >= THRESHOLD for value in scored)
+    assert histogram.below.sum() == sum(value < np.float32(THRESHOLD) for value in scored)
+    assert histogram.above.sum() == sum(value >= np.float32(THRESHOLD) for value in scored)
 
 
 def test_what_is_remembered_of_a_micrograph_does_not_grow_with_its_coordinates():

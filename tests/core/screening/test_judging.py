@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From logits to P(BAD), masks and scores, against brute force and against the contract's words."""
+"""From logits to P(BAD), masks and areas, against brute force."""
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError, ImageError
-from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.screening import judging
 from cryoice_scipion.core.screening.classmap import ClassMap
 
@@ -27,12 +26,6 @@ def flat_cells(value, shape=(8, 8), sampling=30.0):
     logits = np.zeros((2, *shape), np.float32)
     logits[1] = odds
     return judging.probabilities(ClassMap(logits, np.zeros(shape, bool), ["good", "bad"], sampling, 0.0), 0.0)
-
-
-def score(cells, picks, threshold=None, recommended=0.5, pixel_size=2.0, shape=(120, 120), **options):
-    diameters = [pick.diameter for pick in picks]
-    margin = options.pop("margin", 0.0)
-    return judging.score_picks(cells, picks, diameters, pixel_size, shape, margin, threshold, recommended, **options)
 
 
 def test_probability_is_the_softmax_share_of_the_bad_classes_and_one_on_the_border():
@@ -80,80 +73,6 @@ def test_a_damaged_stored_map_is_said_to_be_damaged(tmp_path):
         ClassMap.load(path)
 
 
-@pytest.mark.parametrize("diameter, margin", [(20, 0), (60, 25), (6, 0)])
-def test_goodness_is_one_minus_the_mean_over_the_particles_own_disc(diameter, margin):
-    """Against every pixel of the disc; the frame is 250 × 340 px of 1 Å, cells are 30 Å, discs overlap the edge."""
-    cells, shape = judging.probabilities(random_map(), 0.4), (250, 340)
-    rng = np.random.default_rng(1)
-    picks = [Pick(i, rng.uniform(0, 340), rng.uniform(0, 250), diameter) for i in range(20)]
-    found = score(cells, picks, pixel_size=1.0, shape=shape, margin=margin)
-    step = 0.5  # px: of the brute force
-    y, x = np.mgrid[0 : shape[0] : step, 0 : shape[1] : step] + step / 2
-    values = cells.probability[(y // 30).astype(int), (x // 30).astype(int)]
-    for pick, one in zip(picks, found):
-        disc = (x - pick.x) ** 2 + (y - pick.y) ** 2 <= (diameter / 2 + margin) ** 2
-        assert one.goodness == pytest.approx(1 - values[disc].mean(), abs=0.03)
-
-
-def test_pixel_size_and_sampling_are_taken_into_account():
-    """The same micrograph at half the pixel size, with coordinates and diameters twice as large, scores the same."""
-    cells = judging.probabilities(random_map(), 0.0)
-    coarse = score(cells, [Pick(1, 100.0, 80.0, 40.0)], pixel_size=2.0, shape=(135, 180))
-    fine = score(cells, [Pick(1, 200.0, 160.0, 80.0)], pixel_size=1.0, shape=(270, 360))
-    assert coarse[0].goodness == pytest.approx(fine[0].goodness, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    "threshold, probability, kept",
-    [
-        (None, 0.3, True),  # recommended is 0.6: goodness 0.7 passes
-        (None, 0.5, False),
-        (0.0, 1.0, True),  # 0 keeps whatever was scored
-        (1.0, 0.0, True),
-        (1.0, 0.001, False),  # 1 keeps only the flawless
-        (0.7, 0.31, False),
-        (0.7, 0.29, True),
-        (-1.0, 1.0, True),
-    ],
-)
-def test_thresholds_do_what_they_say(threshold, probability, kept):
-    found = score(flat_cells(probability), [Pick(1, 60, 60, 10.0)], threshold, recommended=0.6)
-    assert found[0].kept is kept
-    assert found[0].goodness == pytest.approx(1 - probability, abs=1e-5)
-
-
-@pytest.mark.parametrize("threshold, kept", [(None, False), (0.0, False), (1.0, False), (-1.0, True)])
-@pytest.mark.parametrize("x, y", [(-0.1, 50), (120, 50), (50, -3), (50, 120.5), (float("nan"), 50)])
-def test_a_pick_outside_the_frame_has_no_goodness(threshold, kept, x, y):
-    found = score(flat_cells(0.0), [Pick(1, x, y, 10.0)], threshold)
-    assert (found[0].goodness, found[0].cls, found[0].kept) == (None, "outside", kept)
-
-
-def test_a_pick_at_the_frames_edge_is_scored_by_what_lies_inside():
-    found = score(flat_cells(0.25), [Pick(1, 0.0, 0.0, 50.0), Pick(2, 119.9, 119.9, 50.0)])
-    assert [one.goodness for one in found] == pytest.approx([0.75, 0.75])
-
-
-def test_picks_of_a_discarded_micrograph_are_rejected_and_keep_goodness_and_class():
-    found = score(flat_cells(0.1), [Pick(1, 60, 60, 10.0)], discarded=True)
-    assert found[0].kept is False
-    assert found[0].goodness == pytest.approx(0.9)
-    assert found[0].cls == "good"
-
-
-def test_the_class_is_the_likeliest_bad_one_over_the_disc():
-    logits = np.full((3, 8, 8), -9.0, np.float32)
-    logits[0] = 0
-    logits[1, :, :4] = 9  # thick on the left
-    logits[2, :, 4:] = 9  # support on the right
-    border = np.zeros((8, 8), bool)
-    border[6:] = True
-    cells = judging.probabilities(ClassMap(logits, border, CLASSES_OF_MODEL, 30.0, 0.0), 0.0)
-    picks = [Pick(1, 20, 20, 10.0), Pick(2, 100, 20, 10.0), Pick(3, 60, 115, 6.0)]
-    assert [one.cls for one in score(cells, picks)] == ["thick", "support", "border"]
-    assert [one.cls for one in score(cells, picks, -1.0)] == ["thick", "support", "border"]
-
-
 def test_masks_areas_and_codes_go_together():
     classmap = random_map()
     cells = judging.probabilities(classmap, 0.0)
@@ -179,8 +98,30 @@ def test_masks_are_cut_at_the_given_or_the_recommended_threshold(threshold, cut)
     assert judging.mask_threshold(threshold, 0.6) == cut
 
 
-def test_a_particles_size_comes_from_the_pick_then_from_the_settings_and_else_is_asked_for():
-    assert judging.diameter_of(Pick(1, 0, 0, 30.0), ScreenConfig(diameter=20), "x") == 30
-    assert judging.diameter_of(Pick(1, 0, 0), ScreenConfig(diameter=20), "x") == 20
-    with pytest.raises(CoordinatesError, match="--box-size"):
-        judging.diameter_of(Pick(1, 0, 0), ScreenConfig(), "x")
+def test_ignored_classes_count_as_good_and_leave_the_others_as_they_are():
+    classmap = random_map()
+    everything = judging.probabilities(classmap, 0.3)
+    without = judging.probabilities(classmap, 0.3, ["support"])
+    np.testing.assert_allclose(without.probability, everything.by_class[[0, 2]].sum(axis=0), atol=1e-6)
+    assert not without.by_class[1].any()
+    codes = judging.class_of_cells(without, judging.good_mask(without, 0.5))
+    assert CLASSES.index("support") not in codes and CLASSES.index("border") in codes
+    borderless = judging.probabilities(classmap, 0.0, ["border"])
+    assert judging.good_mask(borderless, 0.5)[classmap.border].all()
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 9])
+def test_regions_below_the_smallest_area_are_good_at_every_threshold(number, cut):
+    """Against labelled regions, connected by edges and corners; the border is not removed."""
+    classmap = random_map(seed=number, rows=40, columns=50)
+    classmap.border[:] = False
+    classmap.border[3, 3] = True
+    before = judging.probabilities(classmap, 0.0)
+    area = number * classmap.sampling**2 / 100
+    after = judging.probabilities(classmap, 0.0, min_area=area)
+    regions, count = ndimage.label(before.probability > cut, np.ones((3, 3)))
+    large = np.flatnonzero(np.bincount(regions.ravel(), minlength=count + 1) >= number)
+    expected = (np.isin(regions, large) & (regions > 0)) | classmap.border
+    np.testing.assert_array_equal(after.probability > cut, expected)
+    np.testing.assert_allclose(after.by_class.sum(axis=0), after.probability, atol=1e-5)

@@ -30,7 +30,7 @@ BOXES = "24 12 16 16\n162 32 16 16\n"  # one in the bad strip, one not
 @contextlib.contextmanager
 def watching(folder, output, coordinates=None, resume=False, reference=2, patience=0.3, batch=4, check=None):
     """Yield a watch that has begun."""
-    log, config = logging.getLogger("watch"), ScreenConfig(reference=reference, diameter=16.0)
+    log, config = logging.getLogger("watch"), ScreenConfig(reference=reference, box_size=24.0)
     late = None
     if coordinates is not None:
         picks = GrowingPicks(check or (lambda path, picks: None))
@@ -351,7 +351,7 @@ def test_a_run_that_was_not_watched_can_be_watched_on(tmp_path):
     """The ids of its micrographs, and of coordinates that all are of one file, are the same."""
     folder, output = tmp_path / "m", tmp_path / "o"
     tasks = make_tasks(folder, 4)
-    with ScreeningRun(output, ScreenConfig(reference=2, diameter=16.0), [executor()]) as run:
+    with ScreeningRun(output, ScreenConfig(reference=2, box_size=24.0), [executor()]) as run:
         for task in tasks:
             task.picks.clear()
         list(run.process(tasks[1:]))

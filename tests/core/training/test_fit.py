@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training learns what can be learned, from one seed, and never across a micrograph."""
 
-from types import SimpleNamespace
-
 import mrcfile
 import numpy as np
 import pandas as pd
@@ -16,6 +14,7 @@ from cryoice_scipion.core.data.splits import split_micrographs
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.networks.bundle import write_sums
 from cryoice_scipion.core.networks.choice import network_of, views_of
+from cryoice_scipion.core.screening.classmap import ClassMap
 from cryoice_scipion.core.training.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.train import as_sessions, reference_level
@@ -89,7 +88,8 @@ def test_the_reference_level_sees_inverted_micrographs_as_their_patches_were_cut
     class Detector:
         def map(self, image, pixel_size, border, is_bright):
             seen.append(is_bright)
-            return SimpleNamespace(level=-3.0)
+            logits = np.stack([np.zeros((2, 2)), np.full((2, 2), -3.0)]).astype(np.float32)
+            return ClassMap(logits, np.zeros((2, 2), bool), ["good", "bad"], 32.0, 0.0)
 
     config = TrainConfig(patches=PatchConfig(contrast=contrast))
     assert reference_level(Detector(), [micrograph], config, None, print, progress=False) == -3.0

@@ -87,10 +87,12 @@ def test_the_reference_knows_how_much_clean_micrographs_differ_and_bad_ones_do_n
         return np.full(100, float(level)), np.where(np.arange(100) < 100 * bad_share, SUPPORT, 0).astype(np.uint8)
 
     clean = [cells(level, 0.1) for level in np.linspace(-5, -3, 21)]
+    wide = [cells(level, 0.1) for level in np.linspace(-9, 3, 21)]
     found = reference_of([*clean, cells(4.0, 1.0)])
     assert found["reference_level"] == pytest.approx(-4.475)  # the quarter point of all 22
-    assert found["reference_level"] + found["reference_spread"] == pytest.approx(-3.2)  # nine of ten clean ones
-    assert reference_of([cells(-5, 0.9), cells(-4, 0.9)])["reference_spread"] == 0  # none is known to be clean
+    assert found["offset_tolerance"] == 4.0  # clean ones differ by less
+    assert reference_of(wide)["offset_tolerance"] == pytest.approx(7.8)  # nine of ten clean ones
+    assert reference_of([cells(-5, 0.9), cells(-4, 0.9)])["offset_tolerance"] == 4.0  # none is known to be clean
 
 
 def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled, tmp_path, monkeypatch, capsys):
@@ -363,15 +365,15 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
 
 
 def test_a_tuned_model_keeps_how_much_sessions_differ(model, coordinates, tmp_path):
-    """One project does not tell; without it the reference would take bad area away from the first difference on."""
+    """One project does not tell."""
     base, tuned = tmp_path / "base", tmp_path / "tuned"
     shutil.copytree(model, base)
     config = json.loads((base / "model.json").read_text(encoding="utf-8"))
-    (base / "model.json").write_text(json.dumps({**config, "reference_spread": 1.5}), encoding="utf-8")
+    (base / "model.json").write_text(json.dumps({**config, "offset_tolerance": 5.5}), encoding="utf-8")
     write_sums(base)
     command = ["train", *coordinates, "--from", str(base), "--output", str(tuned), "--device", "cpu"]
     assert main([*command, "--no-background"]) == 0
-    assert load_config(tuned).reference_spread == 1.5
+    assert load_config(tuned).offset_tolerance == 5.5
 
 
 def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(model, coordinates, tmp_path, capsys):

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell from a micrograph whether its particles are darker or brighter than the ice, whatever large objects lie in it.
+
+An ice crystal, a film edge or the bright fringe along it has more contrast than all particles together. So it must not
+have a majority: edges of large objects are left out, the rest is judged tile by tile, and the median tile counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+CELL = 32.0  # Å: contrast is judged at this resolution
+_GROUND = 9  # cells: what is wider than about 300 Å is not a particle
+_TILE = 16  # cells, about 500 Å
+_FEWEST = 4  # tiles; fewer say nothing
+_KEPT = 0.5  # share of a tile's cells that must be left
+_STEEP = 4.0  # deviations of the gradient, above which a cell may belong to an edge
+_LONGEST = 25  # cells, 800 Å: an edge that is longer is not a particle's
+_AROUND = 6  # cells to each side of an edge that its fringes take
+_CLIP = 4.0  # deviations: one hot pixel, or one very dark spot, has no majority in a tile
+
+Cells = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def tile_skewness(cells: Cells, kept: Mask) -> float:
+    """Return the median over tiles of the clipped skewness; below 0: dark objects on a bright ground.
+
+    Parameters
+    ----------
+    cells : numpy.ndarray, shape (rows, columns)
+        The micrograph, averaged over cells of 32 Å.
+    kept : numpy.ndarray, bool, same shape
+        Cells without border.
+
+    Returns
+    -------
+    float
+        0 where fewer than four tiles are half free of borders and of the edges of large objects.
+    """
+    if int(kept.sum()) < _TILE:
+        return 0.0
+    kept = kept & ~_long_edges(cells, kept)
+    flat = _without_ground(cells, kept)
+    values = [_clipped_skewness(flat[tile][kept[tile]]) for tile in _tiles(kept) if kept[tile].mean() >= _KEPT]
+    return float(np.median(values)) if len(values) >= _FEWEST else 0.0
+
+
+def _tiles(kept: Mask) -> Any:
+    """Yield the slices of tiles of nearly equal size that cover all cells."""
+    rows, columns = (np.linspace(0, size, max(1, size // _TILE) + 1).astype(int) for size in kept.shape)
+    for top, bottom in zip(rows[:-1], rows[1:]):
+        for left, right in zip(columns[:-1], columns[1:]):
+            yield slice(top, bottom), slice(left, right)
+
+
+def _long_edges(cells: Cells, kept: Mask) -> Mask:
+    """Return what lies on or near steep connected cells that reach farther than 800 Å."""
+    filled = np.where(kept, cells, np.median(cells[kept]))
+    gradient = ndimage.gaussian_gradient_magnitude(filled, 1.0)
+    middle, deviation = _robust(gradient[kept])
+    steep = kept & (gradient > middle + _STEEP * deviation)
+    labels, _ = ndimage.label(steep, np.ones((3, 3)))
+    long = [number for number, box in enumerate(ndimage.find_objects(labels), start=1) if _extent(box) > _LONGEST]
+    return np.asarray(ndimage.binary_dilation(np.isin(labels, long), iterations=_AROUND), dtype=bool)
+
+
+def _extent(box: Tuple[slice, ...]) -> int:
+    return max(int(side.stop) - int(side.start) for side in box)
+
+
+def _without_ground(cells: Cells, kept: Mask) -> Cells:
+    """Return the cells without what is wider than particles: the mean over the kept ones, smoothed by a box twice."""
+    weight, total = kept.astype(np.float64), np.where(kept, cells, 0.0)
+    for _ in range(2):
+        weight, total = (ndimage.uniform_filter(part, _GROUND, mode="constant") for part in (weight, total))
+    return np.asarray(cells - total / np.maximum(weight, 1e-9))
+
+
+def _robust(values: Cells) -> Tuple[float, float]:
+    """Return the median, and the deviation that the quartiles have in a Gaussian."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return float(middle), max(float(high - low) / 1.349, 1e-30)
+
+
+def _clipped_skewness(values: Cells) -> float:
+    middle, deviation = _robust(values)
+    clipped = np.clip((values - middle) / deviation, -_CLIP, _CLIP)
+    centred = clipped - clipped.mean()
+    return float((centred**3).mean() / max(float((centred**2).mean()), 1e-30) ** 1.5)
