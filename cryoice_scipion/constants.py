@@ -29,6 +29,14 @@ ACCEPTED = "accepted"
 DISCARDED = "discarded"
 FAILED = "failed"
 
+#: Reasons why a coordinate of the input is neither kept nor rejected; keys of ``left_out`` in summary.json.
+UNMATCHED = "unmatched"  # its micrograph is not in the run
+AMBIGUOUS = "ambiguous_name"  # its micrograph's name fits several micrographs
+UNREADABLE = "unreadable_row"  # a value of its row is missing or no number
+UNUSED_BLOCK = "unused_block"  # it is in a further data block of its file, which is not read
+DISABLED = "disabled"  # the picker has disabled it
+WAITING = "waiting"  # its micrograph is not screened yet
+
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
 #: BAD coordinates that a new network wants: with 50, tuning the shipped model does clearly better (docs/few_labels.md).

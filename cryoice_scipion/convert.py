@@ -18,7 +18,7 @@ import pandas as pd
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.core.data.coordinates import BOX_SIZE, picks_by_micrograph, sizes_of, write_star
+from cryoice_scipion.core.data.coordinates import BOX_SIZE, Matches, picks_by_micrograph, sizes_of, write_star
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
@@ -247,8 +247,8 @@ def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
         append_unread(output, item, shape)
 
 
-def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Dict[str, int]:
-    """Append picks to a set, rounded to integers; return how many are of which unknown micrograph.
+def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:
+    """Append picks to a set, rounded to integers; return which of them belong to which micrograph.
 
     Parameters
     ----------
@@ -256,16 +256,16 @@ def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs:
         As ``read_picks`` of the core gives it: centres in px, and micrograph names.
     """
     rows = read_micrographs(micrographs)
-    positions, unmatched = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
+    matches = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
     x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
     for row in rows:
-        for place in positions.get(row.id, []):
+        for place in matches.rows.get(row.id, []):
             item = Coordinate(x=int(round(float(x[place]))), y=int(round(float(y[place]))))
             item.setMicId(row.id)
             item.setMicName(row.name)
             output.append(item)
     give_columns(output, Coordinate(x=0, y=0))
-    return unmatched
+    return matches
 
 
 def pointer_to(protocol: Any, output: str) -> Pointer:

@@ -186,6 +186,11 @@ class CoordinateReader(SetReader):
         self._counts: Dict[int, int] = {}
         self._total = 0
 
+    @property
+    def total(self) -> int:
+        """Return how many coordinates the set had at the last look."""
+        return self._total
+
     def look(self) -> Dict[int, Coordinates]:
         """Return all coordinates of each micrograph that got some since the last look, by micrograph id."""
         found: Dict[int, Coordinates] = {}

@@ -39,6 +39,10 @@ class CoordinatesError(CryoIceError):
     """A coordinate file cannot be read or used."""
 
 
+class NoCoordinatesError(CoordinatesError):
+    """A file is sound, but it is no file of coordinates."""
+
+
 class MapError(CryoIceError):
     """A detector's map of a micrograph holds values that are not numbers."""
 

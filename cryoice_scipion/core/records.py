@@ -39,6 +39,22 @@ class MicrographTask:
 
 
 @dataclasses.dataclass
+class PickCounts:
+    """How many coordinates a run was given, and which of them no micrograph gets."""
+
+    rows: int = 0  # coordinates in all files that could be read, those left out included
+    left_out: Dict[str, int] = dataclasses.field(default_factory=dict)  # coordinates by reason, see constants.py
+    files: int = 0  # that were read; 0: the coordinates are of no file
+    not_read: Dict[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
+    other: List[str] = dataclasses.field(default_factory=list)  # paths of files of another format or content
+
+    @property
+    def matched(self) -> int:
+        """Return how many coordinates belong to a micrograph of the run."""
+        return self.rows - sum(self.left_out.values())
+
+
+@dataclasses.dataclass
 class MapResult:
     """What mapping one micrograph gave. The map itself is in ``raw_path``."""
 
@@ -155,7 +171,13 @@ class Summary:
     kept: int = 0
     rejected: int = 0
     rejected_share: Optional[float] = None
-    unmatched_picks: int = 0  # of micrographs that are not in this run
+    unmatched_picks: int = 0  # of micrographs that are not in this run, or whose name fits several
+    input_picks: int = 0  # coordinates given: kept, rejected and left out together
+    left_out: Dict[str, int] = dataclasses.field(default_factory=dict)  # coordinates by reason, see constants.py
+    files_read: int = 0  # of coordinates; 0: the coordinates are of no file
+    files_not_read: List[str] = dataclasses.field(default_factory=list)  # that should hold coordinates
+    files_of_other_format: List[str] = dataclasses.field(default_factory=list)  # beside them, not used
+    adds_up: bool = True  # whether input_picks = kept + rejected + all of left_out
     mean_bad_area: Optional[float] = None  # over the micrographs that did not fail
     areas: Dict[str, float] = dataclasses.field(default_factory=dict)  # mean share by class
     rejected_by_class: Dict[str, int] = dataclasses.field(default_factory=dict)

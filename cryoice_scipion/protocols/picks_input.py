@@ -15,7 +15,7 @@ from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.data.coordinates import PickTable
 from cryoice_scipion.core.data.growing import GrowingPicks
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.records import Pick, PickCounts
 from cryoice_scipion.core.screening.late_picks import LatePicks
 from cryoice_scipion.streams import Coordinates, MicrographReader
 
@@ -37,7 +37,7 @@ class PicksInput:
         box : int
             The particles' size, px; 0: as the first file says that has picks.
         """
-        self.box = box
+        self.box, self._is_given = box, box > 0
         self._micrographs = micrographs
         self._picks = GrowingPicks(self._check)
         self._files = LatePicks(path, self._picks, logger)
@@ -73,16 +73,23 @@ class PicksInput:
         """Return the protocol of the micrographs if it ended before its time, so that they may not be all there are."""
         return self._micrographs.producer.label if self._micrographs.producer.failed else ""
 
-    def count_unmatched(self) -> int:
-        """Return how many picks are of micrographs that have not come."""
-        return self._picks.count_unmatched()
+    def counts(self) -> PickCounts:
+        """Return how many picks the files hold, which are left out, and the files that could not be read."""
+        return self._files.counts()
+
+    def unmatched_names(self) -> List[str]:
+        """Return the names in the files that are those of no micrograph."""
+        return self._picks.unmatched_names()
 
     def close(self) -> None:
         """Stop looking, and complain of files that could not be read."""
         self._files.close()
 
     def _check(self, path: Path, picks: PickTable) -> None:
-        self.box = self.box or convert.typical_box_size(picks.table)
+        size = convert.typical_box_size(picks.table)
+        if size and size != self.box and self.box and not self._is_given:
+            logger.warning("%s: box size %d px, but the output has the %d px of the first file", path, size, self.box)
+        self.box = self.box or size
         if len(picks) and not self.box:
             raise SettingsError(path, "does not say the particles' size", "give the box size")
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from pwem.objects import Coordinate, SetOfCoordinates
-from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.object import Set
 from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase, params
 
 from cryoice_scipion import convert, set_writing
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.data.coordinates import read_picks
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.records import Pick, PickCounts
+from cryoice_scipion.core.reports.balance import complaints_on, file_lines, names_in_short, sentence
 from cryoice_scipion.protocols.picks_input import HandedOn, PicksInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.streams import CoordinateReader, MicrographReader
@@ -111,8 +112,12 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
             output = self._newOutput(self.boxSize.get() or convert.typical_box_size(picks.table))
-            unmatched = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
-        self._report(output, picks.warnings, unmatched)
+            matches = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
+            given = matches.counts(picks)
+            self._refuseIfUseless(output.getSize(), given, sorted(matches.unmatched))
+        for line in [*picks.warnings, *matches.warnings]:
+            self.warning(line)
+        self._tell(_balance(output.getSize(), given, sorted(matches.unmatched)))
         self._defineOutputs(**{OUTPUT_COORDINATES: output})
         self._defineSourceRelation(self.inputMicrographs, output)
 
@@ -181,9 +186,9 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             raise CryoIceError(self.coordinatesPath, reason, "check the path, and give the box size")
         with self._writing(OUTPUT_COORDINATES):
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_CLOSED)
-        lines = []
-        if source.count_unmatched():
-            lines.append(f"{source.count_unmatched()} coordinates are of micrographs that never came")
+        given, imported = source.counts(), self.outputCoordinates.getSize()
+        self._refuseIfUseless(imported, given, source.unmatched_names())
+        lines = _balance(imported, given, source.unmatched_names())
         if source.incomplete:
             lines.append(f"{source.incomplete} ended before its time: there may be more; then press Continue in both")
         self._tell(lines)
@@ -195,14 +200,16 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         output.setBoxSize(int(box))
         return output
 
-    def _report(self, output: SetOfCoordinates, warnings: List[str], unmatched: Any) -> None:
-        lines = list(warnings)
-        if unmatched:
-            number, names = sum(unmatched.values()), ", ".join(sorted(unmatched)[:3])
-            lines.append(f"{number} coordinates are of {len(unmatched)} micrographs that are not there ({names})")
-        if not output.getSize() and unmatched:
-            raise PyworkflowException(f"{self.coordinatesPath}: no name matches a micrograph; {lines[-1]}")
-        self._tell(lines)
+    def _refuseIfUseless(self, imported: int, given: PickCounts, names: List[str]) -> None:
+        """Raise an error if there are coordinates or files, and none of them could be imported."""
+        if imported:
+            return
+        if not given.files and (given.not_read or given.other):
+            first = next(iter([*given.not_read.values(), *given.other]))
+            raise CryoIceError(self.coordinatesPath, f"no coordinate file could be read; {first}")
+        if given.left_out.get(UNMATCHED) or given.left_out.get(AMBIGUOUS):
+            reason = f"no name matches a micrograph; {given.rows} coordinates are of others ({names_in_short(names)})"
+            raise CryoIceError(self.coordinatesPath, reason, "check the input micrographs")
 
     def _tell(self, lines: List[str]) -> None:
         for line in lines:
@@ -240,6 +247,19 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
 
     def _citations(self) -> List[str]:
         return []
+
+
+def _balance(imported: int, given: PickCounts, unmatched: List[str]) -> List[str]:
+    """Return where each coordinate of the files went, and what a user should look at."""
+    lines = [sentence(given.rows, given.files, [(imported, "imported")], given.left_out)]
+    if unmatched:
+        lines.append(f"Unmatched are coordinates of {len(unmatched)} micrographs: {names_in_short(unmatched)}")
+    gone = imported - given.matched
+    if gone > 0:
+        lines.append(f"{gone} of the imported coordinates are not in the files any more; they stay in the output")
+    elif gone < 0:
+        lines.append(f"{-gone} coordinates of the files are not in the output: press Continue to import them")
+    return lines + file_lines(given) + complaints_on(given, given.left_out)
 
 
 def _coordinate(key: int, x: int, y: int, micrograph: MicrographRow) -> Coordinate:

@@ -116,10 +116,10 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         pointer = convert.pointer_to(self, OUTPUT_MICROGRAPHS)
         output = self._createSetOfCoordinates(pointer, suffix)
         output.setBoxSize(int(box))
-        convert.fill_coordinates(output, picks.table, self.outputMicrographs)
+        matches = convert.fill_coordinates(output, picks.table, self.outputMicrographs)
         self._defineOutputs(**{name: output})
         self._defineSourceRelation(self.outputMicrographs, output)
-        return list(picks.warnings)
+        return [*picks.warnings, *matches.warnings]
 
     def _validate(self) -> List[str]:
         return self._complaints(self._checkFolder)

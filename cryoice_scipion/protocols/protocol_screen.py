@@ -18,6 +18,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.networks.bundle import load_config, read_card, resolve_model
 from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.reports.balance import balance_line
 from cryoice_scipion.core.screening import patience
 from cryoice_scipion.core.screening.client import WorkerClient, check_worker
 from cryoice_scipion.core.screening.folder import JOURNAL
@@ -91,7 +92,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
         batch = source.take(self._batchSize(), run.is_done)
-        run.note_unmatched(source.unmatched)
+        run.note_input(source.counts())
         fresh: List[Judgement] = []
         updated = time.monotonic()
         for judgement in run.process(batch, source.closed and not source.waiting, source.waiting):
@@ -303,7 +304,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         pairing = self._makePairing(others)
         pairing.look(others.look())
         if pairing.ids or not (others.closed and pairing.closed):
-            return pairing.complaints
+            return []  # coordinates whose micrograph's name fits several are left out, and counted
         none = "None of the picked micrographs is among the 'other' micrographs, by name or by id."
         return pairing.complaints or [none]
 
@@ -315,9 +316,8 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         summary = read_summary(self._folder())
         if summary is None:
             return ["Nothing is screened yet."]
-        rejected = summary.rejected + summary.unmatched_picks
         lines = [
-            f"Coordinates: {summary.kept} kept, {rejected} rejected ({self._words()})",
+            f"{balance_line(summary)}; {self._words()}",
             f"Micrographs: {summary.accepted} accepted, {summary.discarded + summary.failed} discarded",
         ]
         if not summary.finished:
@@ -325,7 +325,8 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         if summary.failed:
             lines.append(f"{summary.failed} of the discarded micrographs failed: _cryoiceReason says why")
         if summary.unmatched_picks:
-            lines.append(f"{summary.unmatched_picks} of the rejected coordinates are of micrographs that are not there")
+            words = "belong to no micrograph; they are in the rejected output, unscored"
+            lines.append(f"{summary.unmatched_picks} coordinates {words}")
         if summary.mean_bad_area is not None:
             lines.append(f"Bad area: {100 * summary.mean_bad_area:.1f} % on average")
         if summary.rejected_by_class:

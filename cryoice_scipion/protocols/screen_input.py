@@ -9,10 +9,11 @@ import sqlite3
 from array import array
 from typing import Callable, Dict, List, Optional, Set
 
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import NameIndex
-from cryoice_scipion.core.records import MicrographTask, Pick
+from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 from cryoice_scipion.streams import CoordinateReader, Coordinates, MicrographReader
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,13 @@ class ScreenInput:
         """Return how many coordinates are there whose micrograph has not come."""
         return sum(len(coordinates) // 3 for coordinates in self._homeless.values())
 
+    def counts(self) -> PickCounts:
+        """Return how many coordinates the input has, with those by reason that belong to no micrograph."""
+        doubtful = self._pairing.doubtful if self._pairing is not None else set()
+        ambiguous = sum(len(found) // 3 for key, found in self._homeless.items() if key in doubtful)
+        left_out = {UNMATCHED: self.unmatched - ambiguous, AMBIGUOUS: ambiguous}
+        return PickCounts(self._coordinates.total, {why: number for why, number in left_out.items() if number})
+
     def homeless(self) -> List[int]:
         """Return the ids of the coordinates whose micrograph has not come."""
         return [key for coordinates in self._homeless.values() for key in coordinates[::3]]
@@ -145,6 +153,7 @@ class Pairing:
         self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, int]
         self._alone: Dict[int, str] = {}  # picked ones without a partner, with their names
         self.complaints: List[str] = []  # picked ones that fit several, a line each
+        self.doubtful: Set[int] = set()  # picked ones that fit several
         self._partners: Dict[int, Set[int]] = {}
 
     @property
@@ -161,7 +170,7 @@ class Pairing:
         picked = {row.id: row.name for row in self.picked.look()}
         self._alone.update(picked)
         for key, name in list((self._alone if fresh else picked).items()):
-            found = self._find(name)
+            found = self._find(key, name)
             if found is not None:
                 self._pair(key, found)
         if self._others.closed and self.closed and not self.ids:
@@ -172,10 +181,12 @@ class Pairing:
         """Return the other picked micrographs that are paired with the same one."""
         return self._partners.get(self.ids[own], set()) - {own}
 
-    def _find(self, name: str) -> Optional[int]:
+    def _find(self, key: int, name: str) -> Optional[int]:
+        self.doubtful.discard(key)
         try:
             found = self._names.find(name)
         except CryoIceError as error:
+            self.doubtful.add(key)
             if str(error) not in self.complaints:
                 logger.warning("%s; till then its coordinates are rejected", error)
                 self.complaints.append(str(error))

@@ -7,11 +7,19 @@ from scipion_data import items, point
 from streaming import Streams, kill, micrograph, wait_for
 
 from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.screening.late_picks import LatePicks
+from cryoice_scipion.core.screening.patience import SETTLE
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.picks_input import HandedOn
 
 pytestmark = pytest.mark.scipion
 BOX = 30
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Give up soon on files that cannot be read, in protocols that run in this process."""
+    monkeypatch.setattr(LatePicks.__init__, "__defaults__", (SETTLE, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +80,8 @@ def test_picks_are_imported_once_while_they_are_written_whatever_is_killed(strea
     assert earlier.items() <= after.items()
     assert done.outputCoordinates.isStreamClosed()
     assert done.outputCoordinates.getSize() == len(picks)
-    assert "1 coordinates are of micrographs that never came" in "\n".join(done.summary())
+    text = "\n".join(done.summary())
+    assert f"{len(picks) + 1} coordinates in 4 files: {len(picks)} imported, 1 left out (1 unmatched)" in text
 
 
 def test_an_import_that_ended_takes_what_came_since_on_continue(streams, tmp_path):
@@ -100,6 +109,32 @@ def test_an_import_in_which_nothing_says_the_size_ends_with_the_remedy(streams, 
     assert protocol.outputCoordinates.getBoxSize() == 24
     assert list(found(streams, protocol).values()) == [(1, 10, 20)]
     assert "ended before its time" in "\n".join(protocol.summary())
+
+
+@pytest.mark.parametrize("text", ["x,y\n10,20\n", "_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n"])
+def test_a_log_that_comes_first_does_not_decide_the_format(streams, tmp_path, text):
+    feeder = streams.fed(tmp_path, [micrograph(tmp_path / "mics", 1)])
+    folder = tmp_path / "picks"
+    folder.mkdir()
+    (folder / "a_log.txt").write_text("all went well\n")
+    if text.startswith("_"):
+        (folder / "mic_001.star").write_text(f"data_\n\nloop_\n{text}")
+    else:
+        (folder / "mic_001.csv").write_text(text + "1x,5\n")
+    protocol = streams.run_here(importing(streams, feeder, folder, boxSize=24, timeout=0))
+    assert list(found(streams, protocol).values()) == [(1, 10, 20)]
+    told = "\n".join(protocol.summary())
+    assert "1 imported" in told and "a_log.txt" in told
+    assert ("1 unreadable row" in told) == text.startswith("x")
+
+
+def test_an_import_of_files_that_cannot_be_read_fails_with_the_first_error(streams, tmp_path):
+    feeder = streams.fed(tmp_path, [micrograph(tmp_path / "mics", 1)])
+    folder = tmp_path / "picks"
+    folder.mkdir()
+    (folder / "mic_001.box").write_text("no box\n")
+    with pytest.raises(AssertionError, match="no coordinate file could be read.*mic_001.box: line 1"):
+        streams.run_here(importing(streams, feeder, folder, boxSize=24, timeout=0))
 
 
 def test_picks_are_told_by_place_and_number():

@@ -46,7 +46,27 @@ def test_boxes_of_eman_are_placed_by_their_centre(scipion, tmp_path):
     (item,) = items(protocol.outputCoordinates).values()
     assert (item.getX(), item.getY()) == (x, y)
     assert protocol.outputCoordinates.getBoxSize() == 30
-    assert "1 coordinates are of 1 micrographs that are not there (nobody)" in "\n".join(protocol.summary())
+    text = "\n".join(protocol.summary())
+    assert "2 coordinates in 2 files: 1 imported, 1 left out (1 unmatched)" in text
+    assert "Unmatched are coordinates of 1 micrographs: nobody" in text
+
+
+def test_a_row_and_a_file_that_cannot_be_read_are_left_out_and_told(scipion, tmp_path):
+    (tmp_path / f"{NAMES[0]}.box").write_text("1\t2\t30\t30\n1\tx\t30\t30\n")
+    (tmp_path / f"{NAMES[1]}.box").write_text("no box\n")
+    (tmp_path / "log.txt").write_text("all went well\n")
+    protocol, _ = scipion.import_picks(tmp_path, scipion.micrographs)
+    assert protocol.outputCoordinates.getSize() == 1
+    text = "\n".join(protocol.summary())
+    assert "2 coordinates in 1 file: 1 imported, 1 left out (1 unreadable row)" in text
+    assert f"not read: {tmp_path / NAMES[1]}.box: line 1" in text and "log.txt" in text
+
+
+@pytest.mark.parametrize("text, words", [("no box\n", "line 1: 2 columns"), ("1 2 30 30\n", "no name matches")])
+def test_an_import_of_nothing_fails(scipion, tmp_path, text, words):
+    (tmp_path / "nobody.box").write_text(text)
+    with pytest.raises(AssertionError, match=words):
+        scipion.import_picks(tmp_path, scipion.micrographs)
 
 
 def test_picks_without_a_size_need_a_box_size(scipion, tmp_path):

@@ -18,7 +18,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 from cryoice_scipion.core.screening.folder import JOURNAL
-from cryoice_scipion.core.screening.recorded import read_judgements
+from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
 from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 
@@ -153,7 +153,8 @@ def test_outputs_point_at_the_input_micrographs(scipion, screened):
 def test_summary_and_methods_say_what_was_done(scipion, screened):
     text = "\n".join(screened.summary() + screened.methods())
     kept, rejected = screened.outputCoordinates.getSize(), screened.outputCoordinatesRejected.getSize()
-    assert f"{kept} kept, {rejected} rejected" in text
+    assert f"{kept + rejected} coordinates: {kept} kept, {rejected} rejected; threshold" in text
+    assert read_summary(Path(scipion.proj.path) / screened._folder()).adds_up
     assert "1 of the discarded micrographs failed" in text
 
 

@@ -186,6 +186,8 @@ def test_coordinates_wait_for_their_micrograph_and_those_that_wait_in_vain_are_t
     assert taken(source) == {}
     assert source.closed
     assert source.homeless() == [2]
+    counts = source.counts()
+    assert (counts.rows, counts.left_out, counts.matched) == (4, {"unmatched": 1}, 3)
 
 
 def test_what_is_done_is_passed_over_and_batches_have_their_size(micrographs, coordinates):
@@ -243,3 +245,17 @@ def test_two_picked_micrographs_of_one_field_give_both_their_coordinates(tmp_pat
     assert taken(source) == {5: [10]}
     coordinates.add(pick(11, 2))
     assert taken(source) == {5: [10, 11]}
+
+
+def test_a_name_that_fits_several_leaves_out_its_own_coordinates_only(tmp_path, micrographs, coordinates):
+    picked = Growing(tmp_path / "picked.sqlite", SetOfMicrographs)
+    others = MicrographReader(micrographs)
+    pairing = Pairing(MicrographReader(picked), others)
+    source = ScreenInput(others, CoordinateReader(coordinates), 1.0, 1.0, 30.0, pairing)
+    micrographs.add(mic(5, "a_DW.mrc"), mic(6, "a_aligned.mrc"), mic(7, "b.mrc"), closed=True)
+    picked.add(mic(1, "a.mrc"), mic(2, "b.mrc"), closed=True)
+    coordinates.add(pick(10, 1), pick(11, 1), pick(12, 2), pick(13, 9), closed=True)
+    assert taken(source) == {5: [], 6: [], 7: [12]}
+    counts = source.counts()
+    assert (counts.rows, counts.left_out, counts.matched) == (4, {"unmatched": 1, "ambiguous_name": 2}, 1)
+    assert "a.mrc: fits several micrographs" in pairing.complaints[0]

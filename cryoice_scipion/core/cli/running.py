@@ -13,12 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterator, Optional, Tuple
 
-from cryoice_scipion.constants import FAILED
+from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import Terminated
+from cryoice_scipion.core.errors import CoordinatesError, Terminated
+from cryoice_scipion.core.reports.balance import balance_line, file_lines, has_losses
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.data.coordinates import PickSource
+    from cryoice_scipion.core.records import PickCounts
     from cryoice_scipion.core.screening.run import ScreeningRun
 
 _FAILED_SHOWN = 20
@@ -30,7 +32,7 @@ def open_run(
     log: logging.Logger,
     bar: Any,
     picks: Optional[PickSource],
-    unmatched: int = 0,
+    given: Optional[PickCounts] = None,
     patience: float = 0.0,
 ) -> ScreeningRun:
     """Load the model on each device, and open or continue the run in the output folder."""
@@ -48,7 +50,7 @@ def open_run(
         log,
         resume=args.resume,
         picks=picks,
-        unmatched=unmatched,
+        given=given,
         card=read_card(model),
         batch=args.batch,
         retry_failed=True,
@@ -57,22 +59,60 @@ def open_run(
     )
 
 
-def print_report(folder: Path, run: ScreeningRun, stems: Collection[str]) -> Tuple[int, int]:
-    """Print what came out, and return how many of the micrographs are done, and how many of these failed."""
+def print_report(
+    folder: Path, run: ScreeningRun, stems: Collection[str], given: Optional[PickCounts] = None
+) -> Tuple[int, int]:
+    """Print the results, and return how many of the micrographs are done, and how many of these failed.
+
+    Parameters
+    ----------
+    stems : collection of str
+        The micrographs of this session.
+    given : PickCounts, optional
+        The coordinates of the input, for the balance; None: none were given.
+    """
     found = [judgement for judgement in run.recorded() if judgement.stem in stems]
     status: Dict[str, int] = {}
     for judgement in found:
         status[judgement.status] = status.get(judgement.status, 0) + 1
-    picks, kept = sum(len(j.scores) for j in found), sum(j.kept for j in found)
     counts = ", ".join(f"{number} {name}" for name, number in sorted(status.items()))
     print(f"{len(found)} micrographs" + (f": {counts}" if counts else ""))
-    if picks:
-        print(f"{picks} coordinates: {kept} kept, {picks - kept} rejected ({100 * (picks - kept) / picks:.1f} %)")
-        print(f"kept coordinates: {folder / 'coordinates' / 'kept.star'}")
     for judgement in [judgement for judgement in found if judgement.status == FAILED][:_FAILED_SHOWN]:
         print(f"failed: {judgement.reason}")
     print(f"pictures: {folder / 'thumbnails'}\nreport: {folder / 'report.html'}")
+    if given is not None:
+        print(f"kept coordinates: {folder / 'coordinates' / 'kept.star'}")
+        print("\n".join([*file_lines(given), balance_line(run.summary())]))
     return len(found), status.get(FAILED, 0)
+
+
+def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> int:
+    """Return the exit status of a run whose micrographs are done.
+
+    Raises
+    ------
+    CoordinatesError
+        When coordinates were given, and none of them could be used.
+    """
+    from cryoice_scipion.core.cli import OK, SOME_FAILED
+
+    if given is None:
+        return SOME_FAILED if failed else OK
+    if not given.files and (given.not_read or given.other):
+        reason = "no coordinate file could be read, so no coordinates were screened"
+        remedy = "correct the files and go on with --resume"
+        raise CoordinatesError(next(iter([*given.not_read, *given.other])), reason, remedy)
+    unmatched = given.left_out.get(UNMATCHED, 0) + given.left_out.get(AMBIGUOUS, 0)
+    if unmatched and not given.matched and run.summary().micrographs:
+        raise all_unmatched(unmatched)
+    return SOME_FAILED if failed or has_losses(given) or not run.summary().adds_up else OK
+
+
+def all_unmatched(number: int, names: str = "") -> CoordinatesError:
+    """Return the error for coordinates that all belong to micrographs which are not there."""
+    reason = f"none of the {number} coordinates belongs to one of the micrographs"
+    remedy = "the names of the micrographs and those in the coordinate files must match"
+    return CoordinatesError("--coordinates", reason + (f"; they name {names}" if names else ""), remedy)
 
 
 @contextlib.contextmanager

@@ -8,22 +8,35 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, Optional, Set
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
-from cryoice_scipion.core.cli.running import interrupt, logger, on_signals, open_run, print_report
+from cryoice_scipion.core.cli.running import (
+    all_unmatched,
+    interrupt,
+    logger,
+    on_signals,
+    open_run,
+    print_report,
+    status_of,
+)
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.records import MicrographTask, PickCounts
+from cryoice_scipion.core.reports.balance import names_in_short
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.data.coordinates import PickTable
+    from cryoice_scipion.core.screening.run import ScreeningRun
 
 NAME = "screen"
 HELP = "find bad areas in micrographs, and clean coordinates by them"
 EPILOG = (
-    "Exit status: 0 all done, 1 some micrographs failed (named; the rest is done), 2 unusable arguments, 130 or 143 "
-    "stopped by Ctrl-C or SIGTERM, which are the normal end of a watch and then count as all done."
+    "Exit status: 0 all done; 1 some micrographs failed, or some coordinate files or rows could not be read (they are "
+    "named, the rest is done); 2 unusable arguments, or no coordinate could be read or matched; 130 or 143 stopped by "
+    "Ctrl-C or SIGTERM, which are the normal end of a watch and then count as all done."
 )
-_NAMES_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    from cryoice_scipion.core.data.coordinates import PickTable, read_picks
+    from cryoice_scipion.core.data.coordinates import read_picks
     from cryoice_scipion.core.images.naming import expand_micrographs
 
     log = logger()
@@ -97,14 +110,13 @@ def _main(args: argparse.Namespace) -> int:
         return watch_folder(args, config, log)
     tasks = expand_micrographs(args.micrographs)
     picks: Optional[PickTable] = None
-    unmatched = 0
     if args.coordinates:
         picks = read_picks(Path(args.coordinates))
         for warning in picks.warnings:
             log.warning(warning)
-        unmatched = _give_picks(tasks, picks, log)
+        _give_picks(tasks, picks, log)
         _check_size(tasks, config)
-    return _screen(args, config, tasks, picks, unmatched, log)
+    return _screen(args, config, tasks, picks, log)
 
 
 def _config(args: argparse.Namespace) -> ScreenConfig:
@@ -129,32 +141,38 @@ def _config(args: argparse.Namespace) -> ScreenConfig:
     )
 
 
-def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) -> int:
-    """Hand the coordinates to their micrographs and return how many belong to none of them."""
+def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) -> None:
+    """Hand the coordinates to their micrographs, and note those that belong to none of them.
+
+    Raises
+    ------
+    CoordinatesError
+        When all of them belong to none.
+    """
     from cryoice_scipion.core.data.coordinates import X, Y, make_pick, picks_by_micrograph, sizes_of
 
-    rows, unmatched = picks_by_micrograph(picks.table, tasks)
+    matches = picks_by_micrograph(picks.table, tasks)
     x, y = picks.table[X].to_numpy(float), picks.table[Y].to_numpy(float)
     diameters, box_sizes = sizes_of(picks.table)
     for task in tasks:
-        for row in rows[task.id]:
+        for row in matches.rows[task.id]:
             sizes = float(diameters[row]), float(box_sizes[row])
             task.picks.append(make_pick(row, float(x[row]), float(y[row]), *sizes))
-    assigned = {row for task in tasks for row in rows[task.id]}
+    assigned = {row for task in tasks for row in matches.rows[task.id]}
     picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
-    lost = len(picks.unmatched)
-    log.info(
-        "%d coordinates on %d of %d micrographs", len(picks) - lost, sum(bool(task.picks) for task in tasks), len(tasks)
-    )
-    if lost:  # they are rejected, unscored: nothing is lost
-        names = ", ".join(list(unmatched)[:_NAMES_SHOWN]) + (" ..." if len(unmatched) > _NAMES_SHOWN else "")
+    for warning in matches.warnings:
+        log.warning(warning)
+    if len(picks) and not assigned:
+        raise all_unmatched(len(picks), names_in_short([*matches.unmatched, *matches.ambiguous]))
+    with_picks = sum(bool(task.picks) for task in tasks)
+    log.info("%d coordinates on %d of %d micrographs", len(assigned), with_picks, len(tasks))
+    if matches.unmatched:  # they are in rejected.star, unscored: nothing is lost
         log.warning(
-            "%d coordinates belong to %d names that are not among the micrographs, and are rejected: %s",
-            lost,
-            len(unmatched),
-            names,
+            "%d coordinates belong to %d names that are not among the micrographs, and are left out: %s",
+            sum(matches.unmatched.values()),
+            len(matches.unmatched),
+            names_in_short(matches.unmatched),
         )
-    return lost
 
 
 def _check_size(tasks: List[MicrographTask], config: ScreenConfig) -> None:
@@ -167,20 +185,16 @@ def _check_size(tasks: List[MicrographTask], config: ScreenConfig) -> None:
 
 
 def _screen(
-    args: argparse.Namespace,
-    config: ScreenConfig,
-    tasks: List[MicrographTask],
-    picks: Any,
-    unmatched: int,
-    log: logging.Logger,
+    args: argparse.Namespace, config: ScreenConfig, tasks: List[MicrographTask], picks: Any, log: logging.Logger
 ) -> int:
     from tqdm import tqdm
 
-    from cryoice_scipion.core.cli import OK, SOME_FAILED
-
     stems = {task.stem for task in tasks}
     bar = tqdm(total=len(tasks), unit="micrograph", dynamic_ncols=True, disable=None)
-    with bar, open_run(args, config, log, bar, picks, unmatched) as run:
+    with bar, open_run(args, config, log, bar, picks) as run:
+        given = _counts(tasks, picks, run) if picks is not None else None
+        if given is not None:
+            run.note_input(given)
         _keep_ids(tasks, run)
         try:
             for _ in run.process(tasks):
@@ -188,12 +202,26 @@ def _screen(
             bar.update(bar.total - bar.n)  # those of an earlier session
         except (KeyboardInterrupt, CryoIceError):
             bar.close()
-            done = print_report(args.output, run, stems)[0]
+            done = print_report(args.output, run, stems, given)[0]
             print(
                 f"stopped: {done} of {len(tasks)} micrographs are done and saved; go on with --resume", file=sys.stderr
             )
             raise
-    return SOME_FAILED if print_report(args.output, run, stems)[1] else OK
+        return status_of(run, print_report(args.output, run, stems, given)[1], given)
+
+
+def _counts(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun) -> PickCounts:
+    """Return how many coordinates the input has; micrographs that only earlier sessions were given count as there."""
+    from cryoice_scipion.core.data.coordinates import picks_by_micrograph
+
+    given = {task.stem for task in tasks}
+    scored: Set[int] = set()
+    for judgement in run.recorded() if picks.unmatched else ():
+        if judgement.stem not in given:
+            scored.update(score.id for score in judgement.scores)
+    left = picks.table.iloc[[row for row in picks.unmatched if row not in scored]]
+    matches = picks_by_micrograph(left, tasks)
+    return matches.counts(picks)
 
 
 def _keep_ids(tasks: List[MicrographTask], run: Any) -> None:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
-from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report
+from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report, status_of
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.screening.patience import SETTLE, STREAMING
@@ -66,8 +66,6 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
     """Run the command."""
     from tqdm import tqdm
 
-    from cryoice_scipion.core.cli import OK, SOME_FAILED
-
     late = _late_picks(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)
     with bar, open_run(args, config, log, bar, late.picks if late else None, patience=STREAMING) as run:
@@ -77,13 +75,14 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
                 _loop(watch, args, config, bar, log)
             except (KeyboardInterrupt, CryoIceError):
                 bar.close()
-                _say_stopped(watch, print_report(args.output, run, watch.came)[0])
+                _say_stopped(watch, print_report(args.output, run, watch.came, late.counts() if late else None)[0])
                 raise
         bar.close()
-        done, failed = print_report(args.output, run, watch.came)
+        given = late.counts() if late else None
+        done, failed = print_report(args.output, run, watch.came, given)
         if watch.is_stopping:
             _say_stopped(watch, done)
-    return SOME_FAILED if failed else OK
+        return status_of(run, failed, given)
 
 
 def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> Optional[LatePicks]:

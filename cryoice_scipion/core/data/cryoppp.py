@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from cryoice_scipion.core.data.coordinates import MICROGRAPH, PickTable, read_picks
+from cryoice_scipion.core.data.coordinates import PickTable, picks_by_micrograph, read_picks
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.images.naming import match_names, micrograph_files, stem_of
+from cryoice_scipion.core.images.naming import micrograph_files, stem_of
+from cryoice_scipion.core.records import MicrographTask
 
 _LAYOUT = "a CryoPPP folder has micrographs/ and ground_truth/particle_coordinates/"
 
@@ -80,10 +81,10 @@ def _one_of_each_stem(files: List[Path]) -> List[Path]:
 
 
 def _compare(micrographs: List[Path], picks: PickTable, what: str) -> List[str]:
-    names = [str(name) for name in picks.table[MICROGRAPH].unique()]
-    matches = match_names(names, [str(file) for file in micrographs])
-    orphans = [name for name, match in matches.items() if match is None]
-    without = len(micrographs) - len(set(matches.values()) - {None})
+    tasks = [MicrographTask(number, str(file), stem_of(file.name)) for number, file in enumerate(micrographs)]
+    matches = picks_by_micrograph(picks.table, tasks)
+    orphans = [*matches.unmatched, *matches.ambiguous]
+    without = sum(not rows for rows in matches.rows.values())
     messages = []
     if orphans:
         messages.append(f"{what} of {len(orphans)} micrographs that are not there ({', '.join(orphans[:3])} …)")

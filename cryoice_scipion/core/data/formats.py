@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from cryoice_scipion.constants import DISABLED, UNREADABLE, UNUSED_BLOCK
+from cryoice_scipion.core.data.joining import Picks, join, read_each
 from cryoice_scipion.core.data.rows import BLANKS, Rows, read_rows
 from cryoice_scipion.core.data.star import Block, read_star, read_text
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
 from cryoice_scipion.core.images.naming import resolve_beside, stem_of
 
 X, Y, MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
@@ -30,15 +34,6 @@ _ALIASES = {
 }
 
 
-class Picks(NamedTuple):
-    """What one file holds."""
-
-    table: pd.DataFrame
-    optics: Optional[pd.DataFrame] = None
-    dropped: int = 0
-    warnings: Sequence[str] = ()
-
-
 def empty_table() -> pd.DataFrame:
     """Return a table without picks."""
     return pd.DataFrame({X: np.empty(0), Y: np.empty(0), MICROGRAPH: np.empty(0, dtype=object)})
@@ -46,64 +41,66 @@ def empty_table() -> pd.DataFrame:
 
 def read_relion(path: Path) -> Picks:
     """Read RELION .star: old or 3.1, one micrograph or many, or its list of coordinate files."""
-    blocks = read_star(path)
+    blocks = read_star(path, lenient=True)
     if not blocks:
         return _nothing_in(path)
     listed = _block_with(blocks, (MICROGRAPH, _COORDINATE_FILES))
     if listed is not None and _block_with(blocks, (X, Y)) is None:
-        return _from_list(path, listed.table)
+        return _from_list(path, listed.rows)
     block = _needed(path, blocks, (X, Y))
     table = block.table.copy()
     table[X], table[Y] = block.rows.numbers(X), block.rows.numbers(Y)
     if MICROGRAPH not in table:
         table[MICROGRAPH] = stem_of(path.name)
+    for size in {DIAMETER, BOX_SIZE} & set(table):
+        table[size] = block.rows.numbers(size, optional=True)
     optics = next((other.table for other in blocks if other.name == "optics" and other is not block), None)
-    return Picks(table, optics)
+    return _with_unused(_picks(table, block.rows, optics), blocks, block, (X, Y))
 
 
 def read_box(path: Path) -> Picks:
     """Read EMAN .box: corner x and y, width, height, and often a score."""
     rows = read_rows(path, _without_comments(read_text(path)), ["x", "y", "width", "height", "score"], 1, needed=4)
-    if not len(rows.table):
+    if not len(rows.table) and not rows.lost:
         return Picks(empty_table())
     table = _from_corners(rows, "x", "y", "width", "height")
     if rows.has("score"):
-        values = rows.numbers("score")
-        if not np.all(values == _EMAN1_MARK):
+        values = rows.numbers("score", optional=True)
+        if not np.all((values == _EMAN1_MARK) | np.isnan(values)):
             table[SCORE] = values
-    return Picks(_named(table, path))
+    return _picks(_named(table, path), rows)
 
 
 def read_cbox(path: Path) -> Picks:
     """Read crYOLO .cbox: corners and box sizes, with the confidence."""
-    blocks = read_star(path)
+    blocks = read_star(path, lenient=True)
     if not blocks:
         return _nothing_in(path)
     columns = ("CoordinateX", "CoordinateY", "Width", "Height")
-    rows = _needed(path, blocks, columns).rows
+    block = _needed(path, blocks, columns)
+    rows = block.rows
     table = _from_corners(rows, *columns)
     if "Confidence" in rows.table and rows.table["Confidence"].ne("<NA>").any():
-        table[SCORE] = rows.numbers("Confidence")
+        table[SCORE] = rows.numbers("Confidence", optional=True)
     for name in rows.table.columns:
         empty = rows.table[name].isna().all() or rows.table[name].eq("<NA>").all()
         if name not in (*columns, "Confidence") and not empty:
             table[f"cryolo{name}"] = rows.table[name]
-    return Picks(_named(table, path))
+    return _with_unused(_picks(_named(table, path), rows), blocks, block, columns)
 
 
 def read_pos(path: Path) -> Picks:
     """Read Xmipp .pos: centres; picks that the user disabled are left out and counted."""
-    blocks = read_star(path)
+    blocks = read_star(path, lenient=True)
     if not blocks:
         return _nothing_in(path)
-    rows = _needed(path, blocks, ("xcoor", "ycoor")).rows
+    block = _needed(path, blocks, ("xcoor", "ycoor"))
+    rows = block.rows
     table = pd.DataFrame({X: rows.numbers("xcoor"), Y: rows.numbers("ycoor")})
     if "cost" in rows.table:
-        table[SCORE] = rows.numbers("cost")
+        table[SCORE] = rows.numbers("cost", optional=True)
     enabled = rows.numbers("enabled") > 0 if "enabled" in rows.table else np.ones(len(table), dtype=bool)
-    dropped = int((~enabled).sum())
-    warnings = [f"{path}: {dropped} picks are disabled and left out"] if dropped else []
-    return Picks(_named(table[enabled].reset_index(drop=True), path), None, dropped, warnings)
+    return _with_unused(_picks(_named(table, path), rows, enabled=enabled), blocks, block, ("xcoor", "ycoor"))
 
 
 def read_columns(path: Path) -> Picks:
@@ -122,7 +119,7 @@ def read_columns(path: Path) -> Picks:
     if len(set(names)) < len(names):
         raise CoordinatesError(path, f"line {lead + 1}: two columns have one name", "rename one of them")
     rows = read_rows(path, body, names, lead + 2, separator)
-    return Picks(_named(_standard(rows, found), path))
+    return _picks(_named(_standard(rows, found), path), rows)
 
 
 READERS: Dict[str, Callable[[Path], Picks]] = {
@@ -145,12 +142,31 @@ def _standard(rows: Rows, found: Dict[str, Optional[str]]) -> pd.DataFrame:
     table = pd.DataFrame(index=rows.table.index)
     for standard, name in found.items():
         if name is not None:
-            table[standard] = rows.table[name].astype(str) if standard == MICROGRAPH else rows.numbers(name)
+            text, optional = rows.table[name].astype(str), standard == SCORE
+            table[standard] = text if standard == MICROGRAPH else rows.numbers(name, optional)
     for name in rows.table.columns:
         label = "input" + re.sub(r"\W", "", name)
         if name not in found.values() and label not in table:
             table[label] = rows.table[name]
     return table
+
+
+def _picks(
+    table: pd.DataFrame,
+    rows: Rows,
+    optics: Optional[pd.DataFrame] = None,
+    enabled: Optional[npt.NDArray[np.bool_]] = None,
+) -> Picks:
+    """Return the rows of a table that can be read and that the picker has not disabled; count the others."""
+    wanted, warnings = rows.readable(), rows.warnings()
+    left_out = {UNREADABLE: len(rows.unreadable)} if warnings else {}
+    disabled = int((wanted & ~enabled).sum()) if enabled is not None else 0
+    if enabled is not None and disabled:
+        wanted = wanted & enabled
+        left_out[DISABLED] = disabled
+        warnings.append(f"{rows.path}: {disabled} picks are disabled and left out")
+    table = table if wanted.all() else table[wanted].reset_index(drop=True)
+    return Picks(table, optics, left_out, warnings)
 
 
 def _from_corners(rows: Rows, x: str, y: str, width: str, height: str) -> pd.DataFrame:
@@ -184,6 +200,18 @@ def _block_with(blocks: Sequence[Block], columns: Sequence[str]) -> Optional[Blo
     return next((block for block in fitting if block.name == "particles"), fitting[0] if fitting else None)
 
 
+def _with_unused(picks: Picks, blocks: Sequence[Block], used: Block, columns: Sequence[str]) -> Picks:
+    """Count the coordinates in further blocks of a file, of which only one is read."""
+    others = [block for block in blocks if block is not used and set(columns) <= set(block.table.columns)]
+    number = sum(len(block.table) + len(block.rows.lost) for block in others)
+    if not number:
+        return picks
+    names = ", ".join(f"data_{block.name}" for block in others)
+    warning = f"{used.rows.path}: only block data_{used.name} is read; {number} coordinates in {names} are left out"
+    left_out = {**picks.left_out, UNUSED_BLOCK: number}
+    return picks._replace(left_out=left_out, warnings=[*picks.warnings, warning])
+
+
 def _needed(path: Path, blocks: Sequence[Block], columns: Sequence[str]) -> Block:
     block = _block_with(blocks, columns)
     if block is not None:
@@ -193,47 +221,33 @@ def _needed(path: Path, blocks: Sequence[Block], columns: Sequence[str]) -> Bloc
     missing = ", ".join(f"_{name}" for name in columns if name not in there)
     names = ", ".join(f"_{name}" for name in largest.table.columns) or "none"
     reason = f"has no column {missing}; block data_{largest.name} has {names}"
-    raise CoordinatesError(path, reason, "give a file of coordinates")
+    is_other = path.suffix.lower() == ".star" and not any(set(columns) & set(block.table) for block in blocks)
+    raise (NoCoordinatesError if is_other else CoordinatesError)(path, reason, "give a file of coordinates")
 
 
-def _from_list(path: Path, table: pd.DataFrame) -> Picks:
+def _from_list(path: Path, rows: Rows) -> Picks:
     """Read the coordinate files that RELION 3.1 and later list, one a micrograph."""
-    parts: List[Picks] = []
+    files: List[Tuple[Path, Callable[[Path], Picks]]] = []
+    table = rows.table
     for micrograph, name in zip(table[MICROGRAPH].astype(str), table[_COORDINATE_FILES].astype(str)):
-        file = Path(resolve_beside(name, path))
+        files.append((Path(resolve_beside(name, path)), _reader_of(path, name, micrograph)))
+    read = read_each(files)
+    read.refuse_if_nothing(path)
+    picks = join(read._replace(not_read={**read.not_read, **read.other}, other={}), empty_table())
+    left_out, lost = Counter(picks.left_out), len(rows.unreadable)
+    if lost:
+        left_out[UNREADABLE] += lost
+    return picks._replace(left_out=dict(left_out), warnings=[*rows.warnings(), *picks.warnings])
+
+
+def _reader_of(listing: Path, name: str, micrograph: str) -> Callable[[Path], Picks]:
+    """Return what reads a file that a list names, as the coordinates of this micrograph."""
+
+    def read(file: Path) -> Picks:
         reader = READERS.get(file.suffix.lower())
-        if reader is None or file.resolve() == path.resolve():
-            raise CoordinatesError(path, f"lists {name}, which is no coordinate file", "correct the list")
+        if reader is None or file.resolve() == listing.resolve():
+            raise CoordinatesError(listing, f"lists {name}, which is no coordinate file", "correct the list")
         picks = reader(file)
-        parts.append(picks._replace(table=picks.table.assign(**{MICROGRAPH: micrograph})))
-    return join(parts, path)
+        return picks._replace(table=picks.table.assign(**{MICROGRAPH: micrograph}))
 
-
-def join(parts: Sequence[Picks], path: Path) -> Picks:
-    """Put the picks of several files together.
-
-    Raises
-    ------
-    CoordinatesError
-        When they contradict each other on an optics group.
-    """
-    tables = [part.table for part in parts if len(part.table)] or [part.table for part in parts[:1]]
-    table = pd.concat(tables, ignore_index=True) if tables else empty_table()
-    optics = join_optics([part.optics for part in parts if part.optics is not None], path)
-    warnings = [line for part in parts for line in part.warnings]
-    return Picks(table, optics, sum(part.dropped for part in parts), warnings)
-
-
-def join_optics(opticses: Sequence[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
-    """Put optics blocks together; None when there are none.
-
-    Raises
-    ------
-    CoordinatesError
-        When they contradict each other on an optics group.
-    """
-    optics = pd.concat(opticses, ignore_index=True).drop_duplicates(ignore_index=True) if opticses else None
-    if optics is not None and "rlnOpticsGroup" in optics and optics["rlnOpticsGroup"].duplicated().any():
-        group = optics["rlnOpticsGroup"][optics["rlnOpticsGroup"].duplicated()].iloc[0]
-        raise CoordinatesError(path, f"its files mean different things by optics group {group}", "give them one by one")
-    return optics
+    return read

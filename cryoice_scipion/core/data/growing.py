@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Counter as CounterType
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.data.coordinates import (
     BOX_SIZE,
     DIAMETER,
@@ -27,7 +29,7 @@ from cryoice_scipion.core.data.coordinates import (
 )
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.images.naming import NameIndex, micrograph_key
-from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.records import Pick, PickCounts
 
 _Rows = npt.NDArray[np.int64]
 
@@ -62,13 +64,17 @@ class GrowingPicks:
         self.number_of: Callable[[str], int] = self._in_order
         self._check = check
         self._sources: Dict[int, _Source] = {}
+        self._order: Dict[str, int] = {}
+        self._numbers: Dict[str, int] = {}  # of the files that were read, by name
+        self._left_out: CounterType[str] = Counter()  # rows that are in no table, by reason
         self._files: Dict[str, Set[int]] = {}  # in which a name of a micrograph stands
         self._match: Dict[str, Optional[str]] = {}  # the micrograph that a name means
         self._names: Dict[str, Set[str]] = defaultdict(set)  # by micrograph
         self._lonely: Set[str] = set()  # names that mean no micrograph yet
         self._by_key: Dict[str, List[str]] = defaultdict(list)
         self._micrographs = NameIndex()
-        self._doubtful: Set[str] = set()
+        self._doubtful: Set[str] = set()  # names that fit several micrographs
+        self._told: Set[str] = set()  # names of which that was said
         self._optics: Optional[pd.DataFrame] = None
 
     def __len__(self) -> int:
@@ -88,6 +94,20 @@ class GrowingPicks:
     def count_unmatched(self) -> int:
         """Return how many coordinates are of micrographs that have not come."""
         return sum(len(rows) for name in self._lonely for rows in self._rows_of(name))
+
+    def unmatched_names(self) -> List[str]:
+        """Return the names of micrographs that have not come, for which there are coordinates."""
+        return sorted(name for name in self._lonely - self._doubtful if self._files[name])
+
+    def counts(self) -> PickCounts:
+        """Return how many coordinates there are, with those by reason that belong to no micrograph that has come."""
+        doubtful = sum(len(rows) for name in self._doubtful for rows in self._rows_of(name))
+        more = {UNMATCHED: self.count_unmatched() - doubtful, AMBIGUOUS: doubtful}
+        left_out = {reason: number for reason, number in {**self._left_out, **more}.items() if number}
+        tables = [source.picks for source in self._sources.values()]
+        unread = {path: error for table in tables for path, error in table.not_read.items()}
+        rows = len(self) + sum(self._left_out.values())
+        return PickCounts(rows, left_out, sum(table.files for table in tables), unread)
 
     def lost(self) -> Sequence[int]:
         """Return the ids of coordinates that no micrograph will ever judge; none as long as micrographs can come."""
@@ -109,16 +129,47 @@ class GrowingPicks:
             When it cannot be used, perhaps because it is still being written: what was known of it stays.
         """
         picks = read_picks(path)
-        self._check(path, picks)
         if len(picks) > ROWS_OF_A_PART:
             raise CoordinatesError(path, f"has more than {ROWS_OF_A_PART} coordinates", "give several files")
-        number = self.number_of(path.name)
-        source = _Source(path.name, picks, _rows_by_name(picks.table))
-        old = self._sources.get(number)
-        self._optics = self._optics_with(number, picks.optics, path)
+        picks.optics = picks.optics if len(picks) else None  # a file without coordinates decides nothing
+        optics = self._optics_with(self._numbers.get(path.name), picks.optics, path)
+        self._check(path, picks)  # last, since it may take what the file says for all files
+        number = self._numbers.setdefault(path.name, self.number_of(path.name))
+        self._optics = optics
+        return self._replace(number, _Source(path.name, picks, _rows_by_name(picks.table)))
+
+    def remove(self, name: str) -> Set[str]:
+        """Drop the coordinates of a file, and return whose coordinates are others now."""
+        number = self._numbers[name]
+        table = PickTable(self._sources[number].picks.table.iloc[:0], name)
+        self._optics = self._optics_with(number, None, Path(name))
+        touched = self._replace(number, _Source(name, table, {}))
+        del self._sources[number], self._numbers[name]
+        return touched
+
+    def knows(self, name: str) -> bool:
+        """Return whether a file was read."""
+        return name in self._numbers
+
+    def rows_in(self, name: str) -> int:
+        """Return how many coordinates a file has; 0 when it was not read."""
+        return len(self._sources[self._numbers[name]].picks) if name in self._numbers else 0
+
+    def not_read_by(self, name: str) -> int:
+        """Return how many files could not be read that a file lists."""
+        return len(self._sources[self._numbers[name]].picks.not_read) if name in self._numbers else 0
+
+    def complaints_on(self, name: str) -> List[str]:
+        """Return the warnings on a file."""
+        return self._sources[self._numbers[name]].picks.warnings if name in self._numbers else []
+
+    def _replace(self, number: int, source: _Source) -> Set[str]:
+        """Take a file's new content, and return whose coordinates are others now."""
+        old, picks = self._sources.get(number), source.picks
         changed = _names_that_differ(old.picks.table if old else None, picks.table)
-        if old is None:
-            self.warnings += picks.warnings
+        self._left_out.update(picks.left_out)
+        if old is not None:
+            self._left_out.subtract(old.picks.left_out)
         self._sources[number] = source
         new = [name for name in changed if name not in self._files]
         for name in changed:
@@ -146,8 +197,7 @@ class GrowingPicks:
         return found
 
     def _in_order(self, name: str) -> int:
-        known = {source.name: number for number, source in self._sources.items()}
-        return known.get(name, len(known))
+        return self._order.setdefault(name, len(self._order))
 
     def _match_again(self, names: Iterable[str]) -> Set[str]:
         """Find the micrographs of these names, and return those that have gained or lost coordinates by it."""
@@ -169,12 +219,14 @@ class GrowingPicks:
         return changed
 
     def _find(self, name: str) -> Optional[str]:
+        self._doubtful.discard(name)
         try:
             return self._micrographs.find(name)
         except CryoIceError as error:
-            if name not in self._doubtful:
-                self._doubtful.add(name)
-                self.warnings.append(str(error))
+            self._doubtful.add(name)
+            if name not in self._told:
+                self._told.add(name)
+                self.warnings.append(f"{error}; its coordinates are left out")
             return None
 
     def _rows_of(self, name: str) -> Iterator[_Rows]:
@@ -184,9 +236,9 @@ class GrowingPicks:
         for number in self._files[name]:
             yield from (self._sources[number].rows[name] + number * ROWS_OF_A_PART).tolist()
 
-    def _optics_with(self, number: int, new: Optional[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
+    def _optics_with(self, number: Optional[int], new: Optional[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
         """Return what the optics of all files together are when one file has others."""
-        source = self._sources.get(number)
+        source = None if number is None else self._sources.get(number)
         old = source.picks.optics if source else None
         if new is None and old is None or new is not None and old is not None and new.equals(old):
             return self._optics

@@ -54,7 +54,8 @@ def from_coordinates(
     """
     pieces: Dict[int, List[pd.DataFrame]] = {task.id: [] for task in tasks}
     for label, table in ((GOOD, good), (BAD, bad)):
-        rows, unmatched = picks_by_micrograph(table.table, list(tasks))
+        rows, unmatched, _, ambiguous = picks_by_micrograph(table.table, list(tasks))
+        table.warnings += ambiguous
         if unmatched:
             number, names = sum(unmatched.values()), ", ".join(sorted(unmatched)[:3])
             table.warnings.append(

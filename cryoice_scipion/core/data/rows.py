@@ -17,6 +17,7 @@ import pandas as pd
 from cryoice_scipion.core.errors import CoordinatesError
 
 BLANKS = r"\s+"
+_SHOWN = 3  # unreadable rows that a warning names
 _MISSING = "<NA>"  # crYOLO writes it
 _NAMES = re.compile(r"(name|image|label|id)$", re.IGNORECASE)  # text, even if it looks like numbers
 
@@ -28,28 +29,57 @@ class Rows:
     table: pd.DataFrame
     path: Path
     lines: Union[Sequence[int], npt.NDArray[np.int64]]  # each row's line in the file, from 1
+    lost: List[Tuple[int, str]] = dataclasses.field(default_factory=list)  # lines that are no row, and why
+    bad: Dict[int, str] = dataclasses.field(default_factory=dict)  # rows that cannot be read, and why
 
     def has(self, column: str) -> bool:
         """Return whether any row reaches this column."""
         return not bool(self.table[column].eq("").all())
 
-    def numbers(self, column: str) -> npt.NDArray[np.float64]:
-        """Return a column as finite numbers.
+    def numbers(self, column: str, optional: bool = False) -> npt.NDArray[np.float64]:
+        """Return a column as finite numbers, with NaN for values that are none.
+
+        Parameters
+        ----------
+        optional : bool
+            Whether a row without this number can be used. If not, the row is noted as unreadable.
+        """
+        numbers = pd.to_numeric(self.table[column], errors="coerce")
+        values: npt.NDArray[np.float64] = np.array(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+        wrong = ~np.isfinite(values)
+        values[wrong] = np.nan
+        for position in [] if optional else np.flatnonzero(wrong).tolist():
+            self.bad.setdefault(position, f"{column} is {str(self.table[column].iloc[position])!r}, not a number")
+        return values
+
+    @property
+    def unreadable(self) -> List[Tuple[int, str]]:
+        """Return the line of each row that cannot be read, and the reason, in the order of the file."""
+        return sorted([*self.lost, *((int(self.lines[position]), why) for position, why in self.bad.items())])
+
+    def readable(self) -> npt.NDArray[np.bool_]:
+        """Return which rows can be read; call it when all needed columns were asked for.
 
         Raises
         ------
         CoordinatesError
-            With the line of the first value that is no finite number.
+            When there are rows and none of them can be read.
         """
-        numbers = pd.to_numeric(self.table[column], errors="coerce")
-        values: npt.NDArray[np.float64] = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-        wrong = ~np.isfinite(values)
-        if wrong.any():
-            position = int(np.argmax(wrong))
-            value = str(self.table[column].iloc[position])
-            reason = f"line {self.lines[position]}: {column} is {value!r}, not a number"
-            raise CoordinatesError(self.path, reason, "correct or remove that line")
-        return values
+        mask = np.ones(len(self.table), dtype=bool)
+        mask[list(self.bad)] = False
+        if self.unreadable and not mask.any():
+            raise row_error(self.path, *self.unreadable[0])
+        return mask
+
+    def warnings(self) -> List[str]:
+        """Return a line that names the file and the rows that are left out; nothing when all can be read."""
+        unreadable = self.unreadable
+        if not unreadable:
+            return []
+        shown = "; ".join(f"line {line}: {why}" for line, why in unreadable[:_SHOWN])
+        more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
+        rows = "1 unreadable row is" if len(unreadable) == 1 else f"{len(unreadable)} unreadable rows are"
+        return [f"{self.path}: {rows} left out ({shown}{more})"]
 
 
 def read_rows(
@@ -78,27 +108,31 @@ def read_rows(
         How many columns a row must have; the others may be missing at its end. Default: all, between blanks; where
         a character separates, what is missing is an empty value.
 
+    Rows with too few or too many columns are left out and noted in ``Rows.lost``.
+
     Raises
     ------
     CoordinatesError
-        When a row has too few or too many columns; the line is named.
+        When the text cannot be split into rows.
     """
     width = len(columns)
     least = needed or (width if separator == BLANKS else 0)
     rows: List[List[str]] = []
     lines: List[int] = []
+    lost: List[Tuple[int, str]] = []
     try:
         for number, row in _split(text, separator):
             while len(row) > width and not row[-1]:
                 row.pop()
             if not least <= len(row) <= width:
-                raise wrong_width(path, first_line + number, len(row), least if len(row) < least else width)
+                lost.append((first_line + number, width_reason(len(row), least if len(row) < least else width)))
+                continue
             rows.append(row + [""] * (width - len(row)))
             lines.append(first_line + number)
     except csv.Error as error:
         raise CoordinatesError(path, f"cannot be read as a table ({error})", "correct the file") from None
     texts = zip(*rows) if rows else ((),) * width
-    return Rows(as_table(dict(zip(columns, texts))), path, lines)
+    return Rows(as_table(dict(zip(columns, texts))), path, lines, lost)
 
 
 def as_table(columns: Dict[str, Iterable[str]]) -> pd.DataFrame:
@@ -111,24 +145,28 @@ def as_table(columns: Dict[str, Iterable[str]]) -> pd.DataFrame:
     return pd.DataFrame(table, columns=list(columns))
 
 
-def width_of(line: str) -> int:
-    """Return how many values a line holds between blanks."""
-    return sum(len(row) for _, row in _split(line, BLANKS))
-
-
-def wrong_width(path: Path, line: int, found: int, expected: int) -> CoordinatesError:
+def width_reason(found: int, expected: int) -> str:
     """Return the complaint on a row with too few or too many values."""
-    reason = f"line {line}: {found} columns where {expected} are expected"
-    return CoordinatesError(path, reason, "correct or remove that line")
+    return f"{found} columns where {expected} are expected"
+
+
+def row_error(path: Path, line: int, reason: str) -> CoordinatesError:
+    """Return the error of a file in which this row cannot be read, and no other one can."""
+    return CoordinatesError(path, f"line {line}: {reason}", "correct or remove that line")
 
 
 def _split(text: str, separator: str) -> Iterator[Tuple[int, List[str]]]:
     """Yield the rows that are not blank, each with how many lines are before its last one."""
     lines: Iterable[str] = text.split("\n")
+    options: Dict[str, Any] = {"delimiter": separator}
     if separator == BLANKS:
-        reader = csv.reader((re.sub(r"\s", " ", line).strip() for line in lines), delimiter=" ", skipinitialspace=True)
+        lines = (re.sub(r"\s", " ", line).strip() for line in lines)
+        options = {"delimiter": " ", "skipinitialspace": True}
     else:
-        reader = csv.reader((line if line.strip() else "" for line in lines), delimiter=separator)
+        lines = (line if line.strip() else "" for line in lines)
+    if '"' in text:  # line by line, so that a quote without its partner does not swallow the lines below it
+        return ((number, row) for number, line in enumerate(lines) for row in csv.reader([line], **options) if row)
+    reader = csv.reader(lines, **options)
     return ((reader.line_num - 1, row) for row in reader if row)
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from gemmi import cif
 
-from cryoice_scipion.core.data.rows import Rows, as_table, width_of, wrong_width
+from cryoice_scipion.core.data.rows import Rows, as_table, row_error, width_reason
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.atomic import replacing
 
 VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 3.1
+_UNPARSED = 20  # rows that may be left out because gemmi cannot parse them: each costs another parse of the file
 _CHUNK = 100_000  # rows formatted at a time
 # For each line the first value of a row; nothing for lines that are blank, comments, labels, or heads of blocks.
 _FIRST = re.compile(
@@ -35,6 +36,8 @@ _RESERVED = tuple(re.compile(rf"(?<!\S)(?:[{marks}]|data_|save_)\S*", re.IGNOREC
 # Values that every reader takes without quotes: printable, no blank, no quote, nothing with a meaning in front.
 _BARE = re.compile(r"[!-~]+")
 _RESERVED_START = re.compile(r"[_#$'\";\[\]]|(?:data_|save_)|(?:loop_|stop_|global_)$", re.IGNORECASE)
+# The values of a row, quoted or not; a value that starts with # may be a comment.
+_VALUE = re.compile(r"\"(?:[^\"\n]|\"(?=\S))*\"(?!\S)|'(?:[^'\n]|'(?=\S))*'(?!\S)|\S+")
 _HEAD = re.compile(r"^[ \t]*(?:data_|loop_(?!\S))", re.MULTILINE | re.IGNORECASE)
 _PLACE = re.compile(r":(\d+)\S* (.*)")  # gemmi says string:line:column(byte): reason
 
@@ -73,16 +76,25 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def read_star(path: Path) -> List[Block]:
+def read_star(path: Path, lenient: bool = False) -> List[Block]:
     """Return the tables of a STAR file, in order; a file without a data block gives an empty list.
+
+    Parameters
+    ----------
+    lenient : bool
+        Whether rows with a wrong number of values are left out and noted in ``Rows.lost``.
 
     Raises
     ------
     CoordinatesError
-        When the file cannot be read or a row has the wrong number of columns; the line is named.
+        When the file cannot be read or, unless ``lenient``, a row has the wrong number of values; the line is named.
     """
     text = read_text(path)
-    return _Reader(path, text).blocks() if _HEAD.search(text) else []
+    blocks = _Reader(path, text).blocks() if _HEAD.search(text) else []
+    for block in blocks if not lenient else ():
+        if block.rows.lost:
+            raise row_error(path, *block.rows.lost[0])
+    return blocks
 
 
 def write_blocks(path: Union[str, Path], blocks: Sequence[Tuple[str, pd.DataFrame]], comment: str = "") -> None:
@@ -121,11 +133,26 @@ class _Reader:
             text = text.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode("ascii")
         self.text = text + "\n"
         self.quotes = any(mark in text for mark in "'\";")
-        self._index()
-        self.document = self._parse()
+        self.lost: Dict[int, str] = {}  # lines that are no row of their loop, and why
 
     def blocks(self) -> List[Block]:
         """Return all tables: of each data block its single values, then its loops."""
+        while True:
+            self._index()
+            try:
+                self.document = self._parse()
+                return self._blocks()
+            except _WrongRows as found:  # without these rows the others can be read
+                self._blank(found)
+
+    def _blank(self, found: _WrongRows) -> None:
+        lines = self.text.split("\n")
+        for number, reason in found.rows.items():
+            lines[number - 1] = ""
+            self.lost[number] = reason
+        self.text = "\n".join(lines)
+
+    def _blocks(self) -> List[Block]:
         starts = [item.line_number for block in self.document for item in block]
         ends = iter([*starts[1:], self.text.count("\n") + 1])
         found: List[Block] = []
@@ -165,7 +192,7 @@ class _Reader:
                 self.text, self.quotes = quoted, True
                 self._index()
                 return document
-        raise self._complaint(failure)
+        raise self._complaint(failure) from None
 
     def _loop(self, table: cif.Table, start: int, end: int) -> Rows:
         """Return the rows of a loop that stands from line ``start`` to before line ``end``."""
@@ -179,7 +206,8 @@ class _Reader:
         columns: List[Iterable[str]] = [table.column(number) for number in range(len(labels))]
         if self.quotes or self.escaped:
             columns = [map(self._plain, column) for column in columns]
-        return Rows(as_table(dict(zip(labels, columns))), self.path, self.lines[first:last])
+        lost = [(number, reason) for number, reason in sorted(self.lost.items()) if start <= number < end]
+        return Rows(as_table(dict(zip(labels, columns))), self.path, self.lines[first:last], lost)
 
     def _label(self, tag: str) -> str:
         return self._plain(tag)[1:]
@@ -189,7 +217,7 @@ class _Reader:
         text = cif.as_string(value) if value[:1] in ("'", '"', ";") else value  # it would make nothing of . and ?
         return text.encode("ascii").decode("unicode_escape") if self.escaped else text
 
-    def _complaint(self, error: Exception) -> CoordinatesError:
+    def _complaint(self, error: Exception) -> Exception:
         place = _PLACE.search(str(error))
         if place is None:
             return CoordinatesError(self.path, f"is not a STAR file ({error})", "correct the file")
@@ -199,18 +227,37 @@ class _Reader:
             end = next((head for head in heads if head > line), self.text.count("\n") + 1)
             labels = self.text.split("\n")[line - 1 : end - 1]
             return self._wrong_row(line, end, sum(label.lstrip().startswith("_") for label in labels))
+        if reason.startswith("unterminated") and line in self.lines and len(self.lost) < _UNPARSED:
+            return _WrongRows({line: reason})
         remedy = "correct that line; a value that starts with data_, _ or a quote must be in quotes"
         return CoordinatesError(self.path, f"line {line}: {reason}", remedy)
 
-    def _wrong_row(self, start: int, end: int, width: int) -> CoordinatesError:
-        """Return the complaint on the first row of a loop that has not as many values as the loop has labels."""
+    def _wrong_row(self, start: int, end: int, width: int) -> Exception:
+        """Return the rows of a loop that have not as many values as the loop has labels, as an error."""
         lines = self.text.split("\n")
+        found: Dict[int, str] = {}
         for number in self.lines[(self.lines >= start) & (self.lines < end)].tolist():
-            found = width_of(re.sub(r"(?<!\S)#.*", "", lines[number - 1]))
-            if found != width:
-                return wrong_width(self.path, number, found, width)
+            widths = _widths(lines[number - 1])
+            if width not in widths:
+                found[number] = width_reason(widths[0], width)
+        if found:
+            return _WrongRows(found)
         reason = f"line {start}: the values of this loop are not in lines of {width}"
         return CoordinatesError(self.path, reason, "write one row a line")
+
+
+class _WrongRows(Exception):  # noqa: N818 (a signal inside this module)
+    """Lines that are no rows of their loop, with the reasons."""
+
+    def __init__(self, rows: Dict[int, str]) -> None:
+        super().__init__(rows)
+        self.rows = rows
+
+
+def _widths(line: str) -> Tuple[int, int]:
+    """Return how many values a line holds if a # begins a comment, and if it does not."""
+    values = _VALUE.findall(line)
+    return next((number for number, value in enumerate(values) if value[0] == "#"), len(values)), len(values)
 
 
 def _document(text: str) -> cif.Document:

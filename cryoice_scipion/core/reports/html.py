@@ -15,6 +15,7 @@ from markupsafe import Markup
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, VERSION
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.records import Summary
+from cryoice_scipion.core.reports.balance import balance_line
 from cryoice_scipion.core.reports.charts import charts_of
 from cryoice_scipion.core.reports.embedded import pictures_of
 from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour
@@ -54,7 +55,11 @@ def write_report(
     environment = Environment(
         loader=FileSystemLoader(str(Path(__file__).parent)), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template(TEMPLATE).render(_contents(Path(folder), sums, settings, card), state=state)
+    page = environment.get_template(TEMPLATE).render(
+        _contents(Path(folder), sums, settings, card),
+        state=state,
+        balance=balance_line(state) if state and (state.input_picks or state.files_not_read) else "",
+    )
     path = Path(folder) / NAME
     with replacing(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8", errors="replace")  # names may hold bytes that are no text

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.records import Judgement, Reference, Summary
+from cryoice_scipion.core.records import Judgement, PickCounts, Reference, Summary
 from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.screening.pace import Pace
-from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, warnings_of, write_summary
+from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.data.coordinates import PickSource
@@ -32,7 +32,7 @@ class Outputs:
         settings: Mapping[str, Any],
         card: str = "",
         picks: Optional[PickSource] = None,
-        unmatched: int = 0,
+        given: Optional[PickCounts] = None,
         batch: int = 1,
         model: Optional[ModelConfig] = None,
     ) -> None:
@@ -48,14 +48,14 @@ class Outputs:
             Text of the model card, for the report.
         picks : PickSource, optional
             Where the columns of the coordinate files come from; None: none are written.
-        unmatched : int
-            Coordinates whose micrograph is not in the run.
+        given : PickCounts, optional
+            How many coordinates the input has, and which are left out; None: those of the micrographs.
         batch : int
             summary.json is written after this many micrographs.
         model : ModelConfig, optional
             Says which level a session usually has.
         """
-        self.folder, self._judgements, self._batch, self.unmatched = folder, judgements, max(1, batch), unmatched
+        self.folder, self._judgements, self._batch, self.given = folder, judgements, max(1, batch), given
         self._settings, self._card, self._model = dict(settings), card, model
         self._picks, self._pace = picks, Pace()
         self._due, self._fresh = time.monotonic() + EVERY, 0
@@ -97,20 +97,20 @@ class Outputs:
         self._table.add(judgement)
         self._fresh += 1
         if self._fresh >= self._batch:
-            self._write_summary(self._summary(backlog, reference, False))
+            self._write_summary(self.summary(backlog, reference, False))
         if time.monotonic() >= self._due:
-            self._write_slow(self._summary(backlog, reference, False))
+            self._write_slow(self.summary(backlog, reference, False))
 
     def finish(self, backlog: int, reference: Optional[Reference], finished: bool, everything: bool) -> None:
         """Bring the summary up to date, and with ``everything`` the files whose cost grows with the run as well."""
-        summary = self._summary(backlog, reference, finished)
+        summary = self.summary(backlog, reference, finished)
         self._write_summary(summary)
         if everything or time.monotonic() >= self._due:
             self._write_slow(summary, everything)
 
-    def warnings(self, reference: Optional[Reference]) -> List[str]:
-        """Return what somebody should look at before going on with the results."""
-        return warnings_of(self._sums, reference)
+    def summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
+        """Return the state of the run."""
+        return summarise(self._sums, self._pace, backlog, self.given, reference, finished)
 
     @property
     def failure(self) -> str:
@@ -122,9 +122,6 @@ class Outputs:
         if self._stars is not None:
             self._stars.add(judgement)
             self._stars_stale = self._stars_stale or bool(judgement.scores)
-
-    def _summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
-        return summarise(self._sums, self._pace, backlog, self.unmatched, reference, finished)
 
     def _write_summary(self, summary: Summary) -> None:
         write_summary(self.folder / SUMMARY, summary)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Opti
 from cryoice_scipion.constants import FAILED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickScore, Reference
+from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickCounts, PickScore, Reference, Summary
 from cryoice_scipion.core.screening import reference as references
 from cryoice_scipion.core.screening.folder import RunFolder
 from cryoice_scipion.core.screening.gallery import Gallery
@@ -48,7 +48,7 @@ class ScreeningRun:
         log: Optional[logging.Logger] = None,
         resume: bool = False,
         picks: Optional[PickSource] = None,
-        unmatched: int = 0,
+        given: Optional[PickCounts] = None,
         card: str = "",
         batch: int = 1,
         retry_failed: bool = False,
@@ -65,7 +65,7 @@ class ScreeningRun:
             One a device, all with the same model. They are closed with the run.
         resume : bool
             Whether to continue the run that is in the folder.
-        picks, unmatched, card, batch
+        picks, given, card, batch
             See :class:`~cryoice_scipion.core.screening.outputs.Outputs`. ``picks`` gives coordinates their ids.
         retry_failed : bool
             Whether micrographs that failed in an earlier session are tried again.
@@ -94,12 +94,12 @@ class ScreeningRun:
             self._retry = self._state.failed | self._state.incomplete if retry_failed else set()
             self._gallery = Gallery(self.folder, config.max_thumbnails, self._state)
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
-            self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, unmatched, batch, self.model)
+            self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, given, batch, self.model)
         except BaseException:
             self._place.unlock()
             raise
         self._waiting: Dict[int, MicrographTask] = {}
-        self._patience, self._more, self._stopping = Patience(patience), 0, False
+        self._patience, self._more, self._stopping, self._finished = Patience(patience), 0, False, False
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:
@@ -170,22 +170,26 @@ class ScreeningRun:
         """
         self._more = more
         self._admit(tasks)
-        finished, broken = False, True
+        self._finished, broken = False, True
         try:
             yield from self._fail_again()
             yield from self._prepare_reference(closed)
             if self.reference is not None:
                 yield from self._judge_waiting(self.reference)
-            finished, broken = closed and not self.backlog, False
+            self._finished, broken = closed and not self.backlog, False
         finally:
             if broken:  # an interrupt may have come between the journal and what is made from it
                 self._state.read()
                 self._gallery.reload()
                 self._outputs.reload()
-            self._outputs.finish(self.backlog, self.reference, finished, everything=closed or broken)
-        if finished:
-            for warning in self._outputs.warnings(self.reference):
+            self._outputs.finish(self.backlog, self.reference, self._finished, everything=closed or broken)
+        if self._finished:
+            for warning in self.summary().warnings:
                 self.log.warning(warning)
+
+    def summary(self) -> Summary:
+        """Return the state of the run, as summary.json has it."""
+        return self._outputs.summary(self.backlog, self.reference, self._finished)
 
     def stop(self) -> None:
         """Map nothing more, so that :meth:`process` ends soon; what is mapped is judged. Safe in a signal handler."""
@@ -196,9 +200,9 @@ class ScreeningRun:
         if key in self._state.failed:
             self._retry.add(key)
 
-    def note_unmatched(self, number: int) -> None:
-        """Say how many coordinates are of micrographs that are not there, for summary.json."""
-        self._outputs.unmatched = number
+    def note_input(self, given: PickCounts) -> None:
+        """Say how many coordinates the input has by now, and which are left out."""
+        self._outputs.given = given
 
     def close(self) -> None:
         """Let the executors finish what they have in hand, close them, and let other runs into the folder."""

@@ -10,11 +10,12 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
-from cryoice_scipion.constants import ACCEPTED, CLASSES, DISCARDED, FAILED, VERSION
+from cryoice_scipion.constants import ACCEPTED, AMBIGUOUS, CLASSES, DISCARDED, FAILED, UNMATCHED, VERSION, WAITING
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.records import RECORDS_VERSION, Judgement, Reference, Summary, to_json
+from cryoice_scipion.core.records import RECORDS_VERSION, Judgement, PickCounts, Reference, Summary, to_json
+from cryoice_scipion.core.reports.balance import complaints_on
 from cryoice_scipion.core.reports.sums import RunSums
 from cryoice_scipion.core.screening.folder import writing
 from cryoice_scipion.core.screening.judging import MOSTLY_BAD_FLAG
@@ -111,10 +112,23 @@ def _text(row: Row) -> str:
 
 
 def summarise(
-    sums: RunSums, pace: Pace, backlog: int, unmatched: int, reference: Optional[Reference], finished: bool
+    sums: RunSums,
+    pace: Pace,
+    backlog: int,
+    given: Optional[PickCounts],
+    reference: Optional[Reference],
+    finished: bool,
 ) -> Summary:
-    """Return the state of a run, at constant cost."""
+    """Return the state of a run, at constant cost.
+
+    Parameters
+    ----------
+    given : PickCounts, optional
+        The coordinates of the run's input; None: there are none but those of the micrographs.
+    """
     rejected = sums.picks - sums.kept
+    given = PickCounts(sums.picks) if given is None else given
+    left_out, adds_up = balance_of(sums, given, finished)
     areas = sums.areas
     return Summary(
         version=VERSION,
@@ -131,7 +145,13 @@ def summarise(
         kept=sums.kept,
         rejected=rejected,
         rejected_share=round(rejected / sums.picks, 6) if sums.picks else None,
-        unmatched_picks=unmatched,
+        unmatched_picks=left_out.get(UNMATCHED, 0) + left_out.get(AMBIGUOUS, 0),
+        input_picks=given.rows,
+        left_out=left_out,
+        files_read=given.files,
+        files_not_read=sorted(given.not_read),
+        files_of_other_format=sorted(given.other),
+        adds_up=adds_up,
         mean_bad_area=_rounded(sums.bad_area, 6),
         areas={name: round(areas[name], 6) for name in CLASSES if areas.get(name)},
         rejected_by_class=dict(sorted(sums.rejected_by_class.items())),
@@ -143,8 +163,21 @@ def summarise(
         session_unusual=sums.is_unusual,
         particle_diameter=_rounded(sums.particle_diameter, 2),
         diameter_from=", ".join(sorted(sums.diameter_origins)),
-        warnings=warnings_of(sums, reference),
+        warnings=warnings_of(sums, reference) + complaints_on(given, left_out, adds_up or not finished),
     )
+
+
+def balance_of(sums: RunSums, given: PickCounts, finished: bool) -> Tuple[Dict[str, int], bool]:
+    """Return the coordinates that are left out, by reason, and whether every coordinate of the input is accounted for.
+
+    The input is counted in the files, kept and rejected coordinates in the journal. In a run that is not finished, the
+    difference waits to be screened.
+    """
+    left_out = dict(sorted(given.left_out.items()))
+    waiting = given.matched - sums.picks
+    if waiting > 0 and not finished:
+        left_out[WAITING] = waiting
+    return left_out, waiting == 0 or (waiting > 0 and not finished)
 
 
 def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:

@@ -70,6 +70,7 @@ class Watch:
         self._here: Dict[str, Path] = {}  # by stem; the files of this session
         self._judged: Set[str] = set()
         self._failed: Set[str] = set()
+        self._second: Dict[str, Path] = {}  # by stem; files that are used if the first one of that name fails
         self._told: Set[str] = set()  # what is said once only
         self._owed: List[str] = []  # what came in an earlier session and was not finished
         self.pause, self._called = _PAUSE, 0.0
@@ -160,6 +161,7 @@ class Watch:
         while True:
             stopping = self.is_stopping
             yield from self._process(self._next_batch(), closed=True)
+            self._use_seconds()
             if stopping or not (self.run.backlog or self._queue):
                 return
             if not self._queue:
@@ -174,7 +176,7 @@ class Watch:
 
     def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[Judgement]:
         if self._picks is not None:
-            self.run.note_unmatched(self._picks.picks.count_unmatched())
+            self.run.note_input(self._picks.counts())
         for judgement in self.run.process(batch, closed and not self._queue, more=len(self._queue)):
             self._note(judgement)
             yield judgement
@@ -201,16 +203,28 @@ class Watch:
         if self._owed and self.files.is_there:
             self._enqueue(self._owed)
             self._owed = []
+        self._use_seconds()
 
     def _is_second(self, stem: str, path: Path) -> bool:
         """Return whether another file has given the micrograph of this name already; say so once."""
         known = self._here.get(stem) or Path(self._register.paths.get(stem, path))
         if known.name == path.name or (stem not in self._here and not known.is_file()):
             return False
+        self._second[stem] = path
         if str(path) not in self._told:
             self._told.add(str(path))
             self._log.warning("%s: left out, since %s has the same name, and outputs are named by it", path, known)
         return True
+
+    def _use_seconds(self) -> None:
+        """Screen the second file of a name where the first one cannot be read."""
+        for stem in self._failed & set(self._second):
+            path = self._second.pop(stem)
+            self._log.warning("%s: used, since %s cannot be read", path, self._here.get(stem, stem))
+            self._here[stem] = path
+            self._register.add_micrographs({stem: str(path)})
+            self.run.try_again(self._register.ids[stem])
+            self._enqueue([stem])
 
     def _take_changed(self, stem: str, path: Path) -> None:
         """Screen a micrograph that failed once more; of one that is done, only say that its file is not what it was."""

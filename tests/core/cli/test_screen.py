@@ -82,7 +82,9 @@ def test_everything_comes_out_and_the_columns_of_the_input_stay(micrographs, mod
     assert set(files["kept"].table["cryoiceClass"]) == {"good"}
     summary = read_summary(tmp_path / "o")
     assert (summary.kept, summary.rejected) == (len(files["kept"]), len(files["rejected"]))
-    assert f"{5 * NUMBER} coordinates: {summary.kept} kept, {summary.rejected} rejected" in said.out
+    line = f"{5 * NUMBER} coordinates in 1 file: {summary.kept} kept, {summary.rejected} rejected"
+    assert said.out.splitlines()[-1] == line
+    assert (summary.input_picks, summary.left_out, summary.adds_up) == (5 * NUMBER, {}, True)
     assert "thumbnails" in said.out and "report.html" in said.out
     assert (tmp_path / "o" / "report.html").is_file()
 
@@ -113,6 +115,8 @@ def test_rejected_coordinates_without_goodness_are_nan_in_the_file(micrographs, 
     assert len(read_picks(tmp_path / "o" / "coordinates" / "rejected.star")) == 5
     assert len(read_picks(tmp_path / "o" / "coordinates" / "kept.star")) == 1
     assert read_summary(tmp_path / "o").unmatched_picks == 3
+    line = "6 coordinates in 4 files: 1 kept, 2 rejected, 3 left out (3 unmatched)"
+    assert said.out.splitlines()[-1] == line
 
 
 def test_minus_one_keeps_all_and_scores_them(micrographs, model, star, tmp_path):
@@ -171,6 +175,76 @@ def test_a_star_without_the_needed_columns_is_one_line(micrographs, model, tmp_p
     (tmp_path / "bad.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n1.0\n")
     assert main(arguments(micrographs, tmp_path / "o", model, "--coordinates", tmp_path / "bad.star")) == 2
     assert "bad.star" in one_line(capsys)
+
+
+def write_boxes(folder, **files):
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.box").write_text(text)
+    return folder
+
+
+BOX = "50 50 20 20\n"
+
+
+def test_what_cannot_be_read_is_left_out_named_and_the_exit_status_is_1(micrographs, model, tmp_path, capsys):
+    picks = write_boxes(tmp_path / "picks", mic0=3 * BOX + "50 5x 20 20\n", mic1=BOX, mic2="no box\n", other=BOX)
+    (picks / "log.txt").write_text("all went well\n")
+    words = arguments(micrographs, tmp_path / "o", model, "--coordinates", picks, "--threshold", -1)
+    for more in ([], ["--resume"]):
+        assert main([*words, *more]) == 1
+        said = capsys.readouterr()
+        lines = said.out.splitlines()
+        line = "6 coordinates in 3 files: 4 kept, 0 rejected, 2 left out (1 unmatched, 1 unreadable row)"
+        assert lines[-1] == line
+        assert any(line.startswith("not read: ") and "mic2.box: line 1" in line for line in lines)
+        assert any("1 file of another format" in line and "log.txt" in line for line in lines)
+        assert "mic0.box: 1 unreadable row is left out (line 4: y is '5x', not a number)" in said.err
+        summary = read_summary(tmp_path / "o")
+        assert summary.left_out == {"unmatched": 1, "unreadable_row": 1} and summary.adds_up
+        assert summary.files_not_read == [str(picks / "mic2.box")]
+        page = (tmp_path / "o" / "report.html").read_text()
+        assert line in page and str(picks / "mic2.box") in page and str(picks / "log.txt") in page
+
+
+def test_an_ambiguous_name_leaves_out_its_own_coordinates_only(micrographs, model, tmp_path, capsys):
+    for name in ("mic0_DW", "mic0_aligned", "mic1"):
+        shutil.copy(micrographs / "mic0.mrc", tmp_path / f"{name}.mrc")
+    picks = write_boxes(tmp_path / "picks", mic0=2 * BOX, mic1=BOX)
+    words = arguments(tmp_path, tmp_path / "o", model, "--coordinates", picks, "--threshold", -1)
+    assert main(words) == 1
+    said = capsys.readouterr()
+    line = "3 coordinates in 2 files: 1 kept, 0 rejected, 2 left out (2 with ambiguous names)"
+    assert said.out.splitlines()[-1] == line
+    assert "mic0: fits several micrographs" in said.err
+    assert read_summary(tmp_path / "o").left_out == {"ambiguous_name": 2}
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"mic0": "no box\n", "mic1": "none\n"}, "none of the 2 coordinate files can be read"),
+        ({"mic0": "no box\n"}, "mic0.box: line 1: 2 columns"),
+        ({"other": 2 * BOX}, "none of the 2 coordinates belongs to one of the micrographs"),
+    ],
+)
+def test_coordinates_that_are_all_of_no_use_end_the_run_before_it_begins(
+    micrographs, model, tmp_path, capsys, files, words
+):
+    picks = write_boxes(tmp_path / "picks", **files)
+    assert main(arguments(micrographs, tmp_path / "o", model, "--coordinates", picks)) == 2
+    assert words in one_line(capsys)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_resume_of_some_micrographs_adds_up_with_those_of_earlier_sessions(micrographs, model, tmp_path, capsys):
+    picks = write_boxes(tmp_path / "picks", mic0=2 * BOX, mic1=BOX, other=BOX)
+    more = ["--coordinates", picks, "--threshold", -1]
+    assert main(arguments(micrographs, tmp_path / "o", model, *more)) == 0
+    first = capsys.readouterr().out.splitlines()[-1]
+    assert main([*arguments(micrographs / "mic1.mrc", tmp_path / "o", model, *more), "--resume"]) == 0
+    assert first == capsys.readouterr().out.splitlines()[-1]
+    assert read_summary(tmp_path / "o").adds_up
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])

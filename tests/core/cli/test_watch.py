@@ -14,6 +14,7 @@ from noise import NUMBER, SHAPE
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.screening.late_picks import LatePicks
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
 
 pytest.importorskip("torch")
@@ -174,6 +175,9 @@ def test_a_watch_that_is_killed_goes_on_and_has_each_coordinate_once(micrographs
     assert main(static) == 0
     assert rows_of(output) == rows_of(tmp_path / "static")
     assert len(rows_of(output)) == 6 * NUMBER
+    told, expected = read_summary(output), read_summary(tmp_path / "static")
+    assert (told.input_picks, told.left_out, told.adds_up) == (6 * NUMBER, {}, True)
+    assert (told.kept, told.rejected) == (expected.kept, expected.rejected)
 
 
 def test_sigterm_ends_a_watch_like_ctrl_c(model, tmp_path):
@@ -191,6 +195,53 @@ def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_pa
         run.wait_for(lambda: len(list((output / ".maps").glob("*.npz"))) >= 1 if output.exists() else False)
         assert run.end(signal.SIGTERM) == 143, run.errors
     assert f"of {NUMBER} micrographs are done and saved; go on with --resume" in run.errors
+
+
+def watched(micrographs, model, tmp_path, files, more=()):
+    """Watch a few micrographs with coordinate files that nobody changes any more; return the exit status."""
+    (tmp_path / "picks").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (tmp_path / "picks" / name).write_text(text)
+        os.utime(tmp_path / "picks" / name, (1e9, 1e9))
+    words = ["--watch", "--settle", 0.1, "--timeout", 0.3, "--coordinates", tmp_path / "picks", "--threshold", -1]
+    return main(arguments(micrographs, tmp_path / "o", model, *words, *more))
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Give up soon on files that cannot be read."""
+    monkeypatch.setattr(LatePicks.__init__, "__defaults__", (SETTLE, 0.3))
+
+
+def test_a_watch_accounts_for_every_coordinate_also_when_it_goes_on(micrographs, model, tmp_path, capsys, hasty):
+    files = {"a.txt": "a log\n", "mic0.box": boxes(0), "mic1.box": boxes(1) + "1 x 20 20\n", "mic2.box": "no box\n"}
+    files["other.box"] = boxes(2)
+    line = "19 coordinates in 3 files: 12 kept, 0 rejected, 7 left out (6 unmatched, 1 unreadable row)"
+    for more in ((), ("--resume",), ("--resume",)):
+        assert watched(micrographs, model, tmp_path, files, more) == 1
+        said = capsys.readouterr()
+        assert said.out.splitlines()[-1] == line
+        assert "not read: " in said.out and "mic2.box: line 1" in said.out and "a.txt" in said.out
+        assert "mic1.box: 1 unreadable row is left out (line 7" in said.err
+        summary = read_summary(tmp_path / "o")
+        assert summary.adds_up and summary.left_out == {"unmatched": 6, "unreadable_row": 1}
+        assert summary.files_not_read == [str(tmp_path / "picks" / "mic2.box")]
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"mic0.box": "no box\n", "log.txt": "a log\n"}, "no coordinate file could be read"),
+        ({"other.box": boxes(0)}, "none of the 6 coordinates belongs to one of the micrographs"),
+    ],
+)
+def test_a_watch_whose_coordinates_are_all_of_no_use_ends_with_2(
+    micrographs, model, tmp_path, capsys, hasty, files, words
+):
+    assert watched(micrographs, model, tmp_path, files) == 2
+    said = capsys.readouterr()
+    assert words in said.err.splitlines()[-1]
+    assert f"{NUMBER} micrographs: {NUMBER} accepted" in said.out
 
 
 def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_path, monkeypatch, capsys):

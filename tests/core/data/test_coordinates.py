@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What pickers write is read as centres in px; what is damaged is one line that says where."""
 
+import re
 import time
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 from gemmi import cif
 
-from cryoice_scipion.core.data.coordinates import picks_by_micrograph, read_picks, write_star
-from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
+from cryoice_scipion.core.data.coordinates import PickTable, picks_by_micrograph, read_picks, write_star
+from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.records import MicrographTask
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
@@ -74,22 +75,10 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.box", "1 2 3 3\nx 2 3 3\n", "line 2.*'x'"),
-        ("a.box", "1 2 3 3\n\n1 2 3\n", "line 3: 3 columns"),
-        ("a.box", "1 2 3 3\n1 2 3 3 0.5 7\n", "line 2: 6 columns"),
-        ("a.box", "1 2 3 3 1 1 1 1\n1 2 3 3\n", "line 1: 8 columns"),
-        ("a.box", "1 2 3 3 0.5\n1 2 3 3\n", "line 2: score is ''"),
-        ("a.box", "1 2 3 3\n1 nan 3 3\n", "line 2.*'nan'"),
-        ("a.box", "1 2 3 3\n1 inf 3 3\n", "line 2.*'inf'"),
-        ("a.csv", "X-Coordinate,Y-Coordinate\n1,2\n3\n", "line 3"),
+        ("a.box", "x 2 3 3\n1 2 3\n", "line 1.*'x'"),
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2,3\n", "line 2: 3 columns"),
         ("a.csv", "3,4\n1,2\n", "line 1: no columns for x and y; there are: 3, 4"),
         ("a.txt", "image_name\tx_coord\ty_coord\tscore\nm\t1\tz\t3\n", "line 2.*'z'"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 columns"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n", "line 6: 3 columns"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 q\n", "line 6.*'q'"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n6\n", "line 6: 3 columns"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_b\n1 2 3\n4\n5 6\n", "line 7: 1 columns"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n", "line 2: two columns are called"),
@@ -108,12 +97,84 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
     assert name in str(caught.value) and "\n" not in str(caught.value) and caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.box", "1 2 3 3\nx 2 3 3\n", "line 2.*'x'"),
+        ("a.box", "1 2 3 3\n\n1 2 3\n", "line 3: 3 columns"),
+        ("a.box", "1 2 3 3\n1 2 3 3 0.5 7\n", "line 2: 6 columns"),
+        ("a.box", "1 2 3 3 1 1 1 1\n1 2 3 3\n", "line 1: 8 columns"),
+        ("a.box", "1 2 3 3\n1 nan 3 3\n", "line 2.*'nan'"),
+        ("a.box", "1 2 3 3\n1 inf 3 3\n", "line 2.*'inf'"),
+        ("a.csv", "X-Coordinate,Y-Coordinate\n1,2\n3\n", "line 3"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n", "line 6: 3 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 q\n", "line 6.*'q'"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n6\n", "line 6: 3 .*line 7: 1 "),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_b\n1 2 3\n4\n5 6\n", "line 7: 1 .*line 8: 2 "),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n3 'x\n", "line 6: unterminated"),
+        ("a.csv", "x,y,diameter\n1,2,3\n4,5,big\n", "line 3: diameter is 'big'"),
+        ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is ''"),
+        ("a.pos", "data_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n 3 z\n", "line 6: ycoor is 'z'"),
+        ("a.cbox", "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n1 2 3 3\n4 5 6\n", "line 8: 3"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_left_out_counted_and_named(tmp_path, name, text, words):
+    picks = read_picks(write(tmp_path / name, text))
+    assert len(picks) == 1
+    (warning,) = picks.warnings
+    assert re.search(words, warning) and name in warning and "\n" not in warning
+    counts = picks.counts()
+    assert counts.left_out == {"unreadable_row": counts.rows - 1} and counts.rows == 1 + warning.count("line ")
+
+
+def test_a_row_without_a_score_is_a_coordinate(tmp_path):
+    picks = read_picks(write(tmp_path / "a.box", "1 2 3 3 0.5\n1 2 3 3\n"))
+    assert len(picks) == 2 and np.isnan(picks.table[SCORE].iloc[1])
+    picks = read_picks(write(tmp_path / "a.csv", "x,y,score\n1,2,nan\n3,4,5\n"))
+    assert len(picks) == 2 and not picks.left_out
+
+
+def test_quoted_values_are_no_reason_to_leave_a_row_out(tmp_path):
+    rows = ["1 2 'a b'", "3 4", '5 6 "c # d"', "7 8 'it's'", "9 10 e # why"]
+    text = f"data_\nloop_\n_{X}\n_{Y}\n_{NAME}\n" + "\n".join(rows) + "\n"
+    picks = read_picks(write(tmp_path / "p.star", text))
+    assert picks.table[NAME].tolist() == ["a b", "c # d", "it's", "e"] and picks.left_out == {"unreadable_row": 1}
+    assert picks.table[X].tolist() == [1, 5, 7, 9]
+
+
 def test_damage_far_down_is_found(tmp_path):
     lines = ["1 2 3 3"] * 5000
     for bad, words in (("1 2 3", "line 4001: 3"), ("1 2 x 3", "line 4001.*'x'"), ("1 2 3 4 5 6", "line 4001: 6")):
         lines[4000] = bad
-        with pytest.raises(CoordinatesError, match=words):
-            read_picks(write(tmp_path / "a.box", "\n".join(lines)))
+        picks = read_picks(write(tmp_path / "a.box", "\n".join(lines)))
+        assert len(picks) == 4999 and re.search(words, picks.warnings[0])
+
+
+def test_a_quote_without_its_partner_loses_one_row(tmp_path):
+    picks = read_picks(write(tmp_path / "a.csv", 'x,y,note\n1,2,"a, b"\n"3,4,c\n5,6,d\n'))
+    assert picks.table[X].tolist() == [1, 5] and picks.table["inputnote"].tolist() == ["a, b", "d"]
+    assert picks.left_out == {"unreadable_row": 1} and "line 3" in picks.warnings[0]
+    rows = "".join(f"{n} 2 'x\n" if n % 2 else f"{n} 2 x\n" for n in range(8))
+    picks = read_picks(write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n_{NAME}\n{rows}"))
+    assert picks.table[X].tolist() == [0, 2, 4, 6] and picks.left_out == {"unreadable_row": 4}
+
+
+def test_coordinates_in_further_blocks_are_counted_and_the_blocks_are_named(tmp_path):
+    block = "data_{}\nloop_\n _xcoor\n _ycoor\n"
+    picks = read_picks(write(tmp_path / "m.pos", block.format("one") + " 1 2\n" + block.format("two") + " 3 4\n 5 6\n"))
+    counts = picks.counts()
+    assert (len(picks), counts.rows, counts.left_out) == (1, 3, {"unused_block": 2})
+    assert "data_one" in picks.warnings[0] and "data_two" in picks.warnings[0]
+    head = f"data_\nloop_\n_{X}\n_{Y}\n"
+    assert read_picks(write(tmp_path / "m.star", f"{head}1 2\n\n{head}3 4\n5\n")).left_out == {"unused_block": 2}
+
+
+def test_many_bad_rows_are_one_warning(tmp_path):
+    picks = read_picks(write(tmp_path / "a.box", "1 2 3 3\n" + "x 2 3 3\n" * 50))
+    assert picks.left_out == {"unreadable_row": 50}
+    (warning,) = picks.warnings
+    assert "50 unreadable rows" in warning and "and 47 more" in warning
 
 
 def test_star_keeps_text_as_written_and_integers_as_integers(tmp_path):
@@ -198,8 +259,8 @@ def test_star_without_micrograph_names_takes_its_own(tmp_path):
     assert read_picks(write(tmp_path / "mic1_autopick.star", text)).table[NAME].tolist() == ["mic1_autopick"]
     windows = tmp_path / "mic2_manualpick.star"
     windows.write_bytes(text.replace("\n", "\r\n").encode())
-    rows, unmatched = picks_by_micrograph(read_picks(windows).table, [MicrographTask(1, "d/mic2.mrc", "mic2")])
-    assert rows == {1: [0]} and unmatched == {}
+    matches = picks_by_micrograph(read_picks(windows).table, [MicrographTask(1, "d/mic2.mrc", "mic2")])
+    assert matches.rows == {1: [0]} and matches.unmatched == {}
 
 
 def test_relions_list_of_coordinate_files(tmp_path):
@@ -240,10 +301,13 @@ def test_folders_hold_one_kind(tmp_path):
     write(tmp_path / "a.box", "0 0 10 10\n")
     write(tmp_path / "b.box", "")
     write(tmp_path / "log.txt", "what happened\n")
+    write(tmp_path / "c.star", "data_\n")
     picks = read_picks(tmp_path)
     assert picks.table[NAME].tolist() == ["a"]
-    write(tmp_path / "c.star", "data_\n")
-    with pytest.raises(CoordinatesError, match="2 .box, 1 .star"):
+    assert picks.files == 2 and not picks.not_read
+    assert sorted(picks.other) == [str(tmp_path / "c.star"), str(tmp_path / "log.txt")]
+    write(tmp_path / "c.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
+    with pytest.raises(CoordinatesError, match="1 .box, 1 .star"):
         read_picks(tmp_path)
     (tmp_path / "none").mkdir()
     for path in (tmp_path / "none", tmp_path / "missing"):
@@ -251,14 +315,61 @@ def test_folders_hold_one_kind(tmp_path):
             read_picks(path)
 
 
+@pytest.mark.parametrize("log", ["log.txt", "log.csv", "a_first.star", "a_first.cbox"])
+@pytest.mark.parametrize("name", ["mic.star", "mic.csv", "mic.txt"])
+def test_only_a_file_that_holds_coordinates_decides_the_format_of_a_folder(tmp_path, log, name):
+    write(tmp_path / log, "what happened\n")
+    write(tmp_path / "empty.txt", "")
+    text = {".star": f"data_\nloop_\n_{X}\n_{Y}\n1 2\n"}.get(Path(name).suffix, "x,y\n1,2\n")
+    write(tmp_path / name, text)
+    picks = read_picks(tmp_path)
+    assert picks.table[NAME].tolist() == ["mic"]
+    assert str(tmp_path / log) in [*picks.other, *picks.not_read]
+
+
+def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path):
+    write(tmp_path / "a.box", "0 0 10 10\n")
+    write(tmp_path / "b.box", "a\0b")
+    write(tmp_path / "c.box", "junk\n")
+    picks = read_picks(tmp_path)
+    assert len(picks) == 1 and picks.files == 1
+    assert sorted(picks.not_read) == [str(tmp_path / "b.box"), str(tmp_path / "c.box")]
+    assert sum("the file is left out" in line for line in picks.warnings) == 2
+    (tmp_path / "a.box").unlink()
+    with pytest.raises(CoordinatesError, match="none of the 2 coordinate files can be read.*b.box: is not a text file"):
+        read_picks(tmp_path)
+
+
+def test_a_file_whose_optics_contradict_the_others_is_left_out_and_named(tmp_path):
+    for name, voltage in (("a", 300.0), ("b", 200.0), ("c", 300.0)):
+        optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [voltage]})
+        write_star(tmp_path / f"{name}.star", pd.DataFrame({X: [1.0], Y: [2.0], "rlnOpticsGroup": [1]}), optics)
+    picks = read_picks(tmp_path)
+    assert picks.table[NAME].tolist() == ["a", "c"] and picks.optics["rlnVoltage"].tolist() == [300.0]
+    assert list(picks.not_read) == [str(tmp_path / "b.star")]
+
+
+def test_a_listed_file_that_is_missing_is_left_out_and_named(tmp_path):
+    write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
+    head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    listing = write(tmp_path / "autopick.star", f"{head}a.mrc a.star\nb.mrc b.star\n")
+    picks = read_picks(listing)
+    assert picks.table[NAME].tolist() == ["a.mrc"] and list(picks.not_read) == ["b.star"]
+    write(listing, f"{head}b.mrc b.star\n")
+    with pytest.raises(CoordinatesError, match="b.star: cannot be read"):
+        read_picks(listing)
+
+
 def test_picks_are_grouped_and_what_matches_nothing_is_counted():
     table = pd.DataFrame({X: 0.0, Y: 0.0, NAME: ["a_DW.mrc", "x", "b", "a.mrc", "x", "a_DW.mrc"]})
     tasks = [MicrographTask(5, "d/a.mrc", "a"), MicrographTask(6, "d/b_DW.mrc", "b"), MicrographTask(7, "c.mrc", "c")]
-    rows, unmatched = picks_by_micrograph(table, tasks)
-    assert rows == {5: [0, 3, 5], 6: [2], 7: []} and unmatched == {"x": 2}
-    with pytest.raises(CryoIceError, match="several"):
-        picks_by_micrograph(table, [*tasks, MicrographTask(8, "e/b_mic.mrc", "b_mic")])
-    assert picks_by_micrograph(table.iloc[:0], tasks) == ({5: [], 6: [], 7: []}, {})
+    matches = picks_by_micrograph(table, tasks)
+    assert matches.rows == {5: [0, 3, 5], 6: [2], 7: []} and matches.unmatched == {"x": 2}
+    matches = picks_by_micrograph(table, [*tasks, MicrographTask(8, "e/b_mic.mrc", "b_mic")])
+    assert matches.rows == {5: [0, 3, 5], 6: [], 7: [], 8: []} and matches.ambiguous == {"b": 1}
+    assert "fits several micrographs" in matches.warnings[0]
+    assert matches.counts(PickTable(table, "")).left_out == {"unmatched": 2, "ambiguous_name": 1}
+    assert picks_by_micrograph(table.iloc[:0], tasks).rows == {5: [], 6: [], 7: []}
 
 
 def test_many_rows_take_seconds(tmp_path):
@@ -268,7 +379,7 @@ def test_many_rows_take_seconds(tmp_path):
     start = time.perf_counter()
     write_star(tmp_path / "p.star", table)
     back = read_picks(tmp_path / "p.star").table
-    rows, _ = picks_by_micrograph(back, [MicrographTask(n + 1, name, name) for n, name in enumerate(names)])
+    rows = picks_by_micrograph(back, [MicrographTask(n + 1, name, name) for n, name in enumerate(names)]).rows
     assert time.perf_counter() - start < 10  # about 0.5 s on a quiet machine; 20 times as many must be workable
     assert back[X].tolist() == table[X].tolist() and rows[3] == list(range(400, 600))
 
@@ -297,8 +408,7 @@ def test_real_files_of_each_format():
     assert len(optics) == 2 and optics.optics["rlnImagePixelSize"].tolist() == [0.8257]
     assert len(read_picks(formats / "2d_empty.box")) == 0
     for name, words in (("has_string", "line 2.*sixty_three"), ("unqual_columns", "line 3: 3 columns")):
-        with pytest.raises(CoordinatesError, match=words):
-            read_picks(formats / f"2d_corrupt_{name}.box")
+        assert re.search(words, read_picks(formats / f"2d_corrupt_{name}.box").warnings[0])
 
 
 def test_paths_are_written_without_quotes(tmp_path):

@@ -117,15 +117,60 @@ def test_optics_are_joined_and_a_file_that_contradicts_the_others_is_refused(tmp
     assert list(picks.optics["rlnVoltage"]) == [300.0, 200.0]
 
 
-def test_a_file_that_is_half_written_leaves_what_was_known(tmp_path):
+def test_a_file_that_cannot_be_read_leaves_what_was_known(tmp_path):
     picks = growing()
     picks.add_micrograph("a")
     path = star(tmp_path / "p.star", ("a", 1.0, 1.0))
     picks.read(path)
-    path.write_text(path.read_text() + "a\t1.0\n")
+    path.write_text(path.read_text() + "_x 1.0\n")
     with pytest.raises(CoordinatesError, match="p.star"):
         picks.read(path)
     assert places(picks, "a") == [(0, 1, 1)]
+
+
+def test_a_row_that_is_half_written_is_counted_until_it_is_whole(tmp_path):
+    picks = growing()
+    picks.add_micrograph("a")
+    path = star(tmp_path / "p.star", ("a", 1.0, 1.0))
+    whole = path.read_text().rstrip("\n") + "\n"
+    path.write_text(whole + "a\t2.0")
+    assert picks.read(path) == {"a"}
+    assert places(picks, "a") == [(0, 1, 1)]
+    assert (picks.counts().rows, picks.counts().left_out) == (2, {"unreadable_row": 1})
+    assert "line" in picks.complaints_on("p.star")[0]
+    path.write_text(whole + "a\t2.0\t2.0\n")
+    assert picks.read(path) == {"a"}
+    assert (picks.counts().rows, picks.counts().left_out, picks.counts().files) == (2, {}, 1)
+
+
+def test_every_row_is_counted_under_one_reason(tmp_path):
+    picks = growing()
+    for stem in ("a", "b_DW", "b_aligned"):
+        picks.add_micrograph(stem)
+    picks.read(star(tmp_path / "p.star", ("a", 1.0, 1.0), ("b", 2.0, 2.0), ("x", 3.0, 3.0), ("x", 4.0, 4.0)))
+    (tmp_path / "a.box").write_text("1 2 3 3\n1 2 x 3\n")
+    picks.read(tmp_path / "a.box")
+    counts = picks.counts()
+    assert (counts.rows, counts.files, counts.matched) == (6, 2, 2)
+    assert counts.left_out == {"unreadable_row": 1, "unmatched": 2, "ambiguous_name": 1}
+    assert picks.remove("p.star") == {"a"}
+    assert (picks.counts().rows, picks.counts().left_out) == (2, {"unreadable_row": 1})
+    assert [pick.id for pick in picks.of("a")] == [ROWS_OF_A_PART]
+    assert picks.read(tmp_path / "p.star") == {"a"}  # it keeps its number
+    assert [pick.id for pick in picks.of("a")] == [0, ROWS_OF_A_PART]
+
+
+def test_only_a_file_that_is_used_decides_optics_and_size(tmp_path):
+    asked = []
+    picks = growing(lambda path, table: asked.append(path.name))
+    wrong = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [200.0]})
+    right = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [300.0]})
+    picks.read(star(tmp_path / "empty.star", optics=wrong))
+    picks.read(star(tmp_path / "a.star", ("m", 1.0, 1.0), optics=right))
+    with pytest.raises(CoordinatesError, match="optics group 1"):
+        picks.read(star(tmp_path / "b.star", ("m", 1.0, 1.0), optics=wrong))
+    assert list(picks.optics["rlnVoltage"]) == [300.0]
+    assert "b.star" not in asked
 
 
 def test_what_the_settings_must_say_is_asked_for(tmp_path):

@@ -161,17 +161,10 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
     for stem in ("stalled", "broken"):
         (tmp_path / "m" / f"{stem}.mrc").write_bytes(data[:5000])
     with watching(tmp_path / "m", tmp_path / "o", patience=0.9) as watch:
-
-        def rounds(until):
-            end = time.monotonic() + 10
-            while not until() and time.monotonic() < end:
-                list(watch.round())
-                time.sleep(0.01)
-
-        rounds(lambda: len(watch.came) == 4 and watch.run.backlog)
+        rounds(watch, lambda: len(watch.came) == 4 and watch.run.backlog)
         time.sleep(0.2)
         (tmp_path / "m" / "stalled.mrc").write_bytes(data)
-        rounds(lambda: watch.done == 4)
+        rounds(watch, lambda: watch.done == 4)
         assert {one.stem: one.status for one in read_judgements(tmp_path / "o")} == {
             "mic001": "accepted",
             "mic002": "accepted",
@@ -195,6 +188,32 @@ def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path,
         assert go_on(watch) == []
     (one,) = read_judgements(tmp_path / "o")
     assert one.status == "accepted"
+
+
+def rounds(watch, until):
+    """Go round until something is so, however long nothing comes."""
+    end = time.monotonic() + 10
+    while not until() and time.monotonic() < end:
+        list(watch.round())
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_second_file_of_one_name_is_used_if_the_first_cannot_be_read(tmp_path, late, monkeypatch):
+    monkeypatch.setattr(watch_module, "_AGAIN", 0.05)
+    make_tasks(tmp_path / "m", 1)
+    whole, broken = tmp_path / "whole.mrcs", tmp_path / "m" / "mic001.mrc"
+    shutil.copy(broken, whole)
+    broken.write_bytes(b"no micrograph")
+    with watching(tmp_path / "m", tmp_path / "o", reference=0, patience=0.2) as watch:
+        rounds(watch, lambda: watch.done if late else watch.came)
+        shutil.copy(whole, tmp_path / "m" / "mic001.mrcs")
+        go_on(watch)
+        finish(watch)
+    (one,) = read_judgements(tmp_path / "o")
+    assert (one.id, one.status, os.path.basename(one.path)) == (1, "accepted", "mic001.mrcs")
+    with watching(tmp_path / "m", tmp_path / "o", reference=0, resume=True) as watch:
+        assert go_on(watch) == []
 
 
 def test_a_file_that_changes_after_it_was_screened_is_only_said(tmp_path, caplog):
@@ -340,3 +359,160 @@ def test_a_run_that_was_not_watched_can_be_watched_on(tmp_path):
     with watching(folder, output, resume=True) as watch:
         assert go_on(watch) == ["mic001", "mic009"]
     assert [one.id for one in read_judgements(output)] == [2, 3, 4, 5, 6]
+
+
+def star_text(*places):
+    return "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n" + "".join(f"{x} {y}\n" for x, y in places)
+
+
+STAR = star_text((32, 20), (170, 40))
+
+
+@pytest.mark.parametrize("first", ["log.txt", "a_list.csv", "empty.txt", "empty.star", "job.star", "broken.cbox"])
+@pytest.mark.parametrize("name, text", [("mic001.star", STAR), ("mic001.csv", "x,y\n32,20\n170,40\n")])
+def test_only_a_file_that_holds_coordinates_decides_the_format(tmp_path, first, name, text):
+    """Today a log that comes first leaves out every file of coordinates."""
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 2)
+    job = "data_job\n_rlnJobTypeLabel relion.autopick\n"
+    (picks / first).write_text({"log.txt": "all went well\n", "a_list.csv": "1,2\n", "job.star": job}.get(first, ""))
+    if first == "broken.cbox":
+        (picks / first).write_text("all went well\n")
+    with watching(tmp_path / "m", output, picks) as watch:
+        go_on(watch)
+        (picks / name).write_text(text)
+        go_on(watch)
+        go_on(watch, seconds=1.0)
+        finish(watch)
+        counts = watch._picks.counts()
+    assert [len(one.scores) for one in read_judgements(output)] == [2, 0]
+    summary = read_summary(output)
+    assert (summary.input_picks, summary.kept + summary.rejected, summary.adds_up) == (2, 2, True)
+    if not first.startswith("empty"):
+        unread = first == "broken.cbox" or (first == "a_list.csv" and name.endswith(".csv"))
+        assert [os.path.basename(path) for path in counts.not_read] == ([first] if unread else [])
+        assert [os.path.basename(path) for path in counts.other] == ([] if unread else [first])
+
+
+def test_another_format_displaces_csv_and_txt_and_a_resume_does_not_go_back(tmp_path, caplog):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 2)
+    (picks / "mic001.csv").write_text("x,y\n32,20\n")
+    with watching(tmp_path / "m", output, picks) as watch:
+        go_on(watch)
+        assert [len(one.scores) for one in read_judgements(output)] == [1, 0]
+        (picks / "mic002.star").write_text(STAR)
+        assert sorted(go_on(watch)) == ["mic001", "mic002"]
+        (picks / "mic003.csv").write_text("x,y\n32,20\n")
+        go_on(watch)
+        finish(watch)
+    assert [len(one.scores) for one in read_judgements(output)] == [0, 2]
+    assert "mic001.csv: left out" in caplog.text
+    first = read_summary(output)
+    assert (first.input_picks, first.picks, first.adds_up, first.files_read) == (2, 2, True, 1)
+    assert [os.path.basename(path) for path in first.files_of_other_format] == ["mic001.csv", "mic003.csv"]
+    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        assert go_on(watch) == []
+        finish(watch)
+    assert balance(read_summary(output)) == balance(first)
+
+
+def balance(summary):
+    names = ("kept", "rejected", "input_picks", "left_out", "files_read", "files_not_read", "files_of_other_format")
+    return {name: getattr(summary, name) for name in names}, summary.adds_up
+
+
+def test_a_resume_keeps_the_format_only_if_a_file_of_it_can_still_be_read(tmp_path):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 1)
+    (picks / "mic001.star").write_text(STAR)
+    with watching(tmp_path / "m", output, picks) as watch:
+        go_on(watch)
+    (picks / "a.box").write_text(BOXES)
+    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        assert go_on(watch) == []
+        finish(watch)
+        (unused,) = watch._picks.counts().not_read.values()
+        assert "a.box: is left out, since the coordinates are read from .star files" in unused
+    (picks / "mic001.star").write_text("")
+    (picks / "a.box").rename(picks / "mic001.box")
+    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        go_on(watch)
+        finish(watch)
+    assert read_summary(output).files_not_read == []
+    assert [pick.goodness for pick in read_judgements(output)[0].scores] != []
+
+
+def test_every_coordinate_of_the_files_is_accounted_for_also_after_a_break(tmp_path, caplog):
+    picks, outputs = tmp_path / "picks", [tmp_path / "whole", tmp_path / "resumed"]
+    make_tasks(tmp_path / "m", 3)
+    for output in outputs:
+        shutil.rmtree(picks, ignore_errors=True)
+        picks.mkdir()
+        with watching(tmp_path / "m", output, picks) as watch:
+            (picks / "mic001.box").write_text(BOXES + "24 x 16 16\n")
+            (picks / "mic009.box").write_text(BOXES)
+            go_on(watch)
+            if output == outputs[0]:
+                finish_files(picks)
+                go_on(watch)
+                finish(watch)
+            else:  # what a kill leaves: nothing is finished
+                assert not read_summary(output).finished
+        if output == outputs[1]:
+            finish_files(picks)
+            for _ in range(2):
+                with watching(tmp_path / "m", output, picks, resume=True) as watch:
+                    go_on(watch)
+                    finish(watch)
+    told = [read_summary(output) for output in outputs]
+    assert balance(told[0]) == balance(told[1])
+    assert told[0].left_out == {"unreadable_row": 1, "unmatched": 2}
+    assert (told[0].input_picks, told[0].kept + told[0].rejected, told[0].adds_up) == (7, 4, True)
+    assert [os.path.basename(path) for path in told[0].files_not_read] == ["mic003.box"]
+    assert "mic001.box: 1 unreadable row is left out (line 3: y is 'x', not a number)" in caplog.text
+
+
+def finish_files(picks):
+    (picks / "mic002.box").write_text(BOXES)
+    (picks / "mic003.box").write_text("no box\n")
+
+
+def test_a_listed_file_that_comes_later_is_read_and_one_that_never_comes_is_named(tmp_path):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    (picks / "parts").mkdir(parents=True)
+    make_tasks(tmp_path / "m", 3)
+    head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    names = ("mic001", "mic002", "mic003")
+    (picks / "autopick.star").write_text(head + "".join(f"{name}.mrc {picks}/parts/{name}.star\n" for name in names))
+    (picks / "parts" / "mic001.star").write_text(STAR)
+    with watching(tmp_path / "m", output, picks, patience=0.5) as watch:
+        go_on(watch, lambda: any(one.scores for one in read_judgements(output)))
+        (picks / "parts" / "mic002.star").write_text(STAR)
+        go_on(watch)
+        finish(watch)
+    assert [len(one.scores) for one in read_judgements(output)] == [2, 2, 0]
+    summary = read_summary(output)
+    assert (summary.input_picks, summary.files_read, summary.adds_up) == (4, 2, True)
+    assert summary.files_not_read == [str(picks / "parts" / "mic003.star")]
+
+
+def test_coordinates_of_a_file_that_has_gone_are_missed(tmp_path, caplog):
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 2)
+    for name in ("mic001", "mic002"):
+        (picks / f"{name}.box").write_text(BOXES)
+    with watching(tmp_path / "m", output, picks) as watch:
+        go_on(watch)
+        finish(watch)
+    assert read_summary(output).adds_up
+    (picks / "mic001.box").unlink()
+    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        go_on(watch)
+        finish(watch)
+    assert not read_summary(output).adds_up
+    assert "do not add up" in caplog.text

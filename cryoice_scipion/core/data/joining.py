@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put the coordinates of several files together, and name the files and rows that cannot be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import pandas as pd
+
+from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError
+
+_GROUP = "rlnOpticsGroup"
+
+
+class Picks(NamedTuple):
+    """The coordinates of one file, or of several files, and everything that is left out of them."""
+
+    table: pd.DataFrame
+    optics: Optional[pd.DataFrame] = None
+    left_out: Mapping[str, int] = {}  # rows, by reason
+    warnings: Sequence[str] = ()
+    files: int = 1  # that were read
+    not_read: Mapping[str, str] = {}  # path -> error, of files that cannot be read
+    other: Sequence[str] = ()  # paths of files that hold no coordinates, or another format
+
+
+class FilesRead(NamedTuple):
+    """The outcome of reading several files one by one."""
+
+    parts: List[Tuple[Path, Picks]]
+    not_read: Dict[str, str]
+    other: Dict[str, str]  # path -> error, of files that hold no coordinates
+
+    def and_also(self, more: FilesRead) -> FilesRead:
+        """Return these files and more files together."""
+        return FilesRead(self.parts + more.parts, {**self.not_read, **more.not_read}, {**self.other, **more.other})
+
+    def refuse_if_nothing(self, source: Path) -> None:
+        """Raise an error if files were given and none of them can be read.
+
+        Raises
+        ------
+        CoordinatesError
+            It names the first file and its error.
+        """
+        errors = [*self.not_read.values(), *self.other.values()]
+        if self.parts or not errors:
+            return
+        if len(errors) == 1:
+            raise CoordinatesError(*_split(errors[0]))
+        reason = f"none of the {len(errors)} coordinate files can be read; the first error is: {errors[0]}"
+        raise CoordinatesError(source, reason)
+
+
+def _split(error: str) -> Tuple[str, str]:
+    what, _, reason = error.partition(": ")
+    return what, reason
+
+
+def read_each(files: Iterable[Tuple[Path, Callable[[Path], Picks]]]) -> FilesRead:
+    """Read files one by one; an error in one file does not stop the others."""
+    found = FilesRead([], {}, {})
+    for path, reader in files:
+        try:
+            found.parts.append((path, reader(path)))
+        except NoCoordinatesError as error:
+            found.other[str(path)] = str(error)
+        except CryoIceError as error:
+            found.not_read[str(path)] = str(error)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:  # damage that no check foresees
+            found.not_read[str(path)] = f"{path}: cannot be read ({type(error).__name__}: {error}); check the file"
+    return found
+
+
+def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
+    """Put the coordinates of several files together.
+
+    A file whose optics groups contradict those of the files before it is left out and named.
+
+    Parameters
+    ----------
+    read : FilesRead
+        The files.
+    empty : DataFrame
+        The table to return if there are no coordinates.
+    """
+    optics: Optional[pd.DataFrame] = None
+    parts, not_read = [], dict(read.not_read)  # type: List[Picks], Dict[str, str]
+    for path, part in read.parts:
+        if part.optics is not None and len(part.table):
+            try:
+                optics = join_optics([known for known in (optics, part.optics) if known is not None], path)
+            except CoordinatesError as error:
+                not_read[str(path)] = str(error)
+                continue
+        parts.append(part)
+    if optics is None:
+        optics = next((part.optics for part in parts if part.optics is not None), None)
+    tables = [part.table for part in parts if len(part.table)] or [part.table for part in parts[:1]]
+    left_out: Dict[str, int] = Counter()
+    for part in parts:
+        left_out.update(part.left_out)
+        not_read.update(part.not_read)
+    return Picks(
+        pd.concat(tables, ignore_index=True) if tables else empty,
+        optics,
+        dict(left_out),
+        [line for part in parts for line in part.warnings] + _warnings(not_read, parts),
+        sum(part.files for part in parts),
+        not_read,
+        [*read.other, *(name for part in parts for name in part.other)],
+    )
+
+
+def _warnings(not_read: Mapping[str, str], parts: Sequence[Picks]) -> List[str]:
+    told = {line for part in parts for line in part.warnings}
+    return [line for line in (f"{error}; the file is left out" for error in not_read.values()) if line not in told]
+
+
+def join_optics(opticses: Sequence[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
+    """Put optics blocks together; None when there are none.
+
+    Raises
+    ------
+    CoordinatesError
+        When they contradict each other on an optics group.
+    """
+    optics = pd.concat(opticses, ignore_index=True).drop_duplicates(ignore_index=True) if opticses else None
+    if optics is not None and _GROUP in optics and optics[_GROUP].duplicated().any():
+        group = optics[_GROUP][optics[_GROUP].duplicated()].iloc[0]
+        reason = f"its optics group {group} contradicts that of the files before it"
+        raise CoordinatesError(path, reason, "screen this file in a run of its own")
+    return optics
