@@ -15,8 +15,8 @@ from cryoice_scipion.core.evaluation import tables  # noqa: E402
 Row = Dict[str, Any]
 _INTRODUCTION = """# How good the maps are
 
-**[How good the verdicts are](verdicts.md)** says which picks and sessions come out right; this page is about the maps that
-the verdicts are made from.
+**[How good the verdicts are](verdicts.md)** says which picks and sessions come out right. This page is about the maps
+that the verdicts are made from.
 
 Made by `benchmarks/evaluate_maps.py`; the figures are in `benchmarks/results/evaluate_maps.json`. The model `{model}`
 (recommended threshold {threshold:.3f}, cells of {map_sampling:g} Å), commit {commit}.
