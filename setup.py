@@ -11,7 +11,15 @@ LINES = [line.strip() for line in (HERE / "requirements-core.txt").read_text(enc
 CORE = [line for line in LINES if line and not line.startswith("#")]
 # scipion-em and pyworkflow pin these to single versions. Without the upper bounds pip first takes the newest of each,
 # and what goes with those (pandas with numpy 2), and then may find no way back.
-PINNED = ["numpy<2", "scipy<1.12", "mrcfile<1.5", "matplotlib<3.9", "Pillow<10.2", "tifffile<2023.9.27"]
+PINNED = [
+    "numpy<2",
+    "scipy<1.12",
+    "mrcfile<1.5",
+    "matplotlib<3.9",
+    "Pillow<10.2",
+    "tifffile<2023.9.27",
+    "scikit-image<0.25",
+]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
 setup(

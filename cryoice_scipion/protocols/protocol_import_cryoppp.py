@@ -56,7 +56,7 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
             params.IntParam,
             default=0,
             label="Box size (px)",
-            help="Of both sets of coordinates. 0: the median of the diameters in the folder's tables.",
+            help="Of both sets of coordinates. 0: one and a half times the median particle diameter in the tables.",
         )
         self._defineAcquisitionParams(form)
 

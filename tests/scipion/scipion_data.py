@@ -62,7 +62,7 @@ def write_data(folder):
     write_micrograph(folder / "full" / f"{BROKEN}.mrc", image(99), PIXEL_SIZE)
     os.truncate(folder / "full" / f"{BROKEN}.mrc", 5000)
     os.utime(folder / "full" / f"{BROKEN}.mrc", (0, 0))  # nobody is writing it any more
-    columns = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "cryoiceDiameter"]
+    columns = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "cryoiceBoxSize"]
     tables = {kind: pd.DataFrame(values, columns=columns) for kind, values in rows.items()}
     on_broken = pd.DataFrame([(50.0, 60.0, f"{BROKEN}.mrc", BOX)] * 3, columns=columns)
     tables["all"] = pd.concat([*tables.values(), on_broken], ignore_index=True)

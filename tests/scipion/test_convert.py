@@ -124,7 +124,7 @@ def test_star_files_for_the_training_say_all_that_is_needed(tmp_path):
     table = table if isinstance(table, pd.DataFrame) else next(iter(table.values()))
     row = table.iloc[0]
     assert row["rlnMicrographName"] == "/a/m.mrc"
-    assert (row["rlnCoordinateX"], row["rlnMicrographPixelSize"], row["cryoiceDiameter"]) == (5, 1.5, 30)
+    assert (row["rlnCoordinateX"], row["rlnMicrographPixelSize"], row["cryoiceBoxSize"]) == (5, 1.5, 30)
 
 
 def test_a_set_takes_broken_micrographs_and_has_the_dimensions_of_the_first_that_is_known(tmp_path):

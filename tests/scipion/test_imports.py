@@ -100,7 +100,7 @@ def test_a_cryoppp_folder_gives_true_and_false_coordinates(scipion, folder, tmp_
     scipion.run_here(protocol)
     assert protocol.outputMicrographs.getSamplingRate() == PIXEL_SIZE  # of the header
     assert protocol.outputCoordinates.getSize() == protocol.outputCoordinatesFalse.getSize() == 28
-    assert protocol.outputCoordinates.getBoxSize() == BOX
+    assert protocol.outputCoordinates.getBoxSize() == 44  # 1.5 particle diameters, an even number
     assert protocol.outputCoordinatesFalse.getMicrographs().getSize() == 2
 
 

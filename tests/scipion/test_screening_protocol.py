@@ -15,10 +15,15 @@ from pyworkflow.protocol.executor import StepExecutor
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
 from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.networks.bundle import load_config, resolve_model
-from cryoice_scipion.core.screening.folder import JOURNAL
+from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.screening.classmap import ClassMap
+from cryoice_scipion.core.screening.folder import JOURNAL, RunFolder
+from cryoice_scipion.core.screening.judging import probabilities
 from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+from cryoice_scipion.core.screening.scoring import particle_diameter, score_picks
 from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 
@@ -122,6 +127,39 @@ def test_the_threshold_decides_and_bad_places_score_lower(scipion, screened):
     everything = [*kept.values(), *scored]
     sides = [[i._cryoiceGoodness.get() for i in everything if (i.getX() < 256) == left] for left in (True, False)]
     assert sum(sides[0]) / len(sides[0]) > sum(sides[1]) / len(sides[1])
+
+
+def test_the_verdicts_are_those_of_the_core_and_a_margin_keeps_only_some_of_the_same(scipion, screened):
+    near = scipion.run_here(new_screening(scipion, margin=60.0, particleDiameter=100.0, maxThumbnails=0))
+    assert set(coordinates_of(near)[0]) < set(coordinates_of(screened)[0])
+    model = load_config(resolve_model(scipion.model[0].outputModel.getPath()))
+    for protocol, config in (
+        (screened, ScreenConfig()),
+        (near, ScreenConfig(margin=60, particle_diameter=100)),
+    ):
+        folder = Path(scipion.proj.path) / protocol._getPath(*FOLDER)
+        kept, rejected = coordinates_of(protocol)
+        for told in read_judgements(folder):
+            if told.status == "failed":
+                continue
+            own = [item for item in [*kept.values(), *rejected.values()] if item.getMicId() == told.id]
+            picks = [Pick(item.getObjId(), item.getX(), item.getY(), None, BOX) for item in own]
+            sizes = [particle_diameter(pick, config, PIXEL_SIZE, "").angstrom for pick in picks]
+            cells = probabilities(ClassMap.load(folder / RunFolder(folder).raw_map(told.stem)), 0.0)
+            scores = score_picks(cells, picks, sizes, PIXEL_SIZE, told.shape, config, model)
+            assert {score.id: score.kept for score in scores} == {
+                item.getObjId(): item.getObjId() in kept for item in own
+            }
+            assert all(score.goodness == item._cryoiceGoodness.get() for score, item in zip(scores, own))
+    assert read_summary(folder).particle_diameter == 100
+
+
+def test_classes_and_margins_of_the_form_are_checked(scipion):
+    wrong = new_screening(scipion, classMargins="carbon=50")
+    assert any("there is no bad class carbon" in line for line in wrong._validate())
+    wrong = new_screening(scipion, ignoreClasses="ice")
+    assert any("there is no bad class ice" in line for line in wrong._validate())
+    assert new_screening(scipion, classMargins="support=50 thick=20", ignoreClasses="aggregate")._validate() == []
 
 
 def test_a_micrograph_that_fails_is_discarded_with_its_reason_and_its_picks_are_rejected(scipion, screened):
