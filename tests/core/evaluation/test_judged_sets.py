@@ -113,8 +113,10 @@ def test_only_the_wanted_micrographs_and_none_is_an_error(labelled, tmp_path):
         find_labelled(tmp_path)
 
 
-def test_the_command_prints_both_tables_and_writes_them(labelled, tmp_path, capsys):
+def test_the_command_prints_all_tables_and_writes_them(labelled, tmp_path, capsys):
     model = write_random_model(tmp_path / "model")
+    head = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographName\n_cryoiceDiameter\n"
+    (labelled / "picks.star").write_text(head + "30 30 m0.mrc 20\n200 200 m1.mrc 20\n")
     words = ["evaluate", "--model", str(model), "--simulated", str(labelled), "--per-class", "5", "--device", "cpu"]
     assert main([*words, "--output", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
@@ -123,6 +125,11 @@ def test_the_command_prints_both_tables_and_writes_them(labelled, tmp_path, caps
     assert written["all"]["bad"] > 0  # of patches
     assert written["maps"]["by_class"]["support"]["micrographs"] == 4
     assert [row["micrograph"] for row in written["maps"]["by_micrograph"]] == ["m0", "m1", "m2", "m3"]
+    assert {kind: row["picks"] for kind, row in written["maps"]["picks"].items()} == {
+        "all on bad area or border": 1, "support": 1, "clean": 1,
+    }  # fmt: skip
+    assert written["maps"]["sessions"]["set"]["unusual"] is False
+    assert "under the centre" in out and "session set: level" in out
     assert "| support" in (tmp_path / "out" / "evaluation.md").read_text()
     assert main([*words, "--output", str(tmp_path / "only.json")]) == 0
     assert "maps" in json.loads((tmp_path / "only.json").read_text())
