@@ -19,8 +19,18 @@ COMMANDS = sorted(set(re.findall(r"^    (cryoice .*)$", TEXT, re.M)))
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"<img\s[^>]*?src=[\"']([^\"']+)", text)
-    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    missing = [target for target in targets if "://" not in target and not is_there(page, target)]
     assert not missing
+
+
+def is_there(page, target):
+    """Return whether a file is there, and has the heading after the hash."""
+    name, _, anchor = target.partition("#")
+    path = page.parent / name if name else page
+    if not anchor or not path.exists():
+        return path.exists()
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -18,6 +18,7 @@ COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
 NAMES = {
     "PIL": "pillow",
     "markdown_it": "markdown-it-py",
+    "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "pwem": "scipion-em",
     "pyworkflow": "scipion-pyworkflow",

@@ -2,6 +2,7 @@
 """``make demo`` from its own entry point, in a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -55,9 +56,8 @@ def test_own_files_are_screened_and_every_pick_is_accounted_for(tmp_path):
     pattern = data / "full" / "mic_0[01].mrc"
     finished = demo(tmp_path, "--micrographs", pattern, "--picks", data / "good.star", "--pixel-size", 4)
     assert finished.returncode == 0, finished.stderr
-    line = next(line for line in finished.stdout.splitlines() if line.startswith("Coordinates:"))
-    numbers = [int(word) for word in line.replace(",", " ").split() if word.isdigit()]
-    assert sum(numbers[:2]) == 28
+    found = re.search(r"28 coordinates: (\d+) kept, (\d+) rejected", finished.stdout)
+    assert found and sum(map(int, found.groups())) == 28
     assert len(list(tmp_path.glob("demo/projects/*/Runs/*/extra/screening/thumbnails/*.png"))) == 2
 
 
