@@ -196,24 +196,34 @@ def choose(real: Sequence[PickVerdicts], calibration: Sequence[PickVerdicts], le
     return float(max([least, *allowed]))
 
 
-def session_rows(mapped: Sequence[Mapped], model: ModelConfig) -> List[Row]:
-    """Return level, flag, recall and false-positive area of each session, with each bound of the offset."""
-    sessions: Dict[Tuple[str, int], List[Mapped]] = {}
+def group_rows(mapped: Sequence[Mapped], model: ModelConfig) -> List[Row]:
+    """Return excess, flags, recall and false-positive area of each group of sessions, with each bound of the offset."""
+    groups: Dict[str, Dict[int, List[Mapped]]] = {}
     for one in mapped:
-        sessions.setdefault((one.group.replace("_", " "), one.session), []).append(one)
+        groups.setdefault(one.group.replace("_", " "), {}).setdefault(one.session, []).append(one)
     rows = []
-    for (group, number), members in sorted(sessions.items()):
-        levels = [one.map.level for one in members if np.isfinite(one.map.level)]
-        level = level_of(levels) if levels else float("nan")
-        row: Row = {"group": group, "session": number, "excess": round(level - model.reference_level, 2)}
-        row["unusual"] = bool(is_unusual(level, model))
-        for name, offset in offsets(level - model.reference_level).items():
-            shares = [shares_of(one, offset, model.recommended_threshold) for one in members]
-            for key, place in (("clean_called_bad", 0), ("bad_found", 1)):
-                known = [share[place] for share in shares if share[place] is not None]
-                row[f"{key} {name}"] = (
-                    [round(float(np.mean(known)), 5), round(float(np.max(known)), 5)] if known else None
-                )
+    for group, sessions in groups.items():
+        levels = [level_of([one.map.level for one in members]) for members in sessions.values()]
+        excess = [level - model.reference_level for level in levels]
+        row: Row = {
+            "group": group,
+            "sessions": len(sessions),
+            "excess": [round(float(value), 2) for value in np.percentile(excess, [0, 50, 100])],
+            "flagged": sum(is_unusual(level, model) for level in levels),
+            "bounds": {},
+        }
+        for name in offsets(0.0):
+            found = [
+                shares_of(one, offsets(value)[name], model.recommended_threshold)
+                for value, members in zip(excess, sessions.values())
+                for one in members
+            ]
+            clean, bad = ([share for share in side if share is not None] for side in zip(*found))
+            row["bounds"][name] = {
+                "clean_called_bad": round(float(np.mean(clean)), 5) if clean else None,
+                "worst": round(float(np.max(clean)), 5) if clean else None,
+                "bad_found": round(float(np.mean(bad)), 5) if bad else None,
+            }
         rows.append(row)
     return rows
 
@@ -290,7 +300,7 @@ def judge(model: Path, build: Path, workers: int, limit: Optional[int]) -> Row:
         "thresholds": list(THRESHOLDS),
         "simulated": {"calibration": removed(calibration, THRESHOLDS), "test": removed(test, THRESHOLDS)},
         "simulated_by_distance": by_distance(test, used),
-        "sessions": session_rows(mapped, config),
+        "sessions": group_rows(mapped, config),
     }
     if maps:
         result["real"] = {

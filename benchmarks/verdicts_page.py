@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-import numpy as np
-
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 from cryoice_scipion.core.evaluation import tables  # noqa: E402
@@ -91,22 +89,19 @@ does: {result["pick_threshold"]:g}. It is never below that of the mask, so that 
 
 
 def _sessions(rows: Sequence[Row], result: Row) -> str:
-    names = [key.split(" ", 1)[1] for key in rows[0] if key.startswith("clean_called_bad")]
+    names = list(rows[0]["bounds"])
     body: List[List[str]] = []
-    for group in dict.fromkeys(row["group"] for row in rows):
-        chosen = [row for row in rows if row["group"] == group]
-        excess = np.array([row["excess"] for row in chosen])
-        line = [group, str(len(chosen)), f"{excess.min():.1f} / {np.median(excess):.1f} / {excess.max():.1f}"]
-        line.append(f"{sum(row['unusual'] for row in chosen)}")
+    for row in rows:
+        line = [row["group"], str(row["sessions"]), " / ".join(f"{value:.1f}" for value in row["excess"])]
+        line.append(str(row["flagged"]))
         for name in names:
-            clean = [row[f"clean_called_bad {name}"] for row in chosen if row[f"clean_called_bad {name}"]]
-            found = [row[f"bad_found {name}"] for row in chosen if row[f"bad_found {name}"]]
+            one = row["bounds"][name]
             words = []
-            if clean:
-                mean, worst = np.mean([value[0] for value in clean]), max(value[1] for value in clean)
-                words.append(f"{tables.percent(mean)} (worst {tables.percent(worst)})")
-            words.append(f"found {tables.percent(np.mean([value[0] for value in found]))}" if found else "")
-            line.append("; ".join(word for word in words if word))
+            if one["clean_called_bad"] is not None:
+                words.append(f"{tables.percent(one['clean_called_bad'])} (worst {tables.percent(one['worst'])})")
+            if one["bad_found"] is not None:
+                words.append(f"found {tables.percent(one['bad_found'])}")
+            line.append("; ".join(words))
         body.append(line)
     head = ["sessions", "number", "excess: least / median / most", "flagged", *names]
     return f"""## Sessions
