@@ -28,10 +28,10 @@ from train_default_model import BUILD  # noqa: E402
 
 from cryoice_scipion.constants import GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
-from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join  # noqa: E402
-from cryoice_scipion.core.data.points import from_label_images  # noqa: E402
-from cryoice_scipion.core.networks.choice import views_of  # noqa: E402
-from cryoice_scipion.core.training.fit import bad_log_odds, fit, predict  # noqa: E402
+from cryoice_scipion.core.detectors.choice import views_of  # noqa: E402
+from cryoice_scipion.core.training.patches.fit import bad_log_odds, fit, predict  # noqa: E402
+from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches, join  # noqa: E402
+from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
 
 HELD_OUT, VALIDATION = 15, 10  # micrographs of each set: the first, and the ones after them
 # name, network, views

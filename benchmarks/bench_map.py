@@ -21,13 +21,13 @@ from about import about, record
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.detectors.model_folder import resolve_model
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.patch_fft import TwoViewNet
 from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.checks import check_pixels
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.reading import read_micrograph
-from cryoice_scipion.core.networks.bundle import resolve_model
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.networks.two_view import TwoViewNet
 from cryoice_scipion.core.views.micrograph import micrograph_view, spectral_view
 from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, windows
 from cryoice_scipion.core.views.spectrum import Spectra

@@ -23,12 +23,12 @@ from about import about, record
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.data.fields import Field
-from cryoice_scipion.core.networks.bundle import resolve_model
-from cryoice_scipion.core.networks.dense import DenseNet
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.training.crops import Cropper
-from cryoice_scipion.core.training.dense import DenseRun
+from cryoice_scipion.core.detectors.model_folder import resolve_model
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.unet import DenseNet
+from cryoice_scipion.core.training.unet.crops import Cropper
+from cryoice_scipion.core.training.unet.fit import DenseRun
+from cryoice_scipion.core.training.unet.training_micrographs import Field
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 
 _SIDE, _FIELDS, _MAPS = 768, 24, 4  # px of the context view; fields of an epoch, four steps of six; maps

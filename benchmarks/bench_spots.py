@@ -21,9 +21,9 @@ from about import about, record
 from sklearn.metrics import roc_auc_score
 
 from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
+from cryoice_scipion.core.detectors.spots import FALSE_ALARMS, SpotDetector, micrograph_evidence
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
-from cryoice_scipion.core.networks.spot_test import FALSE_ALARMS, SpotDetector, micrograph_evidence
 from cryoice_scipion.core.views.spot_statistics import combine
 from cryoice_scipion.core.views.spots import CELL, SCALES
 

@@ -111,11 +111,11 @@ def make_records(folder: Path, micrographs: int, coordinates: int) -> None:
     """Write the journal, and the pictures of the first micrograph."""
     import numpy as np
 
+    from cryoice_scipion.core.images.thumbnails import write_base
     from cryoice_scipion.core.images.writing import write_map, write_mask
     from cryoice_scipion.core.records import Judgement, PickScore, to_json
-    from cryoice_scipion.core.reports.thumbnails import write_base
-    from cryoice_scipion.core.screening.folder import RunFolder
-    from cryoice_scipion.core.screening.journal import Journal
+    from cryoice_scipion.core.results.journal import Journal
+    from cryoice_scipion.core.results.run_folder import RunFolder
 
     place = RunFolder(folder)
     place.make()

@@ -20,7 +20,7 @@ from scipy import ndimage
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.screening.reference import BRIGHT, MAJORITY, MINIMUM, is_bright
+from cryoice_scipion.core.maps.session_baseline import BRIGHT, MAJORITY, MINIMUM, is_bright
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import simulate
 from cryoice_scipion.core.views.micrograph import micrograph_view, skewness

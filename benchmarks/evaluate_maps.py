@@ -30,12 +30,12 @@ from train_default_model import BUILD, HOLD_OUT, REAL, SETS, SHARED, SetRow, dra
 from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
-from cryoice_scipion.core.data.splits import is_called  # noqa: E402
-from cryoice_scipion.core.evaluation.figures import ALL, BAD_CLASSES, auc_difference, figures, shares_of  # noqa: E402
-from cryoice_scipion.core.evaluation.judge import JudgedMap, Settings, judge_set  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model  # noqa: E402
+from cryoice_scipion.core.evaluation.cell_counts import Tally, tally  # noqa: E402
+from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap, Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled  # noqa: E402
-from cryoice_scipion.core.evaluation.tally import Tally, tally  # noqa: E402
-from cryoice_scipion.core.networks.bundle import fingerprint, resolve_model  # noqa: E402
+from cryoice_scipion.core.evaluation.map_metrics import ALL, BAD_CLASSES, auc_difference, figures, shares_of  # noqa: E402
+from cryoice_scipion.core.training.splits import is_called  # noqa: E402
 
 SIMULATED, EMPIAR, MICASSESS, HELD_OUT = "simulated, held out", "EMPIAR-10017", "MicAssess", "real, held out"
 MODEL = "model"
@@ -195,7 +195,7 @@ def group_figures(tallies: Dict[str, List[Tally]]) -> Dict[str, Any]:
 
 def evaluate(model: str, build: Path, device: str, limit: Optional[int], reference: int) -> Dict[str, Any]:
     """Judge everything; return what the JSON file holds."""
-    from cryoice_scipion.core.networks.detector import NetworkDetector
+    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 
     path = resolve_model(model)
     detector = NetworkDetector.load(path, device)

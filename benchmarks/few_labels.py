@@ -33,14 +33,14 @@ from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
-from cryoice_scipion.core.data.patches import EMBEDDING, PatchSet, cut_patches  # noqa: E402
-from cryoice_scipion.core.data.points import from_label_images  # noqa: E402
-from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
-from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
 from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
-from cryoice_scipion.core.training.fit import bad_log_odds, fit, predict  # noqa: E402
-from cryoice_scipion.core.training.head import fit_head  # noqa: E402
+from cryoice_scipion.core.training.fine_tuning import fit_head  # noqa: E402
+from cryoice_scipion.core.training.patches.fit import bad_log_odds, fit, predict  # noqa: E402
+from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet, cut_patches  # noqa: E402
+from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
 
 NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
 KINDS = ("single", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")

@@ -33,13 +33,14 @@ from train_default_model import BUILD, HOLD_OUT, REAL, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import ModelConfig, TrainConfig  # noqa: E402
-from cryoice_scipion.core.data.fields import Field, make_fields  # noqa: E402
-from cryoice_scipion.core.data.splits import TRAIN, VALIDATION  # noqa: E402
-from cryoice_scipion.core.networks.bundle import resolve_model  # noqa: E402
-from cryoice_scipion.core.networks.dense import DenseNet  # noqa: E402
-from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
-from cryoice_scipion.core.screening.reference import level_of, shift_of  # noqa: E402
-from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
+from cryoice_scipion.core.detectors.unet import DenseNet  # noqa: E402
+from cryoice_scipion.core.maps.session_baseline import level_of, shift_of  # noqa: E402
+from cryoice_scipion.core.training.metrics import called_bad  # noqa: E402
+from cryoice_scipion.core.training.splits import TRAIN, VALIDATION  # noqa: E402
+from cryoice_scipion.core.training.unet.calibration import MapCells, calibrate_maps  # noqa: E402
+from cryoice_scipion.core.training.unet.refinement_head import (  # noqa: E402
     Cells,
     cells_of_field,
     drawn,
@@ -47,9 +48,8 @@ from cryoice_scipion.core.training.judge_layer import (  # noqa: E402
     last_layers,
     with_judge,
 )
-from cryoice_scipion.core.training.map_calibration import MapCells, calibrate_maps  # noqa: E402
-from cryoice_scipion.core.training.metrics import called_bad  # noqa: E402
-from cryoice_scipion.core.training.train_dense import DenseSet, split_fields  # noqa: E402
+from cryoice_scipion.core.training.unet.train import DenseSet, split_fields  # noqa: E402
+from cryoice_scipion.core.training.unet.training_micrographs import Field, make_fields  # noqa: E402
 
 CHECKED = 1000  # cells of a validation micrograph
 SEED = 0

@@ -19,11 +19,11 @@ from tqdm import tqdm
 from train_default_model import BUILD, REAL
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
-from cryoice_scipion.core.evaluation.judge import JudgedMap, Settings, judge_set
+from cryoice_scipion.core.detectors.model_folder import resolve_model
+from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap, Settings, judge_set
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
-from cryoice_scipion.core.networks.bundle import resolve_model
-from cryoice_scipion.core.reports.thumbnails import draw_thumbnail, grey_base, write_base
-from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.images.thumbnails import draw_thumbnail, grey_base, write_base
+from cryoice_scipion.core.maps import bad_area as judging
 
 SIDE = 900  # px of each half
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE.parent / "out" / "overlays")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    from cryoice_scipion.core.networks.detector import NetworkDetector
+    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 
     detector = NetworkDetector.load(resolve_model(args.model), args.device)
     args.output.mkdir(parents=True, exist_ok=True)

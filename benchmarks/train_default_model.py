@@ -24,9 +24,9 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
-from cryoice_scipion.core.data.fields import make_fields  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import CARD, write_sums  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
-from cryoice_scipion.core.networks.bundle import CARD, write_sums  # noqa: E402
+from cryoice_scipion.core.training.unet.training_micrographs import make_fields  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "real"
 BUILD, REAL = ROOT / "out" / "default-model", "real_annotated"  # where all is made; a folder in it

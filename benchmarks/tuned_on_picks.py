@@ -26,13 +26,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about, record  # noqa: E402
 
 from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model  # noqa: E402
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.errors import CryoIceError  # noqa: E402
-from cryoice_scipion.core.evaluation.figures import shares_of  # noqa: E402
-from cryoice_scipion.core.evaluation.judge import Settings, judge_set  # noqa: E402
+from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
+from cryoice_scipion.core.evaluation.map_metrics import shares_of  # noqa: E402
 from cryoice_scipion.core.evaluation.tables import number, percent, table  # noqa: E402
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model  # noqa: E402
-from cryoice_scipion.core.networks.detector import NetworkDetector  # noqa: E402
 
 MISTAKE = 2  # exit status: the picks do not do
 NUMBER, SIDE, PIXEL_SIZE = 12, 1024, 2.0  # micrographs, px, Å/px

@@ -24,10 +24,10 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import WEIGHTS, load_config, read_sums, resolve_model  # noqa: E402
 from cryoice_scipion.core.images.atomic import replacing  # noqa: E402
 from cryoice_scipion.core.images.borders import find_border  # noqa: E402
 from cryoice_scipion.core.images.checks import check_pixels  # noqa: E402
-from cryoice_scipion.core.networks.bundle import WEIGHTS, load_config, read_sums, resolve_model  # noqa: E402
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
 from cryoice_scipion.core.simulation.folder import sample_labels  # noqa: E402
 from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
@@ -161,7 +161,7 @@ def _detector(model: Path) -> Any:
     if model not in _LOADED:
         import torch
 
-        from cryoice_scipion.core.networks.detector import NetworkDetector
+        from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 
         torch.set_num_threads(1)
         _LOADED[model] = NetworkDetector.load(model, "cpu")

@@ -34,7 +34,8 @@ from verdicts_page import CARD_TITLE, card_section, page  # noqa: E402
 
 from cryoice_scipion.constants import BORDER, CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig  # noqa: E402
-from cryoice_scipion.core.data.coordinates import X, Y, read_picks, sizes_of  # noqa: E402
+from cryoice_scipion.core.detectors.class_map import ClassMap  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import CARD, MODEL_JSON, load_config, resolve_model, write_sums  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import on_cells, on_grid  # noqa: E402
 from cryoice_scipion.core.evaluation.pick_verdicts import (  # noqa: E402
     CLEAN_PICK,
@@ -43,11 +44,10 @@ from cryoice_scipion.core.evaluation.pick_verdicts import (  # noqa: E402
     pick_verdicts,
     removed,
 )
-from cryoice_scipion.core.networks.bundle import CARD, MODEL_JSON, load_config, resolve_model, write_sums  # noqa: E402
-from cryoice_scipion.core.screening import judging  # noqa: E402
-from cryoice_scipion.core.screening.classmap import ClassMap  # noqa: E402
-from cryoice_scipion.core.screening.reference import is_unusual, level_of, shift_of  # noqa: E402
-from cryoice_scipion.core.screening.scoring import BOX_TO_DIAMETER, goodness_of  # noqa: E402
+from cryoice_scipion.core.formats.coordinates import X, Y, read_picks, sizes_of  # noqa: E402
+from cryoice_scipion.core.maps import bad_area as judging  # noqa: E402
+from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, goodness_of  # noqa: E402
+from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of, shift_of  # noqa: E402
 
 PICKERS = ("picker_cryolo", "picker_deeppicker", "picker_topaz")
 CELL = 4.0  # px of the grid on which annotators are compared
@@ -106,8 +106,8 @@ def simulated_verdicts(mapped: Sequence[Mapped]) -> List[PickVerdicts]:
 
 def real_maps(model: Path, build: Path) -> Dict[str, Tuple[ClassMap, float, List[int], str]]:
     """Return map, pixel size, shape and folder of each real micrograph by stem; those of two classes also flipped."""
+    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.images.loading import load_micrograph
-    from cryoice_scipion.core.networks.detector import NetworkDetector
 
     prepared, maps = build / "real", build / maps_key(model) / "real"
     if not prepared.is_dir():

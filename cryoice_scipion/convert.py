@@ -18,12 +18,12 @@ import pandas as pd
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.core.data.coordinates import BOX_SIZE, Matches, picks_by_micrograph, sizes_of, write_star
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.coordinates import BOX_SIZE, Matches, picks_by_micrograph, sizes_of, write_star
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
-from cryoice_scipion.core.screening.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.databases import in_parts
 from cryoice_scipion.set_writing import append_unread, give_columns
 

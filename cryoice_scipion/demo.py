@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.reading import read_micrograph
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 
 PROJECT = "cryoice_demo"
 HOSTS = "[localhost]\nPARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d --map-by node %_(COMMAND)s\n"
@@ -220,7 +220,7 @@ def _plain(text: str) -> str:
 
 
 def _report(project: Any, screening: Any, folder: Path) -> None:
-    from cryoice_scipion.core.screening.recorded import read_judgements
+    from cryoice_scipion.core.results.recorded import read_judgements
     from cryoice_scipion.protocols.protocol_screen import FOLDER
 
     run = Path(project.path) / screening.getPath(*FOLDER)

@@ -11,8 +11,8 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.reports.palette import class_colour, rgb
-from cryoice_scipion.core.reports.thumbnails import grey_base
+from cryoice_scipion.core.images.palette import class_colour, rgb
+from cryoice_scipion.core.images.thumbnails import grey_base
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import simulate
 

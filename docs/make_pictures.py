@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.borders import find_border
+from cryoice_scipion.core.images.palette import class_colour, rgb
 from cryoice_scipion.core.images.reading import read_micrograph
+from cryoice_scipion.core.images.thumbnails import grey_base
 from cryoice_scipion.core.images.writing import read_map
-from cryoice_scipion.core.reports.palette import class_colour, rgb
-from cryoice_scipion.core.reports.thumbnails import grey_base
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"

@@ -2,7 +2,7 @@
 """A small network of random weights in a model folder: all that a screening needs, in milliseconds a micrograph."""
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
-from cryoice_scipion.core.networks.bundle import write_sums
+from cryoice_scipion.core.detectors.model_folder import write_sums
 
 _LEVEL = 2.2  # log-odds: noise (noise.py) then lies about the level of the model, and has good and bad places
 
@@ -11,7 +11,7 @@ def write_random_model(folder, threshold=0.5, width=2, level=_LEVEL):
     """Write the model folder and return it. P(BAD) spreads over the whole range."""
     import torch
 
-    from cryoice_scipion.core.networks.detector import build_network, save_weights
+    from cryoice_scipion.core.detectors.network_detector import build_network, save_weights
 
     folder.mkdir(parents=True)
     views = [ViewConfig(kind="patch", sampling=4.0), ViewConfig(kind="fft", sampling=4.0)]

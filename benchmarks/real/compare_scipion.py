@@ -39,7 +39,7 @@ def of_scipion(folder: Path) -> Dict[Key, Verdict]:
 
 def of_command_line(folder: Path) -> Dict[Key, Verdict]:
     """Return the verdict of each coordinate in kept.star and rejected.star."""
-    from cryoice_scipion.core.data.coordinates import read_picks
+    from cryoice_scipion.core.formats.coordinates import read_picks
 
     verdicts: Dict[Key, Verdict] = {}
     for kept, name in ((True, "kept"), (False, "rejected")):

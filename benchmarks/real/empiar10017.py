@@ -21,9 +21,9 @@ from typing import List
 
 import pandas as pd
 
-from cryoice_scipion.core.data.coordinates import read_picks
-from cryoice_scipion.core.data.splits import is_called
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.training.splits import is_called
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

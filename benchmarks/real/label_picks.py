@@ -21,7 +21,7 @@ from rasterise import ANNOTATIONS, UNSURE, Annotation, annotated, label_image, l
 from scipy.ndimage import distance_transform_edt
 
 from cryoice_scipion.constants import BAD, CLASSES, GOOD
-from cryoice_scipion.core.data.coordinates import read_picks, write_star
+from cryoice_scipion.core.formats.coordinates import read_picks, write_star
 from cryoice_scipion.core.images.atomic import replacing
 
 HERE = Path(__file__).resolve().parent

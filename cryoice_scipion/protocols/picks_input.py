@@ -12,11 +12,11 @@ from typing import Dict, List, Set, Tuple
 
 from cryoice_scipion import convert
 from cryoice_scipion.convert import MicrographRow
-from cryoice_scipion.core.data.coordinates import PickTable
-from cryoice_scipion.core.data.growing import GrowingPicks
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.formats.coordinates import PickTable
 from cryoice_scipion.core.records import Pick, PickCounts
-from cryoice_scipion.core.screening.late_picks import LatePicks
+from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
 from cryoice_scipion.streams import Coordinates, MicrographReader
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase, params
 from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
-from cryoice_scipion.core.data.coordinates import read_picks
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.records import Pick, PickCounts
-from cryoice_scipion.core.reports.balance import complaints_on, file_lines, names_in_short, sentence
+from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
 from cryoice_scipion.protocols.picks_input import HandedOn, PicksInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.streams import CoordinateReader, MicrographReader

@@ -10,8 +10,8 @@ from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
 
 from cryoice_scipion import convert
-from cryoice_scipion.core.data.cryoppp import read_cryoppp
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.training.cryoppp import read_cryoppp
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
 OUTPUT_MICROGRAPHS = "outputMicrographs"

@@ -10,7 +10,7 @@ from typing import Any, List
 from pyworkflow.protocol import params
 
 from cryoice_scipion.constants import DEFAULT_MODEL
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.objects import CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 

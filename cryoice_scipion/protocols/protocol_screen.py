@@ -15,15 +15,15 @@ from pyworkflow.protocol import ProtStreamingBase
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
+from cryoice_scipion.core.detectors.model_folder import load_config, read_card, resolve_model
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.networks.bundle import load_config, read_card, resolve_model
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.reports.balance import balance_line
-from cryoice_scipion.core.screening import patience
-from cryoice_scipion.core.screening.client import WorkerClient, check_worker
-from cryoice_scipion.core.screening.folder import JOURNAL
-from cryoice_scipion.core.screening.recorded import read_summary
+from cryoice_scipion.core.results.balance import balance_line
+from cryoice_scipion.core.results.recorded import read_summary
+from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.streaming import file_retry as patience
+from cryoice_scipion.core.workers.client import WorkerClient, check_worker
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.screen_form import (

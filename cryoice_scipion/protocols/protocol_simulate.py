@@ -10,7 +10,7 @@ from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
 
 from cryoice_scipion import convert
-from cryoice_scipion.core.data.coordinates import read_picks
+from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
 OUTPUT_MICROGRAPHS = "outputMicrographs"

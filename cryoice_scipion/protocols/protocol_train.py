@@ -10,10 +10,10 @@ from typing import Any, Callable, List, Optional
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
+from cryoice_scipion.core.detectors.choice import DENSE
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
-from cryoice_scipion.core.networks.choice import DENSE
 from cryoice_scipion.objects import METRICS, CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.train_form import CONTRASTS, FROM_DEFAULT, FROM_NOTHING, FROM_OBJECT, VIEWS, TrainForm

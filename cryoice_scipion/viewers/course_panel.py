@@ -13,9 +13,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
+from cryoice_scipion.core.images.palette import REJECTED
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.reports.browsing import Numbers, Records
-from cryoice_scipion.core.reports.palette import REJECTED
+from cryoice_scipion.core.results.browsing import Numbers, Records
 
 BAD_AREA = "#0072b2"
 SESSION = 300.0  # s from the first to the last micrograph from which on they are plotted over the time

@@ -10,8 +10,8 @@ from typing import Callable, Optional
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.reports.browsing import Records
 from cryoice_scipion.core.reports.html import NAME
+from cryoice_scipion.core.results.browsing import Records
 
 WARNING = "#fff3cd"
 

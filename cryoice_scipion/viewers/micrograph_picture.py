@@ -10,10 +10,10 @@ import numpy as np
 from PIL import ImageTk
 
 from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.core.images.caption import bar_length
+from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.reports.footer import bar_length
-from cryoice_scipion.core.reports.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
-from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour
+from cryoice_scipion.core.results.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
 
 RADIUS = 6  # px, of a circle; a cross reaches as far
 SMALLEST = 0.005  # share of a class that is named

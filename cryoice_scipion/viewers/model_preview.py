@@ -13,10 +13,10 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, WorkerError
+from cryoice_scipion.core.maps.session_baseline import freeze
 from cryoice_scipion.core.records import MapResult
-from cryoice_scipion.core.screening.client import WorkerClient
-from cryoice_scipion.core.screening.folder import RunFolder
-from cryoice_scipion.core.screening.reference import freeze
+from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.workers.client import WorkerClient
 from cryoice_scipion.protocols.screen_input import ScreenInput
 
 REFERENCE = 5  # micrographs at most that the data set's level is taken from: the run takes more, which takes longer

@@ -13,9 +13,9 @@ from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, Dialog
 
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.palette import REJECTED
 from cryoice_scipion.core.records import MapResult, MicrographTask
-from cryoice_scipion.core.reports.palette import REJECTED
-from cryoice_scipion.core.reports.preview import CutPreview
+from cryoice_scipion.core.results.threshold_preview import CutPreview
 from cryoice_scipion.viewers.model_preview import Preview
 
 LOOK, PAUSE = 100, 40  # ms: between two looks for news; that the slider rests before the picture is drawn

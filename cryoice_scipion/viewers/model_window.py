@@ -13,7 +13,7 @@ from PIL import Image, ImageTk, UnidentifiedImageError
 from pyworkflow.gui import Window
 from pyworkflow.viewer import View
 
-from cryoice_scipion.core.networks.bundle import read_card
+from cryoice_scipion.core.detectors.model_folder import read_card
 from cryoice_scipion.core.reports.mistakes import PICTURE, TABLE
 from cryoice_scipion.viewers.windows import open_window
 

@@ -12,11 +12,11 @@ from pyworkflow.gui import Window
 from pyworkflow.viewer import View
 
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.reports.browsing import Records, RecordsReader
-from cryoice_scipion.core.reports.layers import Layers, read_layers
-from cryoice_scipion.core.screening.recorded import read_summary
-from cryoice_scipion.core.screening.scoring import is_kept
+from cryoice_scipion.core.results.browsing import Records, RecordsReader
+from cryoice_scipion.core.results.layers import Layers, read_layers
+from cryoice_scipion.core.results.recorded import read_summary
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.course_panel import CoursePanel
 from cryoice_scipion.viewers.headline import Headline

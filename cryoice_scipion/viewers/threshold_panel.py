@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg
 from matplotlib.figure import Figure
 
-from cryoice_scipion.core.reports.browsing import Records
-from cryoice_scipion.core.reports.palette import KEPT, REJECTED
-from cryoice_scipion.core.reports.sums import BINS
+from cryoice_scipion.core.images.palette import KEPT, REJECTED
+from cryoice_scipion.core.results.browsing import Records
+from cryoice_scipion.core.results.run_sums import BINS
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 8, 40  # px around the axes
 HANDLE = 18  # px, the length of the slider's handle

@@ -10,7 +10,7 @@ from pwem.protocols import ProtImportMicrographs
 from pyworkflow.protocol.executor import StepExecutor
 from pyworkflow.tests import BaseTest, setupTestProject
 
-from cryoice_scipion.core.data.coordinates import write_star
+from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates, CryoIceProtTrain
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 

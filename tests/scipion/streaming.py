@@ -13,7 +13,7 @@ from noise import PIXEL_SIZE, write_noise
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from scipion_data import Scipion, point
 
-from cryoice_scipion.core.screening.folder import JOURNAL
+from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.protocols import CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 

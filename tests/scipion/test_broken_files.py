@@ -12,10 +12,10 @@ from pyworkflow.utils.path import copyFile
 from random_model import write_random_model
 from scipion_data import Scipion, items, point
 
-from cryoice_scipion.core.data.coordinates import write_star
-from cryoice_scipion.core.networks.bundle import resolve_model
-from cryoice_scipion.core.screening import patience
-from cryoice_scipion.core.screening.executor import LocalExecutor
+from cryoice_scipion.core.detectors.model_folder import resolve_model
+from cryoice_scipion.core.formats.coordinates import write_star
+from cryoice_scipion.core.streaming import file_retry as patience
+from cryoice_scipion.core.workers.local_executor import LocalExecutor
 from cryoice_scipion.protocols import CryoIceProtImportCryoPPP, CryoIceProtScreen, protocol_screen
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
 

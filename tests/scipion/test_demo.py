@@ -9,8 +9,8 @@ import sys
 import pytest
 from scipion_data import write_data
 
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
 
 pytestmark = pytest.mark.scipion
 

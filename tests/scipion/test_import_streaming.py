@@ -7,8 +7,8 @@ from scipion_data import items, point
 from streaming import Streams, kill, micrograph, wait_for
 
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.screening.late_picks import LatePicks
-from cryoice_scipion.core.screening.patience import SETTLE
+from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.file_retry import SETTLE
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.picks_input import HandedOn
 

@@ -16,14 +16,14 @@ from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, 
 
 from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.networks.bundle import load_config, resolve_model
+from cryoice_scipion.core.maps.bad_area import probabilities
+from cryoice_scipion.core.maps.scoring import particle_diameter, score_picks
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.screening.classmap import ClassMap
-from cryoice_scipion.core.screening.folder import JOURNAL, RunFolder
-from cryoice_scipion.core.screening.judging import probabilities
-from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
-from cryoice_scipion.core.screening.scoring import particle_diameter, score_picks
+from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 

@@ -17,8 +17,8 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
-from cryoice_scipion.core.screening.folder import JOURNAL, RunFolder
-from cryoice_scipion.core.screening.recorded import read_judgements
+from cryoice_scipion.core.results.recorded import read_judgements
+from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.protocols import CryoIceProtScreen
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.screen_window import ScreenView
@@ -180,8 +180,8 @@ def test_what_is_drawn_over_a_picture_can_be_switched(scipion, open_on):
 
 
 def test_the_text_has_the_colours_that_the_bad_area_has(scipion, open_on):
-    from cryoice_scipion.core.reports.layers import MASK_COLOUR
-    from cryoice_scipion.core.reports.palette import class_colour
+    from cryoice_scipion.core.images.palette import class_colour
+    from cryoice_scipion.core.results.layers import MASK_COLOUR
 
     folder = Path(scipion.screening.getPath("extra", "screening"))
     stored = folder / RunFolder(folder).raw_map(NAMES[2])

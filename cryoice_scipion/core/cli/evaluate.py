@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Dict, List
 from tqdm import tqdm
 
 from cryoice_scipion.constants import DEFAULT_MODEL
-from cryoice_scipion.core.cli.devices import one_device
 from cryoice_scipion.core.cli.sources import (
     add_patch_arguments,
     add_source_arguments,
@@ -23,9 +22,10 @@ from cryoice_scipion.core.cli.sources import (
 )
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.workers.devices import one_device
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.networks.detector import Detector
+    from cryoice_scipion.core.detectors.network_detector import Detector
 
 NAME = "evaluate"
 HELP = "measure a model on labelled data; with --simulated also its maps, and its verdicts on picks and sessions"
@@ -58,12 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.data.patches import PatchSet, cut_patches  # torch: only when needed
-    from cryoice_scipion.core.networks.bundle import resolve_model
-    from cryoice_scipion.core.networks.choice import DENSE
-    from cryoice_scipion.core.networks.detector import NetworkDetector
-    from cryoice_scipion.core.training.evaluate import evaluate
+    from cryoice_scipion.core.detectors.choice import DENSE
+    from cryoice_scipion.core.detectors.model_folder import resolve_model
+    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.training.metrics import in_words
+    from cryoice_scipion.core.training.patches.evaluate import evaluate
+    from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches  # torch: only when needed
 
     if args.output and args.output.suffix != ".json":
         make_folder(args.output)
@@ -98,12 +98,12 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     """Judge verdicts and maps of all folders with label images; return the figures, and as Markdown."""
     from cryoice_scipion.core.config import ScreenConfig
     from cryoice_scipion.core.evaluation import pick_verdicts, tables
-    from cryoice_scipion.core.evaluation.figures import figures, shares_of
-    from cryoice_scipion.core.evaluation.judge import Settings, judge_set
+    from cryoice_scipion.core.evaluation.cell_counts import Tally
+    from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set
     from cryoice_scipion.core.evaluation.labels import find_labelled
-    from cryoice_scipion.core.evaluation.tally import Tally
-    from cryoice_scipion.core.screening.reference import is_unusual, level_of
-    from cryoice_scipion.core.screening.scoring import pick_threshold
+    from cryoice_scipion.core.evaluation.map_metrics import figures, shares_of
+    from cryoice_scipion.core.maps.scoring import pick_threshold
+    from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of
 
     settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
     config = ScreenConfig.make(threshold=args.threshold)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from cryoice_scipion.constants import DEFAULT_MODEL
-from cryoice_scipion.core.networks.bundle import fingerprint, load_config, read_card, resolve_model
+from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, read_card, resolve_model
 
 NAME = "info"
 HELP = "say what a model is, what it was trained on and how good it was"

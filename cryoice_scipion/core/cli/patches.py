@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.data.patches import cut_patches  # torch: only when needed
+    from cryoice_scipion.core.training.patches.patch_set import cut_patches  # torch: only when needed
 
     config = patch_config(args)
     micrographs, _ = labelled_of(args, config.seed)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterator, Opt
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError, Terminated
-from cryoice_scipion.core.reports.balance import balance_line, file_lines, has_losses
+from cryoice_scipion.core.results.balance import balance_line, file_lines, has_losses
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.data.coordinates import PickSource
+    from cryoice_scipion.core.formats.coordinates import PickSource
     from cryoice_scipion.core.records import PickCounts
     from cryoice_scipion.core.screening.run import ScreeningRun
 
@@ -36,10 +36,10 @@ def open_run(
     patience: float = 0.0,
 ) -> ScreeningRun:
     """Load the model on each device, and open or continue the run in the output folder."""
-    from cryoice_scipion.core.cli.devices import devices_of
-    from cryoice_scipion.core.networks.bundle import read_card, resolve_model
-    from cryoice_scipion.core.screening.executor import LocalExecutor
+    from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
     from cryoice_scipion.core.screening.run import ScreeningRun
+    from cryoice_scipion.core.workers.devices import devices_of
+    from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
     model = resolve_model(config.model)
     executors = [LocalExecutor.load(model, device) for device in devices_of(args.device)]

@@ -24,10 +24,10 @@ from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_argu
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.records import MicrographTask, PickCounts
-from cryoice_scipion.core.reports.balance import names_in_short
+from cryoice_scipion.core.results.balance import names_in_short
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.data.coordinates import PickTable
+    from cryoice_scipion.core.formats.coordinates import PickTable
     from cryoice_scipion.core.screening.run import ScreeningRun
 
 NAME = "screen"
@@ -100,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    from cryoice_scipion.core.data.coordinates import read_picks
+    from cryoice_scipion.core.formats.coordinates import read_picks
     from cryoice_scipion.core.images.naming import expand_micrographs
 
     log = logger()
@@ -149,7 +149,7 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
     CoordinatesError
         When all of them belong to none.
     """
-    from cryoice_scipion.core.data.coordinates import X, Y, make_pick, picks_by_micrograph, sizes_of
+    from cryoice_scipion.core.formats.coordinates import X, Y, make_pick, picks_by_micrograph, sizes_of
 
     matches = picks_by_micrograph(picks.table, tasks)
     x, y = picks.table[X].to_numpy(float), picks.table[Y].to_numpy(float)
@@ -177,7 +177,7 @@ def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) ->
 
 def _check_size(tasks: List[MicrographTask], config: ScreenConfig) -> None:
     """Ask for the particles' size before anything slow is done."""
-    from cryoice_scipion.core.screening.scoring import particle_diameter
+    from cryoice_scipion.core.maps.scoring import particle_diameter
 
     for task in tasks:
         for pick in task.picks:
@@ -212,7 +212,7 @@ def _screen(
 
 def _counts(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun) -> PickCounts:
     """Return how many coordinates the input has; micrographs that only earlier sessions were given count as there."""
-    from cryoice_scipion.core.data.coordinates import picks_by_micrograph
+    from cryoice_scipion.core.formats.coordinates import picks_by_micrograph
 
     given = {task.stem for task in tasks}
     scored: Set[int] = set()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from cryoice_scipion.core.config import PatchConfig
-from cryoice_scipion.core.data.points import LabelledMicrograph
-from cryoice_scipion.core.data.sources import Sources
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.training.points import LabelledMicrograph
+from cryoice_scipion.core.training.sources import Sources
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
 
-from cryoice_scipion.core.cli.devices import one_device
 from cryoice_scipion.core.cli.sources import (
     add_patch_arguments,
     add_source_arguments,
@@ -17,10 +16,11 @@ from cryoice_scipion.core.cli.sources import (
     say,
 )
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.data.points import LabelledMicrograph
+from cryoice_scipion.core.detectors.choice import DENSE, TWO_SCALE, network_of, views_of
+from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, UNFINISHED, resolve_model
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import MODEL_JSON, UNFINISHED, resolve_model
-from cryoice_scipion.core.networks.choice import DENSE, TWO_SCALE, network_of, views_of
+from cryoice_scipion.core.training.points import LabelledMicrograph
+from cryoice_scipion.core.workers.devices import one_device
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.training.saving import Result
@@ -125,9 +125,14 @@ def main(args: argparse.Namespace) -> int:
 
 def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
     """Train on labelled places."""
-    from cryoice_scipion.core.data.patches import BACKGROUND, PatchSet, cut_patches, join  # torch: only when needed
-    from cryoice_scipion.core.networks.detector import NetworkDetector
-    from cryoice_scipion.core.training.train import train
+    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+    from cryoice_scipion.core.training.patches.patch_set import (  # torch: only when needed
+        BACKGROUND,
+        PatchSet,
+        cut_patches,
+        join,
+    )
+    from cryoice_scipion.core.training.patches.train import train
 
     dense, detector = network_of(config) == DENSE, None
     if dense:
@@ -152,9 +157,9 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
 
 def _train_dense(args: argparse.Namespace, config: TrainConfig) -> Result:
     """Train on whole micrographs with label images."""
-    from cryoice_scipion.core.data.fields import make_fields  # torch: only when needed
     from cryoice_scipion.core.evaluation.labels import find_labelled
-    from cryoice_scipion.core.training.train_dense import DenseSet, train_dense
+    from cryoice_scipion.core.training.unet.train import DenseSet, train_dense
+    from cryoice_scipion.core.training.unet.training_micrographs import make_fields  # torch: only when needed
 
     others = (args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.patches)
     if not args.simulated or any(others):

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report, status_of
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.screening.patience import SETTLE, STREAMING
+from cryoice_scipion.core.streaming.file_retry import SETTLE, STREAMING
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.screening.late_picks import LatePicks
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.screening.watch import Watch
+    from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
 
 _STOPPING = b"\nstopping when what is in hand is finished; once more to stop at once\n"
 _BATCH = 16  # micrographs a device, so that what comes meanwhile does not wait long
@@ -91,10 +91,10 @@ def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Log
         return None
     import numpy as np
 
-    from cryoice_scipion.core.data.coordinates import PickTable, sizes_of
-    from cryoice_scipion.core.data.growing import GrowingPicks
-    from cryoice_scipion.core.screening.late_picks import LatePicks
-    from cryoice_scipion.core.screening.scoring import UNKNOWN_DIAMETER
+    from cryoice_scipion.core.formats.coordinates import PickTable, sizes_of
+    from cryoice_scipion.core.maps.scoring import UNKNOWN_DIAMETER
+    from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+    from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
 
     def check(path: Path, picks: PickTable) -> None:
         """Ask for the particle diameter."""
@@ -107,9 +107,9 @@ def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Log
 
 
 def _watch(args: argparse.Namespace, run: ScreeningRun, late: Optional[LatePicks], log: logging.Logger) -> Watch:
-    from cryoice_scipion.core.cli.devices import devices_of
-    from cryoice_scipion.core.screening.register import Register
     from cryoice_scipion.core.screening.watch import Watch
+    from cryoice_scipion.core.streaming.id_registry import Register
+    from cryoice_scipion.core.workers.devices import devices_of
 
     batch = _BATCH * len(devices_of(args.device))
     register = Register(args.output, run.ids)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.screening.worker import load_executor, problems, serve
+    from cryoice_scipion.core.workers.worker import load_executor, problems, serve
 
     options = (arguments.model, arguments.device, arguments.expect_version)
     if arguments.check:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BORDER, CLASSES
-from cryoice_scipion.core.data.points import is_inverted, read_label_image
 from cryoice_scipion.core.errors import ImageError, SettingsError
+from cryoice_scipion.core.training.points import is_inverted, read_label_image
 
 #: Å, side of the cells on which maps are judged, whatever their own sampling: models of different sampling can then be
 #: compared, and a coarse one pays for what it smears over the edges of an area.

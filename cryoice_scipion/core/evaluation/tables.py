@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from cryoice_scipion.core.evaluation.figures import ALL, BAD_CLASSES
+from cryoice_scipion.core.evaluation.map_metrics import ALL, BAD_CLASSES
 
 Row = Dict[str, Any]
 NONE = "–"

@@ -12,8 +12,8 @@ from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 import numpy as np
 import pandas as pd
 
-from cryoice_scipion.core.data.star import Block, read_star
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import MicrographTask
 

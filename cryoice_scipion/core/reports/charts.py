@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import BORDER, FAILED
-from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour
-from cryoice_scipion.core.reports.sums import GoodnessHistogram, RunSums, Seen
+from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
+from cryoice_scipion.core.results.run_sums import GoodnessHistogram, RunSums, Seen
 
 BARS = 100  # at most: three px each on a phone
 ROWS = 12  # of a table at most

@@ -10,8 +10,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from PIL import Image
 
-from cryoice_scipion.core.reports.sums import RunSums, Seen
-from cryoice_scipion.core.reports.thumbnails import BAR, ROWS
+from cryoice_scipion.core.images.thumbnails import BAR, ROWS
+from cryoice_scipion.core.results.run_sums import RunSums, Seen
 
 PICTURES = 6  # of each kind
 SIDE = 480  # px, longest side of an embedded thumbnail

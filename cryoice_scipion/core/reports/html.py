@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, VERSION
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.reports.balance import balance_line
 from cryoice_scipion.core.reports.charts import charts_of
 from cryoice_scipion.core.reports.embedded import pictures_of
-from cryoice_scipion.core.reports.palette import KEPT, REJECTED, class_colour
-from cryoice_scipion.core.reports.sums import RunSums
+from cryoice_scipion.core.results.balance import balance_line
+from cryoice_scipion.core.results.run_sums import RunSums
 
 NAME = "report.html"
 TEMPLATE = "report.html.j2"

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.reports.palette import KEPT, NEUTRAL, REJECTED
-from cryoice_scipion.core.reports.sums import GoodnessHistogram
+from cryoice_scipion.core.images.palette import KEPT, NEUTRAL, REJECTED
+from cryoice_scipion.core.results.run_sums import GoodnessHistogram
 
 DPI = 100
 LINE = "#0072b2"

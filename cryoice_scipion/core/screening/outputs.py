@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Se
 
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import Judgement, PickCounts, Reference, Summary
-from cryoice_scipion.core.reports.sums import RunSums
-from cryoice_scipion.core.screening.folder import MICROGRAPHS, SUMMARY, writing
-from cryoice_scipion.core.screening.pace import Pace
+from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
+from cryoice_scipion.core.results.run_sums import RunSums
+from cryoice_scipion.core.results.throughput import Pace
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.data.coordinates import PickSource
+    from cryoice_scipion.core.formats.coordinates import PickSource
     from cryoice_scipion.core.screening.stars import StarFiles
 
 EVERY = 60.0  # s between two versions of the report and of the coordinate files

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Opti
 from cryoice_scipion.constants import FAILED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.maps import session_baseline as references
+from cryoice_scipion.core.maps.scoring import particle_diameter, pick_threshold
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickCounts, PickScore, Reference, Summary
-from cryoice_scipion.core.screening import reference as references
-from cryoice_scipion.core.screening.folder import RunFolder
-from cryoice_scipion.core.screening.gallery import Gallery
-from cryoice_scipion.core.screening.interface import Executor
+from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.screening.outputs import Outputs
-from cryoice_scipion.core.screening.patience import Patience
-from cryoice_scipion.core.screening.pool import Done, ExecutorPool, Failure, Job
-from cryoice_scipion.core.screening.scoring import particle_diameter, pick_threshold
 from cryoice_scipion.core.screening.state import LATE_FAILED, RunState, digest_of
+from cryoice_scipion.core.screening.thumbnail_retention import Gallery
+from cryoice_scipion.core.streaming.file_retry import Patience
+from cryoice_scipion.core.workers.interface import Executor
+from cryoice_scipion.core.workers.pool import Done, ExecutorPool, Failure, Job
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.data.coordinates import PickSource
+    from cryoice_scipion.core.formats.coordinates import PickSource
 
 Mapped = Tuple[Optional[MapResult], Judgement]
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import NO_MICROGRAPH
-from cryoice_scipion.core.data.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
-from cryoice_scipion.core.data.formats import empty_table
+from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
+from cryoice_scipion.core.formats.readers import empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.screening.folder import KEPT, REJECTED, writing
+from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
 
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
 _SCORE = np.dtype([("state", "u1"), ("cls", "u1"), ("micrograph", "i4"), ("goodness", "f8")])

@@ -22,8 +22,8 @@ from cryoice_scipion.core.records import (
     from_json,
     to_json,
 )
-from cryoice_scipion.core.screening.folder import JOURNAL
-from cryoice_scipion.core.screening.journal import Journal, Line
+from cryoice_scipion.core.results.journal import Journal, Line
+from cryoice_scipion.core.results.run_folder import JOURNAL
 
 _FREE = ("max_thumbnails",)  # settings that a resume may change
 LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was judged, and some of whose coordinates were not

@@ -14,12 +14,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, AMBIGUOUS, CLASSES, DISCARDED, FAILED, UNMATCHED, VERSION, WAITING
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
 from cryoice_scipion.core.records import RECORDS_VERSION, Judgement, PickCounts, Reference, Summary, to_json
-from cryoice_scipion.core.reports.balance import complaints_on
-from cryoice_scipion.core.reports.sums import RunSums
-from cryoice_scipion.core.screening.folder import writing
-from cryoice_scipion.core.screening.judging import MOSTLY_BAD_FLAG
-from cryoice_scipion.core.screening.pace import Pace
+from cryoice_scipion.core.results.balance import complaints_on
+from cryoice_scipion.core.results.run_folder import writing
+from cryoice_scipion.core.results.run_sums import RunSums
+from cryoice_scipion.core.results.throughput import Pace
 
 SESSION_UNUSUAL = (
     "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "

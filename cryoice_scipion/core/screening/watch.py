@@ -14,11 +14,11 @@ from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import Judgement, MicrographTask
-from cryoice_scipion.core.screening.arriving import ArrivingFiles
-from cryoice_scipion.core.screening.late_picks import LatePicks
-from cryoice_scipion.core.screening.patience import SETTLE
-from cryoice_scipion.core.screening.register import Register
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.file_retry import SETTLE
+from cryoice_scipion.core.streaming.folder_watcher import ArrivingFiles
+from cryoice_scipion.core.streaming.id_registry import Register
 
 _AGAIN = 2.0  # s between two calls of the run while something waits in it
 _HEARTBEAT = 60.0  # s between two calls of it in any case, so that a monitor sees that we live

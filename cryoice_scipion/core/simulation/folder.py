@@ -13,8 +13,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD, VERSION
-from cryoice_scipion.core.data.coordinates import write_star
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.simulation.canvas import sample_labels
 from cryoice_scipion.core.simulation.config import PUBLISHED, SceneConfig

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn import metrics as sk
 
-from cryoice_scipion.core.evaluation.figures import LEAST_CLEAN
+from cryoice_scipion.core.evaluation.map_metrics import LEAST_CLEAN
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD, VERSION
 from cryoice_scipion.core.config import ModelConfig, TrainConfig
-from cryoice_scipion.core.data.splits import TEST, VALIDATION
-from cryoice_scipion.core.networks.bundle import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
-from cryoice_scipion.core.networks.choice import network_of, view_configs
-from cryoice_scipion.core.networks.detector import save_weights
-from cryoice_scipion.core.networks.two_view import WINDOW
+from cryoice_scipion.core.detectors.choice import network_of, view_configs
+from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
+from cryoice_scipion.core.detectors.network_detector import save_weights
+from cryoice_scipion.core.detectors.patch_fft import WINDOW
 from cryoice_scipion.core.reports.mistakes import hardest, write_mistakes
 from cryoice_scipion.core.reports.plots import calibration, precision_recall, roc, training_curves
-from cryoice_scipion.core.training.card import write_card
-from cryoice_scipion.core.training.fit import Fitted
+from cryoice_scipion.core.training.model_card import write_card
+from cryoice_scipion.core.training.patches.fit import Fitted
+from cryoice_scipion.core.training.splits import TEST, VALIDATION
 
 
 @dataclasses.dataclass

@@ -6,10 +6,10 @@ import pytest
 from noise import NUMBER
 
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.data.coordinates import read_picks
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.screening.executor import LocalExecutor
-from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 pytest.importorskip("torch")
 

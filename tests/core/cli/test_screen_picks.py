@@ -10,9 +10,9 @@ import pytest
 from random_model import write_random_model
 
 from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.images.writing import read_map
-from cryoice_scipion.core.screening.classmap import ClassMap
-from cryoice_scipion.core.screening.executor import LocalExecutor
+from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 SIDE, PIXEL = 256, 4.0
 

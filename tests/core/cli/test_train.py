@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.data.coordinates import write_star
-from cryoice_scipion.core.networks.bundle import load_config
+from cryoice_scipion.core.detectors.model_folder import load_config
+from cryoice_scipion.core.formats.coordinates import write_star
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_card_says_whether_backgrounds_were_learned_not_whether_they_were_aske
 
 def test_the_reference_level_is_of_validation_micrographs_beside_patch_sets_too(labelled, tmp_path, monkeypatch):
     """Micrographs of one name in a patch set and among the labels are different ones, and only the set's is renamed."""
-    from cryoice_scipion.core.training import train as module
+    from cryoice_scipion.core.training.patches import train as module
 
     patches, seen = tmp_path / "set", {}
     assert main(["patches", "--output", str(patches), *sources(labelled), "--jitter-copies", "0"]) == 0

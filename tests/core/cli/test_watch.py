@@ -13,9 +13,9 @@ import pytest
 from noise import NUMBER, SHAPE
 
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.data.coordinates import read_picks
-from cryoice_scipion.core.screening.late_picks import LatePicks
-from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
 
 pytest.importorskip("torch")
 SETTLE = 0.3

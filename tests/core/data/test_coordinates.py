@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from gemmi import cif
 
-from cryoice_scipion.core.data.coordinates import PickTable, picks_by_micrograph, read_picks, write_star
 from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_micrograph, read_picks, write_star
 from cryoice_scipion.core.records import MicrographTask
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"

@@ -3,8 +3,8 @@
 
 import pytest
 
-from cryoice_scipion.core.data.cryoppp import read_cryoppp
 from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.training.cryoppp import read_cryoppp
 
 
 @pytest.fixture

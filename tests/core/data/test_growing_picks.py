@@ -4,9 +4,9 @@
 import pandas as pd
 import pytest
 
-from cryoice_scipion.core.data.coordinates import ROWS_OF_A_PART, write_star
-from cryoice_scipion.core.data.growing import GrowingPicks
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError
+from cryoice_scipion.core.formats.coordinates import ROWS_OF_A_PART, write_star
+from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
 
 
 def growing(check=lambda path, picks: None):

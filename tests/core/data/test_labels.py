@@ -9,14 +9,14 @@ import torch
 
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import PatchConfig
-from cryoice_scipion.core.data.background import draw_background
-from cryoice_scipion.core.data.coordinates import PickTable, write_star
-from cryoice_scipion.core.data.patches import PatchSet, cut_patches, join
-from cryoice_scipion.core.data.points import LabelledMicrograph, cell_labels, from_coordinates, from_label_images
-from cryoice_scipion.core.data.sources import Sources
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.formats.coordinates import PickTable, write_star
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.training.patches.background import draw_background
+from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches, join
+from cryoice_scipion.core.training.points import LabelledMicrograph, cell_labels, from_coordinates, from_label_images
+from cryoice_scipion.core.training.sources import Sources
 from cryoice_scipion.core.views.micrograph import micrograph_spectra
 from cryoice_scipion.core.views.spectrum import FEATURES
 

@@ -11,11 +11,11 @@ from random_model import write_random_model
 
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.evaluation.figures import figures
-from cryoice_scipion.core.evaluation.judge import Settings, judge_set
+from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set
 from cryoice_scipion.core.evaluation.labels import find_labelled
-from cryoice_scipion.core.screening.classmap import ClassMap
+from cryoice_scipion.core.evaluation.map_metrics import figures
 
 SIDE, CELL = 256, 32.0  # px of 4 Å; Å
 SUPPORT, UNSURE = CLASSES.index("support"), 127

@@ -6,10 +6,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.evaluation.figures import ALL, auc, auc_difference, figures, shares_of
+from cryoice_scipion.core.evaluation.cell_counts import tally
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, on_cells, on_grid
+from cryoice_scipion.core.evaluation.map_metrics import ALL, auc, auc_difference, figures, shares_of
 from cryoice_scipion.core.evaluation.tables import class_table, micrograph_table, threshold_lines
-from cryoice_scipion.core.evaluation.tally import tally
 from cryoice_scipion.core.training.metrics import expected_calibration_error
 
 GOOD, CRYSTALLINE, SUPPORT, BORDER = (CLASSES.index(name) for name in ("good", "crystalline", "support", "border"))
@@ -85,7 +85,7 @@ def test_the_worst_micrograph_is_named_and_slivers_of_clean_area_do_not_count():
 @pytest.mark.parametrize("level, least, most", [(95.0, 0.8, 1.0), (50.0, 0.3, 0.65)])
 def test_intervals_hold_the_true_value_about_as_often_as_they_say(monkeypatch, level, least, most):
     """True AUC from very many micrographs; intervals of 12 are somewhat too narrow, as percentile ones are."""
-    monkeypatch.setattr("cryoice_scipion.core.evaluation.figures.LEVEL", level)
+    monkeypatch.setattr("cryoice_scipion.core.evaluation.map_metrics.LEVEL", level)
     truth = auc(tallies(made(400, seed=99))).value
     hits = 0
     for seed in range(60):

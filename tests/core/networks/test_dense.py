@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
-from cryoice_scipion.core.networks import dense
-from cryoice_scipion.core.networks.dense import CELL, DenseNet
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.training.judge_layer import with_judge
+from cryoice_scipion.core.detectors import unet as dense
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.unet import CELL, DenseNet
+from cryoice_scipion.core.training.unet.refinement_head import with_judge
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
 RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import cryoice_scipion
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.screening import judging
+from cryoice_scipion.core.maps import bad_area as judging
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import simulate
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model, write_sums
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector, build_network, save_weights
+from cryoice_scipion.core.detectors.patch_fft import TwoViewNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
-from cryoice_scipion.core.networks.bundle import fingerprint, load_config, resolve_model, write_sums
-from cryoice_scipion.core.networks.detector import NetworkDetector, build_network, save_weights
-from cryoice_scipion.core.networks.two_view import TwoViewNet
 from cryoice_scipion.core.views.micrograph import fill_border, skewness
 from cryoice_scipion.core.views.patches import cut, grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.resample import resample

@@ -7,14 +7,15 @@ import torch
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.spots import FALSE_ALARMS, FLOOR, SpotDetector, log_odds
 from cryoice_scipion.core.images.writing import write_map
-from cryoice_scipion.core.networks.bundle import fingerprint, load_config, resolve_model
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.networks.spot_test import FALSE_ALARMS, FLOOR, SpotDetector, log_odds
+from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import session_baseline as reference
 from cryoice_scipion.core.records import MapResult
-from cryoice_scipion.core.screening import judging, reference
-from cryoice_scipion.core.screening.executor import LocalExecutor
-from cryoice_scipion.core.screening.worker import problems
+from cryoice_scipion.core.workers.local_executor import LocalExecutor
+from cryoice_scipion.core.workers.worker import problems
 
 
 def noise(rows=900, columns=1100, seed=0):

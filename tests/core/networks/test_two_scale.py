@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.detectors.model_folder import write_sums
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights
+from cryoice_scipion.core.detectors.patch_spectrum import VIEWS, TwoScaleNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
-from cryoice_scipion.core.networks.bundle import write_sums
-from cryoice_scipion.core.networks.detector import NetworkDetector, save_weights
-from cryoice_scipion.core.networks.two_scale import VIEWS, TwoScaleNet
 from cryoice_scipion.core.views.patches import grid_shape
 from cryoice_scipion.core.views.spectrum import FEATURES, Spectra
 from cryoice_scipion.core.views.two_scale import MicrographViews

@@ -6,9 +6,9 @@ import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import Judgement, PickScore, to_json
-from cryoice_scipion.core.reports.browsing import RecordsReader
-from cryoice_scipion.core.screening.folder import JOURNAL
-from cryoice_scipion.core.screening.journal import Journal
+from cryoice_scipion.core.results.browsing import RecordsReader
+from cryoice_scipion.core.results.journal import Journal
+from cryoice_scipion.core.results.run_folder import JOURNAL
 
 
 def judged(key, goodness, status="accepted", first=0):

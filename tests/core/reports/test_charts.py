@@ -7,7 +7,7 @@ import pytest
 
 from cryoice_scipion.core.records import Judgement, PickScore
 from cryoice_scipion.core.reports.charts import BARS, ROWS, charts_of
-from cryoice_scipion.core.reports.sums import RunSums
+from cryoice_scipion.core.results.run_sums import RunSums
 
 START = 1_700_000_000.0
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cryoice_scipion.core.records import Judgement, PickScore, Summary
 from cryoice_scipion.core.reports import html
-from cryoice_scipion.core.reports.sums import RunSums
+from cryoice_scipion.core.results.run_sums import RunSums
 
 SETTINGS = {"model": "default", "threshold": None, "margin": 0.0}
 

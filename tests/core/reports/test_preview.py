@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.records import MapResult, MicrographTask, Pick
-from cryoice_scipion.core.reports.preview import CutPreview
-from cryoice_scipion.core.reports.thumbnails import write_base
-from cryoice_scipion.core.screening.classmap import ClassMap
+from cryoice_scipion.core.results.threshold_preview import CutPreview
 
 CELLS, CELL, PIXEL_SIZE = 16, 64.0, 4.0  # cells along a side; Å; Å/px
 MODEL = ModelConfig(name="m", views=[ViewConfig()], recommended_threshold=0.3, pick_threshold=0.6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.records import Judgement, PickScore
-from cryoice_scipion.core.reports.sums import RunSums
+from cryoice_scipion.core.results.run_sums import RunSums
 
 THRESHOLD = 0.437
 

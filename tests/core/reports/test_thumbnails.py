@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.reports import thumbnails
-from cryoice_scipion.core.reports.footer import LEAST_WIDTH, bar_length
-from cryoice_scipion.core.reports.palette import CLASS_COLOURS, KEPT, REJECTED, rgb
+from cryoice_scipion.core.images import thumbnails
+from cryoice_scipion.core.images.caption import LEAST_WIDTH, bar_length
+from cryoice_scipion.core.images.palette import CLASS_COLOURS, KEPT, REJECTED, rgb
 
 CRYSTALLINE, SUPPORT = CLASSES.index("crystalline"), CLASSES.index("support")
 SHAPE, PIXEL_SIZE, SAMPLING = (300, 400), 2.0, 40.0  # 20 px a cell: 15 × 20 cells

@@ -13,9 +13,9 @@ import mrcfile
 import numpy as np
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.records import MicrographTask, Pick
-from cryoice_scipion.core.screening.classmap import ClassMap
-from cryoice_scipion.core.screening.executor import LocalExecutor
+from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 SAMPLING = 32.0  # Å of a cell
 PIXEL = 4.0  # Å/px of the micrographs
@@ -87,7 +87,7 @@ def make_tasks(folder, number, picks=6, **options):
 
 def serve_stand_in(folder):
     """Be a worker; a micrograph named in FOLDER/kill.txt kills it, as often as there are lines with its name."""
-    from cryoice_scipion.core.screening.worker import serve
+    from cryoice_scipion.core.workers.worker import serve
 
     kills = Path(folder) / "kill.txt"
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cryoice_scipion.core.screening.arriving import ArrivingFiles
+from cryoice_scipion.core.streaming.folder_watcher import ArrivingFiles
 
 SETTLE = 0.1
 

@@ -7,9 +7,9 @@ from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.records import Pick, Reference
-from cryoice_scipion.core.reports.thumbnails import write_base
 
 CONFIG, FROZEN = ScreenConfig(full_size_masks=True), Reference(-4.0, 0.0, "dark")
 

@@ -10,10 +10,10 @@ from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import Judgement
-from cryoice_scipion.core.screening.gallery import Gallery
-from cryoice_scipion.core.screening.recorded import read_judgements
+from cryoice_scipion.core.results.recorded import read_judgements
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.state import RunState
+from cryoice_scipion.core.screening.thumbnail_retention import Gallery
 
 CAP = 4
 

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.screening.folder import FolderError
-from cryoice_scipion.core.screening.journal import Journal
+from cryoice_scipion.core.results.journal import Journal
+from cryoice_scipion.core.results.run_folder import FolderError
 
 
 def written(path, number=3):

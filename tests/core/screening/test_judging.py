@@ -6,9 +6,9 @@ import pytest
 from scipy import ndimage
 
 from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.screening import judging
-from cryoice_scipion.core.screening.classmap import ClassMap
+from cryoice_scipion.core.maps import bad_area as judging
 
 CLASSES_OF_MODEL = ["good", "thick", "support"]
 

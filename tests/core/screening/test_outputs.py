@@ -9,7 +9,7 @@ from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import to_json
-from cryoice_scipion.core.screening.recorded import read_summary
+from cryoice_scipion.core.results.recorded import read_summary
 from cryoice_scipion.core.screening.run import ScreeningRun
 
 

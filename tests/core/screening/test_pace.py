@@ -5,7 +5,7 @@ import datetime
 
 import pytest
 
-from cryoice_scipion.core.screening import pace
+from cryoice_scipion.core.results import throughput as pace
 
 
 class Clock:

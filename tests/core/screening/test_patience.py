@@ -8,8 +8,8 @@ import numpy as np
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.screening.patience import Patience
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.streaming.file_retry import Patience
 
 
 def until_judged(run, limit=30.0):

@@ -21,12 +21,12 @@ from standin import executor, make_tasks, write_micrograph
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError, WorkerError
 from cryoice_scipion.core.images.writing import read_map
+from cryoice_scipion.core.maps.session_baseline import is_bright, shift_of
 from cryoice_scipion.core.records import MicrographTask, Pick, to_json
-from cryoice_scipion.core.screening.folder import FolderError
-from cryoice_scipion.core.screening.interface import WorkerDied
-from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
-from cryoice_scipion.core.screening.reference import is_bright, shift_of
+from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.workers.interface import WorkerDied
 
 MAP_FOLDERS = ("probability", "masks", "thumbnails")
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError
+from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import scoring
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.screening import judging, scoring
-from cryoice_scipion.core.screening.classmap import ClassMap
 
 CLASSES_OF_MODEL = ["good", "thick", "support"]
 PICKS = 60

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cryoice_scipion.core.records import Judgement, PickScore
-from cryoice_scipion.core.screening.folder import FolderError
+from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.screening.tables import MicrographTable
 
 

@@ -13,15 +13,15 @@ import pytest
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.data.coordinates import read_picks
-from cryoice_scipion.core.data.growing import GrowingPicks
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.results.recorded import read_judgements, read_summary
 from cryoice_scipion.core.screening import watch as watch_module
-from cryoice_scipion.core.screening.late_picks import LatePicks
-from cryoice_scipion.core.screening.recorded import read_judgements, read_summary
-from cryoice_scipion.core.screening.register import Register
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.watch import Watch
+from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.id_registry import Register
+from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
 
 SETTLE = 0.05
 BOXES = "24 12 16 16\n162 32 16 16\n"  # one in the bad strip, one not

@@ -17,13 +17,13 @@ from standin import executor, make_tasks
 
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.errors import ImageError, WorkerError
-from cryoice_scipion.core.networks.bundle import write_sums
-from cryoice_scipion.core.screening import client as clients
-from cryoice_scipion.core.screening.client import WorkerClient, check_worker
-from cryoice_scipion.core.screening.folder import FolderError
-from cryoice_scipion.core.screening.interface import WorkerDied
+from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.workers import client as clients
+from cryoice_scipion.core.workers.client import WorkerClient, check_worker
+from cryoice_scipion.core.workers.interface import WorkerDied
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_worker_dies_with_its_parent_however_that_ends(model, tmp_path):
     """The parent is killed while the worker waits."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from cryoice_scipion.core.screening.client import WorkerClient\n"
+        "from cryoice_scipion.core.workers.client import WorkerClient\n"
         f"command = {[sys.executable, str(Path(standin.__file__)), 'serve', str(tmp_path)]!r}\n"
         f"one = WorkerClient('', {str(model)!r}, 'cpu', Path({str(tmp_path / 'log.txt')!r}), command)\n"
         "print(one.start()['pid'], flush=True); time.sleep(60)"
@@ -218,7 +218,7 @@ def test_the_check_names_a_model_that_is_not_there():
 
 def test_talking_to_a_worker_takes_no_torch():
     code = (
-        "import sys, cryoice_scipion.core.screening.run, cryoice_scipion.core.screening.client\n"
+        "import sys, cryoice_scipion.core.screening.run, cryoice_scipion.core.workers.client\n"
         "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from cryoice_scipion.core.config import ModelConfig, PatchConfig, TrainConfig, ViewConfig
-from cryoice_scipion.core.training.card import MEASURES, write_card
 from cryoice_scipion.core.training.metrics import measure
+from cryoice_scipion.core.training.model_card import MEASURES, write_card
 
 
 def written(folder, **values):

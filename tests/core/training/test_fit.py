@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import AugmentConfig, ModelConfig, PatchConfig, TrainConfig, ViewConfig
-from cryoice_scipion.core.data.augment import augment
-from cryoice_scipion.core.data.points import LabelledMicrograph
-from cryoice_scipion.core.data.splits import split_micrographs
+from cryoice_scipion.core.detectors.choice import network_of, views_of
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.networks.bundle import write_sums
-from cryoice_scipion.core.networks.choice import network_of, views_of
-from cryoice_scipion.core.screening.classmap import ClassMap
-from cryoice_scipion.core.training.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
 from cryoice_scipion.core.training.metrics import measure
-from cryoice_scipion.core.training.train import as_sessions, reference_level
+from cryoice_scipion.core.training.patches.augment import augment
+from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
+from cryoice_scipion.core.training.patches.train import as_sessions, reference_level
+from cryoice_scipion.core.training.points import LabelledMicrograph
+from cryoice_scipion.core.training.splits import split_micrographs
 from cryoice_scipion.core.views.spectrum import FEATURES, feature_frequencies
 from cryoice_scipion.core.views.two_scale import coarse_view, local_view
 
@@ -48,7 +48,7 @@ def test_learns_and_is_reproducible():
 
 def test_interrupt_keeps_the_best_weights(monkeypatch):
     """Ctrl-C in the fourth epoch ends training; of the three before, the first was the best."""
-    from cryoice_scipion.core.training import fit as module
+    from cryoice_scipion.core.training.patches import fit as module
 
     real, table = fringes(120, 0)
     calls = []
@@ -97,7 +97,7 @@ def test_the_reference_level_sees_inverted_micrographs_as_their_patches_were_cut
 
 
 def test_interrupt_before_the_first_epoch_makes_no_model(monkeypatch):
-    from cryoice_scipion.core.training import fit as module
+    from cryoice_scipion.core.training.patches import fit as module
 
     real, table = fringes(24, 0)
     monkeypatch.setattr(module, "augment", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

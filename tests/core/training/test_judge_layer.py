@@ -6,10 +6,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.data.fields import Field
-from cryoice_scipion.core.networks.dense import DenseNet
-from cryoice_scipion.core.training.fit import bad_log_odds
-from cryoice_scipion.core.training.judge_layer import fit_judge
+from cryoice_scipion.core.detectors.unet import DenseNet
+from cryoice_scipion.core.training.patches.fit import bad_log_odds
+from cryoice_scipion.core.training.unet.refinement_head import fit_judge
+from cryoice_scipion.core.training.unet.training_micrographs import Field
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 from cryoice_scipion.core.views.two_scale import local_view
 

@@ -14,18 +14,18 @@ import torch
 from cryoice_scipion.constants import BAD, BORDER, CLASSES
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.config import AugmentConfig, TrainConfig
-from cryoice_scipion.core.data.coordinates import read_picks, write_star
-from cryoice_scipion.core.data.fields import Field, make_fields
+from cryoice_scipion.core.detectors.model_folder import load_config, write_sums
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, find_labelled
-from cryoice_scipion.core.networks.bundle import load_config, write_sums
-from cryoice_scipion.core.networks.detector import NetworkDetector
-from cryoice_scipion.core.training import crops
-from cryoice_scipion.core.training import dense as training
-from cryoice_scipion.core.training.crops import Cropper, _high_passed, views_of_crops, weights_of
-from cryoice_scipion.core.training.dense import dense_loss
-from cryoice_scipion.core.training.map_calibration import reference_of
-from cryoice_scipion.core.training.train_dense import DenseSet, split_fields
+from cryoice_scipion.core.formats.coordinates import read_picks, write_star
+from cryoice_scipion.core.training.unet import crops
+from cryoice_scipion.core.training.unet import fit as training
+from cryoice_scipion.core.training.unet.calibration import reference_of
+from cryoice_scipion.core.training.unet.crops import Cropper, _high_passed, views_of_crops, weights_of
+from cryoice_scipion.core.training.unet.fit import dense_loss
+from cryoice_scipion.core.training.unet.train import DenseSet, split_fields
+from cryoice_scipion.core.training.unet.training_micrographs import Field, make_fields
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.standing_out import relative_statistics
 
@@ -402,8 +402,8 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
 def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model, tmp_path):
     """Nothing in the features says why that micrograph is bad: a crystal all over looks like ice."""
     from cryoice_scipion.core.config import TrainConfig
-    from cryoice_scipion.core.training.fit import bad_log_odds, predict
-    from cryoice_scipion.core.training.head import fit_head
+    from cryoice_scipion.core.training.fine_tuning import fit_head
+    from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 
     rng = np.random.default_rng(0)
     size = NetworkDetector.load(model).network.head.weight.shape[1]
@@ -429,8 +429,8 @@ def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model,
 def test_what_is_nearly_silent_in_a_few_places_does_not_decide_where_it_is_loud(model):
     """A feature that a few good places show, faintly, and that bad places elsewhere show clearly."""
     from cryoice_scipion.core.config import TrainConfig
-    from cryoice_scipion.core.training.fit import bad_log_odds, predict
-    from cryoice_scipion.core.training.head import fit_head
+    from cryoice_scipion.core.training.fine_tuning import fit_head
+    from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 
     rng = np.random.default_rng(0)
     size = NetworkDetector.load(model).network.head.weight.shape[1]

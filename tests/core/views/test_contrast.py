@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.screening.reference import BRIGHT
+from cryoice_scipion.core.maps.session_baseline import BRIGHT
 from cryoice_scipion.core.views.micrograph import micrograph_view, skewness
 
 SAMPLING, SIDE = 8.0, 400  # Å/px and px

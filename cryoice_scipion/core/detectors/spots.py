@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The spot test as a detector: crystalline or not, from p-values; nothing was trained.
+
+Per cell, the p-values at 128, 256 and 512 Å are combined into one. Its log-odds are the largest log Bayes factor that
+such a p-value can mean (Sellke, Bayarri and Berger 2001) minus that of ``FALSE_ALARMS``: P(BAD) = 0.5 where a clean
+cell would be called crystalline once in 1 / ``FALSE_ALARMS``. This is a prior of one crystalline cell in 54. Clean
+cells have log-odds of ``FLOOR``: the test finds evidence for crystals, never against them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.views.micrograph import micrograph_evidence
+from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
+from cryoice_scipion.core.views.spots import (
+    CELL,
+)
+
+FALSE_ALARMS = 1e-3  # of clean cells, where P(BAD) = 0.5
+FLOOR = -float(log_bayes_factor(np.asarray(math.log(FALSE_ALARMS))))
+_LARGEST = 20.0  # log-odds
+
+
+class AbsoluteMap(ClassMap):
+    """A map whose level is right as it is: it takes no part in the data-set reference."""
+
+    @property
+    def level(self) -> float:
+        """Return NaN: a data set that is crystalline all over is not to be shifted to clean."""
+        return float("nan")
+
+
+class SpotDetector:
+    """The untrained test for lattice fringes; see ``Detector``."""
+
+    def __init__(self, config: ModelConfig, device: torch.device) -> None:
+        """Take the settings; there are no weights."""
+        self.config = config
+        self.device = device
+
+    @torch.inference_mode()
+    def map(
+        self, image: NDArray[np.float32], pixel_size: float, border: NDArray[np.bool_], inverted: bool = False
+    ) -> ClassMap:
+        """Return the log-odds of crystalline against good; a change of sign does not matter to it.
+
+        Flags: ``spots_unavailable`` (pixels above 1.72 Å, or a micrograph below 128 Å), ``spots_no_signal`` (the band
+        was filtered away), ``spots_reduced`` (pixels above 1.5 Å: a part of the band). With the first two all cells
+        are as clean ones.
+        """
+        evidence = micrograph_evidence(image, pixel_size, border, self.device)
+        odds = log_odds(evidence.log_p).astype(np.float32)
+        return AbsoluteMap(
+            logits=np.stack([np.zeros_like(odds) if name == GOOD else odds for name in self.config.classes]),
+            border=_border_cells(border, pixel_size, (int(odds.shape[0]), int(odds.shape[1]))),
+            classes=list(self.config.classes),
+            sampling=CELL,
+            skewness=0.0,  # nothing is said of the contrast
+            flags=list(evidence.flags),
+        )
+
+
+def log_odds(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log-odds of crystalline from the log p-values by scale (first axis): between ``FLOOR`` and 20."""
+    odds: NDArray[np.float64] = np.minimum(log_bayes_factor(combine(log_p)) + FLOOR, _LARGEST)
+    return odds
+
+
+def _border_cells(border: NDArray[np.bool_], pixel_size: float, shape: Tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which cells are border for more than half of 8 x 8 points."""
+    down, across = (
+        np.minimum(((np.arange(8 * cells) + 0.5) * CELL / 8 / pixel_size).astype(np.intp), side - 1)
+        for cells, side in zip(shape, border.shape)
+    )
+    points = border[down[:, None], across[None, :]].reshape(shape[0], 8, shape[1], 8)
+    cells: NDArray[np.bool_] = points.mean(axis=(1, 3)) > 0.5
+    return cells

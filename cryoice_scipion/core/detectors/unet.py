@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The dense network: a U-Net over whole micrographs, joined by local spectra where its cells are 64 Å.
+
+It looks at the context view (4 Å/px) with both normalisations, goes down to 512 Å so that a cell knows what lies
+thousands of Å around it, and says a class for every cell of 32 Å. Ronneberger, Fischer & Brox (2015), MICCAI.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cryoice_scipion.core.config import DENSE_CELL, DENSE_WINDOW
+from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
+from cryoice_scipion.core.views.standing_out import RELATIVE, STANDING_OUT, relative_statistics, standing_out
+
+CELL, MULTIPLE = DENSE_CELL, DENSE_WINDOW
+SAMPLING = 4.0  # Å/px of the context view
+SPECTRAL = 2  # map cells to one cell of the spectra
+_STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view to a place in a view
+# px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
+_WHOLE, _TILE, _REACH = 2048, 1024, 512
+# What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
+_STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
+_FLOOR = 1e-3  # variance, of the micrograph's
+FEATURES = 3  # times the width: of the feature vector that the U-Net makes of a cell
+# width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
+_DOWN = (1, 2, 3, 4, 5, 6, 6)
+_UP = (5, 5, 4, FEATURES)  # back at 256, 128, 64 and 32 Å
+
+
+class DenseNet(nn.Module):
+    """P(class) of every cell of a micrograph at once."""
+
+    def __init__(self, classes: int, width: int = 16, hidden: int = 0) -> None:
+        """Build the network.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes; the first is good.
+        width : int
+            Channels of the first layer; the others are multiples of it.
+        hidden : int
+            Units of a layer that weighs what the U-Net says of a cell against how much it stands out; 0: there is
+            none, as while the U-Net is trained.
+        """
+        super().__init__()
+        sizes = [factor * width for factor in _DOWN]
+        self.down = nn.ModuleList()
+        channels = 2
+        for level, size in enumerate(sizes):
+            self.down.append(nn.Sequential(_layer(channels, size, 4, 2), _layer(size, size)))
+            channels = size + (len(_STATISTICS) if level == 2 else 4 * width if level == 3 else 0)
+        self.spectral = SpectralBranch(len(SPECTRAL_FEATURES), 4 * width)
+        self.up = nn.ModuleList()
+        for level, factor in enumerate(_UP):
+            below = sizes[6] if level == 0 else _UP[level - 1] * width
+            beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
+            self.up.append(_layer(below + beside, factor * width))
+        inner = FEATURES * width + STANDING_OUT
+        self.judge = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
+        self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
+
+    def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return logits (n, classes, rows / 8, columns / 8) of a network without a judging layer; see :meth:`features`.
+
+        Of "embedding" (n, features), what the last layer reads of single cells: (n, classes), of any network.
+        """
+        if "embedding" in views:
+            single: torch.Tensor = self.head(views["embedding"][:, :, None, None])[:, :, 0, 0]
+            return single
+        logits: torch.Tensor = self.head(functional.dropout2d(self.features(views), 0.1, self.training))
+        return logits
+
+    def features(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return what the U-Net says of every map cell, shape (n, 3 width, rows / 8, columns / 8).
+
+        Parameters
+        ----------
+        views : dict
+            "context" (n, 2, rows, columns): both normalisations, rows and columns multiples of 128 px;
+            "spectrum" (n, features, rows / 16, columns / 16), NaN where unknown; "relative" (n, 2, rows / 8,
+            columns / 8): ``views.standing_out.relative_statistics`` of the whole micrograph.
+        """
+        values = views["context"].contiguous(memory_format=torch.channels_last)
+        levels = []
+        for level, layers in enumerate(self.down):
+            values = layers(values)
+            if level == 2:
+                values = torch.cat([values, _statistics(views["context"][:, :1]), views["relative"]], dim=1)
+            elif level == 3:
+                values = torch.cat([values, self.spectral(views["spectrum"])], dim=1)
+            levels.append(values)
+        for level, layer in enumerate(self.up):
+            values = functional.interpolate(values, scale_factor=2.0, mode="nearest")
+            values = layer(torch.cat([values, levels[5 - level]], dim=1))
+        return values
+
+    def map(
+        self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int], quick: bool = False
+    ) -> torch.Tensor:
+        """Return what the last layer reads of every cell of a micrograph, (features, rows, columns).
+
+        :meth:`classify` reads it.
+
+        Parameters
+        ----------
+        context : torch.Tensor, shape (2, rows, columns)
+        spectrum : torch.Tensor, shape (features, rows / 16, columns / 16), rounded up
+        shape : tuple
+            (rows, columns) of the map.
+        quick : bool
+            The micrograph is looked at in one orientation rather than in all of ``_TURNS``.
+        """
+        rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
+        beside = None if self.judge is None else standing_out(context[0])
+        relative = relative_statistics(context[0]) if beside is None else beside[RELATIVE]
+        seen = {
+            "context": _filled(context, rows, columns)[None],
+            "spectrum": _filled(spectrum, rows // (CELL * SPECTRAL), columns // (CELL * SPECTRAL))[None],
+            "relative": _filled(relative, rows // CELL, columns // CELL)[None],
+        }
+        turns = _TURNS[:1] if quick else _TURNS
+        turned = [turn(self._whole({name: turn(view) for name, view in seen.items()})) for turn in turns]
+        features = torch.stack(turned).mean(dim=0)[:, :, : shape[0], : shape[1]]
+        if self.judge is not None and beside is not None:
+            features = self.judge(torch.cat([features, beside[None, :, : shape[0], : shape[1]]], dim=1))
+        return features[0]
+
+    def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return :meth:`features` of one micrograph, in tiles where it is large."""
+        rows, columns = (int(size) for size in seen["context"].shape[2:])
+        bands = []
+        for top, bottom, high, low in _tiles(rows):
+            parts = []
+            for left, right, near, far in _tiles(columns):
+                window, inner = (top, bottom, left, right), (high - top, low - top, near - left, far - left)
+                tile = {name: _part(view, window, _STEPS[name]) for name, view in seen.items()}
+                parts.append(_part(self.features(tile), inner, CELL))
+            bands.append(torch.cat(parts, dim=3))
+        return torch.cat(bands, dim=2)
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Return logits (classes, rows, columns) of what :meth:`map` returns."""
+        logits: torch.Tensor = self.head(features[None])[0]
+        return logits
+
+
+def _statistics(scaled: torch.Tensor) -> torch.Tensor:
+    """Return mean and log deviation of every map cell, (n, 2, rows / 8, columns / 8), of (n, 1, rows, columns)."""
+    mean = functional.avg_pool2d(scaled, CELL)
+    variance = (functional.avg_pool2d(scaled.square(), CELL) - mean.square()).clamp(min=0.0)
+    return torch.cat([mean, 0.5 * torch.log(variance + _FLOOR)], dim=1)
+
+
+def _layer(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, kernel, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+    )
+
+
+def _opposite(values: torch.Tensor) -> torch.Tensor:
+    return values.flip((2, 3))
+
+
+def _mirrored(values: torch.Tensor) -> torch.Tensor:
+    return values.transpose(2, 3)
+
+
+# The orientations whose mean is taken, each its own inverse: nothing in a micrograph says which way it was turned.
+_TURNS = (lambda values: values, _opposite, _mirrored, lambda values: _opposite(_mirrored(values)))
+
+
+def _tiles(length: int) -> List[Tuple[int, int, int, int]]:
+    """Return first and last px of windows along an axis, and of the part of each that is kept; one if it is short."""
+    if length <= _WHOLE:
+        return [(0, length, 0, length)]
+    starts = range(0, length, _TILE)
+    return [
+        (max(0, start - _REACH), min(length, start + _TILE + _REACH), start, min(length, start + _TILE))
+        for start in starts
+    ]
+
+
+def _part(values: torch.Tensor, window: Tuple[int, int, int, int], step: int) -> torch.Tensor:
+    """Return a window (top, bottom, left, right in px of the context view) of a grid of cells of ``step`` px."""
+    top, bottom, left, right = (place // step for place in window)
+    return values[:, :, top:bottom, left:right]
+
+
+def _filled(values: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Return (channels, rows, columns): what lies below and to the right of the values mirrors them."""
+    for axis, wanted in ((1, rows), (2, columns)):
+        have = int(values.shape[axis])
+        if have == wanted:
+            continue
+        index = torch.arange(wanted, device=values.device) % (2 * have)
+        values = values.index_select(axis, torch.minimum(index, 2 * have - 1 - index))
+    return values

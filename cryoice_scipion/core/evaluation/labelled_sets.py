@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A detector on a labelled data set, as a screening would run it: contrast by vote, then the data-set reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.evaluation.cell_counts import Tally, tally
+from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
+from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
+from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import session_baseline as references
+from cryoice_scipion.core.records import MapResult, Reference
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.detectors.network_detector import Detector
+
+Log = Callable[[str], None]
+_Mapped = Tuple[ClassMap, bool]  # the map, and whether the contrast was inverted for it
+
+
+@dataclasses.dataclass
+class Settings:
+    """How a data set is judged; the defaults are the screening's."""
+
+    contrast: str = "auto"
+    reference: int = 20  # micrographs the data-set reference is taken from; 0: none
+    threshold: Optional[float] = None  # on goodness; None: the model's recommended one
+    pixel_size: Optional[float] = None  # Å/px of the micrographs; None: as the data set has it
+    sampling: float = SAMPLING  # Å, side of the judged cells
+
+
+@dataclasses.dataclass
+class JudgedMap:
+    """One micrograph of a labelled data set, judged."""
+
+    image: LabelledImage
+    loaded: LoadedMicrograph
+    cells: judging.Cells  # on the detector's grid
+    good: NDArray[np.bool_]  # on the detector's grid: what the mask would be
+    labels: Codes  # on the judged grid
+    left_out: NDArray[np.bool_]  # on the judged grid: what the map itself says nothing of
+    sampling: float  # Å, side of a judged cell
+    tally: Tally
+    reference: Reference
+    level: float  # median log-odds of BAD; NaN: all is border
+
+
+def judge_set(
+    detector: Detector,
+    images: Sequence[LabelledImage],
+    settings: Settings,
+    log: Log = print,
+) -> Iterator[JudgedMap]:
+    """Yield the micrographs of one data set, judged with the reference that a screening of this set would take.
+
+    Micrographs that cannot be read or mapped are left out, and the log says so. Only the coarse maps of the reference
+    micrographs are held; an image is held while its micrograph is with the caller.
+    """
+    mapped, reference = _reference(detector, images, settings, log)
+    for image in images:
+        try:
+            loaded = _load(image, settings)
+            labels = read_labels(image.labels, settings.sampling)
+            known = mapped.pop(image.stem, None)
+            if known is not None and reference.contrast == _contrast(known[1]):
+                classmap = known[0]
+            else:
+                classmap = _map(detector, loaded, image.path, reference.contrast)[0]
+        except CryoIceError as error:
+            log(f"left out: {error}")
+            continue
+        threshold = detector.config.recommended_threshold if settings.threshold is None else settings.threshold
+        cells = judging.probabilities(classmap, reference.shift)
+        good = judging.good_mask(cells, threshold)
+        odds, called, p_bad, border = (
+            on_cells(values, cells.sampling, labels.shape, settings.sampling)
+            for values in (classmap.log_odds - reference.shift, ~good, cells.probability, cells.border)
+        )
+        counted = tally(image.stem, labels, odds, called, p_bad, border)
+        yield JudgedMap(
+            image, loaded, cells, good, labels, border, settings.sampling, counted, reference, classmap.level
+        )
+
+
+def _reference(
+    detector: Detector, images: Sequence[LabelledImage], settings: Settings, log: Log
+) -> Tuple[Dict[str, _Mapped], Reference]:
+    """Return the maps of the first micrographs and the reference frozen over them, as ``ScreeningRun`` does."""
+    mapped: Dict[str, _Mapped] = {}
+    if not settings.reference:
+        return mapped, references.without(settings.contrast)
+    chosen: List[LabelledImage] = []
+    for image in images:
+        if len(chosen) == settings.reference:
+            break
+        try:
+            mapped[image.stem] = _map(detector, _load(image, settings), image.path, settings.contrast)
+            chosen.append(image)
+        except CryoIceError:
+            continue  # said when it is judged
+    contrast = references.vote([_result(mapped[image.stem]) for image in chosen], settings.contrast)
+    for image in chosen:
+        if _contrast(mapped[image.stem][1]) != contrast:
+            mapped[image.stem] = _map(detector, _load(image, settings), image.path, contrast)
+    results = {index: _result(mapped[image.stem]) for index, image in enumerate(chosen, start=1)}
+    return mapped, references.freeze(results, contrast, detector.config)
+
+
+def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
+    """Return a micrograph; a simulated one with bright particles is turned round: it is a session of its own."""
+    loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
+    return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded
+
+
+def _map(detector: Detector, loaded: LoadedMicrograph, path: str, contrast: str) -> _Mapped:
+    """Return the map, and whether the contrast was inverted for it: "auto" is dark until the reference has voted."""
+    inverted = contrast == "bright"
+    return detector.map(loaded.image, loaded.pixel_size, loaded.border, inverted).checked(path), inverted
+
+
+def _contrast(inverted: bool) -> str:
+    return "bright" if inverted else "dark"
+
+
+def _result(mapped: _Mapped) -> MapResult:
+    """Return what the reference wants to know of a map."""
+    classmap, inverted = mapped
+    return MapResult([], 0.0, classmap.sampling, classmap.level, classmap.skewness, inverted, "", "")

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Coordinates: read from what pickers write, matched to micrographs, written as RELION .star.
+
+A coordinate is a particle's centre in px of its micrograph, in MRC order: row 0 is y = 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
+from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
+from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, join_optics, read_each
+from cryoice_scipion.core.formats.readers import BOX_SIZE, DIAMETER, MICROGRAPH, READERS, SCORE, X, Y, empty_table
+from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
+from cryoice_scipion.core.images.naming import NameIndex
+from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
+
+__all__ = [
+    "BOX_SIZE", "DIAMETER", "MICROGRAPH", "PLAIN", "ROWS_OF_A_PART", "SCORE", "X", "Y", "Matches", "PickSource",
+    "PickTable", "is_coordinate_file", "join_optics", "make_pick", "picks_by_micrograph", "read_picks", "sizes_of",
+    "write_star",
+]  # fmt: skip
+
+ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
+
+_KNOWN = "give .star, .box, .cbox, .pos, .csv or .txt"
+PLAIN = (".csv", ".txt")  # also logs and lists: they count only where no other format holds coordinates
+
+
+class PickSource(Protocol):
+    """Where the coordinates of a run come from: a table, or files that grow."""
+
+    @property
+    def optics(self) -> Optional[pd.DataFrame]:
+        """Return RELION's optics block."""
+        ...
+
+    def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
+        """Yield tables of at most ``ROWS_OF_A_PART`` rows, each with the id of its first one; the others follow."""
+        ...
+
+    def lost(self) -> Sequence[int]:
+        """Return the ids of coordinates that no micrograph will ever judge."""
+        ...
+
+
+@dataclasses.dataclass
+class PickTable:
+    """Coordinates of any number of micrographs, one row each. A coordinate's id is its row."""
+
+    #: rlnCoordinateX, rlnCoordinateY (px, float), rlnMicrographName (as in the file, else the file's stem),
+    #: where known cryoiceDiameter (px, the particle's), cryoiceBoxSize (px) and rlnAutopickFigureOfMerit, and the
+    #: input's own columns.
+    table: pd.DataFrame
+    source: str
+    optics: Optional[pd.DataFrame] = None  # RELION's optics block, passed through
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)  # rows of the files that are not in the table
+    warnings: List[str] = dataclasses.field(default_factory=list)
+    unmatched: List[int] = dataclasses.field(default_factory=list)  # rows of micrographs that are not there
+    files: int = 1  # that were read
+    not_read: Mapping[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
+    other: Sequence[str] = ()  # paths of files in the same folder that hold something else
+
+    def __len__(self) -> int:
+        """Return the number of coordinates."""
+        return len(self.table)
+
+    @property
+    def dropped(self) -> int:
+        """Return how many rows of the files are not in the table."""
+        return sum(self.left_out.values())
+
+    def counts(self, unmatched: int = 0, ambiguous: int = 0) -> PickCounts:
+        """Return how many coordinates there are, with those left out by reason.
+
+        Parameters
+        ----------
+        unmatched : int
+            Rows of the table whose micrograph is not there.
+        ambiguous : int
+            Rows of the table whose micrograph's name fits several.
+        """
+        more = {UNMATCHED: unmatched, AMBIGUOUS: ambiguous}
+        left_out = {**self.left_out, **{reason: number for reason, number in more.items() if number}}
+        rows = len(self) + self.dropped
+        return PickCounts(rows, left_out, self.files, dict(self.not_read), list(self.other))
+
+    def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
+        """Yield the table in parts; see :class:`PickSource`."""
+        for first in range(0, max(1, len(self)), ROWS_OF_A_PART):
+            yield first, self.table.iloc[first : first + ROWS_OF_A_PART]
+
+    def lost(self) -> Sequence[int]:
+        """Return the ids of coordinates that no micrograph will ever judge."""
+        return self.unmatched
+
+
+def read_picks(path: Union[str, Path]) -> PickTable:
+    """Read a file of coordinates, or a folder with files of one kind; an empty file holds no picks.
+
+    Corners become centres, box sizes become cryoiceBoxSize, scores become rlnAutopickFigureOfMerit. Rows and files
+    that cannot be read are left out, counted and named in the warnings.
+
+    Raises
+    ------
+    CoordinatesError
+        When the path is missing, of unknown kind or mixed, or when nothing in it can be read (the line is named).
+    """
+    path = Path(path)
+    if path.is_dir():
+        picks = _read_folder(path)
+    elif not path.exists():
+        raise CoordinatesError(path, "there is no such file or folder", "check the path")
+    else:
+        picks = _read_file(path)
+    return PickTable(
+        picks.table, str(path), picks.optics, picks.left_out, list(picks.warnings),
+        files=picks.files, not_read=picks.not_read, other=picks.other,
+    )  # fmt: skip
+
+
+def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the particle diameter and the box size of each row in px; NaN where the table does not say."""
+    unknown = np.full(len(table), np.nan)
+    diameter, box = (table[name].to_numpy(dtype=float) if name in table else unknown for name in (DIAMETER, BOX_SIZE))
+    return np.where(diameter > 0, diameter, np.nan), np.where(box > 0, box, np.nan)
+
+
+def make_pick(key: int, x: float, y: float, diameter: float, box_size: float) -> Pick:
+    """Return a coordinate; a size that is NaN is not known."""
+    return Pick(key, x, y, None if np.isnan(diameter) else diameter, None if np.isnan(box_size) else box_size)
+
+
+def is_coordinate_file(name: str) -> bool:
+    """Return whether a file holds coordinates, by its extension."""
+    return Path(name).suffix.lower() in READERS
+
+
+def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.DataFrame] = None) -> None:
+    """Write coordinates as RELION .star, with all columns of the table.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; replaced as a whole.
+    table : DataFrame
+        Columns named without underscore.
+    optics : DataFrame, optional
+        With it the file is of RELION 3.1's form (data_optics, data_particles), else of the old one.
+
+    Raises
+    ------
+    CryoIceError
+        When the folder cannot be written or the disk is full.
+    """
+    if optics is None:
+        write_blocks(path, [("", table)])
+    else:
+        write_blocks(path, [("optics", optics), ("particles", table)], VERSION_COMMENT)
+
+
+class Matches(NamedTuple):
+    """Which coordinates belong to which micrograph, and which belong to none."""
+
+    rows: Dict[int, List[int]]  # for each task's id the positions of its rows, in order
+    unmatched: Dict[str, int]  # for each name that fits no micrograph the number of its rows
+    ambiguous: Dict[str, int]  # for each name that fits several micrographs the number of its rows
+    warnings: List[str]  # a line for each ambiguous name
+
+    def counts(self, picks: PickTable) -> PickCounts:
+        """Return the counts of the coordinates that were matched."""
+        return picks.counts(sum(self.unmatched.values()), sum(self.ambiguous.values()))
+
+
+def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) -> Matches:
+    """Match coordinates with micrographs by name."""
+    found = Matches({task.id: [] for task in tasks}, {}, {}, [])
+    codes, names = pd.factorize(table[MICROGRAPH].astype(object), use_na_sentinel=False)
+    index, ids = NameIndex(task.path for task in tasks), {task.path: task.id for task in tasks}
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    shared: Dict[int, int] = Counter()
+    for code, positions in enumerate(np.split(order, ends[:-1]) if len(names) else []):
+        name = str(names[code])
+        try:
+            match = index.find(name)
+        except CryoIceError as error:
+            found.ambiguous[name] = found.ambiguous.get(name, 0) + len(positions)
+            found.warnings.append(f"{error}; its {len(positions)} coordinates are left out")
+            continue
+        if match is None:
+            found.unmatched[name] = found.unmatched.get(name, 0) + len(positions)
+            continue
+        found.rows[ids[match]] += positions.tolist()
+        shared[ids[match]] += 1
+    for key, number in shared.items():
+        if number > 1:  # two names of one micrograph
+            found.rows[key].sort()
+    return found
+
+
+def _read_file(path: Path) -> Picks:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise CoordinatesError(path, f"coordinates of an unknown kind ({path.suffix or 'no extension'})", _KNOWN)
+    return reader(path)
+
+
+def _read_folder(folder: Path) -> Picks:
+    """Read the files of the one format in a folder that holds coordinates; a file decides only if it can be read."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and is_coordinate_file(file.name))
+    files = [file for file in files if not file.name.startswith(".")]
+    if not files:
+        raise CoordinatesError(folder, "there are no coordinate files in this folder", _KNOWN)
+    plain = [file for file in files if _kind(file) in PLAIN]
+    read = _read_all(file for file in files if _kind(file) not in PLAIN)
+    kinds, other = _kinds_in(read), {str(file): "" for file in plain}
+    if not kinds and plain:
+        tried = _read_all(plain)
+        kinds = _kinds_in(tried)
+        if kinds or not read.parts:
+            read, other = read.and_also(tried), {}
+    if len(kinds) > 1:
+        counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        reason = f"holds coordinates of several kinds ({counts})"
+        raise CoordinatesError(folder, reason, "give a folder of one kind, or a file")
+    read.refuse_if_nothing(folder)
+    return join(_only(next(iter(kinds), ""), read, other), empty_table())
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _read_all(files: Iterable[Path]) -> FilesRead:
+    return read_each((file, READERS[_kind(file)]) for file in files)
+
+
+def _kinds_in(read: FilesRead) -> Dict[str, int]:
+    """Return the formats that hold coordinates, and in how many files."""
+    return Counter(_kind(path) for path, part in read.parts if len(part.table))
+
+
+def _only(kind: str, read: FilesRead, other: Mapping[str, str]) -> FilesRead:
+    """Return the files of one format; what is of a plain format beside it, and cannot be read, is something else."""
+    other = {**read.other, **other}
+    if not kind:
+        return read._replace(other=dict(other))
+    parts = [(path, part) for path, part in read.parts if _kind(path) == kind]
+    other.update((str(path), "") for path, _ in read.parts if _kind(path) != kind)
+    not_read = dict(read.not_read)
+    for name in [name for name in not_read if _kind(Path(name)) in PLAIN and _kind(Path(name)) != kind]:
+        other[name] = not_read.pop(name)
+    return FilesRead(parts, not_read, dict(other))

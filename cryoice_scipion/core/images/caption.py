@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands under a thumbnail: file name, bad area, picks, legend; and the scale bar in it."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from cryoice_scipion.core.images.palette import KEPT, REJECTED
+
+LEAST_WIDTH = 360  # px, so that the words have room under a small picture
+TEXT_SIZE = 16  # px
+LINE = 24  # px
+MARGIN = 10  # px
+PAPER, INK = "#ffffff", "#1a1a1a"
+STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # nm
+
+Entry = Tuple[str, str, str]  # shape, colour, words
+
+
+def draw_footer(
+    picture: Image.Image,
+    scale: float,
+    title: str,
+    bad_area: Optional[float],
+    picks: Tuple[int, int],
+    classes: Sequence[Tuple[str, str]],
+) -> Image.Image:
+    """Return the picture with a scale bar in it and a strip of words under it.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        The micrograph with tint and marks.
+    scale : float
+        Å per px of the picture.
+    title : str
+        Name of the micrograph's file.
+    bad_area : float, optional
+        Share from 0 to 1.
+    picks : (int, int)
+        How many are kept and how many rejected.
+    classes : sequence of (name, colour)
+        The classes that are tinted in the picture.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, at least 360 px wide.
+    """
+    font = ImageFont.load_default(TEXT_SIZE)
+    draw_scale_bar(picture, scale, font)
+    width = max(picture.width, LEAST_WIDTH)
+    entries: List[Entry] = []
+    if any(picks):
+        entries += [("circle", KEPT, f"{picks[0]} kept"), ("cross", REJECTED, f"{picks[1]} rejected")]
+    entries += [("square", colour, name) for name, colour in classes]
+    places, lines = _flow(entries, width, font)
+    canvas = Image.new("RGB", (width, picture.height + (1 + lines) * LINE + MARGIN), PAPER)
+    canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    _draw_heading(draw, picture.height + MARGIN // 2, width, title, bad_area, font)
+    for (left, line), entry in zip(places, entries):
+        _draw_entry(draw, left, picture.height + MARGIN // 2 + (1 + line) * LINE, entry, font)
+    return canvas
+
+
+def bar_length(width: int, scale: float) -> int:
+    """Return the round length in nm, at most a quarter of ``width`` px, that a scale bar shows."""
+    longest = width * scale / 10 / 4
+    return max((step for step in STEPS if step <= longest), default=STEPS[0])
+
+
+def draw_scale_bar(picture: Image.Image, scale: float, font: Any) -> None:
+    """Draw a scale bar into the lower left corner; ``scale`` is in Å per px."""
+    length = bar_length(picture.width, scale)
+    words, across = f"{length} nm", round(length * 10 / scale)
+    draw = ImageDraw.Draw(picture)
+    wide = max(across, round(draw.textlength(words, font=font)))
+    left, bottom = MARGIN, picture.height - MARGIN
+    draw.rectangle((left - 5, bottom - 30, left + wide + 5, bottom + 5), fill=PAPER)
+    draw.rectangle((left, bottom - 4, left + across, bottom), fill=INK)
+    draw.text((left, bottom - 27), words, fill=INK, font=font)
+
+
+def _draw_heading(
+    draw: ImageDraw.ImageDraw, top: int, width: int, title: str, bad_area: Optional[float], font: Any
+) -> None:
+    """Write the name on the left, shortened in its middle where needed, and the bad area on the right."""
+    words = "" if bad_area is None else f"bad area {100 * bad_area:.1f} %"
+    right = width - MARGIN - draw.textlength(words, font=font)
+    draw.text((right, top), words, fill=INK, font=font)
+    room = right - 2 * MARGIN
+    short, cut = title, len(title)
+    while cut > 4 and draw.textlength(short, font=font) > room:
+        cut -= 1
+        short = title[: cut // 2] + "..." + title[-(cut - cut // 2) :]
+    draw.text((MARGIN, top), short, fill=INK, font=font)
+
+
+def _flow(entries: Sequence[Entry], width: int, font: Any) -> Tuple[List[Tuple[int, int]], int]:
+    """Return left edge and line of each entry of the legend, and the number of lines."""
+    places: List[Tuple[int, int]] = []
+    left, line = MARGIN, 0
+    for _, _, words in entries:
+        needed = TEXT_SIZE + 6 + round(font.getlength(words)) + 2 * MARGIN
+        if left > MARGIN and left + needed - MARGIN > width:
+            left, line = MARGIN, line + 1
+        places.append((left, line))
+        left += needed
+    return places, line + 1 if entries else 0
+
+
+def _draw_entry(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Entry, font: Any) -> None:
+    shape, colour, words = entry
+    box = (left + 2, top + 3, left + TEXT_SIZE - 2, top + TEXT_SIZE - 1)
+    if shape == "square":
+        draw.rectangle(box, fill=colour)
+    elif shape == "circle":
+        draw.ellipse(box, outline=colour, width=2)
+    else:
+        draw.line((box[0], box[1], box[2], box[3]), fill=colour, width=3)
+        draw.line((box[0], box[3], box[2], box[1]), fill=colour, width=3)
+    draw.text((left + TEXT_SIZE + 6, top), words, fill=INK, font=font)

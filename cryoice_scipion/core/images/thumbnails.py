@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The picture of one micrograph: grey, bad areas tinted by class, kept and rejected picks.
+
+Row 0 is at the top. The grey base is stored on its own, so that a thumbnail can be drawn again when more picks come,
+without reading the micrograph.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+from scipy.ndimage import binary_erosion, gaussian_filter
+
+from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.caption import bar_length, draw_footer
+from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
+
+SIDE = 1024  # px, longest side of a base
+LOW_PASS = 20.0  # Å, full width at half maximum: micrographs of any pixel size look alike
+STRETCH = (0.5, 99.5)  # percentiles that become black and white
+BACKGROUND = 0.025  # of the side: what changes more slowly than this is background
+LEAST_BACKGROUND = 0.02  # share of it that stays at least
+TINT = 0.4  # share of the class's colour in a bad area
+MARK_RADIUS = 7.0  # px of the thumbnail
+COMPRESSION = 3  # of PNG: about as small as with 6, in less than half the time
+QUALITY = 85  # of JPEG: a third of the size of PNG, and nothing that the eye sees is lost
+_END_OF_JPEG = b"\xff\xd9"
+ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: px of the picture without the words, and nm
+HALO = (255, 255, 255, 230)
+
+Array = NDArray[Any]
+PickMark = Tuple[float, float, bool]  # x, y in px of the micrograph, and whether it is kept
+
+
+def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE) -> Array:
+    """Return a small grey picture of a micrograph.
+
+    It is averaged over areas down to ``side``, low-passed to 20 Å, and stretched between the 0.5 and 99.5 percentile
+    of what is not border. Where the background (gold, thick ice) spans more grey levels than the particles and their
+    noise, it is compressed to as many, so that particles can be seen beside it.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, (height, width), float32
+        The micrograph, all finite.
+    border : numpy.ndarray, (height, width), bool
+        True where the pixels say nothing.
+    pixel_size : float
+        Å/px of the micrograph.
+    side : int
+        The longest side of the result, px. A smaller micrograph keeps its size.
+
+    Returns
+    -------
+    numpy.ndarray, (rows, columns), uint8
+        Rows in the order of the micrograph.
+    """
+    size = _reduced(pixels.shape, side)
+    small = _average(pixels.astype(np.float32, copy=False), size)
+    outside = _average(border.astype(np.uint8) * np.uint8(255), size) > 127
+    sampling = pixel_size * pixels.shape[1] / size[0]
+    small = _low_pass(small, outside, LOW_PASS / 2.355 / sampling)
+    small = _with_less_background(small, outside)
+    low, high = _limits(small, outside)
+    if high <= low:
+        return np.full(small.shape, 128, dtype=np.uint8)
+    stretched: Array = np.rint(np.clip((small - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return stretched
+
+
+def write_base(path: Path, grey: Array) -> None:
+    """Write what :func:`grey_base` returned as a JPEG file, atomically."""
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(grey, mode="L").save(temporary, format="JPEG", quality=QUALITY)
+
+
+def read_base(path: Path) -> Array:
+    """Return what :func:`write_base` wrote, (rows, columns), uint8.
+
+    Raises
+    ------
+    OSError, SyntaxError
+        When the file is missing or damaged.
+    """
+    content = Path(path).read_bytes()
+    if content.startswith(b"\xff\xd8") and not content.endswith(_END_OF_JPEG):
+        raise OSError("ends too early")  # Pillow shows what there is, also of a file that a power cut filled with zeros
+    with Image.open(io.BytesIO(content)) as opened:
+        return np.asarray(opened.convert("L"))
+
+
+def draw_thumbnail(
+    base_path: Path,
+    out_path: Path,
+    class_cells: Array,
+    bad: Array,
+    sampling: float,
+    pixel_size: float,
+    shape: Sequence[int],
+    picks: Sequence[PickMark] = (),
+    classes: Sequence[str] = CLASSES,
+    title: str = "",
+    bad_area: Optional[float] = None,
+) -> None:
+    """Draw the thumbnail of one micrograph and write it as a PNG file, atomically.
+
+    Parameters
+    ----------
+    base_path : pathlib.Path
+        What :func:`write_base` wrote.
+    out_path : pathlib.Path
+        The PNG file to write.
+    class_cells : numpy.ndarray, (rows, columns), uint8
+        Class of each cell, as an index into ``classes``.
+    bad : numpy.ndarray, (rows, columns), bool
+        The cells that are tinted. Cell i covers [i·sampling, (i+1)·sampling) Å.
+    sampling : float
+        Side of a cell, Å.
+    pixel_size : float
+        Å/px of the micrograph.
+    shape : sequence of int
+        Rows and columns of the micrograph, px.
+    picks : sequence of (x, y, kept)
+        Centres in px of the micrograph; kept ones become circles, the others crosses.
+    classes : sequence of str
+        Names of the codes in ``class_cells``.
+    title : str
+        Name of the file, written under the picture.
+    bad_area : float, optional
+        Share of bad area from 0 to 1, written under the picture.
+    """
+    grey = read_base(base_path)
+    cells = np.where(bad, class_cells, classes.index(GOOD) if GOOD in classes else 0)
+    codes = _to_pixels(cells, grey.shape, sampling, pixel_size, shape)
+    seen = [int(code) for code in np.unique(cells[bad])] if bad.any() else []
+    picture = Image.fromarray(_tint(grey, codes, seen, classes), mode="RGB").convert("RGBA")
+    _draw_picks(picture, picks, shape)
+    kept = sum(1 for pick in picks if pick[2])
+    named = [(classes[code], class_colour(classes[code])) for code in seen]
+    scale = pixel_size * shape[1] / grey.shape[1]
+    finished = draw_footer(picture, scale, title, bad_area, (kept, len(picks) - kept), named)
+    words = PngInfo()
+    words.add_text(ROWS, str(grey.shape[0]))
+    words.add_text(BAR, str(bar_length(grey.shape[1], scale)))
+    with replacing(Path(out_path)) as temporary:
+        finished.save(temporary, format="PNG", compress_level=COMPRESSION, pnginfo=words)
+
+
+def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
+    """Return width and height with the longest side at most ``side``."""
+    factor = max(1.0, max(shape) / side)
+    return max(1, round(shape[1] / factor)), max(1, round(shape[0] / factor))
+
+
+def _average(image: Array, size: Tuple[int, int]) -> Array:
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.BOX))
+
+
+def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
+    """Smooth the inside alone, so that the wild values of a border do not bleed into it; sigma is in px."""
+    clipped = np.clip(image, *_limits(image, outside))
+    level = np.median(clipped if outside.all() else clipped[~outside])
+    smooth: Array = np.where(outside, clipped, gaussian_filter(np.where(outside, level, clipped), sigma))
+    return smooth
+
+
+def _with_less_background(image: Array, outside: Array) -> Array:
+    """Return the image with slow changes at most as large as the fast ones; as it is where they are."""
+    inside = ~outside if not outside.all() else outside
+    low, high = _limits(image, outside)
+    clipped = np.clip(image, low, high)
+    filled = np.where(outside, np.median(clipped[inside]), clipped).astype(np.float32)
+    tiny = _average(filled, (max(1, image.shape[1] // 8), max(1, image.shape[0] // 8)))  # for speed
+    smooth = Image.fromarray(gaussian_filter(tiny, BACKGROUND * max(tiny.shape)))
+    background = np.array(smooth.resize(image.shape[::-1], Image.BICUBIC))
+    fast = clipped - background
+    slow = np.ptp(np.percentile(background[inside], STRETCH))
+    wide = 2 * np.ptp(np.percentile(fast[inside], (10, 90)))  # of noise about the range of STRETCH; edges have no say
+    if slow <= wide:
+        return image
+    level = np.median(fast[inside])
+    compressed: Array = np.clip(fast, level - wide, level + wide) + max(wide / slow, LEAST_BACKGROUND) * background
+    return compressed
+
+
+def _limits(image: Array, outside: Array) -> Tuple[float, float]:
+    """Return what becomes black and white; the outside has no say, unless there is nothing else."""
+    low, high = np.percentile(image if outside.all() else image[~outside], STRETCH)
+    return float(low), float(high)
+
+
+def _to_pixels(cells: Array, size: Sequence[int], sampling: float, pixel_size: float, shape: Sequence[int]) -> Array:
+    """Return the cell that lies under each pixel of a thumbnail of ``size`` rows and columns."""
+    rows, columns = (
+        np.minimum((np.arange(small) + 0.5) * full / small * pixel_size // sampling, count - 1).astype(int)
+        for small, full, count in zip(size, shape, cells.shape)
+    )
+    under: Array = cells[rows[:, None], columns[None, :]]
+    return under
+
+
+def _tint(grey: Array, codes: Array, seen: List[int], classes: Sequence[str]) -> Array:
+    """Return the grey picture as RGB, tinted where bad, each area with a solid outline."""
+    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    greys = np.arange(256, dtype=np.float32)[:, None]
+    for code in seen:
+        if classes[code] == GOOD:
+            continue
+        area = codes == code
+        inner = binary_erosion(area, iterations=2, border_value=1)
+        colour = np.array(rgb(class_colour(classes[code])), dtype=np.float32)
+        tinted = np.rint(greys + TINT * (colour - greys)).astype(np.uint8)  # of each grey, (256, 3)
+        picture[inner] = tinted[grey[inner]]
+        picture[area & ~inner] = colour
+    return picture
+
+
+def _draw_picks(picture: Image.Image, picks: Sequence[PickMark], shape: Sequence[int]) -> None:
+    """Draw the rejected picks first, so that none hides a kept one."""
+    marks = {True: _circle(), False: _cross()}
+    for x, y, kept in sorted(picks, key=lambda pick: pick[2]):
+        mark = marks[kept]
+        left = round((x + 0.5) * picture.width / shape[1] - mark.width / 2)
+        top = round((y + 0.5) * picture.height / shape[0] - mark.height / 2)
+        if -mark.width < left < picture.width and -mark.height < top < picture.height:
+            picture.paste(mark, (left, top), mark)
+
+
+def _circle() -> Image.Image:
+    mark, draw, centre, unit = _blank_mark()
+    for colour, width, radius in ((HALO, 4.0, MARK_RADIUS + 1), (rgb(KEPT), 2.0, MARK_RADIUS)):
+        reach = radius * unit
+        box = (centre - reach, centre - reach, centre + reach, centre + reach)
+        draw.ellipse(box, outline=colour, width=round(width * unit))
+    return _smooth(mark, unit)
+
+
+def _cross() -> Image.Image:
+    mark, draw, centre, unit = _blank_mark()
+    for colour, width, reach in ((HALO, 4.0, MARK_RADIUS * unit), (rgb(REJECTED), 2.0, (MARK_RADIUS - 1) * unit)):
+        for down in (-1, 1):
+            line = (centre - reach, centre - down * reach, centre + reach, centre + down * reach)
+            draw.line(line, fill=colour, width=round(width * unit))
+    return _smooth(mark, unit)
+
+
+def _blank_mark() -> Tuple[Image.Image, ImageDraw.ImageDraw, float, int]:
+    """Return a mark drawn four times too large, because Pillow's lines are not anti-aliased."""
+    unit = 4
+    side = (2 * int(MARK_RADIUS) + 5) * unit
+    mark = Image.new("RGBA", (side, side), (255, 255, 255, 0))
+    return mark, ImageDraw.Draw(mark), side / 2, unit
+
+
+def _smooth(mark: Image.Image, unit: int) -> Image.Image:
+    return mark.resize((mark.width // unit, mark.height // unit), Image.BOX)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Score coordinates on a map: the one rule that says which of them lie on or beside bad area. No torch, no files.
+
+The goodness of a coordinate is 1 - P, where P is the largest P(BAD) among
+
+- the map cell that holds the particle's centre, and
+- every map cell whose centre lies within the particle's radius plus the margin. A bad region of a single cell does not
+  count here: it rejects only particles that are centred in it.
+
+A coordinate is kept when its goodness reaches the threshold. So a larger diameter, margin or threshold never keeps a
+coordinate that a smaller one rejected. What lies outside the frame has no part in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import GOOD, KEEP_ALL, OUTSIDE
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.maps.bad_area import Cells, without_small_regions
+from cryoice_scipion.core.records import Pick, PickScore
+
+SMALLEST_REGION = 2  # cells: a bad region of fewer rejects only the particles centred in it
+BOX_TO_DIAMETER = 2.0 / 3.0  # boxes are usually drawn half as large again as the particle
+GIVEN, FROM_FILE, FROM_BOX = "setting", "coordinates", "two thirds of the box size"
+UNKNOWN_DIAMETER = (  # reason and remedy
+    "the particle diameter is not known",
+    "give it in Å with --particle-diameter, or the box size in px with --box-size",
+)
+_AT_ONCE = 2_000_000  # pairs of a coordinate and a cell that are looked at together: bounds the memory
+
+Numbers = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diameter:
+    """The diameter of a particle and its origin."""
+
+    angstrom: float
+    origin: str  # GIVEN, FROM_FILE or FROM_BOX
+
+
+def particle_diameter(pick: Pick, config: ScreenConfig, pixel_size: float, what: object) -> Diameter:
+    """Return a particle's diameter: the setting, else the coordinate file's, else two thirds of the box size.
+
+    Parameters
+    ----------
+    pixel_size : float
+        Å/px of the micrograph that the coordinate is on.
+    what : object
+        Named in the error.
+
+    Raises
+    ------
+    CoordinatesError
+        When neither is known.
+    """
+    if config.particle_diameter:
+        return Diameter(config.particle_diameter, GIVEN)
+    if pick.diameter and pick.diameter > 0:
+        return Diameter(pick.diameter * pixel_size, FROM_FILE)
+    box_size = pick.box_size if pick.box_size and pick.box_size > 0 else config.box_size
+    if box_size:
+        return Diameter(box_size * BOX_TO_DIAMETER * pixel_size, FROM_BOX)
+    raise CoordinatesError(what, *UNKNOWN_DIAMETER)
+
+
+def pick_threshold(config: ScreenConfig, model: ModelConfig) -> float:
+    """Return the smallest goodness that is kept: the setting (-1 keeps all), else the model's threshold for picks."""
+    return model.threshold_for_picks if config.threshold is None else config.threshold
+
+
+def is_kept(goodness: Numbers, threshold: float) -> NDArray[np.bool_]:
+    """Return which coordinates a threshold keeps; NaN, which could not be scored, is kept by -1 only.
+
+    Goodness and mask compare the same numbers in the same precision, so that both agree in every cell.
+    """
+    if threshold == KEEP_ALL:
+        return np.ones(goodness.shape, dtype=bool)
+    with np.errstate(invalid="ignore"):
+        kept: NDArray[np.bool_] = goodness >= smallest_kept(threshold)
+    return kept
+
+
+def smallest_kept(threshold: float) -> float:
+    """Return a threshold in the precision of the map, which goodness has too."""
+    return float(np.float32(threshold))
+
+
+def goodness_of(
+    cells: Cells, x: Numbers, y: Numbers, radius: Numbers, config: ScreenConfig, pixel_size: float, shape: Sequence[int]
+) -> Tuple[Numbers, NDArray[np.intp]]:
+    """Return the goodness of coordinates, and which bad class decides it.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray, shape (n,)
+        Centres in px of the micrograph.
+    radius : numpy.ndarray, shape (n,)
+        Å, without margin.
+    config : ScreenConfig
+        Says the margin in Å, of each class.
+    pixel_size : float
+        Å/px.
+    shape : sequence of int
+        Rows and columns of the micrograph, px.
+
+    Returns
+    -------
+    goodness : numpy.ndarray, shape (n,)
+        NaN where the centre is not inside the frame.
+    classes : numpy.ndarray, shape (n,)
+        Index into ``cells.bad_classes`` of the cell with the largest P(BAD).
+    """
+    with np.errstate(invalid="ignore"):
+        within = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+    goodness, classes = np.full(len(x), np.nan), np.zeros(len(x), dtype=np.intp)
+    regions = without_small_regions(cells, SMALLEST_REGION).probability
+    likeliest = cells.by_class.argmax(axis=0)
+    margins = np.array([config.margin_of(name) for name in cells.bad_classes])[likeliest]
+    at_x, at_y = x[within] * pixel_size, y[within] * pixel_size
+    worst, deciding = np.zeros(len(at_x), np.float32), np.zeros(len(at_x), dtype=np.intp)
+    reaches = radius[within]
+    for part, row, column, there in _windows(cells, at_x, at_y, reaches, float(margins.max())):
+        across = (column + 0.5) * cells.sampling - at_x[part, None]
+        down = (row + 0.5) * cells.sampling - at_y[part, None]
+        near = there & (np.hypot(across, down) <= reaches[part, None] + margins[row, column])
+        values = np.where(near, regions[row, column], np.float32(0))
+        first = values.argmax(axis=1)
+        each = np.arange(len(first))
+        worst[part] = values[each, first]
+        rows, columns = (np.broadcast_to(index, values.shape)[each, first] for index in (row, column))
+        deciding[part] = likeliest[rows, columns]
+    row, column = _cell_of(cells, at_x, at_y)
+    centre = cells.probability[row, column]
+    deciding = np.where(centre >= worst, likeliest[row, column], deciding)
+    goodness[within] = np.float32(1) - np.maximum(centre, worst)
+    classes[within] = deciding
+    return goodness, classes
+
+
+def _cell_of(cells: Cells, x: Numbers, y: Numbers) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return row and column of the cells that hold points (Å)."""
+    rows, columns = cells.probability.shape
+    row = np.clip(y // cells.sampling, 0, rows - 1).astype(np.intp)
+    column = np.clip(x // cells.sampling, 0, columns - 1).astype(np.intp)
+    return row, column
+
+
+def _windows(
+    cells: Cells, x: Numbers, y: Numbers, radius: Numbers, margin: float
+) -> Iterator[Tuple[slice, NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]]:
+    """Yield parts of the coordinates with row, column and presence of all cells that may be near, (n, cells) each."""
+    if not len(x):
+        return
+    rows, columns = cells.probability.shape
+    largest = float(radius.max()) + margin
+    half = int(min(np.ceil(largest / cells.sampling) if np.isfinite(largest) else np.inf, max(rows, columns)))
+    down, across = (index.ravel() for index in np.mgrid[-half : half + 1, -half : half + 1])
+    everywhere = len(down) >= rows * columns
+    number = max(1, _AT_ONCE // min(len(down), rows * columns))
+    for start in range(0, len(x), number):
+        part = slice(start, start + number)
+        if everywhere:
+            row, column = (index.reshape(1, -1) for index in np.indices((rows, columns)))
+            yield part, row, column, np.ones((1, rows * columns), dtype=bool)
+            continue
+        centre_row, centre_column = _cell_of(cells, x[part], y[part])
+        row, column = centre_row[:, None] + down, centre_column[:, None] + across
+        there = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        yield part, np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1), there
+
+
+def score_picks(
+    cells: Cells,
+    picks: Sequence[Pick],
+    diameters: Sequence[float],
+    pixel_size: float,
+    shape: Sequence[int],
+    config: ScreenConfig,
+    model: ModelConfig,
+    discarded: bool = False,
+) -> List[PickScore]:
+    """Return goodness, class and verdict of each coordinate.
+
+    Parameters
+    ----------
+    diameters : sequence of float
+        Of each particle, Å.
+    discarded : bool
+        Whether the micrograph is discarded: nothing is kept then, the goodness stays.
+
+    Notes
+    -----
+    The class is "good" when the goodness reaches the threshold that is in force, with -1 the model's. Else it is the
+    class of the bad area that decides. So a coordinate on carbon says so even when everything is kept.
+    """
+    if not picks:
+        return []
+    x, y = (np.array([getattr(pick, axis) for pick in picks], dtype=np.float64) for axis in "xy")
+    radius = np.asarray(diameters, dtype=np.float64) / 2
+    goodness, classes = goodness_of(cells, x, y, radius, config, pixel_size, shape)
+    threshold = pick_threshold(config, model)
+    kept = is_kept(goodness, threshold) & (not discarded)
+    good = is_kept(goodness, model.threshold_for_picks if threshold == KEEP_ALL else threshold)
+    scores = []
+    for index, pick in enumerate(picks):
+        value: Optional[float] = None if np.isnan(goodness[index]) else float(goodness[index])
+        name = OUTSIDE if value is None else GOOD if good[index] else cells.bad_classes[classes[index]]
+        scores.append(PickScore(pick.id, value, name, bool(kept[index])))
+    return scores

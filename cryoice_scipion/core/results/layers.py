@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The layers of a micrograph's picture in a viewer: grey, map of P(BAD), bad area. Row 0 is at the top."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any, Collection, List, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from cryoice_scipion.constants import BORDER, CLASSES
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.loading import load_micrograph
+from cryoice_scipion.core.images.palette import class_colour, rgb
+from cryoice_scipion.core.images.thumbnails import TINT, grey_base, read_base
+from cryoice_scipion.core.images.writing import read_map
+from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.results.run_folder import RunFolder
+
+MAP_COLOUR = "#7b3294"  # none of a class
+MASK_COLOUR = "#f0e442"  # of bad area whose classes are not known
+_MAP_MOST = 0.75  # share of the map's colour where P(BAD) is 1
+_OUTLINE = 2  # px
+
+Array = NDArray[Any]
+
+
+@dataclasses.dataclass
+class Layers:
+    """What there is to be drawn of one micrograph."""
+
+    grey: Optional[NDArray[np.uint8]] = None  # (rows, columns), smaller than the micrograph
+    width: float = 0.0  # of the micrograph, Å
+    height: float = 0.0
+    shape: Tuple[int, int] = (0, 0)  # rows and columns of the micrograph, px
+    probability: Optional[Array] = None  # P(BAD) of each cell
+    bad: Optional[NDArray[np.bool_]] = None  # of each cell
+    sampling: float = 0.0  # Å, side of a cell
+    codes: Optional[NDArray[np.uint8]] = None  # class of each cell, as an index into CLASSES; None: not known
+    problems: List[str] = dataclasses.field(default_factory=list)  # what could not be read, and why
+
+
+def read_layers(folder: Path, judgement: Judgement) -> Layers:
+    """Read what a run stored of a micrograph; where no grey picture is stored, it is made from the micrograph.
+
+    What cannot be read is left out, and ``problems`` say why.
+    """
+    layers, place = Layers(), RunFolder(folder)
+    pixel_size = judgement.pixel_size or 0.0
+    base = place.path / place.base(judgement.stem)
+    if judgement.shape and base.is_file():
+        layers.shape = (judgement.shape[0], judgement.shape[1])
+        with contextlib.suppress(OSError, SyntaxError):
+            layers.grey = read_base(base)
+    try:
+        if layers.grey is None:
+            loaded = load_micrograph(judgement.path, judgement.pixel_size)
+            pixel_size, layers.shape = loaded.pixel_size, (loaded.image.shape[0], loaded.image.shape[1])
+            layers.grey = grey_base(loaded.image, loaded.border, pixel_size)
+        if judgement.probability:
+            layers.probability, layers.sampling = read_map(place.path / judgement.probability)
+        if judgement.mask:
+            mask, layers.sampling = read_map(place.path / judgement.mask)
+            layers.bad = mask == 0
+            layers.codes = _read_classes(place.path / place.raw_map(judgement.stem), layers.bad, judgement.areas)
+    except CryoIceError as error:
+        layers.problems.append(str(error))
+    layers.height, layers.width = layers.shape[0] * pixel_size, layers.shape[1] * pixel_size
+    return layers
+
+
+def _read_classes(path: Path, bad: NDArray[np.bool_], found: Collection[str]) -> Optional[NDArray[np.uint8]]:
+    """Return the likeliest class of each bad cell by the stored class map; None where there is none that fits.
+
+    The reference's shift is not needed: it moves good against bad, not the bad classes among themselves. Classes that
+    are not among those ``found`` on the micrograph may have been ignored, and are here too.
+    """
+    try:
+        classmap = ClassMap.load(path)
+        missing = [name for name in [*classmap.classes, BORDER] if name not in found]
+        cells = judging.probabilities(classmap, 0.0, missing)
+    except CryoIceError:
+        return None  # the bad area is shown all the same
+    return judging.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None
+
+
+def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool) -> Image.Image:
+    """Return the picture in a size.
+
+    Parameters
+    ----------
+    layers : Layers
+        With a grey picture.
+    size : (int, int)
+        Width and height, px.
+    with_map, with_mask : bool
+        Whether P(BAD) is drawn as a tint, and the bad area with outlines: in the colours of the classes, or in one
+        where they are not known. The bad area is tinted where the map is not.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+    """
+    grey = Image.fromarray(np.asarray(layers.grey)).resize(size, Image.BILINEAR)
+    picture = np.repeat(np.asarray(grey, dtype=np.float32)[:, :, None], 3, axis=2)
+    if with_map and layers.probability is not None:
+        share = _MAP_MOST * _spread(layers, layers.probability, size).clip(0, 1)
+        picture += share[:, :, None] * (np.array(rgb(MAP_COLOUR), dtype=np.float32) - picture)
+    if with_mask and layers.bad is not None:
+        bad = _spread(layers, layers.bad, size) > 0.5
+        codes = np.zeros(bad.shape) if layers.codes is None else _spread(layers, layers.codes, size)
+        for code in np.unique(codes[bad]).astype(int):
+            name = MASK_COLOUR if layers.codes is None else class_colour(CLASSES[code])
+            area, colour = bad & (codes == code), np.array(rgb(name), dtype=np.float32)
+            inner = binary_erosion(area, iterations=_OUTLINE, border_value=1)
+            if not with_map:  # two tints together would say neither
+                picture[inner] += TINT * (colour - picture[inner])
+            picture[area & ~inner] = colour
+    return Image.fromarray(np.rint(picture).astype(np.uint8))
+
+
+def _spread(layers: Layers, cells: Array, size: Tuple[int, int]) -> Array:
+    """Return the cell under each pixel of the picture; the last cells reach beyond the micrograph."""
+    box = (
+        0.0,
+        0.0,
+        min(layers.width / layers.sampling, cells.shape[1]),
+        min(layers.height / layers.sampling, cells.shape[0]),
+    )
+    whole = Image.fromarray(cells.astype(np.float32))
+    return np.asarray(whole.resize(size, Image.NEAREST, box=box))

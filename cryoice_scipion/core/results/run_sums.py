@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running sums over the micrographs of a run: what summary.json and the report say, without reading all of it again.
+
+A judgement can be taken out again when a later one replaces it. All sums are of whole numbers, so that adding and
+taking out leaves nothing behind, and the order does not matter: a resumed run has the sums of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import sys
+from collections import Counter
+from typing import Counter as CounterType
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD, PIXEL_SIZE_DIFFERS
+from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.maps.scoring import is_kept
+from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of
+from cryoice_scipion.core.records import Judgement
+
+BINS = 50
+_STEPS = 10**9  # to 1 in shares and seconds that are summed
+
+
+class Seen(NamedTuple):
+    """What is remembered of each micrograph: no scores, of which there are millions."""
+
+    id: int
+    stem: str
+    status: str
+    reason: str  # of failed ones only
+    bad_area: Optional[float]
+    areas: Tuple[Tuple[str, float], ...]  # share of all cells by class, without the good ones
+    picks: int
+    kept: int
+    thumbnail: str
+    judged: float  # s since 1970; 0: not known
+
+
+class GoodnessHistogram:
+    """How many coordinates have which goodness, in bins from 0 to 1, apart for below the threshold and the others."""
+
+    def __init__(self, threshold: Optional[float]) -> None:
+        """Take the threshold; none, or one below 0, rejects nothing."""
+        self.threshold = -1.0 if threshold is None else float(threshold)
+        self.edges: NDArray[np.float64] = np.linspace(0.0, 1.0, BINS + 1)
+        self.below: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
+        self.above: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
+        self.scored = self.unscored = 0
+
+    def add(self, values: Iterable[Optional[float]], sign: int = 1) -> None:
+        """Add coordinates, or with ``sign`` -1 take them out; None or NaN = could not be scored."""
+        everything = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        if not everything.size:
+            return
+        scored = everything[~np.isnan(everything)]
+        below = ~is_kept(scored, self.threshold)
+        self.below += sign * np.histogram(scored[below], bins=BINS, range=(0, 1))[0]
+        self.above += sign * np.histogram(scored[~below], bins=BINS, range=(0, 1))[0]
+        self.scored += sign * scored.size
+        self.unscored += sign * (everything.size - scored.size)
+
+
+class RunSums:
+    """Counts, mean areas and the histogram of goodness over the micrographs judged so far."""
+
+    def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
+        """Start with nothing.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            On goodness; what is below it is counted apart.
+        model : ModelConfig, optional
+            Says which level a session usually has.
+        """
+        self._model = model
+        self._levels: List[float] = []  # of the micrographs, ascending
+        self._diameters: List[float] = []  # Å, ascending
+        self.diameter_origins: CounterType[str] = Counter()
+        self.micrographs: Dict[int, Seen] = {}
+        self.status: CounterType[str] = Counter()
+        self.flags: CounterType[str] = Counter()  # without the numbers they carry
+        self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, where these differ
+        self.rejected_by_class: CounterType[str] = Counter()
+        self.goodness = GoodnessHistogram(threshold)
+        self.picks = self.kept = 0
+        self._areas: CounterType[str] = Counter()
+        self._bad_area = self._seconds = 0
+
+    def add(self, judgement: Judgement) -> None:
+        """Take a judgement; one of a micrograph that is there already has to be removed first."""
+        self.micrographs[judgement.id] = _seen(judgement)
+        header = _header_pixel_size(judgement)
+        if header is not None and judgement.pixel_size is not None:
+            self.pixel_sizes[judgement.id] = judgement.pixel_size, header
+        self._count(judgement, 1)
+
+    def remove(self, judgement: Judgement) -> None:
+        """Take out a judgement that is replaced: the very one that was added."""
+        del self.micrographs[judgement.id]
+        self.pixel_sizes.pop(judgement.id, None)
+        self._count(judgement, -1)
+
+    def drop_thumbnails(self, keys: Iterable[int]) -> None:
+        """Forget the thumbnails of micrographs."""
+        for key in keys:
+            self.micrographs[key] = self.micrographs[key]._replace(thumbnail="")
+
+    def _count(self, judgement: Judgement, sign: int) -> None:
+        kept = judgement.kept
+        _sort_in(self._levels, judgement.level, sign)
+        _sort_in(self._diameters, judgement.particle_diameter, sign)
+        _add(self.diameter_origins, {judgement.diameter_from: 1} if judgement.diameter_from else {}, sign)
+        _add(self.status, {judgement.status: 1}, sign)
+        self.picks += sign * len(judgement.scores)
+        self.kept += sign * kept
+        self._bad_area += sign * _steps(judgement.bad_area or 0.0)
+        self._seconds += sign * _steps(judgement.seconds)
+        _add(self._areas, {name: _steps(share) for name, share in judgement.areas.items()}, sign)
+        _add(self.flags, Counter(flag.split("=")[0] for flag in judgement.flags), sign)
+        if kept < len(judgement.scores):
+            _add(self.rejected_by_class, Counter(one.cls for one in judgement.scores if not one.kept), sign)
+        self.goodness.add([one.goodness for one in judgement.scores], sign)
+
+    @property
+    def level(self) -> Optional[float]:
+        """Return the level of the session, over all micrographs that have one, in whatever order they came."""
+        return level_of(self._levels) if self._levels else None
+
+    @property
+    def is_unusual(self) -> bool:
+        """Return whether the session looks worse to the model than it should, whatever the detector."""
+        return self._model is not None and self.level is not None and is_unusual(self.level, self._model)
+
+    @property
+    def particle_diameter(self) -> Optional[float]:
+        """Return the median particle diameter in Å over the micrographs that have coordinates."""
+        return float(np.median(self._diameters)) if self._diameters else None
+
+    @property
+    def mapped(self) -> int:
+        """Return the number of micrographs that could be read."""
+        return self.status[ACCEPTED] + self.status[DISCARDED]
+
+    @property
+    def bad_area(self) -> Optional[float]:
+        """Return the mean share of bad area; None without a micrograph that could be read."""
+        return self._mean(self._bad_area)
+
+    @property
+    def seconds(self) -> Optional[float]:
+        """Return the mean time of computing in seconds; None without a micrograph that could be read."""
+        return self._mean(self._seconds)
+
+    @property
+    def areas(self) -> Dict[str, float]:
+        """Return the mean share of each class that was found, over the micrographs that could be read."""
+        return {name: self._mean(total) or 0.0 for name, total in self._areas.items()} if self.mapped else {}
+
+    @property
+    def failed(self) -> List[Seen]:
+        """Return the micrographs that failed, by id."""
+        return sorted(one for one in self.micrographs.values() if one.status == FAILED)
+
+    def worst(self) -> Dict[str, Tuple[float, str]]:
+        """Return, for each bad class that was found, the largest share of a micrograph, and the stem of that one."""
+        found: Dict[str, Tuple[float, str]] = {}
+        for key in sorted(self.micrographs):
+            one = self.micrographs[key]
+            for name, share in one.areas if one.status != FAILED else ():
+                if share > found.get(name, (0.0, ""))[0]:
+                    found[name] = (share, one.stem)
+        return found
+
+    def _mean(self, total: int) -> Optional[float]:
+        return total / _STEPS / self.mapped if self.mapped else None
+
+
+def _seen(judgement: Judgement) -> Seen:
+    """Return what is remembered; words that come again and again are shared."""
+    areas = {name: share for name, share in judgement.areas.items() if share > 0 and name != GOOD}
+    return Seen(
+        id=judgement.id,
+        stem=judgement.stem,
+        status=sys.intern(judgement.status),
+        reason=judgement.reason if judgement.status == FAILED else "",
+        bad_area=judgement.bad_area,
+        areas=tuple((sys.intern(name), share) for name, share in areas.items()),
+        picks=len(judgement.scores),
+        kept=judgement.kept,
+        thumbnail=judgement.thumbnail,
+        judged=judgement.judged,
+    )
+
+
+def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
+    """Insert a number into a sorted list, or with ``sign`` -1 take it out."""
+    if value is None:
+        return
+    index = bisect.bisect_left(values, value)
+    if sign > 0:
+        values.insert(index, value)
+    else:
+        del values[index]
+
+
+def _header_pixel_size(judgement: Judgement) -> Optional[float]:
+    """Return the pixel size in the header (Å/px) when it contradicts the given one; None otherwise."""
+    start = f"{PIXEL_SIZE_DIFFERS}="
+    return next((float(flag[len(start) :]) for flag in judgement.flags if flag.startswith(start)), None)
+
+
+def _steps(value: float) -> int:
+    return round(value * _STEPS)
+
+
+def _add(counter: CounterType[str], more: Dict[str, int], sign: int) -> None:
+    """Add whole numbers; a name whose number comes back to zero is forgotten."""
+    for name, number in more.items():
+        counter[name] += sign * number
+        if not counter[name]:
+            del counter[name]

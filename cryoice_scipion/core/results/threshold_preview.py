@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mapped micrograph that is cut at any threshold, without being mapped again. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import List, Optional
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
+from cryoice_scipion.core.images.thumbnails import PickMark, draw_thumbnail
+from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import scoring
+from cryoice_scipion.core.records import MapResult, MicrographTask
+
+_DPI = 100
+
+
+@dataclasses.dataclass
+class Cut:
+    """What a threshold keeps of one micrograph."""
+
+    good: Mask  # (rows, columns) of the map
+    bad_area: float  # share from 0 to 1
+    discarded: bool  # whether the bad area is more than the settings allow
+    marks: List[PickMark]
+
+    @property
+    def kept(self) -> int:
+        """Return how many coordinates are kept."""
+        return sum(kept for _, _, kept in self.marks)
+
+
+class CutPreview:
+    """One micrograph: its map with the level of the data set taken off, and the goodness of its coordinates."""
+
+    def __init__(
+        self,
+        folder: Path,
+        task: MicrographTask,
+        result: MapResult,
+        config: ScreenConfig,
+        model: ModelConfig,
+        shift: float,
+    ) -> None:
+        """Read the stored map and score the coordinates.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Where the paths in ``result`` start.
+        model : ModelConfig
+            Says the thresholds that are recommended.
+        shift : float
+            What the log-odds are too high by, by the data-set reference.
+
+        Raises
+        ------
+        CryoIceError
+            When the map cannot be read, or the particles' size is not known.
+        """
+        self._folder, self._task, self._result, self._config = folder, task, result, config
+        self._model = model
+        classmap = ClassMap.load(folder / result.raw_path)
+        self.cells = judging.probabilities(classmap, shift, config.ignore, config.min_area)
+        sizes = [scoring.particle_diameter(pick, config, result.pixel_size, task.path) for pick in task.picks]
+        rows = [(pick.x, pick.y, size.angstrom / 2) for pick, size in zip(task.picks, sizes)]
+        x, y, radius = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        #: Of each coordinate; NaN: outside of the frame.
+        self.goodness = scoring.goodness_of(self.cells, x, y, radius, config, result.pixel_size, result.shape)[0]
+
+    def cut(self, threshold: Optional[float]) -> Cut:
+        """Return what the screening would keep at this threshold; None: at those that the model recommends."""
+        good = judging.good_mask(self.cells, judging.mask_threshold(threshold, self._model.recommended_threshold))
+        for_picks = self._model.threshold_for_picks if threshold is None else threshold
+        area = judging.bad_area(self.cells, good)
+        discarded = area > self._config.max_bad_area
+        marks = [
+            (pick.x, pick.y, bool(kept) and not discarded)
+            for pick, kept in zip(self._task.picks, scoring.is_kept(self.goodness, for_picks))
+        ]
+        return Cut(good, area, discarded, marks)
+
+    def picture(self, cut: Cut, side: int) -> Image.Image:
+        """Return the micrograph with its bad areas tinted and its coordinates marked, at most ``side`` px wide."""
+        base, drawn = (self._folder / f"preview_{name}_{side}.png" for name in (self._task.id, "drawn"))
+        if not base.is_file():
+            with Image.open(self._folder / self._result.base_path) as whole:
+                whole.thumbnail((side, side))
+                whole.save(base)
+        codes = judging.class_of_cells(self.cells, cut.good)
+        pixel_size, shape = self._result.pixel_size, self._result.shape
+        title = Path(self._task.path).name
+        draw_thumbnail(
+            base,
+            drawn,
+            codes,
+            ~cut.good,
+            self.cells.sampling,
+            pixel_size,
+            shape,
+            cut.marks,
+            CLASSES,
+            title,
+            cut.bad_area,
+        )
+        with Image.open(drawn) as finished:
+            return finished.convert("RGB")
+
+    def map_picture(self, side: int) -> Image.Image:
+        """Return the map of P(BAD) with its scale, ``side`` px wide."""
+        rows, columns = self.cells.probability.shape
+        figure = Figure(figsize=(side / _DPI, side * (rows / columns + 0.2) / _DPI), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        shown = axes.imshow(self.cells.probability, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        figure.colorbar(shown, ax=axes, location="bottom", label="P(BAD)", shrink=0.9)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=_DPI)
+        return Image.open(stream).convert("RGB")

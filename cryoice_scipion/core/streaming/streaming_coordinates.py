@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Coordinates that come while a run lasts: files that appear and grow, and micrographs that they belong to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Counter as CounterType
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
+from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
+from cryoice_scipion.core.formats.coordinates import (
+    BOX_SIZE,
+    DIAMETER,
+    MICROGRAPH,
+    ROWS_OF_A_PART,
+    PickTable,
+    X,
+    Y,
+    join_optics,
+    make_pick,
+    read_picks,
+    sizes_of,
+)
+from cryoice_scipion.core.images.naming import NameIndex, micrograph_key
+from cryoice_scipion.core.records import Pick, PickCounts
+
+_Rows = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass
+class _Source:
+    """One file as it was read last."""
+
+    name: str
+    picks: PickTable
+    rows: Dict[str, _Rows]  # by the name of the micrograph
+
+
+class GrowingPicks:
+    """Coordinates of any number of files, of which each can come late, grow, or be written anew.
+
+    The id of a coordinate is its row in its file plus ``ROWS_OF_A_PART`` times the file's number. What is asked of it
+    never costs more than what is new.
+    """
+
+    def __init__(self, check: Callable[[Path, PickTable], None]) -> None:
+        """Begin with nothing.
+
+        Parameters
+        ----------
+        check : callable
+            Raises a CoordinatesError for a table that cannot be used.
+        """
+        self.closed = False  # whether no further micrograph will come
+        self.warnings: List[str] = []  # what is to be said to the user; for him who empties it
+        #: Gives each file, by its name, a number of its own that never changes; here, as long as nobody knows better.
+        self.number_of: Callable[[str], int] = self._in_order
+        self._check = check
+        self._sources: Dict[int, _Source] = {}
+        self._order: Dict[str, int] = {}
+        self._numbers: Dict[str, int] = {}  # of the files that were read, by name
+        self._left_out: CounterType[str] = Counter()  # rows that are in no table, by reason
+        self._files: Dict[str, Set[int]] = {}  # in which a name of a micrograph stands
+        self._match: Dict[str, Optional[str]] = {}  # the micrograph that a name means
+        self._names: Dict[str, Set[str]] = defaultdict(set)  # by micrograph
+        self._lonely: Set[str] = set()  # names that mean no micrograph yet
+        self._by_key: Dict[str, List[str]] = defaultdict(list)
+        self._micrographs = NameIndex()
+        self._doubtful: Set[str] = set()  # names that fit several micrographs
+        self._told: Set[str] = set()  # names of which that was said
+        self._optics: Optional[pd.DataFrame] = None
+
+    def __len__(self) -> int:
+        """Return the number of coordinates."""
+        return sum(len(source.picks) for source in self._sources.values())
+
+    @property
+    def optics(self) -> Optional[pd.DataFrame]:
+        """Return the optics blocks of all files as one."""
+        return self._optics
+
+    def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
+        """Yield the id of each file's first coordinate, and its table; by the names of the files."""
+        for number, source in sorted(self._sources.items(), key=lambda item: item[1].name):
+            yield number * ROWS_OF_A_PART, source.picks.table
+
+    def count_unmatched(self) -> int:
+        """Return how many coordinates are of micrographs that have not come."""
+        return sum(len(rows) for name in self._lonely for rows in self._rows_of(name))
+
+    def unmatched_names(self) -> List[str]:
+        """Return the names of micrographs that have not come, for which there are coordinates."""
+        return sorted(name for name in self._lonely - self._doubtful if self._files[name])
+
+    def counts(self) -> PickCounts:
+        """Return how many coordinates there are, with those by reason that belong to no micrograph that has come."""
+        doubtful = sum(len(rows) for name in self._doubtful for rows in self._rows_of(name))
+        more = {UNMATCHED: self.count_unmatched() - doubtful, AMBIGUOUS: doubtful}
+        left_out = {reason: number for reason, number in {**self._left_out, **more}.items() if number}
+        tables = [source.picks for source in self._sources.values()]
+        unread = {path: error for table in tables for path, error in table.not_read.items()}
+        rows = len(self) + sum(self._left_out.values())
+        return PickCounts(rows, left_out, sum(table.files for table in tables), unread)
+
+    def lost(self) -> Sequence[int]:
+        """Return the ids of coordinates that no micrograph will ever judge; none as long as micrographs can come."""
+        if not self.closed:
+            return []
+        return [int(key) for name in self._lonely for key in self._ids_of(name)]
+
+    def add_micrograph(self, stem: str) -> Set[str]:
+        """Take a micrograph that has come, and return all whose coordinates are others now."""
+        self._micrographs.add(stem)
+        return self._match_again(self._by_key.get(micrograph_key(stem), []))
+
+    def read(self, path: Path) -> Set[str]:
+        """Read a file, for the first time or because it has changed, and return whose coordinates are others now.
+
+        Raises
+        ------
+        CoordinatesError
+            When it cannot be used, perhaps because it is still being written: what was known of it stays.
+        """
+        picks = read_picks(path)
+        if len(picks) > ROWS_OF_A_PART:
+            raise CoordinatesError(path, f"has more than {ROWS_OF_A_PART} coordinates", "give several files")
+        picks.optics = picks.optics if len(picks) else None  # a file without coordinates decides nothing
+        optics = self._optics_with(self._numbers.get(path.name), picks.optics, path)
+        self._check(path, picks)  # last, since it may take what the file says for all files
+        number = self._numbers.setdefault(path.name, self.number_of(path.name))
+        self._optics = optics
+        return self._replace(number, _Source(path.name, picks, _rows_by_name(picks.table)))
+
+    def remove(self, name: str) -> Set[str]:
+        """Drop the coordinates of a file, and return whose coordinates are others now."""
+        number = self._numbers[name]
+        table = PickTable(self._sources[number].picks.table.iloc[:0], name)
+        self._optics = self._optics_with(number, None, Path(name))
+        touched = self._replace(number, _Source(name, table, {}))
+        del self._sources[number], self._numbers[name]
+        return touched
+
+    def knows(self, name: str) -> bool:
+        """Return whether a file was read."""
+        return name in self._numbers
+
+    def rows_in(self, name: str) -> int:
+        """Return how many coordinates a file has; 0 when it was not read."""
+        return len(self._sources[self._numbers[name]].picks) if name in self._numbers else 0
+
+    def not_read_by(self, name: str) -> int:
+        """Return how many files could not be read that a file lists."""
+        return len(self._sources[self._numbers[name]].picks.not_read) if name in self._numbers else 0
+
+    def complaints_on(self, name: str) -> List[str]:
+        """Return the warnings on a file."""
+        return self._sources[self._numbers[name]].picks.warnings if name in self._numbers else []
+
+    def _replace(self, number: int, source: _Source) -> Set[str]:
+        """Take a file's new content, and return whose coordinates are others now."""
+        old, picks = self._sources.get(number), source.picks
+        changed = _names_that_differ(old.picks.table if old else None, picks.table)
+        self._left_out.update(picks.left_out)
+        if old is not None:
+            self._left_out.subtract(old.picks.left_out)
+        self._sources[number] = source
+        new = [name for name in changed if name not in self._files]
+        for name in changed:
+            files = self._files.setdefault(name, set())
+            files.discard(number)
+            files |= {number} if name in source.rows else set()
+        for name in new:
+            self._by_key[micrograph_key(name)].append(name)
+        micrographs = self._match_again(new)
+        return micrographs | {match for match in (self._match[name] for name in changed) if match is not None}
+
+    def of(self, micrograph: str) -> List[Pick]:
+        """Return all coordinates of a micrograph, which is named by its stem, by id."""
+        found: List[Pick] = []
+        for number in sorted({number for name in self._names.get(micrograph, ()) for number in self._files[name]}):
+            source = self._sources[number]
+            names = [name for name in self._names[micrograph] if name in source.rows]
+            rows = np.sort(np.concatenate([source.rows[name] for name in names]))
+            table = source.picks.table
+            places = (table[column].to_numpy(float)[rows] for column in (X, Y))
+            sizes = (values[rows] for values in sizes_of(table))
+            for row, x, y, diameter, box_size in zip(rows, *places, *sizes):
+                key = number * ROWS_OF_A_PART + int(row)
+                found.append(make_pick(key, float(x), float(y), float(diameter), float(box_size)))
+        return found
+
+    def _in_order(self, name: str) -> int:
+        return self._order.setdefault(name, len(self._order))
+
+    def _match_again(self, names: Iterable[str]) -> Set[str]:
+        """Find the micrographs of these names, and return those that have gained or lost coordinates by it."""
+        changed: Set[str] = set()
+        for name in names:
+            before, now = self._match.get(name), self._find(name)
+            self._match[name] = now
+            if now is None:
+                self._lonely.add(name)
+            if before == now:
+                continue
+            if before is not None:
+                self._names[before].discard(name)
+                changed.add(before)
+            if now is not None:
+                self._lonely.discard(name)
+                self._names[now].add(name)
+                changed.add(now)
+        return changed
+
+    def _find(self, name: str) -> Optional[str]:
+        self._doubtful.discard(name)
+        try:
+            return self._micrographs.find(name)
+        except CryoIceError as error:
+            self._doubtful.add(name)
+            if name not in self._told:
+                self._told.add(name)
+                self.warnings.append(f"{error}; its coordinates are left out")
+            return None
+
+    def _rows_of(self, name: str) -> Iterator[_Rows]:
+        return (self._sources[number].rows[name] for number in self._files[name])
+
+    def _ids_of(self, name: str) -> Iterator[int]:
+        for number in self._files[name]:
+            yield from (self._sources[number].rows[name] + number * ROWS_OF_A_PART).tolist()
+
+    def _optics_with(self, number: Optional[int], new: Optional[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
+        """Return what the optics of all files together are when one file has others."""
+        source = None if number is None else self._sources.get(number)
+        old = source.picks.optics if source else None
+        if new is None and old is None or new is not None and old is not None and new.equals(old):
+            return self._optics
+        known = [self._optics]
+        if old is not None:
+            known = [source.picks.optics for key, source in self._sources.items() if key != number]
+        return join_optics([optics for optics in (*known, new) if optics is not None], path)
+
+
+def _rows_by_name(table: pd.DataFrame) -> Dict[str, _Rows]:
+    """Return for each name of a micrograph its rows."""
+    codes, names = pd.factorize(table[MICROGRAPH].astype(str))
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]))} if len(names) else {}
+
+
+def _names_that_differ(old: Optional[pd.DataFrame], new: pd.DataFrame) -> Set[str]:
+    """Return the micrographs with a row that is new, gone, or not what it was."""
+    if old is None:
+        return set(new[MICROGRAPH].astype(str).unique())
+    both = min(len(old), len(new))
+    differs = np.zeros(both, dtype=bool)
+    for column in (X, Y, DIAMETER, BOX_SIZE):
+        before, now = (_numbers(table, column)[:both] for table in (old, new))
+        differs |= (before != now) & ~(np.isnan(before) & np.isnan(now))
+    names = [table[MICROGRAPH].astype(str).to_numpy() for table in (old, new)]
+    differs |= names[0][:both] != names[1][:both]
+    found = [part for which in names for part in (which[:both][differs], which[both:])]
+    return {str(name) for name in np.unique(np.concatenate(found))} if found else set()
+
+
+def _numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = (
+        table[column].to_numpy(dtype=float) if column in table else np.full(len(table), np.nan)
+    )
+    return values

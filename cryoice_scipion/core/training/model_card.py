@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model card: what a model was trained on, what it was measured on, where it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.config import ModelConfig, TrainConfig
+from cryoice_scipion.core.training.metrics import shown
+from cryoice_scipion.core.training.splits import TEST, VALIDATION
+
+BEFORE = "before"  # the model that was tuned, where the honest figures are taken
+#: What is measured, by its name in model.json.
+MEASURES = {
+    "auc": "AUC, BAD against GOOD",
+    "ap": "average precision of BAD",
+    "precision": "precision: of what is called bad, what is",
+    "recall": "recall: of what is BAD, what is called bad",
+    "f1": "F1",
+    "good_called_bad": "of what is GOOD, what is called bad",
+    "ece": "ECE: mean error of P(BAD)",
+    "good": "GOOD places",
+    "bad": "BAD places",
+}
+
+
+def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str], rule: str) -> None:
+    """Write card.md.
+
+    Parameters
+    ----------
+    path : Path
+    model : ModelConfig
+    judged : pandas.DataFrame
+        Patches, or cells of maps, that were not trained on: label, split, origin, p_bad.
+    messages : list of str
+        What was left out of training, and why.
+    rule : str
+        How the recommended threshold was chosen.
+    """
+    loader = PackageLoader("cryoice_scipion.core.training", "")
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    template = environment.get_template("card.md.j2")
+    kinds, thresholds = _by_kind(judged, model.recommended_threshold), _by_threshold(judged)
+    text = template.render(
+        model=model,
+        measured=_by_measure(model.metrics),
+        kinds=kinds,
+        thresholds=thresholds,
+        messages=messages,
+        rule=rule,
+        settings=_changed(model.trained_on.get("settings", "")),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _changed(settings: str) -> Optional[Dict[str, str]]:
+    """Return those of the settings (JSON text) that are not the usual ones, by name; None when it is no JSON."""
+    try:
+        given = dict(_flat(json.loads(settings)))
+    except ValueError:
+        return None
+    usual = dict(_flat(TrainConfig().model_dump(mode="json")))
+    return {name: _words(value) for name, value in given.items() if name not in usual or value != usual[name]}
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[Tuple[str, Any]]:
+    """Return each setting with its name; one of a group as "group.name"."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield above + name, value
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "none" if value in (None, "") else str(value)
+
+
+def _by_measure(metrics: Mapping[str, float]) -> List[List[str]]:
+    """Return a table of the figures, the names of its columns first: a row each, and a column for each split."""
+    splits = [split for split in (VALIDATION, TEST, BEFORE) if any(name.startswith(f"{split}_") for name in metrics)]
+    rows = [["measure", *("before tuning" if split == BEFORE else split for split in splits)]]
+    for key, name in MEASURES.items():
+        values = [metrics.get(f"{split}_{key}") for split in splits]
+        rows.append([name, *("–" if value is None else shown(key, value, 4) for value in values)])
+    return rows
+
+
+def _by_kind(judged: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:
+    """Return, for each split, origin and label, how many patches there are and how many are called bad."""
+    rows: List[Dict[str, object]] = []
+    for (split, label, origin), part in judged.groupby(["split", "label", "origin"]):
+        called = int((1.0 - part["p_bad"] < threshold).sum())
+        rows.append(
+            {"split": split, "label": label, "origin": origin, "number": len(part), "called": called,
+             "right": called / len(part) if label != GOOD else 1 - called / len(part)}
+        )  # fmt: skip
+    return rows
+
+
+def _by_threshold(judged: pd.DataFrame) -> List[Dict[str, float]]:
+    """Return what each threshold costs and gains on the validation micrographs: the choice is the user's."""
+    rows = judged[judged["split"] == VALIDATION]
+    bad = rows["label"] != GOOD
+    goodness = 1.0 - rows["p_bad"]
+    return [
+        {
+            "threshold": value,
+            "found": float((goodness[bad] < value).mean()),
+            "lost": float((goodness[~bad] < value).mean()),
+        }
+        for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    ]

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fit a network to labelled patches: unweighted loss, early stopping, one seed (SCIENCE.md 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.detectors.choice import TWO_SCALE, network_of, views_of
+from cryoice_scipion.core.detectors.model_folder import SPOT_TEST, WEIGHTS, load_config, resolve_model
+from cryoice_scipion.core.detectors.network_detector import Network
+from cryoice_scipion.core.detectors.patch_fft import TwoViewNet
+from cryoice_scipion.core.detectors.patch_spectrum import TwoScaleNet
+from cryoice_scipion.core.errors import ModelError, SettingsError
+from cryoice_scipion.core.training.metrics import measure
+from cryoice_scipion.core.training.patches.augment import augment
+from cryoice_scipion.core.training.splits import TRAIN, VALIDATION
+
+Log = Callable[[str], None]
+Arrays = Mapping[str, NDArray[np.generic]]  # views by kind, "patch" always among them
+_PREDICT_BATCH = 256
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A network with the weights of its best epoch."""
+
+    network: Network
+    classes: List[str]
+    history: List[Dict[str, float]]  # one row an epoch
+    interrupted: bool = False
+    options: Dict[str, int] = dataclasses.field(default_factory=dict)  # what the network is built with
+
+
+def classes_of(labels: Sequence[str]) -> List[str]:
+    """Return the classes a model of these labels has: good first; "bad" only where no kind is named."""
+    kinds = [name for name in CLASSES if name in set(labels) and name not in (GOOD, BAD, BORDER)]
+    return [GOOD, *(kinds or [BAD])]
+
+
+def allowed_classes(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which classes each label can mean, shape (n, classes): "bad" means any but good."""
+    table = np.zeros((len(labels), len(classes)), dtype=bool)
+    for row, label in enumerate(labels):
+        if label in classes:
+            table[row, classes.index(label)] = True
+        else:
+            table[row, 1:] = True
+    return table
+
+
+def loss_of(logits: torch.Tensor, allowed: torch.Tensor, weights: Optional[torch.Tensor] = None) -> torch.Tensor:
+    """Return the mean of -log P(an allowed class): cross-entropy that takes labels of several classes.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (n, classes)
+    allowed : torch.Tensor, bool, same shape
+    weights : torch.Tensor, shape (n,), optional
+    """
+    taken = torch.logsumexp(logits.masked_fill(~allowed, -torch.inf), dim=1)
+    losses = torch.logsumexp(logits, dim=1) - taken
+    return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+
+
+def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Return the log-odds of BAD (any class but the first) of logits (n, classes)."""
+    return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+
+
+def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+    """Train on the rows of split "train", stop on those of split "validation".
+
+    Parameters
+    ----------
+    views : dict of numpy.ndarray
+        What the network takes, by kind; "patch" (n, 64, 64) the normalised patches.
+    table : pandas.DataFrame
+        One row a patch: label, micrograph, split, copy.
+    config : TrainConfig
+    device : str
+        Of torch.
+    log, progress
+        Where to say what happens; whether to show a bar.
+
+    Returns
+    -------
+    Fitted
+        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those; before
+        the first epoch is done there are none, and it is passed on.
+    """
+    torch.manual_seed(config.seed)
+    torch.backends.cudnn.deterministic = True
+    classes = classes_of(table["label"].tolist())
+    kind = TwoScaleNet if network_of(config) == TWO_SCALE else TwoViewNet
+    network = kind(len(classes), views_of(config), config.width).to(device)
+    allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), classes))
+    train = np.flatnonzero(table["split"] == TRAIN)
+    validation = np.flatnonzero((table["split"] == VALIDATION) & (table["copy"] == 0))
+    tensors = {name: torch.from_numpy(array) for name, array in views.items()}
+    if isinstance(network, TwoScaleNet):
+        network.measure({name: view[torch.from_numpy(train)] for name, view in tensors.items() if name == "spectrum"})
+    if config.base:
+        log(start_from(network, config.base))
+    run = _Run(network, tensors, allowed, config, device, _weights(allowed, train, config))
+    history: List[Dict[str, float]] = []
+    best, best_loss, interrupted = _copy_state(network), np.inf, False
+    bad = (table["label"] != GOOD).to_numpy()
+    bar = tqdm(range(1, config.epochs + 1), desc="training", unit="epoch", disable=not progress)
+    try:
+        for epoch in bar:
+            row = {"epoch": float(epoch), "train_loss": run.epoch(train)}
+            row.update(run.validate(validation, bad))
+            history.append(row)
+            bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
+            if row["validation_loss"] < best_loss:
+                best, best_loss = _copy_state(network), row["validation_loss"]
+            elif epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
+                break
+    except KeyboardInterrupt:
+        if not history:  # nothing is learned yet: no model is better than one that is none
+            raise
+        interrupted = True
+        log(f"interrupted: the best weights of {len(history)} epochs are kept")
+    network.load_state_dict(best)
+    return Fitted(network.eval(), classes, history, interrupted, {"width": config.width})
+
+
+def runaway() -> SettingsError:
+    """Return the error to raise when weights became infinite or no numbers."""
+    return SettingsError("training", "the loss became infinite", "give a smaller --learning-rate")
+
+
+def start_from(network: Network, model: str) -> str:
+    """Give a network the weights of a model wherever their shapes agree; return a line that says how many.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model or it is damaged.
+    """
+    folder = resolve_model(model)
+    if load_config(folder).network == SPOT_TEST:
+        raise ModelError(model, "is a test that was not trained", "start from a trained model, such as default")
+    own = network.state_dict()
+    taken = {key: value for key, value in load_file(str(folder / WEIGHTS)).items() if _fits(own, key, value)}
+    network.load_state_dict({**own, **taken})
+    return f"starting from {folder.name}: {len(taken)} of {len(own)} weight tensors taken over"
+
+
+def _fits(own: Dict[str, torch.Tensor], key: str, value: torch.Tensor) -> bool:
+    return key in own and own[key].shape == value.shape
+
+
+@torch.inference_mode()
+def predict(network: Network, views: Arrays, rows: NDArray[np.int64], device: str) -> NDArray[np.float64]:
+    """Return the logits (n, classes) of chosen rows of the views."""
+    network = network.eval().to(device)
+    tensors = {name: torch.from_numpy(array) for name, array in views.items()}
+    parts = [
+        network(batch_of(tensors, chosen, device)).double().cpu().numpy()
+        for chosen in torch.split(torch.from_numpy(rows), _PREDICT_BATCH)
+    ]
+    logits: NDArray[np.float64] = np.concatenate(parts)
+    return logits
+
+
+def batch_of(tensors: Mapping[str, torch.Tensor], rows: torch.Tensor, device: str) -> Dict[str, torch.Tensor]:
+    """Return some rows of the views as float32 on a device."""
+    return {name: tensor[rows].float().to(device) for name, tensor in tensors.items()}
+
+
+class _Run:
+    """One training run: what stays the same from epoch to epoch."""
+
+    def __init__(
+        self,
+        network: Network,
+        views: Dict[str, torch.Tensor],
+        allowed: torch.Tensor,
+        config: TrainConfig,
+        device: str,
+        weights: Optional[torch.Tensor],
+    ) -> None:
+        self.network, self.views, self.allowed, self.weights = network, views, allowed, weights
+        self._arrays = {name: tensor.numpy() for name, tensor in views.items()}
+        self.config, self.device = config, device
+        self._good_or_bad = torch.cat([allowed[:, :1], (~allowed[:, :1]).expand(-1, allowed.shape[1] - 1)], dim=1)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs)
+
+    def epoch(self, rows: NDArray[np.int64]) -> float:
+        """Train once on all rows; return the mean loss."""
+        self.network.train()
+        order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=self.generator)]
+        total = 0.0
+        for start in range(0, len(order), self.config.batch):
+            chosen = order[start : start + self.config.batch]
+            if len(chosen) < 2:  # batch normalisation needs two
+                continue
+            batch = augment(batch_of(self.views, chosen, "cpu"), self.config.augment, self.generator)
+            loss = self._loss(batch, chosen)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += float(loss.detach()) * len(chosen)
+        self.schedule.step()
+        return total / max(1, len(rows))
+
+    def validate(self, rows: NDArray[np.int64], bad: NDArray[np.bool_]) -> Dict[str, float]:
+        """Return loss, AUC and AP on the validation patches.
+
+        Raises
+        ------
+        SettingsError
+            When the weights ran away.
+        """
+        logits = torch.from_numpy(predict(self.network, self._arrays, rows, self.device))
+        if not torch.isfinite(logits).all():
+            raise runaway()
+        p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
+        values = measure(p_bad, bad[rows], 0.5)
+        # Of BAD against GOOD, not of the classes: that is what decides, and kinds of bad are easily confused.
+        loss = float(loss_of(logits, self._good_or_bad[torch.from_numpy(rows)]))
+        return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
+
+    def _loss(self, batch: Dict[str, torch.Tensor], chosen: torch.Tensor) -> torch.Tensor:
+        logits = self.network({name: view.to(self.device) for name, view in batch.items()})
+        weights = None if self.weights is None else self.weights[chosen].to(self.device)
+        return loss_of(logits, self.allowed[chosen].to(self.device), weights)
+
+
+def _weights(allowed: torch.Tensor, train: NDArray[np.int64], config: TrainConfig) -> Optional[torch.Tensor]:
+    """Return a weight for each patch that makes GOOD and BAD count alike, if the config asks for it."""
+    if not config.class_weights:
+        return None
+    good = allowed[:, 0]
+    share = float(good[torch.from_numpy(train)].float().mean())
+    return torch.where(good, 0.5 / max(share, 1e-6), 0.5 / max(1.0 - share, 1e-6))
+
+
+def _copy_state(network: Network) -> Dict[str, torch.Tensor]:
+    return {key: value.detach().clone() for key, value in network.state_dict().items()}

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The labelled patch set: what training reads, as a folder that people can look into.
+
+``real.npy`` (n, 64, 64) normalised patches, ``fft.npy`` (n, 64, 64) their log power spectra (for people; training
+computes them from the augmented real patches), ``patches.csv`` one row a patch, ``patches.json`` how it was made.
+For the two-scale network also ``local.npy`` (n, 64, 64) and ``coarse.npy`` (n, 2, 64, 64), float16, and
+``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/two_scale.py``). For fine-tuning
+a dense network ``embedding.npy`` (n, features), float32: what the last layer of that network reads there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BORDER, GOOD
+from cryoice_scipion.core.config import PatchConfig
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.images.loading import load_micrograph
+from cryoice_scipion.core.training.patches.background import draw_background
+from cryoice_scipion.core.training.points import COLUMNS, LabelledMicrograph
+from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
+from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
+from cryoice_scipion.core.views.spectrum import Spectra
+from cryoice_scipion.core.views.two_scale import WINDOW, MicrographViews
+
+REAL, FFT, TABLE, META = "real.npy", "fft.npy", "patches.csv", "patches.json"
+BACKGROUND = "background"
+EMBEDDING = "embedding"
+# the further views, and how they are kept
+KINDS = {"local": np.float16, "coarse": np.float16, "spectrum": np.float32, EMBEDDING: np.float32}
+Arrays = Dict[str, NDArray[np.generic]]
+
+
+@dataclasses.dataclass
+class PatchSet:
+    """Labelled patches of one sampling."""
+
+    real: NDArray[np.float32]  # (n, window, window)
+    table: pd.DataFrame  # label, micrograph, x, y (px of the micrograph), origin, sampling (Å/px), copy (0: as is)
+    sampling: float  # Å/px
+    messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
+    further: Arrays = dataclasses.field(default_factory=dict)  # views of the two-scale network, by kind
+
+    def views(self, kinds: Sequence[str]) -> Arrays:
+        """Return the arrays a network of these views takes, by kind; "fft" is computed from "patch".
+
+        Raises
+        ------
+        SettingsError
+            When the set was cut without one of them.
+        """
+        absent = [kind for kind in kinds if kind in KINDS and kind not in self.further]
+        if absent:
+            remedy = "give the micrographs and coordinates, not patches" if EMBEDDING in absent else "cut them anew"
+            raise SettingsError("patches", f"hold no {' and no '.join(absent)} view", remedy)
+        return {"patch": self.real, **{kind: self.further[kind] for kind in kinds if kind in KINDS}}
+
+    def save(self, folder: Path) -> None:
+        """Write the set as a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / REAL, self.real)
+        spectra = np.lib.format.open_memmap(folder / FFT, mode="w+", dtype=np.float32, shape=self.real.shape)  # type: ignore[no-untyped-call]
+        for start in range(0, len(self.real), 1024):
+            half = fft_view(torch.from_numpy(self.real[start : start + 1024]))
+            spectra[start : start + 1024] = full_plane(half).numpy()
+        spectra.flush()
+        for kind in KINDS:
+            if kind in self.further:
+                np.save(folder / f"{kind}.npy", self.further[kind])
+            else:
+                (folder / f"{kind}.npy").unlink(missing_ok=True)  # of an older set in this folder
+        self.table.to_csv(folder / TABLE, index=False)
+        head = {"sampling": self.sampling, "counts": self.counts(), "messages": self.messages}
+        (folder / META).write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> PatchSet:
+        """Read a set that :meth:`save` wrote.
+
+        Raises
+        ------
+        SettingsError
+            When a file is missing or the files do not belong together.
+        """
+        try:
+            head = json.loads((folder / META).read_text(encoding="utf-8"))
+            real = np.load(folder / REAL, allow_pickle=False)
+            paths = {kind: folder / f"{kind}.npy" for kind in KINDS}
+            further = {kind: np.load(path, allow_pickle=False) for kind, path in paths.items() if path.is_file()}
+            table = pd.read_csv(folder / TABLE, keep_default_na=False, dtype={"micrograph": str})
+        except (OSError, ValueError) as error:
+            raise SettingsError(folder, f"is no patch set ({error})", "make one with 'cryoice patches'") from None
+        for name, array in ((REAL, real), *((paths[kind].name, array) for kind, array in further.items())):
+            if len(array) != len(table):
+                raise SettingsError(folder, f"{name} holds {len(array)} patches, {TABLE} {len(table)}", "make it anew")
+        return cls(real, table, float(head["sampling"]), list(head["messages"]), further)
+
+    def counts(self) -> Dict[str, int]:
+        """Return how many patches there are of each origin and label."""
+        groups = self.table[self.table["copy"] == 0].groupby(["origin", "label"]).size()
+        return {f"{origin} {label}": int(number) for (origin, label), number in groups.items()}
+
+
+def join(sets: Sequence[PatchSet]) -> PatchSet:
+    """Return the patches of several sets of one sampling as one.
+
+    Micrographs of one name in different sets are different ones: the second gets ``_2`` appended, and so on.
+    """
+    samplings = {item.sampling for item in sets}
+    if len(samplings) != 1:
+        raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
+    seen: Dict[str, int] = {}
+    tables = []
+    for item in sets:
+        stems = item.table["micrograph"].astype(str)
+        for stem in stems.unique():
+            seen[stem] = seen.get(stem, 0) + 1
+        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
+        tables.append(item.table.assign(micrograph=stems.map(names)))
+    real = np.concatenate([item.real for item in sets])
+    messages = [message for item in sets for message in item.messages]
+    common = [kind for kind in KINDS if all(kind in item.further for item in sets)]
+    further = {kind: np.concatenate([item.further[kind] for item in sets]) for kind in common}
+    return PatchSet(real, pd.concat(tables, ignore_index=True), samplings.pop(), messages, further)
+
+
+def cut_patches(
+    micrographs: Sequence[LabelledMicrograph],
+    config: PatchConfig,
+    progress: bool = True,
+    two_scale: bool = True,
+    dense: Optional[NetworkDetector] = None,
+) -> PatchSet:
+    """Cut the labelled places out of their micrographs, and draw backgrounds.
+
+    A micrograph that cannot be read is left out with a message; so are places outside the frame or on its border
+    (the detector finds borders by itself). ``two_scale``: also cut the further views of the two-scale network.
+    ``dense``: a dense model whose features are wanted too; copies at a jittered sampling are not made then.
+
+    Raises
+    ------
+    SettingsError
+        When nothing is left.
+    """
+    only_clean = any(item.clean for item in micrographs)
+    messages: List[str] = []
+    views: List[Arrays] = []
+    tables: List[pd.DataFrame] = []
+    if dense is not None:
+        config = config.model_copy(update={"jitter_copies": 0})
+    for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
+        try:
+            background = config.background and not item.complete and (item.clean or not only_clean)
+            rng = np.random.default_rng([config.seed, index])
+            parts = _cut_one(item, config, background, two_scale, dense, rng, messages)
+        except CryoIceError as error:
+            what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
+            messages.append(f"left out: {what}{error}")
+            continue
+        views += [view for view, _ in parts]
+        tables += [table for _, table in parts]
+    if not tables or not sum(map(len, tables)):
+        raise SettingsError("patches", "none could be cut", messages[0] if messages else "give coordinates")
+    arrays = {kind: np.concatenate([view.pop(kind) for view in views]) for kind in list(views[0])}
+    real = arrays.pop("patch")
+    return PatchSet(real, pd.concat(tables, ignore_index=True), config.sampling, messages, arrays)
+
+
+def _cut_one(
+    item: LabelledMicrograph,
+    config: PatchConfig,
+    background: bool,
+    two_scale: bool,
+    dense: Optional[NetworkDetector],
+    rng: np.random.Generator,
+    messages: List[str],
+) -> List[Tuple[Arrays, pd.DataFrame]]:
+    """Return (views, their rows) of one micrograph, first as is, then at jittered samplings."""
+    micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
+    pixel_size, border = micrograph.pixel_size, micrograph.border
+    check_sampling(pixel_size, config.sampling)
+    points = _usable(item, border, messages)
+    points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
+    parts = []
+    bright = item.is_bright(config.contrast)
+    two_scale = two_scale and config.window == WINDOW
+    spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if two_scale else None
+    for copy in range(1 + config.jitter_copies):
+        jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
+        sampling = config.sampling * (1.0 + jitter)
+        view, inside = micrograph_view(micrograph.image, pixel_size, border, sampling, torch.device("cpu"))
+        view = normalise(view, inside, bright)
+        scale = pixel_size / sampling
+        if copy == 0 and background:
+            points = _with_background(points, view, inside, scale, config, rng)
+        if points.empty:
+            break
+        centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
+        table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
+        views = _views(view, centres, config.window, spectra, pixel_size, scale)
+        if dense is not None:
+            seen = (micrograph.image, pixel_size, border, bright)
+            views[EMBEDDING] = _embedded(dense.features(*seen), centres.numpy() / dense.hop)
+        parts.append((views, table))
+    return parts
+
+
+def _embedded(features: torch.Tensor, centres: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the feature vectors (n, features) of the map cells that places (n, 2), x and y in cells, lie in."""
+    column, row = (np.clip(centres[:, axis].astype(np.int64), 0, int(features.shape[2 - axis]) - 1) for axis in (0, 1))
+    found: NDArray[np.float32] = features.numpy()[:, row, column].T.copy()
+    return found
+
+
+def _views(
+    view: torch.Tensor, centres: torch.Tensor, window: int, spectra: Optional[Spectra], pixel_size: float, scale: float
+) -> Arrays:
+    """Return the views around places (px of the context view): the patch alone where there are no spectra."""
+    if spectra is None:
+        return {"patch": cut(view, centres, window).numpy()}
+    native = centres / scale * (pixel_size / spectra.sampling)
+    views = MicrographViews(view, spectra).cut(centres, native)
+    return {kind: array.numpy().astype(KINDS.get(kind, np.float32)) for kind, array in views.items()}
+
+
+def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
+    """Return the points on the image; say how many lie outside the frame or on the border."""
+    x, y = item.points["x"].to_numpy(dtype=np.float64), item.points["y"].to_numpy(dtype=np.float64)
+    rows, columns = border.shape
+    inside = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
+    on_border = np.zeros(len(x), dtype=bool)
+    on_border[inside] = border[y[inside].astype(int), x[inside].astype(int)]
+    on_border |= (item.points["label"] == BORDER).to_numpy() & inside
+    for number, where in ((int((~inside).sum()), "outside the frame"), (int(on_border.sum()), "on the border")):
+        if number:
+            messages.append(f"{item.stem}: {number} coordinates {where} left out")
+    return item.points[inside & ~on_border]
+
+
+def _at_most(
+    points: pd.DataFrame, number: int, rng: np.random.Generator, stem: str, messages: List[str]
+) -> pd.DataFrame:
+    """Return at most ``number`` points of a micrograph, drawn by chance from GOOD first: BAD ones are rare."""
+    surplus = len(points) - number
+    if surplus <= 0:
+        return points.reset_index(drop=True)
+    messages.append(f"{stem}: {surplus} coordinates beyond {number} left out, by chance")
+    order = rng.permutation(len(points))
+    bad_first = order[np.argsort((points["label"] == GOOD).to_numpy()[order], kind="stable")]
+    return points.iloc[np.sort(bad_first[:number])].reset_index(drop=True)
+
+
+def _with_background(
+    points: pd.DataFrame,
+    view: torch.Tensor,
+    inside: torch.Tensor,
+    scale: float,
+    config: PatchConfig,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Return the points with clean places added: as many as GOOD ones, or as all where there are no GOOD ones."""
+    good = points["label"] == GOOD
+    places = points[["x", "y"]].to_numpy(dtype=np.float64) * scale
+    number = round(config.background_ratio * (int(good.sum()) or len(points) or config.max_per_micrograph // 4))
+    drawn = draw_background(view, inside, places, places[~good.to_numpy()], number, config.window, rng) / scale
+    extra = pd.DataFrame({"x": drawn[:, 0], "y": drawn[:, 1], "label": GOOD, "origin": BACKGROUND}, columns=COLUMNS)
+    return pd.concat([points, extra], ignore_index=True) if len(extra) else points

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calibrate a dense network on whole micrographs: temperature, threshold, level of the reference; and measure it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.core.detectors.unet import CELL, DenseNet
+from cryoice_scipion.core.maps.session_baseline import level_of
+from cryoice_scipion.core.training.metrics import (
+    CLEAN_LOST,
+    OUTLIERS,
+    fit_temperature,
+    measure,
+    threshold_for_clean_area,
+)
+from cryoice_scipion.core.training.patches.fit import bad_log_odds
+from cryoice_scipion.core.training.saving import Judged
+from cryoice_scipion.core.training.splits import TEST, VALIDATION
+from cryoice_scipion.core.training.unet.refinement_head import features_of_field
+from cryoice_scipion.core.training.unet.training_micrographs import Field
+
+_RULE = (
+    f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad, "
+    f"on average over all micrographs but the worst {OUTLIERS:.0%}"
+)
+_MOSTLY, _NORMAL = 0.75, 90  # share of cells that makes a micrograph clean; percentile of such ones' levels
+_LEAST_TOLERANCE = 4.0  # log-odds: sessions with much bad area, but not too much, differ by as much
+_SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
+
+
+@dataclasses.dataclass
+class MapCells:
+    """What the network says of the labelled cells of one micrograph."""
+
+    name: str
+    split: str
+    places: NDArray[np.float64]  # (n, 2), x and y of the cells' centres, px of the context view
+    labels: NDArray[np.uint8]  # (n,), places in CLASSES
+    logits: NDArray[np.float32]  # (n, classes)
+
+    @property
+    def bad(self) -> NDArray[np.bool_]:
+        """Return which cells are of any class but good."""
+        found: NDArray[np.bool_] = self.labels != CLASSES.index(GOOD)
+        return found
+
+    def log_odds(self, temperature: float = 1.0) -> NDArray[np.float64]:
+        """Return the log-odds of BAD, shape (n,), the class logits divided by a temperature."""
+        odds: NDArray[np.float64] = bad_log_odds(torch.from_numpy(self.logits).double() / temperature).numpy()
+        return odds
+
+
+@torch.inference_mode()
+def cells_of_maps(
+    network: DenseNet,
+    loaded: Dict[str, Field],
+    split: Dict[str, str],
+    parts: Tuple[str, ...],
+    device: str,
+    quick: bool = False,
+) -> List[MapCells]:
+    """Return what a network says of whole micrographs; with ``quick`` in one orientation."""
+    network = network.eval().to(device)
+    found = []
+    for name, field in loaded.items():
+        if split[name] not in parts:
+            continue
+        logits = network.classify(features_of_field(network, field, device, quick)).flatten(1).T.cpu().numpy()
+        known = field.labelled
+        row, column = np.unravel_index(known, field.labels.shape)
+        places = (np.column_stack([column, row]) + 0.5) * CELL
+        found.append(MapCells(name, split[name], places, field.labels.ravel()[known], logits[known]))
+    return found
+
+
+def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Judged, Dict[str, float]]:
+    """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones.
+
+    Returns
+    -------
+    (Judged, dict)
+        The table is of some cells of each micrograph, x and y in px of the context view. The dict is what
+        :func:`reference_of` says of the validation micrographs.
+    """
+    validation = [item for item in cells if item.split == VALIDATION]
+    logits = torch.from_numpy(np.concatenate([item.logits for item in validation])).double()
+    bad = np.concatenate([item.bad for item in validation])
+    temperature = fit_temperature(lambda value: bad_log_odds(logits / value).numpy(), bad)
+    odds = {item.name: item.log_odds(temperature) for item in cells}
+    threshold = round(threshold_for_clean_area([(expit(odds[item.name]), item.bad) for item in validation]), 3)
+    figures = {}
+    for part in (VALIDATION, TEST):
+        chosen = [item for item in cells if item.split == part]
+        if chosen:
+            p_bad = expit(np.concatenate([odds[item.name] for item in chosen]))
+            figures[part] = measure(p_bad, np.concatenate([item.bad for item in chosen]), threshold)
+    rng = np.random.default_rng(0)
+    table = pd.concat([_some_cells(item, odds[item.name], rng) for item in cells], ignore_index=True)
+    log_odds = table.pop("log_odds").to_numpy()
+    measured = (figures[VALIDATION], figures.get(TEST, {}))
+    judged = Judged(table.assign(origin="area"), log_odds, temperature, threshold, *measured, _RULE)
+    return judged, reference_of([(odds[item.name], item.labels) for item in validation])
+
+
+def _some_cells(item: MapCells, odds: NDArray[np.float64], rng: np.random.Generator) -> pd.DataFrame:
+    """Return some cells of a micrograph, one row each."""
+    rows = np.sort(rng.permutation(len(item.labels))[:_SHOWN])
+    x, y = item.places[rows].T
+    labels = [CLASSES[code] for code in item.labels[rows]]
+    values = {"x": x, "y": y, "label": labels, "split": item.split, "p_bad": expit(odds[rows]), "log_odds": odds[rows]}
+    return pd.DataFrame({"micrograph": item.name, **values})
+
+
+def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> Dict[str, float]:
+    """Return the level of validation micrographs, and how far above it a session is still usual.
+
+    Parameters
+    ----------
+    micrographs : sequence of (ndarray, ndarray)
+        Calibrated log-odds of BAD and labels (places in CLASSES) of the labelled cells of each.
+    """
+    there = [
+        (float(np.median(odds)), float((labels == CLASSES.index(GOOD)).mean()))
+        for odds, labels in micrographs
+        if len(labels)
+    ]
+    level = level_of([median for median, _ in there])
+    clean = [median for median, share in there if share > _MOSTLY]
+    upper = float(np.percentile(clean, _NORMAL)) if clean else level
+    return {"reference_level": level, "offset_tolerance": max(_LEAST_TOLERANCE, upper - level)}

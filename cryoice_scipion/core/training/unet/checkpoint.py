@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a training that was stopped goes on from: its last epoch, kept in the model folder."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.detectors.model_folder import UNFINISHED
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.training.patches.fit import Log
+from cryoice_scipion.core.training.unet.fit import DenseRun
+from cryoice_scipion.core.training.unet.training_micrographs import Field
+
+
+class Unfinished:
+    """The last epoch of a training, on disk: what a later call with the same settings and data goes on from."""
+
+    def __init__(self, folder: Path, config: TrainConfig, data: Dict[str, Any]) -> None:
+        """Take the model folder, and all that the training depends on; ``data`` as JSON takes it."""
+        self._path = folder / UNFINISHED
+        self._made_with = {"config": config.to_text(), "data": json.dumps(data, sort_keys=True)}
+
+    def drop(self) -> None:
+        """Remove it: the training is finished."""
+        self._path.unlink(missing_ok=True)
+
+    def keep(self, run: DenseRun, history: List[Dict[str, float]]) -> None:
+        """Write the state of a run, atomically."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self._path) as temporary:
+            torch.save({**self._made_with, "history": history, "run": run.state_dict()}, temporary)
+
+    def take_up(self, run: DenseRun, log: Log) -> List[Dict[str, float]]:
+        """Give a run the state that was kept, if there is one of these settings and data; return the curves so far."""
+        if not self._path.is_file():
+            return []
+        try:
+            kept = torch.load(self._path, map_location=run.device, weights_only=True)
+            differ = [name for name, value in self._made_with.items() if kept[name] != value]
+            if differ:
+                raise ValueError(f"its {' and '.join(differ)} differ")
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            log(f"{self._path} is not taken up ({str(error).splitlines()[0]}); training starts anew")
+            return []
+        run.load_state_dict(kept["run"])  # fits: the network's shapes are a part of what was compared
+        history: List[Dict[str, float]] = kept["history"]
+        log(f"going on after epoch {len(history)}")
+        return history
+
+
+def checksum(loaded: Dict[str, Field]) -> int:
+    """Return the CRC-32 of all that fields hold."""
+    total = 0
+    for field in loaded.values():
+        for array in (field.view, field.spectrum, field.labels):
+            total = zlib.crc32(array.tobytes(), total)
+    return total

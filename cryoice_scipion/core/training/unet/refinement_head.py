@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second stage of the dense network's training: the layer that weighs the U-Net against how cells stand out.
+
+A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
+its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
+only the last two layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
+how much more often a class is drawn than it occurs was tried: it gives most of the small crystals away again.
+"""
+
+from __future__ import annotations
+
+from typing import List, Mapping, Sequence, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from cryoice_scipion.core.detectors.unet import FEATURES, DenseNet
+from cryoice_scipion.core.training.unet.crops import weights_of
+from cryoice_scipion.core.training.unet.fit import dense_loss
+from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.views.standing_out import standing_out
+from cryoice_scipion.core.views.two_scale import local_view
+
+HIDDEN = 256
+_DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
+_EPOCHS, _BATCH, _RATE = 8, 2048, 3e-3
+# In standard deviations of what is read: without it these layers rely on details that other microscopes do not share.
+# Real micrographs that are left out are ranked better with it, simulated ones as well as without (docs/method.md).
+_NOISE = 0.3
+
+Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
+
+
+def with_judge(body: DenseNet) -> DenseNet:
+    """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
+    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
+    own = network.state_dict()
+    taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
+    network.load_state_dict({**own, **taken})
+    return network
+
+
+def fit_judge(
+    body: DenseNet,
+    loaded: Mapping[str, Field],
+    crops: Mapping[str, int],
+    classes: List[str],
+    seed: int,
+    device: str,
+    progress: bool,
+) -> DenseNet:
+    """Return the network with its last two layers fitted to cells of fields.
+
+    Parameters
+    ----------
+    body : DenseNet
+        Trained on crops.
+    loaded : dict
+        The fields to train on, by name.
+    crops : dict
+        Crops an epoch by name: more than 1 says that a field is of a small, real set.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    body = body.eval().to(device)
+    names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
+    parts = [cells_of_field(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names]
+    network = with_judge(body).to(device)
+    fit_cells(network, parts, classes, rng, progress)
+    return network
+
+
+def last_layers(network: DenseNet) -> nn.Sequential:
+    """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
+    assert network.judge is not None
+    return nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
+
+
+def fit_cells(
+    network: DenseNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
+) -> None:
+    """Fit the last two layers of a network, in place, to cells drawn from fields."""
+    values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
+    noise = _NOISE * values.std(dim=0, unbiased=False)
+    device = next(network.parameters()).device
+    last = last_layers(network)
+    optimizer = torch.optim.AdamW(last.parameters(), _RATE, weight_decay=1e-2)
+    steps = _EPOCHS * -(-len(values) // _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    last.train()
+    for _ in tqdm(range(_EPOCHS), desc="weighing", unit="epoch", disable=not progress):
+        for some in torch.split(torch.from_numpy(rng.permutation(len(values))), _BATCH):
+            seen = values[some] + noise * torch.randn(len(some), values.shape[1])
+            logits = last(seen.to(device)[:, :, None, None])
+            loss = dense_loss(logits, labels[some][:, None, None], classes)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    network.eval()
+
+
+def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the flat places of the cells of a field that are trained on; of a simulated one by what they count."""
+    labels = field.labels.ravel()
+    known = field.labelled
+    if not real:
+        share = weights_of(field.labels).ravel()[known]
+        number = min(_DRAWN, len(known))
+        return rng.choice(known, number, replace=False, p=share / share.sum()) if number else known
+    parts = []
+    for code in np.unique(labels[known]):
+        cells = known[labels[known] == code]
+        number = _EACH if code else _CLEAN
+        # A class of few cells counts as one of many: it is drawn again and again, up to ten times.
+        parts.append(rng.choice(cells, min(number, 10 * len(cells)), replace=len(cells) < number))
+    chosen: NDArray[np.int64] = np.concatenate(parts) if parts else known
+    return chosen
+
+
+def features_of_field(network: DenseNet, field: Field, device: str, quick: bool = False) -> torch.Tensor:
+    """Return what the last layer of a network reads of every cell of a field; see ``DenseNet.map``."""
+    scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
+    spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
+    shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
+    return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape, quick)
+
+
+@torch.inference_mode()
+def cells_of_field(body: DenseNet, field: Field, places: NDArray[np.int64], device: str) -> Cells:
+    """Return what the weighing layer reads of some cells (flat places), and their labels.
+
+    The body has no such layer yet.
+    """
+    features = features_of_field(body, field, device)
+    beside = standing_out(torch.from_numpy(field.view.astype(np.float32)).to(device))
+    beside = beside[:, : field.labels.shape[0], : field.labels.shape[1]]
+    stacked = torch.cat([features, beside]).flatten(1).T
+    chosen = torch.from_numpy(places)
+    return stacked[chosen].cpu().clone(), torch.from_numpy(field.labels.ravel()[places].astype(np.int64))

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole labelled micrographs as the dense network is trained on them: its views, and the label of every map cell.
+
+Made once and kept as one file a micrograph, so that an interrupted training finds them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import List, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cryoice_scipion.constants import BORDER, CLASSES
+from cryoice_scipion.core.detectors.unet import CELL, SAMPLING, SPECTRAL
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledImage, read_labels
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.loading import load_micrograph
+from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_view, spectral_view
+from cryoice_scipion.core.views.patches import grid_shape, normalise
+
+VERSION = 2  # of the files; older ones are made anew
+
+
+@dataclasses.dataclass
+class Field:
+    """One labelled micrograph, ready for training."""
+
+    name: str
+    view: NDArray[np.float16]  # (rows, columns), the context view, normalised by the micrograph
+    spectrum: NDArray[np.float16]  # (features, rows, columns) of cells of 64 Å, NaN where unknown
+    labels: NDArray[np.uint8]  # (rows, columns) of map cells: places in CLASSES, LEFT_OUT where nobody is sure
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """Return the places, in the flattened labels, of the cells that somebody is sure of and that are no border."""
+        labels = self.labels.ravel()
+        return np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
+
+    def save(self, path: Path) -> None:
+        """Write the field as .npz, atomically."""
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, version=VERSION, view=self.view, spectrum=self.spectrum, labels=self.labels)
+
+    @staticmethod
+    def is_current(path: Path) -> bool:
+        """Return whether a file is a field of this version."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return int(stored["version"]) == VERSION
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False
+
+    @classmethod
+    def load(cls, path: Path) -> Field:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ImageError
+            When the file is damaged, or of another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if int(stored["version"]) != VERSION:
+                    raise ImageError(path, "is of another version", "delete it, it is made anew")
+                return cls(path.stem, stored["view"], stored["spectrum"], stored["labels"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ImageError(path, f"cannot be read ({error})", "delete it, it is made anew") from None
+
+
+def make_field(image: LabelledImage) -> Field:
+    """Return the views of a labelled micrograph and the labels of its map cells.
+
+    Raises
+    ------
+    CryoIceError
+        When the micrograph or its label image cannot be used.
+    """
+    micrograph = load_micrograph(image.path, image.pixel_size)
+    check_sampling(micrograph.pixel_size, SAMPLING)
+    seen = (micrograph.image, micrograph.pixel_size, micrograph.border)
+    view, inside = micrograph_view(*seen, SAMPLING, torch.device("cpu"))
+    shape = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL * SPECTRAL)
+    spectrum = spectral_view(*seen, torch.device("cpu"), shape).features
+    scaled = normalise(view, inside, image.inverted)
+    labels = read_labels(image.labels, SAMPLING * CELL)
+    cells = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL)
+    if max(abs(have - want) for have, want in zip(labels.shape, cells)) > 1:
+        reason = f"has {labels.shape[0]} × {labels.shape[1]} cells of 32 Å, its micrograph {cells[0]} × {cells[1]}"
+        raise ImageError(image.labels, reason, "check the pixel sizes of both")
+    row, column = (np.minimum(np.arange(want), have - 1) for have, want in zip(labels.shape, cells))
+    labels = labels[row[:, None], column[None, :]]
+    return Field(image.stem, scaled.numpy().astype(np.float16), spectrum.numpy().astype(np.float16), labels)
+
+
+def make_fields(images: Sequence[LabelledImage], folder: Path, progress: bool = True) -> List[Path]:
+    """Make the fields of a data set that are not there yet; return their files.
+
+    Raises
+    ------
+    CryoIceError
+        When a micrograph cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for image in tqdm(images, desc=f"views of {folder.name}", unit="mic", disable=not progress):
+        path = folder / f"{image.stem}.npz"
+        newest = max(Path(image.path).stat().st_mtime, Path(image.labels).stat().st_mtime)
+        if not path.is_file() or path.stat().st_mtime < newest or not Field.is_current(path):
+            make_field(image).save(path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The parent's side of a worker: starts it, asks, and tells its death from a bad micrograph. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import queue
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any, Dict, List, Optional, Sequence, Tuple, Type
+
+from cryoice_scipion.constants import VERSION
+from cryoice_scipion.core import errors
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
+from cryoice_scipion.core.errors import CryoIceError, WorkerError
+from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference, from_json, to_json
+from cryoice_scipion.core.results.run_folder import FolderError
+from cryoice_scipion.core.workers.interface import WorkerDied
+
+START_LIMIT = 300.0  # s: a cold file system takes minutes to load torch
+ANSWER_LIMIT = 1800.0  # s: a micrograph on the slowest machine; beyond it the worker hangs
+CHECK_LIMIT = 120.0  # s
+STARTS = 3  # tries: something may have ended it from outside, such as a system that is short of memory
+_CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
+
+
+def worker_command(python: str, model: str, device: str) -> List[str]:
+    """Return the command that starts a worker."""
+    options = ["--model", model, "--device", device, "--expect-version", VERSION]
+    # Another interpreter must not see the packages that Scipion's one is told of by PYTHONPATH.
+    apart = [] if Path(python).absolute() == Path(sys.executable).absolute() else ["-E"]
+    return [python, *apart, "-m", "cryoice_scipion.core", "worker", *options]
+
+
+class WorkerClient:
+    """An executor that lives in a child process; a new one is started whenever there is none."""
+
+    def __init__(
+        self,
+        python: str,
+        model: str,
+        device: str,
+        log_path: Path,
+        command: Optional[Sequence[str]] = None,
+        answer_limit: float = ANSWER_LIMIT,
+    ) -> None:
+        """Take the model; the child is started with the first request.
+
+        Parameters
+        ----------
+        python : str
+            The interpreter that runs the core.
+        model : str
+            Name or folder.
+        device : str
+            "cpu" or "cuda:N".
+        log_path : pathlib.Path
+            What the child prints is appended there.
+        command : sequence of str, optional
+            Another command than :func:`worker_command`.
+        answer_limit : float
+            Seconds after which a worker that does not answer is ended.
+
+        Raises
+        ------
+        ModelError
+            When the model folder is missing or damaged.
+        """
+        folder = resolve_model(model)
+        self.model, self.fingerprint, self.device = load_config(folder), fingerprint(folder), device
+        self._command = list(command or worker_command(python, str(folder), device))
+        self._log_path, self._limit = Path(log_path), answer_limit
+        self._child: Optional[subprocess.Popen[str]] = None
+        self._answers: queue.Queue[str] = queue.Queue()
+        self._numbers = itertools.count(1)
+
+    def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
+        """Map one micrograph; see ``Executor.map``."""
+        lean = MicrographTask(task.id, task.path, task.stem, task.pixel_size)
+        return from_json(MapResult, self._ask("map", lean, config, folder, contrast=contrast))
+
+    def judge(
+        self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
+    ) -> Judgement:
+        """Judge one micrograph; see ``Executor.judge``."""
+        answer = self._ask("judge", task, config, folder, map=to_json(result), reference=to_json(reference))
+        return from_json(Judgement, answer)
+
+    def close(self) -> None:
+        """End the child: by the end of its stdin, and after a while by force."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        with contextlib.suppress(OSError):
+            _pipe(child.stdin).close()
+        try:
+            child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def start(self) -> Dict[str, Any]:
+        """Start the child and return what it says of itself.
+
+        Raises
+        ------
+        WorkerError
+            When it does not get ready: the one line that it says. One that dies on the way is started again first.
+        """
+        for left in reversed(range(STARTS)):
+            try:
+                return self._start()
+            except WorkerDied as error:
+                if not left:
+                    reason = f"could not start on {self.device} ({error.reason})"
+                    raise WorkerError("worker", reason, error.remedy) from None
+        raise AssertionError
+
+    def _start(self) -> Dict[str, Any]:
+        self._answers = queue.Queue()
+        try:
+            with open(self._log_path, "ab") as log:
+                self._child = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    encoding="utf-8",
+                )
+        except OSError as error:
+            raise WorkerError(
+                self._command[0], f"cannot be started ({error.strerror})", "check CRYOICE_PYTHON"
+            ) from None
+        threading.Thread(target=_pump, args=(_pipe(self._child.stdout), self._answers), daemon=True).start()
+        said = self._receive(START_LIMIT)
+        if "error" in said:
+            self._end()
+            raise WorkerError(f"worker on {self.device}", str(said["error"]))
+        if said.get("version") != VERSION:
+            self._end()
+            raise WorkerError("worker", f"is version {said.get('version')}, not {VERSION}", "install the same version")
+        return said
+
+    def _ask(self, verb: str, task: MicrographTask, config: ScreenConfig, folder: Path, **more: Any) -> Dict[str, Any]:
+        """Send one request and return the result.
+
+        Raises
+        ------
+        CryoIceError
+            Of the class that the worker raised.
+        WorkerDied
+            When it ended, or did not answer in time.
+        """
+        if self._child is None:
+            self.start()
+        number = next(self._numbers)
+        request = {
+            "id": number,
+            "verb": verb,
+            "task": to_json(task),
+            "config": config.model_dump(),
+            "folder": str(folder),
+        }
+        try:
+            stream = _pipe(self._child.stdin if self._child else None)
+            stream.write(json.dumps({**request, **more}, separators=(",", ":")) + "\n")
+            stream.flush()
+        except OSError:
+            raise self._died("ended") from None
+        answer = self._receive(self._limit)
+        if answer.get("id") != number:
+            raise self._died(f"answered {answer.get('id')} to request {number}")
+        if "error" in answer:
+            raise _error_class(answer["kind"])(*answer["parts"])
+        result: Dict[str, Any] = answer["result"]
+        return result
+
+    def _receive(self, limit: float) -> Dict[str, Any]:
+        try:
+            line = self._answers.get(timeout=limit)
+        except queue.Empty:
+            raise self._died(f"did not answer within {limit:.0f} s") from None
+        if not line.endswith("\n"):
+            raise self._died("ended")
+        try:
+            answer: Dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise self._died("wrote something that is no answer") from None
+        return answer
+
+    def _died(self, how: str) -> WorkerDied:
+        """Clear away the child and return the error that says how it ended."""
+        status = self._end()
+        if how == "ended":
+            how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        return WorkerDied("worker", how, f"see {self._log_path}")
+
+    def _end(self) -> int:
+        """End the child now and return its exit status."""
+        child, self._child = self._child, None
+        if child is None:
+            return 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(1)  # so that its own status is reported, not our signal
+        child.kill()
+        return child.wait()
+
+
+def check_worker(python: str, model: str, device: str) -> List[str]:
+    """Return what keeps a worker from starting, one line each; empty when nothing does.
+
+    The answer is remembered for each interpreter, model (and its time stamp) and device, since forms ask often.
+    """
+    try:
+        folder = resolve_model(model)
+        stamp = (folder / MODEL_JSON).stat().st_mtime
+    except CryoIceError as error:
+        return [str(error)]
+    key = (python, str(folder), stamp, device)
+    if key not in _CHECKED:
+        _CHECKED[key] = _check([*worker_command(python, str(folder), device), "--check"])
+        if _CHECKED[key]:
+            return _CHECKED.pop(key)  # asked again, since the user is mending it
+    return _CHECKED[key]
+
+
+def _check(command: Sequence[str]) -> List[str]:
+    python = command[0]
+    remedy = "set CRYOICE_PYTHON to an interpreter that has requirements-core.txt and this package"
+    try:
+        finished = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHECK_LIMIT
+        )
+    except OSError as error:
+        return [f"{python}: cannot be started ({error.strerror}); {remedy}"]
+    except subprocess.TimeoutExpired:
+        return [f"{python}: did not answer within {CHECK_LIMIT:.0f} s; {remedy}"]
+    try:
+        found: List[str] = json.loads(finished.stdout)["problems"]
+    except (ValueError, KeyError, TypeError):
+        last = (finished.stderr.strip().splitlines() or [f"status {finished.returncode}"])[-1]
+        return [f"{python}: cannot run the core ({last}); {remedy}"]
+    return found
+
+
+def _pump(stream: IO[str], answers: queue.Queue[str]) -> None:
+    """Hand on the child's lines; an empty one says that there will be no more."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in stream:
+            answers.put(line)
+    answers.put("")
+
+
+def _pipe(stream: Optional[IO[str]]) -> IO[str]:
+    if stream is None:
+        raise BrokenPipeError
+    return stream
+
+
+def _error_class(name: str) -> Type[CryoIceError]:
+    found = FolderError if name == FolderError.__name__ else getattr(errors, name, CryoIceError)
+    return found if isinstance(found, type) and issubclass(found, CryoIceError) else CryoIceError
