@@ -17,6 +17,7 @@ from pyworkflow.protocol.executor import StepExecutor
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickScore, Reference
+from cryoice_scipion.core.screening.options import RunOptions  # noqa: E402
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.protocols import CryoIceProtScreen
 from cryoice_scipion.protocols.screen_input import ScreenInput
@@ -58,7 +59,8 @@ class StandIn(CryoIceProtScreen):
     between: Callable[[Dict[str, float]], None]
 
     def _openRun(self, config: ScreenConfig) -> ScreeningRun:
-        return ScreeningRun(self._folder(), config, [DrawnScores()], batch=self._batchSize(), retry_failed=True)
+        options = RunOptions(retry_failed=True, summary_every=self._batchSize())
+        return ScreeningRun(self._folder(), config, [DrawnScores()], options)
 
     def _openInput(self, stems: Dict[str, int]) -> ScreenInput:
         source = super()._openInput(stems)

@@ -11,7 +11,7 @@ from pyworkflow.protocol import params
 
 from cryoice_scipion import convert
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.training.cryoppp import read_cryoppp
+from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
 OUTPUT_MICROGRAPHS = "outputMicrographs"

@@ -21,6 +21,7 @@ from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.results.balance import balance_line
 from cryoice_scipion.core.results.recorded import read_summary
 from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming import file_retry as patience
 from cryoice_scipion.core.workers.client import WorkerClient, check_worker
@@ -122,21 +123,25 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         """Return the engine at work in this run's folder; a run that is there is continued."""
         python, log, folder = Plugin.getPython(), Path(self.getStderrLog()), self._folder()
         workers = [WorkerClient(python, self._getModel(), device, log) for device in self.getDevices()]
-        resume = (folder / JOURNAL).is_file()
+        options = RunOptions(
+            resume=(folder / JOURNAL).is_file(),
+            retry_failed=True,
+            retry_seconds=patience.STREAMING,
+            summary_every=self._batchSize(),
+            card=read_card(resolve_model(self._getModel())),
+            write_report=self._writeReport,
+        )
         try:
-            return ScreeningRun(
-                folder,
-                config,
-                workers,
-                logger,
-                resume,
-                card=read_card(resolve_model(self._getModel())),
-                batch=self._batchSize(),
-                retry_failed=True,
-                patience=patience.STREAMING,
-            )
+            return ScreeningRun(folder, config, workers, options, logger)
         except SettingsError as error:
             raise SettingsError(error.what, error.reason, "set them back, or choose Restart") from None
+
+    @staticmethod
+    def _writeReport(*of_the_run: Any) -> None:
+        """Write the report; its libraries are slow to load, which listing protocols should not wait for."""
+        from cryoice_scipion.core.reports.html import write_report
+
+        write_report(*of_the_run)
 
     def _openInput(self, stems: Dict[str, int]) -> ScreenInput:
         self._micrographs = MicrographReader(self.getInputMicrographsPointer(), stems)

@@ -33,30 +33,30 @@ def open_run(
     bar: Any,
     picks: Optional[PickSource],
     given: Optional[PickCounts] = None,
-    patience: float = 0.0,
+    retry_seconds: float = 0.0,
 ) -> ScreeningRun:
     """Load the model on each device, and open or continue the run in the output folder."""
     from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
+    from cryoice_scipion.core.reports.html import write_report
+    from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.workers.devices import devices_of
     from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
     model = resolve_model(config.model)
     executors = [LocalExecutor.load(model, device) for device in devices_of(args.device)]
-    return ScreeningRun(
-        args.output,
-        config,
-        executors,
-        log,
+    options = RunOptions(
         resume=args.resume,
+        retry_failed=True,
+        retry_seconds=retry_seconds,
+        summary_every=args.batch,
+        on_mapped=lambda task: bar.set_postfix_str(f"mapped {task.stem}"),
         picks=picks,
         given=given,
         card=read_card(model),
-        batch=args.batch,
-        retry_failed=True,
-        on_mapped=lambda task: bar.set_postfix_str(f"mapped {task.stem}"),
-        patience=patience,
+        write_report=write_report,
     )
+    return ScreeningRun(args.output, config, executors, options, log)
 
 
 def print_report(

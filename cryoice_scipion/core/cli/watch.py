@@ -68,7 +68,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
 
     late = _late_picks(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)
-    with bar, open_run(args, config, log, bar, late.picks if late else None, patience=STREAMING) as run:
+    with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=STREAMING) as run:
         watch = _watch(args, run, late, log)
         with contextlib.closing(watch), on_signals(_gently(watch), signal.SIGINT, signal.SIGTERM):
             try:

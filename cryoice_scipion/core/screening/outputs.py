@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.records import Judgement, PickCounts, Reference, Summary
+from cryoice_scipion.core.records import Judgement, Reference, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Pace
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 if TYPE_CHECKING:
@@ -30,10 +31,7 @@ class Outputs:
         folder: Path,
         judgements: Callable[[], Iterator[Judgement]],
         settings: Mapping[str, Any],
-        card: str = "",
-        picks: Optional[PickSource] = None,
-        given: Optional[PickCounts] = None,
-        batch: int = 1,
+        options: RunOptions,
         model: Optional[ModelConfig] = None,
     ) -> None:
         """Take up what the journal holds already.
@@ -44,26 +42,18 @@ class Outputs:
             Reads them from the journal; called at the start and by :meth:`reload`, never while the run goes on.
         settings : mapping
             What the report shows; ``threshold`` is drawn into its histogram.
-        card : str
-            Text of the model card, for the report.
-        picks : PickSource, optional
-            Where the columns of the coordinate files come from; None: none are written.
-        given : PickCounts, optional
-            How many coordinates the input has, and which are left out; None: those of the micrographs.
-        batch : int
-            summary.json is written after this many micrographs.
         model : ModelConfig, optional
             Says which level a session usually has.
         """
-        self.folder, self._judgements, self._batch, self.given = folder, judgements, max(1, batch), given
-        self._settings, self._card, self._model = dict(settings), card, model
-        self._picks, self._pace = picks, Pace()
+        self.folder, self._judgements, self.given = folder, judgements, options.given
+        self._settings, self._options, self._model = dict(settings), options, model
+        self._batch, self._pace = max(1, options.summary_every), Pace()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
 
     def reload(self) -> None:
         """Take everything from the journal anew."""
-        self._stars, self._stars_stale = _star_files(self.folder, self._picks), True
+        self._stars, self._stars_stale = _star_files(self.folder, self._options.picks), True
         self._sums = RunSums(self._settings.get("threshold"), self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         for judgement in self._judgements():
@@ -133,10 +123,9 @@ class Outputs:
         if self._stars is not None and (self._stars_stale or everything):
             self._stars.write()
             self._stars_stale = False
-        from cryoice_scipion.core.reports.html import write_report  # slow to load: not for who only lists protocols
-
-        with writing(self.folder):
-            write_report(self.folder, self._sums, self._settings, self._card, summary)
+        if self._options.write_report is not None:
+            with writing(self.folder):
+                self._options.write_report(self.folder, self._sums, self._settings, self._options.card, summary)
         ended = time.monotonic()
         self._due = ended + max(EVERY, (ended - started) / _SHARE)
 

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import FAILED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
@@ -21,6 +21,7 @@ from cryoice_scipion.core.maps import session_baseline as references
 from cryoice_scipion.core.maps.scoring import particle_diameter, pick_threshold
 from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickCounts, PickScore, Reference, Summary
 from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.outputs import Outputs
 from cryoice_scipion.core.screening.state import LATE_FAILED, RunState, digest_of
 from cryoice_scipion.core.screening.thumbnail_retention import Gallery
@@ -29,7 +30,7 @@ from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.pool import Done, ExecutorPool, Failure, Job
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.formats.coordinates import PickSource
+    pass
 
 Mapped = Tuple[Optional[MapResult], Judgement]
 
@@ -45,15 +46,8 @@ class ScreeningRun:
         folder: Path,
         config: ScreenConfig,
         executors: Sequence[Executor],
+        options: Optional[RunOptions] = None,
         log: Optional[logging.Logger] = None,
-        resume: bool = False,
-        picks: Optional[PickSource] = None,
-        given: Optional[PickCounts] = None,
-        card: str = "",
-        batch: int = 1,
-        retry_failed: bool = False,
-        on_mapped: Optional[Callable[[MicrographTask], None]] = None,
-        patience: float = 0.0,
     ) -> None:
         """Open or continue a run.
 
@@ -63,43 +57,35 @@ class ScreeningRun:
             Made when it is not there.
         executors : sequence of Executor
             One a device, all with the same model. They are closed with the run.
-        resume : bool
-            Whether to continue the run that is in the folder.
-        picks, given, card, batch
-            See :class:`~cryoice_scipion.core.screening.outputs.Outputs`. ``picks`` gives coordinates their ids.
-        retry_failed : bool
-            Whether micrographs that failed in an earlier session are tried again.
-        on_mapped : callable
-            Told of each micrograph that is mapped, for a progress bar.
-        patience : float
-            Seconds for which a file that cannot be read must not have changed before its micrograph is failed: it may
-            still be being written. With 0 it is failed at once.
+        options : RunOptions, optional
+            How the run behaves. ``options.picks`` also gives coordinates their ids.
 
         Raises
         ------
         SettingsError
-            When the folder holds a run and ``resume`` is not set, or one with other settings or another model.
+            When the folder holds a run and ``options.resume`` is not set, or one with other settings or another model.
         FolderError
             When the folder cannot be written, or another run has it.
         """
         self.folder, self.config, self.log = Path(folder), config, log or logging.getLogger(__name__)
         self.model: ModelConfig = executors[0].model
-        self._on_mapped = on_mapped or (lambda task: None)
+        options = options or RunOptions()
+        self._on_mapped = options.on_mapped or (lambda task: None)
         self._place = RunFolder(self.folder)
         self._place.make()
         self._place.lock()
         try:
             self._place.sweep()
-            self._state = RunState(self.folder, config, executors[0].fingerprint, resume)
-            self._retry = self._state.failed | self._state.incomplete if retry_failed else set()
+            self._state = RunState(self.folder, config, executors[0].fingerprint, options.resume)
+            self._retry = self._state.failed | self._state.incomplete if options.retry_failed else set()
             self._gallery = Gallery(self.folder, config.max_thumbnails, self._state)
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
-            self._outputs = Outputs(self.folder, self.recorded, settings, card, picks, given, batch, self.model)
+            self._outputs = Outputs(self.folder, self.recorded, settings, options, self.model)
         except BaseException:
             self._place.unlock()
             raise
         self._waiting: Dict[int, MicrographTask] = {}
-        self._patience, self._more, self._stopping, self._finished = Patience(patience), 0, False, False
+        self._patience, self._more, self._stopping, self._finished = Patience(options.retry_seconds), 0, False, False
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:

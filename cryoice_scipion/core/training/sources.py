@@ -9,9 +9,9 @@ from typing import Dict, List, Optional, Sequence
 
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
+from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
-from cryoice_scipion.core.training.cryoppp import read_cryoppp
 from cryoice_scipion.core.training.points import LabelledMicrograph, from_coordinates, from_label_images
 
 

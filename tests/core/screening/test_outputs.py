@@ -9,12 +9,14 @@ from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import to_json
+from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.recorded import read_summary
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 
 
 def run_in(folder, resume=False):
-    return ScreeningRun(folder, ScreenConfig(reference=2), [executor()], resume=resume)
+    return ScreeningRun(folder, ScreenConfig(reference=2), [executor()], RunOptions(resume, write_report=write_report))
 
 
 def screen(folder, tasks, resume=False):

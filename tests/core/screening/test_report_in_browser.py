@@ -15,6 +15,8 @@ import pytest
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.reports.html import write_report
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -80,7 +82,9 @@ def folder(tmp_path_factory):
     for task in tasks[2:4]:
         task.stem = f"{ODD}{task.id}"
     card = "# model\n\n" + "a_long_word_" * 40 + "\n\n| measure | value |\n|---|---|\n" + f"| {'wide_' * 30} | 1 |\n"
-    with ScreeningRun(base / "o", ScreenConfig(reference=2), [executor()], card=card, batch=1) as run:
+    with ScreeningRun(
+        base / "o", ScreenConfig(reference=2), [executor()], RunOptions(card=card, write_report=write_report)
+    ) as run:
         list(run.process(tasks[:8]))
         run._outputs.finish(3, run.reference, finished=False, everything=True)
     return base / "o"

@@ -23,8 +23,10 @@ from cryoice_scipion.core.errors import CoordinatesError, SettingsError, WorkerE
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.maps.session_baseline import is_bright, shift_of
 from cryoice_scipion.core.records import MicrographTask, Pick, to_json
+from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.recorded import read_judgements, read_summary
 from cryoice_scipion.core.results.run_folder import FolderError
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers.interface import WorkerDied
 
@@ -33,7 +35,8 @@ MAP_FOLDERS = ("probability", "masks", "thumbnails")
 
 def screen(folder, tasks, config=None, executors=None, **options):
     """Screen in one go and return the judgements by id."""
-    with ScreeningRun(folder, config or ScreenConfig(reference=3), executors or [executor()], **options) as run:
+    options = RunOptions(write_report=write_report, **options)
+    with ScreeningRun(folder, config or ScreenConfig(reference=3), executors or [executor()], options) as run:
         return {judgement.id: judgement for judgement in run.process(tasks)}
 
 
@@ -457,7 +460,7 @@ def test_a_resume_with_other_settings_names_them(tmp_path):
 def test_two_runs_cannot_share_a_folder(tmp_path):
     with ScreeningRun(tmp_path / "o", ScreenConfig(), [executor()]):
         with pytest.raises(FolderError, match=f"another run .process {os.getpid()}. is working"):
-            ScreeningRun(tmp_path / "o", ScreenConfig(), [executor()], resume=True)
+            ScreeningRun(tmp_path / "o", ScreenConfig(), [executor()], RunOptions(resume=True))
     screen(tmp_path / "o", [], ScreenConfig(), resume=True)
 
 

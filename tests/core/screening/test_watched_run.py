@@ -15,8 +15,10 @@ from standin import executor, make_tasks, write_micrograph
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.recorded import read_judgements, read_summary
 from cryoice_scipion.core.screening import watch as watch_module
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.watch import Watch
 from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
@@ -39,11 +41,8 @@ def watching(folder, output, coordinates=None, resume=False, reference=2, patien
         output,
         config,
         [executor()],
+        RunOptions(resume, True, patience, picks=late.picks if late else None, write_report=write_report),
         log,
-        resume=resume,
-        picks=late.picks if late else None,
-        retry_failed=True,
-        patience=patience,
     ) as run:
         watch = Watch(folder, run, Register(output, run.ids), late, log, batch, SETTLE)
         watch.pause = 0.05

@@ -11,6 +11,7 @@ from standin import executor, make_tasks, write_micrograph
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import Judgement
 from cryoice_scipion.core.results.recorded import read_judgements
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.state import RunState
 from cryoice_scipion.core.screening.thumbnail_retention import Gallery
@@ -85,7 +86,7 @@ def test_what_is_shown_depends_on_the_micrographs_only(records):
 
 def screen(folder, tasks, cap=CAP, resume=False, executors=1, **options):
     config = ScreenConfig(reference=2, max_thumbnails=cap)
-    with ScreeningRun(folder, config, [executor() for _ in range(executors)], resume=resume) as run:
+    with ScreeningRun(folder, config, [executor() for _ in range(executors)], RunOptions(resume)) as run:
         list(run.process(tasks, **options))
 
 

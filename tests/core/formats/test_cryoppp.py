@@ -4,7 +4,7 @@
 import pytest
 
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.training.cryoppp import read_cryoppp
+from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.file_retry import Patience
 
@@ -35,7 +36,7 @@ def cut(task, age=0.0):
 def test_a_file_that_is_completed_is_screened_like_the_others(tmp_path):
     tasks = make_tasks(tmp_path / "m", 3)
     whole = cut(tasks[1])
-    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], patience=20) as run:
+    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], RunOptions(retry_seconds=20)) as run:
         assert list(run.process(tasks)) == []  # the reference waits for it
         with open(tasks[1].path, "wb") as stream:
             stream.write(whole)
@@ -45,7 +46,7 @@ def test_a_file_that_is_completed_is_screened_like_the_others(tmp_path):
 def test_a_file_that_stays_broken_is_failed_with_its_reason_and_the_rest_goes_on(tmp_path):
     tasks = make_tasks(tmp_path / "m", 4)
     cut(tasks[3])
-    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], patience=1) as run:
+    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], RunOptions(retry_seconds=1)) as run:
         assert sorted(one.id for one in run.process(tasks)) == [1, 2, 3]
         assert run.backlog == 1
         (failed,) = until_judged(run)
@@ -60,7 +61,7 @@ def test_an_old_broken_file_is_looked_at_twice_and_without_patience_once(tmp_pat
     with ScreeningRun(tmp_path / "none", ScreenConfig(reference=0), [executor()]) as run:
         assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted", "failed"]
     started = time.monotonic()
-    with ScreeningRun(tmp_path / "some", ScreenConfig(reference=0), [executor()], patience=60) as run:
+    with ScreeningRun(tmp_path / "some", ScreenConfig(reference=0), [executor()], RunOptions(retry_seconds=60)) as run:
         assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted"]
         assert [one.status for one in until_judged(run)] == ["failed"]
     assert time.monotonic() - started < 30  # not a minute

@@ -106,12 +106,15 @@ def serve_stand_in(folder):
 
 def screen_stand_in(folder, micrographs, number, resume):
     """Screen in this process, slowly, for tests that kill it."""
+    from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
 
     tasks = make_tasks(Path(micrographs), int(number)) if not Path(micrographs).exists() else None
     tasks = tasks or load_tasks(Path(micrographs), int(number))
     log = logging.getLogger("standin")
-    with ScreeningRun(Path(folder), ScreenConfig(reference=4), [executor(pause=0.03)], log, resume == "resume") as run:
+    with ScreeningRun(
+        Path(folder), ScreenConfig(reference=4), [executor(pause=0.03)], RunOptions(resume == "resume"), log
+    ) as run:
         for judgement in run.process(tasks):
             print(json.dumps(judgement.stem), flush=True)
     return 0
