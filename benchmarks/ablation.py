@@ -36,16 +36,16 @@ from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
 HELD_OUT, VALIDATION = 15, 10  # micrographs of each set: the first, and the ones after them
 # name, network, views
 ROWS = (
-    ("patch (by the micrograph)", "two_view", ["patch"]),
-    ("its FFT", "two_view", ["fft"]),
-    ("both: the seed", "two_view", ["patch", "fft"]),
-    ("patch (by its surroundings)", "two_scale", ["local"]),
-    ("patch, both normalisations", "two_scale", ["patch", "local"]),
-    ("spectrum of 256 Å", "two_scale", ["spectrum"]),
-    ("patch + spectrum", "two_scale", ["patch", "spectrum"]),
-    ("patch, both normalisations + spectrum", "two_scale", ["patch", "local", "spectrum"]),
-    ("the same + FFT", "two_scale", ["patch", "local", "fft", "spectrum"]),
-    ("the same + 1024 Å around", "two_scale", ["patch", "local", "coarse", "fft", "spectrum"]),
+    ("patch (by the micrograph)", "patch_fft", ["patch"]),
+    ("its FFT", "patch_fft", ["fft"]),
+    ("both: the seed", "patch_fft", ["patch", "fft"]),
+    ("patch (by its surroundings)", "patch_spectrum", ["local"]),
+    ("patch, both normalisations", "patch_spectrum", ["patch", "local"]),
+    ("spectrum of 256 Å", "patch_spectrum", ["spectrum"]),
+    ("patch + spectrum", "patch_spectrum", ["patch", "spectrum"]),
+    ("patch, both normalisations + spectrum", "patch_spectrum", ["patch", "local", "spectrum"]),
+    ("the same + FFT", "patch_spectrum", ["patch", "local", "fft", "spectrum"]),
+    ("the same + 1024 Å around", "patch_spectrum", ["patch", "local", "coarse", "fft", "spectrum"]),
 )
 FULL = ["patch", "local", "spectrum"]
 
@@ -53,7 +53,7 @@ FULL = ["patch", "local", "spectrum"]
 def cut(folder: Path, number: int, sampling: float) -> PatchSet:
     """Return the patches of the first micrographs of a set; a column says what they are for."""
     items = from_label_images(folder, 10, 0)[:number]
-    patches = cut_patches(items, PatchConfig(jitter_copies=0, sampling=sampling), two_scale=sampling == 4.0)
+    patches = cut_patches(items, PatchConfig(jitter_copies=0, sampling=sampling), patch_spectrum=sampling == 4.0)
     order = {item.stem: place for place, item in enumerate(items)}
     place = patches.table["micrograph"].map(order)
     split = np.where(place < HELD_OUT, "test", np.where(place < HELD_OUT + VALIDATION, "validation", "train"))
@@ -136,7 +136,7 @@ def main() -> None:
     for title, network, views in tqdm(ROWS, desc="trainings"):
         result["rows"][title] = judge(patches, network, views, args.epochs)
     result["rows"]["both normalisations + spectrum, no backgrounds"] = judge(
-        patches, "two_scale", FULL, args.epochs, background=False
+        patches, "patch_spectrum", FULL, args.epochs, background=False
     )
     fine = cut(args.build / "sim_1.0", args.micrographs, 1.0)
     rows: Dict[str, Any] = {}

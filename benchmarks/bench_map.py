@@ -23,16 +23,16 @@ from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.patch_fft import TwoViewNet
+from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
 from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.checks import check_pixels
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.reading import read_micrograph
 from cryoice_scipion.core.views.micrograph import micrograph_view, spectral_view
+from cryoice_scipion.core.views.patch_spectrum import local_view
 from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, windows
 from cryoice_scipion.core.views.spectrum import Spectra
 from cryoice_scipion.core.views.spots import spot_evidence
-from cryoice_scipion.core.views.two_scale import local_view
 
 
 def best_of(work: Callable[[], object], repeats: int, device: torch.device) -> float:
@@ -50,7 +50,7 @@ def best_of(work: Callable[[], object], repeats: int, device: torch.device) -> f
 @torch.inference_mode()
 def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -> Dict[str, float]:
     """Return seconds by step for one micrograph on disk."""
-    network = TwoViewNet(3).eval()
+    network = PatchFftNet(3).eval()
     config = ModelConfig(name="bench", classes=["good", "thick", "bad"], views=[ViewConfig(), ViewConfig(kind="fft")])
     detector = NetworkDetector(config, network, device)
     loaded = load_micrograph(str(path), pixel_size)
@@ -65,7 +65,7 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
             network(windows(padded, 64, 16, row, 1))
 
     def branch(views: str) -> Callable[[], object]:
-        single = TwoViewNet(3, (views,)).eval().to(device)
+        single = PatchFftNet(3, (views,)).eval().to(device)
         return lambda: single.map(padded, shape)
 
     steps: Dict[str, Callable[[], object]] = {
@@ -96,7 +96,7 @@ def measure_shipped(path: Path, pixel_size: float, device: torch.device, repeats
     scaled = normalise(context, within)
     size = (int(context.shape[0]), int(context.shape[1]))
     spectrum = spectral_view(*seen, device, grid_shape(size, 16)).features
-    shape = grid_shape(size, detector.hop)
+    shape = grid_shape(size, detector.stride)
 
     def network() -> None:
         found = detector.network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)

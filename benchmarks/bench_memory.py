@@ -25,7 +25,7 @@ from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.unet import DenseNet
+from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import DenseRun
 from cryoice_scipion.core.training.unet.training_micrographs import Field
@@ -41,8 +41,8 @@ def measure(rows: int, columns: int) -> Dict[str, float]:
     labels = rng.integers(0, 2, (_SIDE // 8, _SIDE // 8)).astype(np.uint8)
     view = rng.normal(size=(_SIDE, _SIDE)).astype(np.float16)
     croppers = [Cropper(str(number), Field(str(number), view, spectrum, labels)) for number in range(_FIELDS)]
-    config = TrainConfig(network="dense", batch=6, epochs=3, mixed_precision=True)
-    network = DenseNet(2, config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = TrainConfig(network="unet", batch=6, epochs=3, mixed_precision=True)
+    network = UNet(2, config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = DenseRun(network, croppers, [GOOD, CLASSES[1]], config, {}, "cpu")
     steps = []
     for epoch in (1, 2, 3):

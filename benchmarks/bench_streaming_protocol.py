@@ -16,7 +16,7 @@ from pyworkflow.project import Manager
 from pyworkflow.protocol.executor import StepExecutor
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
-from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickScore, Reference
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickScore, Reference
 from cryoice_scipion.core.screening.options import RunOptions  # noqa: E402
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.protocols import CryoIceProtScreen
@@ -37,7 +37,7 @@ class DrawnScores:
 
     def judge(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
-    ) -> Judgement:
+    ) -> MicrographRecord:
         chance = random.Random(task.id)
         area, good = 0.1 * chance.random(), [chance.random() for _ in task.picks]
         scores = [
@@ -45,7 +45,7 @@ class DrawnScores:
             for pick, one in zip(task.picks, good)
         ]
         areas = {"good": 1 - area, "support": area}
-        return Judgement(
+        return MicrographRecord(
             task.id, task.stem, task.path, "accepted", "", area, areas, scores, mask=f"masks/{task.stem}.mrc"
         )
 
@@ -83,7 +83,7 @@ class StandIn(CryoIceProtScreen):
         if not source.closed:
             self.between({"look at the input": self._looked, "screen and hand on": time.perf_counter() - started})
 
-    def _say(self, judgement: Judgement) -> None:
+    def _say(self, judgement: MicrographRecord) -> None:
         pass
 
     def _getStreamingSleepOnWait(self) -> float:

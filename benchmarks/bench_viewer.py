@@ -113,7 +113,7 @@ def make_records(folder: Path, micrographs: int, coordinates: int) -> None:
 
     from cryoice_scipion.core.images.thumbnails import write_base
     from cryoice_scipion.core.images.writing import write_map, write_mask
-    from cryoice_scipion.core.records import Judgement, PickScore, to_json
+    from cryoice_scipion.core.records import MicrographRecord, PickScore, to_json
     from cryoice_scipion.core.results.journal import Journal
     from cryoice_scipion.core.results.run_folder import RunFolder
 
@@ -127,7 +127,7 @@ def make_records(folder: Path, micrographs: int, coordinates: int) -> None:
     with open(folder / "journal.jsonl", "a", encoding="utf-8") as stream:
         for key in range(1, micrographs + 1):
             stem = micrograph_name(key)
-            judgement = Judgement(
+            judgement = MicrographRecord(
                 key, stem, f"{stem}.mrc", "accepted", "", 0.1, {"good": 0.9, "contamination": 0.1}, scores.pop(key, []),
                 [], 0.5, PIXEL_SIZE, [SIDE, SIDE], place.probability(stem), place.mask(stem), judged=1.7e9 + 20 * key,
             )  # fmt: skip

@@ -31,7 +31,7 @@ NAMES = (LOCAL_MEAN, LOCAL_DEVIATION, MAHALANOBIS, ICINESS)
 
 SIGMA = 57.0  # Å, of the local mean and the local deviation
 VIEW = 4.0  # Å/px, at which both are taken, or the micrograph's own where that is coarser
-WINDOW, HOP = 128.0, 32.0  # Å, of the local spectra
+WINDOW, STRIDE = 128.0, 32.0  # Å, of the local spectra
 LEAST_WINDOW = 32  # px: so that 16 bands of frequency are there at any pixel size
 BANDS, SECTORS, WIDE = 16, 8, 4
 FINEST_ICE = 1.75  # Å/px: the band begins at 3.5 Å
@@ -41,12 +41,12 @@ _SMALL = 1e-6
 
 @dataclasses.dataclass
 class LocalSpectra:
-    """Features and iciness of windows; window (i, j) is centred on (first + i * hop, first + j * hop) Å."""
+    """Features and iciness of windows; window (i, j) is centred on (first + i * stride, first + j * stride) Å."""
 
     features: Array  # (rows, columns, 32)
     iciness: Optional[Array]  # (rows, columns), logarithm; None: the pixel size is too coarse
     first: float  # Å
-    hop: float  # Å
+    stride: float  # Å
 
 
 def scaled(image: Array, border: NDArray[np.bool_]) -> Array:
@@ -82,12 +82,12 @@ def at_cells(values: Array, first: float, step: float, shape: Sequence[int], sam
 def local_spectra(image: Array, pixel_size: float) -> LocalSpectra:
     """Return 32 features of each window of a scaled micrograph, and its iciness."""
     side = min(max(LEAST_WINDOW, round(WINDOW / pixel_size)), *image.shape)
-    hop = max(1, round(HOP / pixel_size))
-    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))[::hop, ::hop]
+    stride = max(1, round(STRIDE / pixel_size))
+    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))[::stride, ::stride]
     plan = _Plan(side, pixel_size)
     rows = [plan.of_windows(row) for row in windows]
     iciness = np.stack([row[1] for row in rows]) if plan.ice is not None else None
-    return LocalSpectra(np.stack([row[0] for row in rows]), iciness, side * pixel_size / 2, hop * pixel_size)
+    return LocalSpectra(np.stack([row[0] for row in rows]), iciness, side * pixel_size / 2, stride * pixel_size)
 
 
 class _Plan:

@@ -31,7 +31,7 @@ from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model  # noqa: E402
-from cryoice_scipion.core.evaluation.cell_counts import Tally, tally  # noqa: E402
+from cryoice_scipion.core.evaluation.cell_counts import CellCounts, tally  # noqa: E402
 from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap, Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled  # noqa: E402
 from cryoice_scipion.core.evaluation.map_metrics import ALL, BAD_CLASSES, auc_difference, figures, shares_of  # noqa: E402
@@ -64,7 +64,7 @@ class Counted:
     """All maps of one data set, counted."""
 
     group: str
-    tallies: Dict[str, List[Tally]]  # by map
+    tallies: Dict[str, List[CellCounts]]  # by map
     notes: Dict[str, str]  # by micrograph
     shift: float
 
@@ -122,7 +122,7 @@ def is_held_out(image: LabelledImage, model: Any) -> bool:
 
 def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counted:
     """Judge one data set with the model and the classical maps."""
-    tallies: Dict[str, List[Tally]] = {name: [] for name in (MODEL, *classical.NAMES)}
+    tallies: Dict[str, List[CellCounts]] = {name: [] for name in (MODEL, *classical.NAMES)}
     waiting: List[tuple] = []  # name, spectra, labels, sampling: the distance is fitted when all are there
     shift, notes = 0.0, {}
     for judged in judge_set(detector, data.images, settings, tqdm.write):
@@ -135,14 +135,14 @@ def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counte
     return Counted(data.group, tallies, notes, shift)
 
 
-def classical_maps(judged: JudgedMap, tallies: Dict[str, List[Tally]]) -> tuple:
+def classical_maps(judged: JudgedMap, tallies: Dict[str, List[CellCounts]]) -> tuple:
     """Count the maps that need no fit; return the local spectra and the cells left out."""
     loaded, name, shape = judged.loaded, judged.tally.name, judged.labels.shape
     image = classical.scaled(-loaded.image if judged.reference.contrast == "bright" else loaded.image, loaded.border)
     maps = classical.local_maps(image, loaded.pixel_size, shape, judged.sampling)
     spectra = classical.local_spectra(image, loaded.pixel_size)
     if spectra.iciness is not None:
-        grid = (spectra.first, spectra.hop, shape, judged.sampling)
+        grid = (spectra.first, spectra.stride, shape, judged.sampling)
         maps[classical.ICINESS] = classical.at_cells(spectra.iciness, *grid)
     outside = judged.left_out
     for kind, scores in maps.items():
@@ -150,14 +150,14 @@ def classical_maps(judged: JudgedMap, tallies: Dict[str, List[Tally]]) -> tuple:
     return spectra, outside
 
 
-def distances(waiting: List[tuple]) -> List[Tally]:
+def distances(waiting: List[tuple]) -> List[CellCounts]:
     """Fit the Mahalanobis distance to the cleanest micrographs of a set, and count it on all."""
     good = CLASSES.index(GOOD)
     at_windows = []
     for _, spectra, outside, labels, sampling in waiting:
         judged = np.where(outside, 255, labels)
         places = [
-            np.minimum(((spectra.first + np.arange(size) * spectra.hop) / sampling).astype(int), count - 1)
+            np.minimum(((spectra.first + np.arange(size) * spectra.stride) / sampling).astype(int), count - 1)
             for size, count in zip(spectra.features.shape, judged.shape)
         ]
         at_windows.append(judged[places[0][:, None], places[1][None, :]])
@@ -172,12 +172,12 @@ def distances(waiting: List[tuple]) -> List[Tally]:
     counted = []
     for name, spectra, outside, labels, sampling in waiting:
         scores = model.log_distance(spectra.features)
-        scores = classical.at_cells(scores, spectra.first, spectra.hop, labels.shape, sampling)
+        scores = classical.at_cells(scores, spectra.first, spectra.stride, labels.shape, sampling)
         counted.append(tally(name, labels, scores, left_out=outside))
     return counted
 
 
-def group_figures(tallies: Dict[str, List[Tally]]) -> Dict[str, Any]:
+def group_figures(tallies: Dict[str, List[CellCounts]]) -> Dict[str, Any]:
     """Return the figures of all maps over one group of micrographs, and how far the model is from each other map."""
     ours = tallies[MODEL]
     model = figures(ours)

@@ -35,7 +35,7 @@ from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import ModelConfig, TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
-from cryoice_scipion.core.detectors.unet import DenseNet  # noqa: E402
+from cryoice_scipion.core.detectors.unet import UNet  # noqa: E402
 from cryoice_scipion.core.maps.session_baseline import level_of, shift_of  # noqa: E402
 from cryoice_scipion.core.training.metrics import called_bad  # noqa: E402
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION  # noqa: E402
@@ -46,7 +46,7 @@ from cryoice_scipion.core.training.unet.refinement_head import (  # noqa: E402
     drawn,
     fit_cells,
     last_layers,
-    with_judge,
+    with_refinement_head,
 )
 from cryoice_scipion.core.training.unet.train import DenseSet, split_fields  # noqa: E402
 from cryoice_scipion.core.training.unet.training_micrographs import Field, make_fields  # noqa: E402
@@ -61,17 +61,17 @@ AS_IT_IS = f"{UNSEEN}, and the last two as well"
 class Material:
     """The cells that one body makes of all micrographs."""
 
-    body: DenseNet
+    body: UNet
     simulated: List[Cells]
     validation: Dict[str, Cells]
     real: Dict[str, Cells]  # drawn for training, by stem
     whole: Dict[str, Cells]  # all that are labelled
 
 
-def body_of(detector: NetworkDetector) -> DenseNet:
+def body_of(detector: NetworkDetector) -> UNet:
     """Return the layers below the last two of a model."""
     options = detector.config.network_options
-    body = DenseNet(len(detector.config.classes), options["width"])
+    body = UNet(len(detector.config.classes), options["width"])
     below = {k: v for k, v in detector.network.state_dict().items() if not k.startswith(("head.", "judge."))}
     body.load_state_dict({**body.state_dict(), **below})
     return body.eval()
@@ -111,35 +111,35 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
 
 
 @torch.inference_mode()
-def judged(network: DenseNet, cells: Cells, name: str) -> MapCells:
+def judged(network: UNet, cells: Cells, name: str) -> MapCells:
     """Return what a network says of the cells of a micrograph."""
     logits = last_layers(network).eval()(cells[0][:, :, None, None])[:, :, 0, 0].numpy()
     return MapCells(name, VALIDATION, np.zeros((len(logits), 2)), cells[1].numpy().astype(np.uint8), logits)
 
 
-def fitted_without(stem: str, found: Material, classes: List[str]) -> DenseNet:
+def fitted_without(stem: str, found: Material, classes: List[str]) -> UNet:
     """Return the network with its last two layers fitted to all but one micrograph."""
     torch.manual_seed(SEED)
-    network = with_judge(found.body)
+    network = with_refinement_head(found.body)
     others = [cells for name, cells in found.real.items() if name != stem and name not in HOLD_OUT]
     fit_cells(network, [*found.simulated, *others], classes, np.random.default_rng(SEED), False)
     return network
 
 
-def judge_real(network: DenseNet, stem: str, found: Material) -> Tuple[Dict[str, Any], np.ndarray]:
+def judge_real(network: UNet, stem: str, found: Material) -> Tuple[Dict[str, Any], np.ndarray]:
     """Return the figures of a real micrograph, and its log-odds of BAD."""
     calibrated, reference = calibrate_maps([judged(network, cells, name) for name, cells in found.validation.items()])
     group = [name for name in found.whole if group_of(name) == group_of(stem)]
     maps = {name: judged(network, found.whole[name], name) for name in group}
     all_odds = {name: item.log_odds(calibrated.temperature) for name, item in maps.items()}
     level = level_of([float(np.median(odds)) for odds in all_odds.values() if len(odds)])
-    shift = shift_of(level - reference["reference_level"], ModelConfig.model_fields["offset_limit"].default)
+    shift = shift_of(level - reference["baseline_logit"], ModelConfig.model_fields["offset_limit"].default)
     odds = all_odds[stem] - shift
     row = {"threshold": calibrated.threshold, "shift": shift}
     return {**row, **figures(maps[stem].labels, odds, calibrated.threshold)}, odds
 
 
-def judge_all(network_for: Callable[[str], DenseNet], found: Material) -> Dict[str, Any]:
+def judge_all(network_for: Callable[[str], UNet], found: Material) -> Dict[str, Any]:
     """Return the figures of each real micrograph, by the network that is meant for it, and of all together."""
     rows: Dict[str, Any] = {}
     odds = {}

@@ -23,7 +23,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap, Settings, judge_set
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.images.thumbnails import draw_thumbnail, grey_base, write_base
-from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import bad_area
 
 SIDE = 900  # px of each half
 
@@ -37,8 +37,8 @@ def draw(judged: JudgedMap, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base.png"
         write_base(base, grey_base(loaded.image, loaded.border, loaded.pixel_size, SIDE))
-        codes = judging.class_of_cells(judged.cells, judged.good)
-        area = judging.bad_area(judged.cells, judged.good)
+        codes = bad_area.class_of_cells(judged.cells, judged.good)
+        area = bad_area.bad_area(judged.cells, judged.good)
         halves = []
         for name, cells, sampling, share in (
             ("model", codes, judged.cells.sampling, area),

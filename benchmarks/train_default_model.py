@@ -166,7 +166,7 @@ def main() -> None:
         held_out = [name for name in HOLD_OUT if name.startswith("sim_")]
     model = args.build / ("model-simulated" if args.simulated_only else "model")
     data = ("--simulated", *sets, "--crops", *crops, "--fields", args.build / "fields", "--hold-out", *held_out)
-    fit = ["--network", "dense", "--epochs", args.epochs, "--batch", 6, "--learning-rate", 0.002, "--validation", 0.12]
+    fit = ["--network", "unet", "--epochs", args.epochs, "--batch", 6, "--learning-rate", 0.002, "--validation", 0.12]
     fit += ["--mixed-precision"] if args.mixed_precision else []
     note = NOTE if real else "simulated micrographs only"
     if (model / "SHA256SUMS").is_file() and not (model / "unfinished.pt").is_file():

@@ -45,7 +45,7 @@ from cryoice_scipion.core.evaluation.pick_verdicts import (  # noqa: E402
     removed,
 )
 from cryoice_scipion.core.formats.coordinates import X, Y, read_picks, sizes_of  # noqa: E402
-from cryoice_scipion.core.maps import bad_area as judging  # noqa: E402
+from cryoice_scipion.core.maps import bad_area  # noqa: E402
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, goodness_of  # noqa: E402
 from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of, shift_of  # noqa: E402
 
@@ -96,7 +96,7 @@ def simulated_verdicts(mapped: Sequence[Mapped]) -> List[PickVerdicts]:
         rng = np.random.default_rng([one.session, int(one.name[-1])])
         anywhere = rng.uniform(0, 1, (60, 2)) * np.array(one.shape)[::-1]
         x, y = np.concatenate([one.picks, anywhere]).T
-        cells = judging.probabilities(one.map, 0.0)
+        cells = bad_area.probabilities(one.map, 0.0)
         radius = np.full(len(x), one.diameter / 2)
         goodness = goodness_of(cells, x, y, radius, ScreenConfig(), one.pixel_size, one.shape)[0]
         at = x * one.pixel_size, y * one.pixel_size
@@ -148,7 +148,7 @@ def real_verdicts(
         tables = [read_picks(SHARED / "empiar10017" / "coordinates" / name / f"{stem}.box").table for name in PICKERS]
         x, y = (np.concatenate([table[axis].to_numpy(float) for table in tables]) for axis in (X, Y))
         box = np.concatenate([sizes_of(table)[1] for table in tables]) * pixel_size
-        cells = judging.probabilities(classmap, 0.0)
+        cells = bad_area.probabilities(classmap, 0.0)
         if before:
             goodness = mean_over_box(cells, x, y, box / 2, pixel_size, shape)
         else:
@@ -160,7 +160,7 @@ def real_verdicts(
 
 
 def mean_over_box(
-    cells: judging.Cells, x: Array, y: Array, radius: Array, pixel_size: float, shape: Sequence[int]
+    cells: bad_area.Cells, x: Array, y: Array, radius: Array, pixel_size: float, shape: Sequence[int]
 ) -> Array:
     """Return one minus the mean of P(BAD) over discs clipped to the frame: the rule before 0.2."""
     rows, columns = cells.probability.shape
@@ -204,7 +204,7 @@ def group_rows(mapped: Sequence[Mapped], model: ModelConfig) -> List[Row]:
     rows = []
     for group, sessions in groups.items():
         levels = [level_of([one.map.level for one in members]) for members in sessions.values()]
-        excess = [level - model.reference_level for level in levels]
+        excess = [level - model.baseline_logit for level in levels]
         row: Row = {
             "group": group,
             "sessions": len(sessions),
@@ -236,11 +236,11 @@ def offsets(excess: float) -> Dict[str, float]:
 
 def shares_of(one: Mapped, offset: float, threshold: float) -> Tuple[Optional[float], Optional[float]]:
     """Return the share of clean cells that is called bad, and the share of bad cells that is found."""
-    cells = judging.probabilities(one.map, offset)
+    cells = bad_area.probabilities(one.map, offset)
     labels = on_grid(one.labels, one.label_sampling, 16.0)
     called, border = (
         on_cells(values, cells.sampling, labels.shape, 16.0)
-        for values in (~judging.good_mask(cells, threshold), cells.border)
+        for values in (~bad_area.good_mask(cells, threshold), cells.border)
     )
     clean = (labels == CLASSES.index(GOOD)) & ~border
     bad = (labels < len(CLASSES)) & (labels != CLASSES.index(GOOD)) & (labels != CLASSES.index(BORDER)) & ~border
@@ -260,14 +260,14 @@ def real_sessions(maps: Dict[str, Tuple[ClassMap, float, List[int], str]], model
     rows = []
     for name, members in sessions.items():
         level = level_of([maps[stem][0].level for stem in members])
-        row: Row = {"session": name, "micrographs": len(members), "excess": round(level - model.reference_level, 2)}
+        row: Row = {"session": name, "micrographs": len(members), "excess": round(level - model.baseline_logit, 2)}
         row["unusual"] = bool(is_unusual(level, model))
-        shift = shift_of(level - model.reference_level, model.offset_limit) if len(members) > 2 else 0.0
+        shift = shift_of(level - model.baseline_logit, model.offset_limit) if len(members) > 2 else 0.0
         for key, offset in (("bad_area", shift), ("bad_area_in_a_mixed_session", 0.0)):
             areas = []
             for stem in members:
-                cells = judging.probabilities(maps[stem][0], offset)
-                areas.append(judging.bad_area(cells, judging.good_mask(cells, model.recommended_threshold)))
+                cells = bad_area.probabilities(maps[stem][0], offset)
+                areas.append(bad_area.bad_area(cells, bad_area.good_mask(cells, model.recommended_threshold)))
             row[key] = round(float(np.mean(areas)), 4)
         rows.append(row)
     return rows

@@ -23,7 +23,7 @@ from cryoice_scipion.core.formats.coordinates import BOX_SIZE, Matches, picks_by
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
-from cryoice_scipion.core.records import Judgement, MicrographTask, Pick, PickScore
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, PickScore
 from cryoice_scipion.databases import in_parts
 from cryoice_scipion.set_writing import append_unread, give_columns
 
@@ -80,7 +80,7 @@ def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
 
 
 @dataclasses.dataclass
-class Placing:
+class CoordinateTransform:
     """How a coordinate of the input becomes one of the output."""
 
     scale: float = 1.0
@@ -108,7 +108,7 @@ def mark_coordinate(item: Coordinate, score: PickScore) -> None:
     item._cryoiceClass = String(score.cls)
 
 
-def mark_micrograph(item: Any, judgement: Judgement, folder: str) -> None:
+def mark_micrograph(item: Any, judgement: MicrographRecord, folder: str) -> None:
     """Set the attributes that every micrograph of ours carries; paths are relative to the project."""
 
     def inside(name: str) -> Optional[str]:

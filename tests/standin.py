@@ -31,9 +31,9 @@ class VarianceDetector:
             name="variance",
             classes=list(classes),
             views=[ViewConfig(sampling=4.0, window=8)],
-            hop=8,
+            stride=8,
             recommended_threshold=0.5,
-            reference_level=-4.0,
+            baseline_logit=-4.0,
         )
 
     def map(self, image, pixel_size, border, inverted):

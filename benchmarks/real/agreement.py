@@ -32,7 +32,7 @@ from about import about  # noqa: E402
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD  # noqa: E402
 
-CELL = 32.0  # Å, as the maps of the dense network
+CELL = 32.0  # Å, as the maps of the U-Net
 HEAD = """# How well annotators agree
 
 Made by `benchmarks/real/agreement.py`, commit {commit}. Each annotator of the real micrographs against what the other

@@ -13,7 +13,7 @@ from cryoice_scipion.constants import BAD, CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
-DENSE_CELL, DENSE_WINDOW = 8, 128  # px of the dense network: side of a map cell, and of what its deepest layer joins
+UNET_CELL, UNET_WINDOW = 8, 128  # px of the U-Net: side of a map cell, and of what its deepest layer joins
 Config = TypeVar("Config", bound="Settings")
 
 
@@ -141,17 +141,17 @@ class ModelConfig(Settings):
     schema_version: int = SCHEMA_VERSION
     name: str
     created: str = ""
-    network: str = "two_view"
+    network: str = "patch_fft"
     network_options: Dict[str, int] = Field(default_factory=dict)
     classes: List[str] = Field(default_factory=lambda: [GOOD, BAD])
     views: List[ViewConfig]
-    hop: int = Field(16, ge=1)  # px of the first view's sampling: side of a map cell
+    stride: int = Field(16, ge=1)  # px of the first view's sampling: side of a map cell
     temperature: float = Field(1.0, gt=0)
     recommended_threshold: float = Field(0.5, ge=0, le=1)  # on goodness of single cells: where masks are cut
     pick_threshold: Optional[float] = Field(None, ge=0, le=1)  # on goodness of coordinates; None: that of masks
-    reference_level: float = 0.0  # level of the data-set reference on held-out micrographs
+    baseline_logit: float = 0.0  # level of the data-set reference on held-out micrographs
     offset_limit: float = Field(0.0, ge=0)  # log-odds: the largest offset of a session that is subtracted
-    offset_tolerance: float = Field(4.0, ge=0)  # log-odds above reference_level: a session beyond it is unusual
+    offset_tolerance: float = Field(4.0, ge=0)  # log-odds above baseline_logit: a session beyond it is unusual
     metrics: Dict[str, float] = Field(default_factory=dict)
     trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the card
 
@@ -169,7 +169,7 @@ class ModelConfig(Settings):
     @property
     def sampling(self) -> float:
         """Return the side of a map cell in Å."""
-        return self.views[0].sampling * self.hop
+        return self.views[0].sampling * self.stride
 
 
 class AugmentConfig(Settings):
@@ -206,7 +206,7 @@ class TrainConfig(Settings):
     patches: PatchConfig = Field(default_factory=PatchConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     # "auto": the network of the model that training starts from; without one, the seed's.
-    network: str = Field("auto", pattern="^(auto|two_view|two_scale|dense)$")
+    network: str = Field("auto", pattern="^(auto|patch_fft|patch_spectrum|unet)$")
     views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see networks.choice.views_of
     width: int = Field(16, ge=2)  # channels of the first layer
     epochs: int = Field(30, ge=1)
@@ -217,7 +217,9 @@ class TrainConfig(Settings):
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
-    own_sessions: bool = False  # each micrograph is of its own session (simulated ones): calibrate as if referenced
+    per_micrograph_reference: bool = (
+        False  # each micrograph is of its own session (simulated ones): calibrate as if referenced
+    )
     mixed_precision: bool = False  # dense: bfloat16 where it is safe; half the time where the processor has it
     base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
     seed: int = 0

@@ -91,7 +91,7 @@ class PickScore:
 
 
 @dataclasses.dataclass
-class Judgement:
+class MicrographRecord:
     """What the screening says of one micrograph, whatever happened to it."""
 
     id: int
@@ -128,7 +128,7 @@ def to_json(record: Any) -> Dict[str, Any]:
 
 _NESTED: Dict[str, Dict[str, Any]] = {
     "MicrographTask": {"picks": Pick},
-    "Judgement": {"scores": PickScore},
+    "MicrographRecord": {"scores": PickScore},
 }
 
 

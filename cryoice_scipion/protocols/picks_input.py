@@ -15,8 +15,8 @@ from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import PickTable
 from cryoice_scipion.core.records import Pick, PickCounts
-from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
-from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
+from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
+from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 from cryoice_scipion.streams import Coordinates, MicrographReader
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ class PicksInput:
         """
         self.box, self._is_given = box, box > 0
         self._micrographs = micrographs
-        self._picks = GrowingPicks(self._check)
-        self._files = LatePicks(path, self._picks, logger)
+        self._picks = StreamingCoordinates(self._check)
+        self._files = CoordinateWatcher(path, self._picks, logger)
         numbers: Dict[str, int] = {}
         self._files.begin(numbers, lambda name: numbers.setdefault(name, len(numbers)))
         self._rows: Dict[str, MicrographRow] = {}  # by stem
@@ -94,7 +94,7 @@ class PicksInput:
             raise SettingsError(path, "does not say the particles' size", "give the box size")
 
 
-class HandedOn:
+class ImportedPicks:
     """The picks that are in the output already: each goes in once, however often its file is read.
 
     They are told by place, since a resumed run knows of its earlier life only what is in the output.

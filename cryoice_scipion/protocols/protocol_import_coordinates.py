@@ -19,7 +19,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.records import Pick, PickCounts
 from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
-from cryoice_scipion.protocols.picks_input import HandedOn, PicksInput
+from cryoice_scipion.protocols.picks_input import ImportedPicks, PicksInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.streams import CoordinateReader, MicrographReader
 
@@ -139,10 +139,10 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
                     time.sleep(max(1, self._getStreamingSleepOnWait()))
             self._finish(source)
 
-    def _resume(self) -> HandedOn:
+    def _resume(self) -> ImportedPicks:
         """Return what an earlier session has handed on, with the output open again."""
         if not self.hasAttribute(OUTPUT_COORDINATES):
-            return HandedOn({})
+            return ImportedPicks({})
         with self._writing(OUTPUT_COORDINATES):
             set_writing.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
@@ -150,7 +150,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         found = reader.look()
         while not reader.seen:  # busy; to go on without would bring everything twice
             found = reader.look()
-        return HandedOn(found)
+        return ImportedPicks(found)
 
     def _open(self, box: int) -> None:
         """Make the output as soon as its box size is known, even if it is empty: others wait for it."""
@@ -162,7 +162,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             self._updateOutputSet(OUTPUT_COORDINATES, output, Set.STREAM_OPEN)
             self._defineSourceRelation(self.inputMicrographs, output)
 
-    def _handOn(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], handed: HandedOn) -> None:
+    def _handOn(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], handed: ImportedPicks) -> None:
         items: List[Coordinate] = []
         for row, picks in found.values():
             places, gone = handed.take(row.id, picks)

@@ -17,13 +17,13 @@ from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
 from cryoice_scipion.core.detectors.model_folder import load_config, read_card, resolve_model
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.balance import balance_line
 from cryoice_scipion.core.results.recorded import read_summary
 from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
-from cryoice_scipion.core.streaming import file_retry as patience
+from cryoice_scipion.core.streaming import file_retry
 from cryoice_scipion.core.workers.client import WorkerClient, check_worker
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -94,7 +94,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
         batch = source.take(self._batchSize(), run.is_done)
         run.note_input(source.counts())
-        fresh: List[Judgement] = []
+        fresh: List[MicrographRecord] = []
         updated = time.monotonic()
         for judgement in run.process(batch, source.closed and not source.waiting, source.waiting):
             self._say(judgement)
@@ -105,12 +105,14 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         outputs.append(fresh)
 
     def _finish(self, source: ScreenInput, outputs: ScreenOutputs) -> None:
-        homeless = source.homeless()
-        if homeless:
-            self.warning(f"{len(homeless)} coordinates are of micrographs that never came; they are rejected, unscored")
+        unmatched = source.unmatched()
+        if unmatched:
+            self.warning(
+                f"{len(unmatched)} coordinates are of micrographs that never came; they are rejected, unscored"
+            )
         for label in source.incomplete:
             self.warning(f"{label} ended before its time: there may be more to screen; then press Continue in both")
-        outputs.finish(homeless)
+        outputs.finish(unmatched)
 
     def _pause(self) -> float:
         return max(1, self._getStreamingSleepOnWait())
@@ -126,7 +128,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         options = RunOptions(
             resume=(folder / JOURNAL).is_file(),
             retry_failed=True,
-            retry_seconds=patience.STREAMING,
+            retry_seconds=file_retry.STREAMING,
             summary_every=self._batchSize(),
             card=read_card(resolve_model(self._getModel())),
             write_report=self._writeReport,
@@ -169,9 +171,9 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         }
         picked, seen = self.inputCoordinates, self.getInputMicrographsPointer()
         sources = {COORDINATES: picked, REJECTED: picked, MICROGRAPHS: seen, DISCARDED: seen}
-        placing = convert.Placing()
+        placing = convert.CoordinateTransform()
         if self._isScaled():
-            placing = convert.Placing(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
+            placing = convert.CoordinateTransform(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
         return ScreenOutputs(self, str(self._folder()), sources, make, placing)
 
     def _newCoordinates(self, suffix: str) -> SetOfCoordinates:
@@ -184,7 +186,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         output.copyInfo(self.getInputMicrographs())
         return output
 
-    def _say(self, judgement: Judgement) -> None:
+    def _say(self, judgement: MicrographRecord) -> None:
         words = f"{judgement.stem}: {judgement.status}, {judgement.kept} of {len(judgement.scores)} picks kept"
         self.info(f"{words} ({judgement.reason})" if judgement.reason else words)
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
-from cryoice_scipion.core.detectors.choice import DENSE
+from cryoice_scipion.core.detectors.choice import UNET
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
@@ -130,7 +130,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             errors.append(str(error))
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
             errors.append("Choose the model to start from.")
-        elif self.startFrom.get() == FROM_OBJECT and self._baseNetwork() != DENSE:
+        elif self.startFrom.get() == FROM_OBJECT and self._baseNetwork() != UNET:
             errors.append("That model is not of the shipped one's kind: it cannot be tuned here. Start from nothing.")
         for pointer, name in ((self.goodCoordinates, "good"), (self.badCoordinates, "bad")):
             if pointer.get() is not None and pointer.get().getMicrographs() is None:

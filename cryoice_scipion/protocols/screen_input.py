@@ -50,7 +50,7 @@ class ScreenInput:
         self.micrographs, self._coordinates = micrographs, coordinates
         self._sampling, self._scale, self._box_size, self._pairing = sampling, scale, box_size, pairing
         self._due: Dict[int, Coordinates] = {}
-        self._homeless: Dict[int, Coordinates] = {}  # by the coordinates' own micrograph, until that one comes
+        self._unmatched: Dict[int, Coordinates] = {}  # by the coordinates' own micrograph, until that one comes
 
     @property
     def closed(self) -> bool:
@@ -82,9 +82,9 @@ class ScreenInput:
         own = self._coordinates.look()
         if self._pairing is not None:
             self._pairing.look(fresh)
-        self._homeless.update(own)
+        self._unmatched.update(own)
         with contextlib.suppress(sqlite3.OperationalError):  # busy: they are given at the next look
-            for key in [key for key in self._homeless if self._target(key) is not None]:
+            for key in [key for key in self._unmatched if self._target(key) is not None]:
                 self._give(key)
 
     def take(self, number: int, done: Callable[[MicrographTask], bool]) -> List[MicrographTask]:
@@ -102,21 +102,16 @@ class ScreenInput:
         """Return a micrograph that waits, by its id; it goes on waiting."""
         return self._task(key, self._due[key])
 
-    @property
-    def unmatched(self) -> int:
-        """Return how many coordinates are there whose micrograph has not come."""
-        return sum(len(coordinates) // 3 for coordinates in self._homeless.values())
-
     def counts(self) -> PickCounts:
         """Return how many coordinates the input has, with those by reason that belong to no micrograph."""
         doubtful = self._pairing.doubtful if self._pairing is not None else set()
-        ambiguous = sum(len(found) // 3 for key, found in self._homeless.items() if key in doubtful)
-        left_out = {UNMATCHED: self.unmatched - ambiguous, AMBIGUOUS: ambiguous}
+        ambiguous = sum(len(found) // 3 for key, found in self._unmatched.items() if key in doubtful)
+        left_out = {UNMATCHED: len(self.unmatched()) - ambiguous, AMBIGUOUS: ambiguous}
         return PickCounts(self._coordinates.total, {why: number for why, number in left_out.items() if number})
 
-    def homeless(self) -> List[int]:
+    def unmatched(self) -> List[int]:
         """Return the ids of the coordinates whose micrograph has not come."""
-        return [key for coordinates in self._homeless.values() for key in coordinates[::3]]
+        return [key for coordinates in self._unmatched.values() for key in coordinates[::3]]
 
     def _target(self, own: int) -> Optional[int]:
         """Return the micrograph that is screened for a coordinate's own one; None when it is not there (yet)."""
@@ -125,12 +120,12 @@ class ScreenInput:
 
     def _give(self, own: int) -> None:
         """Let a micrograph wait with the coordinates that have found it."""
-        coordinates = self._homeless[own]
+        coordinates = self._unmatched[own]
         if self._pairing is not None:  # several of the picked micrographs may be one of these
             for other in self._pairing.others(own):
                 coordinates = coordinates + self._coordinates.read([other]).get(other, array("q"))
         self._due[self._target(own)] = coordinates
-        del self._homeless[own]
+        del self._unmatched[own]
 
     def _task(self, key: int, coordinates: Coordinates) -> MicrographTask:
         row, scale = self.micrographs.rows[key], self._scale

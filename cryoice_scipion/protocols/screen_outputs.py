@@ -19,7 +19,7 @@ from pyworkflow.object import Set
 
 from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import ACCEPTED, FAILED, NO_MICROGRAPH
-from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.streams import ids_in
 
 COORDINATES = "outputCoordinates"
@@ -41,7 +41,7 @@ class ScreenOutputs:
         folder: str,
         sources: Dict[str, Any],
         make: Dict[str, Callable[[], Any]],
-        placing: convert.Placing,
+        placing: convert.CoordinateTransform,
     ) -> None:
         """Take the protocol whose outputs they are; nothing is written yet.
 
@@ -53,14 +53,14 @@ class ScreenOutputs:
             For each output the pointer to the input whose items it takes.
         make : dict
             For each output what makes it, empty, with all but its items.
-        placing : Placing
+        placing : CoordinateTransform
             How a coordinate of the input becomes one of the output.
         """
         self._protocol, self._folder, self._placing = protocol, folder, placing
         self._sources, self._make = sources, make
         self._shape: Optional[Sequence[int]] = None  # rows, columns of a micrograph that was read
 
-    def reconcile(self, recorded: Callable[[], Iterator[Judgement]]) -> None:
+    def reconcile(self, recorded: Callable[[], Iterator[MicrographRecord]]) -> None:
         """Make what an earlier session left agree with the journal, and open it again.
 
         What failed, or was rejected for want of a micrograph, is taken out: it is tried again, or may come.
@@ -74,7 +74,7 @@ class ScreenOutputs:
             logger.info("the outputs lack some of what the journal holds; it is added")
             coordinates = missing[COORDINATES] | missing[REJECTED]
             micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
-            batch: List[Judgement] = []
+            batch: List[MicrographRecord] = []
             for judgement in recorded():
                 lost = judgement.id in micrographs or any(score.id in coordinates for score in judgement.scores)
                 if lost and judgement.status != FAILED:
@@ -84,7 +84,7 @@ class ScreenOutputs:
                     batch = []
             self.append(batch)
 
-    def append(self, judgements: Sequence[Judgement]) -> None:
+    def append(self, judgements: Sequence[MicrographRecord]) -> None:
         """Add micrographs and coordinates; what is there already stays as it is.
 
         A reader sees all of a call's items of one set, or none of them.
@@ -93,9 +93,9 @@ class ScreenOutputs:
         self._put((MICROGRAPHS, DISCARDED), {judgement.id: judgement for judgement in judgements})
         self._put_scores([score for judgement in judgements for score in judgement.scores])
 
-    def finish(self, homeless: Sequence[int]) -> None:
+    def finish(self, unmatched: Sequence[int]) -> None:
         """Reject the coordinates whose micrographs never came, and close all outputs."""
-        self._put_scores([PickScore(key, None, NO_MICROGRAPH, False) for key in homeless])
+        self._put_scores([PickScore(key, None, NO_MICROGRAPH, False) for key in unmatched])
         for name in NAMES:
             with self._protocol._writing(name):
                 output = getattr(self._protocol, name) if self._has(name) else self._make[name]()
@@ -130,7 +130,7 @@ class ScreenOutputs:
                 self._update(name, output, Set.STREAM_OPEN)
 
     def _mark(self, item: Any, fate: Any) -> None:
-        if isinstance(fate, Judgement):
+        if isinstance(fate, MicrographRecord):
             convert.mark_micrograph(item, fate, self._folder)
         else:
             self._placing.apply(item)
@@ -141,7 +141,7 @@ class ScreenOutputs:
         first = self._sources[name].get().getFirstItem()
         if name in (MICROGRAPHS, DISCARDED):
             item = first or Micrograph()
-            convert.mark_micrograph(item, Judgement(0, "", "", ACCEPTED), self._folder)
+            convert.mark_micrograph(item, MicrographRecord(0, "", "", ACCEPTED), self._folder)
         else:
             item = first or Coordinate(x=0, y=0)
             convert.mark_coordinate(item, PickScore(0, None, "", False))
@@ -185,10 +185,10 @@ class ScreenOutputs:
 
 
 def _is_kept(fate: Any) -> bool:
-    return fate.status == ACCEPTED if isinstance(fate, Judgement) else fate.kept
+    return fate.status == ACCEPTED if isinstance(fate, MicrographRecord) else fate.kept
 
 
-def _expected(judgements: Iterable[Judgement]) -> Dict[str, Any]:
+def _expected(judgements: Iterable[MicrographRecord]) -> Dict[str, Any]:
     """Return the ids that each output should have, by what the journal says."""
     ids = {name: array("q") for name in NAMES}
     for judgement in judgements:

@@ -175,7 +175,13 @@ class TrainForm:
 
 
 _EXPERT = (
-    ("patience", params.IntParam, _FIT.patience, "Patience", "Epochs without a better validation loss until it stops."),
+    (
+        "patience",
+        params.IntParam,
+        _FIT.patience,
+        "Patience",
+        "Epochs without a better validation loss until it stops.",
+    ),
     (
         "validationShare",
         params.FloatParam,

@@ -12,7 +12,7 @@ from PIL import ImageTk
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.caption import bar_length
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
 
 RADIUS = 6  # px, of a circle; a cross reaches as far
@@ -69,7 +69,7 @@ class MicrographPicture(tk.Frame):
         self.columnconfigure(0, weight=1)
         self.canvas.bind("<Configure>", lambda _event: self.paint())
 
-    def describe(self, judgement: Judgement) -> None:
+    def describe(self, judgement: MicrographRecord) -> None:
         """Write name, decision, and what the bad area is made of, each class with its colour in the picture."""
         self.title.config(text=judgement.stem)
         words = judgement.status

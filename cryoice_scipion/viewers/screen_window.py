@@ -18,12 +18,12 @@ from cryoice_scipion.core.results.browsing import Records, RecordsReader
 from cryoice_scipion.core.results.layers import Layers, read_layers
 from cryoice_scipion.core.results.recorded import read_summary
 from cryoice_scipion.viewers.background import Background
-from cryoice_scipion.viewers.course_panel import CoursePanel
-from cryoice_scipion.viewers.headline import Headline
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.micrograph_table import ALL, MicrographTable
 from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.status_bar import StatusBar
 from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
+from cryoice_scipion.viewers.timeline_panel import TimelinePanel
 from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two looks whether there are new records
@@ -94,7 +94,7 @@ class ScreenWindow(Window):
 
     def _make(self) -> None:
         self.root.config(bg="white", padx=10, pady=8)
-        self.headline = Headline(self.root, self.run.folder, self.say)
+        self.headline = StatusBar(self.root, self.run.folder, self.say)
         self.headline.grid(row=0, column=0, columnspan=3, sticky="ew")
         self.table = MicrographTable(self.root, self._choose)
         self.picture = MicrographPicture(self.root)
@@ -120,7 +120,7 @@ class ScreenWindow(Window):
         self.plus.grid(row=1, column=0, sticky="ew", pady=(4, 0))
         self.told = tk.Label(side, bg="white", anchor="nw", justify=tk.LEFT, wraplength=width - 10)
         self.told.grid(row=2, column=0, sticky="ew", pady=4)
-        self.course = CoursePanel(side, self.go_to)
+        self.course = TimelinePanel(side, self.go_to)
         self.course.grid(row=3, column=0, sticky="news")
         side.columnconfigure(0, weight=1)
         side.rowconfigure(0, weight=3)

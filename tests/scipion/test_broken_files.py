@@ -14,7 +14,7 @@ from scipion_data import Scipion, items, point
 
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.formats.coordinates import write_star
-from cryoice_scipion.core.streaming import file_retry as patience
+from cryoice_scipion.core.streaming import file_retry
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 from cryoice_scipion.protocols import CryoIceProtImportCryoPPP, CryoIceProtScreen, protocol_screen
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
@@ -96,7 +96,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(protocol_screen, "WorkerClient", local)
     monkeypatch.setattr(protocol_screen, "check_worker", lambda *_: [])
-    monkeypatch.setattr(patience, "STREAMING", 0.0)
+    monkeypatch.setattr(file_retry, "STREAMING", 0.0)
 
 
 def check_outputs(case, protocol, failed):

@@ -53,7 +53,7 @@ def test_a_frame_of_a_stack_is_named_in_the_notation_of_the_core():
 
 def test_coordinates_are_placed_at_the_outputs_scale_and_on_its_micrographs():
     own = {7: convert.MicrographRow(7, "other.mrc", "/x/other.mrc", "other")}
-    placing = convert.Placing(0.5, {1: 7}, own)
+    placing = convert.CoordinateTransform(0.5, {1: 7}, own)
     found = []
     for micrograph, x, y in [(1, 11, 20), (1, 5, 5), (7, 3, 3)]:
         item = Coordinate(x=x, y=y)

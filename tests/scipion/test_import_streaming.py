@@ -7,10 +7,10 @@ from scipion_data import items, point
 from streaming import Streams, kill, micrograph, wait_for
 
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 from cryoice_scipion.core.streaming.file_retry import SETTLE
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates
-from cryoice_scipion.protocols.picks_input import HandedOn
+from cryoice_scipion.protocols.picks_input import ImportedPicks
 
 pytestmark = pytest.mark.scipion
 BOX = 30
@@ -19,7 +19,7 @@ BOX = 30
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Give up soon on files that cannot be read, in protocols that run in this process."""
-    monkeypatch.setattr(LatePicks.__init__, "__defaults__", (SETTLE, 1.0))
+    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_an_import_of_files_that_cannot_be_read_fails_with_the_first_error(strea
 
 
 def test_picks_are_told_by_place_and_number():
-    handed = HandedOn({5: [11, 1, 2, 12, 1, 2]})
+    handed = ImportedPicks({5: [11, 1, 2, 12, 1, 2]})
     same, moved = Pick(0, 1.2, 2.0, None), Pick(0, 3.6, 4.4, None)
     assert handed.take(5, [same, same]) == ([], 0)
     assert handed.take(5, [same, same, same, moved]) == ([(1, 2), (4, 4)], 0)

@@ -176,7 +176,7 @@ def test_coordinates_wait_for_their_micrograph_and_those_that_wait_in_vain_are_t
     source = make_input(micrographs, coordinates)
     coordinates.add(pick(1, 7), pick(2, 8))
     assert taken(source) == {}
-    assert sorted(source.homeless()) == [1, 2]
+    assert sorted(source.unmatched()) == [1, 2]
     micrographs.add(mic(6), mic(7))
     assert taken(source) == {6: [], 7: [1]}
     coordinates.add(pick(3, 6), pick(4, 7), closed=True)
@@ -185,7 +185,7 @@ def test_coordinates_wait_for_their_micrograph_and_those_that_wait_in_vain_are_t
     micrographs.add(closed=True)
     assert taken(source) == {}
     assert source.closed
-    assert source.homeless() == [2]
+    assert source.unmatched() == [2]
     counts = source.counts()
     assert (counts.rows, counts.left_out, counts.matched) == (4, {"unmatched": 1}, 3)
 
@@ -216,7 +216,7 @@ def test_other_micrographs_are_paired_by_name_in_whatever_order_they_come(tmp_pa
     coordinates.add(closed=True)
     assert taken(source) == {3: [30]}
     assert source.closed
-    assert source.homeless() == []
+    assert source.unmatched() == []
 
 
 def test_ids_pair_only_when_all_have_come_and_no_name_does(tmp_path, micrographs, coordinates):

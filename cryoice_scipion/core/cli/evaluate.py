@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.detectors.choice import DENSE
+    from cryoice_scipion.core.detectors.choice import UNET
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.training.metrics import in_words
@@ -76,8 +76,8 @@ def main(args: argparse.Namespace) -> int:
         config = PatchConfig.make(
             **{"jitter_copies": 0, "sampling": detector.config.views[0].sampling, **patch_options(args)}
         )
-        dense = detector if detector.config.network == DENSE else None
-        patches = cut_patches(labelled_of(args, config.seed)[0], config, two_scale=dense is None, dense=dense)
+        dense = detector if detector.config.network == UNET else None
+        patches = cut_patches(labelled_of(args, config.seed)[0], config, patch_spectrum=dense is None, dense=dense)
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold
     figures = evaluate(detector, patches, threshold)
@@ -98,7 +98,7 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     """Judge verdicts and maps of all folders with label images; return the figures, and as Markdown."""
     from cryoice_scipion.core.config import ScreenConfig
     from cryoice_scipion.core.evaluation import pick_verdicts, tables
-    from cryoice_scipion.core.evaluation.cell_counts import Tally
+    from cryoice_scipion.core.evaluation.cell_counts import CellCounts
     from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set
     from cryoice_scipion.core.evaluation.labels import find_labelled
     from cryoice_scipion.core.evaluation.map_metrics import figures, shares_of
@@ -108,7 +108,7 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
     config = ScreenConfig.make(threshold=args.threshold)
     threshold = pick_threshold(config, detector.config)
-    counted: List[Tally] = []
+    counted: List[CellCounts] = []
     verdicts: List[pick_verdicts.PickVerdicts] = []
     sessions: Dict[str, Any] = {}
     for folder in args.simulated:

@@ -16,7 +16,7 @@ from cryoice_scipion.core.cli.sources import (
     say,
 )
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.choice import DENSE, TWO_SCALE, network_of, views_of
+from cryoice_scipion.core.detectors.choice import PATCH_SPECTRUM, UNET, network_of, views_of
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, UNFINISHED, resolve_model
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.points import LabelledMicrograph
@@ -29,7 +29,7 @@ NAME = "train"
 HELP = "train a model from good and bad coordinates"
 # what means nothing to a network that learns from label images
 _OF_PATCHES = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
-               "own_sessions", "views", "patience")  # fmt: skip
+               "per_micrograph_reference", "views", "patience")  # fmt: skip
 _DENSE = {"batch": 8, "learning_rate": 0.002, "validation": 0.1}  # where nothing else is asked for
 _NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "network", "views", "width", "base")
 
@@ -56,16 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--note", metavar="TEXT", help="what the model card should say of the data")
     group.add_argument(
         "--network",
-        choices=("two_view", "two_scale", "dense"),
+        choices=("patch_fft", "patch_spectrum", "unet"),
         help="the seed's network; the one that also sees wider surroundings and spectra at full resolution; or that "
         "of the shipped model, which learns whole maps from --simulated folders (default: as --from has it, else "
-        "two_view)",
+        "patch_fft)",
     )
     group.add_argument(
         "--views",
         nargs="+",
         choices=("patch", "fft", "local", "coarse", "spectrum"),
-        help="what the network sees (default: patch fft, which for two_scale means all of the image and of spectra)",
+        help="what the network sees (default: patch fft; with patch_spectrum: all of the image and of spectra)",
     )
     group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs that are only for testing")
     group.add_argument(
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class-weights", action="store_true", help="weigh GOOD and BAD alike; costs calibration (default: unweighted)"
     )
     group.add_argument(
-        "--own-sessions",
+        "--per-micrograph-reference",
         action="store_true",
         help="each micrograph is of its own session, as simulated ones are: calibrate as with a data-set reference",
     )
@@ -112,7 +112,7 @@ def main(args: argparse.Namespace) -> int:
     if args.output.is_dir() and any(args.output.iterdir()) and not ours:
         raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
     views_of(config)  # a wrong one is said before anything slow
-    dense = network_of(config) == DENSE
+    dense = network_of(config) == UNET
     result = _train_dense(args, config) if dense and not config.base else _train_patches(args, config)
     parts = (("validation", result.validation), ("test (held out)", result.test), ("before tuning", result.before))
     for name, values in parts:
@@ -134,7 +134,7 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
     )
     from cryoice_scipion.core.training.patches.train import train
 
-    dense, detector = network_of(config) == DENSE, None
+    dense, detector = network_of(config) == UNET, None
     if dense:
         loaded = NetworkDetector.load(resolve_model(config.base), one_device(args.device))
         detector = loaded if isinstance(loaded, NetworkDetector) else None
@@ -144,9 +144,9 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
     if not args.patches or any((args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated)):
         micrographs, sources = labelled_of(args, config.seed)
         topics.update(sources.describe())
-        two_scale = network_of(config) == TWO_SCALE
+        patch_spectrum = network_of(config) == PATCH_SPECTRUM
         # the first: the names of its micrographs stay
-        sets.insert(0, cut_patches(micrographs, config.patches, two_scale=two_scale, dense=detector))
+        sets.insert(0, cut_patches(micrographs, config.patches, patch_spectrum=patch_spectrum, dense=detector))
     make_folder(args.output)
     patches = join(sets)
     topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
@@ -166,7 +166,7 @@ def _train_dense(args: argparse.Namespace, config: TrainConfig) -> Result:
         raise SettingsError(
             "--network dense",
             "learns from label images",
-            "give --simulated folders and nothing else, or coordinates with --from a dense model",
+            "give --simulated folders and nothing else, or coordinates with --from a U-Net model",
         )
     ignored = [name for name in _OF_PATCHES if getattr(args, name)]
     if ignored:
@@ -206,10 +206,10 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         values["name"] = args.name
     if args.seed is not None:
         values["seed"] = args.seed
-    for name in ("class_weights", "own_sessions", "mixed_precision"):
+    for name in ("class_weights", "per_micrograph_reference", "mixed_precision"):
         if getattr(args, name):
             values[name] = True
-    if values.get("network") == DENSE and not values.get("base"):
+    if values.get("network") == UNET and not values.get("base"):
         values = {**_DENSE, **values}
     values["patches"] = {**values.get("patches", {}), **patch_options(args)}
     if args.invert:

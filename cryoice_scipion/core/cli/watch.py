@@ -22,7 +22,7 @@ from cryoice_scipion.core.streaming.file_retry import SETTLE, STREAMING
 if TYPE_CHECKING:
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.screening.watch import Watch
-    from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+    from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 
 _STOPPING = b"\nstopping when what is in hand is finished; once more to stop at once\n"
 _BATCH = 16  # micrographs a device, so that what comes meanwhile does not wait long
@@ -85,7 +85,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
         return status_of(run, failed, given)
 
 
-def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> Optional[LatePicks]:
+def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> Optional[CoordinateWatcher]:
     """Return what reads the coordinates, if any are given."""
     if not args.coordinates:
         return None
@@ -93,8 +93,8 @@ def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Log
 
     from cryoice_scipion.core.formats.coordinates import PickTable, sizes_of
     from cryoice_scipion.core.maps.scoring import UNKNOWN_DIAMETER
-    from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
-    from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
+    from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
+    from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
     def check(path: Path, picks: PickTable) -> None:
         """Ask for the particle diameter."""
@@ -103,16 +103,18 @@ def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Log
         if unknown and not config.particle_diameter and not config.box_size:
             raise SettingsError(path, *UNKNOWN_DIAMETER)
 
-    return LatePicks(Path(args.coordinates), GrowingPicks(check), log, args.settle or SETTLE)
+    return CoordinateWatcher(Path(args.coordinates), StreamingCoordinates(check), log, args.settle or SETTLE)
 
 
-def _watch(args: argparse.Namespace, run: ScreeningRun, late: Optional[LatePicks], log: logging.Logger) -> Watch:
+def _watch(
+    args: argparse.Namespace, run: ScreeningRun, late: Optional[CoordinateWatcher], log: logging.Logger
+) -> Watch:
     from cryoice_scipion.core.screening.watch import Watch
-    from cryoice_scipion.core.streaming.id_registry import Register
+    from cryoice_scipion.core.streaming.id_registry import IdRegistry
     from cryoice_scipion.core.workers.devices import devices_of
 
     batch = _BATCH * len(devices_of(args.device))
-    register = Register(args.output, run.ids)
+    register = IdRegistry(args.output, run.ids)
     return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE)
 
 

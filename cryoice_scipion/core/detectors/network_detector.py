@@ -7,6 +7,7 @@ Every kind of detector stands behind :class:`Detector`; masks, scores, streaming
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Dict, List, Optional, Protocol, Tuple, Union
 
@@ -16,9 +17,9 @@ from safetensors.torch import load_file, save
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import SPOT_TEST, WEIGHTS, load_config
-from cryoice_scipion.core.detectors.patch_fft import HOP, WINDOW, TwoViewNet
-from cryoice_scipion.core.detectors.patch_spectrum import TwoScaleNet
-from cryoice_scipion.core.detectors.unet import CELL, DenseNet
+from cryoice_scipion.core.detectors.patch_fft import STRIDE, WINDOW, PatchFftNet
+from cryoice_scipion.core.detectors.patch_spectrum import PatchSpectrumNet
+from cryoice_scipion.core.detectors.unet import CELL, UNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
 from cryoice_scipion.core.views.micrograph import (
     Image,
@@ -31,11 +32,11 @@ from cryoice_scipion.core.views.micrograph import (
     skewness,
     spectral_view,
 )
+from cryoice_scipion.core.views.patch_spectrum import MicrographViews, local_view
 from cryoice_scipion.core.views.patches import grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.spectrum import COARSEST, Spectra
-from cryoice_scipion.core.views.two_scale import MicrographViews, local_view
 
-Network = Union[TwoViewNet, TwoScaleNet, DenseNet]
+Network = Union[PatchFftNet, PatchSpectrumNet, UNet]
 NO_FFT = "no_fft"  # flag: the pixels are too coarse for the rings of ice, or a filter has removed them
 
 
@@ -66,7 +67,7 @@ class _Seen:
 
     scaled: torch.Tensor  # the context view, normalised by the micrograph
     inside: torch.Tensor  # bool, its pixels that are no border
-    spectra: Optional[Spectra]  # of the two-scale network
+    spectra: Optional[Spectra]  # of the patch + spectrum network
     spectral: Optional[SpectralView]  # of the dense one
     shape: Tuple[int, int]  # rows and columns of the map
     skewness: float
@@ -81,7 +82,7 @@ class NetworkDetector:
         self.config = config
         self.device = device
         self.network = network.eval().to(device)
-        self.hop = CELL if isinstance(network, DenseNet) else HOP  # px of the context view to a map cell
+        self.stride = CELL if isinstance(network, UNet) else STRIDE  # px of the context view to a map cell
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Detector:
@@ -99,7 +100,7 @@ class NetworkDetector:
             return SpotDetector(config, torch.device(device))
         network = build_network(config)
         try:
-            network.load_state_dict(load_file(str(folder / WEIGHTS)))
+            network.load_state_dict(read_weights(folder))
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(
@@ -113,16 +114,16 @@ class NetworkDetector:
     def map(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
         """Return the calibrated class logits of a micrograph; see :class:`Detector`."""
         seen = self._see(image, pixel_size, border, inverted)
-        if isinstance(self.network, DenseNet):
+        if isinstance(self.network, UNet):
             logits = self.network.classify(self._features(seen))
-        elif isinstance(self.network, TwoScaleNet):
+        elif isinstance(self.network, PatchSpectrumNet):
             logits = self.network.map(MicrographViews(seen.scaled, seen.spectra).padded(), seen.shape)
         else:
-            logits = self.network.map(pad_for_grid(seen.scaled, WINDOW, HOP), seen.shape)
+            logits = self.network.map(pad_for_grid(seen.scaled, WINDOW, STRIDE), seen.shape)
         logits = logits / self.config.temperature
         return ClassMap(
             logits=logits.float().cpu().numpy(),
-            border=cells_of(~seen.inside, self.hop, seen.shape),
+            border=cells_of(~seen.inside, self.stride, seen.shape),
             classes=list(self.config.classes),
             sampling=self.config.sampling,
             skewness=seen.skewness,
@@ -131,7 +132,7 @@ class NetworkDetector:
 
     @torch.inference_mode()
     def features(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> torch.Tensor:
-        """Return what the last layer of a dense network reads, shape (features, rows, columns) of the map, float32.
+        """Return what the last layer of a U-Net reads, shape (features, rows, columns) of the map, float32.
 
         Raises
         ------
@@ -141,26 +142,26 @@ class NetworkDetector:
         return self._features(self._see(image, pixel_size, border, inverted)).float().cpu()
 
     def _features(self, seen: _Seen) -> torch.Tensor:
-        if not isinstance(self.network, DenseNet) or seen.spectral is None:
-            raise ModelError(self.config.name, "is no dense network: it has no features of cells")
+        if not isinstance(self.network, UNet) or seen.spectral is None:
+            raise ModelError(self.config.name, "is no U-Net: it has no features of cells")
         context = torch.stack([seen.scaled, local_view(seen.scaled)])
         return self.network.map(context, seen.spectral.features, seen.shape)
 
     def _see(self, image: Image, pixel_size: float, border: Mask, inverted: bool) -> _Seen:
         """Return the views of a micrograph that do not depend on the network."""
-        sampling = self.config.sampling / self.hop
+        sampling = self.config.sampling / self.stride
         flags = check_sampling(pixel_size, sampling)
         view, inside = micrograph_view(image, pixel_size, border, sampling, self.device)
         size = (int(view.shape[0]), int(view.shape[1]))
-        spectra, spectral, cells = None, None, grid_shape(size, HOP)
-        if isinstance(self.network, DenseNet):
+        spectra, spectral, cells = None, None, grid_shape(size, STRIDE)
+        if isinstance(self.network, UNet):
             spectral = spectral_view(image, pixel_size, border, self.device, cells)
             flags += spectral.flags if spectral.sees_ice else [NO_FFT]
         else:
             spectra = self._spectra(image, pixel_size, border, cells, flags)
         scaled = normalise(view, inside, inverted)
         skew = skewness(view, inside, sampling)
-        return _Seen(scaled, inside, spectra, spectral, grid_shape(size, self.hop), skew, flags)
+        return _Seen(scaled, inside, spectra, spectral, grid_shape(size, self.stride), skew, flags)
 
     def _spectra(
         self, image: Image, pixel_size: float, border: Mask, shape: Tuple[int, int], flags: List[str]
@@ -196,13 +197,18 @@ def build_network(config: ModelConfig) -> Network:
         When this version has no such network.
     """
     views = [view.kind for view in config.views]
-    if config.network == "dense":
-        return DenseNet(len(config.classes), **config.network_options)
-    if config.network == "two_scale":
-        return TwoScaleNet(len(config.classes), views, **config.network_options)
-    if config.network != "two_view":
+    if config.network == "unet":
+        return UNet(len(config.classes), **config.network_options)
+    if config.network == "patch_spectrum":
+        return PatchSpectrumNet(len(config.classes), views, **config.network_options)
+    if config.network != "patch_fft":
         raise ModelError(config.name, f"needs the network '{config.network}', which this version lacks", "update")
-    return TwoViewNet(len(config.classes), views, **config.network_options)
+    return PatchFftNet(len(config.classes), views, **config.network_options)
+
+
+def read_weights(folder: Path) -> Dict[str, torch.Tensor]:
+    """Return the weights in a model folder by name; those of the refinement head had another name before 0.2."""
+    return {re.sub(r"^judge\.", "refine.", key): value for key, value in load_file(str(folder / WEIGHTS)).items()}
 
 
 def save_weights(network: torch.nn.Module, path: Path) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The seed's two-view network: a CNN on the real patch and one on its Fourier transform, joined late.
+"""The seed's patch + FFT network: a CNN on the real patch and one on its Fourier transform, joined late.
 
 Late, because only so can a whole micrograph be mapped without cutting it into patches: the real branch has
-unpadded convolutions whose strides multiply to the hop and whose receptive field is the patch, so that its map
+unpadded convolutions whose strides multiply to the stride and whose receptive field is the patch, so that its map
 is the same as patch by patch. The Fourier transform of a patch does not move with the patch, so that branch
 works window by window.
 """
@@ -16,14 +16,14 @@ from torch import nn
 
 from cryoice_scipion.core.views.patches import fft_view, windows
 
-WINDOW, HOP = 64, 16
+WINDOW, STRIDE = 64, 16
 # kernel, stride, width factor of the real branch; window 64 -> 31 -> 29 -> 14 -> 12 -> 5 -> 3 -> 1
 _REAL = ((4, 2, 1), (3, 1, 2), (3, 2, 3), (3, 1, 4), (4, 2, 6), (3, 1, 8), (3, 2, 8))
 _ROWS = 4  # grid rows whose spectra are worked on at once: more do not fit the processor's cache
 _FFT = (1, 2, 4, 6)  # width factors of the Fourier branch, each 3×3 of stride 2
 
 
-class TwoViewNet(nn.Module):
+class PatchFftNet(nn.Module):
     """P(class) of 64×64 patches from two views, patch by patch or as a map of a whole view."""
 
     def __init__(self, classes: int, views: Sequence[str] = ("patch", "fft"), width: int = 16) -> None:
@@ -80,7 +80,7 @@ class TwoViewNet(nn.Module):
     def _strip(self, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
         parts = []
         if "patch" in self.views:
-            lines = padded[row * HOP : (row + number - 1) * HOP + WINDOW]
+            lines = padded[row * STRIDE : (row + number - 1) * STRIDE + WINDOW]
             # channels last is twice as fast on a CPU for this branch (benchmarks/bench_map.py)
             parts.append(self.real(lines[None, None].contiguous(memory_format=torch.channels_last)))
         if "fft" in self.views:
@@ -93,7 +93,7 @@ def fft_rows(branch: nn.Module, padded: torch.Tensor, row: int, number: int) -> 
     """Return what a Fourier branch says of the windows of grid rows, shape (1, channels, number, columns)."""
     parts = []
     for first in range(row, row + number, _ROWS):
-        patches = windows(padded, WINDOW, HOP, first, min(_ROWS, row + number - first))
+        patches = windows(padded, WINDOW, STRIDE, first, min(_ROWS, row + number - first))
         parts.append(branch(fft_view(patches)[:, None])[:, :, 0, 0])
     features = torch.cat(parts)
     return features.reshape(1, number, -1, int(features.shape[1])).permute(0, 3, 1, 2)

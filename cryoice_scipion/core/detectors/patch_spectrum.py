@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two-scale network: context at 4 and 16 Å/px beside spectra at the micrograph's own sampling, joined late.
+"""The patch + spectrum network: context at 4 and 16 Å/px beside spectra at the micrograph's own sampling, joined late.
 
 Each branch is a map on the same grid of 64 Å cells: the convolutional ones have unpadded convolutions whose strides
 multiply to the cell and whose receptive field is the patch, the spectral one works cell by cell. So the map of a
@@ -15,16 +15,16 @@ from torch import nn
 
 from cryoice_scipion.core.detectors.patch_fft import fft_rows, fourier_branch, real_branch
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
+from cryoice_scipion.core.views.patch_spectrum import COARSE, STRIDE, WINDOW
 from cryoice_scipion.core.views.patches import fft_view
 from cryoice_scipion.core.views.spectrum import FEATURES
-from cryoice_scipion.core.views.two_scale import COARSE, HOP, WINDOW
 
 VIEWS = ("patch", "local", "spectrum")
 # kernel, stride, width factor of the coarse branch; window 64 -> 31 -> 29 -> 14 -> 12 -> 8 -> 4 -> 1
 _COARSE = ((4, 2, 0.5), (3, 1, 1), (3, 2, 1), (3, 1, 1.5), (5, 1, 1.5), (5, 1, 2), (4, 1, 2))
 
 
-class TwoScaleNet(nn.Module):
+class PatchSpectrumNet(nn.Module):
     """P(class) of places on a micrograph from several views, place by place or as a map."""
 
     def __init__(self, classes: int, views: Sequence[str] = VIEWS, width: int = 16) -> None:
@@ -96,14 +96,14 @@ class TwoScaleNet(nn.Module):
     def _strip(self, padded: Dict[str, torch.Tensor], row: int, number: int, shape: Tuple[int, int]) -> torch.Tensor:
         parts = []
         if self.context:
-            lines = slice(row * HOP, (row + number - 1) * HOP + WINDOW)
+            lines = slice(row * STRIDE, (row + number - 1) * STRIDE + WINDOW)
             view = torch.stack([padded[name][lines] for name in self.context])[None]
             # channels last is twice as fast on a CPU for this branch (benchmarks/bench_map.py)
             parts.append(self.real(view.contiguous(memory_format=torch.channels_last)))
         if "fft" in self.views:
             parts.append(fft_rows(self.fourier, padded["patch"], row, number))
         if "coarse" in self.views:
-            step = HOP // COARSE
+            step = STRIDE // COARSE
             parts.append(self.wide(padded["coarse"][None, :, row * step : (row + number - 1) * step + WINDOW]))
         if "spectrum" in self.views:
             rows = padded["spectrum"][None, :, row : row + number, : shape[1]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The dense network: a U-Net over whole micrographs, joined by local spectra where its cells are 64 Å.
+"""The U-Net: a U-Net over whole micrographs, joined by local spectra where its cells are 64 Å.
 
 It looks at the context view (4 Å/px) with both normalisations, goes down to 512 Å so that a cell knows what lies
 thousands of Å around it, and says a class for every cell of 32 Å. Ronneberger, Fischer & Brox (2015), MICCAI.
@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cryoice_scipion.core.config import DENSE_CELL, DENSE_WINDOW
+from cryoice_scipion.core.config import UNET_CELL, UNET_WINDOW
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
-from cryoice_scipion.core.views.standing_out import RELATIVE, STANDING_OUT, relative_statistics, standing_out
+from cryoice_scipion.core.views.outlier_features import RELATIVE, STANDING_OUT, outlier_features, relative_statistics
 
-CELL, MULTIPLE = DENSE_CELL, DENSE_WINDOW
+CELL, MULTIPLE = UNET_CELL, UNET_WINDOW
 SAMPLING = 4.0  # Å/px of the context view
 SPECTRAL = 2  # map cells to one cell of the spectra
 _STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view to a place in a view
@@ -33,7 +33,7 @@ _DOWN = (1, 2, 3, 4, 5, 6, 6)
 _UP = (5, 5, 4, FEATURES)  # back at 256, 128, 64 and 32 Å
 
 
-class DenseNet(nn.Module):
+class UNet(nn.Module):
     """P(class) of every cell of a micrograph at once."""
 
     def __init__(self, classes: int, width: int = 16, hidden: int = 0) -> None:
@@ -63,7 +63,7 @@ class DenseNet(nn.Module):
             beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
             self.up.append(_layer(below + beside, factor * width))
         inner = FEATURES * width + STANDING_OUT
-        self.judge = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
+        self.refine = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
         self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
@@ -85,7 +85,7 @@ class DenseNet(nn.Module):
         views : dict
             "context" (n, 2, rows, columns): both normalisations, rows and columns multiples of 128 px;
             "spectrum" (n, features, rows / 16, columns / 16), NaN where unknown; "relative" (n, 2, rows / 8,
-            columns / 8): ``views.standing_out.relative_statistics`` of the whole micrograph.
+            columns / 8): ``views.outlier_features.relative_statistics`` of the whole micrograph.
         """
         values = views["context"].contiguous(memory_format=torch.channels_last)
         levels = []
@@ -118,7 +118,7 @@ class DenseNet(nn.Module):
             The micrograph is looked at in one orientation rather than in all of ``_TURNS``.
         """
         rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
-        beside = None if self.judge is None else standing_out(context[0])
+        beside = None if self.refine is None else outlier_features(context[0])
         relative = relative_statistics(context[0]) if beside is None else beside[RELATIVE]
         seen = {
             "context": _filled(context, rows, columns)[None],
@@ -128,8 +128,8 @@ class DenseNet(nn.Module):
         turns = _TURNS[:1] if quick else _TURNS
         turned = [turn(self._whole({name: turn(view) for name, view in seen.items()})) for turn in turns]
         features = torch.stack(turned).mean(dim=0)[:, :, : shape[0], : shape[1]]
-        if self.judge is not None and beside is not None:
-            features = self.judge(torch.cat([features, beside[None, :, : shape[0], : shape[1]]], dim=1))
+        if self.refine is not None and beside is not None:
+            features = self.refine(torch.cat([features, beside[None, :, : shape[0], : shape[1]]], dim=1))
         return features[0]
 
     def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:

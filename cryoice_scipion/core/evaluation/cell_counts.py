@@ -25,7 +25,7 @@ Values = NDArray[Any]
 
 
 @dataclasses.dataclass
-class Tally:
+class CellCounts:
     """Counts of one micrograph's judged cells, by the class that the labels give them."""
 
     name: str
@@ -69,7 +69,7 @@ def tally(
     called: Optional[Values] = None,
     p_bad: Optional[Values] = None,
     left_out: Optional[Values] = None,
-) -> Tally:
+) -> CellCounts:
     """Count the cells of one micrograph.
 
     Parameters
@@ -95,7 +95,7 @@ def tally(
     histograms = {code: np.bincount(places[codes == code], minlength=BINS).astype(np.int64) for code in found}
     counted = {code: int(called[judged][codes == code].sum()) for code in found} if called is not None else None
     calibration = _calibration(p_bad[judged], codes != CLEAN) if p_bad is not None else None
-    return Tally(name, histograms, counted, calibration)
+    return CellCounts(name, histograms, counted, calibration)
 
 
 def _calibration(p_bad: Values, bad: NDArray[np.bool_]) -> NDArray[np.float64]:

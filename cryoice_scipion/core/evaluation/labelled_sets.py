@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.evaluation.cell_counts import Tally, tally
+from cryoice_scipion.core.evaluation.cell_counts import CellCounts, tally
 from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
-from cryoice_scipion.core.maps import bad_area as judging
-from cryoice_scipion.core.maps import session_baseline as references
+from cryoice_scipion.core.maps import bad_area, session_baseline
 from cryoice_scipion.core.records import MapResult, Reference
 
 if TYPE_CHECKING:
@@ -42,12 +41,12 @@ class JudgedMap:
 
     image: LabelledImage
     loaded: LoadedMicrograph
-    cells: judging.Cells  # on the detector's grid
+    cells: bad_area.Cells  # on the detector's grid
     good: NDArray[np.bool_]  # on the detector's grid: what the mask would be
     labels: Codes  # on the judged grid
     left_out: NDArray[np.bool_]  # on the judged grid: what the map itself says nothing of
     sampling: float  # Å, side of a judged cell
-    tally: Tally
+    tally: CellCounts
     reference: Reference
     level: float  # median log-odds of BAD; NaN: all is border
 
@@ -77,8 +76,8 @@ def judge_set(
             log(f"left out: {error}")
             continue
         threshold = detector.config.recommended_threshold if settings.threshold is None else settings.threshold
-        cells = judging.probabilities(classmap, reference.shift)
-        good = judging.good_mask(cells, threshold)
+        cells = bad_area.probabilities(classmap, reference.shift)
+        good = bad_area.good_mask(cells, threshold)
         odds, called, p_bad, border = (
             on_cells(values, cells.sampling, labels.shape, settings.sampling)
             for values in (classmap.log_odds - reference.shift, ~good, cells.probability, cells.border)
@@ -95,7 +94,7 @@ def _reference(
     """Return the maps of the first micrographs and the reference frozen over them, as ``ScreeningRun`` does."""
     mapped: Dict[str, _Mapped] = {}
     if not settings.reference:
-        return mapped, references.without(settings.contrast)
+        return mapped, session_baseline.without(settings.contrast)
     chosen: List[LabelledImage] = []
     for image in images:
         if len(chosen) == settings.reference:
@@ -105,12 +104,12 @@ def _reference(
             chosen.append(image)
         except CryoIceError:
             continue  # said when it is judged
-    contrast = references.vote([_result(mapped[image.stem]) for image in chosen], settings.contrast)
+    contrast = session_baseline.vote([_result(mapped[image.stem]) for image in chosen], settings.contrast)
     for image in chosen:
         if _contrast(mapped[image.stem][1]) != contrast:
             mapped[image.stem] = _map(detector, _load(image, settings), image.path, contrast)
     results = {index: _result(mapped[image.stem]) for index, image in enumerate(chosen, start=1)}
-    return mapped, references.freeze(results, contrast, detector.config)
+    return mapped, session_baseline.freeze(results, contrast, detector.config)
 
 
 def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:

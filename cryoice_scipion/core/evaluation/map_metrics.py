@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD
-from cryoice_scipion.core.evaluation.cell_counts import CLEAN, Tally
+from cryoice_scipion.core.evaluation.cell_counts import CLEAN, CellCounts
 
 DRAWS = 500
 LEVEL = 95.0  # %, of intervals
@@ -60,7 +60,7 @@ def interval(values: NDArray[np.float64]) -> Figure:
     return Figure(float(values[0]), float(low), float(high))
 
 
-def auc_draws(tallies: Sequence[Tally], name: str, drawn: Weights) -> NDArray[np.float64]:
+def auc_draws(tallies: Sequence[CellCounts], name: str, drawn: Weights) -> NDArray[np.float64]:
     """Return the AUC of a bad class (or ``ALL`` of them) against clean, for each draw; equal scores count half."""
     code = None if name == ALL else CLASSES.index(name)
     if not tallies:
@@ -73,12 +73,12 @@ def auc_draws(tallies: Sequence[Tally], name: str, drawn: Weights) -> NDArray[np
     return value
 
 
-def auc(tallies: Sequence[Tally], name: str = ALL, seed: int = 0) -> Figure:
+def auc(tallies: Sequence[CellCounts], name: str = ALL, seed: int = 0) -> Figure:
     """Return the AUC over cells of a bad class, or of all of them, against clean."""
     return interval(auc_draws(tallies, name, weights(len(tallies), seed)))
 
 
-def auc_difference(ours: Sequence[Tally], others: Sequence[Tally], name: str = ALL, seed: int = 0) -> Figure:
+def auc_difference(ours: Sequence[CellCounts], others: Sequence[CellCounts], name: str = ALL, seed: int = 0) -> Figure:
     """Return the AUC of one map minus that of another on the micrographs that both have, drawn together."""
     known = {item.name: item for item in others}
     both = [(item, known[item.name]) for item in ours if item.name in known]
@@ -87,7 +87,7 @@ def auc_difference(ours: Sequence[Tally], others: Sequence[Tally], name: str = A
     return interval(first - second)
 
 
-def by_class(tallies: Sequence[Tally], seed: int = 0) -> Dict[str, Row]:
+def by_class(tallies: Sequence[CellCounts], seed: int = 0) -> Dict[str, Row]:
     """Return, for all bad cells and for each class that is there: AUC, how many cells and micrographs, share found."""
     rows: Dict[str, Row] = {}
     for name in (ALL, *BAD_CLASSES):
@@ -104,7 +104,7 @@ def by_class(tallies: Sequence[Tally], seed: int = 0) -> Dict[str, Row]:
     return rows
 
 
-def figures(tallies: Sequence[Tally], seed: int = 0) -> Row:
+def figures(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
     """Return all figures of one map over micrographs, as plain numbers for JSON.
 
     ``clean_called_bad`` is the mean over micrographs that are clean by at least 5 %, with the worst one named;
@@ -128,7 +128,7 @@ def figures(tallies: Sequence[Tally], seed: int = 0) -> Row:
     return result
 
 
-def shares_of(item: Tally) -> Row:
+def shares_of(item: CellCounts) -> Row:
     """Return what is said of one micrograph; None for a share of nothing."""
     called = item.called or {}
     cells = item.clean + item.bad
@@ -147,7 +147,7 @@ def shares_of(item: Tally) -> Row:
     }
 
 
-def auc_of_one(item: Tally) -> Optional[float]:
+def auc_of_one(item: CellCounts) -> Optional[float]:
     """Return the AUC of all bad cells against the clean ones of one micrograph; None when it has only one kind."""
     return _number(float(auc_draws([item], ALL, np.ones((1, 1)))[0]))
 
@@ -166,7 +166,7 @@ def _mean_and_worst(shares: List[Row], key: str, drawn: Weights) -> Row:
     return result
 
 
-def _iou(tallies: Sequence[Tally], drawn: Weights) -> NDArray[np.float64]:
+def _iou(tallies: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
     """Return the intersection over union of what is bad and what is called bad, for each draw."""
     hits = np.array([sum(n for code, n in (item.called or {}).items() if code != CLEAN) for item in tallies])
     false = np.array([(item.called or {}).get(CLEAN, 0) for item in tallies])
@@ -176,7 +176,7 @@ def _iou(tallies: Sequence[Tally], drawn: Weights) -> NDArray[np.float64]:
     return value
 
 
-def _ece(tallies: Sequence[Tally], drawn: Weights) -> NDArray[np.float64]:
+def _ece(tallies: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
     """Return the expected calibration error (Guo et al. 2017, arXiv:1706.04599) over cells, for each draw."""
     counts = np.stack([item.calibration for item in tallies if item.calibration is not None])
     cells, sums, bad = np.moveaxis(np.tensordot(drawn, counts, axes=1), 1, 0)  # each (draws, bins)

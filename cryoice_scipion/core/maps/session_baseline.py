@@ -63,8 +63,8 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
     Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
     """
     levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
-    level = level_of(levels) if levels else model.reference_level
-    shift = shift_of(level - model.reference_level, model.offset_limit) if len(levels) >= MINIMUM else 0.0
+    level = level_of(levels) if levels else model.baseline_logit
+    shift = shift_of(level - model.baseline_logit, model.offset_limit) if len(levels) >= MINIMUM else 0.0
     return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
 
 
@@ -91,7 +91,7 @@ def shift_of(excess: float, limit: float) -> float:
 
 def is_unusual(level: float, model: ModelConfig) -> bool:
     """Return whether a session looks worse to the model than clean and mixed sessions do, whatever the detector."""
-    return level - model.reference_level > model.offset_tolerance
+    return level - model.baseline_logit > model.offset_tolerance
 
 
 def without(contrast: str) -> Reference:

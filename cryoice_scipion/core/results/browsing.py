@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from cryoice_scipion.constants import ACCEPTED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
-from cryoice_scipion.core.records import Judgement, from_json
+from cryoice_scipion.core.records import MicrographRecord, from_json
 from cryoice_scipion.core.results.run_folder import JOURNAL
 
 _HEAD = 512  # bytes, by which another run's journal is told: the first line says when it began
@@ -32,7 +32,7 @@ Goodness = NDArray[np.float64]
 class Records:
     """A run at one moment. Micrographs are in the order in which they were first judged."""
 
-    judgements: List[Judgement]  # without their scores
+    judgements: List[MicrographRecord]  # without their scores
     ids: Numbers  # (coordinates,): those of the first micrograph first
     goodness: Goodness  # (coordinates,); NaN: could not be scored
     starts: Numbers  # (micrographs + 1,): where each micrograph's coordinates begin
@@ -103,7 +103,7 @@ class RecordsReader:
         return status.st_size, status.st_mtime_ns
 
     def _forget(self) -> None:
-        self._judgements: Dict[int, Judgement] = {}
+        self._judgements: Dict[int, MicrographRecord] = {}
         self._scores: Dict[int, Tuple[Numbers, Goodness]] = {}
         self._end, self._head = 0, b""
 
@@ -129,7 +129,7 @@ class RecordsReader:
 
     def _take(self, told: Dict[str, Any]) -> None:
         scores = told.pop("scores")
-        judgement = from_json(Judgement, told)
+        judgement = from_json(MicrographRecord, told)
         self._judgements[judgement.id] = judgement
         self._scores[judgement.id] = (
             np.array([score["id"] for score in scores], dtype=np.int64),

@@ -20,8 +20,8 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.palette import class_colour, rgb
 from cryoice_scipion.core.images.thumbnails import TINT, grey_base, read_base
 from cryoice_scipion.core.images.writing import read_map
-from cryoice_scipion.core.maps import bad_area as judging
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.maps import bad_area
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import RunFolder
 
 MAP_COLOUR = "#7b3294"  # none of a class
@@ -47,7 +47,7 @@ class Layers:
     problems: List[str] = dataclasses.field(default_factory=list)  # what could not be read, and why
 
 
-def read_layers(folder: Path, judgement: Judgement) -> Layers:
+def read_layers(folder: Path, judgement: MicrographRecord) -> Layers:
     """Read what a run stored of a micrograph; where no grey picture is stored, it is made from the micrograph.
 
     What cannot be read is left out, and ``problems`` say why.
@@ -85,10 +85,10 @@ def _read_classes(path: Path, bad: NDArray[np.bool_], found: Collection[str]) ->
     try:
         classmap = ClassMap.load(path)
         missing = [name for name in [*classmap.classes, BORDER] if name not in found]
-        cells = judging.probabilities(classmap, 0.0, missing)
+        cells = bad_area.probabilities(classmap, 0.0, missing)
     except CryoIceError:
         return None  # the bad area is shown all the same
-    return judging.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None
+    return bad_area.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None
 
 
 def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool) -> Image.Image:

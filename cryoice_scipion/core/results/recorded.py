@@ -7,16 +7,16 @@ import json
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from cryoice_scipion.core.records import Judgement, Summary, from_json
+from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
 from cryoice_scipion.core.results.run_folder import JOURNAL, SUMMARY
 
 
-def read_judgements(folder: Path) -> List[Judgement]:
+def read_judgements(folder: Path) -> List[MicrographRecord]:
     """Return what the journal says of each micrograph last, by id; nothing when there is no journal yet.
 
     A last line that is still being written, or that a crash tore, is left out.
     """
-    found: Dict[int, Judgement] = {}
+    found: Dict[int, MicrographRecord] = {}
     path = Path(folder) / JOURNAL
     if not path.is_file():
         return []
@@ -26,7 +26,7 @@ def read_judgements(folder: Path) -> List[Judgement]:
                 break
             value = json.loads(line)
             if value["kind"] == "judged":
-                judgement = from_json(Judgement, value["judgement"])
+                judgement = from_json(MicrographRecord, value["judgement"])
                 found[judgement.id] = judgement
             elif value["kind"] == "thinned":
                 for key in value["ids"]:

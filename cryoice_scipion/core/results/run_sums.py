@@ -20,7 +20,7 @@ from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD, PIXEL_S
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 
 BINS = 50
 _STEPS = 10**9  # to 1 in shares and seconds that are summed
@@ -92,7 +92,7 @@ class RunSums:
         self._areas: CounterType[str] = Counter()
         self._bad_area = self._seconds = 0
 
-    def add(self, judgement: Judgement) -> None:
+    def add(self, judgement: MicrographRecord) -> None:
         """Take a judgement; one of a micrograph that is there already has to be removed first."""
         self.micrographs[judgement.id] = _seen(judgement)
         header = _header_pixel_size(judgement)
@@ -100,7 +100,7 @@ class RunSums:
             self.pixel_sizes[judgement.id] = judgement.pixel_size, header
         self._count(judgement, 1)
 
-    def remove(self, judgement: Judgement) -> None:
+    def remove(self, judgement: MicrographRecord) -> None:
         """Take out a judgement that is replaced: the very one that was added."""
         del self.micrographs[judgement.id]
         self.pixel_sizes.pop(judgement.id, None)
@@ -111,7 +111,7 @@ class RunSums:
         for key in keys:
             self.micrographs[key] = self.micrographs[key]._replace(thumbnail="")
 
-    def _count(self, judgement: Judgement, sign: int) -> None:
+    def _count(self, judgement: MicrographRecord, sign: int) -> None:
         kept = judgement.kept
         _sort_in(self._levels, judgement.level, sign)
         _sort_in(self._diameters, judgement.particle_diameter, sign)
@@ -181,7 +181,7 @@ class RunSums:
         return total / _STEPS / self.mapped if self.mapped else None
 
 
-def _seen(judgement: Judgement) -> Seen:
+def _seen(judgement: MicrographRecord) -> Seen:
     """Return what is remembered; words that come again and again are shared."""
     areas = {name: share for name, share in judgement.areas.items() if share > 0 and name != GOOD}
     return Seen(
@@ -209,7 +209,7 @@ def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
         del values[index]
 
 
-def _header_pixel_size(judgement: Judgement) -> Optional[float]:
+def _header_pixel_size(judgement: MicrographRecord) -> Optional[float]:
     """Return the pixel size in the header (Å/px) when it contradicts the given one; None otherwise."""
     start = f"{PIXEL_SIZE_DIFFERS}="
     return next((float(flag[len(start) :]) for flag in judgement.flags if flag.startswith(start)), None)

@@ -17,8 +17,7 @@ from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
 from cryoice_scipion.core.images.thumbnails import PickMark, draw_thumbnail
-from cryoice_scipion.core.maps import bad_area as judging
-from cryoice_scipion.core.maps import scoring
+from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import MapResult, MicrographTask
 
 _DPI = 100
@@ -70,7 +69,7 @@ class CutPreview:
         self._folder, self._task, self._result, self._config = folder, task, result, config
         self._model = model
         classmap = ClassMap.load(folder / result.raw_path)
-        self.cells = judging.probabilities(classmap, shift, config.ignore, config.min_area)
+        self.cells = bad_area.probabilities(classmap, shift, config.ignore, config.min_area)
         sizes = [scoring.particle_diameter(pick, config, result.pixel_size, task.path) for pick in task.picks]
         rows = [(pick.x, pick.y, size.angstrom / 2) for pick, size in zip(task.picks, sizes)]
         x, y, radius = np.array(rows, dtype=np.float64).reshape(-1, 3).T
@@ -79,9 +78,9 @@ class CutPreview:
 
     def cut(self, threshold: Optional[float]) -> Cut:
         """Return what the screening would keep at this threshold; None: at those that the model recommends."""
-        good = judging.good_mask(self.cells, judging.mask_threshold(threshold, self._model.recommended_threshold))
+        good = bad_area.good_mask(self.cells, bad_area.mask_threshold(threshold, self._model.recommended_threshold))
         for_picks = self._model.threshold_for_picks if threshold is None else threshold
-        area = judging.bad_area(self.cells, good)
+        area = bad_area.bad_area(self.cells, good)
         discarded = area > self._config.max_bad_area
         marks = [
             (pick.x, pick.y, bool(kept) and not discarded)
@@ -96,7 +95,7 @@ class CutPreview:
             with Image.open(self._folder / self._result.base_path) as whole:
                 whole.thumbnail((side, side))
                 whole.save(base)
-        codes = judging.class_of_cells(self.cells, cut.good)
+        codes = bad_area.class_of_cells(self.cells, cut.good)
         pixel_size, shape = self._result.pixel_size, self._result.shape
         title = Path(self._task.path).name
         draw_thumbnail(

@@ -12,7 +12,7 @@ RECENT = 600.0  # s
 _MOST = 1000  # times that are remembered, whatever the rate
 
 
-class Pace:
+class Throughput:
     """Counts micrographs of one session; constant in memory and time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.records import Judgement, Reference, Summary
+from cryoice_scipion.core.records import MicrographRecord, Reference, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
-from cryoice_scipion.core.results.throughput import Pace
+from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
@@ -29,7 +29,7 @@ class Outputs:
     def __init__(
         self,
         folder: Path,
-        judgements: Callable[[], Iterator[Judgement]],
+        judgements: Callable[[], Iterator[MicrographRecord]],
         settings: Mapping[str, Any],
         options: RunOptions,
         model: Optional[ModelConfig] = None,
@@ -47,7 +47,7 @@ class Outputs:
         """
         self.folder, self._judgements, self.given = folder, judgements, options.given
         self._settings, self._options, self._model = dict(settings), options, model
-        self._batch, self._pace = max(1, options.summary_every), Pace()
+        self._batch, self._pace = max(1, options.summary_every), Throughput()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
 
@@ -63,8 +63,8 @@ class Outputs:
 
     def add(
         self,
-        judgement: Judgement,
-        earlier: Optional[Judgement],
+        judgement: MicrographRecord,
+        earlier: Optional[MicrographRecord],
         backlog: int,
         reference: Optional[Reference],
         thinned: Sequence[int] = (),
@@ -73,7 +73,7 @@ class Outputs:
 
         Parameters
         ----------
-        earlier : Judgement, optional
+        earlier : MicrographRecord, optional
             That of the same micrograph which it replaces.
         thinned : sequence of int
             Micrographs that have no thumbnail any more.
@@ -107,7 +107,7 @@ class Outputs:
         """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
         return failure_of(self._sums)
 
-    def _count(self, judgement: Judgement) -> None:
+    def _count(self, judgement: MicrographRecord) -> None:
         self._sums.add(judgement)
         if self._stars is not None:
             self._stars.add(judgement)

@@ -17,22 +17,30 @@ from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Sequ
 from cryoice_scipion.constants import FAILED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.maps import session_baseline as references
+from cryoice_scipion.core.maps import session_baseline
 from cryoice_scipion.core.maps.scoring import particle_diameter, pick_threshold
-from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, PickCounts, PickScore, Reference, Summary
+from cryoice_scipion.core.records import (
+    MapResult,
+    MicrographRecord,
+    MicrographTask,
+    PickCounts,
+    PickScore,
+    Reference,
+    Summary,
+)
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.outputs import Outputs
 from cryoice_scipion.core.screening.state import LATE_FAILED, RunState, digest_of
-from cryoice_scipion.core.screening.thumbnail_retention import Gallery
-from cryoice_scipion.core.streaming.file_retry import Patience
+from cryoice_scipion.core.screening.thumbnail_retention import ThumbnailRetention
+from cryoice_scipion.core.streaming.file_retry import RetryPolicy
 from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.pool import Done, ExecutorPool, Failure, Job
 
 if TYPE_CHECKING:
     pass
 
-Mapped = Tuple[Optional[MapResult], Judgement]
+Mapped = Tuple[Optional[MapResult], MicrographRecord]
 
 
 class ScreeningRun:
@@ -78,14 +86,14 @@ class ScreeningRun:
             self._place.sweep()
             self._state = RunState(self.folder, config, executors[0].fingerprint, options.resume)
             self._retry = self._state.failed | self._state.incomplete if options.retry_failed else set()
-            self._gallery = Gallery(self.folder, config.max_thumbnails, self._state)
+            self._gallery = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
             self._outputs = Outputs(self.folder, self.recorded, settings, options, self.model)
         except BaseException:
             self._place.unlock()
             raise
         self._waiting: Dict[int, MicrographTask] = {}
-        self._patience, self._more, self._stopping, self._finished = Patience(options.retry_seconds), 0, False, False
+        self._patience, self._more, self._stopping, self._finished = RetryPolicy(options.retry_seconds), 0, False, False
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:
@@ -120,7 +128,7 @@ class ScreeningRun:
         """Return whether a micrograph is judged already, with just these coordinates."""
         return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)
 
-    def recorded(self) -> Iterator[Judgement]:
+    def recorded(self) -> Iterator[MicrographRecord]:
         """Yield what the journal says of each judged micrograph, by id."""
         return self._state.judgements()
 
@@ -129,7 +137,9 @@ class ScreeningRun:
         """Return the ids that micrographs had in earlier sessions of this run, by stem."""
         return dict(self._state.ids)
 
-    def process(self, tasks: Iterable[MicrographTask], closed: bool = True, more: int = 0) -> Iterator[Judgement]:
+    def process(
+        self, tasks: Iterable[MicrographTask], closed: bool = True, more: int = 0
+    ) -> Iterator[MicrographRecord]:
         """Screen micrographs; yield each one's judgement when it is in the journal.
 
         A micrograph that is judged already is skipped, unless its coordinates are others than then: then they are
@@ -205,7 +215,7 @@ class ScreeningRun:
             if not self.is_done(task):
                 self._waiting[task.id] = task
 
-    def _fail_again(self) -> Iterator[Judgement]:
+    def _fail_again(self) -> Iterator[MicrographRecord]:
         """Reject late coordinates of micrographs that failed."""
         for key in [key for key in self._waiting if key in self._state.failed and key not in self._retry]:
             earlier = self._state.judgement(key)
@@ -213,15 +223,15 @@ class ScreeningRun:
 
     def _chosen(self, closed: bool) -> Optional[List[int]]:
         """Return the micrographs that the reference is taken from; None while they are not all mapped."""
-        chosen = references.first_mapped(sorted(self._waiting), self._state.mapped, self.config.reference)
+        chosen = session_baseline.first_mapped(sorted(self._waiting), self._state.mapped, self.config.reference)
         if chosen is None or not chosen or (len(chosen) < self.config.reference and not closed):
             return None
         return chosen
 
-    def _prepare_reference(self, closed: bool) -> Iterator[Judgement]:
+    def _prepare_reference(self, closed: bool) -> Iterator[MicrographRecord]:
         """Map micrographs until the reference can be frozen, and freeze it; yield the micrographs that fail."""
         if not self.config.reference and self.reference is None:
-            self._state.set_reference(references.without(self.config.contrast))
+            self._state.set_reference(session_baseline.without(self.config.contrast))
         while self.reference is None:
             for done in self._pool.run(self._jobs_for_reference()):
                 yield from self._record_map(done)
@@ -229,7 +239,7 @@ class ScreeningRun:
             if chosen is None:
                 return
             mapped = {key: self._state.mapped[key] for key in chosen}
-            contrast = references.vote(list(mapped.values()), self.config.contrast)
+            contrast = session_baseline.vote(list(mapped.values()), self.config.contrast)
             wrong = [self._waiting[key] for key in chosen if mapped[key].inverted != (contrast == "bright")]
             if not wrong:
                 self._freeze(mapped, contrast)
@@ -249,7 +259,7 @@ class ScreeningRun:
         return Job(task, lambda executor: executor.map(task, self.config, contrast, self.folder))
 
     def _freeze(self, mapped: Dict[int, MapResult], contrast: str) -> None:
-        frozen = references.freeze(mapped, contrast, self.model)
+        frozen = session_baseline.freeze(mapped, contrast, self.model)
         self._state.set_reference(frozen)
         self.log.info(
             "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: %.2f",
@@ -258,14 +268,14 @@ class ScreeningRun:
             frozen.shift,
         )
 
-    def _record_map(self, done: Done[MapResult]) -> Iterator[Judgement]:
+    def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:
         if isinstance(done.answer, Failure):
             yield from self._fail_or_wait(done.job.task, done.answer)
         elif done.answer is not None:
             self._state.add_map(done.job.task, done.answer)
             self._on_mapped(done.job.task)
 
-    def _judge_waiting(self, reference: Reference) -> Iterator[Judgement]:
+    def _judge_waiting(self, reference: Reference) -> Iterator[MicrographRecord]:
         """Judge everything that waits, from its stored map where there is one."""
         tasks = [self._waiting[key] for key in sorted(self._waiting) if self._patience.is_due(key)]
         ready = (task for task in tasks if not self._stopping or task.id in self._state.mapped)
@@ -288,25 +298,25 @@ class ScreeningRun:
         def work(executor: Executor) -> Mapped:
             if stored is not None:
                 with contextlib.suppress(ImageError):
-                    return None, executor.judge(task, stored, reference, self.config, self.folder)
+                    return None, executor.score(task, stored, reference, self.config, self.folder)
             result = executor.map(task, self.config, reference.contrast, self.folder)
-            return result, executor.judge(task, result, reference, self.config, self.folder)
+            return result, executor.score(task, result, reference, self.config, self.folder)
 
         return Job(task, work)
 
-    def _fail_or_wait(self, task: MicrographTask, failure: Failure) -> Iterator[Judgement]:
+    def _fail_or_wait(self, task: MicrographTask, failure: Failure) -> Iterator[MicrographRecord]:
         """Fail a micrograph, unless its file may still be being written: then it stays waiting."""
         if self._patience.again(task.id, task.path):
             self.log.warning("%s; tried again, since the file may still be being written", failure.reason)
         else:
             yield self._fail(task, failure.reason)
 
-    def _fail(self, task: MicrographTask, reason: str) -> Judgement:
+    def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
         """Reject a micrograph's coordinates, unscored; one that was judged before stays what it was."""
         earlier = None if task.id in self._state.failed else self._state.judgement(task.id)
         return self._record(_failed(task, reason, earlier))
 
-    def _record(self, judgement: Judgement) -> Judgement:
+    def _record(self, judgement: MicrographRecord) -> MicrographRecord:
         """Write a judgement into the journal, then into everything that is made from it."""
         task = self._waiting.pop(judgement.id)
         self._retry.discard(judgement.id)
@@ -323,11 +333,11 @@ class ScreeningRun:
         return judgement
 
 
-def _failed(task: MicrographTask, reason: str, earlier: Optional[Judgement]) -> Judgement:
+def _failed(task: MicrographTask, reason: str, earlier: Optional[MicrographRecord]) -> MicrographRecord:
     """Return the judgement of a micrograph that could not be screened; coordinates scored earlier keep their scores."""
     known = {score.id: score for score in earlier.scores} if earlier else {}
     scores = [known.get(pick.id) or PickScore(pick.id, None, FAILED, False) for pick in task.picks]
     if earlier is not None:
         flags = [flag for flag in earlier.flags if flag != LATE_FAILED]
         return dataclasses.replace(earlier, scores=scores, flags=[*flags, LATE_FAILED])
-    return Judgement(id=task.id, stem=task.stem, path=task.path, status=FAILED, reason=reason, scores=scores)
+    return MicrographRecord(id=task.id, stem=task.stem, path=task.path, status=FAILED, reason=reason, scores=scores)

@@ -14,7 +14,7 @@ from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
 from cryoice_scipion.core.formats.readers import empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
 
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
@@ -32,7 +32,7 @@ class StarFiles:
         self._classes: Dict[str, int] = {}
         self._micrographs: Dict[str, int] = {}
 
-    def add(self, judgement: Judgement) -> None:
+    def add(self, judgement: MicrographRecord) -> None:
         """Note what was said of a micrograph's coordinates; a later judgement replaces an earlier one."""
         micrograph = self._micrographs.setdefault(judgement.path, len(self._micrographs))
         for score in judgement.scores:

@@ -14,8 +14,8 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import (
     RECORDS_VERSION,
-    Judgement,
     MapResult,
+    MicrographRecord,
     MicrographTask,
     Pick,
     Reference,
@@ -97,7 +97,7 @@ class RunState:
         self._journal.append("mapped", id=task.id, stem=task.stem, path=task.path, result=to_json(result))
         self.mapped[task.id] = result
 
-    def add_judgement(self, judgement: Judgement, digest: str) -> Optional[Judgement]:
+    def add_judgement(self, judgement: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
         """Record a judgement and return the one that it replaces."""
         earlier = self.judgement(judgement.id)
         judgement.judged = (earlier.judged if earlier else 0.0) or round(time.time(), 1)
@@ -115,12 +115,12 @@ class RunState:
         """Return the name of a micrograph."""
         return self._stems[key]
 
-    def judgement(self, key: int) -> Optional[Judgement]:
+    def judgement(self, key: int) -> Optional[MicrographRecord]:
         """Return what was said of a micrograph last."""
         place = self._places.get(key)
         return None if place is None else next(self._judgements([place]))
 
-    def judgements(self) -> Iterator[Judgement]:
+    def judgements(self) -> Iterator[MicrographRecord]:
         """Yield what was said of each micrograph last, by id."""
         return self._judgements([self._places[key] for key in sorted(self._places)])
 
@@ -128,9 +128,9 @@ class RunState:
         """Close the journal."""
         self._journal.close()
 
-    def _judgements(self, places: Sequence[int]) -> Iterator[Judgement]:
+    def _judgements(self, places: Sequence[int]) -> Iterator[MicrographRecord]:
         for line in self._journal.read(places):
-            judgement = from_json(Judgement, line["judgement"])
+            judgement = from_json(MicrographRecord, line["judgement"])
             if judgement.id not in self.pictured:
                 judgement.thumbnail = ""
             yield judgement

@@ -15,11 +15,11 @@ from typing import Any, Dict, List, Optional, Tuple
 from cryoice_scipion.constants import ACCEPTED, AMBIGUOUS, CLASSES, DISCARDED, FAILED, UNMATCHED, VERSION, WAITING
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
-from cryoice_scipion.core.records import RECORDS_VERSION, Judgement, PickCounts, Reference, Summary, to_json
+from cryoice_scipion.core.records import RECORDS_VERSION, MicrographRecord, PickCounts, Reference, Summary, to_json
 from cryoice_scipion.core.results.balance import complaints_on
 from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.results.run_sums import RunSums
-from cryoice_scipion.core.results.throughput import Pace
+from cryoice_scipion.core.results.throughput import Throughput
 
 SESSION_UNUSUAL = (
     "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "
@@ -34,7 +34,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def row_of(judgement: Judgement) -> Row:
+def row_of(judgement: MicrographRecord) -> Row:
     """Return a micrograph's row of micrographs.csv."""
     failed = judgement.status == FAILED
     areas = {f"area_{name}": "" if failed else f"{judgement.areas.get(name, 0.0):.5f}" for name in CLASSES}
@@ -66,12 +66,12 @@ class MicrographTable:
         self._sound = False  # whether the file's rows are whole, so that one can be appended
         self._changed = False
 
-    def note(self, judgement: Judgement) -> None:
+    def note(self, judgement: MicrographRecord) -> None:
         """Take a row that the next refresh writes."""
         self._rows[judgement.id] = _text(row_of(judgement))
         self._changed = True
 
-    def add(self, judgement: Judgement) -> None:
+    def add(self, judgement: MicrographRecord) -> None:
         """Append the row of a new micrograph; the changed row of a known one waits for a refresh."""
         known = judgement.id in self._rows
         self._rows[judgement.id] = text = _text(row_of(judgement))
@@ -113,7 +113,7 @@ def _text(row: Row) -> str:
 
 def summarise(
     sums: RunSums,
-    pace: Pace,
+    pace: Throughput,
     backlog: int,
     given: Optional[PickCounts],
     reference: Optional[Reference],

@@ -8,7 +8,7 @@ import heapq
 from pathlib import Path
 from typing import List, Optional, Set, Tuple
 
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 from cryoice_scipion.core.screening.state import RunState
 
@@ -39,7 +39,7 @@ class _First:
         return last
 
 
-class Gallery:
+class ThumbnailRetention:
     """Decides, tells the journal, and removes files.
 
     The choice depends on the micrographs' ids and bad areas alone, not on when they come: those with the most bad area,
@@ -72,7 +72,7 @@ class Gallery:
             if key in self._state.digests and key not in self._state.pictured:
                 self._unlink(stem)
 
-    def admit(self, judgement: Judgement) -> List[int]:
+    def admit(self, judgement: MicrographRecord) -> List[int]:
         """Take a micrograph before it is in the journal; return who has to go for it. Itself: its record says so."""
         if self._most == NO_LIMIT or not judgement.thumbnail:
             return []

@@ -13,12 +13,12 @@ from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import SUFFIXES
-from cryoice_scipion.core.records import Judgement, MicrographTask
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.screening.run import ScreeningRun
-from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 from cryoice_scipion.core.streaming.file_retry import SETTLE
-from cryoice_scipion.core.streaming.folder_watcher import ArrivingFiles
-from cryoice_scipion.core.streaming.id_registry import Register
+from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
+from cryoice_scipion.core.streaming.id_registry import IdRegistry
 
 _AGAIN = 2.0  # s between two calls of the run while something waits in it
 _HEARTBEAT = 60.0  # s between two calls of it in any case, so that a monitor sees that we live
@@ -41,8 +41,8 @@ class Watch:
         self,
         folder: Path,
         run: ScreeningRun,
-        register: Register,
-        picks: Optional[LatePicks],
+        register: IdRegistry,
+        picks: Optional[CoordinateWatcher],
         log: logging.Logger,
         batch: int,
         settle: float = SETTLE,
@@ -61,7 +61,7 @@ class Watch:
             Seconds without a change after which a micrograph is taken.
         """
         self.run, self._register, self._picks, self._log = run, register, picks, log
-        self.files = ArrivingFiles(folder, is_micrograph, settle)
+        self.files = FolderWatcher(folder, is_micrograph, settle)
         self.interval = self.files.interval
         self.came: Set[str] = set()  # stems of all micrographs that came, in any session
         self._batch = batch
@@ -136,7 +136,7 @@ class Watch:
         """Wait, unless we are stopped."""
         self._stopping.wait(seconds)
 
-    def round(self) -> Iterator[Judgement]:
+    def round(self) -> Iterator[MicrographRecord]:
         """Take what came, hand a batch of it to the run, and yield what the run says; nothing when it is not time."""
         if self._picks is not None:
             self._enqueue(self._picks.poll())
@@ -150,7 +150,7 @@ class Watch:
             yield from self._process(batch)
             self._called = time.monotonic()
 
-    def finish(self) -> Iterator[Judgement]:
+    def finish(self) -> Iterator[MicrographRecord]:
         """End the watch: yield what is still to come of what came, and write everything.
 
         After :meth:`stop` only what is mapped already is judged; the rest waits for a session that resumes.
@@ -174,7 +174,7 @@ class Watch:
             self._picks.files.close()
         self._register.close()
 
-    def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[Judgement]:
+    def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[MicrographRecord]:
         if self._picks is not None:
             self.run.note_input(self._picks.counts())
         for judgement in self.run.process(batch, closed and not self._queue, more=len(self._queue)):
@@ -253,7 +253,7 @@ class Watch:
                 batch.append(task)
         return batch
 
-    def _note(self, judgement: Judgement) -> None:
+    def _note(self, judgement: MicrographRecord) -> None:
         self._judged.add(judgement.stem)
         if judgement.status == FAILED:
             self._failed.add(judgement.stem)

@@ -14,8 +14,8 @@ from cryoice_scipion.core.formats.coordinates import PLAIN, is_coordinate_file, 
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.streaming.file_retry import SETTLE, STREAMING
-from cryoice_scipion.core.streaming.folder_watcher import ArrivingFiles
-from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
+from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
+from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
 _AGAIN = 5.0  # s after which a file that could not be read is tried again
 _SHARE = 0.1  # of the time at most that goes into one file, however often it changes
@@ -35,8 +35,8 @@ class _File:
     complain: Optional[float] = None  # when these are to be said, unless the file changes before
 
 
-class LatePicks:
-    """Reads one file, or those of one format in one folder, into :class:`GrowingPicks` as they come.
+class CoordinateWatcher:
+    """Reads one file, or those of one format in one folder, into :class:`StreamingCoordinates` as they come.
 
     A file decides the format when it was read and holds a coordinate. Until then all files are tried. ``.csv`` and
     ``.txt`` give way to any other format that comes later.
@@ -45,7 +45,7 @@ class LatePicks:
     def __init__(
         self,
         path: Path,
-        picks: GrowingPicks,
+        picks: StreamingCoordinates,
         log: logging.Logger,
         settle: float = SETTLE,
         patience: float = STREAMING,
@@ -72,7 +72,7 @@ class LatePicks:
                 path, "coordinates of an unknown kind", "give .star, .box, .cbox, .pos, .csv or .txt"
             )
         self.path, self.picks, self._log, self._patience = path, picks, log, patience
-        self.files = ArrivingFiles(path, is_coordinate_file, settle, alone, restless=True)
+        self.files = FolderWatcher(path, is_coordinate_file, settle, alone, restless=True)
         self._kind = ""  # the extension that counts; empty: not decided yet
         self._told: Set[str] = set()  # formats of which it was said that they are left out
         self._closed = False

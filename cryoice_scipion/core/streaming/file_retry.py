@@ -15,7 +15,7 @@ _SECOND = 3.0  # s until the second look at a file that is finished
 _State = Optional[Tuple[int, int]]
 
 
-class Patience:
+class RetryPolicy:
     """Tells a file that is still being written from one that is broken.
 
     A file is finished when it has not changed for ``seconds``; one that is not there is given as long to appear. Every

@@ -33,7 +33,7 @@ class _Candidate(NamedTuple):
     first: float  # that it was seen
 
 
-class ArrivingFiles:
+class FolderWatcher:
     """The files of one folder, or one single file, that are new or changed and have come to rest."""
 
     def __init__(

@@ -11,7 +11,7 @@ from cryoice_scipion.core.results.journal import Journal
 NAME = ".register.jsonl"
 
 
-class Register:
+class IdRegistry:
     """Numbers of micrographs (from 1) and of coordinate files (from 0), in the order in which they came."""
 
     def __init__(self, folder: Path, known: Mapping[str, int]) -> None:

@@ -43,7 +43,7 @@ class _Source:
     rows: Dict[str, _Rows]  # by the name of the micrograph
 
 
-class GrowingPicks:
+class StreamingCoordinates:
     """Coordinates of any number of files, of which each can come late, grow, or be written anew.
 
     The id of a coordinate is its row in its file plus ``ROWS_OF_A_PART`` times the file's number. What is asked of it
@@ -70,7 +70,7 @@ class GrowingPicks:
         self._files: Dict[str, Set[int]] = {}  # in which a name of a micrograph stands
         self._match: Dict[str, Optional[str]] = {}  # the micrograph that a name means
         self._names: Dict[str, Set[str]] = defaultdict(set)  # by micrograph
-        self._lonely: Set[str] = set()  # names that mean no micrograph yet
+        self._unmatched: Set[str] = set()  # names that mean no micrograph yet
         self._by_key: Dict[str, List[str]] = defaultdict(list)
         self._micrographs = NameIndex()
         self._doubtful: Set[str] = set()  # names that fit several micrographs
@@ -93,11 +93,11 @@ class GrowingPicks:
 
     def count_unmatched(self) -> int:
         """Return how many coordinates are of micrographs that have not come."""
-        return sum(len(rows) for name in self._lonely for rows in self._rows_of(name))
+        return sum(len(rows) for name in self._unmatched for rows in self._rows_of(name))
 
     def unmatched_names(self) -> List[str]:
         """Return the names of micrographs that have not come, for which there are coordinates."""
-        return sorted(name for name in self._lonely - self._doubtful if self._files[name])
+        return sorted(name for name in self._unmatched - self._doubtful if self._files[name])
 
     def counts(self) -> PickCounts:
         """Return how many coordinates there are, with those by reason that belong to no micrograph that has come."""
@@ -113,7 +113,7 @@ class GrowingPicks:
         """Return the ids of coordinates that no micrograph will ever judge; none as long as micrographs can come."""
         if not self.closed:
             return []
-        return [int(key) for name in self._lonely for key in self._ids_of(name)]
+        return [int(key) for name in self._unmatched for key in self._ids_of(name)]
 
     def add_micrograph(self, stem: str) -> Set[str]:
         """Take a micrograph that has come, and return all whose coordinates are others now."""
@@ -206,14 +206,14 @@ class GrowingPicks:
             before, now = self._match.get(name), self._find(name)
             self._match[name] = now
             if now is None:
-                self._lonely.add(name)
+                self._unmatched.add(name)
             if before == now:
                 continue
             if before is not None:
                 self._names[before].discard(name)
                 changed.add(before)
             if now is not None:
-                self._lonely.discard(name)
+                self._unmatched.discard(name)
                 self._names[now].add(name)
                 changed.add(now)
         return changed

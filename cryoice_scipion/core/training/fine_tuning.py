@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fine-tune a dense network: a new last layer on its features, held near the old one (for 5 to 50 BAD patches).
+"""Fine-tune a U-Net: a new last layer on its features, held near the old one (for 5 to 50 BAD patches).
 
 What lies below it stays: with few labels a frozen embedding beats training from nothing (SCIENCE.md 3).
 """
@@ -19,7 +19,7 @@ from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig, TrainConfig
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.unet import DenseNet
+from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, Log, allowed_classes, bad_log_odds, loss_of
@@ -30,8 +30,8 @@ _FEATURES = 128  # for so many; of more, each moves less, so that a logit may mo
 _STEPS = 40
 
 
-def load_base(name: str) -> Tuple[DenseNet, ModelConfig]:
-    """Return a dense model that can be fine-tuned, by its name or folder: its network, and what it says of itself.
+def load_base(name: str) -> Tuple[UNet, ModelConfig]:
+    """Return a U-Net model that can be fine-tuned, by its name or folder: its network, and what it says of itself.
 
     Raises
     ------
@@ -41,13 +41,13 @@ def load_base(name: str) -> Tuple[DenseNet, ModelConfig]:
     folder = resolve_model(name)
     loaded = NetworkDetector.load(folder)
     network = loaded.network if isinstance(loaded, NetworkDetector) else None
-    if not isinstance(network, DenseNet):
+    if not isinstance(network, UNet):
         raise ModelError(folder, "is not of the shipped one's kind: it cannot be tuned", "give another with --from")
     return network, loaded.config
 
 
 def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
-    """Fit the last layer of the dense model ``config.base`` to labelled cells; arguments as :func:`fit.fit`.
+    """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as :func:`fit.fit`.
 
     The penalised likelihood (a Gaussian prior around the old weights) is maximised by L-BFGS on all training patches
     at once, weighed by :func:`patch_weights`.
@@ -55,7 +55,7 @@ def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: st
     Raises
     ------
     SettingsError
-        When no base model is named: the dense network learns from label images, not from coordinates.
+        When no base model is named: the U-Net learns from label images, not from coordinates.
     """
     if not config.base:
         raise SettingsError(
@@ -79,7 +79,7 @@ def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: st
 
 
 def _move(
-    network: DenseNet,
+    network: UNet,
     features: torch.Tensor,
     allowed: torch.Tensor,
     bad: NDArray[np.bool_],

@@ -64,7 +64,7 @@ def model_config(
     metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
     metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
     metrics.update({f"before_{key}": value for key, value in judged.before.items() if np.isfinite(value)})
-    views, hop = view_configs(config, sampling, WINDOW)
+    views, stride = view_configs(config, sampling, WINDOW)
     return ModelConfig(
         name=config.name,
         created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
@@ -72,7 +72,7 @@ def model_config(
         network_options=fitted.options,
         classes=fitted.classes,
         views=views,
-        hop=hop,
+        stride=stride,
         temperature=judged.temperature,
         recommended_threshold=judged.threshold,
         metrics={key: round(value, 4) for key, value in metrics.items()},

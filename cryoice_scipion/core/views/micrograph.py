@@ -19,12 +19,12 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
 TOO_COARSE = 2.5
-# What the dense network is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
+# What the U-Net is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
 
 
 class SpectralView(NamedTuple):
-    """The spectra of one micrograph, as the dense network takes them."""
+    """The spectra of one micrograph, as the U-Net takes them."""
 
     features: torch.Tensor  # (SPECTRAL_FEATURES, rows, columns), float32, NaN where unknown
     sees_ice: bool  # whether the 3.67 Å ring is within what the micrograph resolves
@@ -176,11 +176,11 @@ def fill_border(image: Image, border: Mask) -> Image:
     return np.ascontiguousarray(np.pad(inner, pad, mode="symmetric"))
 
 
-def cells_of(pixels: torch.Tensor, hop: int, shape: Tuple[int, int]) -> Mask:
+def cells_of(pixels: torch.Tensor, stride: int, shape: Tuple[int, int]) -> Mask:
     """Return which map cells have more than half of their pixels set (shape (rows, columns) of the grid)."""
-    below, right = shape[0] * hop - int(pixels.shape[0]), shape[1] * hop - int(pixels.shape[1])
+    below, right = shape[0] * stride - int(pixels.shape[0]), shape[1] * stride - int(pixels.shape[1])
     padded = torch.nn.functional.pad(pixels.float()[None, None], (0, right, 0, below), mode="replicate")
-    share = torch.nn.functional.avg_pool2d(padded, hop)[0, 0]
+    share = torch.nn.functional.avg_pool2d(padded, stride)[0, 0]
     cells: Mask = (share > 0.5).cpu().numpy()
     return cells
 

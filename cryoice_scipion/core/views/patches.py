@@ -43,13 +43,13 @@ def normalise(image: torch.Tensor, valid: Optional[torch.Tensor] = None, inverte
     return -scaled if inverted else scaled
 
 
-def grid_shape(shape: Tuple[int, int], hop: int) -> Tuple[int, int]:
-    """Return the (rows, columns) of the map of a view of ``shape`` px: cells of ``hop`` px, rounded up."""
-    return math.ceil(shape[0] / hop), math.ceil(shape[1] / hop)
+def grid_shape(shape: Tuple[int, int], stride: int) -> Tuple[int, int]:
+    """Return the (rows, columns) of the map of a view of ``shape`` px: cells of ``stride`` px, rounded up."""
+    return math.ceil(shape[0] / stride), math.ceil(shape[1] / stride)
 
 
-def pad_for_grid(view: torch.Tensor, window: int, hop: int) -> torch.Tensor:
-    """Mirror the view outwards so that window (i, j) of step ``hop`` is centred on map cell (i, j).
+def pad_for_grid(view: torch.Tensor, window: int, stride: int) -> torch.Tensor:
+    """Mirror the view outwards so that window (i, j) of step ``stride`` is centred on map cell (i, j).
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ def pad_for_grid(view: torch.Tensor, window: int, hop: int) -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor, shape ((n - 1) * hop + window, (m - 1) * hop + window)
+    torch.Tensor, shape ((n - 1) * stride + window, (m - 1) * stride + window)
         For a grid of (n, m) cells.
     """
-    rows, columns = grid_shape((int(view.shape[0]), int(view.shape[1])), hop)
-    before = (window - hop) // 2
-    below = (rows - 1) * hop + window - before - int(view.shape[0])
-    right = (columns - 1) * hop + window - before - int(view.shape[1])
+    rows, columns = grid_shape((int(view.shape[0]), int(view.shape[1])), stride)
+    before = (window - stride) // 2
+    below = (rows - 1) * stride + window - before - int(view.shape[0])
+    right = (columns - 1) * stride + window - before - int(view.shape[1])
     return mirror(view, (before, right, before, below))
 
 
@@ -97,10 +97,10 @@ def cut(view: torch.Tensor, centres: torch.Tensor, window: int) -> torch.Tensor:
     return padded[(y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]]
 
 
-def windows(padded: torch.Tensor, window: int, hop: int, row: int, number: int) -> torch.Tensor:
+def windows(padded: torch.Tensor, window: int, stride: int, row: int, number: int) -> torch.Tensor:
     """Return the windows of ``number`` grid rows from ``row`` on, shape (number * columns, window, window)."""
-    strip = padded[row * hop : (row + number - 1) * hop + window]
-    return strip.unfold(0, window, hop).unfold(1, window, hop).reshape(-1, window, window)
+    strip = padded[row * stride : (row + number - 1) * stride + window]
+    return strip.unfold(0, window, stride).unfold(1, window, stride).reshape(-1, window, window)
 
 
 def fft_view(patches: torch.Tensor) -> torch.Tensor:

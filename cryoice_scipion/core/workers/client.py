@@ -18,7 +18,7 @@ from cryoice_scipion.core import errors
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError, WorkerError
-from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference, from_json, to_json
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference, from_json, to_json
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.workers.interface import WorkerDied
 
@@ -84,12 +84,12 @@ class WorkerClient:
         lean = MicrographTask(task.id, task.path, task.stem, task.pixel_size)
         return from_json(MapResult, self._ask("map", lean, config, folder, contrast=contrast))
 
-    def judge(
+    def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
-    ) -> Judgement:
-        """Judge one micrograph; see ``Executor.judge``."""
-        answer = self._ask("judge", task, config, folder, map=to_json(result), reference=to_json(reference))
-        return from_json(Judgement, answer)
+    ) -> MicrographRecord:
+        """Judge one micrograph; see ``Executor.score``."""
+        answer = self._ask("score", task, config, folder, map=to_json(result), reference=to_json(reference))
+        return from_json(MicrographRecord, answer)
 
     def close(self) -> None:
         """End the child: by the end of its stdin, and after a while by force."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import WorkerError
-from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
 
 
 class WorkerDied(WorkerError):  # noqa: N818 (an event, and the name users of the class read)
@@ -16,7 +16,7 @@ class WorkerDied(WorkerError):  # noqa: N818 (an event, and the name users of th
 
 
 class Executor(Protocol):
-    """Maps and judges micrographs, one at a time."""
+    """Maps and scores micrographs, one at a time."""
 
     model: ModelConfig
     fingerprint: str  # of the model: the same one gives the same maps
@@ -41,9 +41,9 @@ class Executor(Protocol):
         """
         ...
 
-    def judge(
+    def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
-    ) -> Judgement:
+    ) -> MicrographRecord:
         """Judge a micrograph and its coordinates from the stored map; can be repeated with more coordinates."""
         ...
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The computing itself, in this process: map a micrograph, judge it from its stored map."""
+"""Compute in this process: map a micrograph, and score its coordinates on the stored map."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.thumbnails import draw_thumbnail, grey_base, write_base
 from cryoice_scipion.core.images.writing import write_map, write_mask
-from cryoice_scipion.core.maps import bad_area as judging
-from cryoice_scipion.core.maps import scoring
-from cryoice_scipion.core.records import Judgement, MapResult, MicrographTask, Reference
+from cryoice_scipion.core.maps import bad_area, scoring
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class LocalExecutor:
         )
         with writing(folder):
             for name in (place.probability(task.stem), place.mask(task.stem), place.full_mask(task.stem)):
-                _remove(folder / name)  # of another map, should there have been one; judge would keep them
+                _remove(folder / name)  # of another map, should there have been one; score would keep them
             classmap.save(folder / result.raw_path)
             if config.thumbnails:
                 grey = grey_base(micrograph.image, micrograph.border, micrograph.pixel_size)
@@ -80,17 +79,17 @@ class LocalExecutor:
         result.seconds = round(time.monotonic() - started, 3)
         return result
 
-    def judge(
+    def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
-    ) -> Judgement:
-        """Judge one micrograph from its stored map; see ``Executor.judge``."""
+    ) -> MicrographRecord:
+        """Judge one micrograph from its stored map; see ``Executor.score``."""
         started = time.monotonic()
         classmap = ClassMap.load(folder / result.raw_path)
-        cells = judging.probabilities(classmap, reference.shift, config.ignore, config.min_area)
+        cells = bad_area.probabilities(classmap, reference.shift, config.ignore, config.min_area)
         # The stored map is what the model says; mask, areas and scores leave out what the settings ignore.
-        stored = judging.probability(classmap, reference.shift)
-        cut = judging.mask_threshold(config.threshold, self.model.recommended_threshold)
-        good = judging.good_mask(cells, cut)
+        stored = bad_area.probability(classmap, reference.shift)
+        cut = bad_area.mask_threshold(config.threshold, self.model.recommended_threshold)
+        good = bad_area.good_mask(cells, cut)
         judgement = self._judgement(task, result, config, cells, good)
         with writing(folder):
             self._write(judgement, task, result, config, stored, good, folder)
@@ -100,9 +99,9 @@ class LocalExecutor:
         return judgement
 
     def _judgement(
-        self, task: MicrographTask, result: MapResult, config: ScreenConfig, cells: judging.Cells, good: Mask
-    ) -> Judgement:
-        area = judging.bad_area(cells, good)
+        self, task: MicrographTask, result: MapResult, config: ScreenConfig, cells: bad_area.Cells, good: Mask
+    ) -> MicrographRecord:
+        area = bad_area.bad_area(cells, good)
         discarded = area > config.max_bad_area
         diameters = [scoring.particle_diameter(pick, config, result.pixel_size, task.path) for pick in task.picks]
         sizes = [diameter.angstrom for diameter in diameters]
@@ -111,16 +110,16 @@ class LocalExecutor:
         )
         outside = sum(score.cls == OUTSIDE for score in scores)
         flags: List[str] = list(result.flags)
-        flags += [judging.MOSTLY_BAD_FLAG] if area > judging.MOSTLY_BAD else []
+        flags += [bad_area.MOSTLY_BAD_FLAG] if area > bad_area.MOSTLY_BAD else []
         flags += [f"picks_outside={outside}"] if outside else []
-        return Judgement(
+        return MicrographRecord(
             id=task.id,
             stem=task.stem,
             path=task.path,
             status=DISCARDED if discarded else ACCEPTED,
             reason=f"bad area {area:.3f} is more than {config.max_bad_area:g}" if discarded else "",
             bad_area=area,
-            areas=judging.areas(judging.class_of_cells(cells, good)),
+            areas=bad_area.areas(bad_area.class_of_cells(cells, good)),
             scores=scores,
             flags=flags,
             pixel_size=result.pixel_size,
@@ -132,7 +131,7 @@ class LocalExecutor:
 
     def _write(
         self,
-        judgement: Judgement,
+        judgement: MicrographRecord,
         task: MicrographTask,
         result: MapResult,
         config: ScreenConfig,
@@ -154,10 +153,10 @@ class LocalExecutor:
 
     def _draw(
         self,
-        judgement: Judgement,
+        judgement: MicrographRecord,
         task: MicrographTask,
         result: MapResult,
-        cells: judging.Cells,
+        cells: bad_area.Cells,
         good: Mask,
         folder: Path,
     ) -> None:
@@ -173,7 +172,7 @@ class LocalExecutor:
             draw_thumbnail(
                 folder / result.base_path,
                 folder / judgement.thumbnail,
-                judging.class_of_cells(cells, good),
+                bad_area.class_of_cells(cells, good),
                 ~good,
                 cells.sampling,
                 result.pixel_size,

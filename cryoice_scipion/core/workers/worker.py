@@ -158,9 +158,9 @@ def _do(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
     config, folder = ScreenConfig.make(**request["config"]), Path(request["folder"])
     if request["verb"] == "map":
         return to_json(executor.map(task, config, request["contrast"], folder))
-    if request["verb"] == "judge":
+    if request["verb"] == "score":
         result, reference = from_json(MapResult, request["map"]), from_json(Reference, request["reference"])
-        return to_json(executor.judge(task, result, reference, config, folder))
+        return to_json(executor.score(task, result, reference, config, folder))
     raise WorkerError("worker", f"knows no '{request['verb']}'", _UPDATE)
 
 

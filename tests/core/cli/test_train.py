@@ -188,9 +188,9 @@ def test_the_two_scale_network_is_trained_tuned_and_used_by_the_same_commands(la
     options = ["--epochs", "2", "--width", "2", "--device", "cpu", "--no-background", "--jitter-copies", "0"]
     first, second = tmp_path / "first", tmp_path / "second"
     command = ["train", *sources(labelled), *options, "--output"]
-    assert main([*command, str(first), "--network", "two_scale"]) == 0
+    assert main([*command, str(first), "--network", "patch_spectrum"]) == 0
     config = load_config(first)
-    assert config.network == "two_scale"
+    assert config.network == "patch_spectrum"
     assert [(view.kind, view.required) for view in config.views] == [
         ("patch", True),
         ("local", True),
@@ -198,10 +198,10 @@ def test_the_two_scale_network_is_trained_tuned_and_used_by_the_same_commands(la
     ]
     assert "no_fft" in (first / "card.md").read_text()
     assert main([*command, str(second), "--from", str(first)]) == 0  # its network, without being asked for
-    assert load_config(second).network == "two_scale"
+    assert load_config(second).network == "patch_spectrum"
     said = capsys.readouterr().out
     taken = [line for line in said.splitlines() if "weight tensors taken over" in line][0].split()
     assert taken[taken.index("of") - 1] == taken[taken.index("of") + 1]  # all of them
     assert main(["evaluate", "--model", str(second), *sources(labelled), "--device", "cpu"]) == 0
-    assert main([*command, str(second), "--network", "two_scale", "--sampling", "5"]) == 2
-    assert main([*command, str(second), "--network", "two_view", "--views", "local"]) == 2
+    assert main([*command, str(second), "--network", "patch_spectrum", "--sampling", "5"]) == 2
+    assert main([*command, str(second), "--network", "patch_fft", "--views", "local"]) == 2

@@ -15,7 +15,7 @@ from noise import NUMBER, SHAPE
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.results.recorded import read_judgements, read_summary
-from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
+from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 
 pytest.importorskip("torch")
 SETTLE = 0.3
@@ -210,7 +210,7 @@ def watched(micrographs, model, tmp_path, files, more=()):
 @pytest.fixture
 def hasty(monkeypatch):
     """Give up soon on files that cannot be read."""
-    monkeypatch.setattr(LatePicks.__init__, "__defaults__", (SETTLE, 0.3))
+    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE, 0.3))
 
 
 def test_a_watch_accounts_for_every_coordinate_also_when_it_goes_on(micrographs, model, tmp_path, capsys, hasty):

@@ -10,7 +10,7 @@ import pytest
 import cryoice_scipion
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import simulate
 
@@ -33,9 +33,9 @@ class Model:
             mrc.set_data(image)
         loaded = load_micrograph(str(self.folder / "a.mrc"), PIXEL_SIZE)
         classmap = self.detector.map(loaded.image, PIXEL_SIZE, loaded.border)
-        cells = judging.probabilities(classmap, 0.0)
-        good = judging.good_mask(cells, self.detector.config.recommended_threshold)
-        return judging.bad_area(cells, good), cells.probability, loaded.flags
+        cells = bad_area.probabilities(classmap, 0.0)
+        good = bad_area.good_mask(cells, self.detector.config.recommended_threshold)
+        return bad_area.bad_area(cells, good), cells.probability, loaded.flags
 
     def changed(self, places, height, kind=np.float32):
         image = self.image.copy()

@@ -10,7 +10,7 @@ import torch
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model, write_sums
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector, build_network, save_weights
-from cryoice_scipion.core.detectors.patch_fft import TwoViewNet
+from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
 from cryoice_scipion.core.views.micrograph import fill_border, skewness
 from cryoice_scipion.core.views.patches import cut, grid_shape, normalise, pad_for_grid
@@ -22,7 +22,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def random_network(views=("patch", "fft"), classes=3):
     """A network whose batch norm has seen something, so that evaluation mode matters."""
     torch.manual_seed(0)
-    network = TwoViewNet(classes, views, width=4)
+    network = PatchFftNet(classes, views, width=4)
     network.train()(torch.randn(16, 64, 64) * 1.5 + 0.3)
     return network.eval()
 

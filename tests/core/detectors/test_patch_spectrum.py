@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two-scale network: its map is what it says of places, with spectra and without."""
+"""The patch + spectrum network: its map is what it says of places, with spectra and without."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ import torch
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights
-from cryoice_scipion.core.detectors.patch_spectrum import VIEWS, TwoScaleNet
+from cryoice_scipion.core.detectors.patch_spectrum import VIEWS, PatchSpectrumNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
+from cryoice_scipion.core.views.patch_spectrum import MicrographViews
 from cryoice_scipion.core.views.patches import grid_shape
 from cryoice_scipion.core.views.spectrum import FEATURES, Spectra
-from cryoice_scipion.core.views.two_scale import MicrographViews
 
 EVERY = ("patch", "local", "coarse", "fft", "spectrum")
 
@@ -20,7 +20,7 @@ EVERY = ("patch", "local", "coarse", "fft", "spectrum")
 def random_network(views=VIEWS):
     """A network whose normalisations have seen something, so that evaluation mode matters."""
     torch.manual_seed(0)
-    network = TwoScaleNet(3, views, width=4)
+    network = PatchSpectrumNet(3, views, width=4)
     batch = {
         "patch": torch.randn(16, 64, 64) * 1.5 + 0.3,
         "local": torch.randn(16, 64, 64),
@@ -35,7 +35,7 @@ def random_network(views=VIEWS):
 def detector_of(views=VIEWS, required=False):
     kinds = [ViewConfig(kind=kind, required=kind != "spectrum" or required) for kind in views]
     config = ModelConfig(
-        name="t", network="two_scale", network_options={"width": 4}, views=kinds, classes=["good", "a", "b"]
+        name="t", network="patch_spectrum", network_options={"width": 4}, views=kinds, classes=["good", "a", "b"]
     )
     return NetworkDetector(config, random_network(views), torch.device("cpu"))
 
@@ -99,7 +99,7 @@ def test_model_folder_round_trip(tmp_path):
     assert np.array_equal(again.map(image, 1.5, border).logits, detector.map(image, 1.5, border).logits)
     inverted = again.map(-image, 1.5, border, inverted=True)
     assert np.allclose(inverted.logits, detector.map(image, 1.5, border).logits, atol=1e-3)
-    (tmp_path / "model.json").write_text(detector.config.to_text().replace("two_scale", "two_view"))
+    (tmp_path / "model.json").write_text(detector.config.to_text().replace("patch_spectrum", "patch_fft"))
     write_sums(tmp_path)
     with pytest.raises(ModelError, match="does not fit"):
         NetworkDetector.load(tmp_path)

@@ -11,8 +11,7 @@ from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.spots import FALSE_ALARMS, FLOOR, SpotDetector, log_odds
 from cryoice_scipion.core.images.writing import write_map
-from cryoice_scipion.core.maps import bad_area as judging
-from cryoice_scipion.core.maps import session_baseline as reference
+from cryoice_scipion.core.maps import bad_area, session_baseline
 from cryoice_scipion.core.records import MapResult
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 from cryoice_scipion.core.workers.worker import problems
@@ -50,7 +49,7 @@ def test_a_map_of_a_crystal_and_of_none():
     image[:, -120:] = 100
     result = detector().map(image, 1.0, border, False)
     assert result.logits.shape == (2, 15, 18) and result.flags == []
-    bad = judging.probability(result, 0.0)
+    bad = bad_area.probability(result, 0.0)
     assert (bad[:, 10:15] > 0.99).all()
     assert (bad[:, :4] > 0.5).mean() < 0.05  # the windows of 512 Å reach a quarter of that beyond the crystal
     assert bad[:, 16:].min() == 1  # border
@@ -71,7 +70,7 @@ def test_a_finer_micrograph_is_cropped_and_found_the_same():
     y, x = np.mgrid[:1024, :1024] * 0.5
     fine = 10 * rng.normal(size=x.shape) + 2 * np.cos(2 * np.pi * (0.8 * x + 0.6 * y) / 3.67)
     result = detector().map(fine.astype(np.float32), 0.5, np.zeros(x.shape, dtype=bool))
-    assert result.logits.shape == (2, 8, 8) and (judging.probability(result, 0.0) > 0.99).all()
+    assert result.logits.shape == (2, 8, 8) and (bad_area.probability(result, 0.0) > 0.99).all()
 
 
 def test_a_data_set_that_is_crystalline_all_over_is_not_shifted_to_clean():
@@ -79,7 +78,7 @@ def test_a_data_set_that_is_crystalline_all_over_is_not_shifted_to_clean():
     level = detector().map(image, 1.0, np.zeros(image.shape, dtype=bool)).level
     assert np.isnan(level)
     mapped = {k: MapResult([600, 600], 1.0, 64.0, None, 0.0, False, "", "") for k in range(5)}
-    assert reference.freeze(mapped, "auto", load_config(resolve_model("spots"))).shift == 0
+    assert session_baseline.freeze(mapped, "auto", load_config(resolve_model("spots"))).shift == 0
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_coarse_pixels_are_said(pixel_size, flag):
     image = noise(400, 500)
     result = detector().map(image, pixel_size, np.zeros(image.shape, dtype=bool))
     assert result.flags == [flag]
-    assert (judging.probability(result, 0.0) < 0.5).all() or flag == "spots_reduced"
+    assert (bad_area.probability(result, 0.0) < 0.5).all() or flag == "spots_reduced"
 
 
 def test_screening_with_it(tmp_path, capsys):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The dense network: maps of any shape, with spectra and without, tile by tile as well as at once."""
+"""The U-Net: maps of any shape, with spectra and without, tile by tile as well as at once."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ import torch
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors import unet as dense
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.unet import CELL, DenseNet
-from cryoice_scipion.core.training.unet.refinement_head import with_judge
+from cryoice_scipion.core.detectors.unet import CELL, UNet
+from cryoice_scipion.core.training.unet.refinement_head import with_refinement_head
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 
 RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}
@@ -18,12 +18,12 @@ RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().ma
 def random_network(judged=False):
     """A network whose normalisations have seen something, so that evaluation mode matters."""
     torch.manual_seed(0)
-    network = DenseNet(3, width=4)
+    network = UNet(3, width=4)
     network.spectral.measure(torch.randn(64, len(FEATURES)) + 0.5)
     network.train()(
         {"context": torch.randn(4, 2, 128, 128), "spectrum": torch.randn(4, len(FEATURES), 8, 8), **RELATIVE}
     )
-    return (with_judge(network) if judged else network).eval()
+    return (with_refinement_head(network) if judged else network).eval()
 
 
 def views(rows, columns, seed=1):
@@ -35,7 +35,7 @@ def views(rows, columns, seed=1):
 def detector():
     kinds = [ViewConfig(kind=kind, required=kind != "spectrum", window=128) for kind in ("patch", "local", "spectrum")]
     config = ModelConfig(
-        name="t", network="dense", network_options={"width": 4}, views=kinds, hop=8, classes=["good", "a", "b"]
+        name="t", network="unet", network_options={"width": 4}, views=kinds, stride=8, classes=["good", "a", "b"]
     )
     return NetworkDetector(config, random_network(), torch.device("cpu"))
 

@@ -31,7 +31,7 @@ def score(name, image, pixel_size):
     maps = classical.local_maps(scaled, pixel_size, (cells, cells), CELL)
     if name == classical.ICINESS:
         spectra = classical.local_spectra(scaled, pixel_size)
-        maps[name] = classical.at_cells(spectra.iciness, spectra.first, spectra.hop, (cells, cells), CELL)
+        maps[name] = classical.at_cells(spectra.iciness, spectra.first, spectra.stride, (cells, cells), CELL)
     return roc_auc_score(right_half((cells, cells)).ravel(), maps[name].ravel())
 
 

@@ -26,7 +26,7 @@ class Darkness:
 
     def __init__(self, offset=0.0):
         self.offset, self.asked = offset, []
-        self.config = SimpleNamespace(recommended_threshold=0.5, reference_level=-2.0, offset_limit=9.0, sampling=CELL)
+        self.config = SimpleNamespace(recommended_threshold=0.5, baseline_logit=-2.0, offset_limit=9.0, sampling=CELL)
 
     def map(self, image, pixel_size, border, inverted):
         self.asked.append(inverted)

@@ -8,7 +8,7 @@ from scipy import ndimage
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.maps import bad_area as judging
+from cryoice_scipion.core.maps import bad_area
 
 CLASSES_OF_MODEL = ["good", "thick", "support"]
 
@@ -25,19 +25,19 @@ def flat_cells(value, shape=(8, 8), sampling=30.0):
     odds = np.log(value / (1 - value)) if 0 < value < 1 else (60.0 if value else -2000.0)
     logits = np.zeros((2, *shape), np.float32)
     logits[1] = odds
-    return judging.probabilities(ClassMap(logits, np.zeros(shape, bool), ["good", "bad"], sampling, 0.0), 0.0)
+    return bad_area.probabilities(ClassMap(logits, np.zeros(shape, bool), ["good", "bad"], sampling, 0.0), 0.0)
 
 
 def test_probability_is_the_softmax_share_of_the_bad_classes_and_one_on_the_border():
     classmap = random_map()
     exp = np.exp(classmap.logits.astype(float))
     expected = np.where(classmap.border, 1, 1 - exp[0] / exp.sum(axis=0))
-    np.testing.assert_allclose(judging.probability(classmap, 0.0), expected, atol=1e-6)
+    np.testing.assert_allclose(bad_area.probability(classmap, 0.0), expected, atol=1e-6)
 
 
 def test_a_shift_moves_the_log_odds_by_itself_and_leaves_the_shares_of_the_bad_classes():
     classmap = random_map()
-    before, after = judging.probabilities(classmap, 0.0), judging.probabilities(classmap, 1.5)
+    before, after = bad_area.probabilities(classmap, 0.0), bad_area.probabilities(classmap, 1.5)
     inside = ~classmap.border
     bad = after.probability[inside].astype(float)
     logit = np.log(bad / (1 - bad))
@@ -75,39 +75,39 @@ def test_a_damaged_stored_map_is_said_to_be_damaged(tmp_path):
 
 def test_masks_areas_and_codes_go_together():
     classmap = random_map()
-    cells = judging.probabilities(classmap, 0.0)
-    good = judging.good_mask(cells, 0.4)
+    cells = bad_area.probabilities(classmap, 0.0)
+    good = bad_area.good_mask(cells, 0.4)
     np.testing.assert_array_equal(good, 1 - cells.probability >= np.float32(0.4))
-    codes = judging.class_of_cells(cells, good)
+    codes = bad_area.class_of_cells(cells, good)
     np.testing.assert_array_equal(codes == CLASSES.index("good"), good)
     assert set(np.unique(codes[classmap.border])) == {CLASSES.index("border")}
-    shares = judging.areas(codes)
+    shares = bad_area.areas(codes)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["border"] == pytest.approx(classmap.border.mean())
-    assert judging.bad_area(cells, good) == pytest.approx((~good)[~classmap.border].mean())
+    assert bad_area.bad_area(cells, good) == pytest.approx((~good)[~classmap.border].mean())
 
 
 def test_bad_area_of_nothing_but_border_is_all():
     cells = flat_cells(0.1)
     cells.border[:] = True
-    assert judging.bad_area(cells, judging.good_mask(cells, 0.5)) == 1.0
+    assert bad_area.bad_area(cells, bad_area.good_mask(cells, 0.5)) == 1.0
 
 
 @pytest.mark.parametrize("threshold, cut", [(None, 0.6), (-1.0, 0.6), (0.0, 0.0), (0.8, 0.8)])
 def test_masks_are_cut_at_the_given_or_the_recommended_threshold(threshold, cut):
-    assert judging.mask_threshold(threshold, 0.6) == cut
+    assert bad_area.mask_threshold(threshold, 0.6) == cut
 
 
 def test_ignored_classes_count_as_good_and_leave_the_others_as_they_are():
     classmap = random_map()
-    everything = judging.probabilities(classmap, 0.3)
-    without = judging.probabilities(classmap, 0.3, ["support"])
+    everything = bad_area.probabilities(classmap, 0.3)
+    without = bad_area.probabilities(classmap, 0.3, ["support"])
     np.testing.assert_allclose(without.probability, everything.by_class[[0, 2]].sum(axis=0), atol=1e-6)
     assert not without.by_class[1].any()
-    codes = judging.class_of_cells(without, judging.good_mask(without, 0.5))
+    codes = bad_area.class_of_cells(without, bad_area.good_mask(without, 0.5))
     assert CLASSES.index("support") not in codes and CLASSES.index("border") in codes
-    borderless = judging.probabilities(classmap, 0.0, ["border"])
-    assert judging.good_mask(borderless, 0.5)[classmap.border].all()
+    borderless = bad_area.probabilities(classmap, 0.0, ["border"])
+    assert bad_area.good_mask(borderless, 0.5)[classmap.border].all()
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
@@ -117,9 +117,9 @@ def test_regions_below_the_smallest_area_are_good_at_every_threshold(number, cut
     classmap = random_map(seed=number, rows=40, columns=50)
     classmap.border[:] = False
     classmap.border[3, 3] = True
-    before = judging.probabilities(classmap, 0.0)
+    before = bad_area.probabilities(classmap, 0.0)
     area = number * classmap.sampling**2 / 100
-    after = judging.probabilities(classmap, 0.0, min_area=area)
+    after = bad_area.probabilities(classmap, 0.0, min_area=area)
     regions, count = ndimage.label(before.probability > cut, np.ones((3, 3)))
     large = np.flatnonzero(np.bincount(regions.ravel(), minlength=count + 1) >= number)
     expected = (np.isin(regions, large) & (regions > 0)) | classmap.border

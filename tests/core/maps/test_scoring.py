@@ -10,8 +10,7 @@ from scipy import ndimage
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError
-from cryoice_scipion.core.maps import bad_area as judging
-from cryoice_scipion.core.maps import scoring
+from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import Pick
 
 CLASSES_OF_MODEL = ["good", "thick", "support"]
@@ -32,7 +31,7 @@ class Case:
         logits = rng.normal(0, 2, (3, rows, columns)).astype(np.float32)
         logits[1:] += badness
         self.map = ClassMap(logits, border, list(CLASSES_OF_MODEL), sampling, 0.0)
-        self.cells, self.sampling, self.pixel_size = judging.probabilities(self.map, 0.0), sampling, pixel_size
+        self.cells, self.sampling, self.pixel_size = bad_area.probabilities(self.map, 0.0), sampling, pixel_size
         self.shape = [int(side * sampling / pixel_size) for side in (rows, columns)]
         x, y = rng.uniform(-0.05, 1.05, (2, PICKS)) * np.array(self.shape)[::-1, None]
         self.picks = [Pick(i, float(x[i]), float(y[i])) for i in range(PICKS)]
@@ -72,7 +71,7 @@ def test_verdicts_are_those_of_the_rule_written_out(case, diameter, margin, thre
     """Labelled regions at the threshold, and the distance from each centre to each of their cells."""
     found = case.score(diameter, ScreenConfig(threshold=threshold, margin=margin))
     cut = 0.4 if threshold is None else threshold
-    bad = ~judging.good_mask(case.cells, cut)
+    bad = ~bad_area.good_mask(case.cells, cut)
     regions, number = ndimage.label(bad, np.ones((3, 3)))
     sizes = np.bincount(regions.ravel(), minlength=number + 1)
     counts = bad & ((sizes[regions] > 1) | case.cells.border)
@@ -93,7 +92,7 @@ def test_verdicts_are_those_of_the_rule_written_out(case, diameter, margin, thre
 @settings(max_examples=60, deadline=None)
 def test_a_centre_in_bad_area_or_border_is_rejected_at_the_recommended_threshold(case, diameter):
     of = model(0.3, 0.35)
-    good = judging.good_mask(case.cells, of.recommended_threshold)
+    good = bad_area.good_mask(case.cells, of.recommended_threshold)
     for pick, score in zip(case.picks, case.score(diameter, of=of)):
         assert not score.kept or good[case.cell(pick)]
 
@@ -142,7 +141,7 @@ def test_picks_at_the_edge_are_judged_as_elsewhere(case, diameter, margin):
         case.sampling,
         0.0,
     )
-    around.cells = judging.probabilities(mirrored, 0.0)
+    around.cells = bad_area.probabilities(mirrored, 0.0)
     around.shape = [int((side + 2 * pad) * cell) for side in (rows, columns)]
     moved = [Pick(pick.id, pick.x + pad * cell, pick.y + pad * cell) for pick in picks]
     assert kept(around.score(diameter, config, picks=moved)) == kept(alone)
@@ -155,7 +154,7 @@ def one_region(cells, shape=(12, 12), sampling=32.0):
     case.map.border[:] = False
     for row, column in cells:
         case.map.logits[1, row, column] = 8
-    case.cells = judging.probabilities(case.map, 0.0)
+    case.cells = bad_area.probabilities(case.map, 0.0)
     return case
 
 
@@ -197,13 +196,13 @@ def test_a_diameter_larger_than_the_micrograph_is_judged_by_all_of_it(diameter):
 def test_each_class_has_its_margin_and_may_be_ignored():
     case = one_region([])
     case.map.logits[1, :, :2], case.map.logits[2, :, -2:] = 9, 9  # thick on the left, support on the right
-    case.cells = judging.probabilities(case.map, 0.0)
+    case.cells = bad_area.probabilities(case.map, 0.0)
     near_thick, near_support = Pick(1, *centre_of(5, 3)), Pick(2, *centre_of(5, 8))
     picks = [near_thick, near_support]
     assert kept(case.score(60, picks=picks)) == {1, 2}
     assert kept(case.score(60, ScreenConfig(margin=100), picks=picks)) == set()
     assert kept(case.score(60, ScreenConfig(margins={"support": 100}), picks=picks)) == {1}
-    case.cells = judging.probabilities(case.map, 0.0, ["thick"])
+    case.cells = bad_area.probabilities(case.map, 0.0, ["thick"])
     assert kept(case.score(60, ScreenConfig(margin=100), picks=picks)) == {1}
 
 
@@ -211,7 +210,7 @@ def test_the_class_is_that_of_the_area_that_decides():
     case = one_region([])
     case.map.logits[1, :, :4], case.map.logits[2, :, -4:] = 9, 9
     case.map.border[-2:] = True
-    case.cells = judging.probabilities(case.map, 0.0)
+    case.cells = bad_area.probabilities(case.map, 0.0)
     places = [(4, 1), (4, 10), (11, 6), (4, 6)]
     picks = [Pick(index, *centre_of(*place)) for index, place in enumerate(places)]
     expected = ["thick", "support", "border", "good"]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.core.reports.charts import BARS, ROWS, charts_of
 from cryoice_scipion.core.results.run_sums import RunSums
 
@@ -24,7 +24,7 @@ def judgement(number, bad=0.1, border=0.0, rejected=1, picks=4, **fields):
     areas = {"good": inside * (1 - bad), "thick": inside * bad / 2, "support": inside * bad / 2, "border": border}
     scores = [PickScore(k, 0.1 if k < rejected else 0.9, "thick", k >= rejected) for k in range(picks)]
     values = {"status": "accepted", "bad_area": bad, "areas": areas, "scores": scores, "judged": START + 60 * number}
-    return Judgement(number, f"mic{number}", f"mic{number}.mrc", **{**values, **fields})
+    return MicrographRecord(number, f"mic{number}", f"mic{number}.mrc", **{**values, **fields})
 
 
 def chart(name, judgements, **options):
@@ -66,7 +66,7 @@ def test_a_bad_stretch_of_a_long_run_is_named():
 
 def test_failed_micrographs_count_for_coordinates_and_not_for_areas():
     lost = [PickScore(1, None, "failed", False)]
-    told = [judgement(1), Judgement(2, "b", "b.mrc", "failed", scores=lost, judged=START), judgement(3)]
+    told = [judgement(1), MicrographRecord(2, "b", "b.mrc", "failed", scores=lost, judged=START), judgement(3)]
     assert len(chart("area", told).rows) == 2
     assert [row[1] for row in chart("rejected", told).rows] == ["25.0 %", "100.0 %", "25.0 %"]
 
@@ -99,4 +99,4 @@ def test_the_histogram_counts_both_sides_of_the_threshold():
 
 def test_a_run_without_anything_has_no_charts():
     assert charts_of(RunSums(0.5)) == []
-    assert charts_of(sums_of([Judgement(1, "a", "a.mrc", "failed")])) == []
+    assert charts_of(sums_of([MicrographRecord(1, "a", "a.mrc", "failed")])) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cryoice_scipion.core.records import Judgement, PickScore, Summary
+from cryoice_scipion.core.records import MicrographRecord, PickScore, Summary
 from cryoice_scipion.core.reports import html
 from cryoice_scipion.core.results.run_sums import RunSums
 
@@ -51,11 +51,11 @@ def judgement(number, folder, **fields):
         "scores": [PickScore(1, 0.9, "good", True), PickScore(2, None, "outside", False)],
         "thumbnail": f"thumbnails/mic{number}.png",
     }
-    return Judgement(**{**values, **fields})
+    return MicrographRecord(**{**values, **fields})
 
 
 def failed(number, reason):
-    return Judgement(number, f"broken{number}", f"broken{number}.mrc", "failed", reason=reason)
+    return MicrographRecord(number, f"broken{number}", f"broken{number}.mrc", "failed", reason=reason)
 
 
 def write(folder, judgements, settings=SETTINGS, card="", state=None):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.records import Judgement, PickScore, to_json
+from cryoice_scipion.core.records import MicrographRecord, PickScore, to_json
 from cryoice_scipion.core.results.browsing import RecordsReader
 from cryoice_scipion.core.results.journal import Journal
 from cryoice_scipion.core.results.run_folder import JOURNAL
@@ -13,7 +13,7 @@ from cryoice_scipion.core.results.run_folder import JOURNAL
 
 def judged(key, goodness, status="accepted", first=0):
     scores = [PickScore(first + place, value, "good", True) for place, value in enumerate(goodness)]
-    return Judgement(key, f"mic_{key}", f"mic_{key}.mrc", status, bad_area=0.1, scores=scores)
+    return MicrographRecord(key, f"mic_{key}", f"mic_{key}.mrc", status, bad_area=0.1, scores=scores)
 
 
 def write(folder, *judgements, created="now"):

@@ -10,7 +10,7 @@ from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.images.palette import class_colour, rgb
 from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.images.writing import write_map, write_mask
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.layers import MASK_COLOUR, Layers, paint, read_layers
 from cryoice_scipion.core.results.run_folder import RunFolder
 
@@ -21,7 +21,7 @@ AREAS = {"good": 0.4, "thick": 0.2, "support": 0.2, "border": 0.2}
 
 
 def judgement(**values):
-    return Judgement(
+    return MicrographRecord(
         1, "mic", "nowhere/mic.mrc", "accepted", pixel_size=PIXEL_SIZE, shape=list(SHAPE), areas=AREAS, **values
     )
 

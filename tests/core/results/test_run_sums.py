@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.core.results.run_sums import RunSums
 
 THRESHOLD = 0.437
@@ -17,14 +17,14 @@ def judgement(number, picks, seed=0):
     rng = random.Random(f"{number} {picks} {seed}")
     if rng.random() < 0.1:
         scores = [PickScore(k, None, "failed", False) for k in range(picks)]
-        return Judgement(number, f"m{number}", f"m{number}.mrc", "failed", reason="truncated", scores=scores)
+        return MicrographRecord(number, f"m{number}", f"m{number}.mrc", "failed", reason="truncated", scores=scores)
     bad, ice = rng.random() ** 4, rng.random()
     scores = []
     for k in range(picks):
         goodness = None if rng.random() < 0.1 else rng.choice([0.0, 1.0, THRESHOLD, rng.random()])
         kept = goodness is not None and goodness >= THRESHOLD
         scores.append(PickScore(k, goodness, "good" if kept else rng.choice(["support", "thick"]), kept))
-    return Judgement(
+    return MicrographRecord(
         id=number,
         stem=f"m{number}",
         path=f"m{number}.mrc",

@@ -18,7 +18,7 @@ class Clock:
 
 def test_rates_follow_what_comes():
     clock = Clock()
-    session = pace.Pace(clock)
+    session = pace.Throughput(clock)
     assert session.per_hour is None and session.recent_per_hour is None
     for _ in range(100):  # one in 6 s: 600 an hour, for ten minutes
         clock.now += 6
@@ -36,7 +36,7 @@ def test_rates_follow_what_comes():
 
 def test_the_rate_of_late_is_right_however_fast_they_come():
     clock = Clock()
-    session = pace.Pace(clock)
+    session = pace.Throughput(clock)
     for _ in range(5000):
         clock.now += 0.01
         session.tick()
@@ -45,4 +45,4 @@ def test_the_rate_of_late_is_right_however_fast_they_come():
 
 
 def test_the_session_has_a_beginning_with_a_zone():
-    assert datetime.datetime.fromisoformat(pace.Pace().started).tzinfo is not None
+    assert datetime.datetime.fromisoformat(pace.Throughput().started).tzinfo is not None

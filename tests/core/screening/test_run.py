@@ -119,7 +119,7 @@ def test_nothing_is_judged_before_the_reference_is_frozen(tmp_path):
 def test_an_offset_is_subtracted_up_to_the_limit_of_the_model_and_not_at_all_beyond(tmp_path, limit, offset, shift):
     one = executor()
     one.model.offset_limit = limit
-    one.model.reference_level = -3.97 - offset  # the level of these micrographs is about -3.97
+    one.model.baseline_logit = -3.97 - offset  # the level of these micrographs is about -3.97
     screen(tmp_path / "o", make_tasks(tmp_path / "m", 3), executors=[one])
     assert reference_of(tmp_path / "o")[0]["shift"] == pytest.approx(shift, abs=0.4)
     assert [shift_of(excess, 5.0) for excess in (-1.0, 0.0, 2.5, 5.0, 5.01, 99.0)] == [0, 0, 2.5, 5, 0, 0]

@@ -6,14 +6,14 @@ import os
 
 import pytest
 
-from cryoice_scipion.core.records import Judgement, PickScore
+from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.screening.tables import MicrographTable
 
 
 def judged(number, picks=0):
     scores = [PickScore(k, 0.5, "good", True) for k in range(picks)]
-    return Judgement(number, f"m{number}", f"m{number}.mrc", "accepted", scores=scores)
+    return MicrographRecord(number, f"m{number}", f"m{number}.mrc", "accepted", scores=scores)
 
 
 def picks_in(path):

@@ -9,19 +9,21 @@ import pytest
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.recorded import read_judgements
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.state import RunState
-from cryoice_scipion.core.screening.thumbnail_retention import Gallery
+from cryoice_scipion.core.screening.thumbnail_retention import ThumbnailRetention
 
 CAP = 4
 
 
 def judgement(number, bad_area=0.1):
     stem = f"mic{number}"
-    return Judgement(number, stem, stem + ".mrc", "accepted", bad_area=bad_area, thumbnail=f"thumbnails/{stem}.png")
+    return MicrographRecord(
+        number, stem, stem + ".mrc", "accepted", bad_area=bad_area, thumbnail=f"thumbnails/{stem}.png"
+    )
 
 
 class Records:
@@ -29,7 +31,7 @@ class Records:
 
     def __init__(self, folder, most):
         self.state = RunState(folder, ScreenConfig(), "", resume=False)
-        self.gallery = Gallery(folder, most, self.state)
+        self.gallery = ThumbnailRetention(folder, most, self.state)
 
     def add(self, one):
         lost = self.gallery.admit(one)

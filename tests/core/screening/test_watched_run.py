@@ -21,9 +21,9 @@ from cryoice_scipion.core.screening import watch as watch_module
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.watch import Watch
-from cryoice_scipion.core.streaming.coordinate_watcher import LatePicks
-from cryoice_scipion.core.streaming.id_registry import Register
-from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
+from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
+from cryoice_scipion.core.streaming.id_registry import IdRegistry
+from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
 SETTLE = 0.05
 BOXES = "24 12 16 16\n162 32 16 16\n"  # one in the bad strip, one not
@@ -35,8 +35,8 @@ def watching(folder, output, coordinates=None, resume=False, reference=2, patien
     log, config = logging.getLogger("watch"), ScreenConfig(reference=reference, box_size=24.0)
     late = None
     if coordinates is not None:
-        picks = GrowingPicks(check or (lambda path, picks: None))
-        late = LatePicks(coordinates, picks, log, SETTLE, patience)
+        picks = StreamingCoordinates(check or (lambda path, picks: None))
+        late = CoordinateWatcher(coordinates, picks, log, SETTLE, patience)
     with ScreeningRun(
         output,
         config,
@@ -44,7 +44,7 @@ def watching(folder, output, coordinates=None, resume=False, reference=2, patien
         RunOptions(resume, True, patience, picks=late.picks if late else None, write_report=write_report),
         log,
     ) as run:
-        watch = Watch(folder, run, Register(output, run.ids), late, log, batch, SETTLE)
+        watch = Watch(folder, run, IdRegistry(output, run.ids), late, log, batch, SETTLE)
         watch.pause = 0.05
         with contextlib.closing(watch):
             watch.begin()

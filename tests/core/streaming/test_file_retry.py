@@ -10,7 +10,7 @@ from standin import executor, make_tasks
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
-from cryoice_scipion.core.streaming.file_retry import Patience
+from cryoice_scipion.core.streaming.file_retry import RetryPolicy
 
 
 def until_judged(run, limit=30.0):
@@ -68,7 +68,7 @@ def test_an_old_broken_file_is_looked_at_twice_and_without_patience_once(tmp_pat
 
 
 def test_a_missing_file_is_given_time_to_appear(tmp_path):
-    patience = Patience(0.5)
+    patience = RetryPolicy(0.5)
     path = str(tmp_path / "late.mrc")
     assert patience.again(1, path)
     assert not patience.is_due(1)

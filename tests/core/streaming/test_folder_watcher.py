@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from cryoice_scipion.core.streaming.folder_watcher import ArrivingFiles
+from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 
 SETTLE = 0.1
 
 
 @contextlib.contextmanager
 def looking(path, **options):
-    with contextlib.closing(ArrivingFiles(path, lambda name: name.endswith(".mrc"), SETTLE, **options)) as files:
+    with contextlib.closing(FolderWatcher(path, lambda name: name.endswith(".mrc"), SETTLE, **options)) as files:
         yield files
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError
 from cryoice_scipion.core.formats.coordinates import ROWS_OF_A_PART, write_star
-from cryoice_scipion.core.streaming.streaming_coordinates import GrowingPicks
+from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
 
 def growing(check=lambda path, picks: None):
-    return GrowingPicks(check)
+    return StreamingCoordinates(check)
 
 
 def star(path, *rows, optics=None, **columns):

@@ -15,11 +15,11 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.augment import augment
 from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
-from cryoice_scipion.core.training.patches.train import as_sessions, reference_level
+from cryoice_scipion.core.training.patches.train import as_sessions, baseline_logit
 from cryoice_scipion.core.training.points import LabelledMicrograph
 from cryoice_scipion.core.training.splits import split_micrographs
+from cryoice_scipion.core.views.patch_spectrum import coarse_view, local_view
 from cryoice_scipion.core.views.spectrum import FEATURES, feature_frequencies
-from cryoice_scipion.core.views.two_scale import coarse_view, local_view
 
 QUICK = TrainConfig(epochs=8, patience=8, batch=32, width=4, learning_rate=5e-3)
 
@@ -92,7 +92,7 @@ def test_the_reference_level_sees_inverted_micrographs_as_their_patches_were_cut
             return ClassMap(logits, np.zeros((2, 2), bool), ["good", "bad"], 32.0, 0.0)
 
     config = TrainConfig(patches=PatchConfig(contrast=contrast))
-    assert reference_level(Detector(), [micrograph], config, None, print, progress=False) == -3.0
+    assert baseline_logit(Detector(), [micrograph], config, None, print, progress=False) == -3.0
     assert seen == [bright]
 
 
@@ -226,7 +226,7 @@ def test_the_two_scale_network_learns_what_only_the_spectrum_tells_and_does_with
     spectrum = rng.normal(size=(600, len(FEATURES))).astype(np.float32)
     spectrum[1::2, 66:74] += 3.0
     spectrum[::5] = np.nan  # too coarse for any
-    config = QUICK.model_copy(update={"network": "two_scale", "views": ["spectrum"], "epochs": 16})
+    config = QUICK.model_copy(update={"network": "patch_spectrum", "views": ["spectrum"], "epochs": 16})
     fitted = fit({"patch": 0 * real, "spectrum": spectrum}, table, config, "cpu", print, progress=False)
     rows = np.flatnonzero(table["split"] == "validation")
     odds = bad_log_odds(torch.from_numpy(predict(fitted.network, {"spectrum": spectrum}, rows, "cpu"))).numpy()
@@ -237,18 +237,18 @@ def test_the_two_scale_network_learns_what_only_the_spectrum_tells_and_does_with
 
 
 def test_a_training_takes_network_and_views_of_the_model_it_starts_from(tmp_path):
-    assert network_of(TrainConfig()) == "two_view"
+    assert network_of(TrainConfig()) == "patch_fft"
     assert views_of(TrainConfig()) == ["patch", "fft"]
-    assert views_of(TrainConfig(network="two_scale")) == ["patch", "local", "spectrum"]
-    assert views_of(TrainConfig(network="two_scale", views=["fft"])) == ["spectrum"]
-    assert views_of(TrainConfig(network="two_scale", views=["spectrum", "patch"])) == ["patch", "spectrum"]
+    assert views_of(TrainConfig(network="patch_spectrum")) == ["patch", "local", "spectrum"]
+    assert views_of(TrainConfig(network="patch_spectrum", views=["fft"])) == ["spectrum"]
+    assert views_of(TrainConfig(network="patch_spectrum", views=["spectrum", "patch"])) == ["patch", "spectrum"]
     with pytest.raises(SettingsError, match="patch and fft"):
         views_of(TrainConfig(views=["local"]))
-    base = ModelConfig(name="b", network="two_scale", views=[ViewConfig(), ViewConfig(kind="spectrum")])
+    base = ModelConfig(name="b", network="patch_spectrum", views=[ViewConfig(), ViewConfig(kind="spectrum")])
     (tmp_path / "model.json").write_text(base.to_text())
     (tmp_path / "weights.safetensors").write_bytes(b"")
     write_sums(tmp_path)
-    assert network_of(TrainConfig(base=str(tmp_path))) == "two_scale"
+    assert network_of(TrainConfig(base=str(tmp_path))) == "patch_spectrum"
     assert views_of(TrainConfig(base=str(tmp_path))) == ["patch", "spectrum"]
-    with pytest.raises(SettingsError, match="not two_view"):
-        network_of(TrainConfig(base=str(tmp_path), network="two_view"))
+    with pytest.raises(SettingsError, match="not patch_fft"):
+        network_of(TrainConfig(base=str(tmp_path), network="patch_fft"))

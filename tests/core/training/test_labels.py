@@ -67,11 +67,11 @@ def test_places_outside_the_frame_or_on_a_border_are_left_out_and_counted(tmp_pa
     assert any("1 coordinates on the border" in line for line in patches.messages)
 
 
-@pytest.mark.parametrize("two_scale", [False, True])
-def test_a_micrograph_without_a_place_left_does_not_stop_the_others(tmp_path, two_scale):
+@pytest.mark.parametrize("patch_spectrum", [False, True])
+def test_a_micrograph_without_a_place_left_does_not_stop_the_others(tmp_path, patch_spectrum):
     one, two = (write_mrc(tmp_path / name, noise(), 2.0) for name in ("a.mrc", "b.mrc"))
     items = [labelled(one, [(-5, 20, "good")]), labelled(two, [(300, 300, "bad")])]
-    patches = cut_patches(items, PatchConfig(background=False), two_scale=two_scale, progress=False)
+    patches = cut_patches(items, PatchConfig(background=False), patch_spectrum=patch_spectrum, progress=False)
     assert set(patches.table["micrograph"]) == {"b"}
     assert patches.messages == ["a: 1 coordinates outside the frame left out"]
 
@@ -225,7 +225,7 @@ def test_patches_hold_the_views_of_the_two_scale_network(tmp_path):
     again = PatchSet.load(tmp_path / "set")
     for kind, array in patches.further.items():
         assert np.array_equal(again.further[kind], array, equal_nan=True)
-    seed_only = cut_patches([labelled(path, points)], config, progress=False, two_scale=False)
+    seed_only = cut_patches([labelled(path, points)], config, progress=False, patch_spectrum=False)
     assert np.array_equal(seed_only.real, patches.real)
     assert join([again, seed_only]).further == {}
     with pytest.raises(SettingsError, match="no local and no spectrum view"):

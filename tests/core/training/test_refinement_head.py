@@ -6,12 +6,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.detectors.unet import DenseNet
+from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.patches.fit import bad_log_odds
-from cryoice_scipion.core.training.unet.refinement_head import fit_judge
+from cryoice_scipion.core.training.unet.refinement_head import fit_refinement_head
 from cryoice_scipion.core.training.unet.training_micrographs import Field
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
-from cryoice_scipion.core.views.two_scale import local_view
+from cryoice_scipion.core.views.patch_spectrum import local_view
 
 CONTAMINATION = CLASSES.index("contamination")
 
@@ -30,10 +30,10 @@ def field(seed, side=512):
 
 def test_a_network_that_knows_nothing_finds_small_places_that_stand_out_by_this_layer_alone():
     torch.manual_seed(0)
-    body = DenseNet(2, width=4).eval()
+    body = UNet(2, width=4).eval()
     before = {key: value.clone() for key, value in body.state_dict().items()}
     fields = {str(seed): field(seed) for seed in range(4)}
-    network = fit_judge(body, fields, dict.fromkeys(fields, 2), ["good", "contamination"], 0, "cpu", False)
+    network = fit_refinement_head(body, fields, dict.fromkeys(fields, 2), ["good", "contamination"], 0, "cpu", False)
     new = field(9)
     scaled = torch.from_numpy(new.view.astype(np.float32))
     with torch.inference_mode():

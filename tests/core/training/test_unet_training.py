@@ -27,7 +27,7 @@ from cryoice_scipion.core.training.unet.fit import dense_loss
 from cryoice_scipion.core.training.unet.train import DenseSet, split_fields
 from cryoice_scipion.core.training.unet.training_micrographs import Field, make_fields
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
-from cryoice_scipion.core.views.standing_out import relative_statistics
+from cryoice_scipion.core.views.outlier_features import relative_statistics
 
 SUPPORT = CLASSES.index("support")
 
@@ -52,10 +52,10 @@ def write_labelled(folder, number=6, side=192, pixel_size=4.0):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    return write_labelled(tmp_path_factory.mktemp("dense") / "set")
+    return write_labelled(tmp_path_factory.mktemp("unet") / "set")
 
 
-OPTIONS = ["--network", "dense", "--width", "4", "--batch", "2", "--learning-rate", "0.01", "--device", "cpu"]
+OPTIONS = ["--network", "unet", "--width", "4", "--batch", "2", "--learning-rate", "0.01", "--device", "cpu"]
 
 
 def arguments(labelled, output, *more, epochs=12):
@@ -64,14 +64,14 @@ def arguments(labelled, output, *more, epochs=12):
 
 @pytest.fixture(scope="module")
 def model(labelled, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dense") / "model"
+    folder = tmp_path_factory.mktemp("unet") / "model"
     assert main(arguments(labelled, folder, "--hold-out", "m5")) == 0
     return folder
 
 
 def test_it_learns_where_micrographs_are_bad(model, labelled):
     config = load_config(model)
-    assert config.network == "dense"
+    assert config.network == "unet"
     assert config.sampling == 32.0
     assert config.classes == ["good", "support"]
     assert config.metrics["test_auc"] > 0.95  # on the one that was held out
@@ -89,7 +89,7 @@ def test_the_reference_knows_how_much_clean_micrographs_differ_and_bad_ones_do_n
     clean = [cells(level, 0.1) for level in np.linspace(-5, -3, 21)]
     wide = [cells(level, 0.1) for level in np.linspace(-9, 3, 21)]
     found = reference_of([*clean, cells(4.0, 1.0)])
-    assert found["reference_level"] == pytest.approx(-4.475)  # the quarter point of all 22
+    assert found["baseline_logit"] == pytest.approx(-4.475)  # the quarter point of all 22
     assert found["offset_tolerance"] == 4.0  # clean ones differ by less
     assert reference_of(wide)["offset_tolerance"] == pytest.approx(7.8)  # nine of ten clean ones
     assert reference_of([cells(-5, 0.9), cells(-4, 0.9)])["offset_tolerance"] == 4.0  # none is known to be clean
@@ -108,7 +108,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled
 
     monkeypatch.setattr(training.DenseRun, "epoch", stopped)
     assert main(arguments(labelled, torn, epochs=3)) == 130
-    assert load_config(torn).network == "dense"  # what was learned until then is a model
+    assert load_config(torn).network == "unet"  # what was learned until then is a model
     monkeypatch.undo()
     capsys.readouterr()
     for path in torn.iterdir():  # as if it had been killed rather than asked to stop
@@ -355,7 +355,7 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     command = ["train", *coordinates, "--from", str(model), "--output", str(tuned), "--device", "cpu"]
     assert main([*command, "--no-background", "--hold-out", "m3"]) == 0
     config = load_config(tuned)
-    assert config.network == "dense"
+    assert config.network == "unet"
     assert config.metrics["test_auc"] > 0.9
     old, new = (NetworkDetector.load(folder).network.state_dict() for folder in (model, tuned))
     changed = {key for key in old if not torch.equal(old[key], new[key])}
@@ -454,7 +454,7 @@ def test_what_is_nearly_silent_in_a_few_places_does_not_decide_where_it_is_loud(
 
 
 def test_a_model_is_tuned_as_what_it_is(model, coordinates, tmp_path, capsys):
-    for words in (["--from", str(model), "--network", "two_scale"], ["--from", "spots"]):
+    for words in (["--from", str(model), "--network", "patch_spectrum"], ["--from", "spots"]):
         assert main(["train", *coordinates, *words, "--output", str(tmp_path / "x")]) == 2
         assert "start from a trained model, and leave --network out" in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ class One:
         self.mapped = self.executor.map(self.task, CONFIG, "dark", self.folder)
 
     def judge(self):
-        told = self.executor.judge(self.task, self.mapped, FROZEN, CONFIG, self.folder)
+        told = self.executor.score(self.task, self.mapped, FROZEN, CONFIG, self.folder)
         self.masks = [self.folder / name for name in (told.probability, told.mask, told.full_mask)]
         self.thumbnail = self.folder / told.thumbnail
         return told

@@ -44,28 +44,28 @@ def draw_background(
     numpy.ndarray, shape (m, 2), m <= number
         x, y in px of the view.
     """
-    hop = window // 4
-    shape = grid_shape((int(view.shape[0]), int(view.shape[1])), hop)
+    stride = window // 4
+    shape = grid_shape((int(view.shape[0]), int(view.shape[1])), stride)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    centres = np.stack([columns.ravel(), rows.ravel()], axis=1) * hop + hop / 2.0
-    free = ~stands_out(features(view, window, hop)) & _wholly_inside(inside, centres, window)
+    centres = np.stack([columns.ravel(), rows.ravel()], axis=1) * stride + stride / 2.0
+    free = ~stands_out(features(view, window, stride)) & _wholly_inside(inside, centres, window)
     for places, distance in ((taken, 0.5 * window), (bad, 1.0 * window)):
         if len(places):
             free &= cKDTree(places).query(centres)[0] > distance
     candidates = centres[free]
     chosen = candidates[rng.permutation(len(candidates))[:number]]
-    shifted: NDArray[np.float64] = chosen + rng.uniform(-hop / 2, hop / 2, size=chosen.shape)
+    shifted: NDArray[np.float64] = chosen + rng.uniform(-stride / 2, stride / 2, size=chosen.shape)
     return shifted
 
 
-def features(view: torch.Tensor, window: int, hop: int) -> NDArray[np.float64]:
+def features(view: torch.Tensor, window: int, stride: int) -> NDArray[np.float64]:
     """Return mean, log deviation and log power in four rings of every window, shape (windows, 6)."""
-    padded = pad_for_grid(view, window, hop)
-    shape = grid_shape((int(view.shape[0]), int(view.shape[1])), hop)
+    padded = pad_for_grid(view, window, stride)
+    shape = grid_shape((int(view.shape[0]), int(view.shape[1])), stride)
     ring = _rings(window)
     rows = []
     for row in range(shape[0]):
-        patches = windows(padded, window, hop, row, 1)
+        patches = windows(padded, window, stride, row, 1)
         spectra = fft_view(patches)
         bands = [spectra[:, ring == band].mean(dim=1) for band in range(_BANDS)]
         deviation = torch.log(patches.std(dim=(1, 2)) + 1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.detectors.choice import DENSE
+from cryoice_scipion.core.detectors.choice import UNET
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.metrics import called_bad, measure
@@ -27,14 +27,14 @@ def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> 
     SettingsError
         When the patches are of another sampling than the model's.
     """
-    sampling = detector.config.sampling / detector.hop
+    sampling = detector.config.sampling / detector.stride
     if abs(patches.sampling / sampling - 1.0) > 0.01:
         raise SettingsError(
             "patches", f"are cut at {patches.sampling} Å/px, the model takes {sampling}", "cut them anew"
         )
     rows = np.flatnonzero(patches.table["copy"] == 0)
     table = patches.table.iloc[rows]
-    dense = detector.config.network == DENSE
+    dense = detector.config.network == UNET
     views = patches.views([EMBEDDING] if dense else [view.kind for view in detector.config.views])
     logits = predict(detector.network, views, rows, str(detector.device)) / detector.config.temperature
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits))).numpy()

@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.choice import TWO_SCALE, network_of, views_of
-from cryoice_scipion.core.detectors.model_folder import SPOT_TEST, WEIGHTS, load_config, resolve_model
-from cryoice_scipion.core.detectors.network_detector import Network
-from cryoice_scipion.core.detectors.patch_fft import TwoViewNet
-from cryoice_scipion.core.detectors.patch_spectrum import TwoScaleNet
+from cryoice_scipion.core.detectors.choice import PATCH_SPECTRUM, network_of, views_of
+from cryoice_scipion.core.detectors.model_folder import SPOT_TEST, load_config, resolve_model
+from cryoice_scipion.core.detectors.network_detector import Network, read_weights
+from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
+from cryoice_scipion.core.detectors.patch_spectrum import PatchSpectrumNet
 from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.augment import augment
@@ -101,13 +100,13 @@ def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, lo
     torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
     classes = classes_of(table["label"].tolist())
-    kind = TwoScaleNet if network_of(config) == TWO_SCALE else TwoViewNet
+    kind = PatchSpectrumNet if network_of(config) == PATCH_SPECTRUM else PatchFftNet
     network = kind(len(classes), views_of(config), config.width).to(device)
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), classes))
     train = np.flatnonzero(table["split"] == TRAIN)
     validation = np.flatnonzero((table["split"] == VALIDATION) & (table["copy"] == 0))
     tensors = {name: torch.from_numpy(array) for name, array in views.items()}
-    if isinstance(network, TwoScaleNet):
+    if isinstance(network, PatchSpectrumNet):
         network.measure({name: view[torch.from_numpy(train)] for name, view in tensors.items() if name == "spectrum"})
     if config.base:
         log(start_from(network, config.base))
@@ -152,7 +151,7 @@ def start_from(network: Network, model: str) -> str:
     if load_config(folder).network == SPOT_TEST:
         raise ModelError(model, "is a test that was not trained", "start from a trained model, such as default")
     own = network.state_dict()
-    taken = {key: value for key, value in load_file(str(folder / WEIGHTS)).items() if _fits(own, key, value)}
+    taken = {key: value for key, value in read_weights(folder).items() if _fits(own, key, value)}
     network.load_state_dict({**own, **taken})
     return f"starting from {folder.name}: {len(taken)} of {len(own)} weight tensors taken over"
 

@@ -3,9 +3,9 @@
 
 ``real.npy`` (n, 64, 64) normalised patches, ``fft.npy`` (n, 64, 64) their log power spectra (for people; training
 computes them from the augmented real patches), ``patches.csv`` one row a patch, ``patches.json`` how it was made.
-For the two-scale network also ``local.npy`` (n, 64, 64) and ``coarse.npy`` (n, 2, 64, 64), float16, and
-``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/two_scale.py``). For fine-tuning
-a dense network ``embedding.npy`` (n, features), float32: what the last layer of that network reads there.
+For the patch + spectrum network also ``local.npy`` (n, 64, 64) and ``coarse.npy`` (n, 2, 64, 64), float16, and
+``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/patch_spectrum.py``). For
+fine-tuning a U-Net ``embedding.npy`` (n, features), float32: what the last layer of that network reads there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.training.patches.background import draw_background
 from cryoice_scipion.core.training.points import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
+from cryoice_scipion.core.views.patch_spectrum import WINDOW, MicrographViews
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
 from cryoice_scipion.core.views.spectrum import Spectra
-from cryoice_scipion.core.views.two_scale import WINDOW, MicrographViews
 
 REAL, FFT, TABLE, META = "real.npy", "fft.npy", "patches.csv", "patches.json"
 BACKGROUND = "background"
@@ -49,7 +49,7 @@ class PatchSet:
     table: pd.DataFrame  # label, micrograph, x, y (px of the micrograph), origin, sampling (Å/px), copy (0: as is)
     sampling: float  # Å/px
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
-    further: Arrays = dataclasses.field(default_factory=dict)  # views of the two-scale network, by kind
+    further: Arrays = dataclasses.field(default_factory=dict)  # views of the patch + spectrum network, by kind
 
     def views(self, kinds: Sequence[str]) -> Arrays:
         """Return the arrays a network of these views takes, by kind; "fft" is computed from "patch".
@@ -138,14 +138,14 @@ def cut_patches(
     micrographs: Sequence[LabelledMicrograph],
     config: PatchConfig,
     progress: bool = True,
-    two_scale: bool = True,
+    patch_spectrum: bool = True,
     dense: Optional[NetworkDetector] = None,
 ) -> PatchSet:
     """Cut the labelled places out of their micrographs, and draw backgrounds.
 
     A micrograph that cannot be read is left out with a message; so are places outside the frame or on its border
-    (the detector finds borders by itself). ``two_scale``: also cut the further views of the two-scale network.
-    ``dense``: a dense model whose features are wanted too; copies at a jittered sampling are not made then.
+    (the detector finds borders by itself). ``patch_spectrum``: also cut the further views of that network.
+    ``dense``: a U-Net model whose features are wanted too; copies at a jittered sampling are not made then.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def cut_patches(
         try:
             background = config.background and not item.complete and (item.clean or not only_clean)
             rng = np.random.default_rng([config.seed, index])
-            parts = _cut_one(item, config, background, two_scale, dense, rng, messages)
+            parts = _cut_one(item, config, background, patch_spectrum, dense, rng, messages)
         except CryoIceError as error:
             what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
             messages.append(f"left out: {what}{error}")
@@ -180,7 +180,7 @@ def _cut_one(
     item: LabelledMicrograph,
     config: PatchConfig,
     background: bool,
-    two_scale: bool,
+    patch_spectrum: bool,
     dense: Optional[NetworkDetector],
     rng: np.random.Generator,
     messages: List[str],
@@ -193,8 +193,8 @@ def _cut_one(
     points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
     parts = []
     bright = item.is_bright(config.contrast)
-    two_scale = two_scale and config.window == WINDOW
-    spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if two_scale else None
+    patch_spectrum = patch_spectrum and config.window == WINDOW
+    spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if patch_spectrum else None
     for copy in range(1 + config.jitter_copies):
         jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
         sampling = config.sampling * (1.0 + jitter)
@@ -210,7 +210,7 @@ def _cut_one(
         views = _views(view, centres, config.window, spectra, pixel_size, scale)
         if dense is not None:
             seen = (micrograph.image, pixel_size, border, bright)
-            views[EMBEDDING] = _embedded(dense.features(*seen), centres.numpy() / dense.hop)
+            views[EMBEDDING] = _embedded(dense.features(*seen), centres.numpy() / dense.stride)
         parts.append((views, table))
     return parts
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import ENOUGH_BAD, GOOD
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.choice import DENSE, TWO_VIEW, network_of, views_of
+from cryoice_scipion.core.detectors.choice import PATCH_FFT, UNET, network_of, views_of
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.patch_fft import WINDOW
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
@@ -28,7 +28,7 @@ from cryoice_scipion.core.training.points import LabelledMicrograph
 from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, VALIDATION, patch_weights, split_micrographs
 
-CONTEXT_SAMPLING = 4.0  # Å/px of the two-scale and of the dense network
+CONTEXT_SAMPLING = 4.0  # Å/px of the patch + spectrum and of the U-Net
 _RULE = "Youden's point, or what is within one standard error of it and nearer to {}"
 _WORSE = 0.01  # AUC by which chance may make a model worse
 _MINIMUM = 5  # patches of a kind without which nothing can be learned
@@ -67,7 +67,7 @@ def train(
         When there are too few patches, or no split by micrograph is possible.
     """
     _check(patches, config)
-    dense = network_of(config) == DENSE
+    dense = network_of(config) == UNET
     views = patches.views([EMBEDDING] if dense else views_of(config))
     table = patches.table
     split = split_micrographs(table, config.validation, config.hold_out, config.seed)
@@ -82,7 +82,7 @@ def train(
     logits = predict(fitted.network, views, rows, device)
     base = load_base(config.base) if dense else None
     preferred = base[1].recommended_threshold if base else 0.5
-    judged = _calibrate(table.iloc[rows], logits, config.own_sessions, preferred)
+    judged = _calibrate(table.iloc[rows], logits, config.per_micrograph_reference, preferred)
     if base:
         old = predict(base[0], views, rows, device) / base[1].temperature
         judged.before = _measured(old, judged, preferred)
@@ -93,7 +93,7 @@ def train(
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
     # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
     reference = {
-        "reference_level": reference_level(detector, validation_items, config, judged, log, progress),
+        "baseline_logit": baseline_logit(detector, validation_items, config, judged, log, progress),
         **(base[1].model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
     }
     model = model.model_copy(update=reference)
@@ -118,7 +118,9 @@ def _compare(judged: Judged, log: Log) -> None:
         )
 
 
-def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: bool, preferred: float) -> Judged:
+def _calibrate(
+    table: pd.DataFrame, logits: NDArray[np.float64], per_micrograph_reference: bool, preferred: float
+) -> Judged:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
     bad = (table["label"] != GOOD).to_numpy()
     on_validation = (table["split"] == VALIDATION).to_numpy()
@@ -126,7 +128,7 @@ def _calibrate(table: pd.DataFrame, logits: NDArray[np.float64], own_sessions: b
 
     def odds_at(temperature: float) -> NDArray[np.float64]:
         odds: NDArray[np.float64] = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
-        return as_sessions(odds, table, on_validation) if own_sessions else odds
+        return as_sessions(odds, table, on_validation) if per_micrograph_reference else odds
 
     temperature = fit_temperature(lambda value: odds_at(value)[on_validation], bad[on_validation], weights)
     log_odds = odds_at(temperature)
@@ -160,7 +162,7 @@ def as_sessions(
     return shifted
 
 
-def reference_level(
+def baseline_logit(
     detector: NetworkDetector,
     micrographs: Sequence[LabelledMicrograph],
     config: TrainConfig,
@@ -196,11 +198,11 @@ def _check(patches: PatchSet, config: TrainConfig) -> None:
         raise SettingsError(
             "patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew"
         )
-    if network_of(config) != TWO_VIEW and abs(patches.sampling - CONTEXT_SAMPLING) > 0.01:
+    if network_of(config) != PATCH_FFT and abs(patches.sampling - CONTEXT_SAMPLING) > 0.01:
         raise SettingsError(
             "patches",
             f"are cut at {patches.sampling} Å/px, this network takes {CONTEXT_SAMPLING}",
-            "cut them anew, or take --network two_view",
+            "cut them anew, or take --network patch_fft",
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calibrate a dense network on whole micrographs: temperature, threshold, level of the reference; and measure it."""
+"""Calibrate a U-Net on whole micrographs: temperature, threshold, level of the reference; and measure it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cryoice_scipion.constants import CLASSES, GOOD
-from cryoice_scipion.core.detectors.unet import CELL, DenseNet
+from cryoice_scipion.core.detectors.unet import CELL, UNet
 from cryoice_scipion.core.maps.session_baseline import level_of
 from cryoice_scipion.core.training.metrics import (
     CLEAN_LOST,
@@ -61,7 +61,7 @@ class MapCells:
 
 @torch.inference_mode()
 def cells_of_maps(
-    network: DenseNet,
+    network: UNet,
     loaded: Dict[str, Field],
     split: Dict[str, str],
     parts: Tuple[str, ...],
@@ -136,4 +136,4 @@ def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uin
     level = level_of([median for median, _ in there])
     clean = [median for median, share in there if share > _MOSTLY]
     upper = float(np.percentile(clean, _NORMAL)) if clean else level
-    return {"reference_level": level, "offset_tolerance": max(_LEAST_TOLERANCE, upper - level)}
+    return {"baseline_logit": level, "offset_tolerance": max(_LEAST_TOLERANCE, upper - level)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Crops of whole labelled micrographs for the dense network, and what is done to them by chance."""
+"""Crops of whole labelled micrographs for the U-Net, and what is done to them by chance."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.training.patches.augment import CUTS, NOTHING_LEFT
 from cryoice_scipion.core.training.unet.training_micrographs import Field
 from cryoice_scipion.core.views.micrograph import spectral_frequencies
+from cryoice_scipion.core.views.outlier_features import relative_statistics
+from cryoice_scipion.core.views.patch_spectrum import BOX, local_view
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.spectrum import BANDS, dropped
-from cryoice_scipion.core.views.standing_out import relative_statistics
-from cryoice_scipion.core.views.two_scale import BOX, local_view
 
 _MARGIN = BOX // 2  # px around a crop, for the local mean and deviation at its edges
 _LARGEST = 768  # px, side of a crop: 3000 Å, as far as the network sees

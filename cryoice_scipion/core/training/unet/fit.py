@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fit the dense network to crops of whole labelled micrographs: averaged weights, one seed."""
+"""Fit the U-Net to crops of whole labelled micrographs: averaged weights, one seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, CLASSES
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.unet import DenseNet
+from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.unet.crops import Cropper, views_of_crops
 
 _AVERAGE = 0.995  # share of the averaged weights that stays at each step (Polyak & Juditsky 1992)
@@ -49,9 +49,9 @@ def dense_loss(
 
 
 class DenseRun:
-    """One training of the dense network."""
+    """One training of the U-Net."""
 
-    def __init__(self, network: DenseNet, croppers: Sequence[Cropper], classes: List[str], config: TrainConfig,
+    def __init__(self, network: UNet, croppers: Sequence[Cropper], classes: List[str], config: TrainConfig,
                  repeats: Dict[str, int], device: str) -> None:  # fmt: skip
         """Take the fields to train on.
 

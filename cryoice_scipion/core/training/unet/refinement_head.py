@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second stage of the dense network's training: the layer that weighs the U-Net against how cells stand out.
+"""The second stage of the U-Net's training: the layer that weighs the U-Net against how cells stand out.
 
 A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
 its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from cryoice_scipion.core.detectors.unet import FEATURES, DenseNet
+from cryoice_scipion.core.detectors.unet import FEATURES, UNet
 from cryoice_scipion.core.training.unet.crops import weights_of
 from cryoice_scipion.core.training.unet.fit import dense_loss
 from cryoice_scipion.core.training.unet.training_micrographs import Field
-from cryoice_scipion.core.views.standing_out import standing_out
-from cryoice_scipion.core.views.two_scale import local_view
+from cryoice_scipion.core.views.outlier_features import outlier_features
+from cryoice_scipion.core.views.patch_spectrum import local_view
 
 HIDDEN = 256
 _DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
@@ -34,29 +34,29 @@ _NOISE = 0.3
 Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
 
 
-def with_judge(body: DenseNet) -> DenseNet:
+def with_refinement_head(body: UNet) -> UNet:
     """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
-    network = DenseNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
+    network = UNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
     own = network.state_dict()
     taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
     network.load_state_dict({**own, **taken})
     return network
 
 
-def fit_judge(
-    body: DenseNet,
+def fit_refinement_head(
+    body: UNet,
     loaded: Mapping[str, Field],
     crops: Mapping[str, int],
     classes: List[str],
     seed: int,
     device: str,
     progress: bool,
-) -> DenseNet:
+) -> UNet:
     """Return the network with its last two layers fitted to cells of fields.
 
     Parameters
     ----------
-    body : DenseNet
+    body : UNet
         Trained on crops.
     loaded : dict
         The fields to train on, by name.
@@ -68,19 +68,19 @@ def fit_judge(
     body = body.eval().to(device)
     names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
     parts = [cells_of_field(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names]
-    network = with_judge(body).to(device)
+    network = with_refinement_head(body).to(device)
     fit_cells(network, parts, classes, rng, progress)
     return network
 
 
-def last_layers(network: DenseNet) -> nn.Sequential:
+def last_layers(network: UNet) -> nn.Sequential:
     """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
-    assert network.judge is not None
-    return nn.Sequential(network.judge, nn.Dropout(0.1), network.head)
+    assert network.refine is not None
+    return nn.Sequential(network.refine, nn.Dropout(0.1), network.head)
 
 
 def fit_cells(
-    network: DenseNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
+    network: UNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
 ) -> None:
     """Fit the last two layers of a network, in place, to cells drawn from fields."""
     values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
@@ -121,8 +121,8 @@ def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int6
     return chosen
 
 
-def features_of_field(network: DenseNet, field: Field, device: str, quick: bool = False) -> torch.Tensor:
-    """Return what the last layer of a network reads of every cell of a field; see ``DenseNet.map``."""
+def features_of_field(network: UNet, field: Field, device: str, quick: bool = False) -> torch.Tensor:
+    """Return what the last layer of a network reads of every cell of a field; see ``UNet.map``."""
     scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
     spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
     shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
@@ -130,13 +130,13 @@ def features_of_field(network: DenseNet, field: Field, device: str, quick: bool 
 
 
 @torch.inference_mode()
-def cells_of_field(body: DenseNet, field: Field, places: NDArray[np.int64], device: str) -> Cells:
+def cells_of_field(body: UNet, field: Field, places: NDArray[np.int64], device: str) -> Cells:
     """Return what the weighing layer reads of some cells (flat places), and their labels.
 
     The body has no such layer yet.
     """
     features = features_of_field(body, field, device)
-    beside = standing_out(torch.from_numpy(field.view.astype(np.float32)).to(device))
+    beside = outlier_features(torch.from_numpy(field.view.astype(np.float32)).to(device))
     beside = beside[:, : field.labels.shape[0], : field.labels.shape[1]]
     stacked = torch.cat([features, beside]).flatten(1).T
     chosen = torch.from_numpy(places)

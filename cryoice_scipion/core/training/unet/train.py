@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From whole labelled micrographs to a model folder with the dense network; an interrupted call goes on."""
+"""From whole labelled micrographs to a model folder with the U-Net; an interrupted call goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.unet import SAMPLING, DenseNet
+from cryoice_scipion.core.detectors.unet import SAMPLING, UNet
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Fitted, Log, runaway
@@ -26,10 +26,10 @@ from cryoice_scipion.core.training.unet.calibration import calibrate_maps, cells
 from cryoice_scipion.core.training.unet.checkpoint import Unfinished, checksum
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import DenseRun
-from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_judge
+from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_refinement_head
 from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.views.patch_spectrum import WINDOW
 from cryoice_scipion.core.views.patches import cut
-from cryoice_scipion.core.views.two_scale import WINDOW
 
 _PARTS = (TRAIN, VALIDATION, TEST)
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
@@ -62,7 +62,7 @@ def train_dense(
     log: Log,
     progress: bool = True,
 ) -> Result:
-    """Fit, calibrate, judge and save a dense model.
+    """Fit, calibrate, judge and save a U-Net model.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def train_dense(
     classes = classes_in(field.labels for name, field in loaded.items() if split[name] == TRAIN)
     _check_labels(loaded, split)
     torch.manual_seed(config.seed)
-    network = DenseNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = UNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
     data = {"split": split, "crops": crops, "classes": classes, "network": shapes, "sum": checksum(loaded)}
     kept = Unfinished(folder, config, data)
@@ -148,7 +148,7 @@ def _check_labels(loaded: Dict[str, Field], split: Dict[str, str]) -> None:
 
 
 def _fit(
-    network: DenseNet,
+    network: UNet,
     loaded: Dict[str, Field],
     split: Dict[str, str],
     crops: Dict[str, int],
@@ -158,7 +158,7 @@ def _fit(
     device: str,
     log: Log,
     progress: bool,
-) -> Tuple[DenseNet, Fitted]:
+) -> Tuple[UNet, Fitted]:
     """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
     torch.backends.cudnn.deterministic = True
     train = [Cropper(name, field, crops[name] > 1) for name, field in loaded.items() if split[name] == TRAIN]
@@ -185,12 +185,12 @@ def _fit(
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
         history = kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
     fields = {name: field for name, field in loaded.items() if split[name] == TRAIN}
-    judge = fit_judge(run.averaged, fields, crops, classes, config.seed, device, progress)
+    judge = fit_refinement_head(run.averaged, fields, crops, classes, config.seed, device, progress)
     options = {"width": config.width, "hidden": HIDDEN}
     return judge, Fitted(judge, classes, history, interrupted, options)
 
 
-def _validate(network: DenseNet, loaded: Dict[str, Field], split: Dict[str, str], device: str) -> Dict[str, float]:
+def _validate(network: UNet, loaded: Dict[str, Field], split: Dict[str, str], device: str) -> Dict[str, float]:
     cells = cells_of_maps(network, loaded, split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole labelled micrographs as the dense network is trained on them: its views, and the label of every map cell.
+"""Whole labelled micrographs as the U-Net is trained on them: its views, and the label of every map cell.
 
 Made once and kept as one file a micrograph, so that an interrupted training finds them again.
 """

@@ -16,7 +16,7 @@ from cryoice_scipion.core.results.browsing import Records
 WARNING = "#fff3cd"
 
 
-class Headline(tk.Frame):
+class StatusBar(tk.Frame):
     """The top of the window; ``say`` tells the user what could not be opened."""
 
     def __init__(self, master: tk.Misc, folder: Path, say: Callable[[str], None]) -> None:

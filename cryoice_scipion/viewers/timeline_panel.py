@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from cryoice_scipion.core.images.palette import REJECTED
-from cryoice_scipion.core.records import Judgement
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.browsing import Numbers, Records
 
 BAD_AREA = "#0072b2"
@@ -25,7 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 16, 28, 40  # px around the axes
 SMALL = 8  # pt
 
 
-class CoursePanel(tk.Frame):
+class TimelinePanel(tk.Frame):
     """Two lines over the micrographs; a click chooses the micrograph under it."""
 
     def __init__(self, master: tk.Misc, on_choose: Callable[[int], None]) -> None:
@@ -77,7 +77,7 @@ class CoursePanel(tk.Frame):
         self.axes.legend(fontsize=SMALL, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
         self.canvas.draw_idle()
 
-    def _set_moments(self, judgements: List[Judgement]) -> bool:
+    def _set_moments(self, judgements: List[MicrographRecord]) -> bool:
         """Note where each micrograph is on the axis; return whether that is the time, or its number."""
         times = [judgement.judged for judgement in judgements]
         over_time = bool(times) and min(times) > 0 and max(times) - min(times) >= SESSION

@@ -12,12 +12,12 @@ from typing import Tuple
 import torch
 from torch.nn import functional
 
-from cryoice_scipion.core.config import DENSE_CELL
+from cryoice_scipion.core.config import UNET_CELL
 from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 
 SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (SCIENCE.md 8)
 SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
-STANDING_OUT = 5 * len(SCALES)  # channels of :func:`standing_out`
+STANDING_OUT = 5 * len(SCALES)  # channels of :func:`outlier_features`
 RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`
 _REACH = 3.4  # standard deviations that a Gaussian is followed
 _FLOOR = 1e-3  # variance, of the micrograph's
@@ -40,7 +40,7 @@ def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
     return torch.stack([_relative(values) for values in _statistics(_moments(scaled), SIGMA)])
 
 
-def standing_out(scaled: torch.Tensor) -> torch.Tensor:
+def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
     """Return how much each cell of 32 Å stands out, at four scales.
 
     Parameters
@@ -64,9 +64,9 @@ def standing_out(scaled: torch.Tensor) -> torch.Tensor:
 
 def _moments(scaled: torch.Tensor) -> torch.Tensor:
     """Return mean and mean square of each cell, shape (2, 1, rows / 8, columns / 8)."""
-    rows, columns = (-(-int(size) // DENSE_CELL) * DENSE_CELL for size in scaled.shape)
+    rows, columns = (-(-int(size) // UNET_CELL) * UNET_CELL for size in scaled.shape)
     view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
-    return functional.avg_pool2d(torch.cat([view, view.square()]), DENSE_CELL)
+    return functional.avg_pool2d(torch.cat([view, view.square()]), UNET_CELL)
 
 
 def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The views of the two-scale network, of one micrograph: as maps, or around given places, and both agree.
+"""The views of the patch + spectrum network, of one micrograph: as maps, or around given places, and both agree.
 
 - "patch": 64 px at 4 Å/px, by the micrograph's median and deviation (keeps thick ice dark, SCIENCE.md 1);
 - "local": the same pixels by the mean and deviation of the 260 Å around each (finds texture at any grey level);
@@ -17,14 +17,14 @@ from torch.nn import functional
 from cryoice_scipion.core.views.patches import CLIP, cut, mirror, pad_for_grid
 from cryoice_scipion.core.views.spectrum import Spectra
 
-WINDOW, HOP = 64, 16  # px of the context view: 256 Å, and a map cell of 64 Å
+WINDOW, STRIDE = 64, 16  # px of the context view: 256 Å, and a map cell of 64 Å
 COARSE = 4  # px of the context view to one of the coarse view
 BOX = 65  # px of the context view: what "local" is relative to
 _FLOOR = 1e-3  # variance, of the micrograph's
 
 
 class MicrographViews:
-    """What a two-scale network sees of one micrograph.
+    """What a patch + spectrum network sees of one micrograph.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ class MicrographViews:
 
     def padded(self) -> Dict[str, torch.Tensor]:
         """Return the whole views, padded so that the windows of every map cell can be taken from them."""
-        wide = pad_for_grid(self.scaled, COARSE * WINDOW, HOP)
+        wide = pad_for_grid(self.scaled, COARSE * WINDOW, STRIDE)
         parts = {
-            "patch": pad_for_grid(self.scaled, WINDOW, HOP),
-            "local": pad_for_grid(self.local, WINDOW, HOP),
+            "patch": pad_for_grid(self.scaled, WINDOW, STRIDE),
+            "local": pad_for_grid(self.local, WINDOW, STRIDE),
             "coarse": coarse_view(wide[None])[0],
         }
         if self.spectra is not None:

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from cryoice_scipion.core.views.standing_out import (
+from cryoice_scipion.core.views.outlier_features import (
     RELATIVE,
     SCALES,
     SIGMA,
     STANDING_OUT,
+    outlier_features,
     relative_statistics,
-    standing_out,
 )
 
 SIDE, CELL = 512, 8
@@ -31,7 +31,7 @@ def of_scale(channels, scale):
 def test_what_is_darkest_and_varies_most_is_rarest(scale):
     view = noise()
     view[200:232, 304:336] = 4.0 * view[200:232, 304:336] - 6.0
-    found = of_scale(standing_out(view), scale)
+    found = of_scale(outlier_features(view), scale)
     for channel in (DARK, VARIES):
         row, column = np.unravel_index(int(found[channel].argmax()), found[channel].shape)
         assert 25 <= row < 29
@@ -48,24 +48,24 @@ def test_one_dark_spot_is_rarer_than_one_of_many():
         for row, column in spots:
             dark[row : row + 32, column : column + 32] = 6.0
         view -= dark
-    lonely, crowded = (float(of_scale(standing_out(view), SIGMA)[DARK][32, 32]) for view in (alone, many))
+    lonely, crowded = (float(of_scale(outlier_features(view), SIGMA)[DARK][32, 32]) for view in (alone, many))
     assert lonely > crowded + 0.5
 
 
 def test_ranks_do_not_depend_on_brightness_and_contrast():
     view = noise(3)
     ranks = [5 * scale + channel for scale in range(len(SCALES)) for channel in (DARK, BRIGHT)]
-    assert torch.allclose(standing_out(view)[ranks], standing_out(3 * view + 7)[ranks], atol=1e-2)
+    assert torch.allclose(outlier_features(view)[ranks], outlier_features(3 * view + 7)[ranks], atol=1e-2)
 
 
 def test_a_micrograph_of_one_value_has_nothing_that_stands_out():
-    found = standing_out(torch.full((96, 160), 2.0))
+    found = outlier_features(torch.full((96, 160), 2.0))
     assert torch.isfinite(found).all()
     assert float(found.abs().max()) < 1e-3
 
 
 def test_there_is_a_cell_for_every_32_angstroms_begun_and_one_scale_is_the_unets():
     view = noise(4, 203, 310)
-    found = standing_out(view)
+    found = outlier_features(view)
     assert found.shape == (STANDING_OUT, 26, 39)
     assert torch.equal(found[RELATIVE], relative_statistics(view))
