@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterator, Opt
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError, Terminated
-from cryoice_scipion.core.results.balance import balance_line, file_lines, has_losses
+from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickSource
@@ -106,13 +106,6 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
     if unmatched and not given.matched and run.summary().micrographs:
         raise all_unmatched(unmatched)
     return SOME_FAILED if failed or has_losses(given) or not run.summary().adds_up else OK
-
-
-def all_unmatched(number: int, names: str = "") -> CoordinatesError:
-    """Return the error for coordinates that all belong to micrographs which are not there."""
-    reason = f"none of the {number} coordinates belongs to one of the micrographs"
-    remedy = "the names of the micrographs and those in the coordinate files must match"
-    return CoordinatesError("--coordinates", reason + (f"; they name {names}" if names else ""), remedy)
 
 
 @contextlib.contextmanager

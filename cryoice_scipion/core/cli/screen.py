@@ -8,11 +8,10 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional, Set
+from typing import TYPE_CHECKING, Any, List, Optional
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.cli.running import (
-    all_unmatched,
     interrupt,
     logger,
     on_signals,
@@ -23,12 +22,11 @@ from cryoice_scipion.core.cli.running import (
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.records import MicrographTask, PickCounts
-from cryoice_scipion.core.results.balance import names_in_short
+from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.results.balance import all_unmatched, names_in_short
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickTable
-    from cryoice_scipion.core.screening.run import ScreeningRun
 
 NAME = "screen"
 HELP = "find bad areas in micrographs, and clean coordinates by them"
@@ -141,31 +139,23 @@ def _config(args: argparse.Namespace) -> ScreenConfig:
     )
 
 
-def _give_picks(tasks: List[MicrographTask], picks: Any, log: logging.Logger) -> None:
-    """Hand the coordinates to their micrographs, and note those that belong to none of them.
+def _give_picks(tasks: List[MicrographTask], picks: PickTable, log: logging.Logger) -> None:
+    """Give the coordinates to their micrographs, and say which belong to none of them.
 
     Raises
     ------
     CoordinatesError
         When all of them belong to none.
     """
-    from cryoice_scipion.core.formats.coordinates import X, Y, make_pick, picks_by_micrograph, sizes_of
+    from cryoice_scipion.core.formats.coordinates import assign_picks
 
-    matches = picks_by_micrograph(picks.table, tasks)
-    x, y = picks.table[X].to_numpy(float), picks.table[Y].to_numpy(float)
-    diameters, box_sizes = sizes_of(picks.table)
-    for task in tasks:
-        for row in matches.rows[task.id]:
-            sizes = float(diameters[row]), float(box_sizes[row])
-            task.picks.append(make_pick(row, float(x[row]), float(y[row]), *sizes))
-    assigned = {row for task in tasks for row in matches.rows[task.id]}
-    picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
+    matches = assign_picks(picks, tasks)
     for warning in matches.warnings:
         log.warning(warning)
+    assigned = len(picks) - len(picks.unmatched)
     if len(picks) and not assigned:
         raise all_unmatched(len(picks), names_in_short([*matches.unmatched, *matches.ambiguous]))
-    with_picks = sum(bool(task.picks) for task in tasks)
-    log.info("%d coordinates on %d of %d micrographs", len(assigned), with_picks, len(tasks))
+    log.info("%d coordinates on %d of %d micrographs", assigned, sum(bool(task.picks) for task in tasks), len(tasks))
     if matches.unmatched:  # they are in rejected.star, unscored: nothing is lost
         log.warning(
             "%d coordinates belong to %d names that are not among the micrographs, and are left out: %s",
@@ -189,13 +179,15 @@ def _screen(
 ) -> int:
     from tqdm import tqdm
 
+    from cryoice_scipion.core.screening.inputs import count_input, keep_ids
+
     stems = {task.stem for task in tasks}
     bar = tqdm(total=len(tasks), unit="micrograph", dynamic_ncols=True, disable=None)
     with bar, open_run(args, config, log, bar, picks) as run:
-        given = _counts(tasks, picks, run) if picks is not None else None
+        given = count_input(tasks, picks, run) if picks is not None else None
         if given is not None:
             run.note_input(given)
-        _keep_ids(tasks, run)
+        keep_ids(tasks, run)
         try:
             for _ in run.process(tasks):
                 bar.update()
@@ -208,30 +200,3 @@ def _screen(
             )
             raise
         return status_of(run, print_report(args.output, run, stems, given)[1], given)
-
-
-def _counts(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun) -> PickCounts:
-    """Return how many coordinates the input has; micrographs that only earlier sessions were given count as there."""
-    from cryoice_scipion.core.formats.coordinates import picks_by_micrograph
-
-    given = {task.stem for task in tasks}
-    scored: Set[int] = set()
-    for judgement in run.recorded() if picks.unmatched else ():
-        if judgement.stem not in given:
-            scored.update(score.id for score in judgement.scores)
-    left = picks.table.iloc[[row for row in picks.unmatched if row not in scored]]
-    matches = picks_by_micrograph(left, tasks)
-    return matches.counts(picks)
-
-
-def _keep_ids(tasks: List[MicrographTask], run: Any) -> None:
-    """Give micrographs of an earlier session their id of then: on the command line an id is only a place."""
-    known = run.ids
-    taken = set(known.values())  # also those of micrographs that are not given this time
-    free = max([*taken, len(tasks)]) + 1
-    for task in tasks:
-        earlier = known.get(task.stem)
-        if earlier is not None:
-            task.id = earlier
-        elif task.id in taken:
-            task.id, free = free, free + 1

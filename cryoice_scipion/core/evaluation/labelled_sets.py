@@ -15,13 +15,14 @@ from cryoice_scipion.core.evaluation.cell_counts import CellCounts, tally
 from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.maps import bad_area, session_baseline
+from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.records import MapResult, Reference
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
 
 Log = Callable[[str], None]
-_Mapped = Tuple[ClassMap, bool]  # the map, and whether the contrast was inverted for it
+_Mapped = Tuple[ClassMap, MapResult]
 
 
 @dataclasses.dataclass
@@ -68,10 +69,10 @@ def judge_set(
             loaded = _load(image, settings)
             labels = read_labels(image.labels, settings.sampling)
             known = mapped.pop(image.stem, None)
-            if known is not None and reference.contrast == _contrast(known[1]):
+            if known is not None and session_baseline.has_contrast(known[1], reference.contrast):
                 classmap = known[0]
             else:
-                classmap = _map(detector, loaded, image.path, reference.contrast)[0]
+                classmap = map_micrograph(detector, loaded, image.path, reference.contrast)[0]
         except CryoIceError as error:
             log(f"left out: {error}")
             continue
@@ -100,15 +101,15 @@ def _reference(
         if len(chosen) == settings.reference:
             break
         try:
-            mapped[image.stem] = _map(detector, _load(image, settings), image.path, settings.contrast)
+            mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, settings.contrast)
             chosen.append(image)
         except CryoIceError:
             continue  # said when it is judged
-    contrast = session_baseline.vote([_result(mapped[image.stem]) for image in chosen], settings.contrast)
+    contrast = session_baseline.vote([mapped[image.stem][1] for image in chosen], settings.contrast)
     for image in chosen:
-        if _contrast(mapped[image.stem][1]) != contrast:
-            mapped[image.stem] = _map(detector, _load(image, settings), image.path, contrast)
-    results = {index: _result(mapped[image.stem]) for index, image in enumerate(chosen, start=1)}
+        if not session_baseline.has_contrast(mapped[image.stem][1], contrast):
+            mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, contrast)
+    results = {index: mapped[image.stem][1] for index, image in enumerate(chosen, start=1)}
     return mapped, session_baseline.freeze(results, contrast, detector.config)
 
 
@@ -116,19 +117,3 @@ def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
     """Return a micrograph; a simulated one with bright particles is turned round: it is a session of its own."""
     loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
     return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded
-
-
-def _map(detector: Detector, loaded: LoadedMicrograph, path: str, contrast: str) -> _Mapped:
-    """Return the map, and whether the contrast was inverted for it: "auto" is dark until the reference has voted."""
-    inverted = contrast == "bright"
-    return detector.map(loaded.image, loaded.pixel_size, loaded.border, inverted).checked(path), inverted
-
-
-def _contrast(inverted: bool) -> str:
-    return "bright" if inverted else "dark"
-
-
-def _result(mapped: _Mapped) -> MapResult:
-    """Return what the reference wants to know of a map."""
-    classmap, inverted = mapped
-    return MapResult([], 0.0, classmap.sampling, classmap.level, classmap.skewness, inverted, "", "")

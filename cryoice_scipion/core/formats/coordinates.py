@@ -207,6 +207,20 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
     return found
 
 
+def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
+    """Give the coordinates of a table to their micrographs, and note in it those that belong to none."""
+    matches = picks_by_micrograph(picks.table, tasks)
+    x, y = picks.table[X].to_numpy(float), picks.table[Y].to_numpy(float)
+    diameters, box_sizes = sizes_of(picks.table)
+    for task in tasks:
+        for row in matches.rows[task.id]:
+            sizes = float(diameters[row]), float(box_sizes[row])
+            task.picks.append(make_pick(row, float(x[row]), float(y[row]), *sizes))
+    assigned = {row for task in tasks for row in matches.rows[task.id]}
+    picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
+    return matches
+
+
 def _read_file(path: Path) -> Picks:
     reader = READERS.get(path.suffix.lower())
     if reader is None:

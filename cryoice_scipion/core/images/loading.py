@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,5 +43,26 @@ def load_micrograph(path: str, pixel_size: Optional[float] = None) -> LoadedMicr
     """
     micrograph = read_micrograph(path)
     size, flags = resolve_pixel_size(micrograph, pixel_size)
-    image, more = check_pixels(micrograph.as_float32(), path)
-    return LoadedMicrograph(image, find_border(image), size, [*flags, *more])
+    return take_image(micrograph.as_float32(), size, path, flags)
+
+
+def take_image(image: NDArray[np.float32], pixel_size: float, name: str, flags: Sequence[str] = ()) -> LoadedMicrograph:
+    """Check the pixels of an image in memory and find its border.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns), float32
+    pixel_size : float
+        Å/px.
+    name : str
+        Of the micrograph, for errors.
+    flags : sequence of str
+        What is known to be noteworthy already.
+
+    Raises
+    ------
+    ImageError
+        When the image holds nothing.
+    """
+    checked, more = check_pixels(image, name)
+    return LoadedMicrograph(checked, find_border(checked), pixel_size, [*flags, *more])

@@ -40,6 +40,11 @@ def vote(results: Sequence[MapResult], contrast: str) -> str:
     return "bright" if is_bright([result.skewness for result in results]) else "dark"
 
 
+def has_contrast(mapped: MapResult, contrast: str) -> bool:
+    """Return whether a micrograph was mapped with this contrast, "dark" or "bright"."""
+    return mapped.inverted == (contrast == "bright")
+
+
 def is_bright(skewness: Sequence[float]) -> bool:
     """Return whether a large majority of the micrographs says that particles are brighter than the ground.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from cryoice_scipion.constants import AMBIGUOUS, DISABLED, UNMATCHED, UNREADABLE, UNUSED_BLOCK, WAITING
+from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.records import PickCounts, Summary
 
 _NAMES_SHOWN = 5
@@ -105,3 +106,10 @@ def names_in_short(paths: Iterable[str]) -> str:
     """Return the first names of a list, by the alphabet."""
     names = sorted(paths)
     return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+
+
+def all_unmatched(number: int, names: str = "") -> CoordinatesError:
+    """Return the error for coordinates that all belong to micrographs which are not there."""
+    reason = f"none of the {number} coordinates belongs to one of the micrographs"
+    remedy = "the names of the micrographs and those in the coordinate files must match"
+    return CoordinatesError("--coordinates", reason + (f"; they name {names}" if names else ""), remedy)

@@ -183,6 +183,10 @@ class ScreeningRun:
             for warning in self.summary().warnings:
                 self.log.warning(warning)
 
+    def mapped(self, key: int) -> MapResult:
+        """Return what is recorded of the map of a micrograph, by its id."""
+        return self._state.mapped[key]
+
     def summary(self) -> Summary:
         """Return the state of the run, as summary.json has it."""
         return self._outputs.summary(self.backlog, self.reference, self._finished)
@@ -240,7 +244,7 @@ class ScreeningRun:
                 return
             mapped = {key: self._state.mapped[key] for key in chosen}
             contrast = session_baseline.vote(list(mapped.values()), self.config.contrast)
-            wrong = [self._waiting[key] for key in chosen if mapped[key].inverted != (contrast == "bright")]
+            wrong = [self._waiting[key] for key in chosen if not session_baseline.has_contrast(mapped[key], contrast)]
             if not wrong:
                 self._freeze(mapped, contrast)
             elif self._stopping:
@@ -292,7 +296,7 @@ class ScreeningRun:
     def _judge_job(self, task: MicrographTask, reference: Reference) -> Job[Mapped]:
         """Return the job that judges a micrograph, and maps it first where its stored map is missing or of no use."""
         stored = self._state.mapped.get(task.id)
-        if stored is not None and stored.inverted != (reference.contrast == "bright"):
+        if stored is not None and not session_baseline.has_contrast(stored, reference.contrast):
             stored = None
 
         def work(executor: Executor) -> Mapped:

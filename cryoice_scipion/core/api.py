@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Python interface: a micrograph in memory in, its verdict out; or a session of files. Imported by ``core`` itself.
+
+    from cryoice_scipion import core as cryoice
+    detector = cryoice.load("default")
+    result = detector.screen(image, pixel_size=1.1, coordinates=xy, diameter=150.0)
+
+It is the pipeline of the command line and of Scipion's worker. Importing it takes no torch; ``load`` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from cryoice_scipion.constants import DEFAULT_MODEL, FAILED
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
+from cryoice_scipion.core.errors import ImageError, PixelSizeError, SettingsError
+from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
+from cryoice_scipion.core.maps.mapping import map_micrograph
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
+from cryoice_scipion.core.results.balance import all_unmatched
+from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
+from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.workers.local_executor import LocalExecutor
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.formats.coordinates import PickTable
+
+__all__ = ["LoadedDetector", "ScreenedImage", "load", "screen_files"]
+
+PathLike = Union[str, Path]
+Array = npt.NDArray[Any]
+
+
+def load(model: PathLike = DEFAULT_MODEL, device: str = "auto") -> LoadedDetector:
+    """Load a detector.
+
+    Parameters
+    ----------
+    model : str or pathlib.Path
+        "default", "spots", or a model folder.
+    device : str
+        "auto" (the first GPU, if there is one), "cpu", or "cuda:N".
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, or it is damaged.
+    SettingsError
+        When the device is not there.
+    """
+    from cryoice_scipion.core.workers.devices import one_device
+
+    folder = resolve_model(model)
+    return LoadedDetector(folder, LocalExecutor.load(folder, one_device(device)))
+
+
+class LoadedDetector:
+    """A detector on its device; made by :func:`load`."""
+
+    def __init__(self, folder: Path, executor: LocalExecutor) -> None:
+        """Take a model folder and the executor that has it loaded."""
+        self.folder, self.executor = folder, executor
+
+    @property
+    def model(self) -> ModelConfig:
+        """Return the description of the model."""
+        return self.executor.model
+
+    def screen(
+        self,
+        image: Array,
+        pixel_size: float,
+        coordinates: Optional[npt.ArrayLike] = None,
+        diameter: Optional[float] = None,
+        name: str = "micrograph",
+        **settings: Any,
+    ) -> ScreenedImage:
+        """Screen one micrograph.
+
+        Parameters
+        ----------
+        image : numpy.ndarray, shape (rows, columns)
+            Real numbers; row 0 is y = 0. Particles are dark unless ``contrast="bright"`` is given.
+        pixel_size : float
+            Å/px.
+        coordinates : array_like, shape (n, 2), optional
+            x and y of the particles' centres in px.
+        diameter : float, optional
+            Particle diameter in Å; needed with coordinates, unless ``box_size`` (px) is given.
+        name : str
+            Of the micrograph; names the files of ``save``.
+        **settings
+            Others of :class:`~cryoice_scipion.core.config.ScreenConfig`: threshold, margin, margins, ignore, min_area,
+            contrast, box_size, max_bad_area …
+
+        Raises
+        ------
+        SettingsError
+            When a setting makes no sense.
+        ImageError, PixelSizeError
+            When the image cannot be screened.
+        CoordinatesError
+            When the particle diameter is not known.
+        """
+        config = _config(self.folder, particle_diameter=diameter, **settings)
+        if not (np.isfinite(pixel_size) and pixel_size > 0):
+            raise PixelSizeError(name, f"the pixel size {pixel_size} is not positive", "give it in Å/px")
+        pixels = np.asarray(image)
+        if pixels.ndim != 2 or pixels.dtype.kind not in "fiub":
+            reason = f"is an array of shape {pixels.shape} and type {pixels.dtype}"
+            raise ImageError(name, reason, "give real numbers of shape (rows, columns)")
+        micrograph = take_image(pixels.astype(np.float32), float(pixel_size), name)
+        task = MicrographTask(1, name, name, float(pixel_size), _picks(coordinates))
+        classmap, mapped = map_micrograph(self.executor.detector, micrograph, name, config.contrast)
+        scored = score_micrograph(classmap, task, mapped, config, self.model, 0.0)
+        fields = {field.name: getattr(scored, field.name) for field in dataclasses.fields(MicrographResult)}
+        return ScreenedImage(**fields, detector=self, micrograph=micrograph, task=task, config=config)
+
+
+@dataclasses.dataclass
+class ScreenedImage(MicrographResult):
+    """The verdict on an image in memory, which can be saved."""
+
+    detector: LoadedDetector = dataclasses.field(repr=False)
+    micrograph: LoadedMicrograph = dataclasses.field(repr=False)
+    task: MicrographTask = dataclasses.field(repr=False)
+    config: ScreenConfig = dataclasses.field(repr=False)
+
+    def save(self, folder: PathLike) -> Path:
+        """Write the files that ``cryoice screen`` writes, and return the folder.
+
+        Raises
+        ------
+        SettingsError
+            When the folder holds a run already.
+        FolderError
+            When it cannot be written.
+        """
+        picks = _table([self.task]) if self.task.picks else None
+        executor = _InMemory(self.detector.executor, self.micrograph)
+        with _open_run(Path(folder), self.config, executor, picks, self.detector.folder) as run:
+            list(run.process([self.task]))
+        return Path(folder)
+
+
+def screen_files(
+    micrographs: Union[PathLike, Sequence[PathLike]],
+    detector: Optional[LoadedDetector] = None,
+    output: Optional[PathLike] = None,
+    coordinates: Optional[PathLike] = None,
+    **settings: Any,
+) -> Iterator[MicrographResult]:
+    """Screen a session of files, as ``cryoice screen`` does, and yield each micrograph's result by and by.
+
+    Parameters
+    ----------
+    micrographs : path or sequence of paths
+        Files, folders, or a .star file that names them.
+    detector : LoadedDetector, optional
+        Default: the shipped one.
+    output : path, optional
+        Folder for everything that is written. A run that is there is continued: what is done is not done again, and
+        is not yielded again. None: nothing is kept.
+    coordinates : path, optional
+        A coordinate file, or a folder of them.
+    **settings
+        Of :class:`~cryoice_scipion.core.config.ScreenConfig`.
+
+    Yields
+    ------
+    MicrographResult
+        Of a micrograph that failed: empty grids, and ``record.status`` "failed" with ``record.reason``.
+
+    Raises
+    ------
+    CryoIceError
+        When nothing can be screened.
+    """
+    from cryoice_scipion.core.formats.coordinates import assign_picks, read_picks
+    from cryoice_scipion.core.images.naming import expand_micrographs
+    from cryoice_scipion.core.screening.inputs import count_input, keep_ids
+
+    detector = detector or load()
+    config = _config(detector.folder, **settings)
+    named = [micrographs] if isinstance(micrographs, (str, Path)) else micrographs
+    tasks = expand_micrographs([str(path) for path in named])
+    picks = read_picks(Path(coordinates)) if coordinates is not None else None
+    if picks is not None and not any(map(len, assign_picks(picks, tasks).rows.values())) and len(picks):
+        raise all_unmatched(len(picks))
+    with tempfile.TemporaryDirectory(prefix="cryoice_") as nowhere:
+        folder = Path(output) if output is not None else Path(nowhere) / "run"
+        with _open_run(folder, config, detector.executor, picks, detector.folder, keep=output is not None) as run:
+            if picks is not None:
+                run.note_input(count_input(tasks, picks, run))
+            keep_ids(tasks, run)
+            by_id = {task.id: task for task in tasks}
+            for record in run.process(tasks):
+                yield _read_result(run, by_id[record.id], record)
+
+
+class _InMemory(LocalExecutor):
+    """An executor whose one micrograph is in memory."""
+
+    def __init__(self, executor: LocalExecutor, micrograph: LoadedMicrograph) -> None:
+        super().__init__(executor.detector, executor.fingerprint, executor.device)
+        self._micrograph = micrograph
+
+    def read(self, task: MicrographTask, config: ScreenConfig) -> LoadedMicrograph:
+        """Return it."""
+        return self._micrograph
+
+
+def _config(folder: Path, **settings: Any) -> ScreenConfig:
+    if "model" in settings:
+        raise SettingsError("model", "is that of the detector", "give it to load()")
+    return ScreenConfig.make(**{"model": str(folder), **settings})
+
+
+def _picks(coordinates: Optional[npt.ArrayLike]) -> List[Pick]:
+    """Return coordinates as picks; their ids are their rows."""
+    if coordinates is None:
+        return []
+    at = np.asarray(coordinates, dtype=np.float64)
+    if at.size and (at.ndim != 2 or at.shape[1] != 2):
+        raise SettingsError("coordinates", f"have the shape {at.shape}", "give x and y in px, shape (n, 2)")
+    return [Pick(row, float(x), float(y)) for row, (x, y) in enumerate(at.reshape(-1, 2))]
+
+
+def _table(tasks: Sequence[MicrographTask]) -> PickTable:
+    """Return the coordinates of micrographs as the table of a file."""
+    import pandas as pd
+
+    from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, X, Y
+
+    rows = [(pick.x, pick.y, task.path) for task in tasks for pick in task.picks]
+    return PickTable(pd.DataFrame(rows, columns=[X, Y, MICROGRAPH]), "coordinates")
+
+
+def _open_run(
+    folder: Path, config: ScreenConfig, executor: LocalExecutor, picks: Any, model: Path, keep: bool = True
+) -> ScreeningRun:
+    from cryoice_scipion.core.reports.html import write_report
+
+    options = RunOptions(
+        resume=(folder / "journal.jsonl").is_file() and not isinstance(executor, _InMemory),
+        retry_failed=True,
+        picks=picks,
+        card=read_card(model),
+        write_report=write_report if keep else None,
+    )
+    return ScreeningRun(folder, config, [executor], options, logging.getLogger("cryoice"))
+
+
+def _read_result(run: ScreeningRun, task: MicrographTask, record: MicrographRecord) -> MicrographResult:
+    """Return the result of a micrograph that a run has screened, from its stored map."""
+    at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
+    if record.status == FAILED or run.reference is None:
+        nothing = np.zeros((0, 0))
+        return MicrographResult(
+            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, at, record
+        )
+    classmap = ClassMap.load(run.folder / RunFolder(run.folder).raw_map(record.stem))
+    scored = score_micrograph(classmap, task, run.mapped(task.id), run.config, run.model, run.reference.shift)
+    return dataclasses.replace(scored, record=record)

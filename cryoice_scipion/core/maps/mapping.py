@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a micrograph in memory to its class map: the one place where a detector is asked. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Tuple
+
+import numpy as np
+
+from cryoice_scipion.constants import BORDER
+from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.images.loading import LoadedMicrograph
+from cryoice_scipion.core.records import MapResult
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.detectors.network_detector import Detector
+
+BRIGHT = "bright"
+
+
+def map_micrograph(
+    detector: Detector, micrograph: LoadedMicrograph, name: str, contrast: str
+) -> Tuple[ClassMap, MapResult]:
+    """Return the class map of a micrograph, and what a run records of it.
+
+    Parameters
+    ----------
+    name : str
+        Of the micrograph, for errors.
+    contrast : str
+        "dark", "bright", or "auto": dark, until the micrographs of a session have voted.
+
+    Raises
+    ------
+    MapError
+        When the detector gives log-odds that are not finite.
+    PixelSizeError
+        When the micrograph is too coarse for the detector.
+    """
+    inverted = contrast == BRIGHT
+    classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted).checked(name)
+    level = classmap.level
+    mapped = MapResult(
+        shape=[int(side) for side in micrograph.image.shape],
+        pixel_size=micrograph.pixel_size,
+        sampling=classmap.sampling,
+        level=level if np.isfinite(level) else None,  # JSON has no NaN
+        skewness=classmap.skewness,
+        inverted=inverted,
+        raw_path="",
+        base_path="",
+        flags=[*micrograph.flags, *classmap.flags, *([BORDER] if micrograph.border.any() else [])],
+    )
+    return classmap, mapped

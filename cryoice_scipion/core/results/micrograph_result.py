@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verdict on one micrograph, in memory: scored from its class map, without files and without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Dict, List, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, OUTSIDE
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
+from cryoice_scipion.core.maps import bad_area, scoring
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask
+
+
+@dataclasses.dataclass
+class MicrographResult:
+    """A micrograph with its map, mask and coordinates.
+
+    Cell (i, j) of the grids covers rows [i·s, (i+1)·s) and columns [j·s, (j+1)·s) in Å, s = ``sampling``.
+    """
+
+    probability: Grid  # (rows, columns) of the grid, float32: P(BAD) as the model says
+    mask: Mask  # same shape: True is good
+    classes: NDArray[np.uint8]  # same shape: the class of each cell, an index into constants.CLASSES
+    sampling: float  # Å
+    coordinates: NDArray[np.float64]  # (n, 2): x and y in px
+    record: MicrographRecord  # what the journal of a run holds
+
+    @property
+    def bad_area(self) -> float:
+        """Return the share of bad area, 0 to 1; the border does not count."""
+        return self.record.bad_area if self.record.bad_area is not None else 1.0
+
+    @property
+    def areas(self) -> Dict[str, float]:
+        """Return the share of all cells that each class takes."""
+        return self.record.areas
+
+    @property
+    def goodness(self) -> NDArray[np.float64]:
+        """Return the goodness of each coordinate, shape (n,): 1 clean, 0 bad; NaN outside of the frame."""
+        return np.array([np.nan if one.goodness is None else one.goodness for one in self.record.scores], np.float64)
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Return which coordinates are kept, shape (n,)."""
+        return np.array([one.kept for one in self.record.scores], dtype=bool)
+
+    @property
+    def coordinate_classes(self) -> List[str]:
+        """Return the class of each coordinate: "good", that of the bad area which decides, or "outside"."""
+        return [one.cls for one in self.record.scores]
+
+    @property
+    def flags(self) -> List[str]:
+        """Return what was noticed, such as "border" or "nan_pixels"."""
+        return self.record.flags
+
+
+def score_micrograph(
+    classmap: ClassMap, task: MicrographTask, mapped: MapResult, config: ScreenConfig, model: ModelConfig, offset: float
+) -> MicrographResult:
+    """Return the verdict on a mapped micrograph and its coordinates: the one rule that all programs use.
+
+    Parameters
+    ----------
+    task, mapped : MicrographTask, MapResult
+        The coordinates, and pixel size, shape and flags of the micrograph.
+    offset : float
+        What is subtracted from the log-odds of BAD (the session's baseline).
+
+    Raises
+    ------
+    CoordinatesError
+        When a particle diameter is not known.
+    """
+    cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
+    good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
+    codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
+    discarded = area > config.max_bad_area
+    diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in task.picks]
+    sizes = [diameter.angstrom for diameter in diameters]
+    scores = scoring.score_picks(cells, task.picks, sizes, mapped.pixel_size, mapped.shape, config, model, discarded)
+    record = MicrographRecord(
+        id=task.id,
+        stem=task.stem,
+        path=task.path,
+        status=DISCARDED if discarded else ACCEPTED,
+        reason=f"bad area {area:.3f} is more than {config.max_bad_area:g}" if discarded else "",
+        bad_area=area,
+        areas=bad_area.areas(codes),
+        scores=scores,
+        flags=_flags(mapped.flags, area, sum(score.cls == OUTSIDE for score in scores)),
+        pixel_size=mapped.pixel_size,
+        shape=list(mapped.shape),
+        level=mapped.level,
+        particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
+        diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
+    )
+    at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
+    probability = bad_area.probability(classmap, offset)  # with the classes that the settings ignore
+    return MicrographResult(probability, good, codes, cells.sampling, at, record)
+
+
+def _flags(noticed: Sequence[str], area: float, outside: int) -> List[str]:
+    flags = list(noticed)
+    flags += [bad_area.MOSTLY_BAD_FLAG] if area > bad_area.MOSTLY_BAD else []
+    return flags + ([f"picks_outside={outside}"] if outside else [])

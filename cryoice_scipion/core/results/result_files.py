@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the files of one micrograph into the folder of a run: map, masks and thumbnail."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any, Dict
+
+import numpy as np
+
+from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.class_map import Mask
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.thumbnails import draw_thumbnail
+from cryoice_scipion.core.images.writing import write_map, write_mask
+from cryoice_scipion.core.records import MapResult
+from cryoice_scipion.core.results.micrograph_result import MicrographResult
+from cryoice_scipion.core.results.run_folder import RunFolder, writing
+
+
+def write_result(folder: Path, result: MicrographResult, mapped: MapResult, config: ScreenConfig) -> None:
+    """Write map, masks and thumbnail, and note their paths in the record.
+
+    Maps and masks that are there from an earlier scoring stay: they depend on what never changes within a run.
+
+    Raises
+    ------
+    FolderError
+        When the folder cannot be written.
+    ImageError
+        When the stored picture under the thumbnail is missing or damaged: the micrograph has to be read again.
+    """
+    paths, record, stem = RunFolder(folder), result.record, result.record.stem
+    record.probability, record.mask = paths.probability(stem), paths.mask(stem)
+    with writing(folder):
+        if not _is_written(folder / record.probability):
+            write_map(folder / record.probability, result.probability, result.sampling)
+        if not _is_written(folder / record.mask):
+            write_mask(folder / record.mask, result.mask, result.sampling)
+        if config.full_size_masks:
+            record.full_mask = paths.full_mask(stem)
+            if not _is_written(folder / record.full_mask):
+                write_mask(folder / record.full_mask, full_size(result.mask, mapped), mapped.pixel_size)
+        if config.thumbnails:
+            _draw(folder, result, mapped)
+
+
+def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:
+    """Draw the thumbnail on the stored picture."""
+    record = result.record
+    record.thumbnail = RunFolder(folder).thumbnail(record.stem)
+    marks = [(float(x), float(y), bool(kept)) for (x, y), kept in zip(result.coordinates, result.kept)]
+    try:
+        draw_thumbnail(
+            folder / mapped.base_path,
+            folder / record.thumbnail,
+            result.classes,
+            ~result.mask,
+            result.sampling,
+            mapped.pixel_size,
+            mapped.shape,
+            marks,
+            CLASSES,
+            Path(record.path).name,
+            record.bad_area,
+        )
+    except (OSError, SyntaxError) as error:  # Pillow raises both for a damaged file, without a number
+        if getattr(error, "errno", None) in (None, errno.ENOENT):
+            raise ImageError(folder / mapped.base_path, f"the stored picture cannot be read ({error})") from None
+        raise
+
+
+def _is_written(path: Path) -> bool:
+    """Return whether a file is there and not empty."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def full_size(good: Mask, mapped: MapResult) -> Mask:
+    """Return a coarse mask at the micrograph's own size: each pixel has the value of the cell its centre lies in."""
+    indices: Dict[int, Any] = {}
+    for axis in (0, 1):
+        index = (np.arange(mapped.shape[axis]) + 0.5) * mapped.pixel_size // mapped.sampling
+        indices[axis] = np.minimum(index.astype(np.intp), good.shape[axis] - 1)
+    mask: Mask = good[indices[0][:, None], indices[1][None, :]]
+    return mask

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run is given from files: ids of micrographs that earlier sessions knew, and the sum of its coordinates."""
+
+from __future__ import annotations
+
+from typing import List, Set
+
+from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_micrograph
+from cryoice_scipion.core.records import MicrographTask, PickCounts
+from cryoice_scipion.core.screening.run import ScreeningRun
+
+
+def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun) -> PickCounts:
+    """Return how many coordinates the input has; micrographs that only earlier sessions were given count as there."""
+    given = {task.stem for task in tasks}
+    scored: Set[int] = set()
+    for judgement in run.recorded() if picks.unmatched else ():
+        if judgement.stem not in given:
+            scored.update(score.id for score in judgement.scores)
+    left = picks.table.iloc[[row for row in picks.unmatched if row not in scored]]
+    matches = picks_by_micrograph(left, tasks)
+    return matches.counts(picks)
+
+
+def keep_ids(tasks: List[MicrographTask], run: ScreeningRun) -> None:
+    """Give micrographs of an earlier session their id of then: on the command line an id is only a place."""
+    known = run.ids
+    taken = set(known.values())  # also those of micrographs that are not given this time
+    free = max([*taken, len(tasks)]) + 1
+    for task in tasks:
+        earlier = known.get(task.stem)
+        if earlier is not None:
+            task.id = earlier
+        elif task.id in taken:
+            task.id, free = free, free + 1
