@@ -220,7 +220,7 @@ def _plain(text: str) -> str:
 
 
 def _report(project: Any, screening: Any, folder: Path) -> None:
-    from cryoice_scipion.core.results.recorded import read_judgements
+    from cryoice_scipion.core.results.run_reader import read_judgements
     from cryoice_scipion.protocols.protocol_screen import FOLDER
 
     run = Path(project.path) / screening.getPath(*FOLDER)

@@ -33,7 +33,7 @@ def take_windows() -> None:
     """Open each window of the project that this process works in, and take its picture."""
     from pyworkflow.gui.project import ProjectWindow
 
-    from cryoice_scipion.core.results.recorded import read_judgements
+    from cryoice_scipion.core.results.run_reader import read_judgements
     from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtSimulate, CryoIceProtTrain
     from cryoice_scipion.protocols.protocol_screen import FOLDER
 

@@ -19,8 +19,8 @@ from cryoice_scipion.core.detectors.model_folder import load_config, read_card, 
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.balance import balance_line
-from cryoice_scipion.core.results.recorded import read_summary
 from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming import file_retry

@@ -8,7 +8,7 @@ from tkinter import ttk
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
-from cryoice_scipion.core.results.browsing import Numbers, Records
+from cryoice_scipion.core.results.run_reader import Numbers, Records
 
 ALL = "all"
 NOT_ACCEPTED = "discarded or failed"

@@ -14,9 +14,8 @@ from pyworkflow.viewer import View
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.results.browsing import Records, RecordsReader
 from cryoice_scipion.core.results.layers import Layers, read_layers
-from cryoice_scipion.core.results.recorded import read_summary
+from cryoice_scipion.core.results.run_reader import Records, RunReader, read_summary
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.micrograph_table import ALL, MicrographTable
@@ -72,7 +71,7 @@ class ScreenWindow(Window):
         super().__init__(f"{run.title}: screening", parent, minsize=(900, 560))
         self.run = run
         self.records: Optional[Records] = None
-        self._reader, self._places = RecordsReader(run.folder), {}  # type: RecordsReader, Dict[int, int]
+        self._reader, self._places = RunReader(run.folder), {}  # type: RunReader, Dict[int, int]
         self._pictures: Dict[int, Tuple[Any, Layers, Any]] = {}
         self._settling: Optional[str] = None
         self._wanted: Optional[int] = None  # the id of the micrograph that is shown, or being read

@@ -11,7 +11,7 @@ from typing import Callable, Optional
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.html import NAME
-from cryoice_scipion.core.results.browsing import Records
+from cryoice_scipion.core.results.run_reader import Records
 
 WARNING = "#fff3cd"
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg
 from matplotlib.figure import Figure
 
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
-from cryoice_scipion.core.results.browsing import Records
+from cryoice_scipion.core.results.run_reader import Records
 from cryoice_scipion.core.results.run_sums import BINS
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 8, 40  # px around the axes

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from cryoice_scipion.core.images.palette import REJECTED
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.browsing import Numbers, Records
+from cryoice_scipion.core.results.run_reader import Numbers, Records
 
 BAD_AREA = "#0072b2"
 SESSION = 300.0  # s from the first to the last micrograph from which on they are plotted over the time

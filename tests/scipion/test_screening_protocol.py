@@ -22,8 +22,8 @@ from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.bad_area import probabilities
 from cryoice_scipion.core.maps.scoring import particle_diameter, score_picks
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.results.recorded import read_judgements, read_summary
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
+from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 

@@ -16,7 +16,7 @@ from streaming import SHAPE, Streams, coordinates, is_alive, kill, micrograph, p
 from cryoice_scipion import producers
 from cryoice_scipion import streams as reading
 from cryoice_scipion.constants import NO_MICROGRAPH
-from cryoice_scipion.core.results.recorded import read_summary
+from cryoice_scipion.core.results.run_reader import read_summary
 
 pytestmark = pytest.mark.scipion
 OUTPUTS = ("outputCoordinates", "outputCoordinatesRejected", "outputMicrographs", "outputMicrographsDiscarded")

@@ -14,7 +14,7 @@ from random_model import write_random_model
 from scipion_data import items
 from streaming import PIXEL_SIZE, SHAPE, Streams, coordinates, kill, wait_for
 
-from cryoice_scipion.core.results.recorded import read_summary
+from cryoice_scipion.core.results.run_reader import read_summary
 
 pytestmark = pytest.mark.scipion
 STREAMING, RELION = "cryoice_scipion-streaming", "cryoice_scipion-streaming_relion"

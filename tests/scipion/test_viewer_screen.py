@@ -17,8 +17,8 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
-from cryoice_scipion.core.results.recorded import read_judgements
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
+from cryoice_scipion.core.results.run_reader import read_judgements
 from cryoice_scipion.protocols import CryoIceProtScreen
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.screen_window import ScreenView

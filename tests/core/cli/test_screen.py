@@ -17,7 +17,7 @@ from noise import NUMBER, SHAPE, write_image, write_noise
 
 from cryoice_scipion.core.cli import COMMANDS, main
 from cryoice_scipion.core.formats.coordinates import read_picks, write_star
-from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 
 torch = pytest.importorskip("torch")
 MORE = 40

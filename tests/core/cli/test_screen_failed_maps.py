@@ -8,7 +8,7 @@ from noise import NUMBER
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 pytest.importorskip("torch")

@@ -14,7 +14,7 @@ from noise import NUMBER, SHAPE
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 
 pytest.importorskip("torch")

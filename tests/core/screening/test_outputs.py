@@ -10,7 +10,7 @@ from standin import executor, make_tasks
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import to_json
 from cryoice_scipion.core.reports.html import write_report
-from cryoice_scipion.core.results.recorded import read_summary
+from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 

@@ -24,8 +24,8 @@ from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.maps.session_baseline import is_bright, shift_of
 from cryoice_scipion.core.records import MicrographTask, Pick, to_json
 from cryoice_scipion.core.reports.html import write_report
-from cryoice_scipion.core.results.recorded import read_judgements, read_summary
 from cryoice_scipion.core.results.run_folder import FolderError
+from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers.interface import WorkerDied

@@ -10,7 +10,7 @@ from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.recorded import read_judgements
+from cryoice_scipion.core.results.run_reader import read_judgements
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.state import RunState

@@ -16,7 +16,7 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.reports.html import write_report
-from cryoice_scipion.core.results.recorded import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 from cryoice_scipion.core.screening import watch as watch_module
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun

@@ -6,9 +6,9 @@ import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import MicrographRecord, PickScore, to_json
-from cryoice_scipion.core.results.browsing import RecordsReader
 from cryoice_scipion.core.results.journal import Journal
 from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.results.run_reader import RunReader, read_judgements
 
 
 def judged(key, goodness, status="accepted", first=0):
@@ -32,7 +32,7 @@ def ids_of(records):
 def test_a_threshold_keeps_what_is_at_least_as_good_on_accepted_micrographs(tmp_path):
     write(tmp_path, judged(1, [0.2, 0.5, None]), judged(2, [0.9, 0.9], "discarded", 10), judged(3, [], first=20))
     write(tmp_path, judged(4, [0.5, 0.49999, 1.0, 0.0], first=30))
-    records = RecordsReader(tmp_path).look()
+    records = RunReader(tmp_path).look()
     for threshold, kept in (
         (0.0, {0, 1, 30, 31, 32, 33}),
         (0.5, {1, 30, 32}),
@@ -48,7 +48,7 @@ def test_a_threshold_keeps_what_is_at_least_as_good_on_accepted_micrographs(tmp_
 
 
 def test_each_look_takes_what_is_new_and_says_when_nothing_is(tmp_path):
-    reader = RecordsReader(tmp_path)
+    reader = RunReader(tmp_path)
     assert ids_of(reader.look()) == []
     assert reader.look() is None
     write(tmp_path, judged(2, [0.5]))
@@ -64,7 +64,7 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path):
     write(tmp_path, judged(1, [0.5]), judged(2, [0.5], first=10))
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole[:-20])
-    reader = RecordsReader(tmp_path)
+    reader = RunReader(tmp_path)
     assert ids_of(reader.look()) == [1]
     (tmp_path / JOURNAL).write_bytes(whole)
     assert ids_of(reader.look()) == [1, 2]
@@ -73,7 +73,7 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path):
 @pytest.mark.parametrize("gone_for_a_while", [True, False])
 def test_a_run_that_was_started_anew_is_read_anew(tmp_path, gone_for_a_while):
     write(tmp_path, judged(1, [0.5]))
-    reader = RecordsReader(tmp_path)
+    reader = RunReader(tmp_path)
     reader.look()
     (tmp_path / JOURNAL).unlink()
     if gone_for_a_while:
@@ -87,4 +87,16 @@ def test_a_damaged_journal_is_named(tmp_path):
     with open(tmp_path / JOURNAL, "a") as stream:
         stream.write("{rubbish}\n")
     with pytest.raises(CryoIceError, match=f"{JOURNAL}.*damaged"):
-        RecordsReader(tmp_path).look()
+        RunReader(tmp_path).look()
+
+
+def test_a_thumbnail_that_was_removed_is_not_shown(tmp_path):
+    told = judged(1, [0.5])
+    told.thumbnail = "thumbnails/m1.png"
+    write(tmp_path, told)
+    reader = RunReader(tmp_path)
+    assert reader.look().judgements[0].thumbnail == "thumbnails/m1.png"
+    with open(tmp_path / "journal.jsonl", "a") as stream:
+        stream.write('{"kind": "thinned", "ids": [1]}\n')
+    assert reader.look().judgements[0].thumbnail == ""
+    assert read_judgements(tmp_path)[0].thumbnail == ""

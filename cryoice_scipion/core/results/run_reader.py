@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a viewer shows of a run, finished or not: read from the journal, and then only what was added to it.
+"""Read the folder of a run without touching it, also while the run goes on: for viewers, protocols and reports.
 
 A run has millions of coordinates, so their goodness is kept in arrays; nothing is computed but what a threshold keeps.
 """
@@ -7,8 +7,9 @@ A run has millions of coordinates, so their goodness is kept in arrays; nothing 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ from pydantic import TypeAdapter
 from cryoice_scipion.constants import ACCEPTED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
-from cryoice_scipion.core.records import MicrographRecord, from_json
-from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
+from cryoice_scipion.core.results.run_folder import JOURNAL, SUMMARY
 
 _HEAD = 512  # bytes, by which another run's journal is told: the first line says when it began
 
@@ -65,7 +66,7 @@ class Records:
         return slice(int(self.starts[place]), int(self.starts[place + 1]))
 
 
-class RecordsReader:
+class RunReader:
     """Reads a journal that may still grow."""
 
     def __init__(self, folder: Path) -> None:
@@ -122,6 +123,8 @@ class RecordsReader:
                     value = _LINE.validate_json(line)
                     if value["kind"] == "judged":
                         self._take(value["judgement"])
+                    elif value["kind"] == "thinned":
+                        _drop_thumbnails(self._judgements, value["ids"])
                 except (ValueError, KeyError, TypeError):
                     remedy = "restore the file, or run the screening anew"
                     raise CryoIceError(self.path, f"the line at byte {self._end} is damaged", remedy) from None
@@ -151,3 +154,39 @@ class RecordsReader:
             open=open_ones,
             ordered=np.sort(goodness[open_ones & ~np.isnan(goodness)]),
         )
+
+
+def read_judgements(folder: Path) -> List[MicrographRecord]:
+    """Return what the journal says of each micrograph last, by id; nothing when there is no journal yet.
+
+    A last line that is still being written, or that a crash tore, is left out.
+    """
+    found: Dict[int, MicrographRecord] = {}
+    path = Path(folder) / JOURNAL
+    if not path.is_file():
+        return []
+    with open(path, "rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            value = json.loads(line)
+            if value["kind"] == "judged":
+                judgement = from_json(MicrographRecord, value["judgement"])
+                found[judgement.id] = judgement
+            elif value["kind"] == "thinned":
+                _drop_thumbnails(found, value["ids"])
+    return [found[key] for key in sorted(found)]
+
+
+def read_summary(folder: Path) -> Optional[Summary]:
+    """Return the state of a run as summary.json has it; None when there is none yet."""
+    try:
+        return from_json(Summary, json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _drop_thumbnails(records: Dict[int, MicrographRecord], ids: Iterable[int]) -> None:
+    """Take the path of the thumbnail out of records whose thumbnails were removed."""
+    for key in ids:
+        records[key] = dataclasses.replace(records[key], thumbnail="")
