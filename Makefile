@@ -6,12 +6,16 @@ ENV := .venv
 BIN := $(ENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
-.PHONY: help env demo test lint types imports check default-model screenshots clean
+QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
+	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
+
+.PHONY: help env demo test quick lint types imports check default-model screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
 	@echo "                    make demo MICROGRAPHS='folder/*.mrc' PICKS=folder PIXEL_SIZE=1.1 DEMO_ARGS='--box-size 200'"
 	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
+	@echo "make quick          the fast tests, under 2 minutes: no Scipion project, no training, no killed processes"
 	@echo "make check          lint, types and imports"
 	@echo "make default-model  train the model that is shipped"
 	@echo "make screenshots    make the pictures of README and docs anew; needs Xvfb and Chromium"
@@ -41,6 +45,9 @@ demo: env
 
 test: env
 	@$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
+
+quick: env
+	@$(BIN)/python -m pytest --numprocesses 2 $(QUICK) $(PYTEST_ARGS)
 
 lint: $(ENV)/.installed-lint
 	@$(BIN)/ruff check .

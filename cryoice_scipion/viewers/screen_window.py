@@ -93,8 +93,8 @@ class ScreenWindow(Window):
 
     def _make(self) -> None:
         self.root.config(bg="white", padx=10, pady=8)
-        self.headline = StatusBar(self.root, self.run.folder, self.say)
-        self.headline.grid(row=0, column=0, columnspan=3, sticky="ew")
+        self.status_bar = StatusBar(self.root, self.run.folder, self.say)
+        self.status_bar.grid(row=0, column=0, columnspan=3, sticky="ew")
         self.table = MicrographTable(self.root, self._choose)
         self.picture = MicrographPicture(self.root)
         self._make_side()
@@ -148,7 +148,7 @@ class ScreenWindow(Window):
                 self._choose(self._wanted)
             self.run.keep_relations()
         if self.records is not None:
-            self.headline.tell(self.records, summary)
+            self.status_bar.tell(self.records, summary)
 
     # ---- one micrograph -------------------------------------------------------------------------------------
 

@@ -334,7 +334,7 @@ def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on,
     (copy / JOURNAL).write_bytes(b"".join(lines))
     wait_for(window, lambda: len(window.table.shown) == len(places))
     assert window.table.chosen == chosen
-    assert f"{len(places)} micrographs" in window.headline.words.cget("text")
+    assert f"{len(places)} micrographs" in window.status_bar.words.cget("text")
 
 
 def test_a_run_that_has_judged_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
@@ -343,7 +343,7 @@ def test_a_run_that_has_judged_nothing_yet_opens_and_says_so(scipion, master, tm
     view = ScreenView(run, master)
     view.show()
     wait_for(view.window, lambda: view.window.records is not None)
-    assert "No micrograph is judged yet" in view.window.headline.words.cget("text")
+    assert "No micrograph is judged yet" in view.window.status_bar.words.cget("text")
     assert view.window.plus.cget("state") == "disabled"
     view.window.root.destroy()
 

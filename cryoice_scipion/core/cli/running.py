@@ -49,7 +49,7 @@ def open_run(
         resume=args.resume,
         retry_failed=True,
         retry_seconds=retry_seconds,
-        summary_every=args.batch,
+        summary_every=args.summary_every,
         on_mapped=lambda task: bar.set_postfix_str(f"mapped {task.stem}"),
         picks=picks,
         given=given,

@@ -55,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
     add("--device", default="auto", help="auto, cpu, cuda:0, or several as cuda:0,1 (default: %(default)s)")
     add(
-        "--batch", type=int, default=1, metavar="N", help="micrographs between two updates of summary.json (default: 1)"
+        "--summary-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="micrographs between two updates of summary.json (default: 1)",
     )
     add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
     add("--max-bad-area", type=float, default=1.0, metavar="F", help="discard micrographs with more bad area than this")
@@ -118,8 +122,8 @@ def _main(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> ScreenConfig:
-    if args.batch < 1:
-        raise SettingsError("--batch", f"{args.batch} is too small", "give 1 or more")
+    if args.summary_every < 1:
+        raise SettingsError("--summary-every", f"{args.summary_every} is too small", "give 1 or more")
     margin, margins = parse_margins(args.margin)
     return ScreenConfig.make(
         model=str(args.model),

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--epochs", type=int, help="at most; dense: as many (default 30)")
     group.add_argument("--patience", type=int, help="epochs without progress before stopping (default 6)")
-    group.add_argument("--batch", type=int, help="patches in a step (default 128); dense: crops (default 8)")
+    group.add_argument("--batch", type=int, help="patches in a step (default 128); unet: crops (default 8)")
     group.add_argument("--learning-rate", type=float, help="of AdamW at the start (default 0.0005; dense 0.002)")
     group.add_argument("--width", type=int, help="channels of the first layer (default 16)")
     group.add_argument(

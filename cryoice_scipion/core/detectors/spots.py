@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views.micrograph import micrograph_evidence
 from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
 from cryoice_scipion.core.views.spots import (
@@ -77,10 +78,7 @@ def log_odds(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _border_cells(border: NDArray[np.bool_], pixel_size: float, shape: Tuple[int, int]) -> NDArray[np.bool_]:
     """Return which cells are border for more than half of 8 x 8 points."""
-    down, across = (
-        np.minimum(((np.arange(8 * cells) + 0.5) * CELL / 8 / pixel_size).astype(np.intp), side - 1)
-        for cells, side in zip(shape, border.shape)
-    )
+    down, across = (containing_cells(8 * cells, CELL / 8, pixel_size, side) for cells, side in zip(shape, border.shape))
     points = border[down[:, None], across[None, :]].reshape(shape[0], 8, shape[1], 8)
     cells: NDArray[np.bool_] = points.mean(axis=(1, 3)) > 0.5
     return cells

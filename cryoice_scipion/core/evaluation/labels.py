@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.errors import ImageError, SettingsError
+from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.training.points import is_inverted, read_label_image
 
 #: Å, side of the cells on which maps are judged, whatever their own sampling: models of different sampling can then be
@@ -103,8 +104,8 @@ def on_grid(codes: Codes, own: float, sampling: float) -> Codes:
         [i * sampling, (i + 1) * sampling), shapes are rounded up.
     """
     shape = tuple(max(1, int(np.ceil(size * own / sampling - 1e-6))) for size in codes.shape)
-    row, column = (((np.arange(size) + 0.5) * own / sampling).astype(np.intp) for size in codes.shape)
-    cells = np.minimum(row, shape[0] - 1)[:, None] * shape[1] + np.minimum(column, shape[1] - 1)[None, :]
+    row, column = (containing_cells(size, own, sampling, count) for size, count in zip(codes.shape, shape))
+    cells = row[:, None] * shape[1] + column[None, :]
     unsure = len(CLASSES)
     kinds = np.minimum(codes, unsure).astype(np.intp)
     counts = np.bincount((cells * (unsure + 1) + kinds).ravel(), minlength=shape[0] * shape[1] * (unsure + 1))
@@ -127,9 +128,6 @@ def on_cells(values: Array, own: float, shape: Sequence[int], sampling: float) -
     shape : sequence of int
         Rows and columns of the grid to judge on.
     """
-    row, column = (
-        np.minimum(((np.arange(size) + 0.5) * sampling / own).astype(np.intp), count - 1)
-        for size, count in zip(shape, values.shape)
-    )
+    row, column = (containing_cells(size, sampling, own, count) for size, count in zip(shape, values.shape))
     found: Array = values[row[:, None], column[None, :]]
     return found

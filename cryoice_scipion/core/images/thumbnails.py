@@ -20,6 +20,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import bar_length, draw_footer
+from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
 
 SIDE = 1024  # px, longest side of a base
@@ -199,7 +200,7 @@ def _limits(image: Array, outside: Array) -> Tuple[float, float]:
 def _to_pixels(cells: Array, size: Sequence[int], sampling: float, pixel_size: float, shape: Sequence[int]) -> Array:
     """Return the cell that lies under each pixel of a thumbnail of ``size`` rows and columns."""
     rows, columns = (
-        np.minimum((np.arange(small) + 0.5) * full / small * pixel_size // sampling, count - 1).astype(int)
+        containing_cells(small, full / small * pixel_size, sampling, count)
         for small, full, count in zip(size, shape, cells.shape)
     )
     under: Array = cells[rows[:, None], columns[None, :]]

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Any, Dict
-
-import numpy as np
 
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import Mask
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.images.thumbnails import draw_thumbnail
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import MapResult
@@ -82,9 +80,9 @@ def _is_written(path: Path) -> bool:
 
 def full_size(good: Mask, mapped: MapResult) -> Mask:
     """Return a coarse mask at the micrograph's own size: each pixel has the value of the cell its centre lies in."""
-    indices: Dict[int, Any] = {}
-    for axis in (0, 1):
-        index = (np.arange(mapped.shape[axis]) + 0.5) * mapped.pixel_size // mapped.sampling
-        indices[axis] = np.minimum(index.astype(np.intp), good.shape[axis] - 1)
-    mask: Mask = good[indices[0][:, None], indices[1][None, :]]
+    row, column = (
+        containing_cells(number, mapped.pixel_size, mapped.sampling, cells)
+        for number, cells in zip(mapped.shape, good.shape)
+    )
+    mask: Mask = good[row[:, None], column[None, :]]
     return mask

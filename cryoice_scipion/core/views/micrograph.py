@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryoice_scipion.core.errors import PixelSizeError
+from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views import contrast, spots
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.resample import resample
@@ -71,10 +72,7 @@ def micrograph_view(
     """
     filled = torch.from_numpy(fill_border(image, border)).to(device)
     view = resample(filled, pixel_size, sampling)
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * sampling / pixel_size).astype(np.int64), size - 1)
-        for n, size in zip(view.shape, border.shape)
-    )
+    rows, columns = (containing_cells(n, sampling, pixel_size, size) for n, size in zip(view.shape, border.shape))
     inside = torch.from_numpy(~border[rows[:, None], columns[None, :]]).to(device)
     return view, inside
 

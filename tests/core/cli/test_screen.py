@@ -159,7 +159,7 @@ def test_two_micrographs_of_one_stem_are_refused(micrographs, model, tmp_path, c
         (["--max-bad-area", "7"], "max_bad_area"),
         (["--reference", "-1"], "reference"),
         (["--pixel-size", "0"], "pixel_size"),
-        (["--batch", "0"], "--batch"),
+        (["--summary-every", "0"], "--summary-every"),
         (["--device", "tpu"], "no device"),
         (["--device", "cuda:97"], "not there"),
         (["--coordinates", "nowhere.star"], "nowhere.star"),

@@ -183,7 +183,7 @@ def test_the_reference_level_is_of_validation_micrographs_beside_patch_sets_too(
     assert set(jittered["micrograph"]) == {"m0", "m1", "m2", "m3"}
 
 
-def test_the_two_scale_network_is_trained_tuned_and_used_by_the_same_commands(labelled, tmp_path, capsys):
+def test_the_patch_spectrum_network_is_trained_tuned_and_used_by_the_same_commands(labelled, tmp_path, capsys):
     """On micrographs without a spectrum at the frequencies of ice: 4 Å/px."""
     options = ["--epochs", "2", "--width", "2", "--device", "cpu", "--no-background", "--jitter-copies", "0"]
     first, second = tmp_path / "first", tmp_path / "second"

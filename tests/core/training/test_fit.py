@@ -220,7 +220,7 @@ def test_spectra_are_cut_at_the_limits_of_coarser_pixels_or_left_out():
     assert torch.isfinite(whole).all()
 
 
-def test_the_two_scale_network_learns_what_only_the_spectrum_tells_and_does_without():
+def test_the_patch_spectrum_network_learns_what_only_the_spectrum_tells_and_does_without():
     rng = np.random.default_rng(0)
     real, table = fringes(600, 0)
     spectrum = rng.normal(size=(600, len(FEATURES))).astype(np.float32)

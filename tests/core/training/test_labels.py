@@ -206,7 +206,7 @@ def test_patch_set_survives_the_folder(tmp_path):
         PatchSet.load(tmp_path / "set")
 
 
-def test_patches_hold_the_views_of_the_two_scale_network(tmp_path):
+def test_patches_hold_the_views_of_the_patch_spectrum_network(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", noise((900, 800)), 1.5)
     points = [(10.5 * 64 / 1.5, 7.5 * 64 / 1.5, "good"), (700, 60, "bad")]  # the first is the centre of a cell
     config = PatchConfig(background=False)
