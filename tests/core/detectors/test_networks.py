@@ -165,8 +165,8 @@ def test_model_of_a_newer_schema_or_an_unknown_network_is_refused(tmp_path):
     write_sums(folder)
     with pytest.raises(ModelError, match="newer version"):
         load_config(folder)
-    with pytest.raises(ModelError, match="unet"):
-        build_network(ModelConfig(name="x", network="unet", views=[ViewConfig()]))
+    with pytest.raises(ModelError, match="transformer"):
+        build_network(ModelConfig(name="x", network="transformer", views=[ViewConfig()]))
 
 
 def test_names_that_are_no_model(tmp_path):
