@@ -21,6 +21,7 @@ from about import about, record
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
@@ -87,7 +88,7 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
 @torch.inference_mode()
 def measure_shipped(path: Path, pixel_size: float, device: torch.device, repeats: int) -> Dict[str, float]:
     """Return seconds by step of the shipped model for one micrograph on disk."""
-    detector = NetworkDetector.load(resolve_model(DEFAULT_MODEL), str(device))
+    detector = load_detector(resolve_model(DEFAULT_MODEL), str(device))
     loaded = load_micrograph(str(path), pixel_size)
     seen = (loaded.image, pixel_size, loaded.border)
     fine = max(pixel_size, 1.0)

@@ -23,8 +23,8 @@ from about import about, record
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import DenseRun
@@ -50,7 +50,7 @@ def measure(rows: int, columns: int) -> Dict[str, float]:
         run.epoch(epoch, progress=False)
         steps.append((time.perf_counter() - start) / (_FIELDS / config.batch))
     del run, croppers, network
-    detector = NetworkDetector.load(resolve_model(DEFAULT_MODEL))
+    detector = load_detector(resolve_model(DEFAULT_MODEL))
     image, border = rng.normal(size=(rows, columns)).astype(np.float32), np.zeros((rows, columns), bool)
     maps = []
     for _ in range(_MAPS):

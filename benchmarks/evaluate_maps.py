@@ -195,10 +195,10 @@ def group_figures(tallies: Dict[str, List[CellCounts]]) -> Dict[str, Any]:
 
 def evaluate(model: str, build: Path, device: str, limit: Optional[int], reference: int) -> Dict[str, Any]:
     """Judge everything; return what the JSON file holds."""
-    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+    from cryoice_scipion.core.detectors.loading import load_detector
 
     path = resolve_model(model)
-    detector = NetworkDetector.load(path, device)
+    detector = load_detector(path, device)
     sets = [*simulated_sets(build, limit), *([] if limit else more_sets(build)), *real_sets(build / REAL)]
     settings = Settings(reference=reference)
     with tqdm(total=sum(len(data.images) for data in sets), desc="maps", unit="mic") as bar:

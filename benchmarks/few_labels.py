@@ -33,6 +33,7 @@ from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
+from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
@@ -186,7 +187,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
-    detector = NetworkDetector.load(resolve_model(args.model))
+    detector = load_detector(resolve_model(args.model))
     result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for session in tqdm(range(args.sessions), desc="sessions"):
@@ -208,7 +209,7 @@ def main() -> None:
         result["real"], result["real commit"] = before.get("real", {}), before.get("real commit")
     else:
         result["real"], result["real commit"] = {}, result["commit"]
-        unseen, real = NetworkDetector.load(args.unseen), args.build / REAL
+        unseen, real = load_detector(args.unseen), args.build / REAL
         for name, (files, kind) in REAL_SETS.items():
             stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
             halves = [cut(real, unseen, part, kind) for part in (stems[::2], stems[1::2])]

@@ -33,6 +33,7 @@ from train_default_model import BUILD, HOLD_OUT, REAL, SETS  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import ModelConfig, TrainConfig  # noqa: E402
+from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.detectors.unet import UNet  # noqa: E402
@@ -231,7 +232,7 @@ def main() -> None:
     written = (args.output or HERE / "results") / "leave_one_out.json"
     result: Dict[str, Any] = {**about(), "bodies": recorded(written).get("bodies", {})}
     for title, path in bodies.items():
-        detector = NetworkDetector.load(path)
+        detector = load_detector(path)
         found, classes = gather(detector, args.build), detector.config.classes
         ways = {title: lambda stem, found=found, classes=classes: fitted_without(stem, found, classes)}
         if title == UNSEEN:

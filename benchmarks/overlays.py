@@ -63,9 +63,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE.parent / "out" / "overlays")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+    from cryoice_scipion.core.detectors.loading import load_detector
 
-    detector = NetworkDetector.load(resolve_model(args.model), args.device)
+    detector = load_detector(resolve_model(args.model), args.device)
     args.output.mkdir(parents=True, exist_ok=True)
     for data in real_sets(args.build / REAL):
         for judged in tqdm(judge_set(detector, data.images, Settings(), tqdm.write), data.name, len(data.images)):

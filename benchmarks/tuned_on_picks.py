@@ -26,8 +26,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from about import about, record  # noqa: E402
 
 from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
+from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model  # noqa: E402
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.errors import CryoIceError  # noqa: E402
 from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
@@ -59,7 +59,7 @@ def train(folder: Path, held_out: List[str]) -> None:
 
 def judged(folder: Path, name: str, held_out: List[str]) -> Dict[str, Optional[float]]:
     """Return the figures of one model on the other half."""
-    detector = NetworkDetector.load(resolve_model(DEFAULT_MODEL) if name == "shipped" else folder / name)
+    detector = load_detector(resolve_model(DEFAULT_MODEL) if name == "shipped" else folder / name)
     metrics = load_config(folder / ("tuned" if name == "shipped" else name)).metrics
     part = "before" if name == "shipped" else "test"
     maps = judge_set(detector, find_labelled(folder, held_out), Settings())

@@ -161,10 +161,10 @@ def _detector(model: Path) -> Any:
     if model not in _LOADED:
         import torch
 
-        from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+        from cryoice_scipion.core.detectors.loading import load_detector
 
         torch.set_num_threads(1)
-        _LOADED[model] = NetworkDetector.load(model, "cpu")
+        _LOADED[model] = load_detector(model, "cpu")
     return _LOADED[model]
 
 

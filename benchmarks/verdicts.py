@@ -106,6 +106,7 @@ def simulated_verdicts(mapped: Sequence[Mapped]) -> List[PickVerdicts]:
 
 def real_maps(model: Path, build: Path) -> Dict[str, Tuple[ClassMap, float, List[int], str]]:
     """Return map, pixel size, shape and folder of each real micrograph by stem; those of two classes also flipped."""
+    from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.images.loading import load_micrograph
 
@@ -122,7 +123,7 @@ def real_maps(model: Path, build: Path) -> Dict[str, Tuple[ClassMap, float, List
                 continue
             stored = maps / f"{path.stem}{suffix}.npz"
             if not stored.is_file():
-                detector = detector or NetworkDetector.load(model, "cpu")
+                detector = detector or load_detector(model, "cpu")
                 image, border = (np.ascontiguousarray(array[:, ::flip]) for array in (loaded.image, loaded.border))
                 detector.map(image, loaded.pixel_size, border).save(stored)
             shape = [int(side) for side in loaded.image.shape]

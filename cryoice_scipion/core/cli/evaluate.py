@@ -25,6 +25,7 @@ from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.workers.devices import one_device
 
 if TYPE_CHECKING:
+    from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.network_detector import Detector
 
 NAME = "evaluate"
@@ -67,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
 
     if args.output and args.output.suffix != ".json":
         make_folder(args.output)
-    detector = NetworkDetector.load(resolve_model(args.model), one_device(args.device))
+    detector = load_detector(resolve_model(args.model), one_device(args.device))
     if not isinstance(detector, NetworkDetector):
         raise ModelError(args.model, "has no network that patches could be shown to", "screen with it")
     if args.patches:

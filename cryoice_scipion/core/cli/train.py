@@ -125,6 +125,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
     """Train on labelled places."""
+    from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.training.patches.patch_set import (  # torch: only when needed
         BACKGROUND,
@@ -136,7 +137,7 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
 
     dense, detector = network_of(config) == UNET, None
     if dense:
-        loaded = NetworkDetector.load(resolve_model(config.base), one_device(args.device))
+        loaded = load_detector(resolve_model(config.base), one_device(args.device))
         detector = loaded if isinstance(loaded, NetworkDetector) else None
     sets = [PatchSet.load(folder) for folder in args.patches]
     micrographs: List[LabelledMicrograph] = []

@@ -12,6 +12,7 @@ from typing import Dict, Union
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import SCHEMA_VERSION, ModelConfig
+from cryoice_scipion.core.detectors.kinds import KINDS
 from cryoice_scipion.core.errors import ModelError, SettingsError
 
 MODEL_JSON = "model.json"
@@ -20,7 +21,7 @@ HISTORY = "history.csv"
 CARD = "card.md"
 SUMS = "SHA256SUMS"
 UNFINISHED = "unfinished.pt"  # what a training that was stopped goes on from
-SPOT_TEST = "spot_test"  # the network that has no weights: see networks.spot_test
+SPOT_TEST = "spot_test"  # the network that has no weights: see detectors/spots.py
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
 _REMEDY = "copy the whole model folder again, or train the model anew"
 
@@ -54,7 +55,8 @@ def load_config(folder: Path) -> ModelConfig:
         config = ModelConfig.load(folder / MODEL_JSON)
     except SettingsError as error:
         raise ModelError(folder / MODEL_JSON, error.reason, "use the version of this package that wrote it") from None
-    if config.network != SPOT_TEST and WEIGHTS not in read_sums(folder):
+    has_weights = config.network not in KINDS or KINDS[config.network].has_weights
+    if has_weights and WEIGHTS not in read_sums(folder):
         raise ModelError(folder, f"{SUMS} does not list {WEIGHTS}", _REMEDY)
     if config.schema_version > SCHEMA_VERSION:
         raise ModelError(

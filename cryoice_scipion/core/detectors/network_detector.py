@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.model_folder import SPOT_TEST, WEIGHTS, load_config
+from cryoice_scipion.core.detectors.model_folder import WEIGHTS
 from cryoice_scipion.core.detectors.patch_fft import STRIDE, WINDOW, PatchFftNet
 from cryoice_scipion.core.detectors.patch_spectrum import PatchSpectrumNet
 from cryoice_scipion.core.detectors.unet import CELL, UNet
@@ -83,32 +83,6 @@ class NetworkDetector:
         self.device = device
         self.network = network.eval().to(device)
         self.stride = CELL if isinstance(network, UNet) else STRIDE  # px of the context view to a map cell
-
-    @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Detector:
-        """Load a model folder: a trained network, or the untrained spot test where model.json names that.
-
-        Raises
-        ------
-        ModelError
-            When the folder is damaged or the weights do not fit the network that model.json names.
-        """
-        config = load_config(folder)
-        if config.network == SPOT_TEST:
-            from cryoice_scipion.core.detectors.spots import SpotDetector  # it takes its views from here
-
-            return SpotDetector(config, torch.device(device))
-        network = build_network(config)
-        try:
-            network.load_state_dict(read_weights(folder))
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(
-                folder / WEIGHTS,
-                f"does not fit the network '{config.network}' ({reason})",
-                "train it again with this version, or use the version that it was made with",
-            ) from None
-        return cls(config, network, torch.device(device))
 
     @torch.inference_mode()
     def map(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
@@ -186,6 +160,27 @@ class NetworkDetector:
                 )
             flags.append(NO_FFT)
         return spectra
+
+
+def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
+    """Load a trained network.
+
+    Raises
+    ------
+    ModelError
+        When the weights do not fit the network that model.json names.
+    """
+    network = build_network(config)
+    try:
+        network.load_state_dict(read_weights(folder))
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            folder / WEIGHTS,
+            f"does not fit the network '{config.network}' ({reason})",
+            "train it again with this version, or use the version that it was made with",
+        ) from None
+    return NetworkDetector(config, network, torch.device(device))
 
 
 def build_network(config: ModelConfig) -> Network:

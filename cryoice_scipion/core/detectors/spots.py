@@ -10,6 +10,7 @@ cells have log-odds of ``FLOOR``: the test finds evidence for crystals, never ag
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Tuple
 
 import numpy as np
@@ -68,6 +69,11 @@ class SpotDetector:
             skewness=0.0,  # nothing is said of the contrast
             flags=list(evidence.flags),
         )
+
+
+def load(folder: Path, config: ModelConfig, device: str) -> SpotDetector:
+    """Return the test; the folder holds no weights."""
+    return SpotDetector(config, torch.device(device))
 
 
 def log_odds(log_p: NDArray[np.float64]) -> NDArray[np.float64]:

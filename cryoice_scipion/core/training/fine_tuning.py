@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig, TrainConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
@@ -39,7 +40,7 @@ def load_base(name: str) -> Tuple[UNet, ModelConfig]:
         When there is none, or its network is not a dense one.
     """
     folder = resolve_model(name)
-    loaded = NetworkDetector.load(folder)
+    loaded = load_detector(folder)
     network = loaded.network if isinstance(loaded, NetworkDetector) else None
     if not isinstance(network, UNet):
         raise ModelError(folder, "is not of the shipped one's kind: it cannot be tuned", "give another with --from")

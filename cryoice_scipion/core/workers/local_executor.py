@@ -42,9 +42,9 @@ class LocalExecutor:
         ModelError
             When the model folder is damaged.
         """
-        from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+        from cryoice_scipion.core.detectors.loading import load_detector
 
-        return cls(NetworkDetector.load(model, device), fingerprint(model), device)
+        return cls(load_detector(model, device), fingerprint(model), device)
 
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
         """Map one micrograph; see ``Executor.map``."""

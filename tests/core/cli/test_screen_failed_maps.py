@@ -6,7 +6,7 @@ import pytest
 from noise import NUMBER
 
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
@@ -37,7 +37,7 @@ class Faulty:
 
 def screen(micrographs, model, folder, monkeypatch, *fault):
     def load(path, device):
-        return LocalExecutor(Faulty(NetworkDetector.load(path, device), *fault), "faulty", device)
+        return LocalExecutor(Faulty(load_detector(path, device), *fault), "faulty", device)
 
     monkeypatch.setattr(LocalExecutor, "load", load)
     picks = folder / "picks"

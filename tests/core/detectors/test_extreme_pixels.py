@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cryoice_scipion
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.simulation.config import SceneConfig
@@ -22,7 +22,7 @@ class Model:
 
     def __init__(self, folder):
         self.folder = folder
-        self.detector = NetworkDetector.load(Path(cryoice_scipion.__file__).parent / "models" / "default")
+        self.detector = load_detector(Path(cryoice_scipion.__file__).parent / "models" / "default")
         config = SceneConfig(rows=448, columns=512, pixel_size=PIXEL_SIZE, kinds=["poly"], areas=[0.3])
         self.image = simulate(config, np.random.default_rng(3)).pixels
         self.middle, self.deviation = np.median(self.image), self.image.std()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model, write_sums
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector, build_network, save_weights
 from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
@@ -73,7 +74,7 @@ def test_map_on_cuda_equals_map_on_cpu():
 
 def test_detector_maps_cells_that_hold_the_coordinates(tmp_path):
     """The logits of a cell are those of the patch around the cell's centre in the micrograph."""
-    detector = NetworkDetector.load(save_model(tmp_path / "m", temperature=2.0))
+    detector = load_detector(save_model(tmp_path / "m", temperature=2.0))
     image = np.random.default_rng(1).normal(size=(800, 1100)).astype(np.float32)
     result = detector.map(image, 1.6, np.zeros(image.shape, dtype=bool))
     assert result.sampling == 64.0
@@ -85,7 +86,7 @@ def test_detector_maps_cells_that_hold_the_coordinates(tmp_path):
 
 
 def test_inverted_contrast_gives_the_map_of_the_inverted_image(tmp_path):
-    detector = NetworkDetector.load(save_model(tmp_path / "m"))
+    detector = load_detector(save_model(tmp_path / "m"))
     image = np.random.default_rng(1).normal(size=(400, 400)).astype(np.float32) ** 3
     border = np.zeros(image.shape, dtype=bool)
     there, back = detector.map(image, 3.0, border, True), detector.map(-image, 3.0, border, False)
@@ -94,7 +95,7 @@ def test_inverted_contrast_gives_the_map_of_the_inverted_image(tmp_path):
 
 
 def test_skewness_tells_dark_objects(tmp_path):
-    detector = NetworkDetector.load(save_model(tmp_path / "m"))
+    detector = load_detector(save_model(tmp_path / "m"))
     image = np.random.default_rng(1).normal(size=(600, 600)).astype(np.float32)
     for y, x in np.random.default_rng(2).integers(0, 560, size=(30, 2)):
         image[y : y + 30, x : x + 30] -= 3.0
@@ -127,13 +128,13 @@ def test_border_is_filled_with_image_and_marked_in_the_map(tmp_path):
     filled = fill_border(image, border)
     assert filled[:100].max() < 10
     assert np.array_equal(filled[100:], image[100:])
-    result = NetworkDetector.load(save_model(tmp_path / "m")).map(image, 2.0, border)
+    result = load_detector(save_model(tmp_path / "m")).map(image, 2.0, border)
     assert result.border[:3].all()  # 100 px of 2 Å: three cells of 64 Å and a bit
     assert not result.border[4:].any()
 
 
 def test_too_coarse_pixels_are_refused_and_coarse_ones_flagged(tmp_path):
-    detector = NetworkDetector.load(save_model(tmp_path / "m"))
+    detector = load_detector(save_model(tmp_path / "m"))
     image = np.random.default_rng(1).normal(size=(100, 100)).astype(np.float32)
     border = np.zeros(image.shape, dtype=bool)
     assert "coarse_pixels" in detector.map(image, 8.0, border).flags
@@ -150,7 +151,7 @@ def test_model_folder_round_trip_and_damage(tmp_path):
     data[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(bytes(data))
     with pytest.raises(ModelError, match=r"weights\.safetensors was altered"):
-        NetworkDetector.load(folder)
+        load_detector(folder)
     write_sums(folder)
     assert fingerprint(folder) != before
     (folder / "weights.safetensors").unlink()

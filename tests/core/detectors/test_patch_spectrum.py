@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights
 from cryoice_scipion.core.detectors.patch_spectrum import VIEWS, PatchSpectrumNet
@@ -95,11 +96,11 @@ def test_model_folder_round_trip(tmp_path):
     write_sums(tmp_path)
     image = np.random.default_rng(1).normal(size=(500, 420)).astype(np.float32)
     border = np.zeros(image.shape, dtype=bool)
-    again = NetworkDetector.load(tmp_path)
+    again = load_detector(tmp_path)
     assert np.array_equal(again.map(image, 1.5, border).logits, detector.map(image, 1.5, border).logits)
     inverted = again.map(-image, 1.5, border, inverted=True)
     assert np.allclose(inverted.logits, detector.map(image, 1.5, border).logits, atol=1e-3)
     (tmp_path / "model.json").write_text(detector.config.to_text().replace("patch_spectrum", "patch_fft"))
     write_sums(tmp_path)
     with pytest.raises(ModelError, match="does not fit"):
-        NetworkDetector.load(tmp_path)
+        load_detector(tmp_path)

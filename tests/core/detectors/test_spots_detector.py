@@ -7,8 +7,8 @@ import torch
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.spots import FALSE_ALARMS, FLOOR, SpotDetector, log_odds
 from cryoice_scipion.core.images.writing import write_map
 from cryoice_scipion.core.maps import bad_area, session_baseline
@@ -28,7 +28,7 @@ def with_crystal(image, spacing=3.67, contrast=0.01):
 
 
 def detector():
-    found = NetworkDetector.load(resolve_model("spots"))
+    found = load_detector(resolve_model("spots"))
     assert isinstance(found, SpotDetector)
     return found
 

@@ -14,8 +14,8 @@ import torch
 from cryoice_scipion.constants import BAD, BORDER, CLASSES
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.config import AugmentConfig, TrainConfig
+from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import load_config, write_sums
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, find_labelled
 from cryoice_scipion.core.formats.coordinates import read_picks, write_star
@@ -78,7 +78,7 @@ def test_it_learns_where_micrographs_are_bad(model, labelled):
     assert not list(model.glob("unfinished*"))
     with mrcfile.open(labelled / "micrographs" / "m5.mrc") as mrc:
         pixels = np.array(mrc.data)
-    found = NetworkDetector.load(model).map(pixels, 4.0, np.zeros(pixels.shape, bool), False)
+    found = load_detector(model).map(pixels, 4.0, np.zeros(pixels.shape, bool), False)
     assert found.log_odds[:, 18:].mean() > found.log_odds[:, :14].mean() + 2
 
 
@@ -357,7 +357,7 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     config = load_config(tuned)
     assert config.network == "unet"
     assert config.metrics["test_auc"] > 0.9
-    old, new = (NetworkDetector.load(folder).network.state_dict() for folder in (model, tuned))
+    old, new = (load_detector(folder).network.state_dict() for folder in (model, tuned))
     changed = {key for key in old if not torch.equal(old[key], new[key])}
     assert changed == {"head.weight", "head.bias"}
     assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
@@ -406,7 +406,7 @@ def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model,
     from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 
     rng = np.random.default_rng(0)
-    size = NetworkDetector.load(model).network.head.weight.shape[1]
+    size = load_detector(model).network.head.weight.shape[1]
     direction = rng.normal(size=size)
 
     def places(name, number, bad, shift):
@@ -433,7 +433,7 @@ def test_what_is_nearly_silent_in_a_few_places_does_not_decide_where_it_is_loud(
     from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 
     rng = np.random.default_rng(0)
-    size = NetworkDetector.load(model).network.head.weight.shape[1]
+    size = load_detector(model).network.head.weight.shape[1]
     direction = rng.normal(size=size)
 
     def places(number, bad, silent):
