@@ -25,7 +25,6 @@ from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.workers.devices import one_device
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.network_detector import Detector
 
 NAME = "evaluate"
@@ -60,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from cryoice_scipion.core.detectors.choice import UNET
+    from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.training.metrics import in_words
