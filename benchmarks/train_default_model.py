@@ -188,7 +188,8 @@ def main() -> None:
     subprocess.run(verdicts, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     fresh = args.target.with_name(f"{args.target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(model, fresh)
+    shutil.copytree(model, fresh, ignore=shutil.ignore_patterns("predictions.csv"))  # large, and read by nothing
+    write_sums(fresh)
     shutil.rmtree(args.target, ignore_errors=True)
     fresh.rename(args.target)
     print(f"installed in {args.target}")

@@ -58,5 +58,5 @@ class CryoIceThresholdWizard(EmWizard):
             return
         given = config.threshold if config.threshold is not None and config.threshold >= 0 else None
         dialog = PreviewDialog(form.root, preview, given)
-        if dialog.value is not None:
-            form.setVar("threshold", f"{dialog.value:g}")
+        if dialog.applied:
+            form.setVar("threshold", "" if dialog.value is None else f"{dialog.value:g}")

@@ -29,7 +29,7 @@ from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.balance import all_unmatched
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
-from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
@@ -197,7 +197,8 @@ def screen_files(
     named = [micrographs] if isinstance(micrographs, (str, Path)) else micrographs
     tasks = expand_micrographs([str(path) for path in named])
     picks = read_picks(Path(coordinates)) if coordinates is not None else None
-    if picks is not None and not any(map(len, assign_picks(picks, tasks).rows.values())) and len(picks):
+    known = output is not None and (Path(output) / JOURNAL).is_file()
+    if picks is not None and not any(assign_picks(picks, tasks).rows.values()) and len(picks) and not known:
         raise all_unmatched(len(picks))
     with tempfile.TemporaryDirectory(prefix="cryoice_") as nowhere:
         folder = Path(output) if output is not None else Path(nowhere) / "run"
@@ -254,7 +255,7 @@ def _open_run(
     from cryoice_scipion.core.reports.html import write_report
 
     options = RunOptions(
-        resume=(folder / "journal.jsonl").is_file() and not isinstance(executor, _InMemory),
+        resume=(folder / JOURNAL).is_file() and not isinstance(executor, _InMemory),
         retry_failed=True,
         picks=picks,
         card=read_card(model),

@@ -37,9 +37,10 @@ class PreviewDialog(Dialog):
         preview : Preview
             It is closed with the window.
         threshold : float, optional
-            Where the slider begins; None: at the model's recommended one.
+            Where the slider begins; None: at the model's recommended one, and masks are cut at theirs.
         """
         self.preview, self.value = preview, None  # type: Preview, Optional[float]
+        self.applied, self._given = False, threshold  # whether *Apply* was pressed; what the form has
         self.recommended = preview.model.threshold_for_picks
         self._begin = self.recommended if threshold is None else threshold
         self.rows: List[MicrographRow] = []
@@ -179,9 +180,7 @@ class PreviewDialog(Dialog):
         self._drawing = ""
         if self._shown is None:
             return
-        threshold = self.slider.get()
-        used = None if abs(threshold - self.recommended) < 10**-DIGITS else threshold
-        cut = self._shown.cut(used)
+        cut = self._shown.cut(self._threshold())
         number = len(cut.marks)
         share = f" ({100 * cut.kept / number:.0f} %)" if number else ""
         words = f"{cut.kept} of {number} coordinates kept{share}\nbad area {100 * cut.bad_area:.1f} %"
@@ -222,7 +221,17 @@ class PreviewDialog(Dialog):
 
     def apply(self) -> None:
         """Take the slider's value; called when *Apply* is pressed."""
-        self.value = round(float(self.slider.get()), DIGITS)
+        self.value, self.applied = self._threshold(), True
+
+    def _threshold(self) -> Optional[float]:
+        """Return the slider's value; None at the recommended one, which an empty form stands for.
+
+        Masks have another recommended threshold than picks, so the number itself would not do the same.
+        """
+        value = round(float(self.slider.get()), DIGITS)
+        if abs(value - self.recommended) >= 10**-DIGITS:
+            return value
+        return self._given if self._given is not None and abs(self._given - value) < 10**-DIGITS else None
 
     def destroy(self) -> None:
         """Close the window, and end the worker."""

@@ -112,19 +112,24 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     counted: List[CellCounts] = []
     verdicts: List[pick_verdicts.PickVerdicts] = []
     sessions: Dict[str, Any] = {}
+    names = [folder.name for folder in args.simulated]
     for folder in args.simulated:
         images, picks, levels = find_labelled(folder), pick_verdicts.picks_of_folder(folder), []
+        without = pick_verdicts.drop_without_size(picks)
+        if without:
+            tqdm.write(f"{folder / 'picks.star'}: {without} picks are not judged, since they have no particle diameter")
+        name = folder.name if names.count(folder.name) == 1 else str(folder)
         bar = tqdm(judge_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
         for judged in bar:
             if len(args.simulated) > 1:
-                judged.tally.name = f"{folder.name}/{judged.tally.name}"
+                judged.tally.name = f"{name}/{judged.tally.name}"
             counted.append(judged.tally)
             levels += [judged.level] if math.isfinite(judged.level) else []
             if judged.image.stem in picks:
                 verdicts.append(pick_verdicts.verdicts_of(judged, picks[judged.image.stem], config))
         level = level_of(levels) if levels else None
         unusual = level is not None and is_unusual(level, detector.config)
-        sessions[str(folder.name)] = {"level": level, "unusual": unusual}
+        sessions[name] = {"level": level, "unusual": unusual}
     result: Dict[str, Any] = {
         "picks": pick_verdicts.removed(verdicts, [threshold]),
         "sessions": sessions,

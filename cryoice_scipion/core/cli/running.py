@@ -98,10 +98,12 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
 
     if given is None:
         return SOME_FAILED if failed else OK
-    if not given.files and (given.not_read or given.other):
-        reason = "no coordinate file could be read, so no coordinates were screened"
-        remedy = "correct the files and go on with --resume"
-        raise CoordinatesError(next(iter([*given.not_read, *given.other])), reason, remedy)
+    if not given.files:
+        unread = [*given.not_read, *given.other]
+        what = "could be read" if unread else "came"
+        reason = f"no coordinate file {what}, so no coordinates were screened"
+        remedy = "correct the files and go on with --resume" if unread else "check the path, and go on with --resume"
+        raise CoordinatesError(unread[0] if unread else "--coordinates", reason, remedy)
     unmatched = given.left_out.get(UNMATCHED, 0) + given.left_out.get(AMBIGUOUS, 0)
     if unmatched and not given.matched and run.summary().micrographs:
         raise all_unmatched(unmatched)

@@ -116,7 +116,7 @@ def _main(args: argparse.Namespace) -> int:
         picks = read_picks(Path(args.coordinates))
         for warning in picks.warnings:
             log.warning(warning)
-        _give_picks(tasks, picks, log)
+        _give_picks(tasks, picks, args.resume, log)
         _check_size(tasks, config)
     return _screen(args, config, tasks, picks, log)
 
@@ -143,7 +143,7 @@ def _config(args: argparse.Namespace) -> ScreenConfig:
     )
 
 
-def _give_picks(tasks: List[MicrographTask], picks: PickTable, log: logging.Logger) -> None:
+def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log: logging.Logger) -> None:
     """Give the coordinates to their micrographs, and say which belong to none of them.
 
     Raises
@@ -157,7 +157,7 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, log: logging.Logg
     for warning in matches.warnings:
         log.warning(warning)
     assigned = len(picks) - len(picks.unmatched)
-    if len(picks) and not assigned:
+    if len(picks) and not assigned and not resume:  # those of earlier sessions are counted when the run is open
         raise all_unmatched(len(picks), names_in_short([*matches.unmatched, *matches.ambiguous]))
     log.info("%d coordinates on %d of %d micrographs", assigned, sum(bool(task.picks) for task in tasks), len(tasks))
     if matches.unmatched:  # they are in rejected.star, unscored: nothing is lost

@@ -104,6 +104,15 @@ def picks_of_folder(folder: Path) -> Dict[str, List[Pick]]:
     return found
 
 
+def drop_without_size(picks: Dict[str, List[Pick]]) -> int:
+    """Take out the coordinates whose particle diameter is not known, and return how many they are."""
+    number = 0
+    for name, found in picks.items():
+        picks[name] = [pick for pick in found if pick.diameter or pick.box_size]
+        number += len(found) - len(picks[name])
+    return number
+
+
 def removed(verdicts: Sequence[PickVerdicts], thresholds: Sequence[float], seed: int = 0) -> Dict[str, Row]:
     """Return for each kind that is there how many coordinates there are, and the share that each threshold removes.
 

@@ -9,13 +9,16 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
 
 MOSTLY_BAD = 0.8  # share of bad area above which the coverage alarm goes off
 MOSTLY_BAD_FLAG = "mostly_bad"
+_LEAST = 1e-9  # of a probability, so that its log-odds are finite
 _SQUARE_ANGSTROM = 100.0  # in a square nanometre
+_ROUNDING = 1e-6  # cells: a region of just the smallest area stays
 
 
 @dataclasses.dataclass
@@ -72,8 +75,9 @@ def probabilities(classmap: ClassMap, shift: float, ignore: Sequence[str] = (), 
     if ignored:
         everything[ignored] = 0.0
         bad = np.minimum(everything.sum(axis=0), np.float32(1))
-    cells = Cells(bad, everything, names, classmap.border, classmap.sampling)
-    return without_small_regions(cells, math.ceil(min_area * _SQUARE_ANGSTROM / classmap.sampling**2))
+    border = np.zeros_like(classmap.border) if BORDER in ignore else classmap.border
+    cells = Cells(bad, everything, names, border, classmap.sampling)
+    return without_small_regions(cells, math.ceil(min_area * _SQUARE_ANGSTROM / classmap.sampling**2 - _ROUNDING))
 
 
 def without_small_regions(cells: Cells, number: int) -> Cells:
@@ -88,6 +92,7 @@ def without_small_regions(cells: Cells, number: int) -> Cells:
 
     opening: Any = morphology.area_opening  # untyped
     framed = np.pad(cells.probability, 1)  # it refuses maps of a single row or column
+    framed[1:-1, 1:-1][cells.border] = 0  # else a cell beside the border would be a part of that large region
     opened: Grid = opening(framed, number, connectivity=2)[1:-1, 1:-1].astype(np.float32)
     opened[cells.border] = cells.probability[cells.border]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -112,6 +117,12 @@ def areas(codes: NDArray[np.uint8]) -> Dict[str, float]:
     """Return the share of all cells that each class takes; classes that are not there are left out."""
     counts = np.bincount(codes.ravel(), minlength=len(CLASSES))
     return {name: float(count) / codes.size for name, count in zip(CLASSES, counts) if count}
+
+
+def level(cells: Cells) -> Optional[float]:
+    """Return the median log-odds of BAD over the cells that are not border; None when all are."""
+    inside = cells.probability[~cells.border].astype(np.float64)
+    return float(np.median(logit(np.clip(inside, _LEAST, 1 - _LEAST)))) if inside.size else None
 
 
 def bad_area(cells: Cells, good: Mask) -> float:

@@ -97,7 +97,8 @@ def score_micrograph(
         flags=_flags(mapped.flags, area, sum(score.cls == OUTSIDE for score in scores)),
         pixel_size=mapped.pixel_size,
         shape=list(mapped.shape),
-        level=mapped.level,
+        # An ignored class is no reason to call the session unusual.
+        level=bad_area.level(cells) if config.ignore and mapped.level is not None else mapped.level,
         particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )

@@ -124,7 +124,11 @@ class RunSums:
         _add(self._areas, {name: _steps(share) for name, share in judgement.areas.items()}, sign)
         _add(self.flags, Counter(flag.split("=")[0] for flag in judgement.flags), sign)
         if kept < len(judgement.scores):
-            _add(self.rejected_by_class, Counter(one.cls for one in judgement.scores if not one.kept), sign)
+            why = (
+                DISCARDED if judgement.status == DISCARDED else GOOD
+            )  # of good ones, when their micrograph is discarded
+            causes = (why if one.cls == GOOD else one.cls for one in judgement.scores if not one.kept)
+            _add(self.rejected_by_class, Counter(causes), sign)
         self.goodness.add([one.goodness for one in judgement.scores], sign)
 
     @property

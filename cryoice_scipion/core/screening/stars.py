@@ -50,7 +50,7 @@ class StarFiles:
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
             rows = np.flatnonzero(scores["state"] == state)
             chosen = table.iloc[rows].copy()
-            chosen["cryoiceGoodness"] = np.round(scores["goodness"][rows], 6)
+            chosen["cryoiceGoodness"] = np.round(scores["goodness"][rows], 9)  # all digits of float32
             chosen["cryoiceClass"] = classes[scores["cls"][rows]]
             with writing(self.folder):
                 write_star(self.folder / path, chosen, self.picks.optics)

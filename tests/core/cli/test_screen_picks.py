@@ -63,7 +63,7 @@ def test_a_larger_margin_or_diameter_or_threshold_keeps_fewer_and_only_some_of_t
     wide = [screen("--particle-diameter", size)[0] for size in (50, 150, 400)]
     assert all(more < less for less, more in zip(wide, wide[1:]))
     cuts = [screen("--particle-diameter", 100, "--threshold", cut)[0] for cut in (-1, 0, 0.5, 1)]
-    assert len(cuts[0]) == len(cuts[1]) == SIDE // 4 and cuts[2] >= cuts[3]
+    assert len(cuts[0]) == len(cuts[1]) == SIDE // 4 > len(cuts[2]) > 0 and cuts[3] == set()
 
 
 def test_the_margin_is_measured_from_the_particles_edge(screen):

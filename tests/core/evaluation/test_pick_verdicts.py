@@ -10,6 +10,7 @@ from cryoice_scipion.core.evaluation.pick_verdicts import (
     CLEAN_PICK,
     NEAR,
     by_distance,
+    drop_without_size,
     pick_verdicts,
     picks_of_folder,
     removed,
@@ -63,3 +64,5 @@ def test_the_picks_of_a_data_set_are_found_by_micrograph(tmp_path):
     found = picks_of_folder(tmp_path)
     assert [(pick.x, pick.y, pick.diameter) for pick in found["a"]] == [(1, 2, 30), (5, 6, 30)]
     assert len(found["b"]) == 1
+    found["a"][0].diameter = None
+    assert drop_without_size(found) == 1 and [pick.x for pick in found["a"]] == [5]

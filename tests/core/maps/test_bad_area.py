@@ -125,3 +125,21 @@ def test_regions_below_the_smallest_area_are_good_at_every_threshold(number, cut
     expected = (np.isin(regions, large) & (regions > 0)) | classmap.border
     np.testing.assert_array_equal(after.probability > cut, expected)
     np.testing.assert_allclose(after.by_class.sum(axis=0), after.probability, atol=1e-5)
+
+
+def test_an_ignored_border_is_good_area():
+    classmap = random_map()
+    classmap.border[:] = True
+    classmap.logits[0] = 20
+    cells = bad_area.probabilities(classmap, 0.0, ["border"])
+    assert bad_area.bad_area(cells, bad_area.good_mask(cells, 0.5)) == 0.0
+
+
+def test_the_level_leaves_ignored_classes_and_the_border_out():
+    classmap = random_map()
+    assert bad_area.level(bad_area.probabilities(classmap, 0.0)) == pytest.approx(classmap.level, abs=1e-4)
+    classmap.logits[2] = 30  # support everywhere
+    assert bad_area.level(bad_area.probabilities(classmap, 0.0)) > 20
+    assert bad_area.level(bad_area.probabilities(classmap, 0.0, ["support"])) < 0
+    classmap.border[:] = True
+    assert bad_area.level(bad_area.probabilities(classmap, 0.0)) is None

@@ -72,7 +72,7 @@ def test_verdicts_are_those_of_the_rule_written_out(case, diameter, margin, thre
     found = case.score(diameter, ScreenConfig(threshold=threshold, margin=margin))
     cut = 0.4 if threshold is None else threshold
     bad = ~bad_area.good_mask(case.cells, cut)
-    regions, number = ndimage.label(bad, np.ones((3, 3)))
+    regions, number = ndimage.label(bad & ~case.cells.border, np.ones((3, 3)))  # the border is no part of them
     sizes = np.bincount(regions.ravel(), minlength=number + 1)
     counts = bad & ((sizes[regions] > 1) | case.cells.border)
     row, column = np.nonzero(counts)
@@ -257,3 +257,26 @@ def test_a_model_whose_picks_pass_inside_its_mask_is_refused():
 def test_settings_that_make_no_sense_are_refused_in_one_line(options, words):
     with pytest.raises(SettingsError, match=words):
         ScreenConfig.make(**options)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_single_wrong_cell_beside_the_border_rejects_no_more_than_elsewhere(beside):
+    case = one_region([(5, 3 if beside else 6)])
+    case.map.border[:, :3] = True
+    case.cells = judging_of(case.map)
+    picks = [Pick(1, *centre_of(5, 6)), Pick(2, *centre_of(5, 8))]  # 96 and 160 Å from the border's last cell
+    kept_ids = kept(case.score(150, picks=picks))
+    assert kept_ids == ({1, 2} if beside else {2})
+
+
+def judging_of(classmap, **options):
+    return bad_area.probabilities(classmap, 0.0, **options)
+
+
+def test_a_small_region_beside_the_border_can_be_removed_and_one_of_just_the_smallest_area_stays():
+    case = one_region([(5, 3), (5, 4), (8, 8), (8, 9), (8, 10)])
+    case.map.border[:, :3] = True
+    cell = 32.0**2 / 100  # nm²
+    for area, left in ((2.5 * cell, {8}), (3 * cell, {8}), (3.5 * cell, set()), (2 * cell, {5, 8})):
+        rows = np.nonzero((judging_of(case.map, min_area=area).probability > 0.5)[:, 3:])[0]
+        assert set(rows.tolist()) == left
