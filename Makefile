@@ -31,11 +31,11 @@ $(BIN)/pip:
 
 $(ENV)/.installed: setup.py requirements-core.txt constraints-ci.txt cryoice_scipion/constants.py | $(BIN)/pip
 	@echo "make: installing the package and what it needs into $(ENV) (minutes, the first time)"
-	@$(INSTALL) --editable '.[test]'
+	@$(INSTALL) --editable '.[scipion,test]'
 	@touch $@
 
 $(ENV)/.installed-lint: $(ENV)/.installed
-	@$(INSTALL) --editable '.[lint]'
+	@$(INSTALL) --editable '.[scipion,test,lint]'
 	@touch $@
 
 demo: env

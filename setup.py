@@ -18,7 +18,6 @@ PINNED = [
     "matplotlib<3.9",
     "Pillow<10.2",
     "tifffile<2023.9.27",
-    "scikit-image<0.25",
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
@@ -37,8 +36,9 @@ setup(
         "Topic :: Scientific/Engineering :: Bio-Informatics",
     ],
     python_requires=">=3.8,<3.13",
-    install_requires=SCIPION + CORE,
+    install_requires=CORE,
     extras_require={
+        "scipion": SCIPION,
         "test": ["hypothesis>=6", "pytest>=7", "pytest-xdist>=3", "psutil>=5", "starfile>=0.5"],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },

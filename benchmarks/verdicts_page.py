@@ -78,8 +78,8 @@ each micrograph.
 
 {tables.pick_table(result["simulated"]["test"], result["thresholds"])}
 
-The aim of at most 0.5 % of clean picks is missed here ({_lost(result)} at {result["pick_threshold"]:g}). A few micrographs
-on which the map is wrong, with unevenly thick ice or vacuum, have most of them; most micrographs lose none.
+The aim of at most 0.5 % of clean picks is missed here ({_lost(result)} at {result["pick_threshold"]:g}). A few
+micrographs on which the map is wrong, with unevenly thick ice or vacuum, have most of them; most micrographs lose none.
 
 At {result["pick_threshold"]:g}, by distance:
 

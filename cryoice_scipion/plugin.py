@@ -29,8 +29,8 @@ class Plugin(pwem.Plugin):
         cls._defineVar(
             CRYOICE_PYTHON,
             sys.executable,
-            description="The Python that runs the screening and the training. It needs what requirements-core.txt "
-            "lists (torch among it) and this package, installed with --no-deps. Default: Scipion's own Python.",
+            description="The Python that runs the screening and the training. This package must be installed in it "
+            "(python -m pip install .). Default: Scipion's own Python.",
         )
 
     @classmethod

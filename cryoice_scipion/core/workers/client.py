@@ -232,7 +232,7 @@ def check_worker(python: str, model: str, device: str) -> List[str]:
 
 def _check(command: Sequence[str]) -> List[str]:
     python = command[0]
-    remedy = "set CRYOICE_PYTHON to an interpreter that has requirements-core.txt and this package"
+    remedy = "set CRYOICE_PYTHON to an interpreter in which this package is installed (python -m pip install .)"
     try:
         finished = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHECK_LIMIT

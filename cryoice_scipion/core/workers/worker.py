@@ -107,7 +107,9 @@ def check_device(device: str) -> None:
         import torch
     except Exception as error:  # a broken installation raises anything
         reason = " ".join(f"torch cannot be imported ({error})".split())
-        raise WorkerError(sys.executable, reason, "install requirements-core.txt for this interpreter") from None
+        raise WorkerError(
+            sys.executable, reason, "install this package for this interpreter (python -m pip install .)"
+        ) from None
     if device == "cpu":
         return
     kind, _, number = device.partition(":")

@@ -99,8 +99,8 @@ def test_the_histogram_has_every_coordinate_once_and_cuts_at_the_threshold():
     values = [score.goodness for one in told for score in one.scores]
     scored = [value for value in values if value is not None]
     assert (histogram.scored, histogram.unscored) == (len(scored), len(values) - len(scored))
-    assert histogram.below.sum() == sum(value < np.float32(THRESHOLD) for value in scored)
-    assert histogram.above.sum() == sum(value >= np.float32(THRESHOLD) for value in scored)
+    assert histogram.below.sum() == sum(value < float(np.float32(THRESHOLD)) for value in scored)
+    assert histogram.above.sum() == sum(value >= float(np.float32(THRESHOLD)) for value in scored)
 
 
 def test_what_is_remembered_of_a_micrograph_does_not_grow_with_its_coordinates():
