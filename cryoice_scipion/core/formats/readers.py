@@ -201,7 +201,7 @@ def _block_with(blocks: Sequence[Block], columns: Sequence[str]) -> Optional[Blo
 
 
 def _with_unused(picks: Picks, blocks: Sequence[Block], used: Block, columns: Sequence[str]) -> Picks:
-    """Count the coordinates in further blocks of a file, of which only one is read."""
+    """Count the coordinates in the blocks of a file that are not read."""
     others = [block for block in blocks if block is not used and set(columns) <= set(block.table.columns)]
     number = sum(len(block.table) + len(block.rows.lost) for block in others)
     if not number:

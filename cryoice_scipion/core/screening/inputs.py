@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run is given from files: ids of micrographs that earlier sessions knew, and the sum of its coordinates."""
+"""Prepare the input of a run: ids that micrographs had in earlier sessions, and the sum of the coordinates."""
 
 from __future__ import annotations
 

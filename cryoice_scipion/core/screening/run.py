@@ -201,7 +201,7 @@ class ScreeningRun:
             self._retry.add(key)
 
     def note_input(self, given: PickCounts) -> None:
-        """Say how many coordinates the input has by now, and which are left out."""
+        """Note how many coordinates the input has, and which are left out."""
         self._outputs.given = given
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell from a micrograph whether its particles are darker or brighter than the ice, whatever large objects lie in it.
+"""Measure whether particles are darker or brighter than the ice; large objects on the micrograph do not count.
 
 An ice crystal, a film edge or the bright fringe along it has more contrast than all particles together. So it must not
 have a majority: edges of large objects are left out, the rest is judged tile by tile, and the median tile counts.

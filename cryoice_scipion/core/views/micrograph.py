@@ -20,7 +20,7 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
 TOO_COARSE = 2.5
-# What the U-Net is told of each cell: bands and rings of its spectrum, and the spot test at each scale.
+# Inputs of the U-Net for each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
 
 

@@ -24,7 +24,7 @@ _FLOOR = 1e-3  # variance, of the micrograph's
 
 
 class MicrographViews:
-    """What a patch + spectrum network sees of one micrograph.
+    """The views of one micrograph that a patch + spectrum network takes.
 
     Parameters
     ----------
