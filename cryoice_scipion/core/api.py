@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedDetector", "ScreenedImage", "load", "screen_files"]
 
 PathLike = Union[str, Path]
+_LOG = logging.getLogger("cryoice")
 Array = npt.NDArray[Any]
 
 
@@ -150,7 +151,8 @@ class ScreenedImage(MicrographResult):
         """
         picks = _table([self.task]) if self.task.picks else None
         executor = _InMemory(self.detector.executor, self.micrograph)
-        with _open_run(Path(folder), self.config, executor, picks, self.detector.folder) as run:
+        options = _options(self.detector, picks, resume=False)
+        with ScreeningRun(Path(folder), self.config, [executor], options, _LOG) as run:
             list(run.process([self.task]))
         return Path(folder)
 
@@ -202,7 +204,8 @@ def screen_files(
         raise all_unmatched(len(picks))
     with tempfile.TemporaryDirectory(prefix="cryoice_") as nowhere:
         folder = Path(output) if output is not None else Path(nowhere) / "run"
-        with _open_run(folder, config, detector.executor, picks, detector.folder, keep=output is not None) as run:
+        options = _options(detector, picks, known) if output is not None else RunOptions()
+        with ScreeningRun(folder, config, [detector.executor], options, _LOG) as run:
             if picks is not None:
                 run.note_input(count_input(tasks, picks, run))
             keep_ids(tasks, run)
@@ -249,19 +252,12 @@ def _table(tasks: Sequence[MicrographTask]) -> PickTable:
     return PickTable(pd.DataFrame(rows, columns=[X, Y, MICROGRAPH]), "coordinates")
 
 
-def _open_run(
-    folder: Path, config: ScreenConfig, executor: LocalExecutor, picks: Any, model: Path, keep: bool = True
-) -> ScreeningRun:
+def _options(detector: LoadedDetector, picks: Optional[PickTable], resume: bool) -> RunOptions:
+    """Return the options of a run that writes all files of the command line."""
     from cryoice_scipion.core.reports.html import write_report
 
-    options = RunOptions(
-        resume=(folder / JOURNAL).is_file() and not isinstance(executor, _InMemory),
-        retry_failed=True,
-        picks=picks,
-        card=read_card(model),
-        write_report=write_report if keep else None,
-    )
-    return ScreeningRun(folder, config, [executor], options, logging.getLogger("cryoice"))
+    card = read_card(detector.folder)
+    return RunOptions(resume=resume, retry_failed=True, picks=picks, card=card, write_report=write_report)
 
 
 def _read_result(run: ScreeningRun, task: MicrographTask, record: MicrographRecord) -> MicrographResult:

@@ -20,8 +20,9 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap
 from cryoice_scipion.core.evaluation.map_metrics import interval, weights
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, Y, make_pick, read_picks, sizes_of
+from cryoice_scipion.core.images.grid import cells_at
 from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.maps.scoring import goodness_of, is_kept, particle_diameter
+from cryoice_scipion.core.maps.scoring import goodness_of_picks, is_kept
 from cryoice_scipion.core.records import Pick
 from cryoice_scipion.core.training.points import read_label_image
 
@@ -60,8 +61,7 @@ def pick_verdicts(
     goodness : numpy.ndarray, shape (n,)
         NaN: outside of the frame.
     """
-    row, column = ((values // sampling).astype(np.intp) for values in (np.nan_to_num(y), np.nan_to_num(x)))
-    rows, columns = (np.clip(index, 0, size - 1) for index, size in zip((row, column), codes.shape))
+    rows, columns = (cells_at(np.nan_to_num(at), sampling, size) for at, size in zip((y, x), codes.shape))
     under = codes[rows, columns]
     bad = (codes != CLASSES.index(GOOD)) & (codes < len(CLASSES))
     distances = distance_transform_edt(~bad) * sampling if bad.any() else np.full(codes.shape, np.inf)
@@ -84,10 +84,8 @@ def verdicts_of(judged: JudgedMap, picks: Sequence[Pick], config: ScreenConfig) 
     """
     pixel_size, path = judged.loaded.pixel_size, judged.image.path
     codes, sampling = read_label_image(Path(judged.image.labels))
-    sizes = [particle_diameter(pick, config, pixel_size, path).angstrom for pick in picks]
+    goodness = goodness_of_picks(judged.cells, picks, config, pixel_size, judged.loaded.image.shape, path)
     x, y = (np.array([getattr(pick, axis) for pick in picks], dtype=np.float64) for axis in "xy")
-    radius = np.array(sizes, dtype=np.float64) / 2
-    goodness = goodness_of(judged.cells, x, y, radius, config, pixel_size, judged.loaded.image.shape)[0]
     return pick_verdicts(judged.tally.name, codes, sampling, x * pixel_size, y * pixel_size, goodness)
 
 

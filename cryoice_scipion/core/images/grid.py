@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which cell of a grid holds the centre of each pixel of another: the one rule that all maps and masks share."""
+"""Find the cell of a grid that holds a point or a pixel's centre: the one rule that all maps and masks share."""
 
 from __future__ import annotations
 
@@ -24,3 +24,23 @@ def containing_cells(number: int, step: float, sampling: float, cells: int) -> N
     """
     index: NDArray[np.intp] = ((np.arange(number) + 0.5) * step / sampling).astype(np.intp)
     return np.minimum(index, cells - 1)
+
+
+def cells_at(points: NDArray[np.float64], sampling: float, cells: int) -> NDArray[np.intp]:
+    """Return the cell that holds each point along one axis; points beyond an end belong to the cell there.
+
+    Parameters
+    ----------
+    points : numpy.ndarray, shape (n,)
+        Å, all finite.
+    sampling : float
+        Å, side of a cell.
+    cells : int
+        How many there are.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Indices from 0 to ``cells`` - 1.
+    """
+    return np.clip(points // sampling, 0, cells - 1).astype(np.intp)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import GOOD, KEEP_ALL, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.images.grid import cells_at
 from cryoice_scipion.core.maps.bad_area import Cells, without_small_regions
 from cryoice_scipion.core.records import Pick, PickScore
 
@@ -147,9 +148,7 @@ def goodness_of(
 def _cell_of(cells: Cells, x: Numbers, y: Numbers) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return row and column of the cells that hold points (Å)."""
     rows, columns = cells.probability.shape
-    row = np.clip(y // cells.sampling, 0, rows - 1).astype(np.intp)
-    column = np.clip(x // cells.sampling, 0, columns - 1).astype(np.intp)
-    return row, column
+    return cells_at(y, cells.sampling, rows), cells_at(x, cells.sampling, columns)
 
 
 def _windows(
@@ -174,6 +173,27 @@ def _windows(
         row, column = centre_row[:, None] + down, centre_column[:, None] + across
         there = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         yield part, np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1), there
+
+
+def goodness_of_picks(
+    cells: Cells, picks: Sequence[Pick], config: ScreenConfig, pixel_size: float, shape: Sequence[int], what: object
+) -> Numbers:
+    """Return the goodness of coordinates of the diameter that :func:`particle_diameter` gives; see :func:`goodness_of`.
+
+    Raises
+    ------
+    CoordinatesError
+        When a particle diameter is not known.
+    """
+    sizes = [particle_diameter(pick, config, pixel_size, what).angstrom for pick in picks]
+    x, y = _positions(picks)
+    return goodness_of(cells, x, y, np.asarray(sizes, dtype=np.float64) / 2, config, pixel_size, shape)[0]
+
+
+def _positions(picks: Sequence[Pick]) -> Tuple[Numbers, Numbers]:
+    """Return x and y of coordinates in px, shape (n,) each."""
+    at = np.array([(pick.x, pick.y) for pick in picks], dtype=np.float64).reshape(-1, 2)
+    return at[:, 0], at[:, 1]
 
 
 def score_picks(
@@ -202,7 +222,7 @@ def score_picks(
     """
     if not picks:
         return []
-    x, y = (np.array([getattr(pick, axis) for pick in picks], dtype=np.float64) for axis in "xy")
+    x, y = _positions(picks)
     radius = np.asarray(diameters, dtype=np.float64) / 2
     goodness, classes = goodness_of(cells, x, y, radius, config, pixel_size, shape)
     threshold = pick_threshold(config, model)

@@ -8,7 +8,6 @@ import io
 from pathlib import Path
 from typing import List, Optional
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -70,11 +69,9 @@ class CutPreview:
         self._model = model
         classmap = ClassMap.load(folder / result.raw_path)
         self.cells = bad_area.probabilities(classmap, shift, config.ignore, config.min_area)
-        sizes = [scoring.particle_diameter(pick, config, result.pixel_size, task.path) for pick in task.picks]
-        rows = [(pick.x, pick.y, size.angstrom / 2) for pick, size in zip(task.picks, sizes)]
-        x, y, radius = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        shape, pixel_size = result.shape, result.pixel_size
         #: Of each coordinate; NaN: outside of the frame.
-        self.goodness = scoring.goodness_of(self.cells, x, y, radius, config, result.pixel_size, result.shape)[0]
+        self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, pixel_size, shape, task.path)
 
     def cut(self, threshold: Optional[float]) -> Cut:
         """Return what the screening would keep at this threshold; None: at those that the model recommends."""

@@ -74,7 +74,7 @@ class CoordinateWatcher:
         self.path, self.picks, self._log, self._patience = path, picks, log, patience
         self.files = FolderWatcher(path, is_coordinate_file, settle, alone, restless=True)
         self._kind = ""  # the extension that counts; empty: not decided yet
-        self._told: Set[str] = set()  # formats of which it was said that they are left out
+        self._told: Set[str] = set()  # formats that were already reported as left out
         self._closed = False
         self._files: Dict[Path, _File] = {}
 

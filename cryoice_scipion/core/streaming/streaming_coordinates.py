@@ -74,7 +74,7 @@ class StreamingCoordinates:
         self._by_key: Dict[str, List[str]] = defaultdict(list)
         self._micrographs = NameIndex()
         self._doubtful: Set[str] = set()  # names that fit several micrographs
-        self._told: Set[str] = set()  # names of which that was said
+        self._told: Set[str] = set()  # names that were already reported
         self._optics: Optional[pd.DataFrame] = None
 
     def __len__(self) -> int:

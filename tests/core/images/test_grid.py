@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pixels and the cells that hold their centres."""
 
+import numpy as np
 import pytest
 
-from cryoice_scipion.core.images.grid import containing_cells
+from cryoice_scipion.core.images.grid import cells_at, containing_cells
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,7 @@ from cryoice_scipion.core.images.grid import containing_cells
 )
 def test_each_pixel_is_in_the_cell_that_holds_its_centre(number, step, sampling, cells, expected):
     assert containing_cells(number, step, sampling, cells).tolist() == expected
+
+
+def test_a_point_is_in_the_cell_around_it_and_beyond_the_ends_in_the_last_one():
+    assert cells_at(np.array([-3.0, 0.0, 1.9, 2.0, 5.9, 6.0, 99.0]), 2.0, 3).tolist() == [0, 0, 0, 1, 2, 2, 2]
