@@ -2,7 +2,7 @@
 """What each view is good for: writes results/ablation.json and docs/ablation.md.
 
 usage: python benchmarks/ablation.py [--build DIR] [--micrographs N] [--epochs N]
-The patch networks, each trained on the same patches of simulated micrographs and judged on the same held-out ones
+The patch networks, each trained on the same patches of simulated micrographs and evaluated on the same held-out ones
 (those that ``make default-model`` holds out, of sessions of their own). The build folder of ``make default-model`` is
 needed. For the maps of the shipped model beside the classical ones on the same data, see evaluate_maps.py.
 """
@@ -61,7 +61,9 @@ def cut(folder: Path, number: int, sampling: float) -> PatchSet:
     return patches
 
 
-def judge(patches: PatchSet, network: str, views: List[str], epochs: int, background: bool = True) -> Dict[str, float]:
+def evaluate(
+    patches: PatchSet, network: str, views: List[str], epochs: int, background: bool = True
+) -> Dict[str, float]:
     """Train one network; return AUC of all and by class, and the clean empty area called bad, on held-out patches."""
     config = TrainConfig(network=network, views=views, epochs=epochs, patience=epochs)
     kinds, table = views_of(config), patches.table
@@ -134,16 +136,16 @@ def main() -> None:
     result: Dict[str, Any] = {**about(), "epochs": args.epochs, "patches": len(patches.real), "rows": {}}
     result["micrographs"] = int(patches.table["micrograph"].nunique())
     for title, network, views in tqdm(ROWS, desc="trainings"):
-        result["rows"][title] = judge(patches, network, views, args.epochs)
-    result["rows"]["both normalisations + spectrum, no backgrounds"] = judge(
+        result["rows"][title] = evaluate(patches, network, views, args.epochs)
+    result["rows"]["both normalisations + spectrum, no backgrounds"] = evaluate(
         patches, "patch_spectrum", FULL, args.epochs, background=False
     )
     fine = cut(args.build / "sim_1.0", args.micrographs, 1.0)
     rows: Dict[str, Any] = {}
     for title, network, views in ROWS[:3]:
-        rows[f"{title}, 1 Å/px"] = judge(fine, network, views, args.epochs)
+        rows[f"{title}, 1 Å/px"] = evaluate(fine, network, views, args.epochs)
     for title, network, views in (ROWS[2], ROWS[7]):
-        rows[f"{title}, 4 Å/px"] = judge(parts[0], network, views, args.epochs)
+        rows[f"{title}, 4 Å/px"] = evaluate(parts[0], network, views, args.epochs)
     result["rows at 1 Å/px"] = rows
     target: Optional[Path] = args.output
     (target or HERE / "results").mkdir(parents=True, exist_ok=True)

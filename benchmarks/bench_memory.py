@@ -27,7 +27,7 @@ from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.unet.crops import Cropper
-from cryoice_scipion.core.training.unet.fit import DenseRun
+from cryoice_scipion.core.training.unet.fit import UNetRun
 from cryoice_scipion.core.training.unet.training_micrographs import Field
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 
@@ -43,7 +43,7 @@ def measure(rows: int, columns: int) -> Dict[str, float]:
     croppers = [Cropper(str(number), Field(str(number), view, spectrum, labels)) for number in range(_FIELDS)]
     config = TrainConfig(network="unet", batch=6, epochs=3, mixed_precision=True)
     network = UNet(2, config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = DenseRun(network, croppers, [GOOD, CLASSES[1]], config, {}, "cpu")
+    run = UNetRun(network, croppers, [GOOD, CLASSES[1]], config, {}, "cpu")
     steps = []
     for epoch in (1, 2, 3):
         start = time.perf_counter()

@@ -35,7 +35,7 @@ class DrawnScores:
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
         return MapResult([4096, 4096], 1.0, 64.0, 0.0, -0.3, False, f".maps/{task.stem}.npz", "")
 
-    def judge(
+    def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
     ) -> MicrographRecord:
         chance = random.Random(task.id)
@@ -83,7 +83,7 @@ class StandIn(CryoIceProtScreen):
         if not source.closed:
             self.between({"look at the input": self._looked, "screen and hand on": time.perf_counter() - started})
 
-    def _say(self, judgement: MicrographRecord) -> None:
+    def _say(self, record: MicrographRecord) -> None:
         pass
 
     def _getStreamingSleepOnWait(self) -> float:

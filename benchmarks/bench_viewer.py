@@ -117,8 +117,8 @@ def make_records(folder: Path, micrographs: int, coordinates: int) -> None:
     from cryoice_scipion.core.results.journal import Journal
     from cryoice_scipion.core.results.run_folder import RunFolder
 
-    place = RunFolder(folder)
-    place.make()
+    run = RunFolder(folder)
+    run.make()
     scores: Dict[int, Any] = {}
     for key, mic, _, _, goodness in rows(micrographs, coordinates):
         kept = goodness >= THRESHOLD
@@ -127,20 +127,20 @@ def make_records(folder: Path, micrographs: int, coordinates: int) -> None:
     with open(folder / "journal.jsonl", "a", encoding="utf-8") as stream:
         for key in range(1, micrographs + 1):
             stem = micrograph_name(key)
-            judgement = MicrographRecord(
+            record = MicrographRecord(
                 key, stem, f"{stem}.mrc", "accepted", "", 0.1, {"good": 0.9, "contamination": 0.1}, scores.pop(key, []),
-                [], 0.5, PIXEL_SIZE, [SIDE, SIDE], place.probability(stem), place.mask(stem), judged=1.7e9 + 20 * key,
+                [], 0.5, PIXEL_SIZE, [SIDE, SIDE], run.probability(stem), run.mask(stem), screened_at=1.7e9 + 20 * key,
             )  # fmt: skip
-            line = {"kind": "judged", "judgement": to_json(judgement), "picks": ""}
+            line = {"kind": "screened", "record": to_json(record), "picks": ""}
             stream.write(json.dumps(line, separators=(",", ":")) + "\n")
     rng, stem = np.random.default_rng(1), micrograph_name(1)
-    write_base(folder / place.base(stem), rng.integers(0, 255, (1024, 1024), dtype=np.uint8))
-    write_map(folder / place.probability(stem), rng.random((128, 128)).astype(np.float32), SIDE / 128)
-    write_mask(folder / place.mask(stem), rng.random((128, 128)) > 0.2, SIDE / 128)
+    write_base(folder / run.base(stem), rng.integers(0, 255, (1024, 1024), dtype=np.uint8))
+    write_map(folder / run.probability(stem), rng.random((128, 128)).astype(np.float32), SIDE / 128)
+    write_mask(folder / run.mask(stem), rng.random((128, 128)) > 0.2, SIDE / 128)
 
 
 def make_outputs(protocol: Any, source: Any, picked: Any) -> None:
-    """Make the two sets of judged coordinates, all in the first one; which is in which makes no difference here."""
+    """Make the two sets of screened coordinates, all in the first one; which is in which makes no difference here."""
     from pyworkflow.object import Float, String
 
     from cryoice_scipion.convert import pointer_to

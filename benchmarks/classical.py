@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Classical maps, without any training: the floors that a learned model must beat (SCIENCE.md 2, 8).
 
-Each gives one score a cell, higher is worse, on the grid the maps are judged on. Micrographs are brought to one scale
+Each gives one score a cell, higher is worse, on the evaluation grid. Micrographs are brought to one scale
 by their own median and interquartile range.
 
 - minus the local mean: Gaussian of 57 Å; what is dark is bad;
@@ -58,7 +58,7 @@ def scaled(image: Array, border: NDArray[np.bool_]) -> Array:
 
 
 def local_maps(image: Array, pixel_size: float, shape: Sequence[int], sampling: float) -> Dict[str, Array]:
-    """Return minus the local mean and the local deviation of a scaled micrograph on the judged grid."""
+    """Return minus the local mean and the local deviation of a scaled micrograph on the evaluated grid."""
     step = max(VIEW, pixel_size)
     view = resample(torch.from_numpy(image), pixel_size, step).numpy()
     mean = gaussian_filter(view, SIGMA / step, mode="mirror")

@@ -4,7 +4,7 @@
 usage: python benchmarks/evaluate_maps.py [--model NAME|DIR] [--limit N] [--build DIR] [--device cpu] [--output DIR]
 On the held-out simulated micrographs of the build folder of ``make default-model``; on more of what these have few of,
 simulated here for nothing else; and on the annotated real ones (made from ../shared/real where they are not in the
-build folder). Each set is judged with its own data-set reference, as a screening of it would be. --limit: that many
+build folder). Each set is evaluated with its own data-set reference, as a screening of it would be. --limit: that many
 held-out ones in all, and none that are simulated here.
 """
 
@@ -31,11 +31,17 @@ from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model  # noqa: E402
-from cryoice_scipion.core.evaluation.cell_counts import CellCounts, tally  # noqa: E402
-from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap, Settings, judge_set  # noqa: E402
+from cryoice_scipion.core.evaluation.cell_counts import CellCounts, count_cells  # noqa: E402
+from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap, Settings, evaluate_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled  # noqa: E402
-from cryoice_scipion.core.evaluation.map_metrics import ALL, BAD_CLASSES, auc_difference, figures, shares_of  # noqa: E402
-from cryoice_scipion.core.training.splits import is_called  # noqa: E402
+from cryoice_scipion.core.evaluation.map_metrics import (  # noqa: E402
+    ALL,
+    BAD_CLASSES,
+    auc_difference,
+    metrics_of_maps,
+    shares_of,
+)
+from cryoice_scipion.core.training.splits import matches_name  # noqa: E402
 
 SIMULATED, EMPIAR, MICASSESS, HELD_OUT = "simulated, held out", "EMPIAR-10017", "MicAssess", "real, held out"
 MODEL = "model"
@@ -52,7 +58,7 @@ MORE: Dict[str, Tuple[SetRow, ...]] = {
 
 @dataclasses.dataclass
 class DataSet:
-    """Micrographs that are judged with one reference."""
+    """Micrographs that are evaluated with one reference."""
 
     group: str
     name: str
@@ -99,7 +105,7 @@ def real_sets(folder: Path) -> Iterator[DataSet]:
     if stale and SHARED.is_dir():
         write_real(SHARED, folder, [], [])
     if not (folder / "labels").is_dir():
-        print("no ../shared/real here: no real micrographs are judged")
+        print("no ../shared/real here: no real micrographs are evaluated")
         return
     images = find_labelled(folder)
     for group in (EMPIAR, MICASSESS):
@@ -117,36 +123,39 @@ def is_held_out(image: LabelledImage, model: Any) -> bool:
         names = json.loads(model.trained_on["settings"])["hold_out"]
     except (KeyError, ValueError, TypeError):
         names = HOLD_OUT
-    return any(is_called(image.stem, name) for name in names)
+    return any(matches_name(image.stem, name) for name in names)
 
 
 def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counted:
-    """Judge one data set with the model and the classical maps."""
+    """Evaluate one data set with the model and the classical maps."""
     tallies: Dict[str, List[CellCounts]] = {name: [] for name in (MODEL, *classical.NAMES)}
     waiting: List[tuple] = []  # name, spectra, labels, sampling: the distance is fitted when all are there
     shift, notes = 0.0, {}
-    for judged in judge_set(detector, data.images, settings, tqdm.write):
-        name = judged.tally.name = f"{data.name}/{judged.image.stem}"
-        tallies[MODEL].append(judged.tally)
-        shift, notes[name] = judged.reference.shift, "held out" if is_held_out(judged.image, detector.config) else ""
-        waiting.append((name, *classical_maps(judged, tallies), judged.labels, judged.sampling))
+    for evaluated in evaluate_set(detector, data.images, settings, tqdm.write):
+        name = evaluated.counts.name = f"{data.name}/{evaluated.image.stem}"
+        tallies[MODEL].append(evaluated.counts)
+        shift, notes[name] = (
+            evaluated.reference.logit_offset,
+            "held out" if is_held_out(evaluated.image, detector.config) else "",
+        )
+        waiting.append((name, *classical_maps(evaluated, tallies), evaluated.labels, evaluated.sampling))
         bar.update()
     tallies[classical.MAHALANOBIS] = distances(waiting)
     return Counted(data.group, tallies, notes, shift)
 
 
-def classical_maps(judged: JudgedMap, tallies: Dict[str, List[CellCounts]]) -> tuple:
+def classical_maps(evaluated: EvaluatedMap, tallies: Dict[str, List[CellCounts]]) -> tuple:
     """Count the maps that need no fit; return the local spectra and the cells left out."""
-    loaded, name, shape = judged.loaded, judged.tally.name, judged.labels.shape
-    image = classical.scaled(-loaded.image if judged.reference.contrast == "bright" else loaded.image, loaded.border)
-    maps = classical.local_maps(image, loaded.pixel_size, shape, judged.sampling)
+    loaded, name, shape = evaluated.loaded, evaluated.counts.name, evaluated.labels.shape
+    image = classical.scaled(-loaded.image if evaluated.reference.contrast == "bright" else loaded.image, loaded.border)
+    maps = classical.local_maps(image, loaded.pixel_size, shape, evaluated.sampling)
     spectra = classical.local_spectra(image, loaded.pixel_size)
     if spectra.iciness is not None:
-        grid = (spectra.first, spectra.stride, shape, judged.sampling)
+        grid = (spectra.first, spectra.stride, shape, evaluated.sampling)
         maps[classical.ICINESS] = classical.at_cells(spectra.iciness, *grid)
-    outside = judged.left_out
+    outside = evaluated.left_out
     for kind, scores in maps.items():
-        tallies[kind].append(tally(name, judged.labels, scores, left_out=outside))
+        tallies[kind].append(count_cells(name, evaluated.labels, scores, left_out=outside))
     return spectra, outside
 
 
@@ -155,12 +164,12 @@ def distances(waiting: List[tuple]) -> List[CellCounts]:
     good = CLASSES.index(GOOD)
     at_windows = []
     for _, spectra, outside, labels, sampling in waiting:
-        judged = np.where(outside, 255, labels)
+        evaluated = np.where(outside, 255, labels)
         places = [
             np.minimum(((spectra.first + np.arange(size) * spectra.stride) / sampling).astype(int), count - 1)
-            for size, count in zip(spectra.features.shape, judged.shape)
+            for size, count in zip(spectra.features.shape, evaluated.shape)
         ]
-        at_windows.append(judged[places[0][:, None], places[1][None, :]])
+        at_windows.append(evaluated[places[0][:, None], places[1][None, :]])
     clean = [int((codes == good).sum()) for codes in at_windows]
     shares = [number / max(1, int((codes != 255).sum())) for number, codes in zip(clean, at_windows)]
     chosen = classical.cleanest(clean, shares)
@@ -173,19 +182,19 @@ def distances(waiting: List[tuple]) -> List[CellCounts]:
     for name, spectra, outside, labels, sampling in waiting:
         scores = model.log_distance(spectra.features)
         scores = classical.at_cells(scores, spectra.first, spectra.stride, labels.shape, sampling)
-        counted.append(tally(name, labels, scores, left_out=outside))
+        counted.append(count_cells(name, labels, scores, left_out=outside))
     return counted
 
 
 def group_figures(tallies: Dict[str, List[CellCounts]]) -> Dict[str, Any]:
     """Return the figures of all maps over one group of micrographs, and how far the model is from each other map."""
     ours = tallies[MODEL]
-    model = figures(ours)
+    model = metrics_of_maps(ours)
     others = {name: tallies[name] for name in classical.NAMES if tallies[name]}
     there = [name for name in (ALL, *BAD_CLASSES) if name in model["by_class"]]
     return {
         MODEL: model,
-        "classical": {name: figures(items) for name, items in others.items()},
+        "classical": {name: metrics_of_maps(items) for name, items in others.items()},
         "model_minus": {
             name: {kind: auc_difference(ours, items, kind).to_json() for kind in there}
             for name, items in others.items()
@@ -194,7 +203,7 @@ def group_figures(tallies: Dict[str, List[CellCounts]]) -> Dict[str, Any]:
 
 
 def evaluate(model: str, build: Path, device: str, limit: Optional[int], reference: int) -> Dict[str, Any]:
-    """Judge everything; return what the JSON file holds."""
+    """Evaluate everything; return what the JSON file holds."""
     from cryoice_scipion.core.detectors.loading import load_detector
 
     path = resolve_model(model)
@@ -209,7 +218,7 @@ def evaluate(model: str, build: Path, device: str, limit: Optional[int], referen
         "fingerprint": fingerprint(path),
         "threshold": detector.config.recommended_threshold,
         "map_sampling": detector.config.sampling,
-        "judged_sampling": settings.sampling,
+        "cell": settings.sampling,
         "reference_shift": {data.name: round(item.shift, 3) for data, item in zip(sets, counted)},
         "groups": {},
     }

@@ -21,13 +21,13 @@ that the verdicts are made from.
 Made by `benchmarks/evaluate_maps.py`; the figures are in `benchmarks/results/evaluate_maps.json`. The model `{model}`
 (recommended threshold {threshold:.3f}, cells of {map_sampling:g} Å), commit {commit}.
 
-Maps are judged on cells of {judged_sampling:g} Å against label images: exact ones of simulated micrographs (sessions
+Maps are evaluated on cells of {cell:g} Å against label images: exact ones of simulated micrographs (sessions
 never trained on), what [annotators](annotators.md), three of most, of real ones agree on. Border and what they are
 not sure of are left out. AUC: cells of the class against all clean cells of the group. "found": share of the class
 that the model calls bad at its threshold. In brackets: 95 % intervals by bootstrap over micrographs; of classes on a
-few micrographs they are too narrow. Each data set is judged with its own data-set reference, as a screening of it
+few micrographs they are too narrow. Each data set is evaluated with its own data-set reference, as a screening of it
 would be. **The model was trained on the real micrographs that are not marked as held out.** Single crystals,
-crystalline ice and vacuum are also judged on micrographs with nothing else, simulated for this alone, some of which
+crystalline ice and vacuum are also evaluated on micrographs with nothing else, simulated for this alone, some of which
 are crystals all over.
 Simulated **micrographs without any ice are left out**, and above 1.72 Å/px those that are all film: nothing tells them
 from ice without particles, and the model calls them clean. Real ones are in: three of the MicAssess ones (held out),

@@ -3,8 +3,8 @@
 
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
-contamination; labels are taken from half of its micrographs, and what is learned is judged on the other half
-(patches, GOOD and BAD alike). Real: labels from half of the micrographs of a data set, judged on the other half; since
+contamination; labels are taken from half of its micrographs, and what is learned is evaluated on the other half
+(patches, GOOD and BAD alike). Real: labels from half of a data set's micrographs, evaluated on the other half; since
 the shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen;
 ``--simulated-only`` of train_default_model.py; without it, what was found before is kept). Compared: the model as it
 is; fine-tuned on the labels (``cryoice train --from``); the seed's network trained on the same labels from nothing.
@@ -124,7 +124,7 @@ def learned(patches: PatchSet, model: str, dense: bool) -> Any:
     return fit(patches.views(["patch", "fft"]), table, config, "cpu", lambda _: None, False).network
 
 
-def judge(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: str) -> Dict[str, float]:
+def evaluate(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: str) -> Dict[str, float]:
     """Return the AUC of the shipped model, and of what is learned from few labels, by name."""
     result = {"shipped": auc(detector.network, test, [EMBEDDING], detector.config.temperature)}
     rng = np.random.default_rng(SEED)
@@ -163,7 +163,7 @@ def page(result: Dict[str, Any]) -> str:
     ]
     if result["real"]:
         lines += [
-            "Real micrographs, labels from one half of those of a data set, judged on the other half; BAD is all that "
+            "Real micrographs, labels from one half of each data set, evaluated on the other half; BAD is all that "
             "is not GOOD, most of it carbon, or what is named. Those of MicAssess are of a specimen each. Instead of "
             "the shipped model, which has seen them, one that was trained on simulated ones alone "
             f"(commit {result['real commit']}), as it is and fine-tuned:",
@@ -200,7 +200,7 @@ def main() -> None:
             if any(item.sum() < max(NUMBERS) or (~item).sum() < 3 * max(NUMBERS) for item in labels):
                 tqdm.write(f"session {session} ({kind}): too few places of a kind")
                 continue
-            result["simulated"][f"{kind} {session}"] = row = judge(train, test, detector, args.model)
+            result["simulated"][f"{kind} {session}"] = row = evaluate(train, test, detector, args.model)
             tqdm.write(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
     target = args.output or HERE / "results"
     written = target / "few_labels.json"
@@ -214,7 +214,7 @@ def main() -> None:
             stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
             halves = [cut(real, unseen, part, kind) for part in (stems[::2], stems[1::2])]
             for title, train, test in ((f"{name}: one half", *halves), (f"{name}: the other", *halves[::-1])):
-                result["real"][title] = row = judge(train, test, unseen, str(args.unseen))
+                result["real"][title] = row = evaluate(train, test, unseen, str(args.unseen))
                 print(f"{title}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
                 print("BAD, GOOD:", [np.bincount(part.table["label"] == GOOD).tolist() for part in (train, test)])
     result["simulated mean"] = _mean(list(result["simulated"].values()))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each real micrograph judged by a model that was fitted without it: results/leave_one_out.json, docs/leave_one_out.md.
+"""Evaluate each real micrograph with a model fitted without it: results/leave_one_out.json and .md.
 
 usage: python benchmarks/leave_one_out.py [--model NAME|DIR] [--unseen DIR] [--build DIR]
 For each annotated real micrograph the last two layers are fitted anew to cells of all others, temperature and
 threshold are set on simulated validation micrographs, and the data-set reference is taken over its group, as in a
 screening. The layers below them are those of --model, which has seen the micrographs that are not marked as held out;
 and, to show what that is worth, those of --unseen, a model that was trained on simulated micrographs alone
-(``--simulated-only`` of train_default_model.py), which is also judged as it is. One of the two alone keeps what was
+(``--simulated-only`` of train_default_model.py), which is also evaluated as it is. One of the two alone keeps what was
 found with the other before. The build folder of ``make default-model`` is needed.
 """
 
@@ -37,20 +37,20 @@ from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.detectors.unet import UNet  # noqa: E402
-from cryoice_scipion.core.maps.session_baseline import level_of, shift_of  # noqa: E402
-from cryoice_scipion.core.training.metrics import called_bad  # noqa: E402
+from cryoice_scipion.core.maps.session_baseline import offset_of, session_logit_of  # noqa: E402
+from cryoice_scipion.core.training.metrics import is_bad  # noqa: E402
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION  # noqa: E402
 from cryoice_scipion.core.training.unet.calibration import MapCells, calibrate_maps  # noqa: E402
 from cryoice_scipion.core.training.unet.refinement_head import (  # noqa: E402
     Cells,
-    cells_of_field,
+    cells_of_micrograph,
     drawn,
     fit_cells,
     last_layers,
     with_refinement_head,
 )
-from cryoice_scipion.core.training.unet.train import DenseSet, split_fields  # noqa: E402
-from cryoice_scipion.core.training.unet.training_micrographs import Field, make_fields  # noqa: E402
+from cryoice_scipion.core.training.unet.train import TrainingSet, split_micrographs  # noqa: E402
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs  # noqa: E402
 
 CHECKED = 1000  # cells of a validation micrograph
 SEED = 0
@@ -73,7 +73,7 @@ def body_of(detector: NetworkDetector) -> UNet:
     """Return the layers below the last two of a model."""
     options = detector.config.network_options
     body = UNet(len(detector.config.classes), options["width"])
-    below = {k: v for k, v in detector.network.state_dict().items() if not k.startswith(("head.", "judge."))}
+    below = {k: v for k, v in detector.network.state_dict().items() if not k.startswith(("head.", "refine."))}
     body.load_state_dict({**body.state_dict(), **below})
     return body.eval()
 
@@ -87,32 +87,34 @@ def gather(detector: NetworkDetector, build: Path) -> Material:
     """Return the cells of all micrographs that a model was trained and validated on, and of the real ones."""
     config = settings_of(detector)
     rng = np.random.default_rng(SEED)
-    sets = [DenseSet(name, sorted((build / "fields" / name).glob("*.npz")), 1) for name, *_ in SETS]
+    sets = [TrainingSet(name, sorted((build / "fields" / name).glob("*.npz")), 1) for name, *_ in SETS]
     labelled = {name: {path.stem for path in (build / name / "labels").glob("*.mrc")} for name, *_ in SETS}
     for item in sets:
-        item.fields = [path for path in item.fields if path.stem in labelled[item.name]]
+        item.micrographs = [path for path in item.micrographs if path.stem in labelled[item.name]]
     config = config.model_copy(update={"hold_out": [name for name in config.hold_out if name.startswith("sim_")]})
-    split = split_fields(sets, config)
+    split = split_micrographs(sets, config)
     found = Material(body_of(detector), [], {}, {}, {})
     for item in sets:
-        for name, path in zip(item.names, tqdm(item.fields, desc=item.name, unit="mic", leave=False)):
+        for name, path in zip(item.names, tqdm(item.micrographs, desc=item.name, unit="mic", leave=False)):
             if split[name] == TRAIN:
-                field = Field.load(path)
-                found.simulated.append(cells_of_field(found.body, field, drawn(field, False, rng), "cpu"))
+                micrograph = TrainingMicrograph.load(path)
+                found.simulated.append(
+                    cells_of_micrograph(found.body, micrograph, drawn(micrograph, False, rng), "cpu")
+                )
             elif split[name] == VALIDATION:
-                field = Field.load(path)
-                places = rng.permutation(field.labelled)[:CHECKED]
-                found.validation[name] = cells_of_field(found.body, field, places, "cpu")
+                micrograph = TrainingMicrograph.load(path)
+                places = rng.permutation(micrograph.labelled)[:CHECKED]
+                found.validation[name] = cells_of_micrograph(found.body, micrograph, places, "cpu")
     real = [image for data in real_sets(build / REAL) for image in data.images]  # after drawing them anew, if need be
-    for path in make_fields(real, build / "fields" / REAL):
-        field = Field.load(path)
-        found.real[path.stem] = cells_of_field(found.body, field, drawn(field, True, rng), "cpu")
-        found.whole[path.stem] = cells_of_field(found.body, field, field.labelled, "cpu")
+    for path in prepare_micrographs(real, build / "fields" / REAL):
+        micrograph = TrainingMicrograph.load(path)
+        found.real[path.stem] = cells_of_micrograph(found.body, micrograph, drawn(micrograph, True, rng), "cpu")
+        found.whole[path.stem] = cells_of_micrograph(found.body, micrograph, micrograph.labelled, "cpu")
     return found
 
 
 @torch.inference_mode()
-def judged(network: UNet, cells: Cells, name: str) -> MapCells:
+def evaluated(network: UNet, cells: Cells, name: str) -> MapCells:
     """Return what a network says of the cells of a micrograph."""
     logits = last_layers(network).eval()(cells[0][:, :, None, None])[:, :, 0, 0].numpy()
     return MapCells(name, VALIDATION, np.zeros((len(logits), 2)), cells[1].numpy().astype(np.uint8), logits)
@@ -127,32 +129,34 @@ def fitted_without(stem: str, found: Material, classes: List[str]) -> UNet:
     return network
 
 
-def judge_real(network: UNet, stem: str, found: Material) -> Tuple[Dict[str, Any], np.ndarray]:
+def evaluate_real(network: UNet, stem: str, found: Material) -> Tuple[Dict[str, Any], np.ndarray]:
     """Return the figures of a real micrograph, and its log-odds of BAD."""
-    calibrated, reference = calibrate_maps([judged(network, cells, name) for name, cells in found.validation.items()])
+    calibrated, reference = calibrate_maps(
+        [evaluated(network, cells, name) for name, cells in found.validation.items()]
+    )
     group = [name for name in found.whole if group_of(name) == group_of(stem)]
-    maps = {name: judged(network, found.whole[name], name) for name in group}
+    maps = {name: evaluated(network, found.whole[name], name) for name in group}
     all_odds = {name: item.log_odds(calibrated.temperature) for name, item in maps.items()}
-    level = level_of([float(np.median(odds)) for odds in all_odds.values() if len(odds)])
-    shift = shift_of(level - reference["baseline_logit"], ModelConfig.model_fields["offset_limit"].default)
+    level = session_logit_of([float(np.median(odds)) for odds in all_odds.values() if len(odds)])
+    shift = offset_of(level - reference["baseline_logit"], ModelConfig.model_fields["offset_limit"].default)
     odds = all_odds[stem] - shift
     row = {"threshold": calibrated.threshold, "shift": shift}
     return {**row, **figures(maps[stem].labels, odds, calibrated.threshold)}, odds
 
 
-def judge_all(network_for: Callable[[str], UNet], found: Material) -> Dict[str, Any]:
+def evaluate_all(network_for: Callable[[str], UNet], found: Material) -> Dict[str, Any]:
     """Return the figures of each real micrograph, by the network that is meant for it, and of all together."""
     rows: Dict[str, Any] = {}
     odds = {}
     for stem in tqdm(sorted(found.whole), desc="left out", unit="mic"):
-        row, odds[stem] = judge_real(network_for(stem), stem, found)
+        row, odds[stem] = evaluate_real(network_for(stem), stem, found)
         rows[stem] = {**row, "held out": stem in HOLD_OUT}
         tqdm.write(f"{stem[-40:]}: {row}")
     return {"micrographs": rows, "together": together(found, odds)}
 
 
 def together(found: Material, odds: Dict[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
-    """Return the AUC by class over all micrographs of a data set that have clean area, each judged without itself."""
+    """Return the AUC by class over the micrographs of a data set with clean area, each evaluated without itself."""
     result = {}
     for group in (EMPIAR, MICASSESS):
         labels = {stem: found.whole[stem][1].numpy() for stem in odds if group_of(stem) == group}
@@ -164,10 +168,10 @@ def together(found: Material, odds: Dict[str, np.ndarray]) -> Dict[str, Dict[str
 
 def figures(labels: np.ndarray, odds: np.ndarray, threshold: float) -> Dict[str, Any]:
     """Return AUC by class, and the shares of clean and of bad area that are called bad."""
-    called = called_bad(expit(odds), threshold)
+    called = is_bad(expit(odds), threshold)
     good = labels == CLASSES.index(GOOD)
     result: Dict[str, Any] = {
-        "clean_called_bad": float(called[good].mean()) if good.any() else None,
+        "false_positive_area": float(called[good].mean()) if good.any() else None,
         "bad_found": float(called[~good].mean()) if (~good).any() else None,
         "auc": {},
     }
@@ -195,13 +199,13 @@ def page(result: Dict[str, Any]) -> str:
         lines += [
             f"## Layers below: {title}",
             "",
-            f"Trained for {rows['epochs']} epochs; judged at commit {rows['commit']}.",
+            f"Trained for {rows['epochs']} epochs; evaluated at commit {rows['commit']}.",
             "",
         ]
         lines += ["| micrograph | AUC by class | clean called bad | bad found | notes |", "|---|---|---|---|---|"]
         for stem, row in rows["micrographs"].items():
             auc = ", ".join(f"{name} {value:.3f}" for name, value in row["auc"].items()) or "–"
-            shares = " | ".join(_percent(row[key]) for key in ("clean_called_bad", "bad_found"))
+            shares = " | ".join(_percent(row[key]) for key in ("false_positive_area", "bad_found"))
             note = "never trained on" if row["held out"] else ""
             lines.append(f"| {stem} | {auc} | {shares} | {note} |")
         lines += [""]
@@ -239,7 +243,7 @@ def main() -> None:
             ways[AS_IT_IS] = lambda stem, network=detector.network: network
         for name, network_for in ways.items():
             made = {"commit": result["commit"], "epochs": settings_of(detector).epochs}
-            result["bodies"][name] = {**made, **judge_all(network_for, found)}
+            result["bodies"][name] = {**made, **evaluate_all(network_for, found)}
     record(result, written)
     text = page(result)
     (args.output or HERE.parent / "docs").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ from train_default_model import BUILD, REAL
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.detectors.model_folder import resolve_model
-from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap, Settings, judge_set
+from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap, Settings, evaluate_set
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.images.thumbnails import draw_thumbnail, grey_base, write_base
 from cryoice_scipion.core.maps import bad_area
@@ -28,24 +28,24 @@ from cryoice_scipion.core.maps import bad_area
 SIDE = 900  # px of each half
 
 
-def draw(judged: JudgedMap, path: Path) -> None:
+def draw(evaluated: EvaluatedMap, path: Path) -> None:
     """Draw one micrograph twice."""
-    loaded, said = judged.loaded, judged.tally
+    loaded, said = evaluated.loaded, evaluated.counts
     good = CLASSES.index(GOOD)
-    labels = np.where(judged.labels == LEFT_OUT, good, judged.labels).astype(np.uint8)
+    labels = np.where(evaluated.labels == LEFT_OUT, good, evaluated.labels).astype(np.uint8)
     bad = said.bad / max(1, said.bad + said.clean)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base.png"
         write_base(base, grey_base(loaded.image, loaded.border, loaded.pixel_size, SIDE))
-        codes = bad_area.class_of_cells(judged.cells, judged.good)
-        area = bad_area.bad_area(judged.cells, judged.good)
+        codes = bad_area.class_of_cells(evaluated.cells, evaluated.good)
+        area = bad_area.bad_area(evaluated.cells, evaluated.good)
         halves = []
         for name, cells, sampling, share in (
-            ("model", codes, judged.cells.sampling, area),
-            ("annotation", labels, judged.sampling, bad),
+            ("model", codes, evaluated.cells.sampling, area),
+            ("annotation", labels, evaluated.sampling, bad),
         ):
             half = Path(folder) / f"{name}.png"
-            title = f"{name}: {judged.image.stem}"
+            title = f"{name}: {evaluated.image.stem}"
             place = (sampling, loaded.pixel_size, loaded.image.shape)
             draw_thumbnail(base, half, cells, cells != good, *place, title=title, bad_area=share)
             halves.append(Image.open(half).convert("RGB"))
@@ -68,8 +68,8 @@ def main() -> None:
     detector = load_detector(resolve_model(args.model), args.device)
     args.output.mkdir(parents=True, exist_ok=True)
     for data in real_sets(args.build / REAL):
-        for judged in tqdm(judge_set(detector, data.images, Settings(), tqdm.write), data.name, len(data.images)):
-            draw(judged, args.output / f"{judged.image.stem}.png")
+        for evaluated in tqdm(evaluate_set(detector, data.images, Settings(), tqdm.write), data.name, len(data.images)):
+            draw(evaluated, args.output / f"{evaluated.image.stem}.png")
     print(f"written to {args.output}")
 
 

@@ -26,7 +26,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 from cryoice_scipion.core.detectors.model_folder import CARD, write_sums  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
-from cryoice_scipion.core.training.unet.training_micrographs import make_fields  # noqa: E402
+from cryoice_scipion.core.training.unet.training_micrographs import prepare_micrographs  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "real"
 BUILD, REAL = ROOT / "out" / "default-model", "real_annotated"  # where all is made; a folder in it
@@ -116,7 +116,7 @@ def prepare_set(build: Path, row: SetRow) -> None:
     """Simulate one set and make its views, as far as that is not done."""
     folder = draw_set(build, *row)
     torch.set_num_threads(1)
-    make_fields(find_labelled(folder), build / "fields" / folder.name, progress=False)
+    prepare_micrographs(find_labelled(folder), build / "fields" / folder.name, progress=False)
 
 
 def prepare(build: Path, workers: int) -> List[Path]:
@@ -165,7 +165,7 @@ def main() -> None:
         print("no ../shared/real, or not wanted: the model is trained on simulated micrographs only")
         held_out = [name for name in HOLD_OUT if name.startswith("sim_")]
     model = args.build / ("model-simulated" if args.simulated_only else "model")
-    data = ("--simulated", *sets, "--crops", *crops, "--fields", args.build / "fields", "--hold-out", *held_out)
+    data = ("--simulated", *sets, "--crops", *crops, "--cache", args.build / "fields", "--hold-out", *held_out)
     fit = ["--network", "unet", "--epochs", args.epochs, "--batch", 6, "--learning-rate", 0.002, "--validation", 0.12]
     fit += ["--mixed-precision"] if args.mixed_precision else []
     note = NOTE if real else "simulated micrographs only"

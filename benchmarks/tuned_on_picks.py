@@ -4,7 +4,7 @@
 usage: python benchmarks/tuned_on_picks.py [--sessions N] [--seed S] [--keep DIR] [--output DIR]
 Each session is simulated (one specimen, one microscope; any contamination, none on some micrographs) with the right
 and the wrong picks of a picker. ``cryoice train`` learns from those of one half of its micrographs: tuning the shipped
-model, and from nothing. Both, and the shipped model as it is, are judged on the other half: its picks and backgrounds,
+model, and from nothing. Both, and the unchanged shipped model, are evaluated on the other half: picks and backgrounds,
 and whole maps with the data-set reference, at the threshold that each model recommends.
 """
 
@@ -29,7 +29,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
 from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model  # noqa: E402
 from cryoice_scipion.core.errors import CryoIceError  # noqa: E402
-from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set  # noqa: E402
+from cryoice_scipion.core.evaluation.labelled_sets import Settings, evaluate_set  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
 from cryoice_scipion.core.evaluation.map_metrics import shares_of  # noqa: E402
 from cryoice_scipion.core.evaluation.tables import number, percent, table  # noqa: E402
@@ -57,19 +57,21 @@ def train(folder: Path, held_out: List[str]) -> None:
         cryoice("train", *data, *start, "--hold-out", *held_out, "--output", folder / name)
 
 
-def judged(folder: Path, name: str, held_out: List[str]) -> Dict[str, Optional[float]]:
+def evaluated(folder: Path, name: str, held_out: List[str]) -> Dict[str, Optional[float]]:
     """Return the figures of one model on the other half."""
     detector = load_detector(resolve_model(DEFAULT_MODEL) if name == "shipped" else folder / name)
     metrics = load_config(folder / ("tuned" if name == "shipped" else name)).metrics
     part = "before" if name == "shipped" else "test"
-    maps = judge_set(detector, find_labelled(folder, held_out), Settings())
-    shares = pd.DataFrame([shares_of(item.tally) for item in maps]).astype({"found": float, "clean_called_bad": float})
+    maps = evaluate_set(detector, find_labelled(folder, held_out), Settings())
+    shares = pd.DataFrame([shares_of(item.counts) for item in maps]).astype(
+        {"found": float, "false_positive_area": float}
+    )
     return {
         "auc": metrics.get(f"{part}_auc"),
         "bad": metrics.get(f"{part}_recall"),
-        "good": metrics.get(f"{part}_good_called_bad"),
+        "good": metrics.get(f"{part}_false_positive_rate"),
         "area": float(shares["found"].mean()),
-        "clean": float(shares["clean_called_bad"].mean()),
+        "clean": float(shares["false_positive_area"].mean()),
     }
 
 
@@ -85,9 +87,9 @@ def session(folder: Path, seed: int) -> Optional[Dict[str, Any]]:
         tqdm.write(f"session {seed}: not trained: {error}")
         return None
     if "test_auc" not in load_config(folder / "tuned").metrics:
-        tqdm.write(f"session {seed}: the picks of the half that is judged are all of one kind")
+        tqdm.write(f"session {seed}: the picks of the half that is evaluated are all of one kind")
         return None
-    return {name: judged(folder, name, held_out) for name in MODELS}
+    return {name: evaluated(folder, name, held_out) for name in MODELS}
 
 
 def page(result: Dict[str, Any]) -> str:

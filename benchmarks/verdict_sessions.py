@@ -123,7 +123,7 @@ def contamination(group: str, rng: np.random.Generator) -> Dict[str, Any]:
 
 
 def make(exposure: Exposure, model: Path, folder: Path) -> None:
-    """Simulate and map one micrograph, and keep what verdicts are made and judged from."""
+    """Simulate and map one micrograph, and keep what verdicts are made and evaluated from."""
     path = folder / f"{exposure.name}.npz"
     if path.is_file():
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge a model's verdicts on picks and sessions: writes results/verdicts.json and docs/verdicts.md.
+"""Evaluate a model's verdicts on picks and sessions: writes results/verdicts.json and docs/verdicts.md.
 
 usage: python benchmarks/verdicts.py [--model NAME|DIR] [--build DIR] [--workers N] [--limit N] [--output DIR]
        [--install]
@@ -47,7 +47,7 @@ from cryoice_scipion.core.evaluation.pick_verdicts import (  # noqa: E402
 from cryoice_scipion.core.formats.coordinates import X, Y, read_picks, sizes_of  # noqa: E402
 from cryoice_scipion.core.maps import bad_area  # noqa: E402
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, goodness_of  # noqa: E402
-from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of, shift_of  # noqa: E402
+from cryoice_scipion.core.maps.session_baseline import is_unusual, offset_of, session_logit_of  # noqa: E402
 
 PICKERS = ("picker_cryolo", "picker_deeppicker", "picker_topaz")
 CELL = 4.0  # px of the grid on which annotators are compared
@@ -204,7 +204,7 @@ def group_rows(mapped: Sequence[Mapped], model: ModelConfig) -> List[Row]:
         groups.setdefault(one.group.replace("_", " "), {}).setdefault(one.session, []).append(one)
     rows = []
     for group, sessions in groups.items():
-        levels = [level_of([one.map.level for one in members]) for members in sessions.values()]
+        levels = [session_logit_of([one.map.median_logit for one in members]) for members in sessions.values()]
         excess = [level - model.baseline_logit for level in levels]
         row: Row = {
             "group": group,
@@ -221,7 +221,7 @@ def group_rows(mapped: Sequence[Mapped], model: ModelConfig) -> List[Row]:
             ]
             clean, bad = ([share for share in side if share is not None] for side in zip(*found))
             row["bounds"][name] = {
-                "clean_called_bad": round(float(np.mean(clean)), 5) if clean else None,
+                "false_positive_area": round(float(np.mean(clean)), 5) if clean else None,
                 "worst": round(float(np.max(clean)), 5) if clean else None,
                 "bad_found": round(float(np.mean(bad)), 5) if bad else None,
             }
@@ -232,7 +232,7 @@ def group_rows(mapped: Sequence[Mapped], model: ModelConfig) -> List[Row]:
 def offsets(excess: float) -> Dict[str, float]:
     """Return what is subtracted with each bound, and what was subtracted before 0.2."""
     before = max(0.0, min(excess, 2 * (excess - 3.447)))
-    return {**{f"bound {bound:g}": shift_of(excess, bound) for bound in BOUNDS}, "before": before}
+    return {**{f"bound {bound:g}": offset_of(excess, bound) for bound in BOUNDS}, "before": before}
 
 
 def shares_of(one: Mapped, offset: float, threshold: float) -> Tuple[Optional[float], Optional[float]]:
@@ -260,10 +260,10 @@ def real_sessions(maps: Dict[str, Tuple[ClassMap, float, List[int], str]], model
         sessions[f"{stem[:24]} alone"] = [stem]
     rows = []
     for name, members in sessions.items():
-        level = level_of([maps[stem][0].level for stem in members])
+        level = session_logit_of([maps[stem][0].median_logit for stem in members])
         row: Row = {"session": name, "micrographs": len(members), "excess": round(level - model.baseline_logit, 2)}
         row["unusual"] = bool(is_unusual(level, model))
-        shift = shift_of(level - model.baseline_logit, model.offset_limit) if len(members) > 2 else 0.0
+        shift = offset_of(level - model.baseline_logit, model.offset_limit) if len(members) > 2 else 0.0
         for key, offset in (("bad_area", shift), ("bad_area_in_a_mixed_session", 0.0)):
             areas = []
             for stem in members:
@@ -282,7 +282,7 @@ def kept_by_margin(maps: Dict[str, Tuple[ClassMap, float, List[int], str]], thre
         yield {"margin": margin, "picks": len(goodness), "kept": int((goodness >= threshold).sum())}
 
 
-def judge(model: Path, build: Path, workers: int, limit: Optional[int]) -> Row:
+def evaluate(model: Path, build: Path, workers: int, limit: Optional[int]) -> Row:
     """Return all figures."""
     config = load_config(model)
     mapped = simulated(prepare(model, build, workers, limit))
@@ -327,7 +327,7 @@ def install(model: Path, result: Row) -> None:
 
 
 def main() -> None:
-    """Judge, and write JSON and page."""
+    """Evaluate, and write JSON and page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR")
     parser.add_argument("--build", type=Path, default=BUILD, metavar="DIR")
@@ -337,7 +337,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="for verdicts.json and verdicts.md (default: docs)")
     args = parser.parse_args()
     model = resolve_model(args.model)
-    result = judge(model, args.build, args.workers, args.limit)
+    result = evaluate(model, args.build, args.workers, args.limit)
     if args.install:
         install(model, result)
     if args.output:

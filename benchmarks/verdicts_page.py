@@ -105,8 +105,8 @@ def _sessions(rows: Sequence[Row], result: Row) -> str:
         for name in names:
             one = row["bounds"][name]
             words = []
-            if one["clean_called_bad"] is not None:
-                words.append(f"{tables.percent(one['clean_called_bad'])} (worst {tables.percent(one['worst'])})")
+            if one["false_positive_area"] is not None:
+                words.append(f"{tables.percent(one['false_positive_area'])} (worst {tables.percent(one['worst'])})")
             if one["bad_found"] is not None:
                 words.append(f"found {tables.percent(one['bad_found'])}")
             line.append("; ".join(words))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scipion sets <-> core records; the only place that knows both. Imports no torch.
+"""Scipion sets <-> core records; the only module that knows both. Imports no torch.
 
 Sets are read from first to last item and closed before anything else is done with what was read: sqlite blocks
 the writer of a set for as long as a reader has not finished. Identifiers of the input are kept.
@@ -108,17 +108,17 @@ def mark_coordinate(item: Coordinate, score: PickScore) -> None:
     item._cryoiceClass = String(score.cls)
 
 
-def mark_micrograph(item: Any, judgement: MicrographRecord, folder: str) -> None:
+def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
     """Set the attributes that every micrograph of ours carries; paths are relative to the project."""
 
     def inside(name: str) -> Optional[str]:
         return os.path.join(folder, name) if name else None
 
-    item._cryoiceBadArea = Float(judgement.bad_area)
-    item._cryoiceStatus = String(judgement.status)
-    item._cryoiceReason = String(judgement.reason or None)
-    item._cryoiceMask = String(inside(judgement.mask))
-    item._cryoiceMap = String(inside(judgement.probability))
+    item._cryoiceBadArea = Float(record.bad_area)
+    item._cryoiceStatus = String(record.status)
+    item._cryoiceReason = String(record.reason or None)
+    item._cryoiceMask = String(inside(record.mask))
+    item._cryoiceMap = String(inside(record.probability))
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
@@ -259,8 +259,8 @@ def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs:
     matches = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
     x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
     for row in rows:
-        for place in matches.rows.get(row.id, []):
-            item = Coordinate(x=int(round(float(x[place]))), y=int(round(float(y[place]))))
+        for index in matches.rows.get(row.id, []):
+            item = Coordinate(x=int(round(float(x[index]))), y=int(round(float(y[index]))))
             item.setMicId(row.id)
             item.setMicName(row.name)
             output.append(item)

@@ -220,17 +220,17 @@ def _plain(text: str) -> str:
 
 
 def _report(project: Any, screening: Any, folder: Path) -> None:
-    from cryoice_scipion.core.results.run_reader import read_judgements
+    from cryoice_scipion.core.results.run_reader import read_records
     from cryoice_scipion.protocols.protocol_screen import FOLDER
 
     run = Path(project.path) / screening.getPath(*FOLDER)
-    judgements = read_judgements(run)
-    width = max(len(judgement.stem) for judgement in judgements)
+    records = read_records(run)
+    width = max(len(record.stem) for record in records)
     print(f"\n{'micrograph':{width}}  {'status':9}  bad area   kept  rejected")
-    for judgement in judgements:
-        area = "" if judgement.bad_area is None else f"{100 * judgement.bad_area:.1f} %"
-        counts = f"{judgement.kept:5}  {len(judgement.scores) - judgement.kept:8}"
-        print(f"{judgement.stem:{width}}  {judgement.status:9}  {area:>8}  {counts}  {judgement.reason}".rstrip())
+    for record in records:
+        area = "" if record.bad_area is None else f"{100 * record.bad_area:.1f} %"
+        counts = f"{record.kept:5}  {len(record.scores) - record.kept:8}"
+        print(f"{record.stem:{width}}  {record.status:9}  {area:>8}  {counts}  {record.reason}".rstrip())
     print()
     for line in screening.summary():
         print(line)

@@ -78,7 +78,7 @@ METRICS = {"_auc": "auc", "_averagePrecision": "ap", "_f1": "f1", "_ece": "ece"}
 
 
 def measured_on(config: ModelConfig) -> str:
-    """Return "test" where held-out micrographs with both good and bad places gave figures, else "validation"."""
+    """Return "test" where held-out micrographs with both good and bad positions gave measures, else "validation"."""
     return "test" if "test_auc" in config.metrics else "validation"
 
 

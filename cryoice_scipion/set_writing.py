@@ -44,7 +44,7 @@ def give_dimensions(output: Any, shape: Optional[Shape]) -> None:
 
 
 def _keep_dimensions(_item: Any) -> None:
-    """Take the place of pwem's method that opens the image of the first item."""
+    """Replace pwem's method that opens the image of the first item."""
 
 
 def remove_ids(output: Any, keys: Iterable[int]) -> None:

@@ -33,14 +33,14 @@ def take_windows() -> None:
     """Open each window of the project that this process works in, and take its picture."""
     from pyworkflow.gui.project import ProjectWindow
 
-    from cryoice_scipion.core.results.run_reader import read_judgements
+    from cryoice_scipion.core.results.run_reader import read_records
     from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtSimulate, CryoIceProtTrain
     from cryoice_scipion.protocols.protocol_screen import FOLDER
 
     main_window = ProjectWindow(os.getcwd())
     screening = first(main_window.project, CryoIceProtScreen)
-    judgements = [one for one in read_judgements(Path(screening.getPath(*FOLDER))) if one.thumbnail]
-    telling = max(judgements, key=lambda one: (0.05 < one.bad_area < 0.5, min(one.kept, len(one.scores) - one.kept)))
+    records = [one for one in read_records(Path(screening.getPath(*FOLDER))) if one.thumbnail]
+    telling = max(records, key=lambda one: (0.05 < one.bad_area < 0.5, min(one.kept, len(one.scores) - one.kept)))
     with Image.open(Path(screening.getPath(*FOLDER)) / telling.thumbnail) as image:
         save(image, "scipion_thumbnail.jpg")
     take_project(main_window, screening)

@@ -115,8 +115,8 @@ def screen_stand_in(folder, micrographs, number, resume):
     with ScreeningRun(
         Path(folder), ScreenConfig(reference=4), [executor(pause=0.03)], RunOptions(resume == "resume"), log
     ) as run:
-        for judgement in run.process(tasks):
-            print(json.dumps(judgement.stem), flush=True)
+        for record in run.process(tasks):
+            print(json.dumps(record.stem), flush=True)
     return 0
 
 

@@ -2,7 +2,7 @@
 """How well the annotators of the real micrographs agree: prints a table, and writes docs/annotators.md.
 
 usage: python benchmarks/real/agreement.py
-Each annotator is judged as a model would be, against what the others agree on: the score is how sure it is that a cell
+Each annotator is evaluated like a model, against what the others agree on: the score is the certainty that a cell
 of 32 Å is bad. It says what can be asked of a model.
 """
 
@@ -55,7 +55,7 @@ def score(annotation: Annotation, step: float) -> np.ndarray:
     return np.asarray(by_cell(sure).mean(axis=(1, 3)))
 
 
-def judge(one: Annotation, others: Sequence[Annotation]) -> Tuple[Optional[float], Optional[float], float]:
+def compare(one: Annotation, others: Sequence[Annotation]) -> Tuple[Optional[float], Optional[float], float]:
     """Return AUC, bad area found and clean area called bad of one annotator against what others agree on."""
     step = CELL / one.pixel_size
     labels = label_image(others, step)
@@ -75,7 +75,7 @@ def row(stem: str, drawn: List[Annotation]) -> str:
     bad = ~np.isin(labels, (CLASSES.index(GOOD), CLASSES.index(BORDER), UNSURE))
     cells = []
     for place, one in enumerate(drawn):
-        auc, found, clean = judge(one, drawn[:place] + drawn[place + 1 :])
+        auc, found, clean = compare(one, drawn[:place] + drawn[place + 1 :])
         shown = "–" if auc is None else f"{auc:.3f} / {100 * found:.0f} %"
         cells.append(f"{shown} / {100 * clean:.1f} %")
     return f"| {stem} | {100 * bad.mean():.1f} % | {' | '.join(cells)} |"

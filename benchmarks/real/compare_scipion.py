@@ -64,7 +64,7 @@ def main() -> int:
     gaps = [abs(ours - theirs) for (_, ours), (_, theirs) in pairs if ours is not None and theirs is not None]
     print(
         f"{len(here)} coordinates by the command line, {len(there)} by Scipion; {len(lost)} in one only, "
-        f"{len(differ)} judged differently, goodness differs by at most {max(gaps, default=0.0):.2g}"
+        f"{len(differ)} evaluated differently, goodness differs by at most {max(gaps, default=0.0):.2g}"
     )
     return int(bool(lost or differ or max(gaps, default=0.0) > _TOLERANCE))
 

@@ -23,7 +23,7 @@ import pandas as pd
 
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.training.splits import is_called
+from cryoice_scipion.core.training.splits import matches_name
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -80,20 +80,20 @@ def screen(output: Path, micrographs: Path, shared: Path, model: str) -> pd.Data
     return pd.concat(tables, ignore_index=True)
 
 
-def with_labels(judged: pd.DataFrame, labels: Path, held_out: List[str]) -> pd.DataFrame:
-    """Add to each judged pick what it sits on, and whether its micrograph was held out."""
+def with_labels(evaluated: pd.DataFrame, labels: Path, held_out: List[str]) -> pd.DataFrame:
+    """Add to each evaluated pick what it sits on, and whether its micrograph was held out."""
     truth = pd.read_csv(labels)
     truth["picker"] = truth["picker"].str.replace("picker_", "", regex=False)
-    for table, name in ((judged, "rlnMicrographName"), (truth, "rlnMicrographName")):
+    for table, name in ((evaluated, "rlnMicrographName"), (truth, "rlnMicrographName")):
         table["stem"] = table[name].map(lambda text: Path(str(text)).stem)
         table["x"], table["y"] = table["rlnCoordinateX"].round(2), table["rlnCoordinateY"].round(2)
     columns = [*_PLACE, "picker", "cryoiceClass"]
-    labelled = judged.merge(
+    labelled = evaluated.merge(
         truth[columns].rename(columns={"cryoiceClass": "sits_on"}), on=[*_PLACE, "picker"], how="left"
     )
-    if labelled["sits_on"].isna().any() or len(labelled) != len(judged):
-        raise SystemExit("the judged picks and the labelled picks are not the same")
-    return labelled.assign(held_out=[any(is_called(stem, name) for name in held_out) for stem in labelled["stem"]])
+    if labelled["sits_on"].isna().any() or len(labelled) != len(evaluated):
+        raise SystemExit("the evaluated picks and the labelled picks are not the same")
+    return labelled.assign(held_out=[any(matches_name(stem, name) for name in held_out) for stem in labelled["stem"]])
 
 
 def summarise(labelled: pd.DataFrame) -> pd.DataFrame:
@@ -123,9 +123,9 @@ def main() -> None:
     micrographs = prepare(args.output, args.shared)
     model = args.model or str(train(args.output, micrographs, options))
     held_out = json.loads(load_config(resolve_model(model)).trained_on["settings"])["hold_out"]
-    judged = screen(args.output, micrographs, args.shared, model)
-    labelled = with_labels(judged, args.output / "labels" / "labelled_picks.csv", held_out)
-    labelled.to_csv(args.output / "judged_picks.csv", index=False)
+    evaluated = screen(args.output, micrographs, args.shared, model)
+    labelled = with_labels(evaluated, args.output / "labels" / "labelled_picks.csv", held_out)
+    labelled.to_csv(args.output / "labelled_picks.csv", index=False)
     table = summarise(labelled)
     table.to_csv(args.output / "table.csv", index=False)
     (args.output / "table.md").write_text(markdown(table), encoding="utf-8")

@@ -113,7 +113,7 @@ def label_image(annotations: Sequence[Annotation], sampling_px: float) -> NDArra
 
 
 def draw(annotation: Annotation, sampling_px: float) -> Tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return one annotator's classes (places in ``CLASSES``) and how sure of them, at the points of all cells."""
+    """Return one annotator's classes (indices into CLASSES) and how sure of them, at the points of all cells."""
     y, x = _points(annotation.shape, sampling_px)
     codes = np.full((y.size, x.size), CLASSES.index(GOOD), dtype=np.uint8)
     sure = np.zeros(codes.shape)

@@ -269,5 +269,5 @@ def _read_result(run: ScreeningRun, task: MicrographTask, record: MicrographReco
             nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, at, record
         )
     classmap = ClassMap.load(run.folder / RunFolder(run.folder).raw_map(record.stem))
-    scored = score_micrograph(classmap, task, run.mapped(task.id), run.config, run.model, run.reference.shift)
+    scored = score_micrograph(classmap, task, run.mapped(task.id), run.config, run.model, run.reference.logit_offset)
     return dataclasses.replace(scored, record=record)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One place for settings: validated, JSON in and out, versioned. Imports no torch."""
+"""Settings as validated, versioned records with JSON input and output. Imports no torch."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class PatchConfig(Settings):
     window: int = Field(64, ge=8)
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px of the micrographs; None: their headers
     contrast: str = Field("dark", pattern="^(dark|bright)$")
-    background: bool = True  # draw clean places as further GOOD
+    background: bool = True  # draw clean positions as additional GOOD patches
     background_ratio: float = Field(1.0, ge=0)  # as many backgrounds as this times the GOOD ones
     jitter_copies: int = Field(1, ge=0)  # further copies at a jittered sampling
     sampling_jitter: float = Field(0.05, ge=0, lt=0.5)

@@ -31,7 +31,7 @@ class Pick:
 class MicrographTask:
     """One micrograph to screen, with the coordinates known so far."""
 
-    id: int  # unique in the run; Scipion's object id, or the place on the command line
+    id: int  # unique in the run; Scipion's object id, or the position on the command line
     path: str
     stem: str  # unique in the run; names every output file
     pixel_size: Optional[float] = None  # Å/px; None: take it from the header
@@ -61,7 +61,7 @@ class MapResult:
     shape: List[int]  # rows, columns of the micrograph, px
     pixel_size: float  # Å/px that was used
     sampling: float  # Å, side of a map cell
-    level: Optional[float]  # median log-odds of BAD over the valid cells; None: all are border
+    median_logit: Optional[float]  # median log-odds of BAD over the valid cells; None: all are border
     skewness: float  # of the band-passed micrograph; < 0: dark objects
     inverted: bool  # whether the contrast was inverted before mapping
     raw_path: str  # log-odds of each class on the grid (.npz)
@@ -74,15 +74,15 @@ class MapResult:
 class Reference:
     """The data-set reference (SCIENCE.md 5): frozen once, then recorded."""
 
-    level: float  # 25th percentile over micrographs of MapResult.level
-    shift: float  # what is subtracted from every micrograph's log-odds of BAD
+    session_logit: float  # 25th percentile over micrographs of MapResult.median_logit
+    logit_offset: float  # what is subtracted from every micrograph's log-odds of BAD
     contrast: str  # "dark" or "bright": the majority of the reference micrographs
     micrographs: List[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class PickScore:
-    """The judgement of one coordinate."""
+    """The record of one coordinate."""
 
     id: int
     goodness: Optional[float]  # 1 - the largest P(BAD) that counts (see scoring.py); None: could not be scored
@@ -106,14 +106,14 @@ class MicrographRecord:
     seconds: float = 0.0
     pixel_size: Optional[float] = None  # Å/px
     shape: Optional[List[int]] = None  # rows, columns, px
-    level: Optional[float] = None  # median log-odds of BAD; None: all is border, or the level means nothing
+    median_logit: Optional[float] = None  # median log-odds of BAD; None: all is border, or the median means nothing
     particle_diameter: Optional[float] = None  # Å, median over its coordinates; None: it has none
     diameter_from: str = ""  # where the diameter comes from
     probability: str = ""  # paths, relative to the run's folder; empty: not written
     mask: str = ""
     full_mask: str = ""
     thumbnail: str = ""
-    judged: float = dataclasses.field(default=0.0, compare=False)  # when first, s since 1970; 0: not known
+    screened_at: float = dataclasses.field(default=0.0, compare=False)  # when first, s since 1970; 0: not known
 
     @property
     def kept(self) -> int:
@@ -161,13 +161,13 @@ class Summary:
     started: str = ""  # this session; ISO 8601, with the zone
     updated: str = ""
     finished: bool = False
-    micrographs: int = 0  # that are judged
+    micrographs: int = 0  # that are screened
     accepted: int = 0
     discarded: int = 0
     failed: int = 0
-    backlog: int = 0  # known, but not judged yet
+    backlog: int = 0  # known, but not screened yet
     mostly_bad: int = 0
-    picks: int = 0  # of the judged micrographs
+    picks: int = 0  # of the screened micrographs
     kept: int = 0
     rejected: int = 0
     rejected_share: Optional[float] = None
@@ -185,7 +185,7 @@ class Summary:
     micrographs_per_hour: Optional[float] = None  # of this session, as it came
     recent_per_hour: Optional[float] = None  # over the last ten minutes; 0: none came
     reference: Optional[Dict[str, Any]] = None
-    session_level: Optional[float] = None  # 25th percentile over all micrographs of their median log-odds of BAD
+    session_logit: Optional[float] = None  # 25th percentile over all micrographs of their median log-odds of BAD
     session_unusual: bool = False  # whether that is beyond what clean and mixed sessions reach
     particle_diameter: Optional[float] = None  # Å, median over the micrographs that have coordinates
     diameter_from: str = ""  # where it comes from

@@ -21,7 +21,7 @@ from cryoice_scipion.streams import Coordinates, MicrographReader
 
 logger = logging.getLogger(__name__)
 
-Place = Tuple[int, int]  # px
+Position = Tuple[int, int]  # px
 
 
 class PicksInput:
@@ -97,7 +97,7 @@ class PicksInput:
 class ImportedPicks:
     """The picks that are in the output already: each goes in once, however often its file is read.
 
-    They are told by place, since a resumed run knows of its earlier life only what is in the output.
+    They are told apart by position, since a resumed run knows of its earlier life only what is in the output.
     """
 
     def __init__(self, coordinates: Dict[int, Coordinates]) -> None:
@@ -108,15 +108,15 @@ class ImportedPicks:
             self.last = max(self.last, max(found[::3]))
             self._places[micrograph] = array("i", [v for pair in zip(found[1::3], found[2::3]) for v in pair])
 
-    def take(self, micrograph: int, picks: List[Pick]) -> Tuple[List[Place], int]:
-        """Return the places of the picks that are new, and how many are in the output that are none any more."""
+    def take(self, micrograph: int, picks: List[Pick]) -> Tuple[List[Position], int]:
+        """Return the positions of the picks that are new, and how many are in the output that are none any more."""
         known = self._places.setdefault(micrograph, array("i"))
-        left, fresh = Counter(zip(known[::2], known[1::2])), []  # type: Counter[Place], List[Place]
+        left, fresh = Counter(zip(known[::2], known[1::2])), []  # type: Counter[Position], List[Position]
         for pick in picks:
-            place = int(round(pick.x)), int(round(pick.y))
-            if left[place]:
-                left[place] -= 1
+            position = int(round(pick.x)), int(round(pick.y))
+            if left[position]:
+                left[position] -= 1
             else:
-                fresh.append(place)
-        known.extend(value for place in fresh for value in place)
+                fresh.append(position)
+        known.extend(value for position in fresh for value in position)
         return fresh, sum(left.values())

@@ -165,10 +165,10 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
     def _handOn(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], handed: ImportedPicks) -> None:
         items: List[Coordinate] = []
         for row, picks in found.values():
-            places, gone = handed.take(row.id, picks)
+            positions, gone = handed.take(row.id, picks)
             if gone:
                 self.warning(f"{row.name}: {gone} of its picks are not in the file any more; they stay in the output")
-            for x, y in places:
+            for x, y in positions:
                 handed.last += 1
                 items.append(_coordinate(handed.last, x, y, row))
         if not items:
@@ -228,7 +228,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         if not path:
             return ["Give the file or folder with the coordinates."]
         if self._isStreaming():
-            return []  # what will be there cannot be judged yet
+            return []  # what will be there cannot be screened yet
         return self._complaints(lambda: read_picks(Path(path)))
 
     def _summary(self) -> List[str]:

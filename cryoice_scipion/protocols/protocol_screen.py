@@ -96,9 +96,9 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         run.note_input(source.counts())
         fresh: List[MicrographRecord] = []
         updated = time.monotonic()
-        for judgement in run.process(batch, source.closed and not source.waiting, source.waiting):
-            self._say(judgement)
-            fresh.append(judgement)
+        for record in run.process(batch, source.closed and not source.waiting, source.waiting):
+            self._say(record)
+            fresh.append(record)
             if time.monotonic() >= updated + UPDATE:
                 outputs.append(fresh)
                 fresh, updated = [], time.monotonic()
@@ -186,9 +186,9 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         output.copyInfo(self.getInputMicrographs())
         return output
 
-    def _say(self, judgement: MicrographRecord) -> None:
-        words = f"{judgement.stem}: {judgement.status}, {judgement.kept} of {len(judgement.scores)} picks kept"
-        self.info(f"{words} ({judgement.reason})" if judgement.reason else words)
+    def _say(self, record: MicrographRecord) -> None:
+        words = f"{record.stem}: {record.status}, {record.kept} of {len(record.scores)} picks kept"
+        self.info(f"{words} ({record.reason})" if record.reason else words)
 
     # ---- input ----------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ OUTPUT_FALSE = "outputCoordinatesFalse"
 class CryoIceProtSimulate(CryoIceProtocol):
     """Simulates contaminated micrographs, with particles and a picker's output.
 
-    For demonstrations and tests: what is on each place is known. The picks are those of a picker that also falls for
+    For demonstrations and tests: the class of every pixel is known. The picks are those of a picker that also falls for
     crystals, dirt and film edges; which ones are right is given as well.
     """
 

@@ -169,7 +169,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         words = _figures(self.outputModel.getMetric)
         lines = [f"Model: {self.outputModel}", f"On {where}: {words}", *self._before()]
         if held and not on_test:
-            lines.append("The held-out micrographs have no good or no bad places: they measure nothing")
+            lines.append("The held-out micrographs have no good or no bad positions: they measure nothing")
         lines.append("Background as further GOOD: " + ("yes" if self.useBackground.get() else "no"))
         return lines + [f"Card: {self._modelPath()}/card.md"]
 

@@ -75,23 +75,23 @@ class ScreenOutputs:
             coordinates = missing[COORDINATES] | missing[REJECTED]
             micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
             batch: List[MicrographRecord] = []
-            for judgement in recorded():
-                lost = judgement.id in micrographs or any(score.id in coordinates for score in judgement.scores)
-                if lost and judgement.status != FAILED:
-                    batch.append(judgement)
+            for record in recorded():
+                lost = record.id in micrographs or any(score.id in coordinates for score in record.scores)
+                if lost and record.status != FAILED:
+                    batch.append(record)
                 if sum(len(one.scores) for one in batch) >= _AT_ONCE:
                     self.append(batch)
                     batch = []
             self.append(batch)
 
-    def append(self, judgements: Sequence[MicrographRecord]) -> None:
+    def append(self, records: Sequence[MicrographRecord]) -> None:
         """Add micrographs and coordinates; what is there already stays as it is.
 
         A reader sees all of a call's items of one set, or none of them.
         """
-        self._shape = self._shape or next((judgement.shape for judgement in judgements if judgement.shape), None)
-        self._put((MICROGRAPHS, DISCARDED), {judgement.id: judgement for judgement in judgements})
-        self._put_scores([score for judgement in judgements for score in judgement.scores])
+        self._shape = self._shape or next((record.shape for record in records if record.shape), None)
+        self._put((MICROGRAPHS, DISCARDED), {record.id: record for record in records})
+        self._put_scores([score for record in records for score in record.scores])
 
     def finish(self, unmatched: Sequence[int]) -> None:
         """Reject the coordinates whose micrographs never came, and close all outputs."""
@@ -188,13 +188,13 @@ def _is_kept(fate: Any) -> bool:
     return fate.status == ACCEPTED if isinstance(fate, MicrographRecord) else fate.kept
 
 
-def _expected(judgements: Iterable[MicrographRecord]) -> Dict[str, Any]:
+def _expected(records: Iterable[MicrographRecord]) -> Dict[str, Any]:
     """Return the ids that each output should have, by what the journal says."""
     ids = {name: array("q") for name in NAMES}
-    for judgement in judgements:
-        if judgement.status != FAILED:
-            ids[MICROGRAPHS if _is_kept(judgement) else DISCARDED].append(judgement.id)
-            for score in judgement.scores:
+    for record in records:
+        if record.status != FAILED:
+            ids[MICROGRAPHS if _is_kept(record) else DISCARDED].append(record.id)
+            for score in record.scores:
                 if score.cls != FAILED:
                     ids[COORDINATES if score.kept else REJECTED].append(score.id)
     return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}

@@ -69,15 +69,15 @@ class MicrographPicture(tk.Frame):
         self.columnconfigure(0, weight=1)
         self.canvas.bind("<Configure>", lambda _event: self.paint())
 
-    def describe(self, judgement: MicrographRecord) -> None:
+    def describe(self, record: MicrographRecord) -> None:
         """Write name, decision, and what the bad area is made of, each class with its colour in the picture."""
-        self.title.config(text=judgement.stem)
-        words = judgement.status
-        if judgement.bad_area is not None:
-            words += f", bad area {100 * judgement.bad_area:.1f} %"
-        if judgement.reason:
-            words += f": {judgement.reason}"
-        areas = sorted(((share, name) for name, share in judgement.areas.items() if name != GOOD), reverse=True)
+        self.title.config(text=record.stem)
+        words = record.status
+        if record.bad_area is not None:
+            words += f", bad area {100 * record.bad_area:.1f} %"
+        if record.reason:
+            words += f": {record.reason}"
+        areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)
         found = [(name, f"\u00a0{name}\u00a0{100 * share:.0f}\u00a0%") for share, name in areas if share >= SMALLEST]
         text = self.subtitle
         text.config(state=tk.NORMAL)
@@ -108,11 +108,11 @@ class MicrographPicture(tk.Frame):
         self.paint()
 
     def mark(self, kept: Any) -> None:
-        """Draw the coordinates as another threshold judges them: only those that it judges otherwise."""
+        """Redraw the coordinates whose verdict changes with the threshold."""
         changed, self._kept = np.flatnonzero(kept != self._kept), kept
-        for place in changed if self._items else ():
-            self.canvas.delete(*self._items[place])
-            self._items[place] = self._draw_pick(place)
+        for index in changed if self._items else ():
+            self.canvas.delete(*self._items[index])
+            self._items[index] = self._draw_pick(index)
         self._finish_marks()
 
     def paint(self) -> None:
@@ -143,8 +143,8 @@ class MicrographPicture(tk.Frame):
         self._items = []
         if self._photo is not None:
             self._items = [()] * len(self._kept)
-            for place in np.argsort(self._kept, kind="stable"):
-                self._items[place] = self._draw_pick(place)
+            for index in np.argsort(self._kept, kind="stable"):
+                self._items[index] = self._draw_pick(index)
         self._finish_marks()
 
     def _finish_marks(self) -> None:
@@ -152,13 +152,13 @@ class MicrographPicture(tk.Frame):
         for name, count in (("kept", self._kept.sum()), ("rejected", (~self._kept).sum())):
             self.words[name].config(text=f"{name} {count}")
 
-    def _draw_pick(self, place: int) -> Tuple[int, ...]:
+    def _draw_pick(self, index: int) -> Tuple[int, ...]:
         """Draw a coordinate with a light rim, if it is to be seen; return the canvas's items."""
-        kept = bool(self._kept[place])
-        if not self.on["kept" if kept else "rejected"].get() or np.isnan(self._positions[place, 0]):
+        kept = bool(self._kept[index])
+        if not self.on["kept" if kept else "rejected"].get() or np.isnan(self._positions[index, 0]):
             return ()
         rows, columns = self.layers.shape  # type: ignore[union-attr]
-        x, y = (self._positions[place] + 0.5) * np.divide(self._size, (columns, rows)) + self._spot
+        x, y = (self._positions[index] + 0.5) * np.divide(self._size, (columns, rows)) + self._spot
         box = x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS
         if kept:
             rings = (("white", 4), (KEPT, 2))

@@ -100,28 +100,28 @@ class MicrographTable(tk.Frame):
 
     def fill(self, records: Records, kept: Numbers) -> None:
         """Show the micrographs of a run with the numbers of coordinates that are kept of each."""
-        gone = set(self._values) - {str(judgement.id) for judgement in records.judgements}
+        gone = set(self._values) - {str(record.id) for record in records.micrographs}
         for key in gone:
             self.tree.delete(key)
             del self._values[key], self._keys[key], self._statuses[key]
-        for place, (judgement, picks, left) in enumerate(zip(records.judgements, records.picks, kept)):
-            key, rejected = str(judgement.id), int(picks - left)
+        for index, (record, picks, left) in enumerate(zip(records.micrographs, records.picks, kept)):
+            key, rejected = str(record.id), int(picks - left)
             share = rejected / picks if picks else None
-            area = judgement.bad_area
+            area = record.bad_area
             values = (
-                place + 1,
-                _short(judgement.stem, self._letters),
-                judgement.status,
+                index + 1,
+                _short(record.stem, self._letters),
+                record.status,
                 "" if area is None else f"{100 * area:.1f} %",
                 int(left),
                 str(rejected) if share is None else f"{rejected} ({100 * share:.0f} %)",
             )
             if key not in self._values:
-                self.tree.insert("", tk.END, iid=key, values=values, tags=(judgement.status,))
+                self.tree.insert("", tk.END, iid=key, values=values, tags=(record.status,))
             elif self._values[key] != values:
-                self.tree.item(key, values=values, tags=(judgement.status,))
-            self._values[key], self._statuses[key] = values, judgement.status
-            known = (place, judgement.stem, judgement.status, area, int(left), share)
+                self.tree.item(key, values=values, tags=(record.status,))
+            self._values[key], self._statuses[key] = values, record.status
+            known = (index, record.stem, record.status, area, int(left), share)
             self._keys[key] = dict(zip(COLUMNS, known))
         self._arrange()
 
@@ -142,8 +142,8 @@ class MicrographTable(tk.Frame):
         """Choose the next or the previous micrograph of the list."""
         shown, chosen = self.tree.get_children(), self.tree.selection()
         if shown:
-            place = shown.index(chosen[0]) + by if chosen and chosen[0] in shown else 0
-            self.choose(int(shown[min(max(place, 0), len(shown) - 1)]))
+            index = shown.index(chosen[0]) + by if chosen and chosen[0] in shown else 0
+            self.choose(int(shown[min(max(index, 0), len(shown) - 1)]))
 
     def choose(self, key: int) -> None:
         """Choose a micrograph by its id."""
@@ -180,10 +180,10 @@ class MicrographTable(tk.Frame):
 
     def _place(self) -> None:
         shown, chosen = self.tree.get_children(), self.tree.selection()
-        place = shown.index(chosen[0]) + 1 if chosen and chosen[0] in shown else 0
-        self.label.config(text=f"{place} of {len(shown)}" if shown else "none")
-        self.previous.config(state=tk.NORMAL if place > 1 else tk.DISABLED)
-        self.next.config(state=tk.NORMAL if place < len(shown) else tk.DISABLED)
+        index = shown.index(chosen[0]) + 1 if chosen and chosen[0] in shown else 0
+        self.label.config(text=f"{index} of {len(shown)}" if shown else "none")
+        self.previous.config(state=tk.NORMAL if index > 1 else tk.DISABLED)
+        self.next.config(state=tk.NORMAL if index < len(shown) else tk.DISABLED)
 
 
 def _short(name: str, letters: int) -> str:

@@ -21,13 +21,13 @@ from cryoice_scipion.protocols.screen_input import ScreenInput
 
 REFERENCE = 5  # micrographs at most that the data set's level is taken from: the run takes more, which takes longer
 
-LISTED, MAPPED, LEVEL, FAILED = "listed", "mapped", "level", "failed"
+LISTED, MAPPED, BASELINE, FAILED = "listed", "mapped", "baseline", "failed"
 
 
 class Preview:
     """Maps what is asked for and, in between, the first micrographs, for the level of the data set.
 
-    ``news`` holds what came, as pairs: LISTED with the rows of all micrographs; MAPPED with a task and its map; LEVEL
+    ``news`` holds pairs: LISTED with the rows of all micrographs; MAPPED with a task and its map; BASELINE
     with the shift of the log-odds, and how many micrographs it is of and how many there will be; FAILED with a line.
     """
 
@@ -120,5 +120,5 @@ class Preview:
         first = self._first()
         if key in first:
             found = {other: self._results[other] for other in first if other in self._results}
-            shift = freeze(found, self.config.contrast, self.model).shift
-            self.news.put((LEVEL, (shift, len(found), len(first))))
+            offset = freeze(found, self.config.contrast, self.model).logit_offset
+            self.news.put((BASELINE, (offset, len(found), len(first))))

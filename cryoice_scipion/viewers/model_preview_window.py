@@ -46,7 +46,7 @@ class PreviewDialog(Dialog):
         self.rows: List[MicrographRow] = []
         self._mapped: Optional[Tuple[MicrographTask, MapResult]] = None
         self._shown: Optional[CutPreview] = None
-        self._shift, self._drawing = 0.0, ""
+        self._offset, self._drawing = 0.0, ""
         buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
         Dialog.__init__(self, parent, "Threshold: a look before the run", buttons=buttons, default="Apply")
 
@@ -66,8 +66,8 @@ class PreviewDialog(Dialog):
         self.map.grid(row=0)
         self.counts = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP)
         self.counts.grid(row=1, sticky="ew", pady=MARGIN)
-        self.level = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP, fg="#5a5a5a")
-        self.level.grid(row=2, sticky="ew")
+        self.baseline = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP, fg="#5a5a5a")
+        self.baseline.grid(row=2, sticky="ew")
         self.state = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP)
         self.state.grid(row=3, sticky="ew", pady=MARGIN)
         self._makeSlider(master)
@@ -130,11 +130,11 @@ class PreviewDialog(Dialog):
             self._say("")
             self._show()
 
-    def _onLevel(self, level: Tuple[float, int, int]) -> None:
-        shift, number, total = level
+    def _onBaseline(self, baseline: Tuple[float, int, int]) -> None:
+        offset, number, total = baseline
         self._sayLevel(number, total)
-        if shift != self._shift:
-            self._shift = shift
+        if offset != self._offset:
+            self._offset = offset
             self._show()
 
     def _onFailed(self, line: str) -> None:
@@ -158,12 +158,12 @@ class PreviewDialog(Dialog):
             self.preview.ask(key)
 
     def _show(self) -> None:
-        """Judge the micrograph that is mapped, and show it."""
+        """Score the mapped micrograph and show it."""
         if self._mapped is None:
             return
         try:
             settings = self.preview.config, self.preview.model
-            self._shown = CutPreview(self.preview.folder, *self._mapped, *settings, self._shift)
+            self._shown = CutPreview(self.preview.folder, *self._mapped, *settings, self._offset)
         except CryoIceError as error:
             self._say(str(error), REJECTED)
             return
@@ -206,7 +206,7 @@ class PreviewDialog(Dialog):
                 f"The level of the session is measured on the first {total} micrographs here, on up to {given} in the "
                 "run. Scores may differ a little if the model subtracts it."
             )
-        self.level.config(text=words)
+        self.baseline.config(text=words)
 
     def _say(self, words: str, colour: str = "#1a1a1a") -> None:
         self.state.config(text=words, fg=colour)

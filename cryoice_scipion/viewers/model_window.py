@@ -39,9 +39,9 @@ class Plots(NamedTuple):
 PLOTS = (
     Plots("Training", ("curves.png",), "Both losses fall while the network learns; where the validation loss rises "
           "again, it begins to learn by heart. The best epoch is the one that was kept."),
-    Plots("ROC, precision and recall", ("roc.png", "precision_recall.png"), "How well good and bad places are told "
+    Plots("ROC, precision and recall", ("roc.png", "precision_recall.png"), "How well good and bad positions are told "
           "apart on micrographs that were not trained on. The dot is the recommended threshold."),
-    Plots("Calibration", ("calibration.png",), "On the diagonal, a probability means what it says: of the places "
+    Plots("Calibration", ("calibration.png",), "On the diagonal, a probability means what it says: of the positions "
           "called bad with 0.8, eight in ten are bad. Below: how often each probability comes."),
 )  # fmt: skip
 MISTAKES = (
@@ -118,12 +118,12 @@ class ModelWindow(Window):
         canvas, pictures = tk.Canvas(frame, bg="white", highlightthickness=0), [_read(path) for path in paths]
         canvas.grid(row=0, column=0, sticky="news")
         _draw(canvas, pictures)
-        for orient, view, sticky, place in (
+        for orient, view, sticky, cell in (
             (tk.VERTICAL, "yview", "ns", {"row": 0, "column": 1}),
             (tk.HORIZONTAL, "xview", "ew", {"row": 1, "column": 0}),
         ):
             bar = ttk.Scrollbar(frame, orient=orient, command=getattr(canvas, view))
-            bar.grid(sticky=sticky, **place)
+            bar.grid(sticky=sticky, **cell)
             canvas.config(**{f"{view[0]}scrollcommand": lambda low, high, bar=bar: _set_or_hide(bar, low, high)})
         for event, step in (("<Button-4>", -1), ("<Button-5>", 1)):
             canvas.bind(event, lambda _event, step=step: canvas.yview_scroll(step, "units"))

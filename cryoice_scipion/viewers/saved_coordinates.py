@@ -132,5 +132,5 @@ def keep_relations(protocol: Any) -> None:
 
 
 def outputs_of(protocol: Any) -> Tuple[str, ...]:
-    """Return the files of the sets that hold the judged coordinates; none before the first ones are handed on."""
+    """Return the files of the sets that hold the screened coordinates; none before the first ones are handed on."""
     return tuple(getattr(protocol, name).getFileName() for name in (COORDINATES, REJECTED) if hasattr(protocol, name))

@@ -71,7 +71,7 @@ class ScreenWindow(Window):
         super().__init__(f"{run.title}: screening", parent, minsize=(900, 560))
         self.run = run
         self.records: Optional[Records] = None
-        self._reader, self._places = RunReader(run.folder), {}  # type: RunReader, Dict[int, int]
+        self._reader, self._indices = RunReader(run.folder), {}  # type: RunReader, Dict[int, int]
         self._pictures: Dict[int, Tuple[Any, Layers, Any]] = {}
         self._settling: Optional[str] = None
         self._wanted: Optional[int] = None  # the id of the micrograph that is shown, or being read
@@ -119,8 +119,8 @@ class ScreenWindow(Window):
         self.plus.grid(row=1, column=0, sticky="ew", pady=(4, 0))
         self.told = tk.Label(side, bg="white", anchor="nw", justify=tk.LEFT, wraplength=width - 10)
         self.told.grid(row=2, column=0, sticky="ew", pady=4)
-        self.course = TimelinePanel(side, self.go_to)
-        self.course.grid(row=3, column=0, sticky="news")
+        self.timeline = TimelinePanel(side, self.go_to)
+        self.timeline.grid(row=3, column=0, sticky="news")
         side.columnconfigure(0, weight=1)
         side.rowconfigure(0, weight=3)
         side.rowconfigure(3, weight=2)
@@ -140,7 +140,7 @@ class ScreenWindow(Window):
         records, summary = found
         if records is not None:
             self.records = records
-            self._places = {judgement.id: place for place, judgement in enumerate(records.judgements)}
+            self._indices = {record.id: index for index, record in enumerate(records.micrographs)}
             self.threshold.show(records)
             self.plus.config(state=tk.NORMAL if len(records.ids) else tk.DISABLED)
             self._settle()
@@ -159,24 +159,24 @@ class ScreenWindow(Window):
         self.table.choose(key)
 
     def _choose(self, key: int) -> None:
-        if self.records is None or key not in self._places:
+        if self.records is None or key not in self._indices:
             return
         self._wanted = key
-        records, place = self.records, self._places[key]
-        judgement, ids = records.judgements[place], records.ids[records.of(place)]
-        self.picture.describe(judgement)
-        self.course.point_at(place)
-        self._count(place)
+        records, index = self.records, self._indices[key]
+        record, ids = records.micrographs[index], records.ids[records.of(index)]
+        self.picture.describe(record)
+        self.timeline.point_at(index)
+        self._count(index)
         known = self._pictures.get(key)
-        if known is not None and known[0] == (judgement, len(ids)):
-            self.picture.show(known[1], known[2], self._kept(place))
+        if known is not None and known[0] == (record, len(ids)):
+            self.picture.show(known[1], known[2], self._kept(index))
             return
-        self.picture.show(None, np.full((len(ids), 2), np.nan), self._kept(place))
+        self.picture.show(None, np.full((len(ids), 2), np.nan), self._kept(index))
 
         def read() -> Optional[Tuple[Layers, Any]]:
             if self._wanted != key:
                 return None  # another one was chosen in the meantime
-            layers = read_layers(self.run.folder, judgement)
+            layers = read_layers(self.run.folder, record)
             try:
                 return layers, self.run.positions(ids)
             except CryoIceError as error:
@@ -188,29 +188,29 @@ class ScreenWindow(Window):
                 return
             while len(self._pictures) >= KEPT_PICTURES:
                 del self._pictures[next(iter(self._pictures))]
-            self._pictures[key] = ((judgement, len(ids)), *found)
-            if self._wanted == key and len(found[1]) == len(self._kept(self._places[key])):
-                self.picture.show(*found, self._kept(self._places[key]))
+            self._pictures[key] = ((record, len(ids)), *found)
+            if self._wanted == key and len(found[1]) == len(self._kept(self._indices[key])):
+                self.picture.show(*found, self._kept(self._indices[key]))
 
         self._background.run(read, show)
 
-    def _kept(self, place: int) -> Any:
+    def _kept(self, index: int) -> Any:
         """Return which coordinates of a micrograph the threshold keeps."""
-        records, part = self.records, self.records.of(place)  # type: ignore[union-attr]
+        records, part = self.records, self.records.of(index)  # type: ignore[union-attr]
         kept = is_kept(records.goodness[part], self.threshold.threshold)  # type: ignore[union-attr]
         return kept & records.open[part]  # type: ignore[union-attr]
 
-    def _count(self, place: int) -> None:
-        kept = self._kept(place)
+    def _count(self, index: int) -> None:
+        kept = self._kept(index)
         self.threshold.count(int(kept.sum()), len(kept))
 
     # ---- threshold ------------------------------------------------------------------------------------------
 
     def _threshold_moved(self) -> None:
-        if self._wanted in self._places:
-            place = self._places[self._wanted]
-            self.picture.mark(self._kept(place))
-            self._count(place)
+        if self._wanted in self._indices:
+            index = self._indices[self._wanted]
+            self.picture.mark(self._kept(index))
+            self._count(index)
         if self._settling is not None:
             self.root.after_cancel(self._settling)
         self._settling = self.root.after(SETTLE, self._settle)
@@ -221,9 +221,9 @@ class ScreenWindow(Window):
         if self.records is not None:
             kept = self.records.kept_counts(self.threshold.threshold)
             self.table.fill(self.records, kept)
-            self.course.show(self.records, kept)
-            if self._wanted in self._places:
-                self.course.point_at(self._places[self._wanted])
+            self.timeline.show(self.records, kept)
+            if self._wanted in self._indices:
+                self.timeline.point_at(self._indices[self._wanted])
 
     def save(self) -> None:
         """Save what the threshold keeps as a new output of the protocol."""
@@ -235,7 +235,7 @@ class ScreenWindow(Window):
         def done(name: str, number: int) -> None:
             words = f"Saved {number:,} coordinates as {name}."
             if number < len(ids):
-                words += f" {len(ids) - number:,} more are judged, but the run has not handed them on yet."
+                words += f" {len(ids) - number:,} more are screened, but the run has not handed them on yet."
             self.say(words, "#006400")
             self._refresh_project()
 

@@ -48,9 +48,9 @@ class ScreenedRun:
         CryoIceError
             When the input cannot be read.
         """
-        places = np.full((len(ids), 2), np.nan)
+        positions = np.full((len(ids), 2), np.nan)
         if not len(ids) or not self._picked:
-            return places
+            return positions
         rows = {int(key): row for row, key in enumerate(ids)}
         try:
             with opened(Path(self._picked), PATIENCE) as connection:
@@ -58,10 +58,10 @@ class ScreenedRun:
                 query = f"SELECT id, {names['_x']}, {names['_y']} FROM {self._prefix}Objects WHERE id IN "
                 for part in in_parts(list(rows)):
                     for key, x, y in connection.execute(f"{query} ({','.join('?' * len(part))})", part):
-                        places[rows[key]] = x, y
+                        positions[rows[key]] = x, y
         except (sqlite3.Error, KeyError) as error:
             raise CryoIceError(self._picked, f"cannot be read ({error})", "look at the protocol that made it") from None
-        return places * self._scale
+        return positions * self._scale
 
     def save(self, ids: Any, threshold: float, run: Callable[..., None], done: Callable[[str, int], None]) -> None:
         """Save coordinates as a new output of the protocol.

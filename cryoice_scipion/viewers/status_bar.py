@@ -32,10 +32,10 @@ class StatusBar(tk.Frame):
 
     def tell(self, records: Records, summary: Optional[Summary]) -> None:
         """Say how a run stands."""
-        areas = [one.bad_area for one in records.judgements if one.bad_area is not None]
-        statuses = [one.status for one in records.judgements]
+        areas = [one.bad_area for one in records.micrographs if one.bad_area is not None]
+        statuses = [one.status for one in records.micrographs]
         named = [f"{statuses.count(name):,} {name}" for name in (ACCEPTED, DISCARDED, FAILED) if name in statuses]
-        words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrograph is judged yet"]
+        words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrograph is screened yet"]
         if areas:
             words.append(f"bad area {100 * sum(areas) / len(areas):.1f} % on average")
         words.append(_state(summary))

@@ -145,10 +145,10 @@ class ThresholdPanel(tk.Frame):
         self._line.set_xdata([self.threshold, self.threshold])
         if self._records is not None:
             values = self._records.ordered
-            places = np.searchsorted(values, np.linspace(0, 1, BINS + 1))
-            places[-1] = len(values)  # the last bin holds 1 too
-            counts = np.diff(places)
-            below = np.clip(np.searchsorted(values, self.threshold) - places[:-1], 0, counts)
+            edges = np.searchsorted(values, np.linspace(0, 1, BINS + 1))
+            edges[-1] = len(values)  # the last bin holds 1 too
+            counts = np.diff(edges)
+            below = np.clip(np.searchsorted(values, self.threshold) - edges[:-1], 0, counts)
             for low, high, number, rejected in zip(self._below, self._above, counts, below):
                 low.set_height(rejected)
                 high.set_y(rejected)

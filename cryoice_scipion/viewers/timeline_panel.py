@@ -54,9 +54,9 @@ class TimelinePanel(tk.Frame):
         """Draw a run with the numbers of coordinates that are kept of each micrograph."""
         self._records = records
         self.axes.clear()
-        number, picks = len(records.judgements), records.picks
-        over_time = self._set_moments(records.judgements)
-        areas = [judgement.bad_area for judgement in records.judgements]
+        number, picks = len(records.micrographs), records.picks
+        over_time = self._set_moments(records.micrographs)
+        areas = [record.bad_area for record in records.micrographs]
         bad = 100 * np.array(areas, dtype=np.float64)
         rejected = 100 * np.divide(picks - kept, picks, out=np.full(number, np.nan), where=picks > 0)
         lines = ((bad, BAD_AREA, "bad area", "-", "o"), (rejected, REJECTED, "rejected picks", "--", "x"))
@@ -77,25 +77,25 @@ class TimelinePanel(tk.Frame):
         self.axes.legend(fontsize=SMALL, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
         self.canvas.draw_idle()
 
-    def _set_moments(self, judgements: List[MicrographRecord]) -> bool:
+    def _set_moments(self, micrographs: List[MicrographRecord]) -> bool:
         """Note where each micrograph is on the axis; return whether that is the time, or its number."""
-        times = [judgement.judged for judgement in judgements]
+        times = [record.screened_at for record in micrographs]
         over_time = bool(times) and min(times) > 0 and max(times) - min(times) >= SESSION
         self._moments = np.arange(1, len(times) + 1)
         if over_time:
             self._moments = date2num([datetime.fromtimestamp(seconds) for seconds in times])
         return over_time
 
-    def point_at(self, place: int) -> None:
-        """Mark a micrograph, by its place among the records."""
-        if place < len(self._moments):
-            self._line.set_xdata([self._moments[place], self._moments[place]])
+    def point_at(self, index: int) -> None:
+        """Mark a micrograph, by its index among the records."""
+        if index < len(self._moments):
+            self._line.set_xdata([self._moments[index], self._moments[index]])
             self.canvas.draw_idle()
 
     def _clicked(self, event: Any) -> None:
         if event.inaxes is self.axes and self._records is not None and len(self._moments):
-            place = int(np.abs(self._moments - event.xdata).argmin())
-            self._on_choose(self._records.judgements[place].id)
+            index = int(np.abs(self._moments - event.xdata).argmin())
+            self._on_choose(self._records.micrographs[index].id)
 
     def _fit(self) -> None:
         width, height = self.figure.get_size_inches() * self.figure.dpi

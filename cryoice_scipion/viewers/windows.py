@@ -110,9 +110,9 @@ class PicturesWindow(Window):
             widget.destroy()
         self._shown = []
         start = self.page * self.number
-        for place, picture in enumerate(self.pictures[start : start + self.number]):
+        for index, picture in enumerate(self.pictures[start : start + self.number]):
             cell = self._cell(picture)
-            cell.grid(row=place // self.columns, column=place % self.columns, padx=MARGIN, pady=MARGIN, sticky="n")
+            cell.grid(row=index // self.columns, column=index % self.columns, padx=MARGIN, pady=MARGIN, sticky="n")
         last = min(start + self.number, len(self.pictures))
         numbers = str(last) if last == start + 1 else f"{start + 1} to {last}"
         words = f"{numbers} of {len(self.pictures)}" if self.pictures else "nothing to show"

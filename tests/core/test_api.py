@@ -57,7 +57,7 @@ def pixels(folder, number):
 def scores_of(run, stem):
     """Return goodness, class and verdict of a micrograph's coordinates, by what the journal says last."""
     lines = map(json.loads, (run / "journal.jsonl").read_text().splitlines())
-    told = [line["judgement"] for line in lines if line["kind"] == "judged" and line["judgement"]["stem"] == stem]
+    told = [line["record"] for line in lines if line["kind"] == "screened" and line["record"]["stem"] == stem]
     return [(score["goodness"], score["cls"], score["kept"]) for score in told[-1]["scores"]]
 
 

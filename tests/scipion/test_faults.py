@@ -63,12 +63,12 @@ def test_killed_again_and_again_the_protocol_gives_the_same(streams, model, tmp_
         assert is_alive(pid)
         assert kill(pid)
         wait_for(lambda gone=workers: not any(map(is_alive, gone)), 10)  # no orphans
-        seen.append((len(workers), streams.journal(protocol).count('"kind":"judged"')))
+        seen.append((len(workers), streams.journal(protocol).count('"kind":"screened"')))
         protocol = streams.go_on(protocol, wait=False)
     (tmp_path / "end").touch()
     done = streams.ended(protocol)
     assert done.isFinished(), done.getErrorMessage()
-    print(f"{KILLS} kills; workers that ran and judgements in the journal at each: {seen}")
+    print(f"{KILLS} kills; workers that ran and records in the journal at each: {seen}")
     check_exactly_once(done, events)
     assert told(done) == undisturbed(streams, feeder, model)
 

@@ -23,7 +23,7 @@ from cryoice_scipion.core.maps.bad_area import probabilities
 from cryoice_scipion.core.maps.scoring import particle_diameter, score_picks
 from cryoice_scipion.core.records import Pick
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
-from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 
@@ -139,7 +139,7 @@ def test_the_verdicts_are_those_of_the_core_and_a_margin_keeps_only_some_of_the_
     ):
         folder = Path(scipion.proj.path) / protocol._getPath(*FOLDER)
         kept, rejected = coordinates_of(protocol)
-        for told in read_judgements(folder):
+        for told in read_records(folder):
             if told.status == "failed":
                 continue
             own = [item for item in [*kept.values(), *rejected.values()] if item.getMicId() == told.id]
@@ -210,7 +210,7 @@ def test_scaled_to_other_micrographs_positions_are_rounded_and_minus_one_keeps_a
         assert abs(item.getX() - before[key].getX() / 2) <= 0.5
         assert isinstance(item.getX(), int)
         assert before[key].getMicName().split(".")[0] in others[item.getMicId()].getMicName()
-    # The broken micrograph is not among the others: its picks cannot be judged, and are not lost.
+    # The broken micrograph is not among the others: its picks cannot be screened, and are not lost.
     assert len(rejected) == 3
     assert {item._cryoiceClass.get() for item in rejected.values()} == {NO_MICROGRAPH}
 
@@ -259,8 +259,8 @@ def test_threshold_zero_with_an_imported_model_and_a_largest_bad_area(scipion):
     kept, rejected = coordinates_of(protocol)
     assert len(rejected) == 3  # those of the broken micrograph; nothing has a goodness below 0, no area is bad
     accepted, _ = micrographs_of(protocol)
-    judged = read_judgements(Path(scipion.proj.path) / protocol.getPath(*FOLDER))
-    with mrcfile.open(Path(scipion.proj.path) / protocol.getPath(*FOLDER) / judged[0].full_mask) as mrc:
+    screened = read_records(Path(scipion.proj.path) / protocol.getPath(*FOLDER))
+    with mrcfile.open(Path(scipion.proj.path) / protocol.getPath(*FOLDER) / screened[0].full_mask) as mrc:
         assert mrc.data.shape == (512, 512)
     assert len(accepted) == len(NAMES)
 
@@ -273,7 +273,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(scipion, screened):
     stdout = (Path(scipion.proj.path) / protocol.getStdoutLog()).read_text()
     pid = int(next(line for line in stdout.splitlines() if "PID:" in line).split()[-1])
     os.kill(pid, signal.SIGKILL)
-    assert journal.read_text().count('"kind":"judged"') < len(NAMES)  # it was in the middle of its work
+    assert journal.read_text().count('"kind":"screened"') < len(NAMES)  # it was in the middle of its work
     protocol = getProtocolFromDb(scipion.proj.path, protocol.getDbPath(), protocol.getObjId())
     protocol.runMode.set(MODE_RESUME)
     scipion.proj.launchProtocol(protocol, wait=True)

@@ -315,13 +315,13 @@ def test_aborted_it_leaves_no_worker_and_goes_on_where_it_was(streams, model, tm
     feeder = streams.feed(tmp_path, events)
     screening = streams.screening(feeder, model)
     streams.proj.launchProtocol(screening, wait=False)
-    wait_for(lambda: streams.journal(screening).count('"kind":"judged"') >= 4)
+    wait_for(lambda: streams.journal(screening).count('"kind":"screened"') >= 4)
     pid = streams.pid(screening)
     (worker,) = workers_of(pid)
     streams.proj._updateProtocol(screening)
     streams.proj.stopProtocol(screening)
     wait_for(lambda: not is_alive(pid) and not is_alive(worker))
-    judged = streams.journal(screening).count('"kind":"judged"')
+    screened = streams.journal(screening).count('"kind":"screened"')
     streams.go_on(screening, wait=False)
     gate.touch()
     wait_for(lambda: streams.pid(screening) != pid)
@@ -329,4 +329,4 @@ def test_aborted_it_leaves_no_worker_and_goes_on_where_it_was(streams, model, tm
     assert done.isFinished(), done.getErrorMessage()
     check_exactly_once(done, events)
     # Only what was not done is done: one micrograph, perhaps a second time when its coordinates come.
-    assert streams.journal(screening).count('"kind":"judged"') <= judged + 2
+    assert streams.journal(screening).count('"kind":"screened"') <= screened + 2

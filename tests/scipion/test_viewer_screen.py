@@ -18,7 +18,7 @@ from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
-from cryoice_scipion.core.results.run_reader import read_judgements
+from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.protocols import CryoIceProtScreen
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.screen_window import ScreenView
@@ -82,7 +82,7 @@ def is_drawn(window):
 
 
 def choose(window, name):
-    key = next(judgement.id for judgement in window.records.judgements if judgement.stem == name)
+    key = next(record.id for record in window.records.micrographs if record.stem == name)
     window.go_to(key)
     wait_for(window, lambda: window._wanted == key and window.picture.layers is not None)
     return key
@@ -94,7 +94,7 @@ def marks(window):
     return drawn.count("oval") // 2, drawn.count("line") // 4
 
 
-def judged(scipion):
+def screened(scipion):
     """Return goodness by id of all coordinates in the project's outputs, and those that the run kept."""
     kept, rejected = (items(getattr(scipion.screening, f"outputCoordinates{end}")) for end in ("", "Rejected"))
     return {key: item._cryoiceGoodness.get() for key, item in {**kept, **rejected}.items()}, set(kept)
@@ -105,12 +105,12 @@ def above(goodness, threshold):
 
 
 def records(scipion):
-    return read_judgements(Path(scipion.screening.getPath("extra", "screening")))
+    return read_records(Path(scipion.screening.getPath("extra", "screening")))
 
 
 def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, open_on):
     window = open_on(scipion.screening)
-    names = {judgement.id: judgement.stem for judgement in window.records.judgements}
+    names = {record.id: record.stem for record in window.records.micrographs}
     assert sorted(names[key] for key in window.table.shown) == sorted([*NAMES, BROKEN])
     seen = []
     window.table.tree.focus_force()
@@ -126,12 +126,12 @@ def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, ope
 
 def test_the_list_says_what_the_records_say_and_sorts_the_worst_first(scipion, open_on):
     window = open_on(scipion.screening)
-    for judgement in records(scipion):
-        values = dict(zip(window.table.tree["columns"], window.table.tree.item(str(judgement.id), "values")))
-        area = "" if judgement.bad_area is None else f"{100 * judgement.bad_area:.1f} %"
-        assert (values["status"], values["area"]) == (judgement.status, area)
-        assert int(values["kept"]) == judgement.kept
-    areas = {judgement.id: judgement.bad_area for judgement in records(scipion)}
+    for record in records(scipion):
+        values = dict(zip(window.table.tree["columns"], window.table.tree.item(str(record.id), "values")))
+        area = "" if record.bad_area is None else f"{100 * record.bad_area:.1f} %"
+        assert (values["status"], values["area"]) == (record.status, area)
+        assert int(values["kept"]) == record.kept
+    areas = {record.id: record.bad_area for record in records(scipion)}
     window.table.sort("area")
     sorted_ones = [areas[key] for key in window.table.shown if areas[key] is not None]
     assert sorted_ones == sorted(sorted_ones, reverse=True)
@@ -144,10 +144,10 @@ def test_the_list_says_what_the_records_say_and_sorts_the_worst_first(scipion, o
 
 def test_the_slider_keeps_what_the_outputs_goodness_says_and_the_marks_follow(scipion, open_on):
     window = open_on(scipion.screening)
-    goodness, kept = judged(scipion)
+    goodness, kept = screened(scipion)
     assert window.records.kept_number(window.threshold.threshold) == len(kept)  # begins where the run was
     key = choose(window, NAMES[1])
-    own = {score.id for judgement in records(scipion) if judgement.id == key for score in judgement.scores}
+    own = {score.id for record in records(scipion) if record.id == key for score in record.scores}
     counts = set()
     for threshold in np.quantile([value for value in goodness.values() if value is not None], [0, 0.3, 0.6, 0.9]):
         window.threshold.slider.set(round(float(threshold), 3))
@@ -185,7 +185,7 @@ def test_the_text_has_the_colours_that_the_bad_area_has(scipion, open_on):
 
     folder = Path(scipion.screening.getPath("extra", "screening"))
     stored = folder / RunFolder(folder).raw_map(NAMES[2])
-    share = next(judgement for judgement in records(scipion) if judgement.stem == NAMES[2]).areas["bad"]
+    share = next(record for record in records(scipion) if record.stem == NAMES[2]).areas["bad"]
     for colour in (class_colour("bad"), MASK_COLOUR):  # the second when the classes are no longer there
         window = open_on(scipion.screening)
         choose(window, NAMES[2])
@@ -231,7 +231,7 @@ def test_a_micrograph_without_a_stored_picture_is_read_itself_and_one_that_canno
 def test_a_saved_set_is_an_output_of_the_protocol_that_others_can_use(scipion, open_on):
     window = open_on(scipion.screening)
     before = {name: items(output) for name, output in scipion.screening.iterOutputAttributes()}
-    goodness, _ = judged(scipion)
+    goodness, _ = screened(scipion)
     threshold = round(float(np.median([value for value in goodness.values() if value is not None])), 3)
     window.threshold.set(threshold)
     window.plus.invoke()
@@ -261,7 +261,7 @@ def test_a_saved_set_is_an_output_of_the_protocol_that_others_can_use(scipion, o
 
 def test_a_saved_set_opens_at_its_own_threshold_and_a_further_one_gets_another_name(scipion, open_on):
     window = open_on(scipion.screening)
-    goodness, _ = judged(scipion)
+    goodness, _ = screened(scipion)
     names = []
     for threshold in (0.3, 0.2):
         window.threshold.set(threshold)
@@ -315,14 +315,14 @@ def test_saving_while_the_protocol_runs_leaves_its_database_alone_and_outlives_i
     window.run.keep_relations()
     protocol = fresh(scipion)
     assert name in [key for key, _ in protocol.iterOutputAttributes()]
-    assert getattr(protocol, name).getSize() == len(above(judged(scipion)[0], 0.25))
+    assert getattr(protocol, name).getSize() == len(above(screened(scipion)[0], 0.25))
     assert getattr(protocol, name).getObjId() in children(protocol)
 
 
 def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on, tmp_path):
     folder = Path(scipion.screening.getPath("extra", "screening"))
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
-    places = [number for number, line in enumerate(lines) if b'"judged"' in line]
+    places = [number for number, line in enumerate(lines) if b'"screened"' in line]
     copy = tmp_path / "screening"
     shutil.copytree(folder, copy)
     (copy / JOURNAL).write_bytes(b"".join(lines[: places[2]]) + lines[places[2]][:100])
@@ -337,13 +337,13 @@ def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on,
     assert f"{len(places)} micrographs" in window.status_bar.words.cget("text")
 
 
-def test_a_run_that_has_judged_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
+def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
     run = ScreenedRun(scipion.proj, scipion.screening)
     run.folder = tmp_path / "not there yet"
     view = ScreenView(run, master)
     view.show()
     wait_for(view.window, lambda: view.window.records is not None)
-    assert "No micrograph is judged yet" in view.window.status_bar.words.cget("text")
+    assert "No micrograph is screened yet" in view.window.status_bar.words.cget("text")
     assert view.window.plus.cget("state") == "disabled"
     view.window.root.destroy()
 
@@ -356,7 +356,7 @@ def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(sc
         widget = window.course.canvas.get_tk_widget()
         widget.event_generate("<Button-1>", x=round(x), y=round(widget.winfo_height() - bottom - height / 2))
         wait_for(window, lambda: window.table.chosen == window._wanted)
-        assert window.table.chosen == window.records.judgements[place].id
+        assert window.table.chosen == window.records.micrographs[place].id
 
 
 def test_each_output_opens_on_what_is_in_it(scipion, open_on):

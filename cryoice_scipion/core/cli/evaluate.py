@@ -96,15 +96,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any], str]:
-    """Judge verdicts and maps of all folders with label images; return the figures, and as Markdown."""
+    """Evaluate verdicts and maps of all folders with label images; return the figures, and as Markdown."""
     from cryoice_scipion.core.config import ScreenConfig
     from cryoice_scipion.core.evaluation import pick_verdicts, tables
     from cryoice_scipion.core.evaluation.cell_counts import CellCounts
-    from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set
+    from cryoice_scipion.core.evaluation.labelled_sets import Settings, evaluate_set
     from cryoice_scipion.core.evaluation.labels import find_labelled
-    from cryoice_scipion.core.evaluation.map_metrics import figures, shares_of
+    from cryoice_scipion.core.evaluation.map_metrics import metrics_of_maps, shares_of
     from cryoice_scipion.core.maps.scoring import pick_threshold
-    from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of
+    from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
 
     settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
     config = ScreenConfig.make(threshold=args.threshold)
@@ -114,31 +114,34 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     sessions: Dict[str, Any] = {}
     names = [folder.name for folder in args.simulated]
     for folder in args.simulated:
-        images, picks, levels = find_labelled(folder), pick_verdicts.picks_of_folder(folder), []
+        images, picks, medians = find_labelled(folder), pick_verdicts.picks_of_folder(folder), []
         without = pick_verdicts.drop_without_size(picks)
         if without:
-            tqdm.write(f"{folder / 'picks.star'}: {without} picks are not judged, since they have no particle diameter")
+            tqdm.write(
+                f"{folder / 'picks.star'}: {without} picks are not evaluated, since they have no particle diameter"
+            )
         name = folder.name if names.count(folder.name) == 1 else str(folder)
-        bar = tqdm(judge_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
-        for judged in bar:
+        bar = tqdm(evaluate_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
+        for evaluated in bar:
             if len(args.simulated) > 1:
-                judged.tally.name = f"{name}/{judged.tally.name}"
-            counted.append(judged.tally)
-            levels += [judged.level] if math.isfinite(judged.level) else []
-            if judged.image.stem in picks:
-                verdicts.append(pick_verdicts.verdicts_of(judged, picks[judged.image.stem], config))
-        level = level_of(levels) if levels else None
-        unusual = level is not None and is_unusual(level, detector.config)
-        sessions[name] = {"level": level, "unusual": unusual}
+                evaluated.counts.name = f"{name}/{evaluated.counts.name}"
+            counted.append(evaluated.counts)
+            medians += [evaluated.median_logit] if math.isfinite(evaluated.median_logit) else []
+            if evaluated.image.stem in picks:
+                verdicts.append(pick_verdicts.verdicts_of(evaluated, picks[evaluated.image.stem], config))
+        logit = session_logit_of(medians) if medians else None
+        unusual = logit is not None and is_unusual(logit, detector.config)
+        sessions[name] = {"session_logit": logit, "unusual": unusual}
     result: Dict[str, Any] = {
         "picks": pick_verdicts.removed(verdicts, [threshold]),
         "sessions": sessions,
-        **figures(counted),
+        **metrics_of_maps(counted),
         "by_micrograph": [shares_of(item) for item in counted],
     }
     lines = [tables.pick_table(result["picks"], [threshold]), ""] if verdicts else []
     lines += [
-        f"- session {name}: level {tables.number(one['level'], 2)}" + (", unusual" if one["unusual"] else "")
+        f"- session {name}: session logit {tables.number(one['session_logit'], 2)}"
+        + (", unusual" if one["unusual"] else "")
         for name, one in sessions.items()
     ]
     lines += ["", tables.class_table(result), "", *tables.threshold_lines(result)]

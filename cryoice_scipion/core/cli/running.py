@@ -71,14 +71,14 @@ def print_report(
     given : PickCounts, optional
         The coordinates of the input, for the balance; None: none were given.
     """
-    found = [judgement for judgement in run.recorded() if judgement.stem in stems]
+    found = [record for record in run.recorded() if record.stem in stems]
     status: Dict[str, int] = {}
-    for judgement in found:
-        status[judgement.status] = status.get(judgement.status, 0) + 1
+    for record in found:
+        status[record.status] = status.get(record.status, 0) + 1
     counts = ", ".join(f"{number} {name}" for name, number in sorted(status.items()))
     print(f"{len(found)} micrographs" + (f": {counts}" if counts else ""))
-    for judgement in [judgement for judgement in found if judgement.status == FAILED][:_FAILED_SHOWN]:
-        print(f"failed: {judgement.reason}")
+    for record in [record for record in found if record.status == FAILED][:_FAILED_SHOWN]:
+        print(f"failed: {record.reason}")
     print(f"pictures: {folder / 'thumbnails'}\nreport: {folder / 'report.html'}")
     if given is not None:
         print(f"kept coordinates: {folder / 'coordinates' / 'kept.star'}")

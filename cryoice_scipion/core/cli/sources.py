@@ -65,7 +65,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=40,
         metavar="N",
-        help="places per micrograph and class of --simulated (default %(default)s)",
+        help="positions drawn per micrograph and class of --simulated (default %(default)s)",
     )
 
 
@@ -77,7 +77,9 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--contrast", choices=("dark", "bright"), help="whether particles are dark or bright (default dark)"
     )
-    group.add_argument("--no-background", action="store_true", help="do not draw clean places as further GOOD")
+    group.add_argument(
+        "--no-background", action="store_true", help="do not draw clean positions as additional GOOD patches"
+    )
     group.add_argument(
         "--jitter-copies", type=int, metavar="N", help="further copies of each patch at a varied sampling (default 1)"
     )

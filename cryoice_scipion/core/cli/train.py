@@ -30,7 +30,7 @@ HELP = "train a model from good and bad coordinates"
 # what means nothing to a network that learns from label images
 _OF_PATCHES = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
                "per_micrograph_reference", "views", "patience")  # fmt: skip
-_DENSE = {"batch": 8, "learning_rate": 0.002, "validation": 0.1}  # where nothing else is asked for
+_UNET_DEFAULTS = {"batch": 8, "learning_rate": 0.002, "validation": 0.1}  # where nothing else is asked for
 _NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "network", "views", "width", "base")
 
 
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dense: crops of a micrograph in an epoch, one number a folder",
     )
     group.add_argument(
-        "--fields", type=Path, metavar="DIR", help="dense: where views are kept between calls (default: OUTPUT_fields)"
+        "--cache", type=Path, metavar="DIR", help="dense: where views are kept between calls (default: OUTPUT_cache)"
     )
     group.add_argument(
         "--mixed-precision",
@@ -113,7 +113,7 @@ def main(args: argparse.Namespace) -> int:
         raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
     views_of(config)  # a wrong one is said before anything slow
     dense = network_of(config) == UNET
-    result = _train_dense(args, config) if dense and not config.base else _train_patches(args, config)
+    result = _train_unet(args, config) if dense and not config.base else _train_patches(args, config)
     parts = (("validation", result.validation), ("test (held out)", result.test), ("before tuning", result.before))
     for name, values in parts:
         if values:
@@ -124,7 +124,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
-    """Train on labelled places."""
+    """Train on labelled positions."""
     from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.network_detector import NetworkDetector
     from cryoice_scipion.core.training.patches.patch_set import (  # torch: only when needed
@@ -156,11 +156,11 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
     return train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
 
 
-def _train_dense(args: argparse.Namespace, config: TrainConfig) -> Result:
+def _train_unet(args: argparse.Namespace, config: TrainConfig) -> Result:
     """Train on whole micrographs with label images."""
     from cryoice_scipion.core.evaluation.labels import find_labelled
-    from cryoice_scipion.core.training.unet.train import DenseSet, train_dense
-    from cryoice_scipion.core.training.unet.training_micrographs import make_fields  # torch: only when needed
+    from cryoice_scipion.core.training.unet.train import TrainingSet, train_unet
+    from cryoice_scipion.core.training.unet.training_micrographs import prepare_micrographs  # torch: only when needed
 
     others = (args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.patches)
     if not args.simulated or any(others):
@@ -180,15 +180,15 @@ def _train_dense(args: argparse.Namespace, config: TrainConfig) -> Result:
     if len(set(names)) < len(names):
         raise SettingsError("--simulated", f"{', '.join(names)}: two folders of one name", "rename one of them")
     make_folder(args.output)
-    fields = args.fields or args.output.with_name(f"{args.output.name}_fields")
+    cache = args.cache or args.output.with_name(f"{args.output.name}_cache")
     sets = [
-        DenseSet(name, make_fields(find_labelled(folder), fields / name), number)
+        TrainingSet(name, prepare_micrographs(find_labelled(folder), cache / name), number)
         for folder, name, number in zip(args.simulated, names, crops)
     ]
-    topics = {"label images": ", ".join(f"{len(item.fields)} of {item.name}" for item in sets)}
+    topics = {"label images": ", ".join(f"{len(item.micrographs)} of {item.name}" for item in sets)}
     topics["backgrounds as GOOD"] = "yes"
     _describe(topics, args, config)
-    return train_dense(sets, config, args.output, topics, one_device(args.device), print)
+    return train_unet(sets, config, args.output, topics, one_device(args.device), print)
 
 
 def _describe(topics: Dict[str, str], args: argparse.Namespace, config: TrainConfig) -> None:
@@ -211,7 +211,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         if getattr(args, name):
             values[name] = True
     if values.get("network") == UNET and not values.get("base"):
-        values = {**_DENSE, **values}
+        values = {**_UNET_DEFAULTS, **values}
     values["patches"] = {**values.get("patches", {}), **patch_options(args)}
     if args.invert:
         values["augment"] = {**values.get("augment", {}), "invert": True}

@@ -66,7 +66,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
     """Run the command."""
     from tqdm import tqdm
 
-    late = _late_picks(args, config, log)
+    late = _coordinate_watcher(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)
     with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=STREAMING) as run:
         watch = _watch(args, run, late, log)
@@ -85,7 +85,9 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
         return status_of(run, failed, given)
 
 
-def _late_picks(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> Optional[CoordinateWatcher]:
+def _coordinate_watcher(
+    args: argparse.Namespace, config: ScreenConfig, log: logging.Logger
+) -> Optional[CoordinateWatcher]:
     """Return what reads the coordinates, if any are given."""
     if not args.coordinates:
         return None
@@ -121,9 +123,9 @@ def _watch(
 def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any, log: logging.Logger) -> None:
     """Go on until we are stopped or nothing comes any more."""
 
-    def show(judgements: Iterator[Any]) -> int:
+    def show(records: Iterator[Any]) -> int:
         number = 0
-        for _ in judgements:
+        for _ in records:
             number += 1
             bar.total, bar.n = len(watch.came), watch.done
             bar.refresh()
@@ -132,13 +134,13 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
     watch.begin()
     log.info("watching %s%s; Ctrl-C ends", args.micrographs[0], "" if watch.is_there else ", which is not there yet")
     if config.reference and watch.run.reference is None:
-        log.info("micrographs are judged when the first %d have come, or at the end", config.reference)
+        log.info("micrographs are screened when the first %d have come, or at the end", config.reference)
     while not watch.is_stopping:
-        judged = show(watch.round())
+        screened = show(watch.round())
         if args.timeout and watch.is_quiet and time.monotonic() - watch.changed >= args.timeout:
             log.info("no new file for %g s", args.timeout)
             break
-        if not judged and not watch.is_busy:
+        if not screened and not watch.is_busy:
             watch.wait(watch.interval)
     show(watch.finish())
 

@@ -42,7 +42,7 @@ class ClassMap:
         return odds
 
     @property
-    def level(self) -> float:
+    def median_logit(self) -> float:
         """Return the median log-odds of BAD over the cells that are not border; NaN when all are."""
         values = self.log_odds[~self.border]
         return float(np.median(values)) if values.size else float("nan")

@@ -25,7 +25,7 @@ _COARSE = ((4, 2, 0.5), (3, 1, 1), (3, 2, 1), (3, 1, 1.5), (5, 1, 1.5), (5, 1, 2
 
 
 class PatchSpectrumNet(nn.Module):
-    """P(class) of places on a micrograph from several views, place by place or as a map."""
+    """P(class) from several views, at single positions or as a map."""
 
     def __init__(self, classes: int, views: Sequence[str] = VIEWS, width: int = 16) -> None:
         """Build the network.

@@ -36,7 +36,7 @@ class AbsoluteMap(ClassMap):
     """A map whose level is right as it is: it takes no part in the data-set reference."""
 
     @property
-    def level(self) -> float:
+    def median_logit(self) -> float:
         """Return NaN: a data set that is crystalline all over is not to be shifted to clean."""
         return float("nan")
 

@@ -21,7 +21,7 @@ from cryoice_scipion.core.views.outlier_features import RELATIVE, STANDING_OUT, 
 CELL, MULTIPLE = UNET_CELL, UNET_WINDOW
 SAMPLING = 4.0  # Å/px of the context view
 SPECTRAL = 2  # map cells to one cell of the spectra
-_STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view to a place in a view
+_STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view per cell of a view
 # px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
 _WHOLE, _TILE, _REACH = 2048, 1024, 512
 # What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
@@ -67,7 +67,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return logits (n, classes, rows / 8, columns / 8) of a network without a judging layer; see :meth:`features`.
+        """Return logits (n, classes, rows / 8, columns / 8) of a network that has no refinement head.
 
         Of "embedding" (n, features), what the last layer reads of single cells: (n, classes), of any network.
         """
@@ -189,7 +189,7 @@ def _tiles(length: int) -> List[Tuple[int, int, int, int]]:
 
 def _part(values: torch.Tensor, window: Tuple[int, int, int, int], step: int) -> torch.Tensor:
     """Return a window (top, bottom, left, right in px of the context view) of a grid of cells of ``step`` px."""
-    top, bottom, left, right = (place // step for place in window)
+    top, bottom, left, right = (edge // step for edge in window)
     return values[:, :, top:bottom, left:right]
 
 

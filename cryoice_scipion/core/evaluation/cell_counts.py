@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is kept of one judged map: histograms of its scores by class. All figures are made from these.
+"""What is kept of one evaluated map: histograms of its scores by class. All figures are made from these.
 
 Keeping counts, not cells, bounds the memory whatever the number of micrographs, and makes the bootstrap over
 micrographs a product of a matrix of weights with a matrix of counts.
@@ -26,25 +26,25 @@ Values = NDArray[Any]
 
 @dataclasses.dataclass
 class CellCounts:
-    """Counts of one micrograph's judged cells, by the class that the labels give them."""
+    """Counts of one micrograph's evaluated cells, by the class that the labels give them."""
 
     name: str
     scores: Dict[int, Counts]  # class code: histogram of scores, shape (BINS,)
-    called: Optional[Dict[int, int]] = None  # class code: cells called bad; None: there is no threshold
+    predicted_bad: Optional[Dict[int, int]] = None  # class code: cells predicted bad; None: there is no threshold
     calibration: Optional[NDArray[np.float64]] = None  # (3, ECE_BINS): cells, sum of P(BAD), bad cells
 
     @property
     def clean(self) -> int:
-        """Return the number of judged clean cells."""
+        """Return the number of evaluated clean cells."""
         return self.cells(CLEAN)
 
     @property
     def bad(self) -> int:
-        """Return the number of judged bad cells."""
+        """Return the number of evaluated bad cells."""
         return sum(self.cells(code) for code in self.scores if code != CLEAN)
 
     def cells(self, code: int) -> int:
-        """Return the number of judged cells of a class."""
+        """Return the number of evaluated cells of a class."""
         return int(self.scores[code].sum()) if code in self.scores else 0
 
     def histogram(self, code: Optional[int]) -> Counts:
@@ -62,11 +62,11 @@ def bins_of(scores: Values) -> NDArray[np.intp]:
     return np.clip(((squashed + 1.0) / 2.0 * BINS).astype(np.intp), 0, BINS - 1)
 
 
-def tally(
+def count_cells(
     name: str,
     labels: Codes,
     scores: Values,
-    called: Optional[Values] = None,
+    predicted_bad: Optional[Values] = None,
     p_bad: Optional[Values] = None,
     left_out: Optional[Values] = None,
 ) -> CellCounts:
@@ -77,29 +77,33 @@ def tally(
     name : str
         Of the micrograph.
     labels : numpy.ndarray, uint8
-        Places in ``CLASSES``, or ``LEFT_OUT``.
+        Indices into ``CLASSES``, or ``LEFT_OUT``.
     scores : numpy.ndarray, same shape
         Higher is worse; log-odds of BAD, or the score of a classical map in units of about its own spread.
-    called : numpy.ndarray of bool, same shape, optional
-        What is called bad at the threshold.
+    predicted_bad : numpy.ndarray of bool, same shape, optional
+        Cells predicted bad at the threshold.
     p_bad : numpy.ndarray, same shape, optional
         P(BAD), for its calibration.
     left_out : numpy.ndarray of bool, same shape, optional
-        Cells that the map itself does not judge (border).
+        Cells that the map itself does not classify (border).
     """
-    judged = labels != LEFT_OUT
+    evaluated = labels != LEFT_OUT
     if left_out is not None:
-        judged &= ~left_out
-    codes, places = labels[judged], bins_of(scores[judged])
+        evaluated &= ~left_out
+    codes, bins = labels[evaluated], bins_of(scores[evaluated])
     found = [int(code) for code in np.unique(codes)]
-    histograms = {code: np.bincount(places[codes == code], minlength=BINS).astype(np.int64) for code in found}
-    counted = {code: int(called[judged][codes == code].sum()) for code in found} if called is not None else None
-    calibration = _calibration(p_bad[judged], codes != CLEAN) if p_bad is not None else None
+    histograms = {code: np.bincount(bins[codes == code], minlength=BINS).astype(np.int64) for code in found}
+    counted = (
+        {code: int(predicted_bad[evaluated][codes == code].sum()) for code in found}
+        if predicted_bad is not None
+        else None
+    )
+    calibration = _calibration(p_bad[evaluated], codes != CLEAN) if p_bad is not None else None
     return CellCounts(name, histograms, counted, calibration)
 
 
 def _calibration(p_bad: Values, bad: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return cells, sum of P(BAD) and number of bad cells in equal bins of P(BAD)."""
     values = p_bad.astype(np.float64)
-    place = np.minimum((values * ECE_BINS).astype(np.intp), ECE_BINS - 1)
-    return np.stack([np.bincount(place, weights, ECE_BINS) for weights in (np.ones_like(values), values, bad)])
+    bin_index = np.minimum((values * ECE_BINS).astype(np.intp), ECE_BINS - 1)
+    return np.stack([np.bincount(bin_index, weights, ECE_BINS) for weights in (np.ones_like(values), values, bad)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.evaluation.cell_counts import CellCounts, tally
+from cryoice_scipion.core.evaluation.cell_counts import CellCounts, count_cells
 from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.maps import bad_area, session_baseline
@@ -27,38 +27,38 @@ _Mapped = Tuple[ClassMap, MapResult]
 
 @dataclasses.dataclass
 class Settings:
-    """How a data set is judged; the defaults are the screening's."""
+    """How a data set is evaluated; the defaults are the screening's."""
 
     contrast: str = "auto"
     reference: int = 20  # micrographs the data-set reference is taken from; 0: none
     threshold: Optional[float] = None  # on goodness; None: the model's recommended one
     pixel_size: Optional[float] = None  # Å/px of the micrographs; None: as the data set has it
-    sampling: float = SAMPLING  # Å, side of the judged cells
+    sampling: float = SAMPLING  # Å, side of the evaluated cells
 
 
 @dataclasses.dataclass
-class JudgedMap:
-    """One micrograph of a labelled data set, judged."""
+class EvaluatedMap:
+    """One micrograph of a labelled data set, evaluated."""
 
     image: LabelledImage
     loaded: LoadedMicrograph
     cells: bad_area.Cells  # on the detector's grid
     good: NDArray[np.bool_]  # on the detector's grid: what the mask would be
-    labels: Codes  # on the judged grid
-    left_out: NDArray[np.bool_]  # on the judged grid: what the map itself says nothing of
-    sampling: float  # Å, side of a judged cell
-    tally: CellCounts
+    labels: Codes  # on the evaluated grid
+    left_out: NDArray[np.bool_]  # on the evaluated grid: what the map itself says nothing of
+    sampling: float  # Å, side of a evaluated cell
+    counts: CellCounts
     reference: Reference
-    level: float  # median log-odds of BAD; NaN: all is border
+    median_logit: float  # median log-odds of BAD; NaN: all is border
 
 
-def judge_set(
+def evaluate_set(
     detector: Detector,
     images: Sequence[LabelledImage],
     settings: Settings,
     log: Log = print,
-) -> Iterator[JudgedMap]:
-    """Yield the micrographs of one data set, judged with the reference that a screening of this set would take.
+) -> Iterator[EvaluatedMap]:
+    """Yield the micrographs of one data set, evaluated with the reference that a screening of this set would take.
 
     Micrographs that cannot be read or mapped are left out, and the log says so. Only the coarse maps of the reference
     micrographs are held; an image is held while its micrograph is with the caller.
@@ -77,15 +77,15 @@ def judge_set(
             log(f"left out: {error}")
             continue
         threshold = detector.config.recommended_threshold if settings.threshold is None else settings.threshold
-        cells = bad_area.probabilities(classmap, reference.shift)
+        cells = bad_area.probabilities(classmap, reference.logit_offset)
         good = bad_area.good_mask(cells, threshold)
-        odds, called, p_bad, border = (
+        odds, predicted_bad, p_bad, border = (
             on_cells(values, cells.sampling, labels.shape, settings.sampling)
-            for values in (classmap.log_odds - reference.shift, ~good, cells.probability, cells.border)
+            for values in (classmap.log_odds - reference.logit_offset, ~good, cells.probability, cells.border)
         )
-        counted = tally(image.stem, labels, odds, called, p_bad, border)
-        yield JudgedMap(
-            image, loaded, cells, good, labels, border, settings.sampling, counted, reference, classmap.level
+        counted = count_cells(image.stem, labels, odds, predicted_bad, p_bad, border)
+        yield EvaluatedMap(
+            image, loaded, cells, good, labels, border, settings.sampling, counted, reference, classmap.median_logit
         )
 
 
@@ -104,7 +104,7 @@ def _reference(
             mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, settings.contrast)
             chosen.append(image)
         except CryoIceError:
-            continue  # said when it is judged
+            continue  # said when it is evaluated
     contrast = session_baseline.vote([mapped[image.stem][1] for image in chosen], settings.contrast)
     for image in chosen:
         if not session_baseline.has_contrast(mapped[image.stem][1], contrast):

@@ -17,8 +17,8 @@ from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.training.points import is_inverted, read_label_image
 
-#: Å, side of the cells on which maps are judged, whatever their own sampling: models of different sampling can then be
-#: compared, and a coarse one pays for what it smears over the edges of an area.
+#: Å, side of the cells of the evaluation grid, whatever the maps' own sampling. Models of different sampling can then
+#: be compared, and a coarse one pays for what it smears over the edges of an area.
 SAMPLING = 16.0
 #: Label of a cell that nobody is sure of, that is border, or that lies outside the micrograph.
 LEFT_OUT = 255
@@ -93,14 +93,14 @@ def on_grid(codes: Codes, own: float, sampling: float) -> Codes:
     Parameters
     ----------
     codes : numpy.ndarray, shape (rows, columns), uint8
-        Places in ``CLASSES``; any other value means that nobody is sure.
+        Indices into ``CLASSES``; any other value means that nobody is sure.
     own, sampling : float
         Å/px of the label image, and side of a cell in Å. A label pixel belongs to the cell that its centre is in.
 
     Returns
     -------
     numpy.ndarray, uint8
-        Places in ``CLASSES``, or ``LEFT_OUT``: border, doubtful, and cells without a label pixel. Cell i covers
+        Indices into ``CLASSES``, or ``LEFT_OUT``: border, doubtful, and cells without a label pixel. Cell i covers
         [i * sampling, (i + 1) * sampling), shapes are rounded up.
     """
     shape = tuple(max(1, int(np.ceil(size * own / sampling - 1e-6))) for size in codes.shape)
@@ -117,16 +117,16 @@ def on_grid(codes: Codes, own: float, sampling: float) -> Codes:
 
 
 def on_cells(values: Array, own: float, shape: Sequence[int], sampling: float) -> Array:
-    """Return the value of the map cell that the centre of each judged cell lies in.
+    """Return the value of the map cell that the centre of each evaluated cell lies in.
 
     Parameters
     ----------
     values : numpy.ndarray, shape (rows, columns)
         A map; where it ends before the labels do, its last row or column goes on.
     own, sampling : float
-        Å, side of a cell of the map and of the grid to judge on.
+        Å, side of a cell of the map and of the evaluation grid.
     shape : sequence of int
-        Rows and columns of the grid to judge on.
+        Rows and columns of the evaluation grid.
     """
     row, column = (containing_cells(size, sampling, own, count) for size, count in zip(shape, values.shape))
     found: Array = values[row[:, None], column[None, :]]

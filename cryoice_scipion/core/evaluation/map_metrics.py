@@ -19,7 +19,7 @@ from cryoice_scipion.core.evaluation.cell_counts import CLEAN, CellCounts
 
 DRAWS = 500
 LEVEL = 95.0  # %, of intervals
-LEAST_CLEAN = 0.05  # share of a micrograph's judged cells that has to be clean for its clean share to count
+LEAST_CLEAN = 0.05  # share of a micrograph's evaluated cells that has to be clean for its clean share to count
 BAD_CLASSES = tuple(name for name in CLASSES if name not in (GOOD, BORDER))
 ALL = "all"
 
@@ -97,18 +97,18 @@ def by_class(tallies: Sequence[CellCounts], seed: int = 0) -> Dict[str, Row]:
             continue
         row: Row = {"cells": sum(counts), "micrographs": sum(count > 0 for count in counts)}
         row["auc"] = auc(tallies, name, seed).to_json()
-        if all(item.called is not None for item in tallies):
-            found = sum((item.called or {}).get(code, 0) for item in tallies for code in codes)
+        if all(item.predicted_bad is not None for item in tallies):
+            found = sum((item.predicted_bad or {}).get(code, 0) for item in tallies for code in codes)
             row["found"] = _number(found / sum(counts))
         rows[name] = row
     return rows
 
 
-def figures(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
-    """Return all figures of one map over micrographs, as plain numbers for JSON.
+def metrics_of_maps(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
+    """Return all metrics of one map over micrographs, as plain numbers for JSON.
 
-    ``clean_called_bad`` is the mean over micrographs that are clean by at least 5 %, with the worst one named;
-    ``bad_area_error`` the mean over micrographs of |share called bad - share that is bad|; ``iou`` of all bad cells at
+    ``false_positive_area`` is the mean over micrographs that are clean by at least 5 %, with the worst one named;
+    ``bad_area_error`` the mean over micrographs of |predicted bad share - bad share|; ``iou`` of all bad cells at
     the threshold; ``ece`` of P(BAD) over cells. Those that need a threshold or P(BAD) are there where these are.
     """
     result: Row = {
@@ -118,10 +118,10 @@ def figures(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
         "by_class": by_class(tallies, seed),
     }
     drawn = weights(len(tallies), seed)
-    if tallies and all(item.called is not None for item in tallies):
+    if tallies and all(item.predicted_bad is not None for item in tallies):
         shares = [shares_of(item) for item in tallies]
         result["iou"] = interval(_iou(tallies, drawn)).to_json()
-        result["clean_called_bad"] = _mean_and_worst(shares, "clean_called_bad", drawn)
+        result["false_positive_area"] = _mean_and_worst(shares, "false_positive_area", drawn)
         result["bad_area_error"] = _mean_and_worst(shares, "bad_area_error", drawn)
     if tallies and all(item.calibration is not None for item in tallies):
         result["ece"] = interval(_ece(tallies, drawn)).to_json()
@@ -130,19 +130,19 @@ def figures(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
 
 def shares_of(item: CellCounts) -> Row:
     """Return what is said of one micrograph; None for a share of nothing."""
-    called = item.called or {}
+    predicted_bad = item.predicted_bad or {}
     cells = item.clean + item.bad
-    clean, found = called.get(CLEAN, 0), sum(count for code, count in called.items() if code != CLEAN)
+    clean, found = predicted_bad.get(CLEAN, 0), sum(count for code, count in predicted_bad.items() if code != CLEAN)
     enough = item.clean > 0 and item.clean >= LEAST_CLEAN * cells
     return {
         "micrograph": item.name,
         "clean_cells": item.clean,
         "bad_cells": item.bad,
         "auc": auc_of_one(item),
-        "clean_called_bad": clean / item.clean if enough else None,
+        "false_positive_area": clean / item.clean if enough else None,
         "found": found / item.bad if item.bad else None,
         "bad_area": item.bad / cells if cells else None,
-        "called_area": (clean + found) / cells if cells else None,
+        "predicted_bad_area": (clean + found) / cells if cells else None,
         "bad_area_error": abs(clean + found - item.bad) / cells if cells else None,
     }
 
@@ -167,9 +167,9 @@ def _mean_and_worst(shares: List[Row], key: str, drawn: Weights) -> Row:
 
 
 def _iou(tallies: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
-    """Return the intersection over union of what is bad and what is called bad, for each draw."""
-    hits = np.array([sum(n for code, n in (item.called or {}).items() if code != CLEAN) for item in tallies])
-    false = np.array([(item.called or {}).get(CLEAN, 0) for item in tallies])
+    """Return the intersection over union of what is bad and what is predicted bad, for each draw."""
+    hits = np.array([sum(n for code, n in (item.predicted_bad or {}).items() if code != CLEAN) for item in tallies])
+    false = np.array([(item.predicted_bad or {}).get(CLEAN, 0) for item in tallies])
     bad = np.array([item.bad for item in tallies])
     with np.errstate(invalid="ignore", divide="ignore"):
         value: NDArray[np.float64] = (drawn @ hits) / (drawn @ (bad + false))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge the verdicts on coordinates by what lies under them on a label image: how many of each kind are removed.
+"""Compare verdicts on coordinates with label images: how many coordinates of each class are removed.
 
 The kinds are the bad classes and the border under the particle's centre; NEAR, clean under the centre but with bad area
 or border within ``NEAR_DISTANCE``; and CLEAN_PICK. Coordinates on doubtful labels are left out.
@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.evaluation.labelled_sets import JudgedMap
+from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap
 from cryoice_scipion.core.evaluation.map_metrics import interval, weights
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, Y, make_pick, read_picks, sizes_of
 from cryoice_scipion.core.images.grid import cells_at
@@ -53,7 +53,7 @@ def pick_verdicts(
     Parameters
     ----------
     codes : numpy.ndarray, shape (rows, columns)
-        A label image: places in ``CLASSES``; other values are doubtful.
+        A label image: indices into CLASSES; other values are doubtful.
     sampling : float
         Å, side of a label pixel.
     x, y : numpy.ndarray, shape (n,)
@@ -74,19 +74,19 @@ def pick_verdicts(
     return PickVerdicts(micrograph, kinds[known].astype(str), distance[known], goodness[known])
 
 
-def verdicts_of(judged: JudgedMap, picks: Sequence[Pick], config: ScreenConfig) -> PickVerdicts:
-    """Return the verdicts on the coordinates of a micrograph that was judged with its label image.
+def verdicts_of(evaluated: EvaluatedMap, picks: Sequence[Pick], config: ScreenConfig) -> PickVerdicts:
+    """Return the verdicts on the coordinates of a micrograph that was evaluated with its label image.
 
     Raises
     ------
     CryoIceError
         When the label image cannot be read, or a particle diameter is not known.
     """
-    pixel_size, path = judged.loaded.pixel_size, judged.image.path
-    codes, sampling = read_label_image(Path(judged.image.labels))
-    goodness = goodness_of_picks(judged.cells, picks, config, pixel_size, judged.loaded.image.shape, path)
+    pixel_size, path = evaluated.loaded.pixel_size, evaluated.image.path
+    codes, sampling = read_label_image(Path(evaluated.image.labels))
+    goodness = goodness_of_picks(evaluated.cells, picks, config, pixel_size, evaluated.loaded.image.shape, path)
     x, y = (np.array([getattr(pick, axis) for pick in picks], dtype=np.float64) for axis in "xy")
-    return pick_verdicts(judged.tally.name, codes, sampling, x * pixel_size, y * pixel_size, goodness)
+    return pick_verdicts(evaluated.counts.name, codes, sampling, x * pixel_size, y * pixel_size, goodness)
 
 
 def picks_of_folder(folder: Path) -> Dict[str, List[Pick]]:

@@ -35,7 +35,7 @@ def with_interval(figure: Optional[Mapping[str, Optional[float]]], share: bool =
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, its columns aligned."""
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
@@ -66,9 +66,9 @@ def threshold_lines(figures: Row) -> List[str]:
     """Return what a map does at its threshold, as lines of a list."""
     if "iou" not in figures:
         return []
-    clean, error = figures["clean_called_bad"], figures["bad_area_error"]
+    clean, error = figures["false_positive_area"], figures["bad_area_error"]
     lines = [
-        f"- clean area called bad: {with_interval(clean, True)} (mean of {clean['micrographs']} micrographs); "
+        f"- false-positive area: {with_interval(clean, True)} (mean of {clean['micrographs']} micrographs); "
         f"worst {percent(clean.get('worst'))} ({clean.get('worst_micrograph', NONE)})",
         f"- IoU of bad: {with_interval(figures['iou'])}",
         f"- bad-area error: {with_interval(error, True)}; worst {percent(error.get('worst'))} "
@@ -83,15 +83,17 @@ def micrograph_table(shares: Sequence[Row]) -> str:
         [
             row["micrograph"],
             percent(row["bad_area"]),
-            percent(row["called_area"]),
-            percent(row["clean_called_bad"]),
+            percent(row["predicted_bad_area"]),
+            percent(row["false_positive_area"]),
             percent(row["found"]),
             number(row["auc"]),
             str(row.get("notes", "")),
         ]
         for row in shares
     ]
-    return table(["micrograph", "bad area", "called bad", "clean called bad", "bad found", "AUC", "notes"], rows)
+    return table(
+        ["micrograph", "bad area", "predicted bad", "false-positive area", "recall on bad area", "AUC", "notes"], rows
+    )
 
 
 def pick_table(rows: Mapping[str, Row], thresholds: Sequence[float]) -> str:

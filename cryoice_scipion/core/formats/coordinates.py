@@ -48,7 +48,7 @@ class PickSource(Protocol):
         ...
 
     def lost(self) -> Sequence[int]:
-        """Return the ids of coordinates that no micrograph will ever judge."""
+        """Return the ids of coordinates that belong to no micrograph of the run."""
         ...
 
 
@@ -99,7 +99,7 @@ class PickTable:
             yield first, self.table.iloc[first : first + ROWS_OF_A_PART]
 
     def lost(self) -> Sequence[int]:
-        """Return the ids of coordinates that no micrograph will ever judge."""
+        """Return the ids of coordinates that belong to no micrograph of the run."""
         return self.unmatched
 
 

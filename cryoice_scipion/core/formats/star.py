@@ -39,7 +39,7 @@ _RESERVED_START = re.compile(r"[_#$'\";\[\]]|(?:data_|save_)|(?:loop_|stop_|glob
 # The values of a row, quoted or not; a value that starts with # may be a comment.
 _VALUE = re.compile(r"\"(?:[^\"\n]|\"(?=\S))*\"(?!\S)|'(?:[^'\n]|'(?=\S))*'(?!\S)|\S+")
 _HEAD = re.compile(r"^[ \t]*(?:data_|loop_(?!\S))", re.MULTILINE | re.IGNORECASE)
-_PLACE = re.compile(r":(\d+)\S* (.*)")  # gemmi says string:line:column(byte): reason
+_LINE = re.compile(r":(\d+)\S* (.*)")  # gemmi says string:line:column(byte): reason
 
 
 @dataclasses.dataclass
@@ -218,10 +218,10 @@ class _Reader:
         return text.encode("ascii").decode("unicode_escape") if self.escaped else text
 
     def _complaint(self, error: Exception) -> Exception:
-        place = _PLACE.search(str(error))
-        if place is None:
+        match = _LINE.search(str(error))
+        if match is None:
             return CoordinatesError(self.path, f"is not a STAR file ({error})", "correct the file")
-        line, reason = int(place.group(1)), place.group(2)
+        line, reason = int(match.group(1)), match.group(2)
         if reason.startswith("Wrong number of values"):
             heads = (self.text.count("\n", 0, head.start()) + 1 for head in _HEAD.finditer(self.text))
             end = next((head for head in heads if head > line), self.text.count("\n") + 1)

@@ -56,12 +56,12 @@ def draw_footer(
     if any(picks):
         entries += [("circle", KEPT, f"{picks[0]} kept"), ("cross", REJECTED, f"{picks[1]} rejected")]
     entries += [("square", colour, name) for name, colour in classes]
-    places, lines = _flow(entries, width, font)
+    positions, lines = _flow(entries, width, font)
     canvas = Image.new("RGB", (width, picture.height + (1 + lines) * LINE + MARGIN), PAPER)
     canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     _draw_heading(draw, picture.height + MARGIN // 2, width, title, bad_area, font)
-    for (left, line), entry in zip(places, entries):
+    for (left, line), entry in zip(positions, entries):
         _draw_entry(draw, left, picture.height + MARGIN // 2 + (1 + line) * LINE, entry, font)
     return canvas
 
@@ -101,15 +101,15 @@ def _draw_heading(
 
 def _flow(entries: Sequence[Entry], width: int, font: Any) -> Tuple[List[Tuple[int, int]], int]:
     """Return left edge and line of each entry of the legend, and the number of lines."""
-    places: List[Tuple[int, int]] = []
+    positions: List[Tuple[int, int]] = []
     left, line = MARGIN, 0
     for _, _, words in entries:
         needed = TEXT_SIZE + 6 + round(font.getlength(words)) + 2 * MARGIN
         if left > MARGIN and left + needed - MARGIN > width:
             left, line = MARGIN, line + 1
-        places.append((left, line))
+        positions.append((left, line))
         left += needed
-    return places, line + 1 if entries else 0
+    return positions, line + 1 if entries else 0
 
 
 def _draw_entry(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Entry, font: Any) -> None:

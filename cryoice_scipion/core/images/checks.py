@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the pixels of an image can be judged at all."""
+"""Whether the pixels of an image can be screened at all."""
 
 from __future__ import annotations
 

@@ -32,30 +32,30 @@ class Cells:
     sampling: float  # Å, side of a cell
 
 
-def probability(classmap: ClassMap, shift: float) -> Grid:
-    """Return P(BAD) of each cell: sigmoid(log-odds - shift), and 1 on border cells.
+def probability(classmap: ClassMap, offset: float) -> Grid:
+    """Return P(BAD) of each cell: sigmoid(log-odds - offset), and 1 on border cells.
 
     Parameters
     ----------
     classmap : ClassMap
-    shift : float
+    offset : float
         What the data-set reference says the log-odds are too high by.
 
     Returns
     -------
     numpy.ndarray, shape (rows, columns), float32
     """
-    odds = classmap.log_odds.astype(np.float64) - shift
+    odds = classmap.log_odds.astype(np.float64) - offset
     bad = np.where(odds >= 0, 1.0, np.exp(np.minimum(odds, 0.0))) / (1.0 + np.exp(-np.abs(odds)))
     bad[classmap.border] = 1.0
     result: Grid = bad.astype(np.float32)
     return result
 
 
-def probabilities(classmap: ClassMap, shift: float, ignore: Sequence[str] = (), min_area: float = 0.0) -> Cells:
+def probabilities(classmap: ClassMap, offset: float, ignore: Sequence[str] = (), min_area: float = 0.0) -> Cells:
     """Return P(BAD) and how it is shared between the bad classes.
 
-    The shift moves good against bad; the shares of the bad classes among themselves stay as the model says.
+    The offset moves good against bad; the shares of the bad classes among themselves stay as the model says.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def probabilities(classmap: ClassMap, shift: float, ignore: Sequence[str] = (), 
     min_area : float
         nm²: a smaller bad region counts as good, at every threshold.
     """
-    bad = probability(classmap, shift)
+    bad = probability(classmap, offset)
     names = [name for name in classmap.classes if name != GOOD]
     logits = classmap.logits[[classmap.classes.index(name) for name in names]].astype(np.float64)
     shares = np.exp(logits - np.logaddexp.reduce(logits, axis=0))
@@ -107,7 +107,7 @@ def good_mask(cells: Cells, threshold: float) -> Mask:
 
 
 def class_of_cells(cells: Cells, good: Mask) -> NDArray[np.uint8]:
-    """Return the code (place in ``constants.CLASSES``) of each cell's class: good, or its likeliest bad class."""
+    """Return the code (index into ``constants.CLASSES``) of each cell's class: good, or its likeliest bad class."""
     codes = np.array([CLASSES.index(name) for name in cells.bad_classes], dtype=np.uint8)
     likeliest: NDArray[np.uint8] = codes[cells.by_class.argmax(axis=0)]
     return np.where(good, np.uint8(CLASSES.index(GOOD)), likeliest)
@@ -119,7 +119,7 @@ def areas(codes: NDArray[np.uint8]) -> Dict[str, float]:
     return {name: float(count) / codes.size for name, count in zip(CLASSES, counts) if count}
 
 
-def level(cells: Cells) -> Optional[float]:
+def median_logit(cells: Cells) -> Optional[float]:
     """Return the median log-odds of BAD over the cells that are not border; None when all are."""
     inside = cells.probability[~cells.border].astype(np.float64)
     return float(np.median(logit(np.clip(inside, _LEAST, 1 - _LEAST)))) if inside.size else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a micrograph in memory to its class map: the one place where a detector is asked. Imports no torch."""
+"""From a micrograph in memory to its class map: the only call of a detector in a run. Imports no torch."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def map_micrograph(
     """
     inverted = contrast == BRIGHT
     classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted).checked(name)
-    level = classmap.level
+    median = classmap.median_logit
     mapped = MapResult(
         shape=[int(side) for side in micrograph.image.shape],
         pixel_size=micrograph.pixel_size,
         sampling=classmap.sampling,
-        level=level if np.isfinite(level) else None,  # JSON has no NaN
+        median_logit=median if np.isfinite(median) else None,  # JSON has no NaN
         skewness=classmap.skewness,
         inverted=inverted,
         raw_path="",

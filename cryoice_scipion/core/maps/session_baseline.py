@@ -67,18 +67,22 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
     -----
     Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
     """
-    levels = [result.level for result in chosen.values() if result.level is not None and np.isfinite(result.level)]
-    level = level_of(levels) if levels else model.baseline_logit
-    shift = shift_of(level - model.baseline_logit, model.offset_limit) if len(levels) >= MINIMUM else 0.0
-    return Reference(level=level, shift=shift, contrast=contrast, micrographs=sorted(chosen))
+    medians = [
+        result.median_logit
+        for result in chosen.values()
+        if result.median_logit is not None and np.isfinite(result.median_logit)
+    ]
+    session_logit = session_logit_of(medians) if medians else model.baseline_logit
+    offset = offset_of(session_logit - model.baseline_logit, model.offset_limit) if len(medians) >= MINIMUM else 0.0
+    return Reference(session_logit=session_logit, logit_offset=offset, contrast=contrast, micrographs=sorted(chosen))
 
 
-def level_of(medians: Sequence[float]) -> float:
+def session_logit_of(medians: Sequence[float]) -> float:
     """Return the level of a data set: a low percentile over its micrographs of their median log-odds of BAD."""
     return float(np.percentile(medians, PERCENTILE))
 
 
-def shift_of(excess: float, limit: float) -> float:
+def offset_of(excess: float, limit: float) -> float:
     """Return what is subtracted from the log-odds of a session whose level is ``excess`` above the model's own.
 
     Parameters
@@ -94,11 +98,11 @@ def shift_of(excess: float, limit: float) -> float:
     return excess if 0.0 < excess <= limit else 0.0
 
 
-def is_unusual(level: float, model: ModelConfig) -> bool:
+def is_unusual(session_logit: float, model: ModelConfig) -> bool:
     """Return whether a session looks worse to the model than clean and mixed sessions do, whatever the detector."""
-    return level - model.baseline_logit > model.offset_tolerance
+    return session_logit - model.baseline_logit > model.offset_tolerance
 
 
 def without(contrast: str) -> Reference:
     """Return what is used when no reference is wanted: no shift; contrast "auto" is dark."""
-    return Reference(level=0.0, shift=0.0, contrast="dark" if contrast == "auto" else contrast)
+    return Reference(session_logit=0.0, logit_offset=0.0, contrast="dark" if contrast == "auto" else contrast)

@@ -61,7 +61,7 @@ def _bad_area(every: List[Seen]) -> Optional[Chart]:
     spans, values = _mean_areas(mapped, names, BARS)
     sums = [sum(column) for column in values]
     top = _nice(100 * max(sums), 100.0)
-    worst = max(range(len(sums)), key=lambda place: sums[place])
+    worst = max(range(len(sums)), key=lambda index: sums[index])
     means = ", ".join(f"{name} {100 * totals[name] / len(mapped):.1f} %" for name in names) or "none"
     words = f"Mean bad area by class: {means}. Highest: {100 * sums[worst]:.1f} % in {_named(spans[worst])}."
     few, table = _mean_areas(mapped, names, ROWS)
@@ -118,7 +118,7 @@ def _rejected(every: List[Seen]) -> Optional[Chart]:
 
 def _rate(every: List[Seen]) -> Optional[Chart]:
     """Return how many micrographs were done in each stretch of time; nothing for a run of less than three."""
-    times = sorted(one.judged for one in every if one.judged)
+    times = sorted(one.screened_at for one in every if one.screened_at)
     if not times:
         return None
     width, unit = next(((width, unit) for width, unit in _WIDTHS if times[-1] - times[0] <= width * BARS / 2), (0, ""))
@@ -129,12 +129,12 @@ def _rate(every: List[Seen]) -> Optional[Chart]:
     first, last = min(done), max(done)
     if last - first < 2:
         return None
-    counts = [done[place] for place in range(first, last + 1)]
+    counts = [done[index] for index in range(first, last + 1)]
     top = _nice(max(counts))
     step = math.ceil(len(counts) / ROWS)
     rows = [
-        [_moment(times[0] if not place else (first + place) * width), f"{sum(counts[place : place + step])}"]
-        for place in range(0, len(counts), step)
+        [_moment(times[0] if not index else (first + index) * width), f"{sum(counts[index : index + step])}"]
+        for index in range(0, len(counts), step)
     ]
     still = sum(not count for count in counts)
     return Chart(
@@ -206,7 +206,7 @@ def _mean_areas(mapped: List[Seen], names: List[str], most: int) -> Tuple[List[T
 def _spans(count: int, most: int) -> List[Tuple[int, int]]:
     """Return at most ``most`` stretches of about the same length that cover 1 to ``count``, first and last."""
     number = min(count, most)
-    edges = [round(place * count / number) for place in range(number + 1)]
+    edges = [round(index * count / number) for index in range(number + 1)]
     return [(before + 1, after) for before, after in zip(edges, edges[1:])]
 
 
@@ -217,11 +217,11 @@ def _stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
     paths = []
     for layer in range(layers):
         parts = []
-        for place, column in enumerate(columns):
+        for index, column in enumerate(columns):
             height = column[layer]
             if height > 0:
-                bases[place] += height
-                parts.append(f"M{place * width:.5g} {100 - bases[place]:.5g}h{width:.5g}v{height:.5g}h-{width:.5g}z")
+                bases[index] += height
+                parts.append(f"M{index * width:.5g} {100 - bases[index]:.5g}h{width:.5g}v{height:.5g}h-{width:.5g}z")
         paths.append("".join(parts))
     return paths
 
@@ -244,7 +244,7 @@ def _named(span: Tuple[int, int]) -> str:
 
 def _ends(every: List[Seen]) -> Tuple[str, str]:
     """Return what stands at the ends of an axis of micrographs."""
-    first, last = every[0].judged, every[-1].judged
+    first, last = every[0].screened_at, every[-1].screened_at
     if first and last and last - first >= _WIDTHS[0][0]:
         return f"1 ({_moment(first)})", f"{len(every):,} ({_moment(last)})"
     return "1", f"{len(every):,}"

@@ -18,14 +18,14 @@ from cryoice_scipion.core.images.atomic import replacing
 PICTURE, TABLE = "mistakes.png", "mistakes.csv"
 COLUMNS = ["number", "label", "p_bad", "micrograph", "x", "y", "origin"]
 EACH = 12  # at most, labelled good and labelled bad
-DRAWN = 3  # at most of these at places that training drew itself: nobody can mend their labels
+DRAWN = 3  # at most of these at positions drawn by the training: no user can correct their labels
 BACKGROUND = "background"  # their origin
 ACROSS = 4  # pairs in a row
 SIDE = 128  # px of a patch in the picture
 GAP, MARGIN, TEXT, LINE = 3, 12, 13, 17  # px
 SMOOTH = 1.75  # px of a patch, standard deviation: at 4 Å/px about what thumbnails have; only for the eye
 GREYS = 32  # of the picture: noise does not compress, and the model folder has to stay small
-STRETCH = (0.5, 99.5)  # percentiles over all patches shown: thick and empty places differ in level
+STRETCH = (0.5, 99.5)  # percentiles over all patches shown: thick and empty areas differ in brightness
 PAPER, INK, FADED = "#ffffff", "#1a1a1a", "#5a5a5a"
 _GREY = [round(round(value * (GREYS - 1) / 255) * 255 / (GREYS - 1)) for value in range(256)]  # the nearest of them
 _FLOOR = 1e-3  # of a power spectrum, in units of white noise
@@ -33,28 +33,28 @@ _FLOOR = 1e-3  # of a power spectrum, in units of white noise
 Array = NDArray[Any]
 
 
-def hardest(judged: pd.DataFrame, threshold: float, each: int = EACH) -> pd.DataFrame:
+def hardest(predictions: pd.DataFrame, threshold: float, each: int = EACH) -> pd.DataFrame:
     """Return the most confident mistakes: first of those labelled good, then of those labelled bad.
 
-    In both, what the user labelled comes before the few places that training drew itself.
+    In both, what the user labelled comes before the few positions drawn by the training.
 
     Parameters
     ----------
-    judged : pandas.DataFrame
+    predictions : pandas.DataFrame
         label, p_bad, micrograph, x, y, origin; one row a patch.
     threshold : float
-        On goodness, 1 - P(BAD): what reaches it is called good.
+        On goodness, 1 - P(BAD): what reaches it is predicted good.
     each : int
         How many of each kind at most.
 
     Returns
     -------
     pandas.DataFrame
-        ``COLUMNS``, numbered from 1; the index is that of ``judged``.
+        ``COLUMNS``, numbered from 1; the index is that of ``predictions``.
     """
-    bad, called = judged["label"] != GOOD, 1.0 - judged["p_bad"] < threshold
-    good_ones = judged[~bad & called].sort_values("p_bad", ascending=False, kind="stable")
-    bad_ones = judged[bad & ~called].sort_values("p_bad", kind="stable")
+    bad, predicted = predictions["label"] != GOOD, 1.0 - predictions["p_bad"] < threshold
+    good_ones = predictions[~bad & predicted].sort_values("p_bad", ascending=False, kind="stable")
+    bad_ones = predictions[bad & ~predicted].sort_values("p_bad", kind="stable")
     found = pd.concat([_users_first(good_ones, each), _users_first(bad_ones, each)])
     return found.assign(number=np.arange(1, len(found) + 1))[COLUMNS]
 
@@ -83,8 +83,8 @@ def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
     pairs = list(zip(_stretched(smooth), _stretched(_log_power(patches)))) if len(found) else []
     labelled_bad = (found["label"] != GOOD).to_numpy()
     blocks = [
-        _block("Labelled good, called bad", found[~labelled_bad], pairs[: int((~labelled_bad).sum())]),
-        _block("Labelled bad, called good", found[labelled_bad], pairs[int((~labelled_bad).sum()) :]),
+        _block("Labelled good, predicted bad", found[~labelled_bad], pairs[: int((~labelled_bad).sum())]),
+        _block("Labelled bad, predicted good", found[labelled_bad], pairs[int((~labelled_bad).sum()) :]),
     ]
     page = Image.new("RGB", (blocks[0].width, sum(block.height for block in blocks)), PAPER)
     page.paste(blocks[0], (0, 0))
@@ -120,8 +120,8 @@ def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) ->
     draw.text((2 * MARGIN + large.getlength(title), LINE + 5), words, fill=FADED, font=font)
     if not len(found):
         draw.text((MARGIN, head), "none: every patch is on its label's side of the threshold", fill=FADED, font=font)
-    for place, (row, pair) in enumerate(zip(found.itertuples(), pairs)):
-        left, top = place % ACROSS * width + MARGIN, head + place // ACROSS * height
+    for index, (row, pair) in enumerate(zip(found.itertuples(), pairs)):
+        left, top = index % ACROSS * width + MARGIN, head + index // ACROSS * height
         for side, values in enumerate(pair):
             kind = Image.Resampling.NEAREST if side else Image.Resampling.BICUBIC
             picture = Image.fromarray(values, mode="L").resize((SIDE, SIDE), kind)

@@ -39,7 +39,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], out: Path) -> None:
     figure = _figure(10, 4)
     left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     names = [name for name in (history[0] if history else {}) if name not in NOT_CURVES]
-    epochs = [_number(row.get("epoch", place + 1)) for place, row in enumerate(history)]
+    epochs = [_number(row.get("epoch", index + 1)) for index, row in enumerate(history)]
     for name in names:
         values = [_number(row.get(name)) for row in history]
         if not all(map(math.isnan, values)):
@@ -74,13 +74,13 @@ def roc(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> N
     figure = _figure(5, 5)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle=":")
-    axes.set(xlabel="share of GOOD called bad", ylabel="share of BAD called bad", xlim=(0, 1), ylim=(0, 1.01))
+    axes.set(xlabel="share of GOOD predicted bad", ylabel="share of BAD predicted bad", xlim=(0, 1), ylim=(0, 1.01))
     if labels.any() and not labels.all():
         false, true, _ = roc_curve(labels, scores)
         axes.plot(false, true, color=LINE, label=f"AUC {roc_auc_score(labels, scores):.3f}")
         if threshold is not None:
-            called = 1.0 - scores < threshold
-            point = called[~labels].mean(), called[labels].mean()
+            predicted = 1.0 - scores < threshold
+            point = predicted[~labels].mean(), predicted[labels].mean()
             axes.plot(*point, "o", color=REJECTED, label=f"threshold {threshold:g}")
         axes.legend(loc="lower right")
     else:
@@ -90,7 +90,7 @@ def roc(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> N
 
 
 def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> None:
-    """Draw how much of what is called bad is BAD, against how much of what is BAD is found.
+    """Draw how much of what is predicted bad is BAD, against how much of what is BAD is found.
 
     Parameters
     ----------
@@ -102,16 +102,16 @@ def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float]
     scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
     figure = _figure(5, 5)
     axes = figure.add_subplot()
-    axes.set(xlabel="share of BAD called bad", ylabel="share of what is called bad that is BAD")
+    axes.set(xlabel="share of BAD predicted bad", ylabel="share of what is predicted bad that is BAD")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
     if labels.any() and not labels.all():
         axes.axhline(labels.mean(), color=NEUTRAL, linestyle=":", label="by chance")
         precision, recall, _ = precision_recall_curve(labels, scores)
         mean = average_precision_score(labels, scores)
         axes.plot(recall, precision, color=LINE, label=f"average precision {mean:.3f}")
-        called = 1.0 - scores < threshold if threshold is not None else np.zeros_like(labels)
-        if called.any():
-            point = called[labels].mean(), labels[called].mean()
+        predicted = 1.0 - scores < threshold if threshold is not None else np.zeros_like(labels)
+        if predicted.any():
+            point = predicted[labels].mean(), labels[predicted].mean()
             axes.plot(*point, "o", color=REJECTED, label=f"threshold {threshold:g}")
         axes.legend(loc="lower left")
     else:
@@ -121,7 +121,7 @@ def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float]
 
 
 def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
-    """Draw how often what is called bad with a probability is BAD, and how often each probability comes.
+    """Draw how often what is predicted bad with a probability is BAD, and how often each probability comes.
 
     Parameters
     ----------

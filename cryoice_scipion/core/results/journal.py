@@ -2,7 +2,7 @@
 """The journal of a run: append-only JSON lines, each on the disk before the next step is taken.
 
 It is the only truth about what is done: tables, summaries and coordinate files are made from it.
-Lines: one "head", then "mapped", "reference" and "judged" ones; a later line about a micrograph replaces earlier ones.
+Lines are of the kinds "head" (first), "mapped", "reference" and "screened". The last line about a micrograph counts.
 "thinned" ones name micrographs whose thumbnails went, because there were too many.
 """
 
@@ -50,8 +50,8 @@ class Journal:
             except OSError:
                 os.ftruncate(self._descriptor, self._end)
                 raise
-        place, self._end = self._end, self._end + len(line)
-        return place
+        offset, self._end = self._end, self._end + len(line)
+        return offset
 
     def lines(self) -> Iterator[Tuple[int, Line]]:
         """Yield where each line written so far begins, and what it says.
@@ -61,24 +61,24 @@ class Journal:
         CryoIceError
             At a line that is damaged (not by a crash: those are cut on opening).
         """
-        place, end = 0, self._end
+        offset, end = 0, self._end
         with open(self.path, "rb") as stream:
             for number, line in enumerate(stream, start=1):
-                if place >= end:
+                if offset >= end:
                     return
                 try:
-                    yield place, _parsed(line)
+                    yield offset, _parsed(line)
                 except ValueError:
                     raise CryoIceError(
                         self.path, f"line {number} is damaged", "restore the file, or start anew in another folder"
                     ) from None
-                place += len(line)
+                offset += len(line)
 
-    def read(self, places: Iterable[int]) -> Iterator[Line]:
-        """Yield the lines that begin at these places."""
+    def read(self, offsets: Iterable[int]) -> Iterator[Line]:
+        """Yield the lines that begin at these byte offsets."""
         with open(self.path, "rb") as stream:
-            for place in places:
-                stream.seek(place)
+            for offset in offsets:
+                stream.seek(offset)
                 yield _parsed(stream.readline())
 
     def close(self) -> None:

@@ -47,29 +47,29 @@ class Layers:
     problems: List[str] = dataclasses.field(default_factory=list)  # what could not be read, and why
 
 
-def read_layers(folder: Path, judgement: MicrographRecord) -> Layers:
+def read_layers(folder: Path, record: MicrographRecord) -> Layers:
     """Read what a run stored of a micrograph; where no grey picture is stored, it is made from the micrograph.
 
     What cannot be read is left out, and ``problems`` say why.
     """
-    layers, place = Layers(), RunFolder(folder)
-    pixel_size = judgement.pixel_size or 0.0
-    base = place.path / place.base(judgement.stem)
-    if judgement.shape and base.is_file():
-        layers.shape = (judgement.shape[0], judgement.shape[1])
+    layers, run = Layers(), RunFolder(folder)
+    pixel_size = record.pixel_size or 0.0
+    base = run.path / run.base(record.stem)
+    if record.shape and base.is_file():
+        layers.shape = (record.shape[0], record.shape[1])
         with contextlib.suppress(OSError, SyntaxError):
             layers.grey = read_base(base)
     try:
         if layers.grey is None:
-            loaded = load_micrograph(judgement.path, judgement.pixel_size)
+            loaded = load_micrograph(record.path, record.pixel_size)
             pixel_size, layers.shape = loaded.pixel_size, (loaded.image.shape[0], loaded.image.shape[1])
             layers.grey = grey_base(loaded.image, loaded.border, pixel_size)
-        if judgement.probability:
-            layers.probability, layers.sampling = read_map(place.path / judgement.probability)
-        if judgement.mask:
-            mask, layers.sampling = read_map(place.path / judgement.mask)
+        if record.probability:
+            layers.probability, layers.sampling = read_map(run.path / record.probability)
+        if record.mask:
+            mask, layers.sampling = read_map(run.path / record.mask)
             layers.bad = mask == 0
-            layers.codes = _read_classes(place.path / place.raw_map(judgement.stem), layers.bad, judgement.areas)
+            layers.codes = _read_classes(run.path / run.raw_map(record.stem), layers.bad, record.areas)
     except CryoIceError as error:
         layers.problems.append(str(error))
     layers.height, layers.width = layers.shape[0] * pixel_size, layers.shape[1] * pixel_size

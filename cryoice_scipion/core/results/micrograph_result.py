@@ -98,7 +98,9 @@ def score_micrograph(
         pixel_size=mapped.pixel_size,
         shape=list(mapped.shape),
         # An ignored class is no reason to call the session unusual.
-        level=bad_area.level(cells) if config.ignore and mapped.level is not None else mapped.level,
+        median_logit=bad_area.median_logit(cells)
+        if config.ignore and mapped.median_logit is not None
+        else mapped.median_logit,
         particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )

@@ -31,9 +31,9 @@ Goodness = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A run at one moment. Micrographs are in the order in which they were first judged."""
+    """A run at one moment. Micrographs are in the order in which they were first screened."""
 
-    judgements: List[MicrographRecord]  # without their scores
+    micrographs: List[MicrographRecord]  # without their scores
     ids: Numbers  # (coordinates,): those of the first micrograph first
     goodness: Goodness  # (coordinates,); NaN: could not be scored
     starts: Numbers  # (micrographs + 1,): where each micrograph's coordinates begin
@@ -61,9 +61,9 @@ class Records:
         counts: Numbers = np.diff(total[self.starts])
         return counts
 
-    def of(self, place: int) -> slice:
-        """Return where the coordinates of a micrograph are, by its place in ``judgements``."""
-        return slice(int(self.starts[place]), int(self.starts[place + 1]))
+    def of(self, index: int) -> slice:
+        """Return where the coordinates of a micrograph are, by its index in ``micrographs``."""
+        return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
 
 class RunReader:
@@ -104,7 +104,7 @@ class RunReader:
         return status.st_size, status.st_mtime_ns
 
     def _forget(self) -> None:
-        self._judgements: Dict[int, MicrographRecord] = {}
+        self._by_id: Dict[int, MicrographRecord] = {}
         self._scores: Dict[int, Tuple[Numbers, Goodness]] = {}
         self._end, self._head = 0, b""
 
@@ -121,10 +121,10 @@ class RunReader:
                     return
                 try:
                     value = _LINE.validate_json(line)
-                    if value["kind"] == "judged":
-                        self._take(value["judgement"])
+                    if value["kind"] == "screened":
+                        self._take(value["record"])
                     elif value["kind"] == "thinned":
-                        _drop_thumbnails(self._judgements, value["ids"])
+                        _drop_thumbnails(self._by_id, value["ids"])
                 except (ValueError, KeyError, TypeError):
                     remedy = "restore the file, or run the screening anew"
                     raise CryoIceError(self.path, f"the line at byte {self._end} is damaged", remedy) from None
@@ -132,22 +132,22 @@ class RunReader:
 
     def _take(self, told: Dict[str, Any]) -> None:
         scores = told.pop("scores")
-        judgement = from_json(MicrographRecord, told)
-        self._judgements[judgement.id] = judgement
-        self._scores[judgement.id] = (
+        record = from_json(MicrographRecord, told)
+        self._by_id[record.id] = record
+        self._scores[record.id] = (
             np.array([score["id"] for score in scores], dtype=np.int64),
             np.array([score["goodness"] for score in scores], dtype=np.float64),  # None becomes NaN
         )
 
     def _records(self) -> Records:
-        judgements = list(self._judgements.values())
-        scores = [self._scores[judgement.id] for judgement in judgements]
+        micrographs = list(self._by_id.values())
+        scores = [self._scores[record.id] for record in micrographs]
         numbers = np.array([len(ids) for ids, _ in scores], dtype=np.int64)
-        accepted = np.array([judgement.status == ACCEPTED for judgement in judgements], dtype=bool)
+        accepted = np.array([record.status == ACCEPTED for record in micrographs], dtype=bool)
         open_ones = np.repeat(accepted, numbers)
         goodness = np.concatenate([goodness for _, goodness in scores] or [np.zeros(0)])
         return Records(
-            judgements=judgements,
+            micrographs=micrographs,
             ids=np.concatenate([ids for ids, _ in scores] or [np.zeros(0, dtype=np.int64)]),
             goodness=goodness,
             starts=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(numbers)]),
@@ -156,7 +156,7 @@ class RunReader:
         )
 
 
-def read_judgements(folder: Path) -> List[MicrographRecord]:
+def read_records(folder: Path) -> List[MicrographRecord]:
     """Return what the journal says of each micrograph last, by id; nothing when there is no journal yet.
 
     A last line that is still being written, or that a crash tore, is left out.
@@ -170,9 +170,9 @@ def read_judgements(folder: Path) -> List[MicrographRecord]:
             if not line.endswith(b"\n"):
                 break
             value = json.loads(line)
-            if value["kind"] == "judged":
-                judgement = from_json(MicrographRecord, value["judgement"])
-                found[judgement.id] = judgement
+            if value["kind"] == "screened":
+                record = from_json(MicrographRecord, value["record"])
+                found[record.id] = record
             elif value["kind"] == "thinned":
                 _drop_thumbnails(found, value["ids"])
     return [found[key] for key in sorted(found)]

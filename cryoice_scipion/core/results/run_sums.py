@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Running sums over the micrographs of a run: what summary.json and the report say, without reading all of it again.
 
-A judgement can be taken out again when a later one replaces it. All sums are of whole numbers, so that adding and
+A record can be taken out again when a later one replaces it. All sums are of whole numbers, so that adding and
 taking out leaves nothing behind, and the order does not matter: a resumed run has the sums of an undisturbed one.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD, PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
-from cryoice_scipion.core.maps.session_baseline import is_unusual, level_of
+from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
 from cryoice_scipion.core.records import MicrographRecord
 
 BINS = 50
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     picks: int
     kept: int
     thumbnail: str
-    judged: float  # s since 1970; 0: not known
+    screened_at: float  # s since 1970; 0: not known
 
 
 class GoodnessHistogram:
@@ -66,7 +66,7 @@ class GoodnessHistogram:
 
 
 class RunSums:
-    """Counts, mean areas and the histogram of goodness over the micrographs judged so far."""
+    """Counts, mean areas and the histogram of goodness over the micrographs screened so far."""
 
     def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
         """Start with nothing.
@@ -79,7 +79,7 @@ class RunSums:
             Says which level a session usually has.
         """
         self._model = model
-        self._levels: List[float] = []  # of the micrographs, ascending
+        self._median_logits: List[float] = []  # of the micrographs, ascending
         self._diameters: List[float] = []  # Å, ascending
         self.diameter_origins: CounterType[str] = Counter()
         self.micrographs: Dict[int, Seen] = {}
@@ -92,54 +92,54 @@ class RunSums:
         self._areas: CounterType[str] = Counter()
         self._bad_area = self._seconds = 0
 
-    def add(self, judgement: MicrographRecord) -> None:
-        """Take a judgement; one of a micrograph that is there already has to be removed first."""
-        self.micrographs[judgement.id] = _seen(judgement)
-        header = _header_pixel_size(judgement)
-        if header is not None and judgement.pixel_size is not None:
-            self.pixel_sizes[judgement.id] = judgement.pixel_size, header
-        self._count(judgement, 1)
+    def add(self, record: MicrographRecord) -> None:
+        """Take a record; one of a micrograph that is there already has to be removed first."""
+        self.micrographs[record.id] = _seen(record)
+        header = _header_pixel_size(record)
+        if header is not None and record.pixel_size is not None:
+            self.pixel_sizes[record.id] = record.pixel_size, header
+        self._count(record, 1)
 
-    def remove(self, judgement: MicrographRecord) -> None:
-        """Take out a judgement that is replaced: the very one that was added."""
-        del self.micrographs[judgement.id]
-        self.pixel_sizes.pop(judgement.id, None)
-        self._count(judgement, -1)
+    def remove(self, record: MicrographRecord) -> None:
+        """Take out a record that is replaced: the very one that was added."""
+        del self.micrographs[record.id]
+        self.pixel_sizes.pop(record.id, None)
+        self._count(record, -1)
 
     def drop_thumbnails(self, keys: Iterable[int]) -> None:
         """Forget the thumbnails of micrographs."""
         for key in keys:
             self.micrographs[key] = self.micrographs[key]._replace(thumbnail="")
 
-    def _count(self, judgement: MicrographRecord, sign: int) -> None:
-        kept = judgement.kept
-        _sort_in(self._levels, judgement.level, sign)
-        _sort_in(self._diameters, judgement.particle_diameter, sign)
-        _add(self.diameter_origins, {judgement.diameter_from: 1} if judgement.diameter_from else {}, sign)
-        _add(self.status, {judgement.status: 1}, sign)
-        self.picks += sign * len(judgement.scores)
+    def _count(self, record: MicrographRecord, sign: int) -> None:
+        kept = record.kept
+        _sort_in(self._median_logits, record.median_logit, sign)
+        _sort_in(self._diameters, record.particle_diameter, sign)
+        _add(self.diameter_origins, {record.diameter_from: 1} if record.diameter_from else {}, sign)
+        _add(self.status, {record.status: 1}, sign)
+        self.picks += sign * len(record.scores)
         self.kept += sign * kept
-        self._bad_area += sign * _steps(judgement.bad_area or 0.0)
-        self._seconds += sign * _steps(judgement.seconds)
-        _add(self._areas, {name: _steps(share) for name, share in judgement.areas.items()}, sign)
-        _add(self.flags, Counter(flag.split("=")[0] for flag in judgement.flags), sign)
-        if kept < len(judgement.scores):
-            why = (
-                DISCARDED if judgement.status == DISCARDED else GOOD
-            )  # of good ones, when their micrograph is discarded
-            causes = (why if one.cls == GOOD else one.cls for one in judgement.scores if not one.kept)
+        self._bad_area += sign * _steps(record.bad_area or 0.0)
+        self._seconds += sign * _steps(record.seconds)
+        _add(self._areas, {name: _steps(share) for name, share in record.areas.items()}, sign)
+        _add(self.flags, Counter(flag.split("=")[0] for flag in record.flags), sign)
+        if kept < len(record.scores):
+            why = DISCARDED if record.status == DISCARDED else GOOD  # of good ones, when their micrograph is discarded
+            causes = (why if one.cls == GOOD else one.cls for one in record.scores if not one.kept)
             _add(self.rejected_by_class, Counter(causes), sign)
-        self.goodness.add([one.goodness for one in judgement.scores], sign)
+        self.goodness.add([one.goodness for one in record.scores], sign)
 
     @property
-    def level(self) -> Optional[float]:
+    def session_logit(self) -> Optional[float]:
         """Return the level of the session, over all micrographs that have one, in whatever order they came."""
-        return level_of(self._levels) if self._levels else None
+        return session_logit_of(self._median_logits) if self._median_logits else None
 
     @property
     def is_unusual(self) -> bool:
         """Return whether the session looks worse to the model than it should, whatever the detector."""
-        return self._model is not None and self.level is not None and is_unusual(self.level, self._model)
+        return (
+            self._model is not None and self.session_logit is not None and is_unusual(self.session_logit, self._model)
+        )
 
     @property
     def particle_diameter(self) -> Optional[float]:
@@ -185,20 +185,20 @@ class RunSums:
         return total / _STEPS / self.mapped if self.mapped else None
 
 
-def _seen(judgement: MicrographRecord) -> Seen:
+def _seen(record: MicrographRecord) -> Seen:
     """Return what is remembered; words that come again and again are shared."""
-    areas = {name: share for name, share in judgement.areas.items() if share > 0 and name != GOOD}
+    areas = {name: share for name, share in record.areas.items() if share > 0 and name != GOOD}
     return Seen(
-        id=judgement.id,
-        stem=judgement.stem,
-        status=sys.intern(judgement.status),
-        reason=judgement.reason if judgement.status == FAILED else "",
-        bad_area=judgement.bad_area,
+        id=record.id,
+        stem=record.stem,
+        status=sys.intern(record.status),
+        reason=record.reason if record.status == FAILED else "",
+        bad_area=record.bad_area,
         areas=tuple((sys.intern(name), share) for name, share in areas.items()),
-        picks=len(judgement.scores),
-        kept=judgement.kept,
-        thumbnail=judgement.thumbnail,
-        judged=judgement.judged,
+        picks=len(record.scores),
+        kept=record.kept,
+        thumbnail=record.thumbnail,
+        screened_at=record.screened_at,
     )
 
 
@@ -213,10 +213,10 @@ def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
         del values[index]
 
 
-def _header_pixel_size(judgement: MicrographRecord) -> Optional[float]:
+def _header_pixel_size(record: MicrographRecord) -> Optional[float]:
     """Return the pixel size in the header (Å/px) when it contradicts the given one; None otherwise."""
     start = f"{PIXEL_SIZE_DIFFERS}="
-    return next((float(flag[len(start) :]) for flag in judgement.flags if flag.startswith(start)), None)
+    return next((float(flag[len(start) :]) for flag in record.flags if flag.startswith(start)), None)
 
 
 def _steps(value: float) -> int:

@@ -47,7 +47,7 @@ class CutPreview:
         result: MapResult,
         config: ScreenConfig,
         model: ModelConfig,
-        shift: float,
+        offset: float,
     ) -> None:
         """Read the stored map and score the coordinates.
 
@@ -57,7 +57,7 @@ class CutPreview:
             Where the paths in ``result`` start.
         model : ModelConfig
             Says the thresholds that are recommended.
-        shift : float
+        offset : float
             What the log-odds are too high by, by the data-set reference.
 
         Raises
@@ -68,7 +68,7 @@ class CutPreview:
         self._folder, self._task, self._result, self._config = folder, task, result, config
         self._model = model
         classmap = ClassMap.load(folder / result.raw_path)
-        self.cells = bad_area.probabilities(classmap, shift, config.ignore, config.min_area)
+        self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
         shape, pixel_size = result.shape, result.pixel_size
         #: Of each coordinate; NaN: outside of the frame.
         self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, pixel_size, shape, task.path)

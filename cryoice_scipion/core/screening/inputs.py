@@ -14,16 +14,16 @@ def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun
     """Return how many coordinates the input has; micrographs that only earlier sessions were given count as there."""
     given = {task.stem for task in tasks}
     scored: Set[int] = set()
-    for judgement in run.recorded() if picks.unmatched else ():
-        if judgement.stem not in given:
-            scored.update(score.id for score in judgement.scores)
+    for record in run.recorded() if picks.unmatched else ():
+        if record.stem not in given:
+            scored.update(score.id for score in record.scores)
     left = picks.table.iloc[[row for row in picks.unmatched if row not in scored]]
     matches = picks_by_micrograph(left, tasks)
     return matches.counts(picks)
 
 
 def keep_ids(tasks: List[MicrographTask], run: ScreeningRun) -> None:
-    """Give micrographs of an earlier session their id of then: on the command line an id is only a place."""
+    """Give micrographs of an earlier session their id of then: on the command line an id is only a position."""
     known = run.ids
     taken = set(known.values())  # also those of micrographs that are not given this time
     free = max([*taken, len(tasks)]) + 1

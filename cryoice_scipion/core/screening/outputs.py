@@ -29,7 +29,7 @@ class Outputs:
     def __init__(
         self,
         folder: Path,
-        judgements: Callable[[], Iterator[MicrographRecord]],
+        records: Callable[[], Iterator[MicrographRecord]],
         settings: Mapping[str, Any],
         options: RunOptions,
         model: Optional[ModelConfig] = None,
@@ -38,14 +38,14 @@ class Outputs:
 
         Parameters
         ----------
-        judgements : callable
+        records : callable
             Reads them from the journal; called at the start and by :meth:`reload`, never while the run goes on.
         settings : mapping
             What the report shows; ``threshold`` is drawn into its histogram.
         model : ModelConfig, optional
             Says which level a session usually has.
         """
-        self.folder, self._judgements, self.given = folder, judgements, options.given
+        self.folder, self._records, self.given = folder, records, options.given
         self._settings, self._options, self._model = dict(settings), options, model
         self._batch, self._pace = max(1, options.summary_every), Throughput()
         self._due, self._fresh = time.monotonic() + EVERY, 0
@@ -56,20 +56,20 @@ class Outputs:
         self._stars, self._stars_stale = _star_files(self.folder, self._options.picks), True
         self._sums = RunSums(self._settings.get("threshold"), self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
-        for judgement in self._judgements():
-            self._count(judgement)
-            self._table.note(judgement)
+        for record in self._records():
+            self._count(record)
+            self._table.note(record)
         self._table.refresh()
 
     def add(
         self,
-        judgement: MicrographRecord,
+        record: MicrographRecord,
         earlier: Optional[MicrographRecord],
         backlog: int,
         reference: Optional[Reference],
         thinned: Sequence[int] = (),
     ) -> None:
-        """Take a judgement that is in the journal.
+        """Take a record that is in the journal.
 
         Parameters
         ----------
@@ -82,9 +82,9 @@ class Outputs:
             self._pace.tick()
         else:
             self._sums.remove(earlier)
-        self._count(judgement)
+        self._count(record)
         self._sums.drop_thumbnails(thinned)
-        self._table.add(judgement)
+        self._table.add(record)
         self._fresh += 1
         if self._fresh >= self._batch:
             self._write_summary(self.summary(backlog, reference, False))
@@ -107,11 +107,11 @@ class Outputs:
         """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
         return failure_of(self._sums)
 
-    def _count(self, judgement: MicrographRecord) -> None:
-        self._sums.add(judgement)
+    def _count(self, record: MicrographRecord) -> None:
+        self._sums.add(record)
         if self._stars is not None:
-            self._stars.add(judgement)
-            self._stars_stale = self._stars_stale or bool(judgement.scores)
+            self._stars.add(record)
+            self._stars_stale = self._stars_stale or bool(record.scores)
 
     def _write_summary(self, summary: Summary) -> None:
         write_summary(self.folder / SUMMARY, summary)

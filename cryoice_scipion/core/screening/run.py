@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One screening: many micrographs through one or several executors, resumable at any moment. Imports no torch.
 
-The results do not depend on the number of executors or on kills: nothing is judged before the data-set reference is
+The results do not depend on the number of executors or on kills: nothing is screened before the data-set reference is
 frozen, the reference depends on the first micrographs by id only (of those that have come when there are enough, which
 are the same ones whenever ids come in order), and the journal is the only truth.
 """
@@ -116,7 +116,7 @@ class ScreeningRun:
 
     @property
     def backlog(self) -> int:
-        """Return how many micrographs are known and not judged yet."""
+        """Return how many micrographs are known and not screened yet."""
         return len(self._waiting) + self._more
 
     @property
@@ -125,12 +125,12 @@ class ScreeningRun:
         return self._outputs.failure
 
     def is_done(self, task: MicrographTask) -> bool:
-        """Return whether a micrograph is judged already, with just these coordinates."""
+        """Return whether a micrograph is screened already, with just these coordinates."""
         return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)
 
     def recorded(self) -> Iterator[MicrographRecord]:
-        """Yield what the journal says of each judged micrograph, by id."""
-        return self._state.judgements()
+        """Yield what the journal says of each screened micrograph, by id."""
+        return self._state.records()
 
     @property
     def ids(self) -> Dict[str, int]:
@@ -140,9 +140,9 @@ class ScreeningRun:
     def process(
         self, tasks: Iterable[MicrographTask], closed: bool = True, more: int = 0
     ) -> Iterator[MicrographRecord]:
-        """Screen micrographs; yield each one's judgement when it is in the journal.
+        """Screen micrographs; yield each one's record when it is in the journal.
 
-        A micrograph that is judged already is skipped, unless its coordinates are others than then: then they are
+        A micrograph that is screened already is skipped, unless its coordinates are others than then: then they are
         scored on its stored map.
 
         Parameters
@@ -151,7 +151,7 @@ class ScreeningRun:
             With all coordinates that are known so far.
         closed : bool
             Whether no further micrographs will come. If not, and they are too few for the data-set reference, they
-            are mapped, and judged in a later call.
+            are mapped, and screened in a later call.
         more : int
             How many micrographs are known beyond these, for the backlog in summary.json.
 
@@ -171,7 +171,7 @@ class ScreeningRun:
             yield from self._fail_again()
             yield from self._prepare_reference(closed)
             if self.reference is not None:
-                yield from self._judge_waiting(self.reference)
+                yield from self._score_waiting(self.reference)
             self._finished, broken = closed and not self.backlog, False
         finally:
             if broken:  # an interrupt may have come between the journal and what is made from it
@@ -192,7 +192,7 @@ class ScreeningRun:
         return self._outputs.summary(self.backlog, self.reference, self._finished)
 
     def stop(self) -> None:
-        """Map nothing more, so that :meth:`process` ends soon; what is mapped is judged. Safe in a signal handler."""
+        """Map nothing more, so that :meth:`process` ends soon; what is mapped is screened. Safe in a signal handler."""
         self._stopping = True
 
     def try_again(self, key: int) -> None:
@@ -222,7 +222,7 @@ class ScreeningRun:
     def _fail_again(self) -> Iterator[MicrographRecord]:
         """Reject late coordinates of micrographs that failed."""
         for key in [key for key in self._waiting if key in self._state.failed and key not in self._retry]:
-            earlier = self._state.judgement(key)
+            earlier = self._state.record(key)
             yield self._fail(self._waiting[key], earlier.reason if earlier else "")
 
     def _chosen(self, closed: bool) -> Optional[List[int]]:
@@ -269,7 +269,7 @@ class ScreeningRun:
             "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: %.2f",
             len(mapped),
             contrast,
-            frozen.shift,
+            frozen.logit_offset,
         )
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:
@@ -279,22 +279,22 @@ class ScreeningRun:
             self._state.add_map(done.job.task, done.answer)
             self._on_mapped(done.job.task)
 
-    def _judge_waiting(self, reference: Reference) -> Iterator[MicrographRecord]:
-        """Judge everything that waits, from its stored map where there is one."""
+    def _score_waiting(self, reference: Reference) -> Iterator[MicrographRecord]:
+        """Score all waiting micrographs, from stored maps where these exist."""
         tasks = [self._waiting[key] for key in sorted(self._waiting) if self._patience.is_due(key)]
         ready = (task for task in tasks if not self._stopping or task.id in self._state.mapped)
-        for done in self._pool.run(self._judge_job(task, reference) for task in ready):
+        for done in self._pool.run(self._scoring_job(task, reference) for task in ready):
             if isinstance(done.answer, Failure):
                 yield from self._fail_or_wait(done.job.task, done.answer)
             elif done.answer is not None:
-                result, judgement = done.answer
+                result, record = done.answer
                 if result is not None:
                     self._state.add_map(done.job.task, result)
                     self._on_mapped(done.job.task)
-                yield self._record(judgement)
+                yield self._record(record)
 
-    def _judge_job(self, task: MicrographTask, reference: Reference) -> Job[Mapped]:
-        """Return the job that judges a micrograph, and maps it first where its stored map is missing or of no use."""
+    def _scoring_job(self, task: MicrographTask, reference: Reference) -> Job[Mapped]:
+        """Return the job that scores a micrograph, and maps it again if the stored map is missing or unusable."""
         stored = self._state.mapped.get(task.id)
         if stored is not None and not session_baseline.has_contrast(stored, reference.contrast):
             stored = None
@@ -316,29 +316,29 @@ class ScreeningRun:
             yield self._fail(task, failure.reason)
 
     def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
-        """Reject a micrograph's coordinates, unscored; one that was judged before stays what it was."""
-        earlier = None if task.id in self._state.failed else self._state.judgement(task.id)
+        """Reject a micrograph's coordinates, unscored; one that was screened before stays what it was."""
+        earlier = None if task.id in self._state.failed else self._state.record(task.id)
         return self._record(_failed(task, reason, earlier))
 
-    def _record(self, judgement: MicrographRecord) -> MicrographRecord:
-        """Write a judgement into the journal, then into everything that is made from it."""
-        task = self._waiting.pop(judgement.id)
-        self._retry.discard(judgement.id)
-        self._patience.forget(judgement.id)
-        lost = self._gallery.admit(judgement)
-        earlier = self._state.add_judgement(judgement, digest_of(task.picks))
+    def _record(self, record: MicrographRecord) -> MicrographRecord:
+        """Write a record into the journal, then into everything that is made from it."""
+        task = self._waiting.pop(record.id)
+        self._retry.discard(record.id)
+        self._patience.forget(record.id)
+        lost = self._gallery.admit(record)
+        earlier = self._state.add_record(record, digest_of(task.picks))
         self._gallery.remove(lost)
-        self._outputs.add(judgement, earlier, self.backlog, self.reference, lost)
-        if judgement.status == FAILED:
-            self.log.error("failed: %s", judgement.reason)
-        outside = sum(score.cls == OUTSIDE for score in judgement.scores)
+        self._outputs.add(record, earlier, self.backlog, self.reference, lost)
+        if record.status == FAILED:
+            self.log.error("failed: %s", record.reason)
+        outside = sum(score.cls == OUTSIDE for score in record.scores)
         if outside:
-            self.log.warning("%s: %d coordinates are outside the frame %s", task.path, outside, judgement.shape)
-        return judgement
+            self.log.warning("%s: %d coordinates are outside the frame %s", task.path, outside, record.shape)
+        return record
 
 
 def _failed(task: MicrographTask, reason: str, earlier: Optional[MicrographRecord]) -> MicrographRecord:
-    """Return the judgement of a micrograph that could not be screened; coordinates scored earlier keep their scores."""
+    """Return the record of a micrograph that could not be screened; coordinates scored earlier keep their scores."""
     known = {score.id: score for score in earlier.scores} if earlier else {}
     scores = [known.get(pick.id) or PickScore(pick.id, None, FAILED, False) for pick in task.picks]
     if earlier is not None:

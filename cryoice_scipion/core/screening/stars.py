@@ -23,7 +23,7 @@ _Scores = npt.NDArray[np.void]
 
 
 class StarFiles:
-    """Collects the judgement of each coordinate, by its id; the coordinates themselves may come later, and grow."""
+    """Collects the record of each coordinate, by its id; the coordinates themselves may come later, and grow."""
 
     def __init__(self, folder: Path, picks: PickSource) -> None:
         """Take where the coordinates come from."""
@@ -32,14 +32,14 @@ class StarFiles:
         self._classes: Dict[str, int] = {}
         self._micrographs: Dict[str, int] = {}
 
-    def add(self, judgement: MicrographRecord) -> None:
-        """Note what was said of a micrograph's coordinates; a later judgement replaces an earlier one."""
-        micrograph = self._micrographs.setdefault(judgement.path, len(self._micrographs))
-        for score in judgement.scores:
+    def add(self, record: MicrographRecord) -> None:
+        """Note what was said of a micrograph's coordinates; a later record replaces an earlier one."""
+        micrograph = self._micrographs.setdefault(record.path, len(self._micrographs))
+        for score in record.scores:
             part, row = divmod(score.id, ROWS_OF_A_PART)
             scores = self._parts.get(part)
             if scores is None or row >= len(scores):
-                scores = self._parts[part] = _grown(scores, max(row + 1, len(judgement.scores)))
+                scores = self._parts[part] = _grown(scores, max(row + 1, len(record.scores)))
             goodness = np.nan if score.goodness is None else score.goodness
             scores[row] = (_KEPT if score.kept else _REJECTED, self._class(score.cls), micrograph, goodness)
 
@@ -84,14 +84,14 @@ class StarFiles:
         keys: Dict[str, int] = {}
         of_name = np.array([keys.setdefault(micrograph_key(str(name)), len(keys)) for name in names], dtype=np.int64)
         of_path = np.array([keys.setdefault(micrograph_key(path), len(keys)) for path in paths], dtype=np.int64)
-        judged = np.flatnonzero(scores["state"] != _OPEN)
-        if not len(judged):
+        screened = np.flatnonzero(scores["state"] != _OPEN)
+        if not len(screened):
             return
-        other = of_name[codes[judged]] != of_path[scores["micrograph"][judged]]
-        scores["state"][judged[other]] = _OPEN
+        other = of_name[codes[screened]] != of_path[scores["micrograph"][screened]]
+        scores["state"][screened[other]] = _OPEN
         # Formats that know only the name of the coordinate file get the micrograph's path.
         bare = np.array([stem_of(Path(str(name)).name) == Path(str(name)).name for name in names], dtype=bool)
-        named = judged[~other & bare[codes[judged]]]
+        named = screened[~other & bare[codes[screened]]]
         values: npt.NDArray[Any] = table[MICROGRAPH].to_numpy(dtype=object, copy=True)
         values[named] = np.array(paths, dtype=object)[scores["micrograph"][named]]
         table[MICROGRAPH] = values

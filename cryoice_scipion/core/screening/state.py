@@ -26,7 +26,7 @@ from cryoice_scipion.core.results.journal import Journal, Line
 from cryoice_scipion.core.results.run_folder import JOURNAL
 
 _FREE = ("max_thumbnails",)  # settings that a resume may change
-LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was judged, and some of whose coordinates were not
+LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was screened, and some of whose coordinates were not
 _ANEW = "use the same settings, or start anew in another folder"
 
 
@@ -37,7 +37,7 @@ def digest_of(picks: Sequence[Pick]) -> str:
 
 
 class RunState:
-    """The journal of a run and what stands in it; judgements stay on the disk, only their places are in memory."""
+    """The journal of a run and what stands in it; records stay on the disk, only their byte offsets are in memory."""
 
     def __init__(self, folder: Path, config: ScreenConfig, fingerprint: str, resume: bool) -> None:
         """Open the journal, or begin one.
@@ -49,13 +49,13 @@ class RunState:
         """
         self.reference: Optional[Reference] = None
         self.mapped: Dict[int, MapResult] = {}
-        self.digests: Dict[int, str] = {}  # of the coordinates that were judged
+        self.digests: Dict[int, str] = {}  # of the coordinates that were screened
         self.failed: Set[int] = set()
         self.incomplete: Set[int] = set()  # of which only late coordinates failed
         self.ids: Dict[str, int] = {}  # by stem
         self.pictured: Dict[int, float] = {}  # bad area of those that have a thumbnail
         self._stems: Dict[int, str] = {}
-        self._places: Dict[int, int] = {}
+        self._offsets: Dict[int, int] = {}
         self._journal = Journal(folder / JOURNAL)
         try:
             head = self.read()
@@ -97,12 +97,12 @@ class RunState:
         self._journal.append("mapped", id=task.id, stem=task.stem, path=task.path, result=to_json(result))
         self.mapped[task.id] = result
 
-    def add_judgement(self, judgement: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
-        """Record a judgement and return the one that it replaces."""
-        earlier = self.judgement(judgement.id)
-        judgement.judged = (earlier.judged if earlier else 0.0) or round(time.time(), 1)
-        told = to_json(judgement)
-        self._index(told, digest, self._journal.append("judged", judgement=told, picks=digest))
+    def add_record(self, record: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
+        """Record a record and return the one that it replaces."""
+        earlier = self.record(record.id)
+        record.screened_at = (earlier.screened_at if earlier else 0.0) or round(time.time(), 1)
+        told = to_json(record)
+        self._index(told, digest, self._journal.append("screened", record=told, picks=digest))
         return earlier
 
     def drop_thumbnails(self, keys: Sequence[int]) -> None:
@@ -115,25 +115,25 @@ class RunState:
         """Return the name of a micrograph."""
         return self._stems[key]
 
-    def judgement(self, key: int) -> Optional[MicrographRecord]:
+    def record(self, key: int) -> Optional[MicrographRecord]:
         """Return what was said of a micrograph last."""
-        place = self._places.get(key)
-        return None if place is None else next(self._judgements([place]))
+        offset = self._offsets.get(key)
+        return None if offset is None else next(self._records([offset]))
 
-    def judgements(self) -> Iterator[MicrographRecord]:
+    def records(self) -> Iterator[MicrographRecord]:
         """Yield what was said of each micrograph last, by id."""
-        return self._judgements([self._places[key] for key in sorted(self._places)])
+        return self._records([self._offsets[key] for key in sorted(self._offsets)])
 
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
 
-    def _judgements(self, places: Sequence[int]) -> Iterator[MicrographRecord]:
-        for line in self._journal.read(places):
-            judgement = from_json(MicrographRecord, line["judgement"])
-            if judgement.id not in self.pictured:
-                judgement.thumbnail = ""
-            yield judgement
+    def _records(self, offsets: Sequence[int]) -> Iterator[MicrographRecord]:
+        for line in self._journal.read(offsets):
+            record = from_json(MicrographRecord, line["record"])
+            if record.id not in self.pictured:
+                record.thumbnail = ""
+            yield record
 
     def _begin(self, config: ScreenConfig, fingerprint: str) -> None:
         created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -151,11 +151,11 @@ class RunState:
         for index in (self.mapped, self.digests, self.failed, self.incomplete, self.ids, self.pictured):
             index.clear()
         self._stems.clear()
-        self._places.clear()
+        self._offsets.clear()
         self.reference = None
         self._journal.mend()
         head: Optional[Line] = None
-        for place, line in self._journal.lines():
+        for offset, line in self._journal.lines():
             if line["kind"] == "head":
                 head = line
             elif line["kind"] == "mapped":
@@ -163,23 +163,23 @@ class RunState:
                 self.ids[line["stem"]], self._stems[line["id"]] = line["id"], line["stem"]
             elif line["kind"] == "reference":
                 self.reference = from_json(Reference, line["reference"])
-            elif line["kind"] == "judged":
-                self._index(line["judgement"], line["picks"], place)
+            elif line["kind"] == "screened":
+                self._index(line["record"], line["picks"], offset)
             elif line["kind"] == "thinned":
                 for key in line["ids"]:
                     self.pictured.pop(key, None)
         return head
 
-    def _index(self, judged: Line, digest: str, place: int) -> None:
-        key, stem = judged["id"], judged["stem"]
-        self._places[key], self.digests[key] = place, digest
+    def _index(self, screened: Line, digest: str, offset: int) -> None:
+        key, stem = screened["id"], screened["stem"]
+        self._offsets[key], self.digests[key] = offset, digest
         self.ids[stem], self._stems[key] = key, stem
         self.pictured.pop(key, None)
-        if judged["thumbnail"]:
-            self.pictured[key] = judged["bad_area"] or 0.0
+        if screened["thumbnail"]:
+            self.pictured[key] = screened["bad_area"] or 0.0
         for members, is_one in (
-            (self.failed, judged["status"] == FAILED),
-            (self.incomplete, LATE_FAILED in judged["flags"]),
+            (self.failed, screened["status"] == FAILED),
+            (self.incomplete, LATE_FAILED in screened["flags"]),
         ):
             (members.add if is_one else members.discard)(key)
 

@@ -34,30 +34,30 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def row_of(judgement: MicrographRecord) -> Row:
+def row_of(record: MicrographRecord) -> Row:
     """Return a micrograph's row of micrographs.csv."""
-    failed = judgement.status == FAILED
-    areas = {f"area_{name}": "" if failed else f"{judgement.areas.get(name, 0.0):.5f}" for name in CLASSES}
+    failed = record.status == FAILED
+    areas = {f"area_{name}": "" if failed else f"{record.areas.get(name, 0.0):.5f}" for name in CLASSES}
     return {
         "records_version": RECORDS_VERSION,
-        "id": judgement.id,
-        "stem": judgement.stem,
-        "path": judgement.path,
-        "status": judgement.status,
-        "reason": judgement.reason,
-        "bad_area": "" if judgement.bad_area is None else f"{judgement.bad_area:.5f}",
+        "id": record.id,
+        "stem": record.stem,
+        "path": record.path,
+        "status": record.status,
+        "reason": record.reason,
+        "bad_area": "" if record.bad_area is None else f"{record.bad_area:.5f}",
         **areas,
-        "picks": len(judgement.scores),
-        "kept": judgement.kept,
-        "rejected": len(judgement.scores) - judgement.kept,
-        "seconds": f"{judgement.seconds:.3f}",
-        "pixel_size": "" if judgement.pixel_size is None else f"{judgement.pixel_size:g}",
-        "flags": ";".join(judgement.flags),
+        "picks": len(record.scores),
+        "kept": record.kept,
+        "rejected": len(record.scores) - record.kept,
+        "seconds": f"{record.seconds:.3f}",
+        "pixel_size": "" if record.pixel_size is None else f"{record.pixel_size:g}",
+        "flags": ";".join(record.flags),
     }
 
 
 class MicrographTable:
-    """micrographs.csv: one row a micrograph, in the order in which they were first judged."""
+    """micrographs.csv: one row a micrograph, in the order in which they were first screened."""
 
     def __init__(self, path: Path) -> None:
         """Take the path; the first :meth:`refresh` writes the file, and so mends what a crash tore."""
@@ -66,15 +66,15 @@ class MicrographTable:
         self._sound = False  # whether the file's rows are whole, so that one can be appended
         self._changed = False
 
-    def note(self, judgement: MicrographRecord) -> None:
+    def note(self, record: MicrographRecord) -> None:
         """Take a row that the next refresh writes."""
-        self._rows[judgement.id] = _text(row_of(judgement))
+        self._rows[record.id] = _text(row_of(record))
         self._changed = True
 
-    def add(self, judgement: MicrographRecord) -> None:
+    def add(self, record: MicrographRecord) -> None:
         """Append the row of a new micrograph; the changed row of a known one waits for a refresh."""
-        known = judgement.id in self._rows
-        self._rows[judgement.id] = text = _text(row_of(judgement))
+        known = record.id in self._rows
+        self._rows[record.id] = text = _text(row_of(record))
         if known:
             self._changed = True
         elif self._sound:
@@ -159,7 +159,7 @@ def summarise(
         micrographs_per_hour=pace.per_hour,
         recent_per_hour=pace.recent_per_hour,
         reference=to_json(reference) if reference else None,
-        session_level=_rounded(sums.level, 3),
+        session_logit=_rounded(sums.session_logit, 3),
         session_unusual=sums.is_unusual,
         particle_diameter=_rounded(sums.particle_diameter, 2),
         diameter_from=", ".join(sorted(sums.diameter_origins)),

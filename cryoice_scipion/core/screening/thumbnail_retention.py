@@ -72,13 +72,13 @@ class ThumbnailRetention:
             if key in self._state.digests and key not in self._state.pictured:
                 self._unlink(stem)
 
-    def admit(self, judgement: MicrographRecord) -> List[int]:
+    def admit(self, record: MicrographRecord) -> List[int]:
         """Take a micrograph before it is in the journal; return who has to go for it. Itself: its record says so."""
-        if self._most == NO_LIMIT or not judgement.thumbnail:
+        if self._most == NO_LIMIT or not record.thumbnail:
             return []
-        lost = self._add(judgement.id, judgement.bad_area or 0.0)
-        if judgement.id in lost:
-            judgement.thumbnail = ""
+        lost = self._add(record.id, record.bad_area or 0.0)
+        if record.id in lost:
+            record.thumbnail = ""
         return lost
 
     def remove(self, lost: List[int]) -> None:

@@ -68,7 +68,7 @@ class Watch:
         self._queue: List[Tuple[int, str]] = []  # a heap of ids and stems
         self._queued: Set[str] = set()
         self._here: Dict[str, Path] = {}  # by stem; the files of this session
-        self._judged: Set[str] = set()
+        self._screened: Set[str] = set()
         self._failed: Set[str] = set()
         self._second: Dict[str, Path] = {}  # by stem; files that are used if the first one of that name fails
         self._told: Set[str] = set()  # what is said once only
@@ -84,11 +84,11 @@ class Watch:
         SettingsError
             When these coordinates do not say the particles' size, and the settings do not either.
         """
-        for judgement in self.run.recorded():
-            self._note(judgement)
-            self._register.paths.setdefault(judgement.stem, judgement.path)
+        for record in self.run.recorded():
+            self._note(record)
+            self._register.paths.setdefault(record.stem, record.path)
         self.came = set(self._register.paths)
-        self._owed = [stem for stem in self._register.paths if stem not in self._judged]
+        self._owed = [stem for stem in self._register.paths if stem not in self._screened]
         if self._picks is not None:
             self._picks.begin(self._register.files, self._register.number_of)
             for stem in self._register.paths:
@@ -112,8 +112,8 @@ class Watch:
 
     @property
     def done(self) -> int:
-        """Return how many micrographs are judged, in any session."""
-        return len(self._judged)
+        """Return how many micrographs are screened, in any session."""
+        return len(self._screened)
 
     @property
     def is_busy(self) -> bool:
@@ -153,7 +153,7 @@ class Watch:
     def finish(self) -> Iterator[MicrographRecord]:
         """End the watch: yield what is still to come of what came, and write everything.
 
-        After :meth:`stop` only what is mapped already is judged; the rest waits for a session that resumes.
+        After :meth:`stop` only what is mapped already is screened; the rest waits for a session that resumes.
         """
         if self._picks is not None:
             self._picks.close()
@@ -177,9 +177,9 @@ class Watch:
     def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[MicrographRecord]:
         if self._picks is not None:
             self.run.note_input(self._picks.counts())
-        for judgement in self.run.process(batch, closed and not self._queue, more=len(self._queue)):
-            self._note(judgement)
-            yield judgement
+        for record in self.run.process(batch, closed and not self._queue, more=len(self._queue)):
+            self._note(record)
+            yield record
 
     def _take(self, paths: Iterable[Path]) -> None:
         """Register micrographs that came, and queue them."""
@@ -199,7 +199,7 @@ class Watch:
             if stem not in self.came and self._picks is not None:
                 self._enqueue(self._picks.picks.add_micrograph(stem))
             self.came.add(stem)
-        self._enqueue(stem for stem in new if stem not in self._judged or stem in self._failed)
+        self._enqueue(stem for stem in new if stem not in self._screened or stem in self._failed)
         if self._owed and self.files.is_there:
             self._enqueue(self._owed)
             self._owed = []
@@ -231,7 +231,7 @@ class Watch:
         if stem in self._failed:
             self.run.try_again(self._register.ids[stem])
             self._enqueue([stem])
-        elif stem in self._judged and str(path) not in self._told:
+        elif stem in self._screened and str(path) not in self._told:
             self._told.add(str(path))
             self._log.warning("%s: has changed after it was screened, which is not done again", path)
 
@@ -242,7 +242,7 @@ class Watch:
                 heapq.heappush(self._queue, (self._register.ids[stem], stem))
 
     def _next_batch(self) -> List[MicrographTask]:
-        """Return the next micrographs by id, those left out that are judged with just the coordinates they have."""
+        """Return the next micrographs by id, those left out that are screened with just the coordinates they have."""
         batch: List[MicrographTask] = []
         while self._queue and (len(batch) < self._batch or self.is_stopping):  # at the end the run must know of all
             number, stem = heapq.heappop(self._queue)
@@ -253,9 +253,9 @@ class Watch:
                 batch.append(task)
         return batch
 
-    def _note(self, judgement: MicrographRecord) -> None:
-        self._judged.add(judgement.stem)
-        if judgement.status == FAILED:
-            self._failed.add(judgement.stem)
+    def _note(self, record: MicrographRecord) -> None:
+        self._screened.add(record.stem)
+        if record.status == FAILED:
+            self._failed.add(record.stem)
         else:
-            self._failed.discard(judgement.stem)
+            self._failed.discard(record.stem)

@@ -69,10 +69,10 @@ class Canvas:
         self.labels[where] = code(name)
 
     def holding(self, where: Any = ...) -> Array:
-        """Return whether there is ice or film for something to lie on, bool: of all places, or of an index of them."""
+        """Return whether ice or film is there to carry an object, bool: of all pixels, or of an index into them."""
         return np.asarray(self.ice[where] + self.carbon[where] > HOLDING)
 
-    def place(self, rng: np.random.Generator, margin: float = 0.0) -> Tuple[float, float]:
+    def random_position(self, rng: np.random.Generator, margin: float = 0.0) -> Tuple[float, float]:
         """Return a random y, x in Å in the recorded field, widened by ``margin``, not in vacuum if that can be."""
         top, left, bottom, right = self.visible
         last = np.array(self.shape) - 1

@@ -87,7 +87,7 @@ def draw_frost(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     for _ in range(400):
         large = rng.random() < 0.05
         radius = typical * float(np.exp(rng.normal(0, 0.35))) * (3 if large else 1)
-        y, x = canvas.place(rng, 0.5 * radius)
+        y, x = canvas.random_position(rng, 0.5 * radius)
         height = max(THINNEST, radius * (rng.uniform(0.05, 0.3) if flat else rng.uniform(0.2, 1.0)))
         facets = 0 if flat and not large else int(rng.choice([0, 6, 6, 5]))
         crystalline = rng.random() < 0.5
@@ -128,7 +128,7 @@ def draw_dirt(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     seen = np.zeros(canvas.shape, bool)
     reach = canvas.length(20)
     for _ in range(300):
-        y, x = canvas.place(rng)
+        y, x = canvas.random_position(rng)
         heap = rng.random() < 0.15
         number = int(rng.integers(15, 60)) if heap else int(rng.choice([1, 1, 2, 3, 5, 8]))
         heading = rng.uniform(0, 2 * np.pi)
@@ -154,7 +154,7 @@ def draw_aggregate(canvas: Canvas, share: float, rng: np.random.Generator) -> No
     seen = np.zeros(canvas.shape, bool)
     for _ in range(60):
         number = int(rng.integers(15, 61))
-        y, x = canvas.place(rng)
+        y, x = canvas.random_position(rng)
         spread = canvas.radius * np.sqrt(number) * rng.uniform(0.35, 0.7)
         stretch = rng.uniform(0.5, 1.0)
         offsets = np.clip(rng.standard_normal((number, 2)), -2, 2) * [spread, spread * stretch] * 0.6

@@ -133,7 +133,7 @@ def draw_poly(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
 def add_dark_spots(canvas: Canvas, mask: Array, size: float, rng: np.random.Generator) -> None:
     """Add the round dark grains that stand out of crystalline fields."""
     for _ in range(int(rng.integers(2, 30))):
-        y, x = canvas.place(rng)
+        y, x = canvas.random_position(rng)
         radius = size * rng.uniform(0.3, 0.8)
         box = canvas.window(y, x, 1.5 * radius)
         distance = np.hypot(canvas.y[box[0]] - y, canvas.x[:, box[1]] - x) / radius

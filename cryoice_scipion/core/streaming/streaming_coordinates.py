@@ -110,7 +110,7 @@ class StreamingCoordinates:
         return PickCounts(rows, left_out, sum(table.files for table in tables), unread)
 
     def lost(self) -> Sequence[int]:
-        """Return the ids of coordinates that no micrograph will ever judge; none as long as micrographs can come."""
+        """Return the ids of coordinates that belong to no micrograph; none while micrographs can still arrive."""
         if not self.closed:
             return []
         return [int(key) for name in self._unmatched for key in self._ids_of(name)]
@@ -189,9 +189,9 @@ class StreamingCoordinates:
             names = [name for name in self._names[micrograph] if name in source.rows]
             rows = np.sort(np.concatenate([source.rows[name] for name in names]))
             table = source.picks.table
-            places = (table[column].to_numpy(float)[rows] for column in (X, Y))
+            positions = (table[column].to_numpy(float)[rows] for column in (X, Y))
             sizes = (values[rows] for values in sizes_of(table))
-            for row, x, y, diameter, box_size in zip(rows, *places, *sizes):
+            for row, x, y, diameter, box_size in zip(rows, *positions, *sizes):
                 key = number * ROWS_OF_A_PART + int(row)
                 found.append(make_pick(key, float(x), float(y), float(diameter), float(box_size)))
         return found

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fitting a network to labelled patches, and judging how good it is."""
+"""Train detectors from labels, calibrate and measure them."""

@@ -100,9 +100,9 @@ def _move(
     number = float(weights[train].sum())
     optimizer = torch.optim.LBFGS([change, shift], max_iter=5, line_search_fn="strong_wolfe")
 
-    def loss(places: torch.Tensor) -> torch.Tensor:
-        logits = functional.linear(features[places], old[0] + change / spread, old[1] + shift)
-        return loss_of(logits, allowed[places], weights[places])
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        logits = functional.linear(features[rows], old[0] + change / spread, old[1] + shift)
+        return loss_of(logits, allowed[rows], weights[rows])
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

@@ -23,17 +23,17 @@ _TEMPERATE = 0.25  # standard deviation of the prior of the logarithm of a tempe
 
 
 def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
-    """Return AUC, AP, precision, recall, F1 (all for BAD), the share of GOOD called bad, ECE of P(BAD), and the counts.
+    """Return AUC, AP, precision, recall, F1 (all for BAD), the false-positive rate, the ECE of P(BAD), and the counts.
 
     Parameters
     ----------
     p_bad : numpy.ndarray, shape (n,)
     bad : numpy.ndarray, bool, shape (n,)
     threshold : float
-        On goodness, 1 - P(BAD): what is below it is called bad.
+        On goodness, 1 - P(BAD): what is below it is predicted bad.
     """
-    called = called_bad(p_bad, threshold)
-    precision, recall, f1, _ = sk.precision_recall_fscore_support(bad, called, average="binary", zero_division=0)
+    predicted = is_bad(p_bad, threshold)
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(bad, predicted, average="binary", zero_division=0)
     both = bool(bad.any() and (~bad).any())
     return {
         "auc": float(sk.roc_auc_score(bad, p_bad)) if both else float("nan"),
@@ -41,7 +41,7 @@ def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
         "precision": float(precision),
         "recall": float(recall),
         "f1": float(f1),
-        "good_called_bad": float(called[~bad].mean()) if (~bad).any() else float("nan"),
+        "false_positive_rate": float(predicted[~bad].mean()) if (~bad).any() else float("nan"),
         "ece": expected_calibration_error(p_bad, bad),
         "good": float((~bad).sum()),
         "bad": float(bad.sum()),
@@ -54,22 +54,22 @@ def in_words(measures: Mapping[str, float]) -> str:
 
 
 def shown(name: str, value: float, digits: int) -> str:
-    """Return one of the measures as text; how many places there were is a whole number."""
+    """Return one of the measures as text; the number of positions is a whole number."""
     return f"{value:.{0 if name in COUNTS else digits}f}"
 
 
-def called_bad(p_bad: Scores, threshold: float) -> Labels:
-    """Return what is called bad: goodness below the threshold, as in the screening."""
-    called: Labels = 1.0 - p_bad < threshold
-    return called
+def is_bad(p_bad: Scores, threshold: float) -> Labels:
+    """Return what is predicted bad: goodness below the threshold, as in the screening."""
+    predicted: Labels = 1.0 - p_bad < threshold
+    return predicted
 
 
 def expected_calibration_error(p_bad: Scores, bad: Labels, bins: int = 15) -> float:
     """Return the mean gap between P(BAD) and the share of bad in 15 bins (Guo et al. 2017, arXiv:1706.04599)."""
-    place = np.minimum((p_bad * bins).astype(int), bins - 1)
+    bin_index = np.minimum((p_bad * bins).astype(int), bins - 1)
     gap = 0.0
-    for index in np.unique(place):
-        rows = place == index
+    for index in np.unique(bin_index):
+        rows = bin_index == index
         gap += rows.mean() * abs(float(p_bad[rows].mean()) - float(bad[rows].mean()))
     return float(gap)
 
@@ -78,7 +78,7 @@ def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels, weights: Op
     """Return the temperature T that makes sigmoid(odds_at(T)) most likely (Guo et al. 2017), within 0.2 to 10.
 
     Its logarithm has a Gaussian prior around 0, which matters where there are but a few patches: two validation
-    micrographs that happen to be right at every place would else be called certain for all others.
+    micrographs that happen to be right at every position would otherwise make the model overconfident elsewhere.
 
     Parameters
     ----------

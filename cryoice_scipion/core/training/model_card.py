@@ -20,24 +20,24 @@ BEFORE = "before"  # the model that was tuned, where the honest figures are take
 MEASURES = {
     "auc": "AUC, BAD against GOOD",
     "ap": "average precision of BAD",
-    "precision": "precision: of what is called bad, what is",
-    "recall": "recall: of what is BAD, what is called bad",
+    "precision": "precision: of what is predicted bad, what is",
+    "recall": "recall: of what is BAD, what is predicted bad",
     "f1": "F1",
-    "good_called_bad": "of what is GOOD, what is called bad",
+    "false_positive_rate": "of what is GOOD, what is predicted bad",
     "ece": "ECE: mean error of P(BAD)",
-    "good": "GOOD places",
-    "bad": "BAD places",
+    "good": "GOOD positions",
+    "bad": "BAD positions",
 }
 
 
-def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: List[str], rule: str) -> None:
+def write_card(path: Path, model: ModelConfig, predictions: pd.DataFrame, messages: List[str], rule: str) -> None:
     """Write card.md.
 
     Parameters
     ----------
     path : Path
     model : ModelConfig
-    judged : pandas.DataFrame
+    predictions : pandas.DataFrame
         Patches, or cells of maps, that were not trained on: label, split, origin, p_bad.
     messages : list of str
         What was left out of training, and why.
@@ -49,7 +49,7 @@ def write_card(path: Path, model: ModelConfig, judged: pd.DataFrame, messages: L
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     template = environment.get_template("card.md.j2")
-    kinds, thresholds = _by_kind(judged, model.recommended_threshold), _by_threshold(judged)
+    kinds, thresholds = _by_kind(predictions, model.recommended_threshold), _by_threshold(predictions)
     text = template.render(
         model=model,
         measured=_by_measure(model.metrics),
@@ -99,21 +99,21 @@ def _by_measure(metrics: Mapping[str, float]) -> List[List[str]]:
     return rows
 
 
-def _by_kind(judged: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:
-    """Return, for each split, origin and label, how many patches there are and how many are called bad."""
+def _by_kind(predictions: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:
+    """Return, for each split, origin and label, how many patches there are and how many are predicted bad."""
     rows: List[Dict[str, object]] = []
-    for (split, label, origin), part in judged.groupby(["split", "label", "origin"]):
-        called = int((1.0 - part["p_bad"] < threshold).sum())
+    for (split, label, origin), part in predictions.groupby(["split", "label", "origin"]):
+        predicted = int((1.0 - part["p_bad"] < threshold).sum())
         rows.append(
-            {"split": split, "label": label, "origin": origin, "number": len(part), "called": called,
-             "right": called / len(part) if label != GOOD else 1 - called / len(part)}
+            {"split": split, "label": label, "origin": origin, "number": len(part), "predicted": predicted,
+             "right": predicted / len(part) if label != GOOD else 1 - predicted / len(part)}
         )  # fmt: skip
     return rows
 
 
-def _by_threshold(judged: pd.DataFrame) -> List[Dict[str, float]]:
+def _by_threshold(predictions: pd.DataFrame) -> List[Dict[str, float]]:
     """Return what each threshold costs and gains on the validation micrographs: the choice is the user's."""
-    rows = judged[judged["split"] == VALIDATION]
+    rows = predictions[predictions["split"] == VALIDATION]
     bad = rows["label"] != GOOD
     goodness = 1.0 - rows["p_bad"]
     return [

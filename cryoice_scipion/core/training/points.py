@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Labelled places on micrographs, from whatever says where good and bad is. Imports no torch."""
+"""Labelled positions on micrographs, from coordinates, label images and clean micrographs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_microgr
 from cryoice_scipion.core.records import MicrographTask
 
 COLUMNS = ["x", "y", "label", "origin"]
-_PURE = (0.1, 0.6)  # a place is good below the first share of bad pixels in its cell, bad above the second
+_PURE = (0.1, 0.6)  # a position is good below the first share of bad pixels in its cell, bad above the second
 
 
 @dataclasses.dataclass
 class LabelledMicrograph:
-    """One micrograph and the labelled places on it."""
+    """One micrograph and its labelled positions."""
 
     path: str
     stem: str
@@ -32,7 +32,7 @@ class LabelledMicrograph:
     points: pd.DataFrame  # columns x, y (px, MRC order), label (a class), origin (where the label came from)
     clean: bool = False  # the user calls the whole micrograph clean: backgrounds are drawn here
     inverted: bool = False  # particles are bright, whatever the others' are: a simulated session of its own
-    complete: bool = False  # clean places are among the points already: no background is drawn
+    complete: bool = False  # clean positions are among the points already: no background is drawn
 
     def is_bright(self, contrast: str) -> bool:
         """Return whether its particles are bright, where those of the others have ``contrast``, "dark" or "bright"."""
@@ -42,7 +42,7 @@ class LabelledMicrograph:
 def from_coordinates(
     tasks: Sequence[MicrographTask], good: PickTable, bad: PickTable, clean: Sequence[MicrographTask] = ()
 ) -> List[LabelledMicrograph]:
-    """Return the labelled places of a user's GOOD and BAD coordinates.
+    """Return the labelled positions of a user's GOOD and BAD coordinates.
 
     A column ``cryoiceClass`` of the BAD coordinates gives their class where it names one; else they are "bad".
     Coordinates of micrographs that are not there are left out and counted in a warning of their table.
@@ -97,7 +97,7 @@ def _labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
 def from_label_images(
     folder: Path, per_class: int, seed: int, cell: float = 64.0, window: float = 256.0
 ) -> List[LabelledMicrograph]:
-    """Return places drawn from the label images of a simulated data set, and its particles.
+    """Return positions drawn from the label images of a simulated data set, and its particles.
 
     Particles are GOOD that a random draw hardly meets: without them a network takes large ones for contamination.
 
@@ -107,13 +107,13 @@ def from_label_images(
         Holds micrographs/STEM.mrc and labels/STEM.mrc (mode 0, codes of ``CLASSES``, own pixel size), and good.star
         with the particles, if there is one.
     per_class : int
-        Places drawn per micrograph and class, at most; as many particles, and twice as many other good ones.
+        Positions drawn per micrograph and class, at most; as many particles, and twice as many other good ones.
     seed : int
         Of the draw.
     cell : float
-        Side in Å of the square whose pixels decide a place's label; mixed squares are left out.
+        Side in Å of the square whose pixels decide a position's label; mixed squares are left out.
     window : float
-        Side of a patch in Å; places are at least a quarter of it inside the frame.
+        Side of a patch in Å; positions are at least a quarter of it inside the frame.
 
     Raises
     ------
@@ -211,6 +211,8 @@ def _draw(
         rows, columns = np.nonzero((labels == code) & inner)
         chosen = rng.permutation(len(rows))[: per_class * (2 if code == 0 else 1)]
         jitter = rng.uniform(0.25, 0.75, size=(len(chosen), 2))
-        places = (np.stack([columns[chosen], rows[chosen]], axis=1) + jitter) * step * sampling / pixel_size
-        pieces.append(pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": CLASSES[code], "origin": "area"}))
+        positions = (np.stack([columns[chosen], rows[chosen]], axis=1) + jitter) * step * sampling / pixel_size
+        pieces.append(
+            pd.DataFrame({"x": positions[:, 0], "y": positions[:, 1], "label": CLASSES[code], "origin": "area"})
+        )
     return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=COLUMNS), pixel_size

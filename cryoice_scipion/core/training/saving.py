@@ -39,7 +39,7 @@ class Result:
 
 
 @dataclasses.dataclass
-class Judged:
+class Predictions:
     """Predictions on the patches that were not trained on."""
 
     table: pd.DataFrame  # label, split, micrograph, p_bad
@@ -53,17 +53,17 @@ class Judged:
 
     @property
     def measured_on(self) -> str:
-        """The split of the honest figures: held-out micrographs, where these have both good and bad places."""
+        """The split of the honest figures: held-out micrographs, where these have both good and bad positions."""
         return TEST if np.isfinite(self.test.get("auc", np.nan)) else VALIDATION
 
 
 def model_config(
-    config: TrainConfig, sampling: float, fitted: Fitted, judged: Judged, trained_on: Dict[str, str]
+    config: TrainConfig, sampling: float, fitted: Fitted, predictions: Predictions, trained_on: Dict[str, str]
 ) -> ModelConfig:
     """Return what model.json says, without the reference level; ``sampling``: Å/px of the context view."""
-    metrics = {f"validation_{key}": value for key, value in judged.validation.items() if np.isfinite(value)}
-    metrics.update({f"test_{key}": value for key, value in judged.test.items() if np.isfinite(value)})
-    metrics.update({f"before_{key}": value for key, value in judged.before.items() if np.isfinite(value)})
+    metrics = {f"validation_{key}": value for key, value in predictions.validation.items() if np.isfinite(value)}
+    metrics.update({f"test_{key}": value for key, value in predictions.test.items() if np.isfinite(value)})
+    metrics.update({f"before_{key}": value for key, value in predictions.before.items() if np.isfinite(value)})
     views, stride = view_configs(config, sampling, WINDOW)
     return ModelConfig(
         name=config.name,
@@ -73,8 +73,8 @@ def model_config(
         classes=fitted.classes,
         views=views,
         stride=stride,
-        temperature=judged.temperature,
-        recommended_threshold=judged.threshold,
+        temperature=predictions.temperature,
+        recommended_threshold=predictions.threshold,
         metrics={key: round(value, 4) for key, value in metrics.items()},
         trained_on=trained_on,
     )
@@ -84,13 +84,13 @@ def save_model(
     folder: Path,
     model: ModelConfig,
     fitted: Fitted,
-    judged: Judged,
+    predictions: Predictions,
     messages: List[str],
     patches: Optional[NDArray[np.float32]] = None,
 ) -> None:
     """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model.
 
-    ``patches``, (n, window, window), are what the index of ``judged.table`` counts: the hardest mistakes are shown with
+    ``patches``, (n, window, window), are indexed by ``predictions.table.index``: the hardest mistakes are shown with
     them; without, they are not.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,14 +100,14 @@ def save_model(
     (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
     pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
     training_curves(fitted.history, folder / "curves.png")
-    shown = judged.table[judged.table["split"] == judged.measured_on]
+    shown = predictions.table[predictions.table["split"] == predictions.measured_on]
     bad = (shown["label"] != GOOD).to_numpy()
-    roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", judged.threshold)
-    precision_recall(shown["p_bad"].to_numpy(), bad, folder / "precision_recall.png", judged.threshold)
+    roc(shown["p_bad"].to_numpy(), bad, folder / "roc.png", predictions.threshold)
+    precision_recall(shown["p_bad"].to_numpy(), bad, folder / "precision_recall.png", predictions.threshold)
     calibration(shown["p_bad"].to_numpy(), bad, folder / "calibration.png")
     if patches is not None:
-        found = hardest(shown, judged.threshold)
+        found = hardest(shown, predictions.threshold)
         write_mistakes(folder, found, patches[found.index])
-    judged.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
-    write_card(folder / CARD, model, judged.table, messages, judged.rule)
+    predictions.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
+    write_card(folder / CARD, model, predictions.table, messages, predictions.rule)
     write_sums(folder)

@@ -25,7 +25,7 @@ class Sources:
     clean: List[str] = dataclasses.field(default_factory=list)
     cryoppp: List[Path] = dataclasses.field(default_factory=list)
     simulated: List[Path] = dataclasses.field(default_factory=list)
-    per_class: int = 40  # places drawn per micrograph and class of a simulated data set
+    per_class: int = 40  # positions drawn per micrograph and class of a simulated data set
 
     def labelled(self, seed: int) -> List[LabelledMicrograph]:
         """Return the labelled micrographs of all sources.

@@ -40,8 +40,8 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
         When a held-out micrograph is not there, or no split has good and bad patches on both sides.
     """
     stems = sorted(table["micrograph"].unique())
-    test = [stem for stem in stems if any(is_called(stem, name) for name in hold_out)]
-    absent = [name for name in hold_out if not any(is_called(stem, name) for stem in test)]
+    test = [stem for stem in stems if any(matches_name(stem, name) for name in hold_out)]
+    absent = [name for name in hold_out if not any(matches_name(stem, name) for stem in test)]
     if absent:
         raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
     rest = [stem for stem in stems if stem not in test]
@@ -71,7 +71,7 @@ def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
     return weights
 
 
-def is_called(stem: str, name: str) -> bool:
+def matches_name(stem: str, name: str) -> bool:
     """Return whether a held-out micrograph's name, or pattern of names, means this micrograph."""
     return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)
 

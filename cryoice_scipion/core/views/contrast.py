@@ -2,7 +2,7 @@
 """Measure whether particles are darker or brighter than the ice; large objects on the micrograph do not count.
 
 An ice crystal, a film edge or the bright fringe along it has more contrast than all particles together. So it must not
-have a majority: edges of large objects are left out, the rest is judged tile by tile, and the median tile counts.
+have a majority: edges of large objects are left out, the rest is screened tile by tile, and the median tile counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-CELL = 32.0  # Å: contrast is judged at this resolution
+CELL = 32.0  # Å: contrast is screened at this resolution
 _GROUND = 9  # cells: what is wider than about 300 Å is not a particle
 _TILE = 16  # cells, about 500 Å
 _FEWEST = 4  # tiles; fewer say nothing

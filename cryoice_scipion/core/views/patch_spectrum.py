@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The views of the patch + spectrum network, of one micrograph: as maps, or around given places, and both agree.
+"""The views of the patch + spectrum network, of one micrograph: as maps, or around given positions, and both agree.
 
 - "patch": 64 px at 4 Å/px, by the micrograph's median and deviation (keeps thick ice dark, SCIENCE.md 1);
 - "local": the same pixels by the mean and deviation of the 260 Å around each (finds texture at any grey level);
@@ -40,12 +40,12 @@ class MicrographViews:
         self.spectra = spectra
 
     def cut(self, centres: torch.Tensor, native: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """Return the views around places, by kind.
+        """Return the views around positions, by kind.
 
         Parameters
         ----------
         centres, native : torch.Tensor, shape (n, 2)
-            x, y of the places, in px of the context view and of the spectra's view.
+            x, y of the positions, in px of the context view and of the spectra's view.
         """
         wide = COARSE * WINDOW
         parts = {

@@ -94,7 +94,7 @@ class Spectra:
         return self._grid
 
     def at(self, centres: torch.Tensor) -> torch.Tensor:
-        """Return the features around places (n, 2), x and y in px of the view; shape (n, features).
+        """Return the features around positions (n, 2), x and y in px of the view; shape (n, features).
 
         At the centre of a cell they are those of :meth:`map`.
         """
@@ -155,11 +155,11 @@ class Spectra:
         return features
 
     def _cut(self, side: int, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Return windows around places (px of the view); what lies outside is mirrored."""
+        """Return windows around positions (px of the view); what lies outside is mirrored."""
         steps = torch.arange(side)
         row, column = (
-            _mirrored(torch.floor(place + 0.5).long()[:, None] - side // 2 + steps, int(length)).to(self.view.device)
-            for place, length in zip((y, x), self.view.shape)
+            _mirrored(torch.floor(position + 0.5).long()[:, None] - side // 2 + steps, int(length)).to(self.view.device)
+            for position, length in zip((y, x), self.view.shape)
         )
         if bool((row == row[:1]).all()):  # one row of the grid: two passes over lines are faster than single pixels
             lines = self.view.index_select(0, row[0]).index_select(1, column.flatten())
@@ -167,7 +167,7 @@ class Spectra:
         return self.view[row[:, :, None], column[:, None, :]]
 
     def _powers(self, plan: _Plan, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Return the power around places at the plan's frequencies, in units of white noise; shape (n, frequencies)."""
+        """Return the power around positions at the plan's frequencies, relative to white noise: (n, frequencies)."""
         patches = self._cut(plan.side, y, x).clamp(*self._within)
         centred = (patches - patches.mean(dim=(-2, -1), keepdim=True)) * plan.taper
         transform = torch.fft.rfft2(centred).flatten(1)

@@ -59,7 +59,7 @@ class SpotEvidence:
 class _Bins:
     """The bins of a window's spectrum that are searched; Friedel pairs are one bin of the half plane."""
 
-    index: torch.Tensor  # (bins,), int64: place in the flattened half plane
+    index: torch.Tensor  # (bins,), int64: index into the flattened half plane
     radius: NDArray[np.float64]  # in bins
     angle: NDArray[np.float64]
     group: torch.Tensor  # (bins,), int64: the window's own level is taken by group
@@ -144,7 +144,7 @@ def _frame(image: torch.Tensor, border: Optional[torch.Tensor]) -> List[Tuple[in
     if border is None or bool(border.all()):
         return [(0, int(n)) for n in image.shape]
     kept = [(~border).any(dim=other).nonzero()[:, 0] for other in (1, 0)]
-    return [(int(places[0]), int(places[-1]) + 1) for places in kept]
+    return [(int(rows[0]), int(rows[-1]) + 1) for rows in kept]
 
 
 def _starts(length: int, side: int, pixel_size: float, scale: float, low: int, high: int) -> NDArray[np.int64]:
@@ -169,23 +169,23 @@ def _bins(
         number = max(1, round((high - low) * scale / 4))
         part = np.floor((radius / length - low) / (high - low) * number).clip(0, number - 1).astype(int)
         group[band] = group.max() + 1 + part[band]
-    places = np.flatnonzero(group >= 0)
-    _, labels = np.unique(group.ravel()[places], return_inverse=True)
+    indices = np.flatnonzero(group >= 0)
+    _, labels = np.unique(group.ravel()[indices], return_inverse=True)
     return _Bins(
-        index=torch.from_numpy(places).to(device),
-        radius=radius.ravel()[places],
-        angle=np.arctan2(*np.broadcast_arrays(down[:, None], across[None, :])).ravel()[places],
+        index=torch.from_numpy(indices).to(device),
+        radius=radius.ravel()[indices],
+        angle=np.arctan2(*np.broadcast_arrays(down[:, None], across[None, :])).ravel()[indices],
         group=torch.from_numpy(labels.astype(np.int64)).to(device),
         groups=int(labels.max()) + 1,
-        around=torch.from_numpy(_around(places, radius.shape)).to(device),
+        around=torch.from_numpy(_around(indices, radius.shape)).to(device),
     )
 
 
-def _around(places: NDArray[np.int64], shape: Tuple[int, ...]) -> NDArray[np.int64]:
+def _around(indices: NDArray[np.int64], shape: Tuple[int, ...]) -> NDArray[np.int64]:
     """Return the numbers of the bins up to two away, shape (bins, 25); the number of bins where there is none."""
-    numbers = np.full((shape[0] + 4, shape[1] + 4), len(places))
-    row, column = np.divmod(places, shape[1])
-    numbers[row + 2, column + 2] = np.arange(len(places))
+    numbers = np.full((shape[0] + 4, shape[1] + 4), len(indices))
+    row, column = np.divmod(indices, shape[1])
+    numbers[row + 2, column + 2] = np.arange(len(indices))
     steps = [(y, x) for y in range(5) for x in range(5)]
     return np.stack([numbers[row + y, column + x] for y, x in steps], axis=1)
 
@@ -232,8 +232,8 @@ def _largest_tail(ratio: torch.Tensor, bins: _Bins, freedom: float) -> NDArray[n
     tails = []
     for label in range(bins.groups):
         members = (bins.group == label).nonzero()[:, 0]
-        largest, place = ratio[:, members].max(dim=1)
-        around = bins.around[members[place]]
+        largest, strongest = ratio[:, members].max(dim=1)
+        around = bins.around[members[strongest]]
         inside = (around < len(bins)) & (torch.nn.functional.pad(bins.group, (0, 1), value=-1)[around] == label)
         left_out = (clipped.gather(1, around) * inside).sum(dim=1)
         number = (len(members) - inside.sum(dim=1)).clamp_min(1)
@@ -271,8 +271,8 @@ def _expectation(ratio: torch.Tensor, bins: _Bins) -> Tuple[torch.Tensor, float]
 def _arc_means(values: NDArray[np.float64], bins: _Bins) -> Tuple[NDArray[np.float64], float]:
     """Return the mean over a short arc around each bin, and of how many bins it is taken."""
     arc = _ARC * float(np.median(bins.radius))  # bins
-    places = np.column_stack([bins.radius / _RING, bins.angle * bins.radius / arc])
-    tree = cKDTree(places)
+    positions = np.column_stack([bins.radius / _RING, bins.angle * bins.radius / arc])
+    tree = cKDTree(positions)
     pairs = tree.query_pairs(1.0, output_type="ndarray")
     count, total = np.ones(len(values)), values.copy()
     for one, other in ((pairs[:, 0], pairs[:, 1]), (pairs[:, 1], pairs[:, 0])):

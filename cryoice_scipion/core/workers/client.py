@@ -87,7 +87,7 @@ class WorkerClient:
     def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
     ) -> MicrographRecord:
-        """Judge one micrograph; see ``Executor.score``."""
+        """Score one micrograph; see ``Executor.score``."""
         answer = self._ask("score", task, config, folder, map=to_json(result), reference=to_json(reference))
         return from_json(MicrographRecord, answer)
 

@@ -44,7 +44,7 @@ class Executor(Protocol):
     def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
     ) -> MicrographRecord:
-        """Judge a micrograph and its coordinates from the stored map; can be repeated with more coordinates."""
+        """Score a micrograph and its coordinates from the stored map; can be repeated with more coordinates."""
         ...
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ class LocalExecutor:
         """Score one micrograph on its stored map; see ``Executor.score``."""
         started = time.monotonic()
         classmap = ClassMap.load(folder / result.raw_path)
-        scored = score_micrograph(classmap, task, result, config, self.model, reference.shift)
+        scored = score_micrograph(classmap, task, result, config, self.model, reference.logit_offset)
         write_result(folder, scored, result, config)
         scored.record.seconds = round(result.seconds + time.monotonic() - started, 3)
         return scored.record

@@ -17,7 +17,7 @@ from noise import NUMBER, SHAPE, write_image, write_noise
 
 from cryoice_scipion.core.cli import COMMANDS, main
 from cryoice_scipion.core.formats.coordinates import read_picks, write_star
-from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 
 torch = pytest.importorskip("torch")
 MORE = 40
@@ -58,7 +58,7 @@ def arguments(micrographs, output, model, *more):
 
 def outcome(folder):
     """Return what a run says, without the times."""
-    told = {j.stem: (j.status, j.bad_area, j.scores, j.areas, j.flags, j.reason) for j in read_judgements(folder)}
+    told = {j.stem: (j.status, j.bad_area, j.scores, j.areas, j.flags, j.reason) for j in read_records(folder)}
     stars = {path.name: path.read_text() for path in (folder / "coordinates").glob("*.star")}
     pictures = {path.name: path.read_bytes() for name in ("masks", "probability") for path in (folder / name).iterdir()}
     return told, stars, pictures
@@ -68,7 +68,7 @@ def test_everything_comes_out_and_the_columns_of_the_input_stay(micrographs, mod
     status = main(arguments(micrographs, tmp_path / "o", model, "--coordinates", star, "--box-size", 20))
     said = capsys.readouterr()
     assert status == 0, said.err
-    told = read_judgements(tmp_path / "o")
+    told = read_records(tmp_path / "o")
     assert len(told) == NUMBER
     given = read_picks(star)
     files = {name: read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")}
@@ -261,17 +261,17 @@ def test_a_pixel_size_is_asked_for_when_the_header_has_none(model, tmp_path, cap
     (tmp_path / "m").mkdir()
     write_image(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 0.0)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 1
-    assert "--pixel-size" in read_judgements(tmp_path / "o")[0].reason
+    assert "--pixel-size" in read_records(tmp_path / "o")[0].reason
     assert main(arguments(tmp_path / "m", tmp_path / "p", model, "--pixel-size", 4)) == 0
     assert main(arguments(tmp_path / "m", tmp_path / "q", model, "--pixel-size", 20)) == 1
-    assert read_judgements(tmp_path / "q")[0].reason.startswith(f"{tmp_path / 'm' / 'a.mrc'}: pixel size 20 Å/px")
+    assert read_records(tmp_path / "q")[0].reason.startswith(f"{tmp_path / 'm' / 'a.mrc'}: pixel size 20 Å/px")
 
 
 def test_a_header_of_one_that_contradicts_the_user_is_flagged(model, tmp_path):
     (tmp_path / "m").mkdir()
     write_image(tmp_path / "m" / "a.mrc", np.random.default_rng(0).normal(0, 1, (160, 160)), 1.0)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model, "--pixel-size", 4)) == 0
-    (one,) = read_judgements(tmp_path / "o")
+    (one,) = read_records(tmp_path / "o")
     assert one.pixel_size == 4
     assert any("pixel_size" in flag for flag in one.flags)
 
@@ -349,12 +349,12 @@ def test_a_killed_run_resumed_ends_like_an_undisturbed_one(micrographs, model, s
     more = ["--coordinates", star, "--box-size", 20]
     assert main(arguments(micrographs, tmp_path / "one", model, *more)) == 0
     words = arguments(micrographs, tmp_path / "two", model, *more)
-    for kind, number in (("mapped", 2), ("judged", 2)):
-        process = start([*words, *(["--resume"] if kind == "judged" else [])])
+    for kind, number in (("mapped", 2), ("screened", 2)):
+        process = start([*words, *(["--resume"] if kind == "screened" else [])])
         stop_when(process, tmp_path / "two" / "journal.jsonl", kind, number, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    assert len(read_judgements(tmp_path / "two")) < NUMBER + MORE
+    assert len(read_records(tmp_path / "two")) < NUMBER + MORE
     assert main([*words, "--resume"]) == 0
     assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
 
@@ -362,16 +362,16 @@ def test_a_killed_run_resumed_ends_like_an_undisturbed_one(micrographs, model, s
 def test_ctrl_c_saves_and_says_what_is_done(micrographs, model, star, tmp_path):
     micrographs = many(micrographs, tmp_path / "many")
     process = start(arguments(micrographs, tmp_path / "o", model, "--coordinates", star, "--box-size", 20))
-    stop_when(process, tmp_path / "o" / "journal.jsonl", "judged", 1, signal.SIGINT)
+    stop_when(process, tmp_path / "o" / "journal.jsonl", "screened", 1, signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    judged = read_judgements(tmp_path / "o")
-    assert 0 < len(judged) < NUMBER + MORE
-    words = f"stopped: {len(judged)} of {NUMBER + MORE} micrographs are done and saved; go on with --resume"
+    screened = read_records(tmp_path / "o")
+    assert 0 < len(screened) < NUMBER + MORE
+    words = f"stopped: {len(screened)} of {NUMBER + MORE} micrographs are done and saved; go on with --resume"
     assert words in errors
     stars = [read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")]
-    assert sum(map(len, stars)) == sum(len(one.scores) for one in judged)
+    assert sum(map(len, stars)) == sum(len(one.scores) for one in screened)
     assert not read_summary(tmp_path / "o").finished
 
 
@@ -395,7 +395,7 @@ def test_a_disk_that_is_full_stops_the_run_with_one_line_and_it_can_go_on(microg
     lines = [line for line in finished.stderr.splitlines() if line.startswith("cryoice screen:")]
     assert len(lines) == 1
     assert "cannot be written" in lines[0] and "--resume" in lines[0]
-    assert not [one for one in read_judgements(tmp_path / "two") if one.status == "failed"]
+    assert not [one for one in read_records(tmp_path / "two") if one.status == "failed"]
     assert main([*words, "--resume"]) == 0
     assert main(arguments(micrographs, tmp_path / "one", model, *more)) == 0
     assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
@@ -423,7 +423,7 @@ def test_a_resume_with_only_new_micrographs_does_not_take_ids_of_the_old_ones(mi
     assert main(arguments(micrographs, tmp_path / "o", model)) == 0
     shutil.copy(micrographs / "mic0.mrc", tmp_path / "new.mrc")
     assert main([*arguments(tmp_path / "new.mrc", tmp_path / "o", model), "--resume"]) == 0
-    told = read_judgements(tmp_path / "o")
+    told = read_records(tmp_path / "o")
     assert len({one.id for one in told}) == len(told) == NUMBER + 1
 
 
@@ -457,14 +457,14 @@ def test_a_micrograph_of_nothing_but_border_leaves_the_journal_json(model, tmp_p
     image[150:] = 3  # both halves are of one value, and touch a side
     write_image(tmp_path / "m" / "a.mrc", image)
     assert main(arguments(tmp_path / "m", tmp_path / "o", model)) == 0
-    assert read_judgements(tmp_path / "o")[0].areas == {"border": 1.0}
+    assert read_records(tmp_path / "o")[0].areas == {"border": 1.0}
     for line in (tmp_path / "o" / "journal.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)  # NaN is no JSON
 
 
 def test_the_number_of_thumbnails_is_limited(micrographs, model, tmp_path):
     assert main(arguments(micrographs, tmp_path / "o", model, "--max-thumbnails", 2)) == 0
-    shown = {f"{one.stem}.png" for one in read_judgements(tmp_path / "o") if one.thumbnail}
+    shown = {f"{one.stem}.png" for one in read_records(tmp_path / "o") if one.thumbnail}
     assert {path.name for path in (tmp_path / "o" / "thumbnails").iterdir()} == shown
     assert len(shown) == 2 < NUMBER
 

@@ -8,7 +8,7 @@ from noise import NUMBER
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 pytest.importorskip("torch")
@@ -53,7 +53,7 @@ def test_log_odds_that_are_no_numbers_fail_the_micrograph(micrographs, model, tm
     assert screen(micrographs, model, tmp_path, monkeypatch, value) == 1
     said = capsys.readouterr()
     assert "mic1.mrc: the model gives no finite log-odds for 1 of " in said.out and "Traceback" not in said.err
-    told = {one.stem: one for one in read_judgements(tmp_path / "o")}
+    told = {one.stem: one for one in read_records(tmp_path / "o")}
     assert {stem: one.status for stem, one in told.items() if one.status == "failed"} == {"mic1": "failed"}
     assert len(told) == NUMBER and read_summary(tmp_path / "o").failed == 1
     rejected = read_picks(tmp_path / "o" / "coordinates" / "rejected.star").table

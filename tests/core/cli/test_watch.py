@@ -14,7 +14,7 @@ from noise import NUMBER, SHAPE
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 
 pytest.importorskip("torch")
@@ -58,11 +58,11 @@ class Process:
             assert time.monotonic() < end, "nothing happened"
             time.sleep(0.02)
 
-    def wait_for_judged(self, number):
-        self.wait_for(lambda: len(read_judgements(self.output)) >= number)
+    def wait_for_screened(self, number):
+        self.wait_for(lambda: len(read_records(self.output)) >= number)
 
     def wait_for_picks(self, number):
-        self.wait_for(lambda: sum(len(one.scores) for one in read_judgements(self.output)) >= number)
+        self.wait_for(lambda: sum(len(one.scores) for one in read_records(self.output)) >= number)
 
     def wait_until_up(self):
         self.wait_for((self.output / ".register.jsonl").exists)
@@ -115,9 +115,9 @@ def test_a_watch_ends_like_a_run_over_the_same_files(micrographs, model, tmp_pat
         shutil.copy(micrographs / "mic2.mrc", folder / ".mic2.hidden.mrc")
         (folder / "notes.txt").write_text("no micrograph")
         watch.wait_for(lambda: (output / ".maps" / "mic1.npz").exists())
-        assert not read_judgements(output)  # two are too few for the reference
+        assert not read_records(output)  # two are too few for the reference
         (folder / ".mic2.hidden.mrc").rename(folder / "mic2.mrc")
-        watch.wait_for_judged(3)
+        watch.wait_for_screened(3)
         watch.wait_for_picks(9)
         (picks / "mic1.box").write_text(boxes(1))
         (picks / "mic2.box").write_text(boxes(2))
@@ -170,7 +170,7 @@ def test_a_watch_that_is_killed_goes_on_and_has_each_coordinate_once(micrographs
     assert kills == 3
     with Process([*words, "--resume", "--timeout", "0.5"], output) as watch:
         assert watch.end() == 0
-    assert [(one.id, one.stem) for one in read_judgements(output)] == [(i + 1, f"mic{i}") for i in range(NUMBER)]
+    assert [(one.id, one.stem) for one in read_records(output)] == [(i + 1, f"mic{i}") for i in range(NUMBER)]
     static = [*arguments(folder, tmp_path / "static", model, "--coordinates", star, "--box-size", 20)]
     assert main(static) == 0
     assert rows_of(output) == rows_of(tmp_path / "static")

@@ -26,9 +26,9 @@ class Model:
         config = SceneConfig(rows=448, columns=512, pixel_size=PIXEL_SIZE, kinds=["poly"], areas=[0.3])
         self.image = simulate(config, np.random.default_rng(3)).pixels
         self.middle, self.deviation = np.median(self.image), self.image.std()
-        self.area, self.probability, _ = self.judge(self.image)
+        self.area, self.probability, _ = self.screen(self.image)
 
-    def judge(self, image):
+    def screen(self, image):
         with mrcfile.new(self.folder / "a.mrc", overwrite=True) as mrc:
             mrc.set_data(image)
         loaded = load_micrograph(str(self.folder / "a.mrc"), PIXEL_SIZE)
@@ -44,7 +44,7 @@ class Model:
                 image[place] = self.middle + height * self.deviation
             limits = np.iinfo(kind) if np.issubdtype(kind, np.integer) else None
             image = image if limits is None else np.clip(np.round(image), limits.min, limits.max)
-            area, probability, flags = self.judge(image.astype(kind))
+            area, probability, flags = self.screen(image.astype(kind))
         return abs(area - self.area), np.abs(probability - self.probability).mean(), flags
 
 

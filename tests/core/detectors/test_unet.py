@@ -15,7 +15,7 @@ from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}
 
 
-def random_network(judged=False):
+def random_network(refined=False):
     """A network whose normalisations have seen something, so that evaluation mode matters."""
     torch.manual_seed(0)
     network = UNet(3, width=4)
@@ -23,7 +23,7 @@ def random_network(judged=False):
     network.train()(
         {"context": torch.randn(4, 2, 128, 128), "spectrum": torch.randn(4, len(FEATURES), 8, 8), **RELATIVE}
     )
-    return (with_refinement_head(network) if judged else network).eval()
+    return (with_refinement_head(network) if refined else network).eval()
 
 
 def views(rows, columns, seed=1):
@@ -69,10 +69,10 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize("judged", [False, True])
+@pytest.mark.parametrize("screened", [False, True])
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_map_does_not_depend_on_how_the_micrograph_was_turned(turn, judged):
-    network, turned = random_network(judged), TURNS[turn]
+def test_a_map_does_not_depend_on_how_the_micrograph_was_turned(turn, screened):
+    network, turned = random_network(screened), TURNS[turn]
     context, spectrum = views(256, 384)
     with torch.inference_mode():
         here = network.map(context, spectrum, (32, 48))

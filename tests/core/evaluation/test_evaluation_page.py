@@ -44,7 +44,7 @@ def test_it_says_where_the_model_is_below_a_classical_map(tmp_path, monkeypatch)
     assert group["classical"]["− local mean"]["by_class"]["thick"]["auc"]["value"] > 0.95
     assert any(text.startswith("thick by − local mean") for text in below_classical(group))
     text = page(result)
-    assert "| thick" in text and "clean area called bad" in text and "ECE" in text
+    assert "| thick" in text and "false-positive area" in text and "ECE" in text
 
 
 def test_a_limit_is_of_all_simulated_micrographs_together(tmp_path):

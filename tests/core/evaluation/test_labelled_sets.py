@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A labelled data set is judged as a screening of it would be, and the command says both tables."""
+"""A labelled data set is evaluated as a screening of it would be, and the command says both tables."""
 
 import json
 from types import SimpleNamespace
@@ -13,9 +13,9 @@ from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.evaluation.labelled_sets import Settings, judge_set
+from cryoice_scipion.core.evaluation.labelled_sets import Settings, evaluate_set
 from cryoice_scipion.core.evaluation.labels import find_labelled
-from cryoice_scipion.core.evaluation.map_metrics import figures
+from cryoice_scipion.core.evaluation.map_metrics import metrics_of_maps
 
 SIDE, CELL = 256, 32.0  # px of 4 Å; Å
 SUPPORT, UNSURE = CLASSES.index("support"), 127
@@ -62,35 +62,35 @@ def write_set(folder, number=4, sign=1.0, pixel_size=4.0):
     return folder
 
 
-def judged(folder, detector, **settings):
-    return list(judge_set(detector, find_labelled(folder), Settings(**settings), log=lambda line: None))
+def evaluated(folder, detector, **settings):
+    return list(evaluate_set(detector, find_labelled(folder), Settings(**settings), log=lambda line: None))
 
 
 def test_a_detector_that_is_right_is_found_right(labelled):
-    result = figures([item.tally for item in judged(labelled, Darkness())])
+    result = metrics_of_maps([item.counts for item in evaluated(labelled, Darkness())])
     assert result["by_class"]["support"]["auc"]["value"] == 1.0
-    assert result["iou"]["value"] == 1.0 and result["clean_called_bad"]["value"] == 0.0
+    assert result["iou"]["value"] == 1.0 and result["false_positive_area"]["value"] == 0.0
     assert result["bad_area_error"]["value"] == 0.0
 
 
 def test_the_reference_of_the_set_takes_a_constant_off(labelled):
     """Log-odds 5 too high on the whole set: with the reference nothing changes, without it all is called bad."""
-    right, shifted = judged(labelled, Darkness()), judged(labelled, Darkness(offset=5.0))
-    assert shifted[0].reference.shift - right[0].reference.shift == pytest.approx(5.0, abs=1e-4)
-    assert figures([item.tally for item in shifted]) == figures([item.tally for item in right])
-    raw = figures([item.tally for item in judged(labelled, Darkness(offset=5.0), reference=0)])
-    assert raw["clean_called_bad"]["value"] == 1.0
+    right, shifted = evaluated(labelled, Darkness()), evaluated(labelled, Darkness(offset=5.0))
+    assert shifted[0].reference.logit_offset - right[0].reference.logit_offset == pytest.approx(5.0, abs=1e-4)
+    assert metrics_of_maps([item.counts for item in shifted]) == metrics_of_maps([item.counts for item in right])
+    raw = metrics_of_maps([item.counts for item in evaluated(labelled, Darkness(offset=5.0), reference=0)])
+    assert raw["false_positive_area"]["value"] == 1.0
 
 
 def test_each_micrograph_is_mapped_once_when_the_reference_holds_it(labelled):
     detector = Darkness()
-    assert len(judged(labelled, detector, contrast="dark")) == 4 and len(detector.asked) == 4
+    assert len(evaluated(labelled, detector, contrast="dark")) == 4 and len(detector.asked) == 4
     detector = Darkness()
-    assert len(judged(labelled, detector, contrast="dark", reference=3)) == 4 and len(detector.asked) == 4
+    assert len(evaluated(labelled, detector, contrast="dark", reference=3)) == 4 and len(detector.asked) == 4
 
 
 def test_a_bright_set_is_inverted_by_vote(tmp_path):
-    result = figures([item.tally for item in judged(write_set(tmp_path / "bright", sign=-1.0), Darkness())])
+    result = metrics_of_maps([item.counts for item in evaluated(write_set(tmp_path / "bright", sign=-1.0), Darkness())])
     assert result["by_class"]["support"]["auc"]["value"] == 1.0
 
 
@@ -102,7 +102,7 @@ def test_a_pixel_size_of_one_is_believed_of_a_data_set(tmp_path):
 def test_a_damaged_micrograph_is_left_out_and_named(labelled):
     (labelled / "micrographs" / "m1.mrc").write_bytes(b"no image")
     said = []
-    done = list(judge_set(Darkness(), find_labelled(labelled), Settings(), said.append))
+    done = list(evaluate_set(Darkness(), find_labelled(labelled), Settings(), said.append))
     assert [item.image.stem for item in done] == ["m0", "m2", "m3"]
     assert len(said) == 1 and "m1.mrc" in said[0]
 
@@ -120,7 +120,7 @@ def test_the_command_prints_all_tables_and_writes_them(labelled, tmp_path, capsy
     words = ["evaluate", "--model", str(model), "--simulated", str(labelled), "--per-class", "5", "--device", "cpu"]
     assert main([*words, "--output", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
-    assert "area good: number" in out and "| support" in out and "clean area called bad" in out
+    assert "area good: number" in out and "| support" in out and "false-positive area" in out
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert written["all"]["bad"] > 0  # of patches
     assert written["maps"]["by_class"]["support"]["micrographs"] == 4
@@ -129,7 +129,7 @@ def test_the_command_prints_all_tables_and_writes_them(labelled, tmp_path, capsy
         "all on bad area or border": 1, "support": 1, "clean": 1,
     }  # fmt: skip
     assert written["maps"]["sessions"]["set"]["unusual"] is False
-    assert "under the centre" in out and "session set: level" in out
+    assert "under the centre" in out and "session set: session logit" in out
     assert "| support" in (tmp_path / "out" / "evaluation.md").read_text()
     assert main([*words, "--output", str(tmp_path / "only.json")]) == 0
     assert "maps" in json.loads((tmp_path / "only.json").read_text())

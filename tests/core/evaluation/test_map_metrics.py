@@ -6,9 +6,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.evaluation.cell_counts import tally
+from cryoice_scipion.core.evaluation.cell_counts import count_cells
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, on_cells, on_grid
-from cryoice_scipion.core.evaluation.map_metrics import ALL, auc, auc_difference, figures, shares_of
+from cryoice_scipion.core.evaluation.map_metrics import ALL, auc, auc_difference, metrics_of_maps, shares_of
 from cryoice_scipion.core.evaluation.tables import class_table, micrograph_table, threshold_lines
 from cryoice_scipion.core.training.metrics import expected_calibration_error
 
@@ -33,7 +33,9 @@ def made(number=8, seed=0, offset=1.5):
 
 
 def tallies(maps, threshold=0.5):
-    return [tally(name, labels, odds, 1 - sigmoid(odds) < threshold, sigmoid(odds)) for name, labels, odds in maps]
+    return [
+        count_cells(name, labels, odds, 1 - sigmoid(odds) < threshold, sigmoid(odds)) for name, labels, odds in maps
+    ]
 
 
 def pooled(maps):
@@ -55,12 +57,12 @@ def test_auc_over_all_and_by_class_is_that_of_the_pooled_cells():
 def test_the_figures_at_the_threshold_are_those_of_the_pooled_cells():
     maps = made()
     labels, odds = pooled(maps)
-    called, bad = sigmoid(odds) > 0.5, labels != GOOD
-    result = figures(tallies(maps))
-    assert result["iou"]["value"] == pytest.approx((called & bad).sum() / (called | bad).sum(), abs=1e-4)
+    predicted_bad, bad = sigmoid(odds) > 0.5, labels != GOOD
+    result = metrics_of_maps(tallies(maps))
+    assert result["iou"]["value"] == pytest.approx((predicted_bad & bad).sum() / (predicted_bad | bad).sum(), abs=1e-4)
     assert result["ece"]["value"] == pytest.approx(expected_calibration_error(sigmoid(odds), bad), abs=1e-4)
     rows = labels == CRYSTALLINE
-    assert result["by_class"]["crystalline"]["found"] == pytest.approx(called[rows].mean(), abs=1e-4)
+    assert result["by_class"]["crystalline"]["found"] == pytest.approx(predicted_bad[rows].mean(), abs=1e-4)
     assert result["by_class"]["crystalline"]["micrographs"] == 4
     assert result["clean_cells"] == (~bad).sum() and result["bad_cells"] == bad.sum()
 
@@ -68,17 +70,17 @@ def test_the_figures_at_the_threshold_are_those_of_the_pooled_cells():
 def test_the_worst_micrograph_is_named_and_slivers_of_clean_area_do_not_count():
     maps = made()
     name, labels, odds = maps[5]
-    odds[labels == GOOD] = 3.0  # all of it called bad
+    odds[labels == GOOD] = 3.0  # all of it predicted bad
     sliver = np.full((20, 30), SUPPORT, dtype=np.uint8)
     sliver[0, :5] = GOOD
     maps.append(("sliver", sliver, np.full((20, 30), 9.0)))
-    clean = figures(tallies(maps))["clean_called_bad"]
+    clean = metrics_of_maps(tallies(maps))["false_positive_area"]
     assert clean["worst_micrograph"] == name and clean["worst"] == 1.0
     assert clean["micrographs"] == 8
     shares = [((odds > 0) & (labels == GOOD)).sum() / (labels == GOOD).sum() for _, labels, odds in maps[:8]]
     assert clean["value"] == pytest.approx(np.mean(shares), abs=1e-4)
     assert clean["low"] < clean["value"] < clean["high"]
-    worst = figures(tallies(maps))["bad_area_error"]
+    worst = metrics_of_maps(tallies(maps))["bad_area_error"]
     assert worst["worst_micrograph"] == name
 
 
@@ -108,21 +110,21 @@ def test_two_maps_are_compared_on_the_same_draws():
 
 def test_a_class_that_is_not_there_has_no_row_and_one_kind_alone_no_auc():
     clean = [(name, np.full_like(labels, GOOD), odds) for name, labels, odds in made(3)]
-    result = figures(tallies(clean))
+    result = metrics_of_maps(tallies(clean))
     assert result["by_class"] == {} and result["clean_cells"] == 1800
     assert shares_of(tallies(clean)[0])["auc"] is None and shares_of(tallies(clean)[0])["found"] is None
-    bad = figures(tallies([(name, np.full_like(labels, SUPPORT), odds) for name, labels, odds in made(3)]))
+    bad = metrics_of_maps(tallies([(name, np.full_like(labels, SUPPORT), odds) for name, labels, odds in made(3)]))
     assert bad["by_class"]["support"]["auc"]["value"] is None
-    assert bad["clean_called_bad"]["value"] is None
-    assert figures([])["micrographs"] == 0
-    for row in (result, bad, figures([])):
+    assert bad["false_positive_area"]["value"] is None
+    assert metrics_of_maps([])["micrographs"] == 0
+    for row in (result, bad, metrics_of_maps([])):
         assert "class" in class_table(row) and isinstance(threshold_lines(row), list)
     assert "m0" in micrograph_table([shares_of(item) for item in tallies(clean)])
 
 
 def test_a_classical_map_needs_neither_threshold_nor_probability():
-    counted = [tally(name, labels, odds) for name, labels, odds in made()]
-    result = figures(counted)
+    counted = [count_cells(name, labels, odds) for name, labels, odds in made()]
+    result = metrics_of_maps(counted)
     assert "iou" not in result and "ece" not in result
     assert "found" not in result["by_class"][ALL]
 
@@ -131,7 +133,7 @@ def test_cells_that_the_map_leaves_out_do_not_count():
     name, labels, odds = made(1)[0]
     border = np.zeros(labels.shape, dtype=bool)
     border[:, 25:] = True
-    counted = tally(name, labels, odds, odds > 0, sigmoid(odds), border)
+    counted = count_cells(name, labels, odds, odds > 0, sigmoid(odds), border)
     assert counted.clean == 17 * 20 and counted.bad == 17 * 5
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thumbnails show what was judged, in its place."""
+"""Thumbnails show what was screened, in its place."""
 
 import numpy as np
 import pytest

@@ -50,9 +50,9 @@ def test_a_shift_moves_the_log_odds_by_itself_and_leaves_the_shares_of_the_bad_c
 
 def test_the_level_leaves_the_border_out():
     classmap = random_map()
-    assert classmap.level == pytest.approx(float(np.median(classmap.log_odds[:, 1:])))
+    assert classmap.median_logit == pytest.approx(float(np.median(classmap.log_odds[:, 1:])))
     classmap.border[:] = True
-    assert np.isnan(classmap.level)
+    assert np.isnan(classmap.median_logit)
 
 
 def test_a_stored_map_comes_back_as_it_was(tmp_path):
@@ -137,9 +137,11 @@ def test_an_ignored_border_is_good_area():
 
 def test_the_level_leaves_ignored_classes_and_the_border_out():
     classmap = random_map()
-    assert bad_area.level(bad_area.probabilities(classmap, 0.0)) == pytest.approx(classmap.level, abs=1e-4)
+    assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0)) == pytest.approx(
+        classmap.median_logit, abs=1e-4
+    )
     classmap.logits[2] = 30  # support everywhere
-    assert bad_area.level(bad_area.probabilities(classmap, 0.0)) > 20
-    assert bad_area.level(bad_area.probabilities(classmap, 0.0, ["support"])) < 0
+    assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0)) > 20
+    assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0, ["support"])) < 0
     classmap.border[:] = True
-    assert bad_area.level(bad_area.probabilities(classmap, 0.0)) is None
+    assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0)) is None

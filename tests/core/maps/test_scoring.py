@@ -123,7 +123,7 @@ def test_thresholds_do_what_they_say(case, diameter):
 
 @given(case=cases, diameter=diameters, margin=st.floats(0, 200))
 @settings(max_examples=60, deadline=None)
-def test_picks_at_the_edge_are_judged_as_elsewhere(case, diameter, margin):
+def test_picks_at_the_edge_are_screened_as_elsewhere(case, diameter, margin):
     """A mirrored map around the frame adds nothing nearer than what is inside, so the verdicts stay."""
     rows, columns = case.cells.border.shape
     pad = min(rows, columns) - 1
@@ -186,7 +186,7 @@ def test_the_margin_is_the_distance_from_the_particles_edge_to_bad_area(margin):
 
 
 @pytest.mark.parametrize("diameter", [30_000.0, 1e300, float("inf")])
-def test_a_diameter_larger_than_the_micrograph_is_judged_by_all_of_it(diameter):
+def test_a_diameter_larger_than_the_micrograph_is_screened_by_all_of_it(diameter):
     clean, dirty = one_region([]), one_region([(0, 0), (0, 1)])
     picks = [Pick(i, 20.0 * i, 150.0) for i in range(9)]
     assert len(kept(clean.score(diameter, picks=picks))) == 9
@@ -263,13 +263,13 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(options, words):
 def test_a_single_wrong_cell_beside_the_border_rejects_no_more_than_elsewhere(beside):
     case = one_region([(5, 3 if beside else 6)])
     case.map.border[:, :3] = True
-    case.cells = judging_of(case.map)
+    case.cells = cells_of_map(case.map)
     picks = [Pick(1, *centre_of(5, 6)), Pick(2, *centre_of(5, 8))]  # 96 and 160 Å from the border's last cell
     kept_ids = kept(case.score(150, picks=picks))
     assert kept_ids == ({1, 2} if beside else {2})
 
 
-def judging_of(classmap, **options):
+def cells_of_map(classmap, **options):
     return bad_area.probabilities(classmap, 0.0, **options)
 
 
@@ -278,5 +278,5 @@ def test_a_small_region_beside_the_border_can_be_removed_and_one_of_just_the_sma
     case.map.border[:, :3] = True
     cell = 32.0**2 / 100  # nm²
     for area, left in ((2.5 * cell, {8}), (3 * cell, {8}), (3.5 * cell, set()), (2 * cell, {5, 8})):
-        rows = np.nonzero((judging_of(case.map, min_area=area).probability > 0.5)[:, 3:])[0]
+        rows = np.nonzero((cells_of_map(case.map, min_area=area).probability > 0.5)[:, 3:])[0]
         assert set(rows.tolist()) == left

@@ -12,23 +12,23 @@ from cryoice_scipion.core.results.run_sums import RunSums
 START = 1_700_000_000.0
 
 
-def sums_of(judgements, threshold=0.5):
+def sums_of(records, threshold=0.5):
     sums = RunSums(threshold)
-    for one in judgements:
+    for one in records:
         sums.add(one)
     return sums
 
 
-def judgement(number, bad=0.1, border=0.0, rejected=1, picks=4, **fields):
+def record(number, bad=0.1, border=0.0, rejected=1, picks=4, **fields):
     inside = 1 - border
     areas = {"good": inside * (1 - bad), "thick": inside * bad / 2, "support": inside * bad / 2, "border": border}
     scores = [PickScore(k, 0.1 if k < rejected else 0.9, "thick", k >= rejected) for k in range(picks)]
-    values = {"status": "accepted", "bad_area": bad, "areas": areas, "scores": scores, "judged": START + 60 * number}
+    values = {"status": "accepted", "bad_area": bad, "areas": areas, "scores": scores, "screened": START + 60 * number}
     return MicrographRecord(number, f"mic{number}", f"mic{number}.mrc", **{**values, **fields})
 
 
-def chart(name, judgements, **options):
-    found = {one.name: one for one in charts_of(sums_of(judgements, **options))}
+def chart(name, records, **options):
+    found = {one.name: one for one in charts_of(sums_of(records, **options))}
     return found.get(name)
 
 
@@ -39,7 +39,7 @@ def bars(path):
 
 @pytest.mark.parametrize("number", [1, 7, 100, 1234])
 def test_charts_fill_their_frame_with_a_bounded_number_of_bars(number):
-    found = charts_of(sums_of(judgement(i, bad=(i % 10) / 10, border=0.2) for i in range(1, number + 1)))
+    found = charts_of(sums_of(record(i, bad=(i % 10) / 10, border=0.2) for i in range(1, number + 1)))
     assert {"area", "rejected", "goodness"} <= {one.name for one in found}
     for one in found:
         assert one.words and len(one.rows) <= ROWS
@@ -51,7 +51,7 @@ def test_charts_fill_their_frame_with_a_bounded_number_of_bars(number):
 
 
 def test_bad_area_is_that_of_the_records_which_leave_the_border_out():
-    one = chart("area", [judgement(i, bad=0.3, border=0.4) for i in range(1, 9)])
+    one = chart("area", [record(i, bad=0.3, border=0.4) for i in range(1, 9)])
     assert "support 15.0 %, thick 15.0 %" in one.words and "border" not in one.words
     assert "Highest: 30.0 %" in one.words
     assert one.rows[0] == ["1", "15.0 %", "15.0 %"]
@@ -60,19 +60,19 @@ def test_bad_area_is_that_of_the_records_which_leave_the_border_out():
 
 
 def test_a_bad_stretch_of_a_long_run_is_named():
-    told = [judgement(i, bad=0.8 if 5001 <= i <= 5100 else 0.1) for i in range(1, 10_001)]
+    told = [record(i, bad=0.8 if 5001 <= i <= 5100 else 0.1) for i in range(1, 10_001)]
     assert "Highest: 80.0 % in micrographs 5,001 to 5,100" in chart("area", told).words
 
 
 def test_failed_micrographs_count_for_coordinates_and_not_for_areas():
     lost = [PickScore(1, None, "failed", False)]
-    told = [judgement(1), MicrographRecord(2, "b", "b.mrc", "failed", scores=lost, judged=START), judgement(3)]
+    told = [record(1), MicrographRecord(2, "b", "b.mrc", "failed", scores=lost, screened_at=START), record(3)]
     assert len(chart("area", told).rows) == 2
     assert [row[1] for row in chart("rejected", told).rows] == ["25.0 %", "100.0 %", "25.0 %"]
 
 
 def test_all_that_was_done_is_in_the_rates_and_so_is_a_standstill():
-    told = [judgement(i, judged=START + 60 * i + (7200 if i > 100 else 0)) for i in range(1, 201)]
+    told = [record(i, screened_at=START + 60 * i + (7200 if i > 100 else 0)) for i in range(1, 201)]
     one = chart("rate", told)
     assert sum(int(row[1]) for row in one.rows) == 200
     assert one.words.startswith("200 from")
@@ -81,19 +81,19 @@ def test_all_that_was_done_is_in_the_rates_and_so_is_a_standstill():
 
 @pytest.mark.parametrize("days", [0.001, 0.5, 3, 30, 700])
 def test_rates_of_any_length_of_run_have_a_bounded_number_of_bars(days):
-    one = chart("rate", [judgement(i, judged=START + 86400 * days * i / 500) for i in range(501)])
+    one = chart("rate", [record(i, screened_at=START + 86400 * days * i / 500) for i in range(501)])
     assert one is None or 3 <= len(bars(one.paths[0][2])) <= BARS + 1
 
 
 def test_micrographs_of_an_older_version_have_no_times_and_no_rates():
-    assert chart("rate", [judgement(i, judged=0.0) for i in range(1, 100)]) is None
+    assert chart("rate", [record(i, screened_at=0.0) for i in range(1, 100)]) is None
 
 
 def test_the_histogram_counts_both_sides_of_the_threshold():
-    one = chart("goodness", [judgement(i) for i in range(1, 11)])
+    one = chart("goodness", [record(i) for i in range(1, 11)])
     assert "Below the threshold of 0.50 (dashed): 10; not below: 30" in one.words
     assert one.mark == 50
-    everything = chart("goodness", [judgement(i) for i in range(1, 11)], threshold=-1.0)
+    everything = chart("goodness", [record(i) for i in range(1, 11)], threshold=-1.0)
     assert everything.mark is None and "threshold" not in everything.words
 
 

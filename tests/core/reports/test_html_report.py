@@ -36,7 +36,7 @@ class Page(HTMLParser):
         return " ".join(self.words)
 
 
-def judgement(number, folder, **fields):
+def record(number, folder, **fields):
     """Return an accepted micrograph with a thumbnail and two coordinates."""
     thumbnail = folder / "thumbnails" / f"mic{number}.png"
     thumbnail.parent.mkdir(exist_ok=True)
@@ -58,9 +58,9 @@ def failed(number, reason):
     return MicrographRecord(number, f"broken{number}", f"broken{number}.mrc", "failed", reason=reason)
 
 
-def write(folder, judgements, settings=SETTINGS, card="", state=None):
+def write(folder, records, settings=SETTINGS, card="", state=None):
     sums = RunSums(settings.get("threshold"))
-    for one in judgements:
+    for one in records:
         sums.add(one)
     path = html.write_report(folder, sums, settings, card, state)
     assert path == folder / "report.html"
@@ -68,7 +68,7 @@ def write(folder, judgements, settings=SETTINGS, card="", state=None):
 
 
 def test_a_run_of_many_is_shown_in_at_most_twelve_pictures(tmp_path):
-    page = write(tmp_path, (judgement(number, tmp_path) for number in range(1, 41)))
+    page = write(tmp_path, (record(number, tmp_path) for number in range(1, 41)))
     assert page.tags.count("img") == 12
     shown = [f"mic{number}:" in page.words for number in range(1, 41)]
     assert all(shown[-6:]), "the worst"
@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
     card = (
         "see https://example.org, <https://example.org>, [this](https://example.org), ![x](https://example.org/x.png)"
     )
-    page = write(tmp_path, [judgement(1, tmp_path)], card=card, state=Summary(backlog=1))
+    page = write(tmp_path, [record(1, tmp_path)], card=card, state=Summary(backlog=1))
     assert page.references and all(reference.startswith(("data:image/", "#")) for reference in page.references)
     assert not {"link", "iframe", "object"} & set(page.tags)
     assert "https://example.org/x.png" in page.text, "shown as it is written"
@@ -96,7 +96,7 @@ def test_the_card_is_shown_as_a_part_of_the_page(tmp_path):
 
 
 def test_failures_are_listed_with_their_reason(tmp_path):
-    page = write(tmp_path, [judgement(1, tmp_path), failed(2, "truncated: 10 of 20 bytes")])
+    page = write(tmp_path, [record(1, tmp_path), failed(2, "truncated: 10 of 20 bytes")])
     assert "broken2 truncated: 10 of 20 bytes" in page.text
 
 
@@ -107,19 +107,19 @@ def test_very_many_failures_are_counted(tmp_path):
 
 def test_names_cannot_become_markup(tmp_path):
     odd = "\"'><script>alert(1)</script>"
-    page = write(tmp_path, [judgement(1, tmp_path, stem=odd), failed(2, odd)], {"model": odd}, odd)
+    page = write(tmp_path, [record(1, tmp_path, stem=odd), failed(2, odd)], {"model": odd}, odd)
     assert "script" not in page.tags
     assert page.text.count(odd) >= 4
 
 
 def test_bad_area_is_averaged_over_what_could_be_read(tmp_path):
-    page = write(tmp_path, [judgement(10, tmp_path), judgement(20, tmp_path), failed(3, "empty")])
+    page = write(tmp_path, [record(10, tmp_path), record(20, tmp_path), failed(3, "empty")])
     assert "crystalline 15.0 % 20.0 % in mic20" in page.text
 
 
 def test_flags_are_counted_whatever_number_they_carry(tmp_path):
     flags = [["border", "picks_outside=3"], ["border", "picks_outside=5"]]
-    page = write(tmp_path, [judgement(number, tmp_path, flags=flags[number]) for number in (0, 1)])
+    page = write(tmp_path, [record(number, tmp_path, flags=flags[number]) for number in (0, 1)])
     assert "border 2 picks_outside 2" in page.text
 
 
@@ -133,7 +133,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_thumbnail_that_is_gone_or_damaged_does_not_spoil_the_report(damage, tmp_path):
-    told = [judgement(number, tmp_path) for number in range(1, 9)]
+    told = [record(number, tmp_path) for number in range(1, 9)]
     damage(tmp_path / told[7].thumbnail)
     page = write(tmp_path, told)
     shown = [f"mic{number}:" in page.words for number in range(1, 9)]
@@ -143,7 +143,7 @@ def test_a_thumbnail_that_is_gone_or_damaged_does_not_spoil_the_report(damage, t
 
 def test_a_run_that_goes_on_says_what_waits_and_is_loaded_again_each_minute(tmp_path):
     state = Summary(backlog=17, micrographs_per_hour=412.4, recent_per_hour=0.0)
-    page = write(tmp_path, [judgement(1, tmp_path)], state=state)
+    page = write(tmp_path, [record(1, tmp_path)], state=state)
     assert "Not finished yet: 17 waiting" in page.text
     assert "412 an hour (this session)" in page.text and "0 an hour (last 10 min)" in page.text
     assert ("refresh", "60") in page.equivalents
@@ -151,15 +151,15 @@ def test_a_run_that_goes_on_says_what_waits_and_is_loaded_again_each_minute(tmp_
 
 def test_a_finished_run_says_so_and_is_not_loaded_again(tmp_path):
     state = Summary(finished=True, micrographs_per_hour=412.4, recent_per_hour=400.0)
-    page = write(tmp_path, [judgement(1, tmp_path)], state=state)
+    page = write(tmp_path, [record(1, tmp_path)], state=state)
     assert "The run is finished" in page.text and "waiting" not in page.text
     assert not page.equivalents
 
 
-def test_the_page_of_a_run_that_was_judged_twice_is_that_of_the_second_judging(tmp_path):
-    first = [judgement(number, tmp_path) for number in range(1, 21)]
+def test_the_page_of_a_run_that_was_screened_twice_is_that_of_the_second_screening(tmp_path):
+    first = [record(number, tmp_path) for number in range(1, 21)]
     second = [
-        judgement(number, tmp_path, scores=[PickScore(1, number / 21, "support", number > 5)], flags=["late"])
+        record(number, tmp_path, scores=[PickScore(1, number / 21, "support", number > 5)], flags=["late"])
         for number in range(1, 21)
     ]
     sums = RunSums(0.5)
@@ -189,6 +189,6 @@ def test_an_empty_run_has_a_report_too(tmp_path, settings):
 
 def test_writing_again_replaces_the_page(tmp_path):
     write(tmp_path, [])
-    page = write(tmp_path, [judgement(1, tmp_path)])
+    page = write(tmp_path, [record(1, tmp_path)])
     assert "1 micrographs" in page.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "thumbnails"]

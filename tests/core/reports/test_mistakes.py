@@ -10,14 +10,14 @@ from PIL import Image
 from cryoice_scipion.core.reports import mistakes
 
 
-def judged(labels, p_bad, origin="coordinate"):
+def predictions(labels, p_bad, origin="coordinate"):
     number = len(labels)
     table = pd.DataFrame({"label": labels, "p_bad": p_bad, "micrograph": "m", "x": np.arange(number) * 1.5, "y": 2.0})
     return table.assign(origin=origin)
 
 
 def test_the_most_confident_come_first_and_what_is_right_does_not_come():
-    table = judged(
+    table = predictions(
         ["good", "good", "good", "thick", "thick", "crystalline"],
         [0.7, 0.95, 0.3, 0.9, 0.3, 0.05],
     )
@@ -28,7 +28,7 @@ def test_the_most_confident_come_first_and_what_is_right_does_not_come():
 
 
 def test_what_is_a_mistake_depends_on_the_threshold():
-    table = judged(["good", "bad"], [0.3, 0.6])
+    table = predictions(["good", "bad"], [0.3, 0.6])
     assert list(mistakes.hardest(table, threshold=0.8).index) == [0]
     assert list(mistakes.hardest(table, threshold=0.2).index) == [1]
     assert len(mistakes.hardest(table, threshold=0.5)) == 0
@@ -36,7 +36,7 @@ def test_what_is_a_mistake_depends_on_the_threshold():
 
 def test_places_that_training_drew_itself_do_not_crowd_out_the_users_labels():
     origins = ["background"] * 20 + ["coordinate"] * 5
-    table = judged(["good"] * 25, [0.9] * 20 + [0.6, 0.7, 0.8, 0.65, 0.3], origins)
+    table = predictions(["good"] * 25, [0.9] * 20 + [0.6, 0.7, 0.8, 0.65, 0.3], origins)
     found = mistakes.hardest(table, 0.5)
     assert list(found.index[:4]) == [22, 21, 23, 20]  # though the model is surer of the others
     assert set(found["origin"][4:]) == {"background"}
@@ -49,7 +49,7 @@ def test_a_particle_is_seen_in_a_noisy_patch_and_fringes_in_its_spectrum(tmp_pat
     disc, period = rows**2 + columns**2 < 8**2, 2.5
     fringes = 0.8 * np.cos(2 * np.pi * columns / period)
     patch = np.random.default_rng(0).normal(size=(64, 64)) - disc + fringes
-    mistakes.write_mistakes(tmp_path, mistakes.hardest(judged(["good"], [0.9]), 0.5), patch[None])
+    mistakes.write_mistakes(tmp_path, mistakes.hardest(predictions(["good"], [0.9]), 0.5), patch[None])
     with Image.open(tmp_path / mistakes.PICTURE) as page:
         grey = np.asarray(page.convert("L"), dtype=float)
     side, left, top = mistakes.SIDE, mistakes.MARGIN, 3 * mistakes.LINE
@@ -62,7 +62,7 @@ def test_a_particle_is_seen_in_a_noisy_patch_and_fringes_in_its_spectrum(tmp_pat
 
 
 def test_a_full_page_is_small_enough_for_a_package(tmp_path):
-    found = mistakes.hardest(judged(["good", "bad"] * 30, [0.9, 0.1] * 30), 0.5)
+    found = mistakes.hardest(predictions(["good", "bad"] * 30, [0.9, 0.1] * 30), 0.5)
     assert len(found) == 24
     patches = np.random.default_rng(1).normal(size=(24, 64, 64))
     mistakes.write_mistakes(tmp_path, found, patches)

@@ -45,8 +45,8 @@ def test_precision_and_recall_at_the_threshold_lie_on_the_curve(drawn, tmp_path)
     assert is_png(tmp_path / "precision_recall.png")
     chance, curve, point = drawn[0].axes[0].lines
     (recall,), (precision,) = point.get_data()
-    called = scores > 0.4
-    assert (recall, precision) == pytest.approx((called[bad].mean(), bad[called].mean()))
+    predicted = scores > 0.4
+    assert (recall, precision) == pytest.approx((predicted[bad].mean(), bad[predicted].mean()))
     at = np.column_stack(curve.get_data())
     assert np.abs(at - (recall, precision)).sum(axis=1).min() < 0.01
     assert chance.get_ydata()[0] == pytest.approx(bad.mean())

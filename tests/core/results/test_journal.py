@@ -12,7 +12,7 @@ from cryoice_scipion.core.results.run_folder import FolderError
 
 def written(path, number=3):
     journal = Journal(path)
-    places = [journal.append("judged", number=i) for i in range(number)]
+    places = [journal.append("screened", number=i) for i in range(number)]
     journal.close()
     return places
 
@@ -41,7 +41,7 @@ def test_a_last_line_that_was_cut_anywhere_is_dropped_and_the_journal_goes_on(tm
     for length in range(places[-1], len(whole)):
         path.write_bytes(whole[:length])
         journal = Journal(path)
-        journal.append("judged", number=9)
+        journal.append("screened", number=9)
         journal.close()
         assert numbers(path) == [0, 1, 9]
 
@@ -66,7 +66,7 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path):
 def test_after_a_failed_write_the_journal_is_as_it_was(tmp_path, monkeypatch):
     """The disk fills in the middle of a line: half of it is written."""
     journal = Journal(tmp_path / "j")
-    journal.append("judged", number=0)
+    journal.append("screened", number=0)
     real = os.write
 
     def half(descriptor, data):
@@ -76,7 +76,7 @@ def test_after_a_failed_write_the_journal_is_as_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(FolderError, match="No space left.*free some space"):
-        journal.append("judged", number=1)
-    journal.append("judged", number=2)
+        journal.append("screened", number=1)
+    journal.append("screened", number=2)
     journal.close()
     assert numbers(tmp_path / "j") == [0, 2]

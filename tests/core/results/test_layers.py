@@ -20,7 +20,7 @@ SHAPE, PIXEL_SIZE, SAMPLING = (200, 300), 2.0, 100.0  # px, Å/px, Å: the map h
 AREAS = {"good": 0.4, "thick": 0.2, "support": 0.2, "border": 0.2}
 
 
-def judgement(**values):
+def record(**values):
     return MicrographRecord(
         1, "mic", "nowhere/mic.mrc", "accepted", pixel_size=PIXEL_SIZE, shape=list(SHAPE), areas=AREAS, **values
     )
@@ -67,7 +67,7 @@ def test_the_stored_picture_map_and_mask_are_taken(place):
     probability = np.random.default_rng(0).random((4, 6)).astype(np.float32)
     write_map(place.path / place.probability("mic"), probability, SAMPLING)
     write_mask(place.path / place.mask("mic"), probability < 0.5, SAMPLING)
-    layers = read_layers(place.path, judgement(probability=place.probability("mic"), mask=place.mask("mic")))
+    layers = read_layers(place.path, record(probability=place.probability("mic"), mask=place.mask("mic")))
     assert layers.grey.shape == grey.shape
     assert np.allclose(layers.grey, grey, atol=5)  # it may be stored with some loss
     assert np.array_equal(layers.probability, probability)
@@ -88,7 +88,7 @@ def test_bad_area_has_the_colours_of_its_classes_where_they_are_stored(is_stored
     if is_stored:
         classmap = ClassMap(logits, border, ["good", "thick", "support"], SAMPLING, -1.0)
         classmap.save(place.path / place.raw_map("mic"))
-    layers = read_layers(place.path, judgement(mask=place.mask("mic")))
+    layers = read_layers(place.path, record(mask=place.mask("mic")))
     picture = np.asarray(paint(layers, (300, 200), False, True))  # 50 px a cell
     outlines = [tuple(picture[100, 50 * column + 49]) for column in range(6)]
     colours = [class_colour(name) for name in ("thick", "support", "border")] if is_stored else [MASK_COLOUR] * 3
@@ -106,7 +106,7 @@ def test_a_class_that_the_run_ignored_has_no_colour(place):
     ClassMap(logits, np.zeros((4, 6), bool), ["good", "thick", "support"], SAMPLING, -1.0).save(
         place.path / place.raw_map("mic")
     )
-    told = judgement(mask=place.mask("mic"))
+    told = record(mask=place.mask("mic"))
     told.areas = {"thick": 1.0}
     assert {CLASSES[code] for code in np.unique(read_layers(place.path, told).codes)} == {"thick"}
 
@@ -117,7 +117,7 @@ def test_without_a_stored_picture_the_micrograph_is_read(place, tmp_path):
     pixels[:60, :90] -= 5  # dark at the top left, row 0 being y = 0
     with mrcfile.new(path) as mrc:
         mrc.set_data(pixels)
-    one = judgement()
+    one = record()
     one.path = str(path)
     layers = read_layers(place.path, one)
     assert layers.shape == SHAPE
@@ -128,11 +128,11 @@ def test_without_a_stored_picture_the_micrograph_is_read(place, tmp_path):
 
 
 def test_what_is_missing_is_told_and_the_rest_is_shown(place):
-    layers = read_layers(place.path, judgement())
+    layers = read_layers(place.path, record())
     assert layers.grey is None
     assert "nowhere/mic.mrc" in layers.problems[0]
     write_base(place.path / place.base("mic"), np.zeros((10, 15), np.uint8))
-    layers = read_layers(place.path, judgement(probability="probability/mic.mrc"))
+    layers = read_layers(place.path, record(probability="probability/mic.mrc"))
     assert layers.grey is not None
     assert layers.probability is None
     assert "probability/mic.mrc" in layers.problems[0]

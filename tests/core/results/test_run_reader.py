@@ -8,30 +8,30 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import MicrographRecord, PickScore, to_json
 from cryoice_scipion.core.results.journal import Journal
 from cryoice_scipion.core.results.run_folder import JOURNAL
-from cryoice_scipion.core.results.run_reader import RunReader, read_judgements
+from cryoice_scipion.core.results.run_reader import RunReader, read_records
 
 
-def judged(key, goodness, status="accepted", first=0):
+def screened(key, goodness, status="accepted", first=0):
     scores = [PickScore(first + place, value, "good", True) for place, value in enumerate(goodness)]
     return MicrographRecord(key, f"mic_{key}", f"mic_{key}.mrc", status, bad_area=0.1, scores=scores)
 
 
-def write(folder, *judgements, created="now"):
+def write(folder, *records, created="now"):
     journal = Journal(folder / JOURNAL)
     if not (folder / JOURNAL).stat().st_size:
         journal.append("head", config={}, created=created)
-    for judgement in judgements:
-        journal.append("judged", judgement=to_json(judgement), picks="")
+    for record in records:
+        journal.append("screened", record=to_json(record), picks="")
     journal.close()
 
 
 def ids_of(records):
-    return [judgement.id for judgement in records.judgements]
+    return [record.id for record in records.micrographs]
 
 
 def test_a_threshold_keeps_what_is_at_least_as_good_on_accepted_micrographs(tmp_path):
-    write(tmp_path, judged(1, [0.2, 0.5, None]), judged(2, [0.9, 0.9], "discarded", 10), judged(3, [], first=20))
-    write(tmp_path, judged(4, [0.5, 0.49999, 1.0, 0.0], first=30))
+    write(tmp_path, screened(1, [0.2, 0.5, None]), screened(2, [0.9, 0.9], "discarded", 10), screened(3, [], first=20))
+    write(tmp_path, screened(4, [0.5, 0.49999, 1.0, 0.0], first=30))
     records = RunReader(tmp_path).look()
     for threshold, kept in (
         (0.0, {0, 1, 30, 31, 32, 33}),
@@ -51,17 +51,17 @@ def test_each_look_takes_what_is_new_and_says_when_nothing_is(tmp_path):
     reader = RunReader(tmp_path)
     assert ids_of(reader.look()) == []
     assert reader.look() is None
-    write(tmp_path, judged(2, [0.5]))
+    write(tmp_path, screened(2, [0.5]))
     assert ids_of(reader.look()) == [2]
     assert reader.look() is None
-    write(tmp_path, judged(1, [0.5], first=10), judged(2, [0.5, 0.6]))
+    write(tmp_path, screened(1, [0.5], first=10), screened(2, [0.5, 0.6]))
     records = reader.look()
     assert ids_of(records) == [2, 1]  # late coordinates do not move a micrograph
     assert records.ids.tolist() == [0, 1, 10]
 
 
 def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path):
-    write(tmp_path, judged(1, [0.5]), judged(2, [0.5], first=10))
+    write(tmp_path, screened(1, [0.5]), screened(2, [0.5], first=10))
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole[:-20])
     reader = RunReader(tmp_path)
@@ -72,18 +72,18 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path):
 
 @pytest.mark.parametrize("gone_for_a_while", [True, False])
 def test_a_run_that_was_started_anew_is_read_anew(tmp_path, gone_for_a_while):
-    write(tmp_path, judged(1, [0.5]))
+    write(tmp_path, screened(1, [0.5]))
     reader = RunReader(tmp_path)
     reader.look()
     (tmp_path / JOURNAL).unlink()
     if gone_for_a_while:
         assert ids_of(reader.look()) == []
-    write(tmp_path, judged(5, [0.5]), judged(6, [0.5], first=10), created="later")
+    write(tmp_path, screened(5, [0.5]), screened(6, [0.5], first=10), created="later")
     assert ids_of(reader.look()) == [5, 6]
 
 
 def test_a_damaged_journal_is_named(tmp_path):
-    write(tmp_path, judged(1, [0.5]))
+    write(tmp_path, screened(1, [0.5]))
     with open(tmp_path / JOURNAL, "a") as stream:
         stream.write("{rubbish}\n")
     with pytest.raises(CryoIceError, match=f"{JOURNAL}.*damaged"):
@@ -91,12 +91,12 @@ def test_a_damaged_journal_is_named(tmp_path):
 
 
 def test_a_thumbnail_that_was_removed_is_not_shown(tmp_path):
-    told = judged(1, [0.5])
+    told = screened(1, [0.5])
     told.thumbnail = "thumbnails/m1.png"
     write(tmp_path, told)
     reader = RunReader(tmp_path)
-    assert reader.look().judgements[0].thumbnail == "thumbnails/m1.png"
+    assert reader.look().micrographs[0].thumbnail == "thumbnails/m1.png"
     with open(tmp_path / "journal.jsonl", "a") as stream:
         stream.write('{"kind": "thinned", "ids": [1]}\n')
-    assert reader.look().judgements[0].thumbnail == ""
-    assert read_judgements(tmp_path)[0].thumbnail == ""
+    assert reader.look().micrographs[0].thumbnail == ""
+    assert read_records(tmp_path)[0].thumbnail == ""

@@ -13,7 +13,7 @@ from cryoice_scipion.core.results.run_sums import RunSums
 THRESHOLD = 0.437
 
 
-def judgement(number, picks, seed=0):
+def record(number, picks, seed=0):
     rng = random.Random(f"{number} {picks} {seed}")
     if rng.random() < 0.1:
         scores = [PickScore(k, None, "failed", False) for k in range(picks)]
@@ -51,16 +51,16 @@ def everything(sums):
     )
 
 
-def of(judgements):
+def of(records):
     sums = RunSums(THRESHOLD)
-    for one in judgements:
+    for one in records:
         sums.add(one)
     return sums
 
 
-def test_sums_with_replaced_judgements_are_exactly_those_of_the_last_ones():
-    early = {number: judgement(number, 0) for number in range(300)}
-    late = {number: judgement(number, number % 23, seed=1) for number in range(300)}
+def test_sums_with_replaced_records_are_exactly_those_of_the_last_ones():
+    early = {number: record(number, 0) for number in range(300)}
+    late = {number: record(number, number % 23, seed=1) for number in range(300)}
     sums = of(early.values())
     for number in random.Random(2).sample(range(300), 300):
         sums.remove(early[number])
@@ -69,7 +69,7 @@ def test_sums_with_replaced_judgements_are_exactly_those_of_the_last_ones():
 
 
 def test_taking_everything_out_leaves_nothing_behind():
-    told = [judgement(number, 9) for number in range(200)]
+    told = [record(number, 9) for number in range(200)]
     sums = of(told)
     for one in told[::-1]:
         sums.remove(one)
@@ -77,7 +77,7 @@ def test_taking_everything_out_leaves_nothing_behind():
 
 
 def test_counts_and_means_are_those_of_the_records():
-    told = [judgement(number, 12) for number in range(100)]
+    told = [record(number, 12) for number in range(100)]
     sums = of(told)
     mapped = [one for one in told if one.status != "failed"]
     scores = [score for one in told for score in one.scores]
@@ -94,7 +94,7 @@ def test_counts_and_means_are_those_of_the_records():
 
 
 def test_the_histogram_has_every_coordinate_once_and_cuts_at_the_threshold():
-    told = [judgement(number, 12) for number in range(100)]
+    told = [record(number, 12) for number in range(100)]
     histogram = of(told).goodness
     values = [score.goodness for one in told for score in one.scores]
     scored = [value for value in values if value is not None]
@@ -104,5 +104,5 @@ def test_the_histogram_has_every_coordinate_once_and_cuts_at_the_threshold():
 
 
 def test_what_is_remembered_of_a_micrograph_does_not_grow_with_its_coordinates():
-    few, many = of([judgement(1, 1, seed=3)]), of([judgement(1, 5000, seed=3)])
+    few, many = of([record(1, 1, seed=3)]), of([record(1, 5000, seed=3)])
     assert len(repr(many.micrographs)) < len(repr(few.micrographs)) + 100

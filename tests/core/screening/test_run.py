@@ -21,11 +21,11 @@ from standin import executor, make_tasks, write_micrograph
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError, WorkerError
 from cryoice_scipion.core.images.writing import read_map
-from cryoice_scipion.core.maps.session_baseline import is_bright, shift_of
+from cryoice_scipion.core.maps.session_baseline import is_bright, offset_of
 from cryoice_scipion.core.records import MicrographTask, Pick, to_json
 from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.run_folder import FolderError
-from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers.interface import WorkerDied
@@ -34,15 +34,15 @@ MAP_FOLDERS = ("probability", "masks", "thumbnails")
 
 
 def screen(folder, tasks, config=None, executors=None, **options):
-    """Screen in one go and return the judgements by id."""
+    """Screen in one go and return the records by id."""
     options = RunOptions(write_report=write_report, **options)
     with ScreeningRun(folder, config or ScreenConfig(reference=3), executors or [executor()], options) as run:
-        return {judgement.id: judgement for judgement in run.process(tasks)}
+        return {record.id: record for record in run.process(tasks)}
 
 
 def results(folder):
     """Return all that a run says, without the times."""
-    told = [dataclasses.replace(judgement, seconds=0.0, judged=0.0) for judgement in read_judgements(folder)]
+    told = [dataclasses.replace(record, seconds=0.0, screened_at=0.0) for record in read_records(folder)]
     files = sorted(path for name in MAP_FOLDERS for path in (folder / name).iterdir())
     return [to_json(one) for one in told], {path.name: path.read_bytes() for path in files}, reference_of(folder)
 
@@ -107,11 +107,11 @@ def test_the_reference_is_the_25th_percentile_over_the_first_micrographs_by_id(t
     assert frozen["shift"] == 0
 
 
-def test_nothing_is_judged_before_the_reference_is_frozen(tmp_path):
+def test_nothing_is_screened_before_the_reference_is_frozen(tmp_path):
     screen(tmp_path / "o", make_tasks(tmp_path / "m", 5))
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "o" / "journal.jsonl").read_text().splitlines()]
     assert kinds[0] == "head"
-    assert kinds.index("reference") < kinds.index("judged")
+    assert kinds.index("reference") < kinds.index("screened")
     assert kinds[: kinds.index("reference")].count("mapped") >= 3
 
 
@@ -122,7 +122,7 @@ def test_an_offset_is_subtracted_up_to_the_limit_of_the_model_and_not_at_all_bey
     one.model.baseline_logit = -3.97 - offset  # the level of these micrographs is about -3.97
     screen(tmp_path / "o", make_tasks(tmp_path / "m", 3), executors=[one])
     assert reference_of(tmp_path / "o")[0]["shift"] == pytest.approx(shift, abs=0.4)
-    assert [shift_of(excess, 5.0) for excess in (-1.0, 0.0, 2.5, 5.0, 5.01, 99.0)] == [0, 0, 2.5, 5, 0, 0]
+    assert [offset_of(excess, 5.0) for excess in (-1.0, 0.0, 2.5, 5.0, 5.01, 99.0)] == [0, 0, 2.5, 5, 0, 0]
 
 
 @pytest.mark.parametrize("bad, unusual", [(0, False), (1, False), (2, False), (3, True), (4, True)])
@@ -200,7 +200,7 @@ def test_results_do_not_depend_on_the_portions_in_which_micrographs_come(tmp_pat
     assert results(tmp_path / "one") == results(tmp_path / "more")
 
 
-def test_an_input_that_closes_with_too_few_is_judged_by_what_there_is(tmp_path):
+def test_an_input_that_closes_with_too_few_is_screened_by_what_there_is(tmp_path):
     told = screen(tmp_path / "o", make_tasks(tmp_path / "m", 2), ScreenConfig(reference=20))
     assert len(told) == 2
     assert reference_of(tmp_path / "o")[0]["micrographs"] == [1, 2]
@@ -275,7 +275,7 @@ def test_killed_runs_end_like_an_undisturbed_one(tmp_path):
                 break
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    assert len(read_judgements(killed)) < 10
+    assert len(read_records(killed)) < 10
     process = child(tmp_path, killed, "resume", 10)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
@@ -479,7 +479,7 @@ def test_a_full_disk_stops_the_run_and_everything_done_stays(tmp_path, monkeypat
     with pytest.raises(FolderError, match="No space left on device.*free some space"):
         screen(tmp_path / "two", tasks)
     monkeypatch.undo()
-    assert not [one for one in read_judgements(tmp_path / "two") if one.status == "failed"]
+    assert not [one for one in read_records(tmp_path / "two") if one.status == "failed"]
     screen(tmp_path / "two", tasks, resume=True)
     assert results(tmp_path / "one") == results(tmp_path / "two")
 
@@ -494,10 +494,10 @@ def test_what_the_consumer_leaves_unread_is_resumed(tmp_path):
     tasks = make_tasks(tmp_path / "m", 6)
     screen(tmp_path / "one", tasks)
     with ScreeningRun(tmp_path / "two", ScreenConfig(reference=3), [executor()]) as run:
-        for judgement in run.process(tasks):
-            if judgement.id == 3:
+        for record in run.process(tasks):
+            if record.id == 3:
                 break
-    assert len(rows(tmp_path / "two")) == len(read_judgements(tmp_path / "two")) == 3
+    assert len(rows(tmp_path / "two")) == len(read_records(tmp_path / "two")) == 3
     screen(tmp_path / "two", tasks, resume=True)
     assert results(tmp_path / "one") == results(tmp_path / "two")
 
@@ -533,7 +533,7 @@ def test_a_device_on_which_every_micrograph_dies_is_given_up_and_the_rest_is_spa
     tasks = make_tasks(tmp_path / "m", 8)
     with pytest.raises(WorkerError, match="died of 3 micrographs in a row"):
         screen(tmp_path / "sick", tasks, executors=[Sick()])
-    assert len(read_judgements(tmp_path / "sick")) == 3
+    assert len(read_records(tmp_path / "sick")) == 3
     mended = screen(tmp_path / "sick", tasks, resume=True, retry_failed=True)
     assert {one.status for one in mended.values()} == {"accepted"}
     both = screen(tmp_path / "both", tasks, executors=[Sick(), executor(pause=0.05)])

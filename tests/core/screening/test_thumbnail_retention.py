@@ -10,7 +10,7 @@ from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.run_reader import read_judgements
+from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.state import RunState
@@ -19,7 +19,7 @@ from cryoice_scipion.core.screening.thumbnail_retention import ThumbnailRetentio
 CAP = 4
 
 
-def judgement(number, bad_area=0.1):
+def record(number, bad_area=0.1):
     stem = f"mic{number}"
     return MicrographRecord(
         number, stem, stem + ".mrc", "accepted", bad_area=bad_area, thumbnail=f"thumbnails/{stem}.png"
@@ -35,12 +35,12 @@ class Records:
 
     def add(self, one):
         lost = self.gallery.admit(one)
-        self.state.add_judgement(one, "")
+        self.state.add_record(one, "")
         self.gallery.remove(lost)
 
     @property
     def shown(self):
-        return sorted(one.id for one in self.state.judgements() if one.thumbnail)
+        return sorted(one.id for one in self.state.records() if one.thumbnail)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def records(tmp_path, monkeypatch):
 def test_thumbnails_are_spread_over_the_run_at_any_moment(records, stride):
     run, most = records(60), 60
     for count in range(1, 801):
-        run.add(judgement(stride * count, bad_area=0.0))
+        run.add(record(stride * count, bad_area=0.0))
         if count in (50, 100, 333, 800):
             places = [0, *(key // stride for key in run.shown), count + 1]
             assert len(run.shown) == min(count, most)
@@ -70,13 +70,13 @@ def test_the_worst_are_shown_wherever_they_are(records):
     run = records(60)
     bad = random.Random(0).sample(range(1, 501), 12)
     for number in range(1, 501):
-        run.add(judgement(number, 0.9 if number in bad else 0.1))
+        run.add(record(number, 0.9 if number in bad else 0.1))
     assert set(bad) <= set(run.shown)
     assert len(run.shown) <= 60
 
 
 def test_what_is_shown_depends_on_the_micrographs_only(records):
-    told = [judgement(number, number * 37 % 101 / 101) for number in range(1, 201)]
+    told = [record(number, number * 37 % 101 / 101) for number in range(1, 201)]
     shown = []
     for seed in range(3):
         run = records(30, f"run{seed}")
@@ -94,7 +94,7 @@ def screen(folder, tasks, cap=CAP, resume=False, executors=1, **options):
 
 def shown(folder):
     """Return the stems of the micrographs with a thumbnail; files and records have to agree."""
-    recorded = {one.stem for one in read_judgements(folder) if one.thumbnail}
+    recorded = {one.stem for one in read_records(folder) if one.thumbnail}
     assert {path.stem for path in (folder / "thumbnails").iterdir()} == recorded
     return recorded
 
@@ -120,8 +120,8 @@ def test_a_kill_between_record_and_file_is_mended_on_resume(tmp_path):
     screen(tmp_path / "o", tasks[:6])
     lines = (tmp_path / "o" / "journal.jsonl").read_text().splitlines(keepends=True)
     last = max(i for i, line in enumerate(lines) if json.loads(line)["kind"] == "thinned")
-    (tmp_path / "o" / "journal.jsonl").write_text("".join(lines[:last]))  # the judgement before it is there
-    gone = next(one for one in read_judgements(tmp_path / "whole") if not one.thumbnail)
+    (tmp_path / "o" / "journal.jsonl").write_text("".join(lines[:last]))  # the record before it is there
+    gone = next(one for one in read_records(tmp_path / "whole") if not one.thumbnail)
     (tmp_path / "o" / "thumbnails" / f"{gone.stem}.png").write_bytes(b"left over")
     screen(tmp_path / "o", tasks, resume=True)
     assert shown(tmp_path / "o") == shown(tmp_path / "whole")

@@ -16,7 +16,7 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.reports.html import write_report
-from cryoice_scipion.core.results.run_reader import read_judgements, read_summary
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.screening import watch as watch_module
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
@@ -52,12 +52,12 @@ def watching(folder, output, coordinates=None, resume=False, reference=2, patien
 
 
 def go_on(watch, until=lambda: False, seconds=10.0):
-    """Go round until something is so, or everything has come to rest; return the stems that were judged."""
+    """Go round until something is so, or everything has come to rest; return the stems that were screened."""
     found, end, rest = [], time.monotonic() + seconds, 0.0
     while not until() and time.monotonic() < end:
-        judged = [judgement.stem for judgement in watch.round()]
-        found += judged
-        busy = judged or not watch.is_quiet
+        screened = [record.stem for record in watch.round()]
+        found += screened
+        busy = screened or not watch.is_quiet
         rest = 0.0 if busy else rest or time.monotonic()
         if rest and time.monotonic() - rest > 6 * SETTLE:
             break
@@ -72,7 +72,7 @@ def make_old(folder):
 
 
 def finish(watch):
-    return [judgement.stem for judgement in watch.finish()]
+    return [record.stem for record in watch.finish()]
 
 
 def stars(output):
@@ -91,7 +91,7 @@ def lines(output, kind):
     return [line for line in map(json.loads, text) if line["kind"] == kind]
 
 
-def test_too_few_for_the_reference_are_mapped_and_judged_at_the_end(tmp_path):
+def test_too_few_for_the_reference_are_mapped_and_screened_at_the_end(tmp_path):
     make_tasks(tmp_path / "m", 2)
     with watching(tmp_path / "m", tmp_path / "o", reference=5) as watch:
         assert go_on(watch) == []
@@ -107,22 +107,20 @@ def test_a_stop_maps_nothing_more_and_a_session_that_resumes_ends_like_one_witho
     make_old(tmp_path / "m")
     for name in ("stopped", "whole"):
         with watching(tmp_path / "m", tmp_path / name, reference=3, batch=5) as watch:
-            for judgement in watch.round():
-                if name == "stopped" and judgement.stem == "mic003":
+            for record in watch.round():
+                if name == "stopped" and record.stem == "mic003":
                     watch.stop()
             if name == "whole":
                 go_on(watch)
             finish(watch)
         if name == "stopped":
-            assert 3 <= len(read_judgements(tmp_path / "stopped")) <= 5  # in hand is one more for each device
+            assert 3 <= len(read_records(tmp_path / "stopped")) <= 5  # in hand is one more for each device
             assert not read_summary(tmp_path / "stopped").finished
             assert (tmp_path / "stopped" / "report.html").is_file()
             with watching(tmp_path / "m", tmp_path / "stopped", resume=True, reference=3) as watch:
                 go_on(watch)
                 finish(watch)
-    told = [
-        [dataclasses.replace(one, seconds=0.0) for one in read_judgements(tmp_path / n)] for n in ("stopped", "whole")
-    ]
+    told = [[dataclasses.replace(one, seconds=0.0) for one in read_records(tmp_path / n)] for n in ("stopped", "whole")]
     assert told[0] == told[1]
     assert lines(tmp_path / "stopped", "reference") == lines(tmp_path / "whole", "reference")
 
@@ -150,7 +148,7 @@ def test_ids_are_those_of_arrival_whatever_the_names_and_sessions(tmp_path):
     with watching(tmp_path / "m", tmp_path / "o", reference=9, resume=True) as watch:
         go_on(watch)
         finish(watch)
-    assert [one.stem for one in read_judgements(tmp_path / "o")] == ["z", "a", "m", "b"]
+    assert [one.stem for one in read_records(tmp_path / "o")] == ["z", "a", "m", "b"]
 
 
 def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_it_changes(tmp_path, monkeypatch):
@@ -164,7 +162,7 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
         time.sleep(0.2)
         (tmp_path / "m" / "stalled.mrc").write_bytes(data)
         rounds(watch, lambda: watch.done == 4)
-        assert {one.stem: one.status for one in read_judgements(tmp_path / "o")} == {
+        assert {one.stem: one.status for one in read_records(tmp_path / "o")} == {
             "mic001": "accepted",
             "mic002": "accepted",
             "stalled": "accepted",
@@ -172,7 +170,7 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
         }
         (tmp_path / "m" / "broken.mrc").write_bytes(data)
         assert go_on(watch) == ["broken"]
-    assert {one.status for one in read_judgements(tmp_path / "o")} == {"accepted"}
+    assert {one.status for one in read_records(tmp_path / "o")} == {"accepted"}
 
 
 def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path, caplog):
@@ -185,7 +183,7 @@ def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path,
     assert caplog.text.count("mic001.tif: left out") == 1
     with watching(tmp_path / "m", tmp_path / "o", reference=0, resume=True) as watch:
         assert go_on(watch) == []
-    (one,) = read_judgements(tmp_path / "o")
+    (one,) = read_records(tmp_path / "o")
     assert one.status == "accepted"
 
 
@@ -209,7 +207,7 @@ def test_a_second_file_of_one_name_is_used_if_the_first_cannot_be_read(tmp_path,
         shutil.copy(whole, tmp_path / "m" / "mic001.mrcs")
         go_on(watch)
         finish(watch)
-    (one,) = read_judgements(tmp_path / "o")
+    (one,) = read_records(tmp_path / "o")
     assert (one.id, one.status, os.path.basename(one.path)) == (1, "accepted", "mic001.mrcs")
     with watching(tmp_path / "m", tmp_path / "o", reference=0, resume=True) as watch:
         assert go_on(watch) == []
@@ -248,7 +246,7 @@ def test_coordinates_come_before_or_after_and_in_portions(tmp_path, first):
         ("kept", "good"),
         *[("rejected", "no_micrograph")] * 2,
     ]
-    assert [len(one.scores) for one in read_judgements(output)] == [2, 0]
+    assert [len(one.scores) for one in read_records(output)] == [2, 0]
     assert read_summary(output).unmatched_picks == 2
     assert len(tasks) == 2
 
@@ -271,7 +269,7 @@ def test_a_session_that_resumes_does_nothing_again_and_files_are_the_same(tmp_pa
         assert (output / "journal.jsonl").read_text() == journal
         (picks / "mic001.box").write_text(BOXES + "100 100 16 16\n")
         assert go_on(watch) == ["mic001"]  # on its stored map
-    assert len(read_judgements(output)[0].scores) == 3
+    assert len(read_records(output)[0].scores) == 3
 
 
 def test_one_that_came_and_was_gone_before_its_turn_fails(tmp_path):
@@ -283,7 +281,7 @@ def test_one_that_came_and_was_gone_before_its_turn_fails(tmp_path):
     with watching(tmp_path / "m", tmp_path / "o", resume=True, reference=1) as watch:
         go_on(watch)
         finish(watch)
-    assert {one.stem: one.status for one in read_judgements(tmp_path / "o")} == {
+    assert {one.stem: one.status for one in read_records(tmp_path / "o")} == {
         "mic001": "accepted",
         "mic002": "accepted",
         "mic003": "failed",
@@ -300,7 +298,7 @@ def test_a_coordinate_file_that_stays_broken_is_said_once_and_read_when_it_is_me
         go_on(watch)
         go_on(watch)
         assert sum("mic001.box: line 1" in record.message for record in caplog.records) == 1
-        assert [len(one.scores) for one in read_judgements(output)] == [0, 2]
+        assert [len(one.scores) for one in read_records(output)] == [0, 2]
         (picks / "mic001.box").write_text(BOXES)
         assert go_on(watch) == ["mic001"]
         finish(watch)
@@ -357,7 +355,7 @@ def test_a_run_that_was_not_watched_can_be_watched_on(tmp_path):
     shutil.copy(folder / "mic001.mrc", folder / "mic009.mrc")
     with watching(folder, output, resume=True) as watch:
         assert go_on(watch) == ["mic001", "mic009"]
-    assert [one.id for one in read_judgements(output)] == [2, 3, 4, 5, 6]
+    assert [one.id for one in read_records(output)] == [2, 3, 4, 5, 6]
 
 
 def star_text(*places):
@@ -385,7 +383,7 @@ def test_only_a_file_that_holds_coordinates_decides_the_format(tmp_path, first, 
         go_on(watch, seconds=1.0)
         finish(watch)
         counts = watch._picks.counts()
-    assert [len(one.scores) for one in read_judgements(output)] == [2, 0]
+    assert [len(one.scores) for one in read_records(output)] == [2, 0]
     summary = read_summary(output)
     assert (summary.input_picks, summary.kept + summary.rejected, summary.adds_up) == (2, 2, True)
     if not first.startswith("empty"):
@@ -401,13 +399,13 @@ def test_another_format_displaces_csv_and_txt_and_a_resume_does_not_go_back(tmp_
     (picks / "mic001.csv").write_text("x,y\n32,20\n")
     with watching(tmp_path / "m", output, picks) as watch:
         go_on(watch)
-        assert [len(one.scores) for one in read_judgements(output)] == [1, 0]
+        assert [len(one.scores) for one in read_records(output)] == [1, 0]
         (picks / "mic002.star").write_text(STAR)
         assert sorted(go_on(watch)) == ["mic001", "mic002"]
         (picks / "mic003.csv").write_text("x,y\n32,20\n")
         go_on(watch)
         finish(watch)
-    assert [len(one.scores) for one in read_judgements(output)] == [0, 2]
+    assert [len(one.scores) for one in read_records(output)] == [0, 2]
     assert "mic001.csv: left out" in caplog.text
     first = read_summary(output)
     assert (first.input_picks, first.picks, first.adds_up, first.files_read) == (2, 2, True, 1)
@@ -442,7 +440,7 @@ def test_a_resume_keeps_the_format_only_if_a_file_of_it_can_still_be_read(tmp_pa
         go_on(watch)
         finish(watch)
     assert read_summary(output).files_not_read == []
-    assert [pick.goodness for pick in read_judgements(output)[0].scores] != []
+    assert [pick.goodness for pick in read_records(output)[0].scores] != []
 
 
 def test_every_coordinate_of_the_files_is_accounted_for_also_after_a_break(tmp_path, caplog):
@@ -489,11 +487,11 @@ def test_a_listed_file_that_comes_later_is_read_and_one_that_never_comes_is_name
     (picks / "autopick.star").write_text(head + "".join(f"{name}.mrc {picks}/parts/{name}.star\n" for name in names))
     (picks / "parts" / "mic001.star").write_text(STAR)
     with watching(tmp_path / "m", output, picks, patience=0.5) as watch:
-        go_on(watch, lambda: any(one.scores for one in read_judgements(output)))
+        go_on(watch, lambda: any(one.scores for one in read_records(output)))
         (picks / "parts" / "mic002.star").write_text(STAR)
         go_on(watch)
         finish(watch)
-    assert [len(one.scores) for one in read_judgements(output)] == [2, 2, 0]
+    assert [len(one.scores) for one in read_records(output)] == [2, 2, 0]
     summary = read_summary(output)
     assert (summary.input_picks, summary.files_read, summary.adds_up) == (4, 2, True)
     assert summary.files_not_read == [str(picks / "parts" / "mic003.star")]

@@ -13,8 +13,8 @@ from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.file_retry import RetryPolicy
 
 
-def until_judged(run, limit=30.0):
-    """Go on as a stream does until nothing waits; return the judgements."""
+def until_screened(run, limit=30.0):
+    """Go on as a stream does until nothing waits; return the records."""
     end, found = time.monotonic() + limit, []
     while run.backlog:
         assert time.monotonic() < end
@@ -40,7 +40,7 @@ def test_a_file_that_is_completed_is_screened_like_the_others(tmp_path):
         assert list(run.process(tasks)) == []  # the reference waits for it
         with open(tasks[1].path, "wb") as stream:
             stream.write(whole)
-        assert {one.id: one.status for one in until_judged(run)} == {task.id: "accepted" for task in tasks}
+        assert {one.id: one.status for one in until_screened(run)} == {task.id: "accepted" for task in tasks}
 
 
 def test_a_file_that_stays_broken_is_failed_with_its_reason_and_the_rest_goes_on(tmp_path):
@@ -49,7 +49,7 @@ def test_a_file_that_stays_broken_is_failed_with_its_reason_and_the_rest_goes_on
     with ScreeningRun(tmp_path / "o", ScreenConfig(reference=3), [executor()], RunOptions(retry_seconds=1)) as run:
         assert sorted(one.id for one in run.process(tasks)) == [1, 2, 3]
         assert run.backlog == 1
-        (failed,) = until_judged(run)
+        (failed,) = until_screened(run)
     assert (failed.id, failed.status) == (4, "failed")
     assert "mic004" in failed.reason
     assert [score.kept for score in failed.scores] == [False] * 6
@@ -63,7 +63,7 @@ def test_an_old_broken_file_is_looked_at_twice_and_without_patience_once(tmp_pat
     started = time.monotonic()
     with ScreeningRun(tmp_path / "some", ScreenConfig(reference=0), [executor()], RunOptions(retry_seconds=60)) as run:
         assert sorted(one.status for one in run.process(tasks)) == ["accepted", "accepted"]
-        assert [one.status for one in until_judged(run)] == ["failed"]
+        assert [one.status for one in until_screened(run)] == ["failed"]
     assert time.monotonic() - started < 30  # not a minute
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.training.metrics import (
-    called_bad,
     expected_calibration_error,
     fit_temperature,
+    is_bad,
     measure,
     recommend_threshold,
     threshold_for_clean_area,
@@ -18,7 +18,7 @@ def test_perfect_and_useless_scores():
     bad = np.array([True] * 50 + [False] * 50)
     perfect = measure(bad.astype(float), bad, 0.5)
     assert perfect["auc"] == perfect["ap"] == perfect["f1"] == 1.0
-    assert perfect["good_called_bad"] == 0.0
+    assert perfect["false_positive_rate"] == 0.0
     assert measure(np.full(100, 0.5), bad, 0.4)["auc"] == 0.5
 
 
@@ -80,7 +80,7 @@ def test_a_threshold_for_maps_spares_clean_area_and_one_wrong_micrograph_in_fort
 
     good = [micrograph(rng.beta(1, 8, 2000)) for _ in range(39)]
     threshold = threshold_for_clean_area(good)
-    lost = [called_bad(p_bad[~bad], threshold).mean() for p_bad, bad in good]
+    lost = [is_bad(p_bad[~bad], threshold).mean() for p_bad, bad in good]
     assert 0.002 < np.mean(lost) < 0.005
     assert threshold_for_clean_area([*good, micrograph(np.full(2000, 0.97))]) == pytest.approx(threshold, abs=0.01)
     assert threshold_for_clean_area([*good, micrograph(np.full(3, 0.97))]) == pytest.approx(
@@ -95,5 +95,5 @@ def test_a_threshold_for_maps_spares_clean_area_and_one_wrong_micrograph_in_fort
 def test_threshold_is_on_goodness_as_in_the_screening():
     """goodness == threshold is kept."""
     p_bad, bad = np.array([0.25, 0.5]), np.array([False, True])
-    assert measure(p_bad, bad, 0.75)["good_called_bad"] == 0.0
+    assert measure(p_bad, bad, 0.75)["false_positive_rate"] == 0.0
     assert measure(p_bad, bad, 0.75)["recall"] == 1.0

@@ -13,8 +13,8 @@ from cryoice_scipion.core.training.model_card import MEASURES, write_card
 def written(folder, **values):
     """Return the lines of the card of a model."""
     model = ModelConfig(name="m", views=[ViewConfig()], **values)
-    judged = pd.DataFrame(columns=["label", "split", "origin", "p_bad"])
-    write_card(folder / "card.md", model, judged, [], "by hand")
+    predictions = pd.DataFrame(columns=["label", "split", "origin", "p_bad"])
+    write_card(folder / "card.md", model, predictions, [], "by hand")
     return (folder / "card.md").read_text().splitlines()
 
 

@@ -23,9 +23,9 @@ from cryoice_scipion.core.training.unet import crops
 from cryoice_scipion.core.training.unet import fit as training
 from cryoice_scipion.core.training.unet.calibration import reference_of
 from cryoice_scipion.core.training.unet.crops import Cropper, _high_passed, views_of_crops, weights_of
-from cryoice_scipion.core.training.unet.fit import dense_loss
-from cryoice_scipion.core.training.unet.train import DenseSet, split_fields
-from cryoice_scipion.core.training.unet.training_micrographs import Field, make_fields
+from cryoice_scipion.core.training.unet.fit import map_loss
+from cryoice_scipion.core.training.unet.train import TrainingSet, split_micrographs
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.outlier_features import relative_statistics
 
@@ -98,7 +98,7 @@ def test_the_reference_knows_how_much_clean_micrographs_differ_and_bad_ones_do_n
 def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled, tmp_path, monkeypatch, capsys):
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert main(arguments(labelled, whole, epochs=3)) == 0
-    epoch, done = training.DenseRun.epoch, []
+    epoch, done = training.UNetRun.epoch, []
 
     def stopped(self, number, progress):
         if len(done) == 2:
@@ -106,7 +106,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled
         done.append(number)
         return epoch(self, number, progress)
 
-    monkeypatch.setattr(training.DenseRun, "epoch", stopped)
+    monkeypatch.setattr(training.UNetRun, "epoch", stopped)
     assert main(arguments(labelled, torn, epochs=3)) == 130
     assert load_config(torn).network == "unet"  # what was learned until then is a model
     monkeypatch.undo()
@@ -123,14 +123,16 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(labelled
 def test_views_are_made_once_and_again_only_when_a_label_image_changed(labelled, tmp_path):
     copy = write_labelled(tmp_path / "copy", number=2)
     images = find_labelled(copy)
-    first = [path.stat().st_mtime_ns for path in make_fields(images, tmp_path / "fields", progress=False)]
-    assert [path.stat().st_mtime_ns for path in make_fields(images, tmp_path / "fields", progress=False)] == first
+    first = [path.stat().st_mtime_ns for path in prepare_micrographs(images, tmp_path / "fields", progress=False)]
+    assert [
+        path.stat().st_mtime_ns for path in prepare_micrographs(images, tmp_path / "fields", progress=False)
+    ] == first
     label = copy / "labels" / "m0.mrc"
     later = label.stat().st_mtime + 100
     import os
 
     os.utime(label, (later, later))
-    again = [path.stat().st_mtime_ns for path in make_fields(images, tmp_path / "fields", progress=False)]
+    again = [path.stat().st_mtime_ns for path in prepare_micrographs(images, tmp_path / "fields", progress=False)]
     assert again[0] != first[0]
     assert again[1] == first[1]
 
@@ -144,7 +146,10 @@ def test_an_inverted_simulated_micrograph_is_seen_as_the_others_are(tmp_path):
         mrc.voxel_size = 4.0
     (folder / "truth").mkdir()
     (folder / "truth" / "m1.json").write_text(json.dumps({"config": {"inverted": True}}))
-    plain, inverted = (Field.load(path) for path in make_fields(find_labelled(folder), tmp_path / "f", progress=False))
+    plain, inverted = (
+        TrainingMicrograph.load(path)
+        for path in prepare_micrographs(find_labelled(folder), tmp_path / "f", progress=False)
+    )
     assert np.allclose(plain.view, inverted.view, atol=0.01)
 
 
@@ -153,7 +158,7 @@ def field(rows=300, columns=500):
     labels = np.zeros((-(-rows // 8), -(-columns // 8)), np.uint8)
     labels[2:4, 3:5] = SUPPORT
     spectrum = rng.normal(size=(len(FEATURES), -(-rows // 16), -(-columns // 16))).astype(np.float16)
-    return Field("m", rng.normal(size=(rows, columns)).astype(np.float16), spectrum, labels)
+    return TrainingMicrograph("m", rng.normal(size=(rows, columns)).astype(np.float16), spectrum, labels)
 
 
 @pytest.mark.parametrize("size", [(304, 512), (96, 80), (1200, 704), (1600, 960)])
@@ -248,9 +253,9 @@ def test_the_loss_leaves_out_what_nobody_knows_and_takes_any_class_for_bad():
     p = torch.softmax(logits[0, :, 0], dim=0)
     labels = torch.tensor([[[0, SUPPORT, CLASSES.index(BAD), LEFT_OUT]]])
     expected = -(torch.log(p[0, 0]) + torch.log(p[2, 1]) + torch.log(p[1, 2] + p[2, 2])) / 3
-    assert torch.allclose(dense_loss(logits, labels, classes), expected, atol=1e-5)
+    assert torch.allclose(map_loss(logits, labels, classes), expected, atol=1e-5)
     nothing = torch.tensor([[[LEFT_OUT, CLASSES.index(BORDER), CLASSES.index("aggregate"), LEFT_OUT]]])
-    assert dense_loss(logits, nothing, classes) == 0
+    assert map_loss(logits, nothing, classes) == 0
 
 
 def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
@@ -272,7 +277,7 @@ def test_a_label_image_of_another_field_is_refused(tmp_path):
     with mrcfile.open(folder / "labels" / "m1.mrc", mode="r+") as labels:
         labels.voxel_size = 16.0
     with pytest.raises(ImageError, match="its micrograph 24 × 24"):
-        make_fields(find_labelled(folder), tmp_path / "fields", progress=False)
+        prepare_micrographs(find_labelled(folder), tmp_path / "fields", progress=False)
 
 
 def test_a_training_on_other_data_does_not_go_on_from_what_was_kept(tmp_path, monkeypatch, capsys):
@@ -283,8 +288,8 @@ def test_a_training_on_other_data_does_not_go_on_from_what_was_kept(tmp_path, mo
             raise KeyboardInterrupt
         return epoch(self, number, progress)
 
-    epoch = training.DenseRun.epoch
-    monkeypatch.setattr(training.DenseRun, "epoch", stopped)
+    epoch = training.UNetRun.epoch
+    monkeypatch.setattr(training.UNetRun, "epoch", stopped)
     assert main(arguments(labelled, tmp_path / "model", epochs=2)) == 130
     monkeypatch.undo()
     capsys.readouterr()
@@ -312,15 +317,15 @@ def test_weights_that_run_away_are_said_in_one_line(labelled, tmp_path, monkeypa
             values.data.fill_(torch.nan)
         return 0.0
 
-    monkeypatch.setattr(training.DenseRun, "epoch", away)
+    monkeypatch.setattr(training.UNetRun, "epoch", away)
     assert main(arguments(labelled, tmp_path / "model")) == 2
     assert "give a smaller --learning-rate" in capsys.readouterr().err
 
 
 def test_small_sets_are_trained_on_whole_and_held_out_ones_never():
-    many = DenseSet("many", [Path(f"a{index}.npz") for index in range(20)])
-    few = DenseSet("few", [Path(f"b{index}.npz") for index in range(4)], crops=5)
-    split = split_fields([many, few], TrainConfig.make(validation=0.5, hold_out=["a1*", "b2.mrc"]))
+    many = TrainingSet("many", [Path(f"a{index}.npz") for index in range(20)])
+    few = TrainingSet("few", [Path(f"b{index}.npz") for index in range(4)], crops=5)
+    split = split_micrographs([many, few], TrainConfig.make(validation=0.5, hold_out=["a1*", "b2.mrc"]))
     assert {name for name, part in split.items() if part == "test"} == {
         "few/b2",
         *(f"many/a{number}" for number in (1, *range(10, 20))),
@@ -328,9 +333,9 @@ def test_small_sets_are_trained_on_whole_and_held_out_ones_never():
     assert [split[f"few/b{index}"] for index in (0, 1, 3)] == ["train"] * 3
     assert sum(part == "validation" for part in split.values()) == 4  # half of the nine others
     with pytest.raises(SettingsError, match="b7"):
-        split_fields([few], TrainConfig.make(hold_out=["b7"]))
+        split_micrographs([few], TrainConfig.make(hold_out=["b7"]))
     with pytest.raises(SettingsError, match="at least two"):
-        split_fields([few], TrainConfig.make(hold_out=["b[0-2]"]))
+        split_micrographs([few], TrainConfig.make(hold_out=["b[0-2]"]))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judging again: what cannot have changed is kept, what is missing or of another map is made again."""
+"""Scoring again: what cannot have changed is kept, what is missing or of another map is made again."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ class One:
     def map(self):
         self.mapped = self.executor.map(self.task, CONFIG, "dark", self.folder)
 
-    def judge(self):
+    def score(self):
         told = self.executor.score(self.task, self.mapped, FROZEN, CONFIG, self.folder)
         self.masks = [self.folder / name for name in (told.probability, told.mask, told.full_mask)]
         self.thumbnail = self.folder / told.thumbnail
@@ -40,10 +40,10 @@ def one(tmp_path):
 
 
 def test_late_coordinates_change_the_thumbnail_and_leave_the_masks(one):
-    one.judge()
+    one.score()
     before, thumbnail = [path.stat().st_ino for path in one.masks], one.thumbnail.read_bytes()
     one.task.picks.append(Pick(90000, 100.0, 100.0, 16.0))
-    assert len(one.judge().scores) == 7
+    assert len(one.score().scores) == 7
     assert [path.stat().st_ino for path in one.masks] == before
     assert one.thumbnail.read_bytes() != thumbnail
 
@@ -51,19 +51,19 @@ def test_late_coordinates_change_the_thumbnail_and_leave_the_masks(one):
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_missing_or_empty_mask_is_made_again(one, number, damage):
-    one.judge()
+    one.score()
     content = one.masks[number].read_bytes()
     damage(one.masks[number])
-    one.judge()
+    one.score()
     assert one.masks[number].read_bytes() == content
 
 
 def test_another_map_makes_other_masks(one):
-    one.judge()
+    one.score()
     before = [read_map(path)[0] for path in one.masks]
     write_micrograph(one.task.path, bad_columns=0)
     one.map()
-    one.judge()
+    one.score()
     for path, old in zip(one.masks, before):
         assert not np.array_equal(read_map(path)[0], old)
 
@@ -77,4 +77,4 @@ def test_a_large_stored_picture_that_ends_in_zeros_is_told_as_damaged(one, share
     sound = int(share * len(content))
     path.write_bytes(content[:sound] + bytes(len(content) - sound))
     with pytest.raises(ImageError, match="the stored picture cannot be read"):
-        one.judge()
+        one.score()

@@ -56,11 +56,11 @@ def kill_on(tmp_path, *stems):
 
 def screen(folder, tasks, executors):
     with ScreeningRun(folder, ScreenConfig(reference=2), executors) as run:
-        return {judgement.id: judgement for judgement in run.process(tasks)}
+        return {record.id: record for record in run.process(tasks)}
 
 
-def told(judgements):
-    return {key: (one.status, one.scores, one.areas, one.flags) for key, one in judgements.items()}
+def told(records):
+    return {key: (one.status, one.scores, one.areas, one.flags) for key, one in records.items()}
 
 
 def test_a_worker_gives_what_this_process_gives(client, tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clean places drawn as further GOOD, without which a network learns "particle or not" (SCIENCE.md 3)."""
+"""Draw clean positions as additional GOOD patches; without them a network learns "particle or not" (SCIENCE.md 3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw_background(
     window: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return places that hold neither a labelled coordinate nor anything that stands out.
+    """Return positions that hold neither a labelled coordinate nor anything that stands out.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def draw_background(
     inside : torch.Tensor, bool, same shape
         False on the border.
     taken, bad : numpy.ndarray, shape (n, 2)
-        x, y in px of the view of all labelled coordinates, and of the BAD ones among them. Places keep half a
+        x, y in px of the view of all labelled coordinates, and of the BAD ones among them. Positions keep half a
         window from the first and a whole window from the second.
     number : int
         How many to draw, at most.
@@ -49,9 +49,9 @@ def draw_background(
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     centres = np.stack([columns.ravel(), rows.ravel()], axis=1) * stride + stride / 2.0
     free = ~stands_out(features(view, window, stride)) & _wholly_inside(inside, centres, window)
-    for places, distance in ((taken, 0.5 * window), (bad, 1.0 * window)):
-        if len(places):
-            free &= cKDTree(places).query(centres)[0] > distance
+    for positions, distance in ((taken, 0.5 * window), (bad, 1.0 * window)):
+        if len(positions):
+            free &= cKDTree(positions).query(centres)[0] > distance
     candidates = centres[free]
     chosen = candidates[rng.permutation(len(candidates))[:number]]
     shifted: NDArray[np.float64] = chosen + rng.uniform(-stride / 2, stride / 2, size=chosen.shape)

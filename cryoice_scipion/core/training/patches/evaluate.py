@@ -12,13 +12,13 @@ from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.detectors.choice import UNET
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.training.metrics import called_bad, measure
+from cryoice_scipion.core.training.metrics import is_bad, measure
 from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet
 
 
 def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> Dict[str, Dict[str, float]]:
-    """Return the metrics of all patches, and for each origin and label the share that is called rightly.
+    """Return the metrics of all patches, and for each origin and label the share that is predicted rightly.
 
     Without a data-set reference: patches have no data set around them.
 
@@ -40,8 +40,8 @@ def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> 
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits))).numpy()
     bad = (table["label"] != GOOD).to_numpy()
     figures = {"all": measure(p_bad, bad, threshold)}
-    called = called_bad(p_bad, threshold)
-    for (origin, label), places in table.reset_index(drop=True).groupby(["origin", "label"]).indices.items():
-        share = float(np.mean(called[places]))
-        figures[f"{origin} {label}"] = {"number": float(len(places)), "called_bad": share}
+    predicted = is_bad(p_bad, threshold)
+    for (origin, label), rows in table.reset_index(drop=True).groupby(["origin", "label"]).indices.items():
+        share = float(np.mean(predicted[rows]))
+        figures[f"{origin} {label}"] = {"number": float(len(rows)), "predicted_bad": share}
     return figures

@@ -141,9 +141,9 @@ def cut_patches(
     patch_spectrum: bool = True,
     dense: Optional[NetworkDetector] = None,
 ) -> PatchSet:
-    """Cut the labelled places out of their micrographs, and draw backgrounds.
+    """Cut patches at the labelled positions out of their micrographs, and draw backgrounds.
 
-    A micrograph that cannot be read is left out with a message; so are places outside the frame or on its border
+    A micrograph that cannot be read is left out with a message; so are positions outside the frame or on its border
     (the detector finds borders by itself). ``patch_spectrum``: also cut the further views of that network.
     ``dense``: a U-Net model whose features are wanted too; copies at a jittered sampling are not made then.
 
@@ -216,7 +216,7 @@ def _cut_one(
 
 
 def _embedded(features: torch.Tensor, centres: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the feature vectors (n, features) of the map cells that places (n, 2), x and y in cells, lie in."""
+    """Return the feature vectors (n, features) of the map cells that positions (n, 2), x and y in cells, lie in."""
     column, row = (np.clip(centres[:, axis].astype(np.int64), 0, int(features.shape[2 - axis]) - 1) for axis in (0, 1))
     found: NDArray[np.float32] = features.numpy()[:, row, column].T.copy()
     return found
@@ -225,7 +225,7 @@ def _embedded(features: torch.Tensor, centres: NDArray[np.float64]) -> NDArray[n
 def _views(
     view: torch.Tensor, centres: torch.Tensor, window: int, spectra: Optional[Spectra], pixel_size: float, scale: float
 ) -> Arrays:
-    """Return the views around places (px of the context view): the patch alone where there are no spectra."""
+    """Return the views around positions (px of the context view): the patch alone where there are no spectra."""
     if spectra is None:
         return {"patch": cut(view, centres, window).numpy()}
     native = centres / scale * (pixel_size / spectra.sampling)
@@ -268,10 +268,10 @@ def _with_background(
     config: PatchConfig,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Return the points with clean places added: as many as GOOD ones, or as all where there are no GOOD ones."""
+    """Return the points with clean positions added: as many as GOOD ones, or as all where there are no GOOD ones."""
     good = points["label"] == GOOD
-    places = points[["x", "y"]].to_numpy(dtype=np.float64) * scale
+    positions = points[["x", "y"]].to_numpy(dtype=np.float64) * scale
     number = round(config.background_ratio * (int(good.sum()) or len(points) or config.max_per_micrograph // 4))
-    drawn = draw_background(view, inside, places, places[~good.to_numpy()], number, config.window, rng) / scale
+    drawn = draw_background(view, inside, positions, positions[~good.to_numpy()], number, config.window, rng) / scale
     extra = pd.DataFrame({"x": drawn[:, 0], "y": drawn[:, 1], "label": GOOD, "origin": BACKGROUND}, columns=COLUMNS)
     return pd.concat([points, extra], ignore_index=True) if len(extra) else points

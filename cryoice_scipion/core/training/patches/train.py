@@ -19,13 +19,13 @@ from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.patch_fft import WINDOW
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.maps.session_baseline import level_of
+from cryoice_scipion.core.maps.session_baseline import session_logit_of
 from cryoice_scipion.core.training.fine_tuning import fit_head, load_base
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
 from cryoice_scipion.core.training.patches.fit import Log, bad_log_odds, fit, predict
 from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet
 from cryoice_scipion.core.training.points import LabelledMicrograph
-from cryoice_scipion.core.training.saving import Judged, Result, model_config, save_model
+from cryoice_scipion.core.training.saving import Predictions, Result, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, VALIDATION, patch_weights, split_micrographs
 
 CONTEXT_SAMPLING = 4.0  # Å/px of the patch + spectrum and of the U-Net
@@ -44,7 +44,7 @@ def train(
     log: Log,
     progress: bool = True,
 ) -> Result:
-    """Fit, calibrate, judge and save a model.
+    """Fit, calibrate, evaluate and save a model.
 
     Parameters
     ----------
@@ -82,45 +82,48 @@ def train(
     logits = predict(fitted.network, views, rows, device)
     base = load_base(config.base) if dense else None
     preferred = base[1].recommended_threshold if base else 0.5
-    judged = _calibrate(table.iloc[rows], logits, config.per_micrograph_reference, preferred)
+    predictions = _calibrate(table.iloc[rows], logits, config.per_micrograph_reference, preferred)
     if base:
         old = predict(base[0], views, rows, device) / base[1].temperature
-        judged.before = _measured(old, judged, preferred)
-        _compare(judged, log)
+        predictions.before = _measured(old, predictions, preferred)
+        _compare(predictions, log)
     counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
-    model = model_config(config, patches.sampling, fitted, judged, {**trained_on, "patches": counts})
+    model = model_config(config, patches.sampling, fitted, predictions, {**trained_on, "patches": counts})
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
     # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
     reference = {
-        "baseline_logit": baseline_logit(detector, validation_items, config, judged, log, progress),
+        "baseline_logit": baseline_logit(detector, validation_items, config, predictions, log, progress),
         **(base[1].model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
     }
     model = model.model_copy(update=reference)
-    save_model(folder, model, fitted, judged, patches.messages, patches.real)
-    return Result(folder, model, judged.validation, judged.test, fitted.interrupted, judged.before)
+    save_model(folder, model, fitted, predictions, patches.messages, patches.real)
+    return Result(folder, model, predictions.validation, predictions.test, fitted.interrupted, predictions.before)
 
 
-def _measured(logits: NDArray[np.float64], judged: Judged, threshold: float) -> Dict[str, float]:
+def _measured(logits: NDArray[np.float64], predictions: Predictions, threshold: float) -> Dict[str, float]:
     """Return the figures of other logits of the same patches, where the honest figures are taken."""
-    rows = (judged.table["split"] == judged.measured_on).to_numpy()
+    rows = (predictions.table["split"] == predictions.measured_on).to_numpy()
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits[rows]))).numpy()
-    return measure(p_bad, (judged.table["label"] != GOOD).to_numpy()[rows], threshold)
+    return measure(p_bad, (predictions.table["label"] != GOOD).to_numpy()[rows], threshold)
 
 
-def _compare(judged: Judged, log: Log) -> None:
-    """Say so when a model got worse by tuning."""
-    now, before = (judged.test if judged.measured_on == TEST else judged.validation)["auc"], judged.before["auc"]
+def _compare(predictions: Predictions, log: Log) -> None:
+    """Warn when fine-tuning made the model worse."""
+    now, before = (
+        (predictions.test if predictions.measured_on == TEST else predictions.validation)["auc"],
+        predictions.before["auc"],
+    )
     if now < before - _WORSE:
         log(
-            f"warning: before tuning the model ranked these places better (AUC {before:.3f}, now {now:.3f}): keep that "
-            "one, or give coordinates of more micrographs"
+            f"warning: the model before fine-tuning ranked these positions better (AUC {before:.3f}, now {now:.3f}): "
+            "keep that model, or give coordinates of more micrographs"
         )
 
 
 def _calibrate(
     table: pd.DataFrame, logits: NDArray[np.float64], per_micrograph_reference: bool, preferred: float
-) -> Judged:
+) -> Predictions:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones."""
     bad = (table["label"] != GOOD).to_numpy()
     on_validation = (table["split"] == VALIDATION).to_numpy()
@@ -138,8 +141,10 @@ def _calibrate(
         name: measure(p_bad[rows], bad[rows], threshold) if rows.any() else {}
         for name, rows in ((VALIDATION, on_validation), (TEST, ~on_validation))
     }
-    judged = table.assign(p_bad=p_bad)
-    return Judged(judged, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST], _RULE.format(preferred))
+    predictions = table.assign(p_bad=p_bad)
+    return Predictions(
+        predictions, log_odds, temperature, threshold, parts[VALIDATION], parts[TEST], _RULE.format(preferred)
+    )
 
 
 def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
@@ -156,7 +161,7 @@ def as_sessions(
     The data-set reference takes a session's own level off; patches of micrographs without GOOD ones stay as they are.
     """
     levels = _clean_levels(odds, table)
-    common = level_of(_clean_levels(odds[on_validation], table[on_validation]))
+    common = session_logit_of(_clean_levels(odds[on_validation], table[on_validation]))
     shifts = table["micrograph"].map(levels).to_numpy(dtype=np.float64) - common
     shifted: NDArray[np.float64] = odds - np.nan_to_num(shifts)
     return shifted
@@ -166,7 +171,7 @@ def baseline_logit(
     detector: NetworkDetector,
     micrographs: Sequence[LabelledMicrograph],
     config: TrainConfig,
-    judged: Judged,
+    predictions: Predictions,
     log: Log,
     progress: bool,
 ) -> float:
@@ -177,14 +182,14 @@ def baseline_logit(
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = item.is_bright(config.patches.contrast)
             classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright)
-            level = classmap.checked(item.path).level
+            level = classmap.checked(item.path).median_logit
             levels += [level] if np.isfinite(level) else []  # NaN: all of it is border
         except CryoIceError as error:
             log(f"left out of the reference level: {error}")
     if not levels:
-        rows = (judged.table["split"] == VALIDATION).to_numpy()
-        levels = _clean_levels(judged.log_odds[rows], judged.table[rows]).tolist()
-    return level_of(levels)
+        rows = (predictions.table["split"] == VALIDATION).to_numpy()
+        levels = _clean_levels(predictions.log_odds[rows], predictions.table[rows]).tolist()
+    return session_logit_of(levels)
 
 
 def _check(patches: PatchSet, config: TrainConfig) -> None:

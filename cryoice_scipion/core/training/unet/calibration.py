@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.detectors.unet import CELL, UNet
-from cryoice_scipion.core.maps.session_baseline import level_of
+from cryoice_scipion.core.maps.session_baseline import session_logit_of
 from cryoice_scipion.core.training.metrics import (
     CLEAN_LOST,
     OUTLIERS,
@@ -23,10 +23,10 @@ from cryoice_scipion.core.training.metrics import (
     threshold_for_clean_area,
 )
 from cryoice_scipion.core.training.patches.fit import bad_log_odds
-from cryoice_scipion.core.training.saving import Judged
+from cryoice_scipion.core.training.saving import Predictions
 from cryoice_scipion.core.training.splits import TEST, VALIDATION
-from cryoice_scipion.core.training.unet.refinement_head import features_of_field
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.refinement_head import features_of_micrograph
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 
 _RULE = (
     f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad, "
@@ -43,8 +43,8 @@ class MapCells:
 
     name: str
     split: str
-    places: NDArray[np.float64]  # (n, 2), x and y of the cells' centres, px of the context view
-    labels: NDArray[np.uint8]  # (n,), places in CLASSES
+    positions: NDArray[np.float64]  # (n, 2), x and y of the cells' centres, px of the context view
+    labels: NDArray[np.uint8]  # (n,), positions in CLASSES
     logits: NDArray[np.float32]  # (n, classes)
 
     @property
@@ -62,7 +62,7 @@ class MapCells:
 @torch.inference_mode()
 def cells_of_maps(
     network: UNet,
-    loaded: Dict[str, Field],
+    loaded: Dict[str, TrainingMicrograph],
     split: Dict[str, str],
     parts: Tuple[str, ...],
     device: str,
@@ -71,23 +71,23 @@ def cells_of_maps(
     """Return what a network says of whole micrographs; with ``quick`` in one orientation."""
     network = network.eval().to(device)
     found = []
-    for name, field in loaded.items():
+    for name, micrograph in loaded.items():
         if split[name] not in parts:
             continue
-        logits = network.classify(features_of_field(network, field, device, quick)).flatten(1).T.cpu().numpy()
-        known = field.labelled
-        row, column = np.unravel_index(known, field.labels.shape)
-        places = (np.column_stack([column, row]) + 0.5) * CELL
-        found.append(MapCells(name, split[name], places, field.labels.ravel()[known], logits[known]))
+        logits = network.classify(features_of_micrograph(network, micrograph, device, quick)).flatten(1).T.cpu().numpy()
+        known = micrograph.labelled
+        row, column = np.unravel_index(known, micrograph.labels.shape)
+        positions = (np.column_stack([column, row]) + 0.5) * CELL
+        found.append(MapCells(name, split[name], positions, micrograph.labels.ravel()[known], logits[known]))
     return found
 
 
-def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Judged, Dict[str, float]]:
+def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Predictions, Dict[str, float]]:
     """Fit temperature and threshold on the validation micrographs; measure there and on the held-out ones.
 
     Returns
     -------
-    (Judged, dict)
+    (Predictions, dict)
         The table is of some cells of each micrograph, x and y in px of the context view. The dict is what
         :func:`reference_of` says of the validation micrographs.
     """
@@ -107,14 +107,14 @@ def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Judged, Dict[str, float]]
     table = pd.concat([_some_cells(item, odds[item.name], rng) for item in cells], ignore_index=True)
     log_odds = table.pop("log_odds").to_numpy()
     measured = (figures[VALIDATION], figures.get(TEST, {}))
-    judged = Judged(table.assign(origin="area"), log_odds, temperature, threshold, *measured, _RULE)
-    return judged, reference_of([(odds[item.name], item.labels) for item in validation])
+    predictions = Predictions(table.assign(origin="area"), log_odds, temperature, threshold, *measured, _RULE)
+    return predictions, reference_of([(odds[item.name], item.labels) for item in validation])
 
 
 def _some_cells(item: MapCells, odds: NDArray[np.float64], rng: np.random.Generator) -> pd.DataFrame:
     """Return some cells of a micrograph, one row each."""
     rows = np.sort(rng.permutation(len(item.labels))[:_SHOWN])
-    x, y = item.places[rows].T
+    x, y = item.positions[rows].T
     labels = [CLASSES[code] for code in item.labels[rows]]
     values = {"x": x, "y": y, "label": labels, "split": item.split, "p_bad": expit(odds[rows]), "log_odds": odds[rows]}
     return pd.DataFrame({"micrograph": item.name, **values})
@@ -126,14 +126,14 @@ def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uin
     Parameters
     ----------
     micrographs : sequence of (ndarray, ndarray)
-        Calibrated log-odds of BAD and labels (places in CLASSES) of the labelled cells of each.
+        Calibrated log-odds of BAD and labels (indices into CLASSES) of the labelled cells of each.
     """
     there = [
         (float(np.median(odds)), float((labels == CLASSES.index(GOOD)).mean()))
         for odds, labels in micrographs
         if len(labels)
     ]
-    level = level_of([median for median, _ in there])
+    level = session_logit_of([median for median, _ in there])
     clean = [median for median, share in there if share > _MOSTLY]
     upper = float(np.percentile(clean, _NORMAL)) if clean else level
     return {"baseline_logit": level, "offset_tolerance": max(_LEAST_TOLERANCE, upper - level)}

@@ -15,8 +15,8 @@ from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import UNFINISHED
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.training.patches.fit import Log
-from cryoice_scipion.core.training.unet.fit import DenseRun
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.fit import UNetRun
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 
 
 class Unfinished:
@@ -27,17 +27,17 @@ class Unfinished:
         self._path = folder / UNFINISHED
         self._made_with = {"config": config.to_text(), "data": json.dumps(data, sort_keys=True)}
 
-    def drop(self) -> None:
+    def delete(self) -> None:
         """Remove it: the training is finished."""
         self._path.unlink(missing_ok=True)
 
-    def keep(self, run: DenseRun, history: List[Dict[str, float]]) -> None:
+    def save(self, run: UNetRun, history: List[Dict[str, float]]) -> None:
         """Write the state of a run, atomically."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self._path) as temporary:
             torch.save({**self._made_with, "history": history, "run": run.state_dict()}, temporary)
 
-    def take_up(self, run: DenseRun, log: Log) -> List[Dict[str, float]]:
+    def restore(self, run: UNetRun, log: Log) -> List[Dict[str, float]]:
         """Give a run the state that was kept, if there is one of these settings and data; return the curves so far."""
         if not self._path.is_file():
             return []
@@ -55,10 +55,10 @@ class Unfinished:
         return history
 
 
-def checksum(loaded: Dict[str, Field]) -> int:
-    """Return the CRC-32 of all that fields hold."""
+def checksum(loaded: Dict[str, TrainingMicrograph]) -> int:
+    """Return the CRC-32 of all that micrographs hold."""
     total = 0
-    for field in loaded.values():
-        for array in (field.view, field.spectrum, field.labels):
+    for micrograph in loaded.values():
+        for array in (micrograph.view, micrograph.spectrum, micrograph.labels):
             total = zlib.crc32(array.tobytes(), total)
     return total

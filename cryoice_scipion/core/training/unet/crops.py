@@ -18,7 +18,7 @@ from cryoice_scipion.core.config import AugmentConfig
 from cryoice_scipion.core.detectors.unet import CELL, MULTIPLE, SAMPLING, SPECTRAL
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.training.patches.augment import CUTS, NOTHING_LEFT
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.micrograph import spectral_frequencies
 from cryoice_scipion.core.views.outlier_features import relative_statistics
 from cryoice_scipion.core.views.patch_spectrum import BOX, local_view
@@ -38,7 +38,7 @@ _SMALL, _HEAVIEST = 64, 4.0  # cells: a bad area of fewer counts for more than i
 
 @dataclasses.dataclass
 class Crop:
-    """A piece of a field: view with a margin around it, spectra, labels."""
+    """A piece of a micrograph: view with a margin around it, spectra, labels."""
 
     view: torch.Tensor  # (side + 2 margin, side + 2 margin)
     spectrum: torch.Tensor  # (features, side / 16, side / 16)
@@ -48,38 +48,40 @@ class Crop:
 
 
 class Cropper:
-    """Random crops of one field."""
+    """Random crops of one micrograph."""
 
-    def __init__(self, name: str, field: Field, seek_bad: bool = False) -> None:
-        """Mirror the field outwards so that every crop, its margin too, lies inside.
+    def __init__(self, name: str, micrograph: TrainingMicrograph, seek_bad: bool = False) -> None:
+        """Mirror the micrograph outwards so that every crop, its margin too, lies inside.
 
-        ``seek_bad``: three of four crops hold a bad cell where there are any, of each class alike; for fields of which
+        ``seek_bad``: three of four crops hold a bad cell if there is any, each class alike; for micrographs of which
         bad is a small part.
         """
         self.name = name
         cell = CELL * SPECTRAL
-        rows, columns = (-(-size // cell) * cell for size in field.view.shape)
+        rows, columns = (-(-size // cell) * cell for size in micrograph.view.shape)
         self.side = min(_LARGEST, -(-max(rows, columns) // MULTIPLE) * MULTIPLE)
         self.rows, self.columns = max(rows, self.side), max(columns, self.side)
-        self.view = _mirrored(field.view, self.rows, self.columns, _MARGIN)
-        self.spectrum = _mirrored(field.spectrum, self.rows // cell, self.columns // cell)
-        relative = relative_statistics(torch.from_numpy(field.view.astype(np.float32))).numpy()
+        self.view = _mirrored(micrograph.view, self.rows, self.columns, _MARGIN)
+        self.spectrum = _mirrored(micrograph.spectrum, self.rows // cell, self.columns // cell)
+        relative = relative_statistics(torch.from_numpy(micrograph.view.astype(np.float32))).numpy()
         self.relative = _mirrored(relative.astype(np.float16), self.rows // CELL, self.columns // CELL)
         labels = np.full((self.rows // CELL, self.columns // CELL), LEFT_OUT, np.uint8)
-        labels[: field.labels.shape[0], : field.labels.shape[1]] = field.labels[: labels.shape[0], : labels.shape[1]]
+        labels[: micrograph.labels.shape[0], : micrograph.labels.shape[1]] = micrograph.labels[
+            : labels.shape[0], : labels.shape[1]
+        ]
         self.labels = labels
         self.weights = weights_of(labels)
         self.bad = [np.argwhere(labels == code) for code in np.unique(labels[_is_bad(labels)])] if seek_bad else []
 
     def cut(self, rng: np.random.Generator) -> Crop:
-        """Return a crop anywhere on the field, turned and mirrored by chance."""
+        """Return a crop anywhere on the micrograph, turned and mirrored by chance."""
         cell = CELL * SPECTRAL
         last = np.array([self.rows - self.side, self.columns - self.side]) // cell
         top, left = (int(rng.integers(0, end + 1)) * cell for end in last)
         if self.bad and rng.random() < _SOUGHT:
             cells = self.bad[rng.integers(len(self.bad))]
             corner = cells[rng.integers(len(cells))] // SPECTRAL - rng.integers(0, self.side // cell, 2)
-            top, left = (int(place) * cell for place in np.clip(corner, 0, last))
+            top, left = (int(edge) * cell for edge in np.clip(corner, 0, last))
         wide, turns, flip = self.side + 2 * _MARGIN, int(rng.integers(4)), bool(rng.integers(2))
 
         def turned(values: NDArray[np.generic], step: int, size: int) -> torch.Tensor:
@@ -110,7 +112,7 @@ def weights_of(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
     Parameters
     ----------
     labels : numpy.ndarray, uint8, shape (rows, columns)
-        Places in ``CLASSES``, or ``LEFT_OUT``.
+        Indices into ``CLASSES``, or ``LEFT_OUT``.
     """
     areas, _ = ndimage.label(_is_bad(labels), np.ones((3, 3)))
     sizes = np.bincount(areas.ravel())
@@ -203,9 +205,9 @@ def _cut_spectrum(
         limit = 0.0 if rng.random() < NOTHING_LEFT else float(rng.uniform(*CUTS))
     spectrum = spectrum + _SPREAD * torch.randn(spectrum.shape[0], 1, 1, generator=generator)
     # Other detectors and filters: a smooth curve added to the logarithm of the power, not to what is relative.
-    place = torch.linspace(-1, 1, len(BANDS))
+    position = torch.linspace(-1, 1, len(BANDS))
     low, middle, high = (_FILTERED * torch.randn(3, generator=generator)).tolist()
-    spectrum[: len(BANDS)] += (low + middle * place + high * place.square())[:, None, None]
+    spectrum[: len(BANDS)] += (low + middle * position + high * position.square())[:, None, None]
     flat = spectrum.flatten(1).T
     kept = dropped(flat, torch.full((len(flat),), limit), spectral_frequencies())
     return kept.T.reshape(spectrum.shape)

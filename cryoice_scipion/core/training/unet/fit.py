@@ -20,7 +20,7 @@ from cryoice_scipion.core.training.unet.crops import Cropper, views_of_crops
 _AVERAGE = 0.995  # share of the averaged weights that stays at each step (Polyak & Juditsky 1992)
 
 
-def dense_loss(
+def map_loss(
     logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], weights: Optional[torch.Tensor] = None
 ) -> torch.Tensor:
     """Return the mean of -log P(class) over the cells that have a label; "bad" means any class but good.
@@ -29,15 +29,15 @@ def dense_loss(
     ----------
     logits : torch.Tensor, shape (n, classes, rows, columns)
     labels : torch.Tensor, int64, shape (n, rows, columns)
-        Places in ``CLASSES``; any other value, and classes that the network does not have: left out.
+        Indices into ``CLASSES``; any other value, and classes that the network does not have: left out.
     classes : sequence of str
         The network's; good first.
     weights : torch.Tensor, shape (n, rows, columns), optional
         What each cell counts. Default: all alike.
     """
     table = torch.full((256,), -1, dtype=torch.long)
-    for place, name in enumerate(classes):
-        table[CLASSES.index(name)] = place
+    for index, name in enumerate(classes):
+        table[CLASSES.index(name)] = index
     wanted = table[labels].to(logits.device)
     any_bad = (labels == CLASSES.index(BAD)).to(logits.device)
     known = (wanted >= 0) | any_bad
@@ -48,17 +48,17 @@ def dense_loss(
     return -(taken * counted).sum() / counted.sum().clamp(min=1)
 
 
-class DenseRun:
+class UNetRun:
     """One training of the U-Net."""
 
     def __init__(self, network: UNet, croppers: Sequence[Cropper], classes: List[str], config: TrainConfig,
                  repeats: Dict[str, int], device: str) -> None:  # fmt: skip
-        """Take the fields to train on.
+        """Take the micrographs to train on.
 
         Parameters
         ----------
         repeats : dict
-            Crops an epoch of the fields by name; 1 of the others.
+            Crops an epoch of the micrographs by name; 1 of the others.
         """
         self.network, self.classes, self.config, self.device = network.to(device), classes, config, device
         self.averaged = copy.deepcopy(network)
@@ -69,13 +69,13 @@ class DenseRun:
         self.step = 0
 
     def _batches(self) -> List[List[Cropper]]:
-        """Return the fields of an epoch, shuffled, in batches of one crop size."""
+        """Return the micrographs of an epoch, shuffled, in batches of one crop size."""
         order = self.rng.permutation(len(self.croppers))
         batches: List[List[Cropper]] = []
         for side in sorted({item.side for item in self.croppers}):
-            same = [self.croppers[place] for place in order if self.croppers[place].side == side]
+            same = [self.croppers[index] for index in order if self.croppers[index].side == side]
             batches += [same[start : start + self.config.batch] for start in range(0, len(same), self.config.batch)]
-        return [batches[place] for place in self.rng.permutation(len(batches))]
+        return [batches[index] for index in self.rng.permutation(len(batches))]
 
     def state_dict(self) -> Dict[str, Any]:
         """Return all that the next epoch depends on."""
@@ -94,7 +94,7 @@ class DenseRun:
         self.step = state["step"]
 
     def epoch(self, number: int, progress: bool) -> float:
-        """Train once on all fields; return the mean loss. The same number gives the same crops."""
+        """Train once on all micrographs; return the mean loss. The same number gives the same crops."""
         torch.manual_seed(1000 * self.config.seed + number)  # of dropout
         self.rng = np.random.default_rng([self.config.seed, number])
         self.network.train()
@@ -105,7 +105,7 @@ class DenseRun:
             kind = torch.device(self.device).type
             with torch.autocast(kind, torch.bfloat16, enabled=self.config.mixed_precision):
                 logits = self.network({name: view.to(self.device) for name, view in views.items()})
-            loss = dense_loss(logits.float(), labels, self.classes, weights)
+            loss = map_loss(logits.float(), labels, self.classes, weights)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * self._rate()
             self.optimizer.zero_grad()

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from cryoice_scipion.core.detectors.unet import FEATURES, UNet
 from cryoice_scipion.core.training.unet.crops import weights_of
-from cryoice_scipion.core.training.unet.fit import dense_loss
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.fit import map_loss
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.outlier_features import outlier_features
 from cryoice_scipion.core.views.patch_spectrum import local_view
 
@@ -45,29 +45,31 @@ def with_refinement_head(body: UNet) -> UNet:
 
 def fit_refinement_head(
     body: UNet,
-    loaded: Mapping[str, Field],
+    loaded: Mapping[str, TrainingMicrograph],
     crops: Mapping[str, int],
     classes: List[str],
     seed: int,
     device: str,
     progress: bool,
 ) -> UNet:
-    """Return the network with its last two layers fitted to cells of fields.
+    """Return the network with its last two layers fitted to cells of micrographs.
 
     Parameters
     ----------
     body : UNet
         Trained on crops.
     loaded : dict
-        The fields to train on, by name.
+        The micrographs to train on, by name.
     crops : dict
-        Crops an epoch by name: more than 1 says that a field is of a small, real set.
+        Crops an epoch by name: more than 1 says that a micrograph is of a small, real set.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     body = body.eval().to(device)
     names = tqdm(loaded, desc="cells", unit="mic", disable=not progress)
-    parts = [cells_of_field(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names]
+    parts = [
+        cells_of_micrograph(body, loaded[name], drawn(loaded[name], crops[name] > 1, rng), device) for name in names
+    ]
     network = with_refinement_head(body).to(device)
     fit_cells(network, parts, classes, rng, progress)
     return network
@@ -82,7 +84,7 @@ def last_layers(network: UNet) -> nn.Sequential:
 def fit_cells(
     network: UNet, parts: Sequence[Cells], classes: Sequence[str], rng: np.random.Generator, progress: bool
 ) -> None:
-    """Fit the last two layers of a network, in place, to cells drawn from fields."""
+    """Fit the last two layers of a network, in place, to cells drawn from micrographs."""
     values, labels = (torch.cat([part[side] for part in parts]) for side in range(2))
     noise = _NOISE * values.std(dim=0, unbiased=False)
     device = next(network.parameters()).device
@@ -95,7 +97,7 @@ def fit_cells(
         for some in torch.split(torch.from_numpy(rng.permutation(len(values))), _BATCH):
             seen = values[some] + noise * torch.randn(len(some), values.shape[1])
             logits = last(seen.to(device)[:, :, None, None])
-            loss = dense_loss(logits, labels[some][:, None, None], classes)
+            loss = map_loss(logits, labels[some][:, None, None], classes)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -103,12 +105,12 @@ def fit_cells(
     network.eval()
 
 
-def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the flat places of the cells of a field that are trained on; of a simulated one by what they count."""
-    labels = field.labels.ravel()
-    known = field.labelled
+def drawn(micrograph: TrainingMicrograph, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the flat indices of the cells to train on; of a simulated micrograph, drawn by their weight."""
+    labels = micrograph.labels.ravel()
+    known = micrograph.labelled
     if not real:
-        share = weights_of(field.labels).ravel()[known]
+        share = weights_of(micrograph.labels).ravel()[known]
         number = min(_DRAWN, len(known))
         return rng.choice(known, number, replace=False, p=share / share.sum()) if number else known
     parts = []
@@ -121,23 +123,25 @@ def drawn(field: Field, real: bool, rng: np.random.Generator) -> NDArray[np.int6
     return chosen
 
 
-def features_of_field(network: UNet, field: Field, device: str, quick: bool = False) -> torch.Tensor:
-    """Return what the last layer of a network reads of every cell of a field; see ``UNet.map``."""
-    scaled = torch.from_numpy(field.view.astype(np.float32)).to(device)
-    spectrum = torch.from_numpy(field.spectrum.astype(np.float32)).to(device)
-    shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
+def features_of_micrograph(
+    network: UNet, micrograph: TrainingMicrograph, device: str, quick: bool = False
+) -> torch.Tensor:
+    """Return what the last layer of a network reads of every cell of a micrograph; see ``UNet.map``."""
+    scaled = torch.from_numpy(micrograph.view.astype(np.float32)).to(device)
+    spectrum = torch.from_numpy(micrograph.spectrum.astype(np.float32)).to(device)
+    shape = (int(micrograph.labels.shape[0]), int(micrograph.labels.shape[1]))
     return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape, quick)
 
 
 @torch.inference_mode()
-def cells_of_field(body: UNet, field: Field, places: NDArray[np.int64], device: str) -> Cells:
-    """Return what the weighing layer reads of some cells (flat places), and their labels.
+def cells_of_micrograph(body: UNet, micrograph: TrainingMicrograph, indices: NDArray[np.int64], device: str) -> Cells:
+    """Return what the weighing layer reads of some cells (flat indices), and their labels.
 
     The body has no such layer yet.
     """
-    features = features_of_field(body, field, device)
-    beside = outlier_features(torch.from_numpy(field.view.astype(np.float32)).to(device))
-    beside = beside[:, : field.labels.shape[0], : field.labels.shape[1]]
+    features = features_of_micrograph(body, micrograph, device)
+    beside = outlier_features(torch.from_numpy(micrograph.view.astype(np.float32)).to(device))
+    beside = beside[:, : micrograph.labels.shape[0], : micrograph.labels.shape[1]]
     stacked = torch.cat([features, beside]).flatten(1).T
-    chosen = torch.from_numpy(places)
-    return stacked[chosen].cpu().clone(), torch.from_numpy(field.labels.ravel()[places].astype(np.int64))
+    chosen = torch.from_numpy(indices)
+    return stacked[chosen].cpu().clone(), torch.from_numpy(micrograph.labels.ravel()[indices].astype(np.int64))

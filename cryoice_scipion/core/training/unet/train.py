@@ -21,13 +21,13 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Fitted, Log, runaway
 from cryoice_scipion.core.training.saving import Result, model_config, save_model
-from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, is_called
+from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, matches_name
 from cryoice_scipion.core.training.unet.calibration import calibrate_maps, cells_of_maps
 from cryoice_scipion.core.training.unet.checkpoint import Unfinished, checksum
 from cryoice_scipion.core.training.unet.crops import Cropper
-from cryoice_scipion.core.training.unet.fit import DenseRun
+from cryoice_scipion.core.training.unet.fit import UNetRun
 from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_refinement_head
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.patch_spectrum import WINDOW
 from cryoice_scipion.core.views.patches import cut
 
@@ -36,25 +36,25 @@ _MEASURED = 0.3  # share of the training micrographs that the units of the spect
 
 
 @dataclasses.dataclass
-class DenseSet:
-    """The fields of one data set, and how many crops of each an epoch has.
+class TrainingSet:
+    """The micrographs of one data set, and how many crops of each an epoch has.
 
     Sets of more than one crop are small and precious: all of them are trained on, and most of their crops hold
     something bad.
     """
 
     name: str
-    fields: List[Path]
+    micrographs: List[Path]
     crops: int = 1
 
     @property
     def names(self) -> List[str]:
         """Return the micrographs as SET/STEM."""
-        return [f"{self.name}/{path.stem}" for path in self.fields]
+        return [f"{self.name}/{path.stem}" for path in self.micrographs]
 
 
-def train_dense(
-    sets: Sequence[DenseSet],
+def train_unet(
+    sets: Sequence[TrainingSet],
     config: TrainConfig,
     folder: Path,
     trained_on: Dict[str, str],
@@ -62,11 +62,11 @@ def train_dense(
     log: Log,
     progress: bool = True,
 ) -> Result:
-    """Fit, calibrate, judge and save a U-Net model.
+    """Fit, calibrate, evaluate and save a U-Net model.
 
     Parameters
     ----------
-    sets : sequence of DenseSet
+    sets : sequence of TrainingSet
     config : TrainConfig
         Held-out micrographs are named by their stem; an epoch is kept in ``folder`` when it is done, and a later call
         with the same settings goes on from there.
@@ -80,12 +80,12 @@ def train_dense(
     SettingsError
         When there is nothing to train or to validate on, or the weights ran away.
     """
-    split = split_fields(sets, config)
+    split = split_micrographs(sets, config)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
     log("; ".join(f"{part}: {number} micrographs" for part, number in counts.items()))
-    loaded = {name: Field.load(path) for item in sets for name, path in zip(item.names, item.fields)}
+    loaded = {name: TrainingMicrograph.load(path) for item in sets for name, path in zip(item.names, item.micrographs)}
     crops = {name: item.crops for item in sets for name in item.names}
-    classes = classes_in(field.labels for name, field in loaded.items() if split[name] == TRAIN)
+    classes = classes_in(micrograph.labels for name, micrograph in loaded.items() if split[name] == TRAIN)
     _check_labels(loaded, split)
     torch.manual_seed(config.seed)
     network = UNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -93,16 +93,16 @@ def train_dense(
     data = {"split": split, "crops": crops, "classes": classes, "network": shapes, "sum": checksum(loaded)}
     kept = Unfinished(folder, config, data)
     network, fitted = _fit(network, loaded, split, crops, classes, config, kept, device, log, progress)
-    judged, reference = calibrate_maps(cells_of_maps(network, loaded, split, (VALIDATION, TEST), device))
-    model = model_config(config, SAMPLING, fitted, judged, {**trained_on, "micrographs": str(counts)})
+    predictions, reference = calibrate_maps(cells_of_maps(network, loaded, split, (VALIDATION, TEST), device))
+    model = model_config(config, SAMPLING, fitted, predictions, {**trained_on, "micrographs": str(counts)})
     model = model.model_copy(update=reference)
-    save_model(folder, model, fitted, judged, [], _patches(judged.table, loaded))
+    save_model(folder, model, fitted, predictions, [], _patches(predictions.table, loaded))
     if not fitted.interrupted:
-        kept.drop()
-    return Result(folder, model, judged.validation, judged.test, fitted.interrupted)
+        kept.delete()
+    return Result(folder, model, predictions.validation, predictions.test, fitted.interrupted)
 
 
-def split_fields(sets: Sequence[DenseSet], config: TrainConfig) -> Dict[str, str]:
+def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[str, str]:
     """Say of each micrograph (SET/STEM) whether it is for training, validation or testing.
 
     Raises
@@ -112,8 +112,8 @@ def split_fields(sets: Sequence[DenseSet], config: TrainConfig) -> Dict[str, str
     """
     names = [name for item in sets for name in item.names]
     stems = [name.split("/")[-1] for name in names]
-    held = {name for name, stem in zip(names, stems) if any(is_called(stem, key) for key in config.hold_out)}
-    absent = [key for key in config.hold_out if not any(is_called(stem, key) for stem in stems)]
+    held = {name for name, stem in zip(names, stems) if any(matches_name(stem, key) for key in config.hold_out)}
+    absent = [key for key in config.hold_out if not any(matches_name(stem, key) for stem in stems)]
     if absent:
         raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
     precious = all(item.crops > 1 for item in sets)
@@ -132,11 +132,13 @@ def classes_in(labels: Any) -> List[str]:
     return [GOOD, *(there or [BAD])]
 
 
-def _check_labels(loaded: Dict[str, Field], split: Dict[str, str]) -> None:
+def _check_labels(loaded: Dict[str, TrainingMicrograph], split: Dict[str, str]) -> None:
     """Raise SettingsError where training or validation micrographs show nothing good, or nothing bad."""
     good = CLASSES.index(GOOD)
     for part, word in ((TRAIN, "training"), (VALIDATION, "validation")):
-        labels = [field.labels.ravel()[field.labelled] for name, field in loaded.items() if split[name] == part]
+        labels = [
+            micrograph.labels.ravel()[micrograph.labelled] for name, micrograph in loaded.items() if split[name] == part
+        ]
         for kind, there in (
             ("good", any((item == good).any() for item in labels)),
             ("bad", any((item != good).any() for item in labels)),
@@ -149,7 +151,7 @@ def _check_labels(loaded: Dict[str, Field], split: Dict[str, str]) -> None:
 
 def _fit(
     network: UNet,
-    loaded: Dict[str, Field],
+    loaded: Dict[str, TrainingMicrograph],
     split: Dict[str, str],
     crops: Dict[str, int],
     classes: List[str],
@@ -161,20 +163,20 @@ def _fit(
 ) -> Tuple[UNet, Fitted]:
     """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
     torch.backends.cudnn.deterministic = True
-    train = [Cropper(name, field, crops[name] > 1) for name, field in loaded.items() if split[name] == TRAIN]
+    train = [Cropper(name, micrograph, crops[name] > 1) for name, micrograph in loaded.items() if split[name] == TRAIN]
     rng = np.random.default_rng(config.seed)
     some = [item for item in train if rng.random() < _MEASURED] or train
     cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
     network.spectral.measure(torch.cat(cells))
-    run = DenseRun(network, train, classes, config, crops, device)
-    history = kept.take_up(run, log)
+    run = UNetRun(network, train, classes, config, crops, device)
+    history = kept.restore(run, log)
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
             row.update(_validate(run.averaged, loaded, split, device))
-            kept.keep(run, [*history, row])
+            kept.save(run, [*history, row])
             history.append(row)
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
@@ -183,14 +185,16 @@ def _fit(
             raise
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
-        history = kept.take_up(run, lambda _: None)  # without the part of an epoch that has begun
-    fields = {name: field for name, field in loaded.items() if split[name] == TRAIN}
-    judge = fit_refinement_head(run.averaged, fields, crops, classes, config.seed, device, progress)
+        history = kept.restore(run, lambda _: None)  # without the part of an epoch that has begun
+    micrographs = {name: micrograph for name, micrograph in loaded.items() if split[name] == TRAIN}
+    refined = fit_refinement_head(run.averaged, micrographs, crops, classes, config.seed, device, progress)
     options = {"width": config.width, "hidden": HIDDEN}
-    return judge, Fitted(judge, classes, history, interrupted, options)
+    return refined, Fitted(refined, classes, history, interrupted, options)
 
 
-def _validate(network: UNet, loaded: Dict[str, Field], split: Dict[str, str], device: str) -> Dict[str, float]:
+def _validate(
+    network: UNet, loaded: Dict[str, TrainingMicrograph], split: Dict[str, str], device: str
+) -> Dict[str, float]:
     cells = cells_of_maps(network, loaded, split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():
@@ -201,7 +205,7 @@ def _validate(network: UNet, loaded: Dict[str, Field], split: Dict[str, str], de
     return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
 
 
-def _patches(table: pd.DataFrame, loaded: Dict[str, Field]) -> NDArray[np.float32]:
+def _patches(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
     """Return the patch (64 px of the context view) around each cell of a table, shape (n, 64, 64)."""
     parts = []
     for name, rows in table.groupby("micrograph", sort=False):

@@ -29,7 +29,7 @@ VERSION = 2  # of the files; older ones are made anew
 
 
 @dataclasses.dataclass
-class Field:
+class TrainingMicrograph:
     """One labelled micrograph, ready for training."""
 
     name: str
@@ -39,18 +39,18 @@ class Field:
 
     @property
     def labelled(self) -> NDArray[np.int64]:
-        """Return the places, in the flattened labels, of the cells that somebody is sure of and that are no border."""
+        """Return the indices, into the flattened labels, of the labelled cells outside the border."""
         labels = self.labels.ravel()
         return np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
 
     def save(self, path: Path) -> None:
-        """Write the field as .npz, atomically."""
+        """Write the micrograph as .npz, atomically."""
         with replacing(path) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, version=VERSION, view=self.view, spectrum=self.spectrum, labels=self.labels)
 
     @staticmethod
     def is_current(path: Path) -> bool:
-        """Return whether a file is a field of this version."""
+        """Return whether a file is a micrograph of this version."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return int(stored["version"]) == VERSION
@@ -58,7 +58,7 @@ class Field:
             return False
 
     @classmethod
-    def load(cls, path: Path) -> Field:
+    def load(cls, path: Path) -> TrainingMicrograph:
         """Read what :meth:`save` wrote.
 
         Raises
@@ -75,7 +75,7 @@ class Field:
             raise ImageError(path, f"cannot be read ({error})", "delete it, it is made anew") from None
 
 
-def make_field(image: LabelledImage) -> Field:
+def prepare_micrograph(image: LabelledImage) -> TrainingMicrograph:
     """Return the views of a labelled micrograph and the labels of its map cells.
 
     Raises
@@ -97,11 +97,13 @@ def make_field(image: LabelledImage) -> Field:
         raise ImageError(image.labels, reason, "check the pixel sizes of both")
     row, column = (np.minimum(np.arange(want), have - 1) for have, want in zip(labels.shape, cells))
     labels = labels[row[:, None], column[None, :]]
-    return Field(image.stem, scaled.numpy().astype(np.float16), spectrum.numpy().astype(np.float16), labels)
+    return TrainingMicrograph(
+        image.stem, scaled.numpy().astype(np.float16), spectrum.numpy().astype(np.float16), labels
+    )
 
 
-def make_fields(images: Sequence[LabelledImage], folder: Path, progress: bool = True) -> List[Path]:
-    """Make the fields of a data set that are not there yet; return their files.
+def prepare_micrographs(images: Sequence[LabelledImage], folder: Path, progress: bool = True) -> List[Path]:
+    """Make the micrographs of a data set that are not there yet; return their files.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def make_fields(images: Sequence[LabelledImage], folder: Path, progress: bool = 
     for image in tqdm(images, desc=f"views of {folder.name}", unit="mic", disable=not progress):
         path = folder / f"{image.stem}.npz"
         newest = max(Path(image.path).stat().st_mtime, Path(image.labels).stat().st_mtime)
-        if not path.is_file() or path.stat().st_mtime < newest or not Field.is_current(path):
-            make_field(image).save(path)
+        if not path.is_file() or path.stat().st_mtime < newest or not TrainingMicrograph.is_current(path):
+            prepare_micrograph(image).save(path)
         paths.append(path)
     return paths
