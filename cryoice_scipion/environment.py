@@ -56,23 +56,23 @@ def install_commands(conda: Optional[str]) -> List[Tuple[str, str]]:
     link = f'"$({_PYTHON} -c \'import sysconfig; print(sysconfig.get_path("purelib"))\')"/{PACKAGE.name}'
     check = f"{_PYTHON} -m {PACKAGE.name}.core worker --check --expect-version {VERSION}"
     return [
-        *_environment(conda),
+        _environment(conda),
         _marked(f"{_PYTHON} {_quoted(PACKAGE / 'install_torch.py', torch)}", "torch_installed"),
         _marked(f"{_PYTHON} -m pip install {_quoted(*requirements)}", "requirements_installed"),
         _marked(f"ln -sfn {_quoted(PACKAGE)} {link} && {check}", INSTALLED),
     ]
 
 
-def _environment(conda: Optional[str]) -> List[Tuple[str, str]]:
-    """Return the commands that make an empty virtual environment; with conda, from a Python of conda's."""
-    if conda is not None:
-        return [
-            (f"{conda} conda create -y -p ./conda python={CONDA_PYTHON} pip", "conda/bin/python"),
-            ("conda/bin/python -I -m venv --clear env", "env/bin/pip"),
-        ]
+def _environment(conda: Optional[str]) -> Tuple[str, str]:
+    """Return the command that makes an empty virtual environment from the first Python that can.
+
+    That is conda's. Where there is none, or conda cannot make one, it is Scipion's own, or a newer one if that is old.
+    """
     newer = [] if sys.version_info[:2] >= OLDEST_FOR_TORCH else ["python3.12", "python3.11", "python3.10"]
+    pythons = _quoted(*([] if conda is None else ["conda/bin/python"]), *newer, sys.executable)
+    create = "" if conda is None else f"{conda} conda create -y -p ./conda python={CONDA_PYTHON} pip; "
     make = 'command -v "$python" && "$python" -I -m venv --clear env && break'
-    return [(f"for python in {_quoted(*newer, sys.executable)}; do {make}; done", "env/bin/pip")]
+    return f"{create}for python in {pythons}; do {make}; done", "env/bin/pip"
 
 
 def _marked(command: str, target: str) -> Tuple[str, str]:

@@ -41,10 +41,12 @@ def make_environment(software, version=VERSION, finished=True):
 
 
 def run_commands(commands, folder, **environ):
-    """Run commands as the installer does: one after another, each must leave its target."""
+    """Run commands as the installer does: one after another, each must leave its target. Return what they print."""
+    said, options = "", {"shell": True, "cwd": folder, "env": {**os.environ, **environ}}
     for command, target in commands:
-        subprocess.run(command, shell=True, cwd=folder, env={**os.environ, **environ}, check=True)
+        said += subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options).stdout
         assert (folder / target).exists()
+    return said
 
 
 def test_scipions_own_python_runs_the_core_where_there_is_no_other(software):
@@ -120,17 +122,19 @@ def test_an_old_python_of_scipion_is_passed_over_for_a_newer_one_that_can_make_e
     assert (tmp_path / "asked").read_text().split() == ["python3.12", "python3.11"]
 
 
-def test_with_conda_the_python_of_the_environment_is_condas(software, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fails", [False, True], ids=["conda works", "conda fails"])
+def test_with_conda_the_python_of_the_environment_is_condas(software, tmp_path, monkeypatch, fails):
+    make = "exit 1" if fails else f'exec {shlex.quote(sys.executable)} -m venv --without-pip "$4"'
     (tmp_path / "bin").mkdir()
     conda = tmp_path / "bin" / "conda"  # stands in for conda, which cannot be installed from the package index
-    conda.write_text(f'#!/bin/sh\necho "$@" > asked\nexec {shlex.quote(sys.executable)} -m venv --without-pip "$4"\n')
+    conda.write_text(f'#!/bin/sh\necho "$@" > asked\n{make}\n')
     conda.chmod(0o755)
-    activation = f"export PATH={tmp_path}/bin:$PATH&&"
-    monkeypatch.setattr(Plugin, "_condaActivationCmd", activation)
+    monkeypatch.setattr(Plugin, "_condaActivationCmd", f"export PATH={tmp_path}/bin:$PATH&&")
     installer = Installer()
     Plugin.defineBinaries(installer)
-    run_commands(installer.options["commands"][:2], tmp_path)
-    assert (tmp_path / "asked").read_text().split()[:4] == ["create", "-y", "-p", "./conda"]
+    used = run_commands(installer.options["commands"][:1], tmp_path)
+    assert used.split()[0] == (sys.executable if fails else "conda/bin/python")
+    assert (tmp_path / "asked").read_text().split()[:5] == ["create", "-y", "-p", "./conda", "python=3.11"]
     assert (tmp_path / "env" / "bin" / "pip").exists()
 
 
