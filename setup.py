@@ -32,10 +32,9 @@ def absolute(match):
         return match.group()
     if not path.startswith("docs/"):
         return f"{before}{SOURCE}/blob/main/{path}"
-    path = path[len("docs/") :]
-    page = re.fullmatch(r"(.*?)(index)?\.md(#.*)?", path)
-    if page:  # mkdocs publishes docs/a/b.md as a/b/
-        path = f"{page[1]}{'/' if page[1] and not page[2] else ''}{page[3] or ''}"
+    path = re.sub(
+        r"\.md(#.*)?$", r".html\1", path[len("docs/") :]
+    )  # as `use_directory_urls: false` of mkdocs.yml names them
     return f"{before}{DOCS}{path}"
 
 

@@ -53,7 +53,7 @@ class Plugin(pwem.Plugin):
     def getUrl(cls, protClass: Any = None) -> str:
         """Return the page of a protocol in our documentation, or its front page."""
         label = getattr(protClass, "_label", None)
-        return f"{DOCS_URL}reference/protocols/#{'-'.join(label.lower().split())}" if label else DOCS_URL
+        return f"{DOCS_URL}reference/protocols.html#{'-'.join(label.lower().split())}" if label else DOCS_URL
 
     @classmethod
     def getEnviron(cls) -> Dict[str, str]:

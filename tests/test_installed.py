@@ -119,6 +119,7 @@ def test_the_metadata_renders_outside_the_repository(built):
     assert DOCS_URL in text and f"{SOURCE_URL}/blob/main/LICENSE" in text
     links = re.findall(r"\]\(([^)\s]+)|src=\"([^\"]+)|^\[.+\]: (\S+)", text, re.MULTILINE)
     links = ["".join(found) for found in links]
+    assert not any(link.partition("#")[0].endswith(".md") for link in links if link.startswith(DOCS_URL))
     assert links and [link for link in links if not link.startswith(("https://", "#"))] == []
 
 
