@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build and install scipion-em-cryoice. The version is that of constants.py, the dependencies those of the core."""
 
+import re
 import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
+CONSTANTS = runpy.run_path(str(HERE / "cryoice_scipion" / "constants.py"))
+DOCS, SOURCE = CONSTANTS["DOCS_URL"], CONSTANTS["SOURCE_URL"]
 LINES = [line.strip() for line in (HERE / "requirements-core.txt").read_text(encoding="utf-8").splitlines()]
 CORE = [line for line in LINES if line and not line.startswith("#")]
 # scipion-em and pyworkflow pin these to single versions. Without the upper bounds pip first takes the newest of each,
@@ -21,17 +24,40 @@ PINNED = [
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
+
+def absolute(match):
+    """Return a link of the README with an address instead of a path: the package index has no other files of ours."""
+    before, path = match.groups()
+    if re.match(r"[a-z]+:|#", path):
+        return match.group()
+    if not path.startswith("docs/"):
+        return f"{before}{SOURCE}/blob/main/{path}"
+    path = re.sub(
+        r"\.md(#.*)?$", r".html\1", path[len("docs/") :]
+    )  # as `use_directory_urls: false` of mkdocs.yml names them
+    return f"{before}{DOCS}{path}"
+
+
+README = (HERE / "README.md").read_text(encoding="utf-8")
+README = re.sub(r"(\]\(|(?:src|href)=\"|^\[[^\]]+\]: )([^)\s\"]+)", absolute, README, flags=re.MULTILINE)
+
 setup(
-    name="scipion-em-cryoice",
-    version=runpy.run_path(str(HERE / "cryoice_scipion" / "constants.py"))["VERSION"],
+    name=CONSTANTS["DISTRIBUTION"],
+    version=CONSTANTS["VERSION"],
     description="Scipion plugin that finds ice, contamination and support in cryo-EM micrographs, and cleans picks",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=README,
     long_description_content_type="text/markdown",
+    url=DOCS,
+    project_urls={"Documentation": DOCS, "Source": SOURCE, "Changes": f"{SOURCE}/blob/main/CHANGELOG.md"},
+    author="The developers of scipion-em-cryoice",
     license="GPL-3.0-or-later",
+    license_files=["LICENSE"],
     keywords="scipion cryo-em electron-microscopy ice contamination particle-picking",
     classifiers=[
         "Development Status :: 3 - Alpha",
+        "Environment :: Console",
         "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Bio-Informatics",
     ],

@@ -3,7 +3,15 @@
 
 VERSION = "0.1.0"
 
-# Plugin variable: the interpreter that runs the core (default: Scipion's own).
+DISTRIBUTION = "scipion-em-cryoice"  # its name in package indexes
+BINARY = "cryoice"  # the name in Scipion's installer of the environment that runs the core
+
+#: The site of the documentation, and the repository. Help links, package metadata and the README in the package index
+#: use these two addresses; nothing else names them.
+DOCS_URL = "https://scipion-em.github.io/scipion-em-cryoice/"
+SOURCE_URL = "https://github.com/scipion-em/scipion-em-cryoice"
+
+# Plugin variable: the interpreter that runs the core. When it is not set, the plugin finds one itself.
 CRYOICE_PYTHON = "CRYOICE_PYTHON"
 
 GOOD = "good"

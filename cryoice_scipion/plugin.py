@@ -5,38 +5,55 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import sys
 from typing import Any, Dict, List
 
 import pwem
 import pyworkflow.utils as pwutils
 
-from cryoice_scipion.constants import CRYOICE_PYTHON, VERSION
-
-URL = "https://scipion-em.github.io/docs/"
+from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, DOCS_URL, VERSION
+from cryoice_scipion.environment import find_python, install_commands
 
 
 class Plugin(pwem.Plugin):
     """The plugin; ``cryoice_scipion.Plugin`` is this class."""
 
     __module__ = "cryoice_scipion"  # pyworkflow finds the package's folder by it
-    _url = URL
+    _url = DOCS_URL
     _supportedVersions: List[str] = [VERSION]
-    _pathVars: List[str] = [CRYOICE_PYTHON]
 
     @classmethod
     def _defineVariables(cls) -> None:
         cls._defineVar(
             CRYOICE_PYTHON,
-            sys.executable,
+            "",
             description="The Python that runs the screening and the training. This package must be installed in it "
-            "(python -m pip install .). Default: Scipion's own Python.",
+            "(python -m pip install .). Empty: the environment that Scipion's installer made (scipion3 installb "
+            f"{BINARY}) or, without one, Scipion's own Python.",
         )
 
     @classmethod
     def getPython(cls) -> str:
-        """Return the interpreter that runs the core."""
-        return os.path.expanduser(cls.getVar(CRYOICE_PYTHON, sys.executable))
+        """Return the interpreter that runs the core: the one that is set, the installer's, or Scipion's own."""
+        given = cls.getVar(CRYOICE_PYTHON, "")
+        if given:
+            return os.path.expanduser(given)
+        return find_python(pwem.Config.EM_ROOT) or sys.executable
+
+    @classmethod
+    def validateInstallation(cls) -> List[str]:
+        """Return what is missing, one line each."""
+        python = cls.getPython()
+        if os.path.exists(python):
+            return []
+        return [f"{python}: no such file; correct {CRYOICE_PYTHON} in Scipion's configuration, or remove it"]
+
+    @classmethod
+    def getUrl(cls, protClass: Any = None) -> str:
+        """Return the page of a protocol in our documentation, or its front page."""
+        label = getattr(protClass, "_label", None)
+        return f"{DOCS_URL}reference/protocols.html#{'-'.join(label.lower().split())}" if label else DOCS_URL
 
     @classmethod
     def getEnviron(cls) -> Dict[str, str]:
@@ -50,7 +67,7 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def getActiveVersion(cls, *_: Any, **__: Any) -> str:
-        """Return the version: there are no binaries, the core has the plugin's version."""
+        """Return the version: the core always has that of the plugin."""
         return VERSION
 
     @classmethod
@@ -60,4 +77,8 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def defineBinaries(cls, env: Any) -> None:
-        """Define nothing: the package and its requirements are all there is to install."""
+        """Define the environment that runs the core, with a torch that fits the GPU."""
+        activation = cls.getCondaActivationCmd()
+        conda = activation if activation or shutil.which("conda") else None
+        commands = install_commands(conda)
+        env.addPackage(BINARY, version=VERSION, tar="void.tgz", commands=commands, neededProgs=[], default=True)

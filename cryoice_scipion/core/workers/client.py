@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any, Dict, List, Optional, Sequence, Tuple, Type
 
-from cryoice_scipion.constants import VERSION
+from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, VERSION
 from cryoice_scipion.core import errors
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
@@ -135,7 +135,7 @@ class WorkerClient:
                 )
         except OSError as error:
             raise WorkerError(
-                self._command[0], f"cannot be started ({error.strerror})", "check CRYOICE_PYTHON"
+                self._command[0], f"cannot be started ({error.strerror})", f"check {CRYOICE_PYTHON}"
             ) from None
         threading.Thread(target=_pump, args=(_pipe(self._child.stdout), self._answers), daemon=True).start()
         said = self._receive(START_LIMIT)
@@ -232,7 +232,10 @@ def check_worker(python: str, model: str, device: str) -> List[str]:
 
 def _check(command: Sequence[str]) -> List[str]:
     python = command[0]
-    remedy = "set CRYOICE_PYTHON to an interpreter in which this package is installed (python -m pip install .)"
+    remedy = (
+        f"set {CRYOICE_PYTHON} to an interpreter in which this package is installed (python -m pip install .), or make "
+        f"the plugin's environment anew (scipion3 uninstallb {BINARY}-{VERSION}, then scipion3 installb {BINARY})"
+    )
     try:
         finished = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHECK_LIMIT
