@@ -20,6 +20,7 @@ from gemmi import cif
 
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.rows import Rows, as_table, row_error, width_reason
+from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.atomic import replacing
 
 VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 3.1
@@ -53,27 +54,6 @@ class Block:
     def table(self) -> pd.DataFrame:
         """Return the block's table."""
         return self.rows.table
-
-
-def read_text(path: Path) -> str:
-    """Return a text file with plain line ends.
-
-    Raises
-    ------
-    CoordinatesError
-        When it is missing, a folder, unreadable, or not text.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CoordinatesError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
-    if b"\0" in data[:4096]:
-        raise CoordinatesError(path, "is not a text file", "give a .star, .box, .cbox, .pos, .csv or .txt file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_star(path: Path, lenient: bool = False) -> List[Block]:
