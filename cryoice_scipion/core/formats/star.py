@@ -24,7 +24,7 @@ from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.atomic import replacing
 
 VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 3.1
-_UNPARSED = 20  # rows that may be left out because gemmi cannot parse them: each costs another parse of the file
+_UNPARSED = 20  # rows left out at most because gemmi cannot parse them: each costs another parse of the file
 _CHUNK = 100_000  # rows formatted at a time
 # For each line the first value of a row; nothing for lines that are blank, comments, labels, or heads of blocks.
 _FIRST = re.compile(
@@ -113,7 +113,7 @@ class _Reader:
             text = text.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode("ascii")
         self.text = text + "\n"
         self.quotes = any(mark in text for mark in "'\";")
-        self.lost: Dict[int, str] = {}  # lines that are no row of their loop, and why
+        self.lost: Dict[int, str] = {}  # lines that are not a row of their loop, and the reason
 
     def blocks(self) -> List[Block]:
         """Return all tables: of each data block its single values, then its loops."""
@@ -193,8 +193,10 @@ class _Reader:
         return self._plain(tag)[1:]
 
     def _plain(self, value: str) -> str:
-        """Return a value as its writer meant it."""
-        text = cif.as_string(value) if value[:1] in ("'", '"', ";") else value  # it would make nothing of . and ?
+        """Return a value without its quotes."""
+        text = (
+            cif.as_string(value) if value[:1] in ("'", '"', ";") else value
+        )  # gemmi would read . and ? as missing values
         return text.encode("ascii").decode("unicode_escape") if self.escaped else text
 
     def _complaint(self, error: Exception) -> Exception:
@@ -213,7 +215,7 @@ class _Reader:
         return CoordinatesError(self.path, f"line {line}: {reason}", remedy)
 
     def _wrong_row(self, start: int, end: int, width: int) -> Exception:
-        """Return the rows of a loop that have not as many values as the loop has labels, as an error."""
+        """Return an error that names the rows whose number of values differs from the number of labels."""
         lines = self.text.split("\n")
         found: Dict[int, str] = {}
         for number in self.lines[(self.lines >= start) & (self.lines < end)].tolist():
@@ -227,7 +229,7 @@ class _Reader:
 
 
 class _WrongRows(Exception):  # noqa: N818 (a signal inside this module)
-    """Lines that are no rows of their loop, with the reasons."""
+    """Lines that are not rows of their loop, with the reasons."""
 
     def __init__(self, rows: Dict[int, str]) -> None:
         super().__init__(rows)
