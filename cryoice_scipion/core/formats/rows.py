@@ -164,7 +164,7 @@ def _split(text: str, separator: str) -> Iterator[Tuple[int, List[str]]]:
         options = {"delimiter": " ", "skipinitialspace": True}
     else:
         lines = (line if line.strip() else "" for line in lines)
-    if '"' in text:  # line by line: an unpaired quote must not join the lines below it
+    if '"' in text:  # line by line: an unpaired quote must not join lines
         return ((number, row) for number, line in enumerate(lines) for row in csv.reader([line], **options) if row)
     reader = csv.reader(lines, **options)
     return ((reader.line_num - 1, row) for row in reader if row)

@@ -194,9 +194,7 @@ class _Reader:
 
     def _plain(self, value: str) -> str:
         """Return a value without its quotes."""
-        text = (
-            cif.as_string(value) if value[:1] in ("'", '"', ";") else value
-        )  # gemmi would read . and ? as missing values
+        text = cif.as_string(value) if value[:1] in ("'", '"', ";") else value  # gemmi reads . and ? as missing
         return text.encode("ascii").decode("unicode_escape") if self.escaped else text
 
     def _complaint(self, error: Exception) -> Exception:
