@@ -24,6 +24,7 @@ from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, PickScore
+from cryoice_scipion.core.results.micrograph_fields import FIELDS
 from cryoice_scipion.databases import in_parts
 from cryoice_scipion.set_writing import append_unread, give_columns
 
@@ -114,11 +115,11 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
     def inside(name: str) -> Optional[str]:
         return os.path.join(folder, name) if name else None
 
-    item._cryoiceBadArea = Float(record.bad_area)
-    item._cryoiceStatus = String(record.status)
-    item._cryoiceReason = String(record.reason or None)
-    item._cryoiceMask = String(inside(record.mask))
-    item._cryoiceMap = String(inside(record.probability))
+    for field in FIELDS:
+        if field.attribute:
+            value = field.value(record)
+            value = inside(value) if field.is_path else value
+            setattr(item, field.attribute, Float(value) if field.is_number else String(value or None))
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from cryoice_scipion.core.images.caption import bar_length
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
+from cryoice_scipion.core.results.micrograph_fields import in_words, shown_values
 
 RADIUS = 6  # px, of a circle; a cross reaches as far
 SMALLEST = 0.005  # share of a class that is named
@@ -72,9 +73,7 @@ class MicrographPicture(tk.Frame):
     def describe(self, record: MicrographRecord) -> None:
         """Write name, decision, and what the bad area is made of, each class with its colour in the picture."""
         self.title.config(text=record.stem)
-        words = record.status
-        if record.bad_area is not None:
-            words += f", bad area {100 * record.bad_area:.1f} %"
+        words = in_words(shown_values(record))
         if record.reason:
             words += f": {record.reason}"
         areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)

@@ -8,6 +8,7 @@ from tkinter import ttk
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.core.results.micrograph_fields import shown_fields
 from cryoice_scipion.core.results.run_reader import Numbers, Records
 
 ALL = "all"
@@ -26,14 +27,21 @@ class _Column(NamedTuple):
     falling: bool  # whether a first click puts the largest first
 
 
-COLUMNS = {
-    "order": _Column("#", 44, "e", False),
-    "name": _Column("Micrograph", 108, "w", False),
-    "status": _Column("Status", 72, "w", False),
-    "area": _Column("Bad area", 82, "e", True),
-    "kept": _Column("Kept", 58, "e", True),
-    "rejected": _Column("Rejected", 86, "e", True),
-}
+def columns() -> Dict[str, _Column]:
+    """Return the columns: the fields that are shown, between the name and the counts at the chosen threshold."""
+    fields = {
+        field.column: _Column(
+            field.label, 82 if field.is_number else 72, "e" if field.is_number else "w", field.is_number
+        )
+        for field in shown_fields()
+    }
+    return {
+        "order": _Column("#", 44, "e", False),
+        "name": _Column("Micrograph", 108, "w", False),
+        **fields,
+        "kept": _Column("Kept", 58, "e", True),
+        "rejected": _Column("Rejected", 86, "e", True),
+    }
 
 
 WIDE, WIDER = 1500, 80  # px: on a screen this wide, names get this much more room
@@ -50,6 +58,7 @@ class MicrographTable(tk.Frame):
         self._values: Dict[str, Tuple[Any, ...]] = {}
         self._keys: Dict[str, Dict[str, Any]] = {}
         self._statuses: Dict[str, str] = {}
+        self._columns, self._fields = columns(), shown_fields()
         self.sorted_by, self.falling = "order", False
         self.filter = tk.StringVar(self, ALL)
         self._make()
@@ -62,10 +71,10 @@ class MicrographTable(tk.Frame):
         self.choice.pack(side=tk.LEFT, padx=4)
         self.choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
         tk.Label(bar, text="click on a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
-        self.tree = ttk.Treeview(self, columns=list(COLUMNS), show="headings", selectmode="browse")
-        width = COLUMNS["name"].width + (WIDER if self.winfo_screenwidth() >= WIDE else 0)
+        self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
+        width = self._columns["name"].width + (WIDER if self.winfo_screenwidth() >= WIDE else 0)
         self._letters = width // LETTER
-        for name, column in COLUMNS.items():
+        for name, column in self._columns.items():
             width_now = width if name == "name" else column.width
             self.tree.column(name, width=width_now, minwidth=30, anchor=column.anchor, stretch=name == "name")
             self.tree.heading(name, command=lambda name=name: self.sort(name))
@@ -107,12 +116,11 @@ class MicrographTable(tk.Frame):
         for index, (record, picks, left) in enumerate(zip(records.micrographs, records.picks, kept)):
             key, rejected = str(record.id), int(picks - left)
             share = rejected / picks if picks else None
-            area = record.bad_area
+            fields = [field.value(record) for field in self._fields]
             values = (
                 index + 1,
                 _short(record.stem, self._letters),
-                record.status,
-                "" if area is None else f"{100 * area:.1f} %",
+                *("" if value is None else field.shown(value) for field, value in zip(self._fields, fields)),
                 int(left),
                 str(rejected) if share is None else f"{rejected} ({100 * share:.0f} %)",
             )
@@ -121,14 +129,14 @@ class MicrographTable(tk.Frame):
             elif self._values[key] != values:
                 self.tree.item(key, values=values, tags=(record.status,))
             self._values[key], self._statuses[key] = values, record.status
-            known = (index, record.stem, record.status, area, int(left), share)
-            self._keys[key] = dict(zip(COLUMNS, known))
+            known = (index, record.stem, *fields, int(left), share)
+            self._keys[key] = dict(zip(self._columns, known))
         self._arrange()
 
     def sort(self, name: str, falling: Optional[bool] = None) -> None:
         """Sort by a column; by the one that it is sorted by already, the other way round."""
         if falling is None:
-            falling = not self.falling if name == self.sorted_by else COLUMNS[name].falling
+            falling = not self.falling if name == self.sorted_by else self._columns[name].falling
         self.sorted_by, self.falling = name, falling
         self._head()
         self._arrange()
@@ -153,7 +161,7 @@ class MicrographTable(tk.Frame):
             self.tree.see(str(key))
 
     def _head(self) -> None:
-        for name, column in COLUMNS.items():
+        for name, column in self._columns.items():
             arrow = (" ▼" if self.falling else " ▲") if name == self.sorted_by else ""
             self.tree.heading(name, text=column.title + arrow)
 

@@ -129,10 +129,10 @@ def test_the_list_says_what_the_records_say_and_sorts_the_worst_first(scipion, o
     for record in records(scipion):
         values = dict(zip(window.table.tree["columns"], window.table.tree.item(str(record.id), "values")))
         area = "" if record.bad_area is None else f"{100 * record.bad_area:.1f} %"
-        assert (values["status"], values["area"]) == (record.status, area)
+        assert (values["status"], values["bad_area"]) == (record.status, area)
         assert int(values["kept"]) == record.kept
     areas = {record.id: record.bad_area for record in records(scipion)}
-    window.table.sort("area")
+    window.table.sort("bad_area")
     sorted_ones = [areas[key] for key in window.table.shown if areas[key] is not None]
     assert sorted_ones == sorted(sorted_ones, reverse=True)
     assert areas[window.table.shown[-1]] is None  # the one that failed
@@ -351,9 +351,9 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
 def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(scipion, open_on):
     window = open_on(scipion.screening)
     for place in (3, 1):
-        x, _ = window.course.axes.transData.transform((place + 1.2, 50))
-        left, bottom, width, height = window.course.axes.bbox.bounds
-        widget = window.course.canvas.get_tk_widget()
+        x, _ = window.timeline.axes.transData.transform((place + 1.2, 50))
+        left, bottom, width, height = window.timeline.axes.bbox.bounds
+        widget = window.timeline.canvas.get_tk_widget()
         widget.event_generate("<Button-1>", x=round(x), y=round(widget.winfo_height() - bottom - height / 2))
         wait_for(window, lambda: window.table.chosen == window._wanted)
         assert window.table.chosen == window.records.micrographs[place].id

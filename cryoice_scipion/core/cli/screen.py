@@ -39,11 +39,13 @@ EPILOG = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
+    from cryoice_scipion.core.formats.table import formats_in_words  # pandas: only when needed
+
     parser.epilog = EPILOG
     add = parser.add_argument
     add("micrographs", nargs="+", metavar="MICROGRAPHS", help="files, folders, or a .star file that names them")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for everything that is written")
-    add("--coordinates", metavar="PATH", help=".star, .box, .cbox, .pos, .csv or .txt, or a folder of one kind")
+    add("--coordinates", metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
     add("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs (default: from their headers)")
     add("--particle-diameter", type=float, metavar="A", help=_DIAMETER)
     add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")

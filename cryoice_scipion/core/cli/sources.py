@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Tuple
 
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.training.points import LabelledMicrograph
 from cryoice_scipion.core.training.sources import Sources
 
@@ -22,7 +23,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--good",
         type=Path,
         metavar="PATH",
-        help="GOOD coordinates: a file or a folder of .star, .box, .cbox, .pos, .csv or .txt",
+        help=f"GOOD coordinates, a file or a folder of one format: {suffixes_in_words()}",
     )
     group.add_argument(
         "--bad",

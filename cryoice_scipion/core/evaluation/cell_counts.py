@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is kept of one evaluated map: histograms of its scores by class. All figures are made from these.
+"""Histograms of the scores of one evaluated map, by class. All metrics are computed from these.
 
 Keeping counts, not cells, bounds the memory whatever the number of micrographs, and makes the bootstrap over
 micrographs a product of a matrix of weights with a matrix of counts.

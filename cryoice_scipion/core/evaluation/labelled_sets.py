@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A detector on a labelled data set, as a screening would run it: contrast by vote, then the data-set reference."""
+"""Evaluate a detector on a labelled data set as a screening runs it: contrast vote, then the session reference."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class EvaluatedMap:
     image: LabelledImage
     loaded: LoadedMicrograph
     cells: bad_area.Cells  # on the detector's grid
-    good: NDArray[np.bool_]  # on the detector's grid: what the mask would be
+    good: NDArray[np.bool_]  # on the detector's grid: the mask
     labels: Codes  # on the evaluated grid
-    left_out: NDArray[np.bool_]  # on the evaluated grid: what the map itself says nothing of
-    sampling: float  # Å, side of a evaluated cell
+    left_out: NDArray[np.bool_]  # on the evaluation grid: cells that the map does not classify
+    sampling: float  # Å, side of an evaluated cell
     counts: CellCounts
     reference: Reference
     median_logit: float  # median log-odds of BAD; NaN: all is border
@@ -104,7 +104,7 @@ def _reference(
             mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, settings.contrast)
             chosen.append(image)
         except CryoIceError:
-            continue  # said when it is evaluated
+            continue  # reported when it is evaluated
     contrast = session_baseline.vote([mapped[image.stem][1] for image in chosen], settings.contrast)
     for image in chosen:
         if not session_baseline.has_contrast(mapped[image.stem][1], contrast):
@@ -114,6 +114,6 @@ def _reference(
 
 
 def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
-    """Return a micrograph; a simulated one with bright particles is turned round: it is a session of its own."""
+    """Return a micrograph. A simulated one with bright particles is inverted: it is a session of its own."""
     loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
     return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded

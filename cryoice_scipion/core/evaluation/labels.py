@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Maps and label images of any sampling on the one grid they are compared on."""
+"""Bring maps and label images of any sampling to the evaluation grid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cryoice_scipion.core.training.points import is_inverted, read_label_image
 #: Å, side of the cells of the evaluation grid, whatever the maps' own sampling. Models of different sampling can then
 #: be compared, and a coarse one pays for what it smears over the edges of an area.
 SAMPLING = 16.0
-#: Label of a cell that nobody is sure of, that is border, or that lies outside the micrograph.
+#: Label of a cell that is doubtful, on the border or outside the micrograph.
 LEFT_OUT = 255
 
 Codes = NDArray[np.uint8]
@@ -35,7 +35,7 @@ class LabelledImage:
     stem: str
     labels: str  # path of the label image
     inverted: bool = False  # particles are bright: what the record of a simulated micrograph says
-    pixel_size: Optional[float] = None  # Å/px, as the data set has it; None: what the header says is not to be believed
+    pixel_size: Optional[float] = None  # Å/px, as the data set has it; None: the header's value is not reliable
 
 
 def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledImage]:
@@ -65,7 +65,7 @@ def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledIm
 
 
 def _pixel_size(path: Path) -> Optional[float]:
-    """Return the header's pixel size, 1.0 too: whoever made a data set with label images has set it."""
+    """Return the header's pixel size. 1.0 is accepted: data sets with label images set it on purpose."""
     try:
         with mrcfile.open(path, permissive=True, header_only=True) as mrc:
             return float(mrc.voxel_size.x) or None

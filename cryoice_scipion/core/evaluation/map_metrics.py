@@ -19,7 +19,7 @@ from cryoice_scipion.core.evaluation.cell_counts import CLEAN, CellCounts
 
 DRAWS = 500
 LEVEL = 95.0  # %, of intervals
-LEAST_CLEAN = 0.05  # share of a micrograph's evaluated cells that has to be clean for its clean share to count
+LEAST_CLEAN = 0.05  # a micrograph's false-positive area counts if at least this share of its cells is clean
 BAD_CLASSES = tuple(name for name in CLASSES if name not in (GOOD, BORDER))
 ALL = "all"
 
@@ -29,7 +29,7 @@ Row = Dict[str, Any]
 
 @dataclasses.dataclass
 class Figure:
-    """A figure and its interval; NaN where the cells do not say."""
+    """A metric and its interval; NaN where it is undefined."""
 
     value: float
     low: float
@@ -129,7 +129,7 @@ def metrics_of_maps(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
 
 
 def shares_of(item: CellCounts) -> Row:
-    """Return what is said of one micrograph; None for a share of nothing."""
+    """Return the shares of one micrograph; None where a share is undefined."""
     predicted_bad = item.predicted_bad or {}
     cells = item.clean + item.bad
     clean, found = predicted_bad.get(CLEAN, 0), sum(count for code, count in predicted_bad.items() if code != CLEAN)

@@ -37,7 +37,7 @@ Row = Dict[str, Any]
 
 @dataclasses.dataclass
 class PickVerdicts:
-    """The coordinates of one micrograph: what lies under each, and its goodness."""
+    """The coordinates of one micrograph: the label under each, and its goodness."""
 
     micrograph: str
     kinds: NDArray[np.str_]  # (n,): of KINDS
@@ -48,7 +48,7 @@ class PickVerdicts:
 def pick_verdicts(
     micrograph: str, codes: NDArray[np.uint8], sampling: float, x: Numbers, y: Numbers, goodness: Numbers
 ) -> PickVerdicts:
-    """Return what lies under coordinates; those outside of the frame or on doubtful labels are left out.
+    """Return the labels under coordinates. Coordinates outside the frame or on doubtful labels are left out.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def picks_of_folder(folder: Path) -> Dict[str, List[Pick]]:
 
 
 def drop_without_size(picks: Dict[str, List[Pick]]) -> int:
-    """Take out the coordinates whose particle diameter is not known, and return how many they are."""
+    """Remove the coordinates without a particle diameter, and return their number."""
     number = 0
     for name, found in picks.items():
         picks[name] = [pick for pick in found if pick.diameter or pick.box_size]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures as Markdown tables: for a terminal and for docs alike."""
+"""Format metrics as Markdown tables, for the terminal and for the docs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NONE = "–"
 
 
 def number(value: Optional[float], digits: int = 3) -> str:
-    """Return a number without its leading zero, as tables of AUC have it; a dash where there is none."""
+    """Return a number without its leading zero; a dash for None."""
     if value is None or value != value:
         return NONE
     text = f"{value:.{digits}f}"
@@ -63,7 +63,7 @@ def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None) -> str
 
 
 def threshold_lines(figures: Row) -> List[str]:
-    """Return what a map does at its threshold, as lines of a list."""
+    """Return the metrics of a map at its threshold, as lines of a list."""
     if "iou" not in figures:
         return []
     clean, error = figures["false_positive_area"], figures["bad_area_error"]
@@ -78,7 +78,7 @@ def threshold_lines(figures: Row) -> List[str]:
 
 
 def micrograph_table(shares: Sequence[Row]) -> str:
-    """Return one line a micrograph, from ``shares_of``; rows may say more in "notes"."""
+    """Return one line a micrograph, from ``shares_of``; rows may have "notes"."""
     rows = [
         [
             row["micrograph"],

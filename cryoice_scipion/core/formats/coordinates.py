@@ -18,21 +18,18 @@ import pandas as pd
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, join_optics, read_each
-from cryoice_scipion.core.formats.readers import BOX_SIZE, DIAMETER, MICROGRAPH, READERS, SCORE, X, Y, empty_table
+from cryoice_scipion.core.formats.pick_tables import BOX_SIZE, DIAMETER, MICROGRAPH, SCORE, X, Y, empty_table
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
+from cryoice_scipion.core.formats.table import format_of, is_coordinate_file, is_unspecific, suffixes_in_words
 from cryoice_scipion.core.images.naming import NameIndex
 from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
 __all__ = [
-    "BOX_SIZE", "DIAMETER", "MICROGRAPH", "PLAIN", "ROWS_OF_A_PART", "SCORE", "X", "Y", "Matches", "PickSource",
-    "PickTable", "is_coordinate_file", "join_optics", "make_pick", "picks_by_micrograph", "read_picks", "sizes_of",
-    "write_star",
+    "BOX_SIZE", "DIAMETER", "MICROGRAPH", "ROWS_OF_A_PART", "SCORE", "X", "Y", "Matches", "PickSource", "PickTable",
+    "join_optics", "make_pick", "picks_by_micrograph", "read_picks", "sizes_of", "write_star",
 ]  # fmt: skip
 
 ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
-
-_KNOWN = "give .star, .box, .cbox, .pos, .csv or .txt"
-PLAIN = (".csv", ".txt")  # also logs and lists: they count only where no other format holds coordinates
 
 
 class PickSource(Protocol):
@@ -139,11 +136,6 @@ def make_pick(key: int, x: float, y: float, diameter: float, box_size: float) ->
     return Pick(key, x, y, None if np.isnan(diameter) else diameter, None if np.isnan(box_size) else box_size)
 
 
-def is_coordinate_file(name: str) -> bool:
-    """Return whether a file holds coordinates, by its extension."""
-    return Path(name).suffix.lower() in READERS
-
-
 def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.DataFrame] = None) -> None:
     """Write coordinates as RELION .star, with all columns of the table.
 
@@ -221,11 +213,17 @@ def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
     return matches
 
 
+def unknown_format(path: Path) -> CoordinatesError:
+    """Return the error of a file that is of no known coordinate format."""
+    extension = path.suffix or "no extension"
+    return CoordinatesError(path, f"coordinates of an unknown format ({extension})", f"give {suffixes_in_words()}")
+
+
 def _read_file(path: Path) -> Picks:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise CoordinatesError(path, f"coordinates of an unknown kind ({path.suffix or 'no extension'})", _KNOWN)
-    return reader(path)
+    known = format_of(path)
+    if known is None:
+        raise unknown_format(path)
+    return known.read(path)
 
 
 def _read_folder(folder: Path) -> Picks:
@@ -233,12 +231,12 @@ def _read_folder(folder: Path) -> Picks:
     files = sorted(file for file in folder.iterdir() if file.is_file() and is_coordinate_file(file.name))
     files = [file for file in files if not file.name.startswith(".")]
     if not files:
-        raise CoordinatesError(folder, "there are no coordinate files in this folder", _KNOWN)
-    plain = [file for file in files if _kind(file) in PLAIN]
-    read = _read_all(file for file in files if _kind(file) not in PLAIN)
-    kinds, other = _kinds_in(read), {str(file): "" for file in plain}
-    if not kinds and plain:
-        tried = _read_all(plain)
+        raise CoordinatesError(folder, "there are no coordinate files in this folder", f"give {suffixes_in_words()}")
+    unspecific = [file for file in files if is_unspecific(_kind(file))]
+    read = _read_all(file for file in files if not is_unspecific(_kind(file)))
+    kinds, other = _kinds_in(read), {str(file): "" for file in unspecific}
+    if not kinds and unspecific:
+        tried = _read_all(unspecific)
         kinds = _kinds_in(tried)
         if kinds or not read.parts:
             read, other = read.and_also(tried), {}
@@ -255,7 +253,7 @@ def _kind(path: Path) -> str:
 
 
 def _read_all(files: Iterable[Path]) -> FilesRead:
-    return read_each((file, READERS[_kind(file)]) for file in files)
+    return read_each((file, known.read) for file, known in ((file, format_of(file)) for file in files) if known)
 
 
 def _kinds_in(read: FilesRead) -> Dict[str, int]:
@@ -264,13 +262,13 @@ def _kinds_in(read: FilesRead) -> Dict[str, int]:
 
 
 def _only(kind: str, read: FilesRead, other: Mapping[str, str]) -> FilesRead:
-    """Return the files of one format; what is of a plain format beside it, and cannot be read, is something else."""
+    """Return the files of one format; unreadable files with an unspecific suffix beside it hold something else."""
     other = {**read.other, **other}
     if not kind:
         return read._replace(other=dict(other))
     parts = [(path, part) for path, part in read.parts if _kind(path) == kind]
     other.update((str(path), "") for path, _ in read.parts if _kind(path) != kind)
     not_read = dict(read.not_read)
-    for name in [name for name in not_read if _kind(Path(name)) in PLAIN and _kind(Path(name)) != kind]:
+    for name in [name for name in not_read if is_unspecific(_kind(Path(name))) and _kind(Path(name)) != kind]:
         other[name] = not_read.pop(name)
     return FilesRead(parts, not_read, dict(other))

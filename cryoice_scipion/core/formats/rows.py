@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows of text as a table: numbers where all of a column is numbers, and the file's line in every complaint."""
+"""Read rows of text as a table, and name the file's line in every error."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Rows:
     table: pd.DataFrame
     path: Path
     lines: Union[Sequence[int], npt.NDArray[np.int64]]  # each row's line in the file, from 1
-    lost: List[Tuple[int, str]] = dataclasses.field(default_factory=list)  # lines that are no row, and why
-    bad: Dict[int, str] = dataclasses.field(default_factory=dict)  # rows that cannot be read, and why
+    lost: List[Tuple[int, str]] = dataclasses.field(default_factory=list)  # lines that are not a row, and the reason
+    bad: Dict[int, str] = dataclasses.field(default_factory=dict)  # rows that cannot be read, and the reason
 
     def has(self, column: str) -> bool:
         """Return whether any row reaches this column."""
@@ -146,7 +146,7 @@ def as_table(columns: Dict[str, Iterable[str]]) -> pd.DataFrame:
 
 
 def width_reason(found: int, expected: int) -> str:
-    """Return the complaint on a row with too few or too many values."""
+    """Return the reason for a row with too few or too many values."""
     return f"{found} columns where {expected} are expected"
 
 
@@ -164,7 +164,7 @@ def _split(text: str, separator: str) -> Iterator[Tuple[int, List[str]]]:
         options = {"delimiter": " ", "skipinitialspace": True}
     else:
         lines = (line if line.strip() else "" for line in lines)
-    if '"' in text:  # line by line, so that a quote without its partner does not swallow the lines below it
+    if '"' in text:  # line by line: an unpaired quote must not join lines
         return ((number, row) for number, line in enumerate(lines) for row in csv.reader([line], **options) if row)
     reader = csv.reader(lines, **options)
     return ((reader.line_num - 1, row) for row in reader if row)
@@ -176,7 +176,9 @@ def _typed(name: str, values: List[str]) -> Any:
     if _NAMES.search(name):
         return values
     integers = _numbers(int, np.int64, values)
-    if integers is not None and list(map(str, integers.tolist())) == values:  # else written, it would not be the same
+    if (
+        integers is not None and list(map(str, integers.tolist())) == values
+    ):  # otherwise the text would change on writing
         return integers
     floats = _numbers(float, np.float64, values)
     if floats is None and _MISSING in values:

@@ -20,10 +20,11 @@ from gemmi import cif
 
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.rows import Rows, as_table, row_error, width_reason
+from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.atomic import replacing
 
 VERSION_COMMENT = "# version 30001"  # what RELION writes over each block since 3.1
-_UNPARSED = 20  # rows that may be left out because gemmi cannot parse them: each costs another parse of the file
+_UNPARSED = 20  # rows left out at most because gemmi cannot parse them: each costs another parse of the file
 _CHUNK = 100_000  # rows formatted at a time
 # For each line the first value of a row; nothing for lines that are blank, comments, labels, or heads of blocks.
 _FIRST = re.compile(
@@ -53,27 +54,6 @@ class Block:
     def table(self) -> pd.DataFrame:
         """Return the block's table."""
         return self.rows.table
-
-
-def read_text(path: Path) -> str:
-    """Return a text file with plain line ends.
-
-    Raises
-    ------
-    CoordinatesError
-        When it is missing, a folder, unreadable, or not text.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CoordinatesError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
-    if b"\0" in data[:4096]:
-        raise CoordinatesError(path, "is not a text file", "give a .star, .box, .cbox, .pos, .csv or .txt file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_star(path: Path, lenient: bool = False) -> List[Block]:
@@ -133,7 +113,7 @@ class _Reader:
             text = text.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode("ascii")
         self.text = text + "\n"
         self.quotes = any(mark in text for mark in "'\";")
-        self.lost: Dict[int, str] = {}  # lines that are no row of their loop, and why
+        self.lost: Dict[int, str] = {}  # lines that are not a row of their loop, and the reason
 
     def blocks(self) -> List[Block]:
         """Return all tables: of each data block its single values, then its loops."""
@@ -213,8 +193,8 @@ class _Reader:
         return self._plain(tag)[1:]
 
     def _plain(self, value: str) -> str:
-        """Return a value as its writer meant it."""
-        text = cif.as_string(value) if value[:1] in ("'", '"', ";") else value  # it would make nothing of . and ?
+        """Return a value without its quotes."""
+        text = cif.as_string(value) if value[:1] in ("'", '"', ";") else value  # gemmi reads . and ? as missing
         return text.encode("ascii").decode("unicode_escape") if self.escaped else text
 
     def _complaint(self, error: Exception) -> Exception:
@@ -233,7 +213,7 @@ class _Reader:
         return CoordinatesError(self.path, f"line {line}: {reason}", remedy)
 
     def _wrong_row(self, start: int, end: int, width: int) -> Exception:
-        """Return the rows of a loop that have not as many values as the loop has labels, as an error."""
+        """Return an error that names the rows whose number of values differs from the number of labels."""
         lines = self.text.split("\n")
         found: Dict[int, str] = {}
         for number in self.lines[(self.lines >= start) & (self.lines < end)].tolist():
@@ -247,7 +227,7 @@ class _Reader:
 
 
 class _WrongRows(Exception):  # noqa: N818 (a signal inside this module)
-    """Lines that are no rows of their loop, with the reasons."""
+    """Lines that are not rows of their loop, with the reasons."""
 
     def __init__(self, rows: Dict[int, str]) -> None:
         super().__init__(rows)

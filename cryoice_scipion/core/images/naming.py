@@ -17,7 +17,7 @@ from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import MicrographTask
 
-_EXTENSIONS = (*SUFFIXES, ".eer", ".map", ".star", ".box", ".cbox", ".pos", ".csv", ".txt", ".json", ".xmd")
+_EXTENSIONS = (*SUFFIXES, ".eer", ".map")
 _UID = re.compile(r"^\d{21}_")  # cryoSPARC puts it before the name
 _SUFFIXES = re.compile(
     r"_(?:dws?|nodw|mic|ali|aligned|patch|rigid|full|local|motion|corrected|motioncorrected|motioncor2?|motioncorr"

@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from PIL import Image
 
 from cryoice_scipion.core.images.thumbnails import BAR, ROWS
+from cryoice_scipion.core.results.micrograph_fields import in_words, percent
 from cryoice_scipion.core.results.run_sums import RunSums, Seen
 
 PICTURES = 6  # of each kind
@@ -64,10 +65,10 @@ def _picture(folder: Path, one: Seen) -> Optional[Picture]:
     small.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=QUALITY)
-    words = f"{one.status}, bad area {_percent(one.bad_area or 0.0)}"
+    words = in_words(one.shown)
     if one.picks:
         words += f", {one.kept} of {one.picks} kept"
-    areas = ", ".join(f"{name} {_percent(share)}" for name, share in sorted(one.areas, key=lambda pair: -pair[1]))
+    areas = ", ".join(f"{name} {percent(share)}" for name, share in sorted(one.areas, key=lambda pair: -pair[1]))
     return {
         "stem": one.stem,
         "words": words + (f" (scale bar {bar} nm)" if bar else ""),
@@ -76,7 +77,3 @@ def _picture(folder: Path, one: Seen) -> Optional[Picture]:
         "height": str(small.height),
         "source": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
     }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

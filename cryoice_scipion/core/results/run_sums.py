@@ -21,6 +21,7 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
 from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.results.micrograph_fields import shown_values
 
 BINS = 50
 _STEPS = 10**9  # to 1 in shares and seconds that are summed
@@ -37,6 +38,7 @@ class Seen(NamedTuple):
     areas: Tuple[Tuple[str, float], ...]  # share of all cells by class, without the good ones
     picks: int
     kept: int
+    shown: Tuple[Tuple[str, str], ...]  # label and text of the fields that the report shows
     thumbnail: str
     screened_at: float  # s since 1970; 0: not known
 
@@ -197,6 +199,7 @@ def _seen(record: MicrographRecord) -> Seen:
         areas=tuple((sys.intern(name), share) for name, share in areas.items()),
         picks=len(record.scores),
         kept=record.kept,
+        shown=shown_values(record),
         thumbnail=record.thumbnail,
         screened_at=record.screened_at,
     )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
-from cryoice_scipion.core.formats.readers import empty_table
+from cryoice_scipion.core.formats.pick_tables import empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing

@@ -10,13 +10,14 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, AMBIGUOUS, CLASSES, DISCARDED, FAILED, UNMATCHED, VERSION, WAITING
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
-from cryoice_scipion.core.records import RECORDS_VERSION, MicrographRecord, PickCounts, Reference, Summary, to_json
+from cryoice_scipion.core.records import MicrographRecord, PickCounts, Reference, Summary, to_json
 from cryoice_scipion.core.results.balance import complaints_on
+from cryoice_scipion.core.results.micrograph_fields import columns, row_of
 from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
@@ -26,34 +27,6 @@ SESSION_UNUSUAL = (
     "thumbnails, and check pixel size and contrast"
 )
 REASONS_SHOWN = 3  # of a run whose micrographs all fail
-
-Row = Dict[str, Any]
-COLUMNS = [
-    "records_version", "id", "stem", "path", "status", "reason", "bad_area", *(f"area_{name}" for name in CLASSES),
-    "picks", "kept", "rejected", "seconds", "pixel_size", "flags",
-]  # fmt: skip
-
-
-def row_of(record: MicrographRecord) -> Row:
-    """Return a micrograph's row of micrographs.csv."""
-    failed = record.status == FAILED
-    areas = {f"area_{name}": "" if failed else f"{record.areas.get(name, 0.0):.5f}" for name in CLASSES}
-    return {
-        "records_version": RECORDS_VERSION,
-        "id": record.id,
-        "stem": record.stem,
-        "path": record.path,
-        "status": record.status,
-        "reason": record.reason,
-        "bad_area": "" if record.bad_area is None else f"{record.bad_area:.5f}",
-        **areas,
-        "picks": len(record.scores),
-        "kept": record.kept,
-        "rejected": len(record.scores) - record.kept,
-        "seconds": f"{record.seconds:.3f}",
-        "pixel_size": "" if record.pixel_size is None else f"{record.pixel_size:g}",
-        "flags": ";".join(record.flags),
-    }
 
 
 class MicrographTable:
@@ -100,14 +73,14 @@ class MicrographTable:
             return
         with writing(self.path.parent), replacing(self.path) as temporary:
             with open(temporary, "w", encoding="utf-8") as stream:
-                stream.write(_text(dict(zip(COLUMNS, COLUMNS))))
+                stream.write(_text({name: name for name in columns()}))
                 stream.writelines(self._rows.values())
         self._sound, self._changed = True, False
 
 
-def _text(row: Row) -> str:
+def _text(row: Dict[str, str]) -> str:
     text = io.StringIO()
-    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(row)
+    csv.DictWriter(text, columns(), lineterminator="\n").writerow(row)
     return text.getvalue()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a specimen is drawn on: coarse maps of what changes slowly, one fine phase for lattice fringes."""
+"""The canvas a specimen is drawn on: coarse maps of slowly varying quantities, and a fine phase for lattice fringes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryoice_scipion.core.simulation.optics import Array
 
 #: Å/px of the coarse maps, where the simulation itself is not coarser.
 COARSE = 6.0
-HOLDING = 20.0  # Å of ice and carbon that something can lie on
+HOLDING = 20.0  # Å of ice and carbon that can carry an object
 
 
 def code(name: str) -> int:
@@ -28,7 +28,7 @@ class Canvas:
 
     fine: Tuple[int, int]  # px of the simulation's grid
     sampling: float  # Å/px of it
-    visible: Tuple[float, float, float, float]  # top, left, bottom, right of what is recorded, Å
+    visible: Tuple[float, float, float, float]  # top, left, bottom, right of the recorded area, Å
     sigma: float  # interaction constant, rad/(V Å)
     ice: Array  # Å of vitreous ice
     mean_free_path: float  # Å, of ice
@@ -43,7 +43,7 @@ class Canvas:
         self.phase = np.zeros(shape, np.float32)  # rad, beside that of the ice
         self.absorption = np.zeros(shape, np.float32)  # of the amplitude, beside that of the ice
         self.carbon = np.zeros(shape, np.float32)  # Å of amorphous carbon
-        self.keep = np.ones(shape, np.float32)  # what is left of particles here
+        self.keep = np.ones(shape, np.float32)  # share of the particles' phase that is left here
         self.labels = np.zeros(shape, np.uint8)
         self.spline = Spline(shape, self.fine, self.sampling / self.step)
         self.y = ((np.arange(shape[0], dtype=np.float32) + 0.5) * np.float32(self.step))[:, None]
@@ -73,7 +73,7 @@ class Canvas:
         return np.asarray(self.ice[where] + self.carbon[where] > HOLDING)
 
     def random_position(self, rng: np.random.Generator, margin: float = 0.0) -> Tuple[float, float]:
-        """Return a random y, x in Å in the recorded field, widened by ``margin``, not in vacuum if that can be."""
+        """Return a random y, x in Å in the recorded field, widened by ``margin``; outside vacuum if possible."""
         top, left, bottom, right = self.visible
         last = np.array(self.shape) - 1
         for _ in range(20):

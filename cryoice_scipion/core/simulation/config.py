@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a simulated micrograph is like, and how one is drawn at random."""
+"""Settings of a simulated micrograph, and random settings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
 _LARGE_RADIUS = 130  # Å
 _CROWDED = 0.2  # share of specimens that lie side by side
 PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
-_INTEGRATING = 0.15  # share of detectors that do not count: their DQE(0) is .25 to .6 (McMullan et al. 2014)
+_INTEGRATING = 0.15  # share of integrating detectors: their DQE(0) is .25 to .6 (McMullan et al. 2014)
 
 
 class SceneConfig(Settings):
-    """One micrograph: what is in it, how it was recorded, what was done to it since."""
+    """One micrograph: its content, its recording and its later processing."""
 
     rows: int = Field(1024, ge=64)
     columns: int = Field(1024, ge=64)
@@ -56,7 +56,7 @@ class SceneConfig(Settings):
     # contamination
     kinds: List[str] = Field(default_factory=list)
     areas: List[float] = Field(default_factory=list)  # share of the area of each kind; empty: 0.15 each
-    # what the recording and later programs did
+    # recording and later processing
     illumination: float = 0.0  # relative difference over the field
     border: str = Field("none", pattern="^(none|smeared|constant)$")
     border_px: List[int] = Field(default_factory=lambda: [0, 0, 0, 0])  # top, left, bottom, right
@@ -145,7 +145,7 @@ def _area(kind: str, rng: np.random.Generator) -> float:
         return 1.0
     if kind == "carbon" and rng.random() < 0.15:  # pictures are also taken beside the hole
         return 0.99
-    # Of a field that is more than a third empty hardly anything tells which side is ice and which is thicker ice.
+    # If more than a third of a field is empty, little tells ice from thicker ice.
     return _between(rng, 0.05, 0.35 if kind == "vacuum" else 0.6)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lies on or in the ice and should not: one function a kind, drawn on a :class:`Canvas`."""
+"""Draw contamination on or in the ice on a :class:`Canvas`, one function a kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryoice_scipion.core.simulation.fields import smooth_field, soft_region, so
 from cryoice_scipion.core.simulation.ice import ICE_POTENTIAL
 from cryoice_scipion.core.simulation.optics import Array
 
-# What cannot be seen is no label.
+# Invisible objects are not labelled.
 THINNEST = 40.0  # Å of ice: flakes
 FAINTEST = 0.02  # of the wave is absorbed by ethane: 4 % of contrast; defocus hardly shows drops of 100 Å and more
 NEAR_DROPS = 150.0  # Å
@@ -117,7 +117,7 @@ def draw_ethane(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
     lumps *= canvas.holding()
     canvas.phase += np.float32(rng.uniform(0.15, 0.8)) * lumps
     canvas.absorption += np.float32(rng.uniform(FAINTEST, 0.06)) * lumps
-    # Bad are the drops and the gaps between them, not the empty ice at the rim of where there might be some.
+    # The drops and the gaps between them are bad, not the empty ice at the rim.
     near = ndimage.maximum_filter(lumps > 0.15, size=int(canvas.length(2 * NEAR_DROPS)) + 1)
     canvas.mark(near & (mask > 0.02), "contamination")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random fields and interpolation: what ice, films and dirt are drawn with."""
+"""Random fields and interpolation, from which ice, films and dirt are drawn."""
 
 from __future__ import annotations
 

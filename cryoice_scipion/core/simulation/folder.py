@@ -45,7 +45,7 @@ def write_data_set(
     published_share: float = PUBLISHED,
     one_session: bool = False,
 ) -> List[Path]:
-    """Write simulated micrographs with everything that is known of them.
+    """Write simulated micrographs with labels, picks and settings.
 
     ``micrographs/sim_0001.mrc`` float32; ``labels/sim_0001.mrc`` mode 0, class codes at 8 Å/px (or
     the micrograph's own sampling where that is coarser; cell i covers [8 i, 8 (i + 1)) Å, sizes are
@@ -115,7 +115,7 @@ def _checked(
     kinds: Optional[Sequence[str]],
     published_share: float,
 ) -> Dict[str, Any]:
-    """Return what decides a micrograph's bytes; wrong values are told before anything is written."""
+    """Return the settings that determine the files' content; wrong values raise before anything is written."""
     if number < 1:
         raise SettingsError("number", f"{number} is below 1")
     if seed < 0:
@@ -184,7 +184,7 @@ def _write_one(folder: Path, index: int, settings: Dict[str, Any]) -> Dict[str, 
     labels = sample_labels(scene.labels, config.pixel_size, window, sampling).astype(np.int8)
     _write_mrc(folder / LABELS / name, labels, sampling, LABEL_TITLE)
     truth = _truth(scene, name)
-    _write_json(folder / TRUTH / f"{_stem(index)}.json", truth)  # last: says that the micrograph is complete
+    _write_json(folder / TRUTH / f"{_stem(index)}.json", truth)  # last: marks the micrograph as complete
     return truth
 
 
@@ -256,7 +256,7 @@ def _write_mrc(path: Path, array: Array, sampling: float, title: str) -> None:
     with replacing(path) as temporary, mrcfile.new(str(temporary), overwrite=True) as mrc:
         mrc.set_data(array)
         mrc.voxel_size = sampling
-        mrc.header.label[0] = title[:79].ljust(80)  # instead of mrcfile's own, which holds the time
+        mrc.header.label[0] = title[:79].ljust(80)  # instead of mrcfile's label, which holds the time
         mrc.header.nlabl = 1
 
 

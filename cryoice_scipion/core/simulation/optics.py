@@ -12,7 +12,7 @@ from scipy import fft
 
 Array = npt.NDArray[Any]
 
-#: Threads of every transform: results must not depend on it, the machine's other users do.
+#: Threads of every transform. Results do not depend on it.
 WORKERS = 2
 
 # CODATA 2018: electron rest energy, eV.
@@ -34,7 +34,7 @@ def interaction_constant(voltage: float) -> float:
 
 @dataclasses.dataclass
 class Optics:
-    """What decides how a wave is imaged."""
+    """Imaging parameters of the microscope."""
 
     voltage: float = 300_000.0  # V
     cs: float = 2.7e7  # Å, spherical aberration

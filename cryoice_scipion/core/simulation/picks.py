@@ -24,7 +24,7 @@ PICKING_SAMPLING = 8.0
 
 @dataclasses.dataclass
 class PickSettings:
-    """What a picker knows."""
+    """Settings of the simulated picker."""
 
     radius: float  # of the particles, px
     factor: int  # px averaged before looking for dark blobs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs between the detector and us do to micrographs: borders, filters, value ranges."""
+"""Simulate later processing of micrographs: borders, filters, value ranges."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def filter_image(image: Array, pixel_size: float, low_pass: Optional[float], hig
 
 
 def inside(shape: Tuple[int, int], widths: Widths) -> Tuple[slice, slice]:
-    """Return what four border widths (top, left, bottom, right; px) leave."""
+    """Return the part inside four border widths (top, left, bottom, right; px)."""
     top, left, bottom, right = widths
     return slice(top, shape[0] - bottom), slice(left, shape[1] - right)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole simulated micrograph: what was there, how it was imaged, where it is bad."""
+"""Simulate a whole micrograph: specimen, imaging, and labels of bad areas."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ class Scene:
 
 
 class Streams:
-    """One generator a purpose: what is drawn for one does not change the chance of the others."""
+    """One random generator a purpose: draws for one purpose do not change the others."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Take the scene's seed from ``rng``."""
+        """Draw the scene's seed from ``rng``."""
         self.seed = [int(word) for word in rng.integers(0, 2**32, 4, dtype=np.uint32)]
 
     def __call__(self, purpose: str) -> np.random.Generator:
@@ -164,7 +164,7 @@ def _draw_particles(config: SceneConfig, canvas: Canvas, streams: Streams) -> Tu
         specimen.paste(field, small, pieces / canvas.sampling, rng.integers(0, len(small), len(pieces)))
     field *= canvas.spline(canvas.keep)
     rng = streams("clumps")
-    for clump in canvas.clumps:  # these lie on top of what is there
+    for clump in canvas.clumps:  # these lie on top
         specimen.paste(field, stamps, clump / canvas.sampling, rng.integers(0, len(stamps), len(clump)))
     return field, centres
 

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Set
 
-from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError, SettingsError
-from cryoice_scipion.core.formats.coordinates import PLAIN, is_coordinate_file, read_picks
+from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError
+from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
+from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.streaming.file_retry import SETTLE, STREAMING
@@ -68,9 +69,7 @@ class CoordinateWatcher:
         """
         alone = path.is_file() or (not path.exists() and is_coordinate_file(path.name))
         if alone and not is_coordinate_file(path.name):
-            raise CoordinatesError(
-                path, "coordinates of an unknown kind", "give .star, .box, .cbox, .pos, .csv or .txt"
-            )
+            raise unknown_format(path)
         self.path, self.picks, self._log, self._patience = path, picks, log, patience
         self.files = FolderWatcher(path, is_coordinate_file, settle, alone, restless=True)
         self._kind = ""  # the extension that counts; empty: not decided yet
@@ -87,7 +86,7 @@ class CoordinateWatcher:
         self.picks.number_of = number_of
         for name in numbers if self.path.is_dir() else ():
             path = self.path / name
-            if not self._kind and _kind(path) not in PLAIN and _holds_coordinates(path):
+            if not self._kind and not is_unspecific(_kind(path)) and _holds_coordinates(path):
                 self._kind = _kind(path)
 
     @property
@@ -109,7 +108,7 @@ class CoordinateWatcher:
             Then only.
         """
         now, touched = time.monotonic(), set()  # type: float, Set[str]
-        for path in sorted(self.files.poll(), key=lambda path: (_kind(path) in PLAIN, path)):
+        for path in sorted(self.files.poll(), key=lambda path: (is_unspecific(_kind(path)), path)):
             file = self._files.setdefault(path, _File())
             file.due, file.failing = max(now, file.earliest), None
         for path in [path for path, file in self._files.items() if file.due is not None and file.due <= now]:
@@ -126,9 +125,11 @@ class CoordinateWatcher:
     def counts(self) -> PickCounts:
         """Return how many coordinates there are, which are left out, and the files that could not be read."""
         counts = self.picks.counts()
-        decided = self._kind or any(f.fate == _READ and _kind(path) not in PLAIN for path, f in self._files.items())
+        decided = self._kind or any(
+            f.fate == _READ and not is_unspecific(_kind(path)) for path, f in self._files.items()
+        )
         for path, file in self._files.items():
-            if file.fate == _OTHER or (file.fate == _NOT_READ and decided and self._is_plain_beside(path)):
+            if file.fate == _OTHER or (file.fate == _NOT_READ and decided and self._is_unspecific_beside(path)):
                 counts.other.append(str(path))
             elif file.fate == _NOT_READ and (file.due is None or self._closed):
                 counts.not_read[str(path)] = file.error
@@ -152,16 +153,16 @@ class CoordinateWatcher:
     def _is_wanted(self, path: Path) -> bool:
         """Return whether a file is of the format that counts, or may still decide or displace it."""
         kind = _kind(path)
-        return not self._kind or kind == self._kind or (self._kind in PLAIN and kind not in PLAIN)
+        return not self._kind or kind == self._kind or (is_unspecific(self._kind) and not is_unspecific(kind))
 
-    def _is_plain_beside(self, path: Path) -> bool:
-        return _kind(path) in PLAIN and _kind(path) != self._kind
+    def _is_unspecific_beside(self, path: Path) -> bool:
+        return is_unspecific(_kind(path)) and _kind(path) != self._kind
 
     def _leave_out(self, path: Path) -> None:
         """Note that a file is of another format than the others."""
         file, kind = self._files[path], _kind(path)
         file.due, file.failing, file.fate, file.complain = None, None, _OTHER, None
-        if kind not in PLAIN and _holds_coordinates(path):
+        if not is_unspecific(kind) and _holds_coordinates(path):
             file.fate = _NOT_READ
             file.error = f"{path}: is left out, since the coordinates are read from {self._kind} files; use one format"
         if kind not in self._told:
@@ -176,7 +177,7 @@ class CoordinateWatcher:
         if kind == before:
             return touched
         for other, file in self._files.items():
-            if _kind(other) == kind or (file.fate == _NOT_READ and _kind(other) not in PLAIN):
+            if _kind(other) == kind or (file.fate == _NOT_READ and not is_unspecific(_kind(other))):
                 continue
             if file.fate == _READ and self.picks.knows(other.name):
                 touched |= self.picks.remove(other.name)

@@ -265,7 +265,7 @@ def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_
         (["--watch", "--timeout", "0"], "--timeout: 0 is no number of seconds"),
         (["--watch", "--settle", "nan"], "--settle: nan is no number of seconds"),
         (["other", "--watch"], "--watch: takes one folder"),
-        (["--watch", "--coordinates", "README.md"], "README.md: coordinates of an unknown kind"),
+        (["--watch", "--coordinates", "README.md"], "README.md: coordinates of an unknown format"),
     ],
 )
 def test_unusable_arguments_of_a_watch_are_one_line(micrographs, model, tmp_path, capsys, more, words):

@@ -87,7 +87,7 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.star", "just words\n", "no data_ block"),
         ("a.cbox", "1 2 3 4\n", "no data_ block"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n 1\n", "_ycoor"),
-        ("a.xyz", "1 2\n", "unknown kind"),
+        ("a.xyz", "1 2\n", "unknown format"),
         ("a.box", "a\0b", "not a text file"),
     ],
 )

@@ -23,7 +23,13 @@ def record(number, bad=0.1, border=0.0, rejected=1, picks=4, **fields):
     inside = 1 - border
     areas = {"good": inside * (1 - bad), "thick": inside * bad / 2, "support": inside * bad / 2, "border": border}
     scores = [PickScore(k, 0.1 if k < rejected else 0.9, "thick", k >= rejected) for k in range(picks)]
-    values = {"status": "accepted", "bad_area": bad, "areas": areas, "scores": scores, "screened": START + 60 * number}
+    values = {
+        "status": "accepted",
+        "bad_area": bad,
+        "areas": areas,
+        "scores": scores,
+        "screened_at": START + 60 * number,
+    }
     return MicrographRecord(number, f"mic{number}", f"mic{number}.mrc", **{**values, **fields})
 
 

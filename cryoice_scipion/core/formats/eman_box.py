@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""EMAN .box: one box a line, with corner x and y, width, height, and often a score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cryoice_scipion.core.formats.joining import Picks
+from cryoice_scipion.core.formats.pick_tables import (
+    SCORE,
+    centres_of_boxes,
+    empty_table,
+    readable_picks,
+    with_micrograph,
+    without_comments,
+)
+from cryoice_scipion.core.formats.rows import read_rows
+from cryoice_scipion.core.formats.text_files import read_text
+
+_EMAN1_MARK = -3.0  # EMAN 1 writes it as the fifth column of every box; it is no score
+
+
+def read(path: Path) -> Picks:
+    """Read EMAN .box: corner x and y, width, height, and often a score."""
+    rows = read_rows(path, without_comments(read_text(path)), ["x", "y", "width", "height", "score"], 1, needed=4)
+    if not len(rows.table) and not rows.lost:
+        return Picks(empty_table())
+    table = centres_of_boxes(rows, "x", "y", "width", "height")
+    if rows.has("score"):
+        values = rows.numbers("score", optional=True)
+        if not np.all((values == _EMAN1_MARK) | np.isnan(values)):
+            table[SCORE] = values
+    return readable_picks(with_micrograph(table, path), rows)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RELION .star: coordinates of one micrograph or many, old or 3.1, or RELION's list of coordinate files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Callable, List, Tuple
+
+from cryoice_scipion.constants import UNREADABLE
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats.joining import Picks, join, read_each
+from cryoice_scipion.core.formats.pick_tables import (
+    BOX_SIZE,
+    DIAMETER,
+    MICROGRAPH,
+    X,
+    Y,
+    block_with,
+    empty_table,
+    micrograph_of,
+    needed_block,
+    nothing_in,
+    readable_picks,
+    with_unused_blocks,
+)
+from cryoice_scipion.core.formats.rows import Rows
+from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.images.naming import resolve_beside
+
+_COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
+
+
+def read(path: Path) -> Picks:
+    """Read RELION .star: old or 3.1, one micrograph or many, or its list of coordinate files."""
+    blocks = read_star(path, lenient=True)
+    if not blocks:
+        return nothing_in(path)
+    listed = block_with(blocks, (MICROGRAPH, _COORDINATE_FILES))
+    if listed is not None and block_with(blocks, (X, Y)) is None:
+        return _from_list(path, listed.rows)
+    block = needed_block(path, blocks, (X, Y))
+    table = block.table.copy()
+    table[X], table[Y] = block.rows.numbers(X), block.rows.numbers(Y)
+    if MICROGRAPH not in table:
+        table[MICROGRAPH] = micrograph_of(path)
+    for size in {DIAMETER, BOX_SIZE} & set(table):
+        table[size] = block.rows.numbers(size, optional=True)
+    optics = next((other.table for other in blocks if other.name == "optics" and other is not block), None)
+    return with_unused_blocks(readable_picks(table, block.rows, optics), blocks, block, (X, Y))
+
+
+def _from_list(path: Path, rows: Rows) -> Picks:
+    """Read the coordinate files that RELION 3.1 and later list, one a micrograph."""
+    files: List[Tuple[Path, Callable[[Path], Picks]]] = []
+    for micrograph, name in zip(*(rows.table[column].astype(str) for column in (MICROGRAPH, _COORDINATE_FILES))):
+        files.append((Path(resolve_beside(name, path)), _reader_of(path, name, micrograph)))
+    read = read_each(files)
+    read.refuse_if_nothing(path)
+    picks = join(read._replace(not_read={**read.not_read, **read.other}, other={}), empty_table())
+    left_out, lost = Counter(picks.left_out), len(rows.unreadable)
+    if lost:
+        left_out[UNREADABLE] += lost
+    return picks._replace(left_out=dict(left_out), warnings=[*rows.warnings(), *picks.warnings])
+
+
+def _reader_of(listing: Path, name: str, micrograph: str) -> Callable[[Path], Picks]:
+    """Return the function that reads a listed file as the coordinates of this micrograph."""
+    from cryoice_scipion.core.formats.table import format_of  # the table imports this module
+
+    def read_as(file: Path) -> Picks:
+        known = format_of(file)
+        if known is None or file.resolve() == listing.resolve():
+            raise CoordinatesError(listing, f"lists {name}, which is not a coordinate file", "correct the list")
+        picks = known.read(file)
+        return picks._replace(table=picks.table.assign(**{MICROGRAPH: micrograph}))
+
+    return read_as

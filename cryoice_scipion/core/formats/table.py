@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""FORMATS: the table of coordinate formats that readers, messages, help texts and docs use.
+
+To add a format, write a module with a function ``read(path) -> Picks`` and add its entry here. Another package can call
+:func:`register`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple, Union
+
+from cryoice_scipion.core.formats import cryolo_cbox, eman_box, relion, text_columns, xmipp_pos
+from cryoice_scipion.core.formats.joining import Picks
+
+
+@dataclasses.dataclass(frozen=True)
+class CoordinateFormat:
+    """One format of coordinate files."""
+
+    program: str  # that writes it
+    suffixes: Tuple[str, ...]  # of the files, lower case
+    read: Callable[[Path], Picks]
+    content: str  # what a file holds, for the documentation
+    unspecific: bool = False  # logs and lists have these suffixes too: used only if no other format is in a folder
+
+
+FORMATS: List[CoordinateFormat] = [
+    CoordinateFormat(
+        "RELION", (".star",), relion.read,
+        "centres on one micrograph or many, RELION 3.1 or older; or RELION's list of coordinate files",
+    ),
+    CoordinateFormat("EMAN", (".box",), eman_box.read, "boxes of one micrograph: corner, width, height, often a score"),
+    CoordinateFormat("crYOLO", (".cbox",), cryolo_cbox.read, "boxes of one micrograph, with the confidence"),
+    CoordinateFormat("Xmipp", (".pos",), xmipp_pos.read, "centres on one micrograph; disabled picks are left out"),
+    CoordinateFormat(
+        "CryoPPP, Topaz and others", (".csv", ".txt"), text_columns.read,
+        "a table with a header line that names the columns x and y", unspecific=True,
+    ),
+]  # fmt: skip
+
+
+def register(added: CoordinateFormat) -> None:
+    """Add a format. Its suffixes override those of the formats before it."""
+    FORMATS.append(added)
+
+
+def format_of(path: Union[str, Path]) -> Optional[CoordinateFormat]:
+    """Return the format of a file, by its suffix, or None."""
+    suffix = Path(path).suffix.lower()
+    return next((one for one in reversed(FORMATS) if suffix in one.suffixes), None)
+
+
+def is_coordinate_file(name: Union[str, Path]) -> bool:
+    """Return whether a file holds coordinates, by its suffix."""
+    return format_of(name) is not None
+
+
+def is_unspecific(suffix: str) -> bool:
+    """Return whether files with this suffix (".txt") may also be logs or lists."""
+    return any(one.unspecific for one in FORMATS if suffix in one.suffixes)
+
+
+def suffixes_in_words() -> str:
+    """Return the suffixes of all formats as text: ".star, .box or .csv"."""
+    suffixes = list(dict.fromkeys(suffix for one in FORMATS for suffix in one.suffixes))
+    return f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+
+
+def formats_in_words() -> str:
+    """Return all formats as text: "RELION .star, EMAN .box"."""
+    return ", ".join(f"{one.program} {' '.join(one.suffixes)}" for one in FORMATS)
