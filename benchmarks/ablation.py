@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each view is good for: writes results/ablation.json and docs/ablation.md.
+"""What each view is good for: writes results/ablation.json and results/ablation.md.
 
 usage: python benchmarks/ablation.py [--build DIR] [--micrographs N] [--epochs N]
 The patch networks, each trained on the same patches of simulated micrographs and evaluated on the same held-out ones
@@ -101,7 +101,7 @@ def table_of(rows: List[Tuple[str, Dict[str, float]]]) -> List[str]:
 
 
 def page(result: Dict[str, Any]) -> str:
-    """Return docs/ablation.md."""
+    """Return results/ablation.md."""
     fine = result["rows at 1 Å/px"]
     lines = [
         "# What each view is good for",
@@ -151,7 +151,7 @@ def main() -> None:
     (target or HERE / "results").mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     ((target or HERE / "results") / "ablation.json").write_text(text, encoding="utf-8")
-    ((target or HERE.parent / "docs") / "ablation.md").write_text(page(result), encoding="utf-8")
+    ((target or HERE / "results") / "ablation.md").write_text(page(result), encoding="utf-8")
     print(page(result))
 
 

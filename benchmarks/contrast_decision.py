@@ -3,7 +3,8 @@
 
 Sessions of 1, 3 and 20 simulated micrographs with dark or bright particles, in which one large object with a bright
 fringe covers a share of the field of every micrograph. Writes ``benchmarks/results/contrast_decision.json`` and
-``docs/contrast_decision.md``. The vote needs no network. ``--cache`` keeps the simulated micrographs at 8 Å/px.
+``benchmarks/results/contrast_decision.md``. The vote needs no network. ``--cache`` keeps the simulated micrographs at
+8 Å/px.
 """
 
 from __future__ import annotations
@@ -214,7 +215,7 @@ def main() -> None:
     if args.real:
         result["real"] = real_micrographs(args.real)
     (ROOT / "benchmarks" / "results" / "contrast_decision.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
-    (ROOT / "docs" / "contrast_decision.md").write_text(page(result), encoding="utf-8")
+    (ROOT / "benchmarks" / "results" / "contrast_decision.md").write_text(page(result), encoding="utf-8")
     print(page(result))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evaluate a model's maps and the classical ones: writes results/evaluate_maps.json and docs/evaluation.md.
+"""Evaluate a model's maps and the classical ones: writes results/evaluate_maps.json and results/evaluation.md.
 
 usage: python benchmarks/evaluate_maps.py [--model NAME|DIR] [--limit N] [--build DIR] [--device cpu] [--output DIR]
 On the held-out simulated micrographs of the build folder of ``make default-model``; on more of what these have few of,
@@ -260,7 +260,7 @@ def main() -> None:
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     (target / "evaluate_maps.json").write_text(text, encoding="utf-8")
     markdown = page(result)
-    (args.output or HERE.parent / "docs").joinpath("evaluation.md").write_text(markdown, encoding="utf-8")
+    (args.output or HERE / "results").joinpath("evaluation.md").write_text(markdown, encoding="utf-8")
     print(markdown)
 
 

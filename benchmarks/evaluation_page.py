@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/evaluation.md from results/evaluate_maps.json: python benchmarks/evaluation_page.py."""
+"""results/evaluation.md from results/evaluate_maps.json: python benchmarks/evaluation_page.py."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def below_classical(group: Row) -> List[str]:
 def main() -> None:
     """Write the page anew from the JSON file."""
     result = json.loads((HERE / "results" / "evaluate_maps.json").read_text(encoding="utf-8"))
-    (HERE.parent / "docs" / "evaluation.md").write_text(page(result), encoding="utf-8")
+    (HERE / "results" / "evaluation.md").write_text(page(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

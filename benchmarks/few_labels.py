@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What 5, 20 and 50 labelled BAD patches are good for: writes results/few_labels.json and docs/few_labels.md.
+"""What 5, 20 and 50 labelled BAD patches are good for: writes results/few_labels.json and results/few_labels.md.
 
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
@@ -136,7 +136,7 @@ def evaluate(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: 
 
 
 def page(result: Dict[str, Any]) -> str:
-    """Return docs/few_labels.md."""
+    """Return results/few_labels.md."""
     groups: Dict[str, List[Dict[str, float]]] = {}
     for name, row in result["simulated"].items():
         groups.setdefault(name.split()[0], []).append(row)
@@ -220,7 +220,7 @@ def main() -> None:
     result["simulated mean"] = _mean(list(result["simulated"].values()))
     target.mkdir(parents=True, exist_ok=True)
     record(result, written)
-    (args.output or HERE.parent / "docs").joinpath("few_labels.md").write_text(page(result), encoding="utf-8")
+    (args.output or HERE / "results").joinpath("few_labels.md").write_text(page(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

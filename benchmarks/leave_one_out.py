@@ -183,7 +183,7 @@ def figures(labels: np.ndarray, odds: np.ndarray, threshold: float) -> Dict[str,
 
 
 def page(result: Dict[str, Any]) -> str:
-    """Return docs/leave_one_out.md."""
+    """Return results/leave_one_out.md."""
     lines = [
         "# Real micrographs, each left out",
         "",
@@ -246,7 +246,7 @@ def main() -> None:
             result["bodies"][name] = {**made, **evaluate_all(network_for, found)}
     record(result, written)
     text = page(result)
-    (args.output or HERE.parent / "docs").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")
+    (args.output or HERE / "results").joinpath("leave_one_out.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write benchmarks/RESULTS.md from benchmarks/results/bench_*.json: python benchmarks/make_results.py."""
+"""Write benchmarks/results/README.md: an index, and the timings of bench_*.json: python benchmarks/make_results.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+HEAD = """# Results of the benchmarks
+
+Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums these pages up for users.
+
+| page | question | script |
+|---|---|---|
+| [verdicts](verdicts.md) | Which picks are removed, and which sessions are flagged? | `benchmarks/verdicts.py` |
+| [evaluation](evaluation.md) | How good are the maps, on simulated and real micrographs? | `benchmarks/evaluate_maps.py` |
+| [leave_one_out](leave_one_out.md) | How good is a model on a real micrograph that it was not fitted to? | `benchmarks/leave_one_out.py` |
+| [annotators](annotators.md) | How well do the annotators of the real micrographs agree? | `benchmarks/real/agreement.py` |
+| [few_labels](few_labels.md) | How much do 5, 20 and 50 labelled bad patches help? | `benchmarks/few_labels.py` |
+| [tuned_on_picks](tuned_on_picks.md) | How does training on a project's own picks change a model? | `benchmarks/tuned_on_picks.py` |
+| [contrast_decision](contrast_decision.md) | How often does contrast *auto* decide correctly? | `benchmarks/contrast_decision.py` |
+| [ablation](ablation.md) | How much does each view contribute? | `benchmarks/ablation.py` |
+
+The timings below come from `bench_*.json` in this folder. Compare numbers within one benchmark only: the benchmarks ran
+at different commits.
+
+"""  # noqa: E501
 
 
 def section(path: Path) -> str:
@@ -24,8 +43,7 @@ def section(path: Path) -> str:
 def main() -> None:
     """Write the page."""
     parts = [section(path) for path in sorted((HERE / "results").glob("bench_*.json"))]
-    head = "# Measured\n\nMade by `make_results.py` from `results/bench_*.json`. Compare within a file only.\n\n"
-    (HERE / "RESULTS.md").write_text(head + "\n".join(parts), encoding="utf-8")
+    (HERE / "results" / "README.md").write_text(HEAD + "\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

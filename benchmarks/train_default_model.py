@@ -81,7 +81,8 @@ HOLD_OUT = [
 NOTE = (
     f"of {sum(number for _, number, *_ in SETS)} simulated micrographs of 1 to 8 Å/px, each of a session of its own, "
     "those on which there is any ice; and micrographs of EMPIAR-10017 (8-bit, low-passed) and examples of MicAssess "
-    "(8 Å/px assumed), outlined by three annotators, those that are bad from edge to edge by one (docs/annotators.md)."
+    "(8 Å/px assumed), outlined by three annotators, those that are bad from edge to edge by one "
+    "(benchmarks/results/annotators.md)."
 )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What training on a project's own picks changes: writes results/tuned_on_picks.json and docs/tuned_on_picks.md.
+"""What training on a project's own picks changes: writes results/tuned_on_picks.json and results/tuned_on_picks.md.
 
 usage: python benchmarks/tuned_on_picks.py [--sessions N] [--seed S] [--keep DIR] [--output DIR]
 Each session is simulated (one specimen, one microscope; any contamination, none on some micrographs) with the right
@@ -93,7 +93,7 @@ def session(folder: Path, seed: int) -> Optional[Dict[str, Any]]:
 
 
 def page(result: Dict[str, Any]) -> str:
-    """Return docs/tuned_on_picks.md."""
+    """Return results/tuned_on_picks.md."""
     rows = []
     for name in MODELS:
         mean = {key: np.nanmean([one[name][key] for one in result["sessions"].values()]) for key in FIGURES}
@@ -133,7 +133,7 @@ def main() -> None:
                 result["sessions"][str(seed)] = row
     record(result, (args.output or HERE / "results") / "tuned_on_picks.json")
     text = page(result)
-    (args.output or HERE.parent / "docs").joinpath("tuned_on_picks.md").write_text(text, encoding="utf-8")
+    (args.output or HERE / "results").joinpath("tuned_on_picks.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evaluate a model's verdicts on picks and sessions: writes results/verdicts.json and docs/verdicts.md.
+"""Evaluate a model's verdicts on picks and sessions: writes results/verdicts.json and results/verdicts.md.
 
 usage: python benchmarks/verdicts.py [--model NAME|DIR] [--build DIR] [--workers N] [--limit N] [--output DIR]
        [--install]
@@ -334,7 +334,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=int, metavar="N", help="sessions of each group (default: all)")
     parser.add_argument("--install", action="store_true", help="write threshold, tolerance and tables into the model")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="for verdicts.json and verdicts.md (default: docs)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="for verdicts.json and verdicts.md")
     args = parser.parse_args()
     model = resolve_model(args.model)
     result = evaluate(model, args.build, args.workers, args.limit)
@@ -345,7 +345,7 @@ def main() -> None:
         (args.output / "verdicts.md").write_text(page(result), encoding="utf-8")
     elif args.limit is None:
         record(result, HERE / "results" / "verdicts.json")
-        (HERE.parent / "docs" / "verdicts.md").write_text(page(result), encoding="utf-8")
+        (HERE / "results" / "verdicts.md").write_text(page(result), encoding="utf-8")
     else:
         print(json.dumps(result, indent=2))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/verdicts.md from results/verdicts.json: python benchmarks/verdicts_page.py."""
+"""results/verdicts.md from results/verdicts.json: python benchmarks/verdicts_page.py."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Row = Dict[str, Any]
 _INTRODUCTION = """# How good the verdicts are
 
 Made by `benchmarks/verdicts.py`; the figures are in `benchmarks/results/verdicts.json`. Model `{model}`, thresholds on
-goodness: {mask_threshold:g} for masks, {pick_threshold:g} for picks. Commit {commit}. The [maps](evaluation.md) have a
-page of their own. [method.md](method.md) describes the rule for picks.
+goodness: {mask_threshold:g} for masks, {pick_threshold:g} for picks. Commit {commit}.
+[Evaluation](evaluation.md) has the maps. [Scoring](../../docs/explanation/scoring.md) describes the rule for picks.
 
 A pick is counted by the label under its centre: a class of bad area, the border, or clean. Clean picks with bad area
 or border within 80 Å of the centre are counted apart. Picks on doubtful labels are left out. In brackets: 95 %
@@ -177,7 +177,7 @@ def card_section(result: Row) -> str:
 def main() -> None:
     """Write the page anew from the JSON file."""
     result = json.loads((HERE / "results" / "verdicts.json").read_text(encoding="utf-8"))
-    (HERE.parent / "docs" / "verdicts.md").write_text(page(result), encoding="utf-8")
+    (HERE / "results" / "verdicts.md").write_text(page(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

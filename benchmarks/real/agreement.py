@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How well the annotators of the real micrographs agree: prints a table, and writes docs/annotators.md.
+"""How well the annotators of the real micrographs agree: prints a table, and writes results/annotators.md.
 
 usage: python benchmarks/real/agreement.py
 Each annotator is evaluated like a model, against what the others agree on: the score is the certainty that a cell
@@ -89,7 +89,7 @@ def main() -> None:
     ]
     head = HEAD.format(commit=about()["commit"], cell=CELL, names=" | ".join(annotators), rule="---|" * len(annotators))
     page = head + "\n".join(rows) + "\n"
-    (HERE.parents[1] / "docs" / "annotators.md").write_text(page, encoding="utf-8")
+    (HERE.parent / "results" / "annotators.md").write_text(page, encoding="utf-8")
     print(page)
 
 
