@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Classical maps, without any training: the floors that a learned model must beat (SCIENCE.md 2, 8).
+"""Classical maps, without any training: the floors that a learned model must beat (docs/accuracy.md).
 
 Each gives one score a cell, higher is worse, on the evaluation grid. Micrographs are brought to one scale
 by their own median and interquartile range.

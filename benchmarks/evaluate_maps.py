@@ -45,7 +45,7 @@ from cryoice_scipion.core.training.splits import matches_name  # noqa: E402
 
 SIMULATED, EMPIAR, MICASSESS, HELD_OUT = "simulated, held out", "EMPIAR-10017", "MicAssess", "real, held out"
 MODEL = "model"
-# What the held-out micrographs have less than 40 of (SCIENCE.md 8), or not by itself. A third are clean.
+# What the held-out micrographs have less than 40 of (docs/accuracy.md), or not by itself. A third are clean.
 MORE: Dict[str, Tuple[SetRow, ...]] = {
     "simulated, single crystals": (
         ("single_1.0", 30, 1280, 1.0, 31, ("--kinds", "single")),

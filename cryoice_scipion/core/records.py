@@ -72,7 +72,7 @@ class MapResult:
 
 @dataclasses.dataclass
 class Reference:
-    """The data-set reference (SCIENCE.md 5): frozen once, then recorded."""
+    """The data-set reference (docs/explanation/sessions.md): frozen once, then recorded."""
 
     session_logit: float  # 25th percentile over micrographs of MapResult.median_logit
     logit_offset: float  # what is subtracted from every micrograph's log-odds of BAD

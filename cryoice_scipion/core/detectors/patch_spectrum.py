@@ -3,7 +3,7 @@
 
 Each branch is a map on the same grid of 64 Å cells: the convolutional ones have unpadded convolutions whose strides
 multiply to the cell and whose receptive field is the patch, the spectral one works cell by cell. So the map of a
-whole micrograph is what the network says of its patches (SCIENCE.md 7).
+whole micrograph is what the network says of its patches (docs/explanation/method.md).
 """
 
 from __future__ import annotations

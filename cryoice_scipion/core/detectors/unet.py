@@ -24,7 +24,7 @@ SPECTRAL = 2  # map cells to one cell of the spectra
 _STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view per cell of a view
 # px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
 _WHOLE, _TILE, _REACH = 2048, 1024, 512
-# What convolutions make badly of an image and what tells ice from particles best (SCIENCE.md 8): of each map cell.
+# Of each map cell: statistics that convolutions compute badly and that separate ice from particles best.
 _STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
 _FLOOR = 1e-3  # variance, of the micrograph's
 FEATURES = 3  # times the width: of the feature vector that the U-Net makes of a cell

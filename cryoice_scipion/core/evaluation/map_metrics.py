@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The figures of SCIENCE.md 8 from tallies of micrographs, with intervals by a paired bootstrap over micrographs.
+"""Compute the measures of docs/accuracy.md from the cell counts of micrographs, with bootstrap intervals.
 
 Percentile intervals (Efron & Tibshirani 1993, chapter 13): micrographs are drawn with replacement, since the cells of
 one micrograph are not independent. The draws depend on the seed and the number of micrographs alone, so that two maps

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data-set reference (SCIENCE.md 5): how much a model's log-odds are off on this data set.
+"""The data-set reference (docs/explanation/sessions.md): how much a model's log-odds are off on this data set.
 
 It depends on the first N micrographs by id and on nothing else: not on timing, batches, executors or kills.
 """
@@ -14,8 +14,8 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
-MINIMUM = 3  # micrographs: never let one be its own only reference (SCIENCE.md 5)
-BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (docs/contrast_decision.md)
+MINIMUM = 3  # micrographs: never let one be its own only reference
+BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (benchmarks/results/contrast_decision.md)
 MAJORITY = 0.8  # share of the micrographs that must vote so before a data set is inverted
 
 

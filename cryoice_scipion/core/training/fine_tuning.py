@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fine-tune a U-Net: a new last layer on its features, held near the old one (for 5 to 50 BAD patches).
 
-What lies below it stays: with few labels a frozen embedding beats training from nothing (SCIENCE.md 3).
+The layers below stay: with few labels, a frozen embedding beats training from nothing
+(docs/explanation/training.md).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch.nn import functional
 from cryoice_scipion.core.config import UNET_CELL
 from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 
-SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (SCIENCE.md 8)
+SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (docs/explanation/method.md)
 SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
 STANDING_OUT = 5 * len(SCALES)  # channels of :func:`outlier_features`
 RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`

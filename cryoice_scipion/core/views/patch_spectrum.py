@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The views of the patch + spectrum network, of one micrograph: as maps, or around given positions, and both agree.
 
-- "patch": 64 px at 4 Å/px, by the micrograph's median and deviation (keeps thick ice dark, SCIENCE.md 1);
+- "patch": 64 px at 4 Å/px, by the micrograph's median and deviation (keeps thick ice dark);
 - "local": the same pixels by the mean and deviation of the 260 Å around each (finds texture at any grey level);
 - "coarse": 64 px at 16 Å/px, the wider surroundings: mean and log deviation of 4 × 4 px;
 - "spectrum": features of the power spectrum of 256 Å at the micrograph's own sampling (``views/spectrum.py``).

@@ -28,7 +28,7 @@ def normalise(image: torch.Tensor, valid: Optional[torch.Tensor] = None, inverte
     """Return (image - median) / robust deviation of the whole micrograph, clipped to ±``CLIP``.
 
     By the micrograph and not by the patch: a patch's own mean and deviation are what tells thick ice, carbon
-    and gold (SCIENCE: the normalisation decides these classes), and only so is a map equal to its patches.
+    and gold (docs/explanation/method.md), and only so is a map equal to its patches.
 
     Parameters
     ----------

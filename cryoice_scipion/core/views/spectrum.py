@@ -17,11 +17,11 @@ import torch
 from cryoice_scipion.core.views.patches import robust_scale
 
 FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
-COARSEST = 1.72  # Å/px: beyond it the rings of ice are out of reach (SCIENCE.md 1)
+COARSEST = 1.72  # Å/px: beyond it the rings of ice are out of reach (docs/explanation/method.md)
 CELL = 64.0  # Å between windows: half a window
 WINDOW = 128.0  # Å
 # Å⁻¹. Between 0.24 and 0.31 as dense as a window resolves: hexagonal ice at 1/3.90, 1/3.67, 1/3.44 with its
-# background on both sides; above, ice at 1/2.67 and 1/2.25, gold at 1/2.35 and 1/2.04 (SCIENCE.md 1).
+# background on both sides; above, ice at 1/2.67 and 1/2.25, gold at 1/2.35 and 1/2.04.
 BANDS = (
     0.012, 0.020, 0.030, 0.040, 0.052, 0.066, 0.082, 0.100, 0.120, 0.140, 0.160, 0.180, 0.200, 0.220,
     0.2350, 0.2445, 0.2564, 0.2645, 0.2725, 0.2816, 0.2907, 0.3000, 0.3100,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The spot test: is there a lattice fringe in this window? Absolute, calibrated, without training (SCIENCE.md 1, 2).
+"""Test windows for lattice fringes, with a calibrated level and without training (docs/explanation/method.md).
 
 Windows of 128 Å say where, windows of 256 and 512 Å find fringes that are too faint for those. Each is tapered, and
 the power in the band of ice is divided by its expectation: the mean over all windows of the micrograph in that bin and
@@ -28,7 +28,7 @@ SCALES = (128.0, 256.0, 512.0)  # Å
 FINEST = 0.8  # Å/px: finer micrographs are to be cropped (not binned: that folds the ring) to 1.0 before
 COARSEST = 1.72  # Å/px: the ring of 3.67 Å is then just inside what is believed of the spectrum
 FULL = 1.5  # Å/px: above it the band is cut short
-# Å⁻¹; ice 1/3.90, 1/3.67, 1/3.44, and 1/2.25 (SCIENCE.md 1; Dowell and Rinfret 1960) with room for a pixel size that
+# Å⁻¹; ice 1/3.90, 1/3.67, 1/3.44, and 1/2.25 (Dowell and Rinfret 1960) with room for a pixel size that
 # is off by 5 and 2 %. The second band keeps three bins of the smaller windows away from gold at 1/2.35.
 BANDS = ((1 / 4.10, 1 / 3.30), (1 / 2.28, 1 / 2.20))
 UNAVAILABLE, NO_SIGNAL, REDUCED = "spots_unavailable", "spots_no_signal", "spots_reduced"

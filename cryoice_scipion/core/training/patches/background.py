@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draw clean positions as additional GOOD patches; without them a network learns "particle or not" (SCIENCE.md 3)."""
+"""Draw clean positions as additional GOOD patches; without them a network learns "particle or not".
+
+docs/explanation/training.md has the measurements.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fit a network to labelled patches: unweighted loss, early stopping, one seed (SCIENCE.md 2)."""
+"""Fit a network to labelled patches: unweighted loss, early stopping, one seed (docs/explanation/training.md)."""
 
 from __future__ import annotations
 

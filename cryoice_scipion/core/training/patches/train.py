@@ -175,7 +175,7 @@ def baseline_logit(
     log: Log,
     progress: bool,
 ) -> float:
-    """Return the level of the validation micrographs, to compare a data set's with (SCIENCE.md 5)."""
+    """Return the level of the validation micrographs, the baseline of sessions (docs/explanation/sessions.md)."""
     levels: List[float] = []
     for item in tqdm(micrographs, desc="reference level", unit="mic", disable=not progress):
         try:
