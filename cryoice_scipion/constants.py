@@ -47,7 +47,8 @@ WAITING = "waiting"  # its micrograph is not screened yet
 
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
-#: BAD coordinates that a new network wants: with 50, tuning the shipped model does clearly better (benchmarks/results/few_labels.md).
+#: BAD coordinates that a new network needs. With 50, tuning the shipped model is clearly better
+#: (benchmarks/results/few_labels.md).
 ENOUGH_BAD = 200
 
 #: Flag of a micrograph whose header contradicts the given pixel size; "=" and the header's one in Å/px follow.

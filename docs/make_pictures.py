@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the pictures of docs/explanation/method.md: the page's commands, run on simulated micrographs in a CryoPPP folder.
+"""Make the pictures of docs/explanation: run the commands on simulated micrographs in a CryoPPP folder.
 
 Takes some minutes on two CPU cores. The commands' results stay in out/method, so that they can be looked into.
 """

@@ -64,7 +64,7 @@ def test_false_alarm_rate_is_the_nominal_one(kind, pixel_size):
 
 @pytest.mark.parametrize(("scale", "contrast"), [(0, 0.0135), (1, 0.0071), (2, 0.0037)])
 def test_detection_limits_are_those_of_the_dose(scale, contrast):
-    """docs/explanation/method.md: 1.35 % at 128 Å, 0.71 % at 256, 0.37 % at 512 (40 e/Å², false alarms 1e-3), on a bin of the spectrum.
+    """1.35 % at 128 Å, 0.71 % at 256, 0.37 % at 512 (40 e/Å², false alarms 1e-3), on a bin of the spectrum.
 
     Between bins the Hann window takes up to half of a spot's power: a third more contrast is needed there.
     """

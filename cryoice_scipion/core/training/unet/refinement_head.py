@@ -28,7 +28,8 @@ HIDDEN = 256
 _DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
 _EPOCHS, _BATCH, _RATE = 8, 2048, 3e-3
 # In standard deviations of what is read: without it these layers rely on details that other microscopes do not share.
-# Real micrographs that are left out are ranked better with it, simulated ones as well as without (docs/explanation/method.md).
+# Real micrographs that are left out are ranked better with it, simulated ones as well as without
+# (docs/explanation/training.md).
 _NOISE = 0.3
 
 Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
