@@ -100,7 +100,7 @@ def sessions() -> str:
     for group, words in SESSIONS.items():
         row = rows[group]
         now = row["bounds"]["bound 0"]
-        clean = percent(now["clean_called_bad"]) + (f" ({percent(now['worst'])})" if now["worst"] is not None else "")
+        clean = percent(now["false_positive_area"]) + (f" ({percent(now['worst'])})" if now["worst"] is not None else "")
         flagged = f"{row['flagged']} of {row['sessions']}"
         body.append([words, flagged, clean, percent(now["bad_found"])])
     head = ["sessions", "flagged as unusual", "false-positive area (worst micrograph)", "recall on bad area"]
@@ -125,7 +125,7 @@ def false_positives() -> str:
     groups = load("evaluate_maps")["groups"]
     body = []
     for group, words in GROUPS.items():
-        clean = groups[group]["model"]["clean_called_bad"]
+        clean = groups[group]["model"]["false_positive_area"]
         body.append([words, str(clean["micrographs"]), with_interval(clean, share=True), percent(clean["worst"])])
     return table(["micrographs", "number", "false-positive area", "worst micrograph"], body)
 
