@@ -100,7 +100,9 @@ def sessions() -> str:
     for group, words in SESSIONS.items():
         row = rows[group]
         now = row["bounds"]["bound 0"]
-        clean = percent(now["false_positive_area"]) + (f" ({percent(now['worst'])})" if now["worst"] is not None else "")
+        clean = percent(now["false_positive_area"]) + (
+            f" ({percent(now['worst'])})" if now["worst"] is not None else ""
+        )
         flagged = f"{row['flagged']} of {row['sessions']}"
         body.append([words, flagged, clean, percent(now["bad_found"])])
     head = ["sessions", "flagged as unusual", "false-positive area (worst micrograph)", "recall on bad area"]
