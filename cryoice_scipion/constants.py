@@ -41,7 +41,6 @@ FAILED = "failed"
 UNMATCHED = "unmatched"  # its micrograph is not in the run
 AMBIGUOUS = "ambiguous_name"  # its micrograph's name fits several micrographs
 UNREADABLE = "unreadable_row"  # a value of its row is missing or no number
-UNUSED_BLOCK = "unused_block"  # it is in a further data block of its file, which is not read
 DISABLED = "disabled"  # the picker has disabled it
 WAITING = "waiting"  # its micrograph is not screened yet
 

@@ -1,36 +1,51 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""crYOLO .cbox: corners and sizes of boxes, with the confidence."""
+"""crYOLO .cbox: corners and sizes of boxes, with the confidence; a STAR file, or before crYOLO 1.8 plain columns."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from cryoice_scipion.core.formats.joining import Picks
 from cryoice_scipion.core.formats.pick_tables import (
     SCORE,
     centres_of_boxes,
-    needed_block,
-    nothing_in,
+    empty_table,
+    read_blocks,
     readable_picks,
     with_micrograph,
-    with_unused_blocks,
 )
-from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.formats.rows import MISSING, Rows, read_rows
+from cryoice_scipion.core.formats.star import Block, read_star
+from cryoice_scipion.core.formats.text_files import read_text, without_comments
+
+_COLUMNS = ("CoordinateX", "CoordinateY", "Width", "Height")
+_CONFIDENCE = "Confidence"
+#: Columns of the files that crYOLO before 1.8 wrote (its function read_cbox_boxfile_old).
+_OLD_COLUMNS = (*_COLUMNS, _CONFIDENCE, "EstWidth", "EstHeight")
 
 
 def read(path: Path) -> Picks:
-    """Read crYOLO .cbox: corners and box sizes, with the confidence."""
+    """Read crYOLO .cbox: boxes with the confidence. Filament vertices are no picks."""
     blocks = read_star(path, lenient=True)
-    if not blocks:
-        return nothing_in(path)
-    columns = ("CoordinateX", "CoordinateY", "Width", "Height")
-    block = needed_block(path, blocks, columns)
-    rows = block.rows
-    table = centres_of_boxes(rows, *columns)
-    if "Confidence" in rows.table and rows.table["Confidence"].ne("<NA>").any():
-        table[SCORE] = rows.numbers("Confidence", optional=True)
+    if blocks:
+        return read_blocks(blocks, _COLUMNS, _convert)
+    rows = read_rows(path, without_comments(read_text(path)), _OLD_COLUMNS, 1, needed=len(_COLUMNS))
+    if not len(rows.table) and not rows.lost:
+        return Picks(empty_table())
+    return readable_picks(_table_of(rows), rows)
+
+
+def _convert(block: Block) -> Picks:
+    return readable_picks(_table_of(block.rows), block.rows, lenient=True)
+
+
+def _table_of(rows: Rows) -> pd.DataFrame:
+    table = centres_of_boxes(rows, *_COLUMNS)
     for name in rows.table.columns:
-        empty = rows.table[name].isna().all() or rows.table[name].eq("<NA>").all()
-        if name not in (*columns, "Confidence") and not empty:
-            table[f"cryolo{name}"] = rows.table[name]
-    return with_unused_blocks(readable_picks(with_micrograph(table, path), rows), blocks, block, columns)
+        known = rows.numbers(name, optional=True) if name == _CONFIDENCE else rows.table[name]
+        empty = pd.isna(known).all() or rows.table[name].isin(MISSING).all()
+        if name not in _COLUMNS and not empty:
+            table[SCORE if name == _CONFIDENCE else f"cryolo{name}"] = known
+    return with_micrograph(table, rows.path)

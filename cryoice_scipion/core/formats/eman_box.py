@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.joining import Picks
 from cryoice_scipion.core.formats.pick_tables import (
     SCORE,
@@ -14,11 +15,11 @@ from cryoice_scipion.core.formats.pick_tables import (
     empty_table,
     readable_picks,
     with_micrograph,
-    without_comments,
 )
 from cryoice_scipion.core.formats.rows import read_rows
-from cryoice_scipion.core.formats.text_files import read_text
+from cryoice_scipion.core.formats.text_files import read_text, without_comments
 
+_HELIX_MARKS = (-1.0, -2.0)  # EMAN's helix boxer: start and end of a filament, not particles
 _EMAN1_MARK = -3.0  # EMAN 1 writes it as the fifth column of every box; it is no score
 
 
@@ -30,6 +31,9 @@ def read(path: Path) -> Picks:
     table = centres_of_boxes(rows, "x", "y", "width", "height")
     if rows.has("score"):
         values = rows.numbers("score", optional=True)
+        if len(values) and np.isin(values, _HELIX_MARKS).all():
+            reason = "holds filaments: the last column marks starts (-1) and ends (-2), it is no score"
+            raise CoordinatesError(path, reason, "cut the filaments into boxes with the program that picked them")
         if not np.all((values == _EMAN1_MARK) | np.isnan(values)):
             table[SCORE] = values
     return readable_picks(with_micrograph(table, path), rows)

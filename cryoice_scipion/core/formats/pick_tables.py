@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.constants import DISABLED, UNREADABLE, UNUSED_BLOCK
+from cryoice_scipion.constants import DISABLED, UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
 from cryoice_scipion.core.formats.joining import Picks
-from cryoice_scipion.core.formats.rows import Rows
+from cryoice_scipion.core.formats.rows import Rows, row_error
 from cryoice_scipion.core.formats.star import Block
-from cryoice_scipion.core.formats.text_files import read_text
+from cryoice_scipion.core.formats.text_files import read_text, without_comments
 from cryoice_scipion.core.images.naming import stem_of
 
 X, Y, MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
@@ -35,13 +35,23 @@ def micrograph_of(path: Path) -> str:
 
 
 def readable_picks(
-    table: pd.DataFrame,
-    rows: Rows,
-    optics: Optional[pd.DataFrame] = None,
-    enabled: Optional[npt.NDArray[np.bool_]] = None,
+    table: pd.DataFrame, rows: Rows, enabled: Optional[npt.NDArray[np.bool_]] = None, lenient: bool = False
 ) -> Picks:
-    """Return the rows of a table that can be read and that the picker has not disabled; count the others."""
-    wanted, warnings = rows.readable(), rows.warnings()
+    """Return the rows of a table that can be read and that the picker has not disabled; count the others.
+
+    Parameters
+    ----------
+    enabled : numpy.ndarray of bool, shape (rows,), optional
+        False where the picker has disabled a pick.
+    lenient : bool
+        Whether a table without a single readable row is no error.
+
+    Raises
+    ------
+    CoordinatesError
+        When there are rows and none of them can be read, unless ``lenient``.
+    """
+    wanted, warnings = rows.readable(lenient), rows.warnings()
     left_out = {UNREADABLE: len(rows.unreadable)} if warnings else {}
     disabled = int((wanted & ~enabled).sum()) if enabled is not None else 0
     if enabled is not None and disabled:
@@ -49,7 +59,39 @@ def readable_picks(
         left_out[DISABLED] = disabled
         warnings.append(f"{rows.path}: {disabled} picks are disabled and left out")
     table = table if wanted.all() else table[wanted].reset_index(drop=True)
-    return Picks(table, optics, left_out, warnings)
+    return Picks(table, None, left_out, warnings)
+
+
+def read_blocks(blocks: Sequence[Block], columns: Sequence[str], convert: Callable[[Block], Picks]) -> Picks:
+    """Return the coordinates of every block that has these columns.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        All tables of one STAR file, at least one.
+    columns : sequence of str
+        The columns that a block of coordinates has.
+    convert : callable
+        Makes the coordinates of one block, leniently.
+
+    Raises
+    ------
+    CoordinatesError
+        When no block has the columns, or no row of any of them can be read.
+    """
+    fitting = [block for block in blocks if set(columns) <= set(block.table.columns)]
+    if not fitting:
+        raise _missing_columns(blocks, columns)
+    parts = [convert(block) for block in fitting]
+    unreadable = [row for block in fitting for row in block.rows.unreadable]
+    if unreadable and not any(len(part.table) or part.left_out.get(DISABLED) for part in parts):
+        raise row_error(fitting[0].rows.path, *unreadable[0])
+    tables = [part.table for part in parts if len(part.table)] or [parts[0].table]
+    left_out: Dict[str, int] = Counter()
+    for part in parts:
+        left_out.update(part.left_out)
+    table = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+    return Picks(table, None, dict(left_out), [line for part in parts for line in part.warnings])
 
 
 def centres_of_boxes(rows: Rows, x: str, y: str, width: str, height: str) -> pd.DataFrame:
@@ -69,11 +111,6 @@ def with_micrograph(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table
 
 
-def without_comments(text: str) -> str:
-    """Return a text with its comment lines blank."""
-    return re.sub(r"^[ \t]*#[^\n]*", "", text, flags=re.MULTILINE) if "#" in text else text
-
-
 def nothing_in(path: Path) -> Picks:
     """Return no picks for a STAR file without tables.
 
@@ -87,41 +124,12 @@ def nothing_in(path: Path) -> Picks:
     return Picks(empty_table())
 
 
-def block_with(blocks: Sequence[Block], columns: Sequence[str]) -> Optional[Block]:
-    """Return the block that has these columns: data_particles, else the first; None if there is none."""
-    fitting = [block for block in blocks if set(columns) <= set(block.table.columns)]
-    return next((block for block in fitting if block.name == "particles"), fitting[0] if fitting else None)
-
-
-def with_unused_blocks(picks: Picks, blocks: Sequence[Block], used: Block, columns: Sequence[str]) -> Picks:
-    """Count the coordinates in the blocks of a file that are not read."""
-    others = [block for block in blocks if block is not used and set(columns) <= set(block.table.columns)]
-    number = sum(len(block.table) + len(block.rows.lost) for block in others)
-    if not number:
-        return picks
-    names = ", ".join(f"data_{block.name}" for block in others)
-    warning = f"{used.rows.path}: only block data_{used.name} is read; {number} coordinates in {names} are left out"
-    left_out = {**picks.left_out, UNUSED_BLOCK: number}
-    return picks._replace(left_out=left_out, warnings=[*picks.warnings, warning])
-
-
-def needed_block(path: Path, blocks: Sequence[Block], columns: Sequence[str]) -> Block:
-    """Return the block that has these columns.
-
-    Raises
-    ------
-    CoordinatesError
-        When there is none; the error names the missing columns and those of the largest block.
-    NoCoordinatesError
-        When a .star file has none of the columns: it is a STAR file of another kind.
-    """
-    block = block_with(blocks, columns)
-    if block is not None:
-        return block
-    largest = max(blocks, key=lambda other: len(other.table))
-    there = set(largest.table.columns)
+def _missing_columns(blocks: Sequence[Block], columns: Sequence[str]) -> CoordinatesError:
+    """Return the error of a STAR file without coordinates; it names the largest block and the columns it lacks."""
+    largest = max(blocks, key=lambda block: len(block.table))
+    path, there = largest.rows.path, set(largest.table.columns)
     missing = ", ".join(f"_{name}" for name in columns if name not in there)
     names = ", ".join(f"_{name}" for name in largest.table.columns) or "none"
     reason = f"has no column {missing}; block data_{largest.name} has {names}"
     is_other = path.suffix.lower() == ".star" and not any(set(columns) & set(block.table) for block in blocks)
-    raise (NoCoordinatesError if is_other else CoordinatesError)(path, reason, "give a file of coordinates")
+    return (NoCoordinatesError if is_other else CoordinatesError)(path, reason, "give a file of coordinates")

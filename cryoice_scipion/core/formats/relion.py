@@ -14,18 +14,17 @@ from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
     DIAMETER,
     MICROGRAPH,
+    SCORE,
     X,
     Y,
-    block_with,
     empty_table,
-    micrograph_of,
-    needed_block,
     nothing_in,
+    read_blocks,
     readable_picks,
-    with_unused_blocks,
+    with_micrograph,
 )
 from cryoice_scipion.core.formats.rows import Rows
-from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.images.naming import resolve_beside
 
 _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
@@ -36,18 +35,20 @@ def read(path: Path) -> Picks:
     blocks = read_star(path, lenient=True)
     if not blocks:
         return nothing_in(path)
-    listed = block_with(blocks, (MICROGRAPH, _COORDINATE_FILES))
-    if listed is not None and block_with(blocks, (X, Y)) is None:
-        return _from_list(path, listed.rows)
-    block = needed_block(path, blocks, (X, Y))
-    table = block.table.copy()
-    table[X], table[Y] = block.rows.numbers(X), block.rows.numbers(Y)
-    if MICROGRAPH not in table:
-        table[MICROGRAPH] = micrograph_of(path)
-    for size in {DIAMETER, BOX_SIZE} & set(table):
-        table[size] = block.rows.numbers(size, optional=True)
-    optics = next((other.table for other in blocks if other.name == "optics" and other is not block), None)
-    return with_unused_blocks(readable_picks(table, block.rows, optics), blocks, block, (X, Y))
+    has_coordinates = any({X, Y} <= set(block.table.columns) for block in blocks)
+    for block in blocks if not has_coordinates else ():
+        if {MICROGRAPH, _COORDINATE_FILES} <= set(block.table.columns):
+            return _from_list(path, block.rows)
+    optics = next((block.table for block in blocks if block.name == "optics" and X not in block.table), None)
+    return read_blocks(blocks, (X, Y), _convert)._replace(optics=optics)
+
+
+def _convert(block: Block) -> Picks:
+    table, rows = block.table.copy(), block.rows
+    table[X], table[Y] = rows.numbers(X), rows.numbers(Y)
+    for name in {DIAMETER, BOX_SIZE, SCORE} & set(table):
+        table[name] = rows.numbers(name, optional=True)
+    return readable_picks(with_micrograph(table, rows.path), rows, lenient=True)
 
 
 def _from_list(path: Path, rows: Rows) -> Picks:

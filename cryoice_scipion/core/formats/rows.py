@@ -18,7 +18,9 @@ from cryoice_scipion.core.errors import CoordinatesError
 
 BLANKS = r"\s+"
 _SHOWN = 3  # unreadable rows that a warning names
-_MISSING = "<NA>"  # crYOLO writes it
+#: What programs write for an unknown number: crYOLO, RELION, pandas, a missing value.
+MISSING = ("<NA>", "None", "nan", "NaN", "NA", "N/A", "")
+_EXACT = re.compile(r"[+-]?(0\d|\d{16})")  # integers that a float would rewrite: leading zeros, more than 15 digits
 _NAMES = re.compile(r"(name|image|label|id)$", re.IGNORECASE)  # text, even if it looks like numbers
 
 
@@ -49,7 +51,10 @@ class Rows:
         wrong = ~np.isfinite(values)
         values[wrong] = np.nan
         for position in [] if optional else np.flatnonzero(wrong).tolist():
-            self.bad.setdefault(position, f"{column} is {str(self.table[column].iloc[position])!r}, not a number")
+            value = self.table[column].iloc[position]
+            self.bad.setdefault(
+                position, f"{column} is {repr(str(value)) if value == value else 'missing'}, not a number"
+            )
         return values
 
     @property
@@ -57,17 +62,17 @@ class Rows:
         """Return the line of each row that cannot be read, and the reason, in the order of the file."""
         return sorted([*self.lost, *((int(self.lines[position]), why) for position, why in self.bad.items())])
 
-    def readable(self) -> npt.NDArray[np.bool_]:
+    def readable(self, lenient: bool = False) -> npt.NDArray[np.bool_]:
         """Return which rows can be read; call it when all needed columns were asked for.
 
         Raises
         ------
         CoordinatesError
-            When there are rows and none of them can be read.
+            When there are rows and none of them can be read, unless ``lenient``.
         """
         mask = np.ones(len(self.table), dtype=bool)
         mask[list(self.bad)] = False
-        if self.unreadable and not mask.any():
+        if self.unreadable and not mask.any() and not lenient:
             raise row_error(self.path, *self.unreadable[0])
         return mask
 
@@ -89,6 +94,7 @@ def read_rows(
     first_line: int,
     separator: str = BLANKS,
     needed: Optional[int] = None,
+    verbatim: Sequence[str] = (),
 ) -> Rows:
     """Read rows of values.
 
@@ -107,6 +113,9 @@ def read_rows(
     needed : int, optional
         How many columns a row must have; the others may be missing at its end. Default: all, between blanks; where
         a character separates, what is missing is an empty value.
+
+    verbatim : sequence of str
+        Columns that stay text, even if they look like numbers.
 
     Rows with too few or too many columns are left out and noted in ``Rows.lost``.
 
@@ -132,16 +141,17 @@ def read_rows(
     except csv.Error as error:
         raise CoordinatesError(path, f"cannot be read as a table ({error})", "correct the file") from None
     texts = zip(*rows) if rows else ((),) * width
-    return Rows(as_table(dict(zip(columns, texts))), path, lines, lost)
+    return Rows(as_table(dict(zip(columns, texts)), verbatim), path, lines, lost)
 
 
-def as_table(columns: Dict[str, Iterable[str]]) -> pd.DataFrame:
+def as_table(columns: Dict[str, Iterable[str]], verbatim: Sequence[str] = ()) -> pd.DataFrame:
     """Return a table of columns of text.
 
-    Columns whose values are numbers become int64 or float64, with NaN for ``nan`` and ``<NA>``; all others stay
-    text as written. Names of names (ending in Name, Image, Label, Id) are text.
+    Columns whose values are numbers become int64 or float64, with NaN for ``MISSING`` ones; all others stay text as
+    written, and so do numbers with leading zeros or more than 15 digits. Columns with names that end in Name, Image,
+    Label or Id are text, and so are those in ``verbatim``.
     """
-    table = {name: _typed(name, list(values)) for name, values in columns.items()}
+    table = {name: list(values) if name in verbatim else _typed(name, list(values)) for name, values in columns.items()}
     return pd.DataFrame(table, columns=list(columns))
 
 
@@ -180,9 +190,9 @@ def _typed(name: str, values: List[str]) -> Any:
         integers is not None and list(map(str, integers.tolist())) == values
     ):  # otherwise the text would change on writing
         return integers
-    floats = _numbers(float, np.float64, values)
-    if floats is None and _MISSING in values:
-        floats = _numbers(float, np.float64, ["nan" if value == _MISSING else value for value in values])
+    if any(map(_EXACT.match, values)):
+        return values
+    floats = _numbers(float, np.float64, ["nan" if value in MISSING else value for value in values])
     if floats is None or np.isinf(floats).any() or np.isnan(floats).all():
         return values
     return values if "_" in "".join(values) else floats  # Python takes 1_2 for 12

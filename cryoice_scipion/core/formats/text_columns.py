@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text tables with a header line: CryoPPP .csv, Topaz .txt, and others with columns x and y."""
+"""Text tables with columns x and y: CryoPPP .csv, Topaz .txt and others; without a header line, x and y come first."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from cryoice_scipion.core.formats.pick_tables import (
 from cryoice_scipion.core.formats.rows import BLANKS, Rows, read_rows
 from cryoice_scipion.core.formats.text_files import read_text
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _ALIASES = {
     X: ("xcoordinate", "xcoord", "x", "coordinatex", "rlncoordinatex", "centerx", "xcenter"),
     Y: ("ycoordinate", "ycoord", "y", "coordinatey", "rlncoordinatey", "centery", "ycenter"),
@@ -36,7 +37,7 @@ _ALIASES = {
 
 
 def read(path: Path) -> Picks:
-    """Read a table with a header: CryoPPP .csv, Topaz .txt, and others with columns x and y."""
+    """Read a table with columns x and y: CryoPPP .csv, Topaz .txt and others; without a header, x and y come first."""
     text = read_text(path)
     if not text.strip():
         return Picks(empty_table())
@@ -44,13 +45,17 @@ def read(path: Path) -> Picks:
     header, _, body = text[lead:].partition("\n")
     separator = next((mark for mark in (",", ";", "\t") if mark in header), BLANKS)
     names = [name.strip().strip('"') for name in re.split(separator, header.strip())]
+    if len(names) > 1 and all(_NUMBER.fullmatch(name) for name in names):
+        names = ["x", "y", *(f"column{number}" for number in range(3, len(names) + 1))]
+        lead, body = lead - 1, text
     found = {standard: _find(names, aliases) for standard, aliases in _ALIASES.items()}
     if found[X] is None or found[Y] is None:
         reason = f"line {lead + 1}: no columns for x and y; there are: {', '.join(names)}"
         raise CoordinatesError(path, reason, "the first line must name them, e.g. X-Coordinate and Y-Coordinate")
     if len(set(names)) < len(names):
         raise CoordinatesError(path, f"line {lead + 1}: two columns have one name", "rename one of them")
-    rows = read_rows(path, body, names, lead + 2, separator)
+    verbatim = [name for name in (found[MICROGRAPH],) if name is not None]
+    rows = read_rows(path, body, names, lead + 2, separator, verbatim=verbatim)
     return readable_picks(with_micrograph(_standard(rows, found), path), rows)
 
 

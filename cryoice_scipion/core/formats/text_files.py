@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cryoice_scipion.core.errors import CoordinatesError
@@ -27,3 +28,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def without_comments(text: str) -> str:
+    """Return a text with its comment lines blank."""
+    return re.sub(r"^[ \t]*#[^\n]*", "", text, flags=re.MULTILINE) if "#" in text else text

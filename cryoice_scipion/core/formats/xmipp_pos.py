@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Xmipp .pos: centres of picks, of which the user may have disabled some."""
+"""Xmipp .pos: centres of manual and automatic picks, of which the user may have disabled some."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from cryoice_scipion.core.formats.pick_tables import (
     SCORE,
     X,
     Y,
-    needed_block,
     nothing_in,
+    read_blocks,
     readable_picks,
     with_micrograph,
-    with_unused_blocks,
 )
-from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.formats.star import Block, read_star
 
 
 def read(path: Path) -> Picks:
-    """Read Xmipp .pos: centres; picks that the user disabled are left out and counted."""
+    """Read Xmipp .pos: centres of all blocks; picks that the user disabled are left out and counted."""
     blocks = read_star(path, lenient=True)
-    if not blocks:
-        return nothing_in(path)
-    block = needed_block(path, blocks, ("xcoor", "ycoor"))
+    return read_blocks(blocks, ("xcoor", "ycoor"), _convert) if blocks else nothing_in(path)
+
+
+def _convert(block: Block) -> Picks:
     rows = block.rows
     table = pd.DataFrame({X: rows.numbers("xcoor"), Y: rows.numbers("ycoor")})
     if "cost" in rows.table:
         table[SCORE] = rows.numbers("cost", optional=True)
     enabled = rows.numbers("enabled") > 0 if "enabled" in rows.table else np.ones(len(table), dtype=bool)
-    return with_unused_blocks(
-        readable_picks(with_micrograph(table, path), rows, enabled=enabled), blocks, block, ("xcoor", "ycoor")
-    )
+    return readable_picks(with_micrograph(table, rows.path), rows, enabled, lenient=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
-from cryoice_scipion.constants import AMBIGUOUS, DISABLED, UNMATCHED, UNREADABLE, UNUSED_BLOCK, WAITING
+from cryoice_scipion.constants import AMBIGUOUS, DISABLED, UNMATCHED, UNREADABLE, WAITING
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.records import PickCounts, Summary
 
@@ -15,7 +15,6 @@ _REASONS: Dict[str, Tuple[str, str]] = {
     UNMATCHED: ("unmatched", "unmatched"),
     AMBIGUOUS: ("with an ambiguous name", "with ambiguous names"),
     UNREADABLE: ("unreadable row", "unreadable rows"),
-    UNUSED_BLOCK: ("in a further data block", "in further data blocks"),
     DISABLED: ("disabled by the picker", "disabled by the picker"),
     WAITING: ("waiting to be screened", "waiting to be screened"),
 }
@@ -64,9 +63,6 @@ def complaints_on(given: PickCounts, left_out: Mapping[str, int], adds_up: bool 
             f"{number} left out, since the name of the micrograph fits several micrographs: rename the micrographs, or "
             "give the coordinate files the full names"
         )
-    if left_out.get(UNUSED_BLOCK):
-        number = _several(left_out[UNUSED_BLOCK], "coordinate")
-        lines.append(f"{number} left out, since only one data block of a file is read: split the file by block")
     if given.rows and left_out.get(UNMATCHED) == given.rows:
         lines.append("no coordinate belongs to a micrograph of this run: the names of micrographs and picks differ")
     if not adds_up:
@@ -79,7 +75,7 @@ def complaints_on(given: PickCounts, left_out: Mapping[str, int], adds_up: bool 
 
 def has_losses(given: PickCounts) -> bool:
     """Return whether some of the input could not be read or understood, so that somebody should look at it."""
-    return bool(given.not_read or any(given.left_out.get(reason) for reason in (UNREADABLE, AMBIGUOUS, UNUSED_BLOCK)))
+    return bool(given.not_read or any(given.left_out.get(reason) for reason in (UNREADABLE, AMBIGUOUS)))
 
 
 def file_lines(given: PickCounts, shown: int = 20) -> List[str]:

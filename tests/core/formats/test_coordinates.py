@@ -77,7 +77,7 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
     [
         ("a.box", "x 2 3 3\n1 2 3\n", "line 1.*'x'"),
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2,3\n", "line 2: 3 columns"),
-        ("a.csv", "3,4\n1,2\n", "line 1: no columns for x and y; there are: 3, 4"),
+        ("a.csv", "a,b\n1,2\n", "line 1: no columns for x and y; there are: a, b"),
         ("a.txt", "image_name\tx_coord\ty_coord\tscore\nm\t1\tz\t3\n", "line 2.*'z'"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
@@ -85,7 +85,7 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.star", "data_\nloop_\n1 2\n", "line 3"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnVoltage #2\n1 2\n", "_rlnCoordinateY.*_rlnVoltage"),
         ("a.star", "just words\n", "no data_ block"),
-        ("a.cbox", "1 2 3 4\n", "no data_ block"),
+        ("a.cbox", "just words\n", "line 1: 2 columns where 4"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n 1\n", "_ycoor"),
         ("a.xyz", "1 2\n", "unknown format"),
         ("a.box", "a\0b", "not a text file"),
@@ -114,7 +114,7 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_b\n1 2 3\n4\n5 6\n", "line 7: 1 .*line 8: 2 "),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n3 'x\n", "line 6: unterminated"),
         ("a.csv", "x,y,diameter\n1,2,3\n4,5,big\n", "line 3: diameter is 'big'"),
-        ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is ''"),
+        ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is missing"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n 3 z\n", "line 6: ycoor is 'z'"),
         ("a.cbox", "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n1 2 3 3\n4 5 6\n", "line 8: 3"),
     ],
@@ -160,14 +160,29 @@ def test_a_quote_without_its_partner_loses_one_row(tmp_path):
     assert picks.table[X].tolist() == [0, 2, 4, 6] and picks.left_out == {"unreadable_row": 4}
 
 
-def test_coordinates_in_further_blocks_are_counted_and_the_blocks_are_named(tmp_path):
-    block = "data_{}\nloop_\n _xcoor\n _ycoor\n"
-    picks = read_picks(write(tmp_path / "m.pos", block.format("one") + " 1 2\n" + block.format("two") + " 3 4\n 5 6\n"))
-    counts = picks.counts()
-    assert (len(picks), counts.rows, counts.left_out) == (1, 3, {"unused_block": 2})
-    assert "data_one" in picks.warnings[0] and "data_two" in picks.warnings[0]
-    head = f"data_\nloop_\n_{X}\n_{Y}\n"
-    assert read_picks(write(tmp_path / "m.star", f"{head}1 2\n\n{head}3 4\n5\n")).left_out == {"unused_block": 2}
+@pytest.mark.parametrize(
+    ("name", "head", "first", "second"),
+    [
+        ("m.pos", "data_{}\nloop_\n _xcoor\n _ycoor\n", " 1 2\n", " 3 4\n 5 6\n7\n"),
+        ("m.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n", "1 2\n\n", "3 4\n5 6\n7\n"),
+        (
+            "m.cbox",
+            "data_{}\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n",
+            "0 1 2 2\n",
+            "2 3 2 2\n4 5 2 2\n7\n",
+        ),
+    ],
+)
+def test_all_blocks_of_coordinates_are_read(tmp_path, name, head, first, second):
+    for text, rows, unreadable in (
+        (head.format("one") + first + head.format("two") + second, [1, 3, 5], 1),
+        (head.format("one") + head.format("two") + second, [3, 5], 1),
+        (head.format("one") + first + head.format("two"), [1], 0),
+    ):
+        picks = read_picks(write(tmp_path / name, text))
+        assert picks.table[X].tolist() == rows and picks.files == 1
+        assert picks.left_out == ({"unreadable_row": unreadable} if unreadable else {})
+        assert picks.counts().rows == len(rows) + unreadable
 
 
 def test_many_bad_rows_are_one_warning(tmp_path):
