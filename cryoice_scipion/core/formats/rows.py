@@ -52,9 +52,8 @@ class Rows:
         values[wrong] = np.nan
         for position in [] if optional else np.flatnonzero(wrong).tolist():
             value = self.table[column].iloc[position]
-            self.bad.setdefault(
-                position, f"{column} is {repr(str(value)) if value == value else 'missing'}, not a number"
-            )
+            why = f"is {str(value)!r}, not a number" if value == value else "is missing"
+            self.bad.setdefault(position, f"{column} {why}")
         return values
 
     @property

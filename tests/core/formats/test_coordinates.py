@@ -104,7 +104,7 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.box", "1 2 3 3\n\n1 2 3\n", "line 3: 3 columns"),
         ("a.box", "1 2 3 3\n1 2 3 3 0.5 7\n", "line 2: 6 columns"),
         ("a.box", "1 2 3 3 1 1 1 1\n1 2 3 3\n", "line 1: 8 columns"),
-        ("a.box", "1 2 3 3\n1 nan 3 3\n", "line 2.*'nan'"),
+        ("a.box", "1 2 3 3\n1 nan 3 3\n", "line 2: y is missing"),
         ("a.box", "1 2 3 3\n1 inf 3 3\n", "line 2.*'inf'"),
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2\n3\n", "line 3"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 columns"),
