@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line, from the parsers that read it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, Iterator, Sequence, Tuple
+
+from site_builder.markdown import code, plain, prose, table
+
+from cryoice_scipion.core.cli import build_parser
+
+_DEFAULT = re.compile(r"\s*\(default:? ([^()]*)\)")
+
+
+def command_line() -> str:
+    """Return a section for each command: usage, arguments and options."""
+    return "\n".join(_section(name, parser) for name, parser in _commands())
+
+
+def _commands() -> Iterator[Tuple[str, argparse.ArgumentParser]]:
+    for action in build_parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def _section(name: str, parser: argparse.ArgumentParser) -> str:
+    parser.formatter_class = _wide
+    about = plain(parser.description or "").partition(": ")[2].strip()
+    lines = [f"## cryoice {name}\n", prose(about[:1].upper() + about[1:]) + "\n"]
+    lines += ["```text\n" + parser.format_usage() + "```\n"]
+    for group in parser._action_groups:
+        rows = [_row(action, parser) for action in group._group_actions if action.help != argparse.SUPPRESS]
+        if rows:
+            lines += [f"**{_title(str(group.title))}**\n", table(_HEAD, rows)]
+    if parser.epilog:
+        lines += [prose(parser.epilog) + "\n"]
+    return "\n".join(lines)
+
+
+_HEAD = ("Name", "Default", "Meaning")
+_TITLES = {"positional arguments": "Arguments", "optional arguments": "Options", "options": "Options"}
+
+
+def _title(name: str) -> str:
+    """Return the title of a group of options; Python 3.8 and 3.9 call the main one otherwise."""
+    return _TITLES.get(name, name[:1].upper() + name[1:])
+
+
+def _wide(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, width=100)
+
+
+def _row(action: argparse.Action, parser: argparse.ArgumentParser) -> Sequence[str]:
+    formatter = parser._get_formatter()
+    text = formatter._expand_help(action) if action.help else ""
+    said = _DEFAULT.search(text)
+    default = said.group(1) if said else _default(action)
+    required = action.required and bool(action.option_strings)
+    return _names(action, formatter), "required" if required else prose(default), prose(_DEFAULT.sub("", text, count=1))
+
+
+def _names(action: argparse.Action, formatter: Any) -> str:
+    """Return an option with its value, or the name of an argument."""
+    if not action.option_strings:
+        return code(formatter._format_args(action, action.metavar or action.dest))
+    value = "" if action.nargs == 0 else " " + formatter._format_args(action, action.dest.upper())
+    return "<br>".join(code(option + value) for option in action.option_strings)
+
+
+def _default(action: argparse.Action) -> str:
+    """Return the default of an option that takes a value."""
+    value = action.default
+    if value is None or value is argparse.SUPPRESS or action.nargs == 0 or value in ([], ""):
+        return ""
+    if isinstance(value, tuple):  # rows and columns
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

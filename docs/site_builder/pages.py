@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages: ``<!-- generated: NAME -->`` in a page stands for a part that is generated from the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Callable, Dict
+
+from site_builder import commands, formats, notebook, outputs, protocols, settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+#: Pages that lie outside of docs, and their place in the site.
+OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+GENERATED: Dict[str, Callable[[], str]] = {
+    "command-line": commands.command_line,
+    "protocols": protocols.protocols,
+    "micrograph-columns": outputs.micrograph_columns,
+    "summary-fields": outputs.summary_fields,
+    "classes": outputs.classes,
+    "left-out": outputs.left_out,
+    "screen-settings": settings.screen_settings,
+    "model-files": settings.model_files,
+    "model-fields": settings.model_fields,
+    "view-fields": settings.view_fields,
+    "detector-kinds": settings.detector_kinds,
+    "coordinate-formats": formats.coordinate_formats,
+}
+_MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
+_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+_COPIED = (".md", ".png", ".jpg", ".svg", ".css", ".ipynb")
+
+
+def build(target: Path, with_notebook: bool = True) -> None:
+    """Write all pages into a folder, which is emptied before."""
+    shutil.rmtree(target, ignore_errors=True)
+    for path in sorted(path for path in DOCS.rglob("*") if path.suffix in _COPIED):
+        _write(path, target / path.relative_to(DOCS))
+    for name, page in OUTSIDE.items():
+        _write(ROOT / name, target / page)
+    for path in sorted(DOCS.rglob("*.ipynb")):
+        page = (target / path.relative_to(DOCS)).with_suffix(".md")
+        if with_notebook:
+            notebook.write_page(notebook.execute(path), page, path.name)
+
+
+def _write(source: Path, page: Path) -> None:
+    page.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".md":
+        page.write_text(with_site_links(expanded(source.read_text(encoding="utf-8")), source), encoding="utf-8")
+    else:
+        shutil.copyfile(source, page)
+
+
+def expanded(text: str) -> str:
+    """Return a page's text with its generated parts.
+
+    Raises
+    ------
+    KeyError
+        When there is no such part.
+    """
+    return _MARK.sub(lambda mark: GENERATED[mark.group(1)](), text)
+
+
+def with_site_links(text: str, source: Path) -> str:
+    """Return a page's text with links as the site needs them.
+
+    Links to the changelog, to CONTRIBUTING and into docs become links between pages. A notebook becomes its page. Other
+    files of the repository are not in the site: only their name stays.
+    """
+    where = ROOT / "docs" / OUTSIDE[source.name] if source.parent == ROOT else source
+
+    def link(match: re.Match) -> str:  # type: ignore[type-arg]
+        words, name, anchor = match.group(1), match.group(2), match.group(3) or ""
+        path = Path(os.path.normpath(source.parent / name))
+        if path.suffix == ".ipynb":
+            path = path.with_suffix(".md")
+        if path.parent == ROOT and path.name in OUTSIDE:
+            path = DOCS / OUTSIDE[path.name]
+        elif DOCS not in path.parents or path.suffix == ".py":
+            return words
+        return f"[{words}]({os.path.relpath(path, where.parent)}{anchor})".replace(os.sep, "/")
+
+    return _LINK.sub(link, text)

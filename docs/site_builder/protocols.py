@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The protocols and their parameters, from the forms that Scipion shows.
+
+Run as a program, since Scipion reads its settings once, when it is imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator, Sequence, Tuple
+
+from site_builder.markdown import code, plain, prose, table
+
+from cryoice_scipion import demo
+
+_SCIPIONS = {"runName", "runMode", "hostName"}  # parameters of every protocol, which Scipion's window shows by itself
+_OWN = {"useGpu": "Use GPU", "gpuList": "GPU ids"}  # Scipion draws these without a label
+_HEAD = ("Label", "Parameter", "Default", "Meaning")
+
+
+def protocols() -> str:
+    """Return a section for each protocol: what it does, its outputs, and its parameters by the tabs of the form."""
+    here = Path(__file__).resolve().parents[1]
+    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(here)!r}); import {__name__} as p; p.main()"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    if done.returncode:
+        raise RuntimeError(f"the protocols' forms cannot be read: {done.stderr}")
+    return done.stdout[done.stdout.index("## ") :]
+
+
+def main() -> None:
+    """Print the sections."""
+    with tempfile.TemporaryDirectory() as folder:
+        demo.prepare(Path(folder))
+        from cryoice_scipion import protocols as ours
+
+        classes = [getattr(ours, name) for name in ours.__all__]
+        print("\n".join(_section(one) for one in sorted(classes, key=lambda one: one._label != "screen micrographs")))
+
+
+def _section(protocol: Any) -> str:
+    lines = [f"## {protocol._label}\n", f"Class {code(protocol.__name__)}.\n"]
+    lines += [prose(plain(inspect.cleandoc(protocol.__doc__ or ""))) + "\n"]
+    outputs = getattr(protocol, "_possibleOutputs", None) or {}
+    if isinstance(outputs, dict):
+        rows = [(code(name), getattr(kind, "__name__", str(kind))) for name, kind in outputs.items()]
+        lines += [table(("Output", "Type"), rows)]
+    for section in protocol()._definition.iterSections():
+        rows = [_row(name, parameter) for name, parameter in _parameters(section)]
+        if rows:
+            lines += [f"**{section.getLabel()}**\n", table(_HEAD, rows)]
+    return "\n".join(lines)
+
+
+def _parameters(section: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield the parameters of a tab; those of a line or group are taken one by one."""
+    for name, parameter in section.iterParams():
+        if name in _SCIPIONS:
+            continue
+        if hasattr(parameter, "iterParams"):
+            yield from _parameters(parameter)
+        else:
+            yield name, parameter
+
+
+def _row(name: str, parameter: Any) -> Sequence[str]:
+    label = _OWN.get(name) or str(parameter.getLabel())
+    expert = " *(expert)*" if parameter.isExpert() else ""
+    needed = _condition(parameter)
+    meaning = " ".join(str(parameter.getHelp() or "").split())
+    return prose(label) + expert, code(name), prose(_default(parameter)), prose(meaning) + needed
+
+
+def _condition(parameter: Any) -> str:
+    condition = str(getattr(parameter, "condition", None) or "")
+    return f" Shown if {code(condition)}." if condition and condition not in ("None", "False") else ""
+
+
+def _default(parameter: Any) -> str:
+    value, choices = parameter.default.get(), getattr(parameter, "choices", None)
+    if value is None or value == "":
+        return "empty"
+    if isinstance(choices, (list, tuple)) and choices:
+        return f"{choices[int(value)]} (of: {', '.join(map(str, choices))})"
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))
