@@ -7,9 +7,8 @@ import argparse
 import re
 from typing import Any, Iterator, Sequence, Tuple
 
-from site_builder.markdown import code, plain, prose, table
-
 from cryoice_scipion.core.cli import build_parser
+from site_builder.markdown import code, plain, prose, table
 
 _DEFAULT = re.compile(r"\s*\(default:? ([^()]*)\)")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from site_builder.markdown import code, table
-
 from cryoice_scipion.core.formats.readers import READERS
+from site_builder.markdown import code, table
 
 _FORMATS: Dict[str, Tuple[str, str]] = {  # program, content
     ".star": (

@@ -23,10 +23,15 @@ def execute(path: Path) -> Any:
     """
     import nbformat
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     notebook = nbformat.read(str(path), as_version=4)
-    with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=TIMEOUT, resources={"metadata": {"path": folder}}).execute()
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
+        config = Config(
+            {"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}
+        )  # no ports: others could read
+        where = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=TIMEOUT, resources=where, config=config).execute()
     return notebook
 
 

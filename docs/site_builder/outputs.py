@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a run: columns of micrographs.csv, fields of summary.json, classes, reasons why coordinates are left out.
+"""The files of a run: columns of micrographs.csv, fields of summary.json, classes, reasons for left-out coordinates.
 
 The names come from the code. The build fails if one of them has no description here.
 """
@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, List, Tuple
 
-from site_builder.markdown import code, described, table
-
 from cryoice_scipion import constants
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.screening.tables import COLUMNS
+from site_builder.markdown import code, described, table
 
 _AREA = "area_"
 _COLUMNS: Dict[str, Tuple[str, str]] = {  # unit, description

@@ -13,9 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator, Sequence, Tuple
 
-from site_builder.markdown import code, plain, prose, table
-
 from cryoice_scipion import demo
+from site_builder.markdown import code, plain, prose, table
 
 _SCIPIONS = {"runName", "runMode", "hostName"}  # parameters of every protocol, which Scipion's window shows by itself
 _OWN = {"useGpu": "Use GPU", "gpuList": "GPU ids"}  # Scipion draws these without a label
@@ -26,7 +25,7 @@ def protocols() -> str:
     """Return a section for each protocol: what it does, its outputs, and its parameters by the tabs of the form."""
     here = Path(__file__).resolve().parents[1]
     words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(here)!r}); import {__name__} as p; p.main()"]
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    done = subprocess.run(words, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise RuntimeError(f"the protocols' forms cannot be read: {done.stderr}")
     return done.stdout[done.stdout.index("## ") :]

@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
-from site_builder.markdown import code, described, table
-
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
 from cryoice_scipion.core.detectors import model_folder
 from cryoice_scipion.core.detectors.kinds import KINDS
+from site_builder.markdown import code, described, table
 
 _SCREEN: Dict[str, Tuple[str, str]] = {  # unit, description
     "model": ("", 'Name of a shipped model, or a model folder. In Python, give it to `load("…")` instead.'),
