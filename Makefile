@@ -71,7 +71,7 @@ $(DOCS_ENV)/.installed: docs/requirements.txt | $(BIN)/pip
 
 docs: env $(DOCS_ENV)/.installed
 	@PYTHONPATH=docs $(BIN)/python -m site_builder build/docs
-	@NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --strict
 	@echo "make: the documentation is in site/index.html"
 
 default-model: env

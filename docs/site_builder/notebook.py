@@ -31,7 +31,7 @@ def execute(path: Path) -> Any:
             {"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}
         )  # no ports: others could read
         where = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=TIMEOUT, resources=where, config=config).execute()
+        NotebookClient(notebook, timeout=TIMEOUT, resources=where, config=Config({"KernelManager": manager})).execute()
     return notebook
 
 
