@@ -27,9 +27,7 @@ def execute(path: Path) -> Any:
 
     notebook = nbformat.read(str(path), as_version=4)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
-        config = Config(
-            {"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}
-        )  # no ports: others could read
+        manager = {"transport": "ipc", "ip": f"{sockets}/kernel"}  # ports could be read by others
         where = {"metadata": {"path": folder}}
         NotebookClient(notebook, timeout=TIMEOUT, resources=where, config=Config({"KernelManager": manager})).execute()
     return notebook
