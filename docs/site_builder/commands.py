@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, Sequence
 
 from cryoice_scipion.core.cli import build_parser
 from site_builder.markdown import code, plain, prose, table
@@ -13,21 +13,12 @@ from site_builder.markdown import code, plain, prose, table
 _DEFAULT = re.compile(r"\s*\(default:? ([^()]*)\)")
 
 
-def command_line() -> str:
-    """Return a section for each command: usage, arguments and options."""
-    return "\n".join(_section(name, parser) for name, parser in _commands())
-
-
-def _commands() -> Iterator[Tuple[str, argparse.ArgumentParser]]:
-    for action in build_parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
-
-
-def _section(name: str, parser: argparse.ArgumentParser) -> str:
+def command(name: str) -> str:
+    """Return what a command does, its usage, and its arguments and options."""
+    parser = _parser(name)
     parser.formatter_class = _wide
     about = plain(parser.description or "").partition(": ")[2].strip()
-    lines = [f"## cryoice {name}\n", prose(about[:1].upper() + about[1:]) + "\n"]
+    lines = [prose(about[:1].upper() + about[1:]) + "\n"]
     lines += ["```text\n" + parser.format_usage() + "```\n"]
     for group in parser._action_groups:
         rows = [_row(action, parser) for action in group._group_actions if action.help != argparse.SUPPRESS]
@@ -36,6 +27,14 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
     if parser.epilog:
         lines += [prose(parser.epilog) + "\n"]
     return "\n".join(lines)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of one command."""
+    actions = build_parser([name])._actions
+    (commands,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
+    parser: argparse.ArgumentParser = commands.choices[name]
+    return parser
 
 
 _HEAD = ("Name", "Default", "Meaning")

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict
 
+from cryoice_scipion.core.cli import COMMANDS
 from site_builder import commands, formats, notebook, outputs, protocols, settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +18,7 @@ DOCS = ROOT / "docs"
 #: Pages that lie outside of docs, and their place in the site.
 OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 GENERATED: Dict[str, Callable[[], str]] = {
-    "command-line": commands.command_line,
+    **{f"command-{name}": partial(commands.command, name) for name in COMMANDS},
     "protocols": protocols.protocols,
     "micrograph-columns": outputs.micrograph_columns,
     "summary-fields": outputs.summary_fields,
