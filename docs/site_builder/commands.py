@@ -21,7 +21,7 @@ def command(name: str) -> str:
     lines = [prose(about[:1].upper() + about[1:]) + "\n"]
     lines += ["```text\n" + parser.format_usage() + "```\n"]
     for group in parser._action_groups:
-        rows = [_row(action, parser) for action in group._group_actions if action.help != argparse.SUPPRESS]
+        rows = [_row(action, parser) for action in group._group_actions if action.help not in _NOT_SHOWN]
         if rows:
             lines += [f"**{_title(str(group.title))}**\n", table(_HEAD, rows)]
     if parser.epilog:
@@ -38,6 +38,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 _HEAD = ("Name", "Default", "Meaning")
+_NOT_SHOWN = (argparse.SUPPRESS, "show this help message and exit")
 _TITLES = {"positional arguments": "Arguments", "optional arguments": "Options", "options": "Options"}
 
 

@@ -33,7 +33,7 @@ GENERATED: Dict[str, Callable[[], str]] = {
 }
 _MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
-_COPIED = (".md", ".png", ".jpg", ".svg", ".css", ".ipynb")
+_COPIED = (".md", ".png", ".jpg", ".svg", ".css", ".js", ".ipynb")
 
 
 def build(target: Path, with_notebook: bool = True) -> None:

@@ -18,7 +18,7 @@ from site_builder.markdown import code, plain, prose, table
 
 _SCIPIONS = {"runName", "runMode", "hostName"}  # parameters of every protocol, which Scipion's window shows by itself
 _OWN = {"useGpu": "Use GPU", "gpuList": "GPU ids"}  # Scipion draws these without a label
-_HEAD = ("Label", "Parameter", "Default", "Meaning")
+_HEAD = ("Label and name", "Default", "Meaning")
 
 
 def protocols() -> str:
@@ -71,7 +71,7 @@ def _row(name: str, parameter: Any) -> Sequence[str]:
     expert = " *(expert)*" if parameter.isExpert() else ""
     needed = _condition(parameter)
     meaning = " ".join(str(parameter.getHelp() or "").split())
-    return prose(label) + expert, code(name), prose(_default(parameter)), prose(meaning) + needed
+    return f"{prose(label)}{expert}<br>{code(name)}", prose(_default(parameter)), prose(meaning) + needed
 
 
 def _condition(parameter: Any) -> str:
