@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 GENERATED: Dict[str, Callable[[], str]] = {
     **{f"command-{name}": partial(commands.command, name) for name in COMMANDS},
-    "protocols": protocols.protocols,
+    **{f"protocol-{name}": partial(protocols.protocol, name) for name in protocols.names()},
     "micrograph-columns": outputs.micrograph_columns,
     "summary-fields": outputs.summary_fields,
     "classes": outputs.classes,

@@ -6,49 +6,65 @@ Run as a program, since Scipion reads its settings once, when it is imported.
 
 from __future__ import annotations
 
+import ast
+import functools
 import inspect
+import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from cryoice_scipion import demo
 from site_builder.markdown import code, plain, prose, table
 
+ROOT = Path(__file__).resolve().parents[2]
 _SCIPIONS = {"runName", "runMode", "hostName"}  # parameters of every protocol, which Scipion's window shows by itself
 _OWN = {"useGpu": "Use GPU", "gpuList": "GPU ids"}  # Scipion draws these without a label
 _HEAD = ("Label and name", "Default", "Meaning")
 
 
-def protocols() -> str:
-    """Return a section for each protocol: what it does, its outputs, and its parameters by the tabs of the form."""
+def protocol(name: str) -> str:
+    """Return what a protocol does, its outputs, and its parameters by the tabs of the form."""
+    return _all()[name]
+
+
+@functools.lru_cache(maxsize=None)
+def _all() -> Dict[str, str]:
+    """Return the text of each protocol, by the name of its class."""
     here = Path(__file__).resolve().parents[1]
     words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(here)!r}); import {__name__} as p; p.main()"]
     done = subprocess.run(words, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise RuntimeError(f"the protocols' forms cannot be read: {done.stderr}")
-    return done.stdout[done.stdout.index("## ") :]
+    texts: Dict[str, str] = json.loads(done.stdout.splitlines()[-1])  # Scipion may print lines before
+    return texts
+
+
+def names() -> List[str]:
+    """Return the names of the protocols' classes; read from the source, since importing it needs Scipion's settings."""
+    tree = ast.parse((ROOT / "cryoice_scipion" / "protocols" / "__init__.py").read_text(encoding="utf-8"))
+    return [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
 
 
 def main() -> None:
-    """Print the sections."""
+    """Print the texts as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         demo.prepare(Path(folder))
         from cryoice_scipion import protocols as ours
 
-        classes = [getattr(ours, name) for name in ours.__all__]
-        print("\n".join(_section(one) for one in sorted(classes, key=lambda one: one._label != "screen micrographs")))
+        print(json.dumps({name: _section(getattr(ours, name)) for name in names()}))
 
 
-def _section(protocol: Any) -> str:
-    lines = [f"## {protocol._label}\n", f"Class {code(protocol.__name__)}.\n"]
-    lines += [prose(plain(inspect.cleandoc(protocol.__doc__ or ""))) + "\n"]
-    outputs = getattr(protocol, "_possibleOutputs", None) or {}
+def _section(kind: Any) -> str:
+    lines = [f"Class {code(kind.__name__)}.\n"]
+    lines += [prose(plain(inspect.cleandoc(kind.__doc__ or ""))) + "\n"]
+    outputs = getattr(kind, "_possibleOutputs", None) or {}
     if isinstance(outputs, dict):
-        rows = [(code(name), getattr(kind, "__name__", str(kind))) for name, kind in outputs.items()]
+        rows = [(code(name), getattr(output, "__name__", str(output))) for name, output in outputs.items()]
         lines += [table(("Output", "Type"), rows)]
-    for section in protocol()._definition.iterSections():
+    for section in kind()._definition.iterSections():
         rows = [_row(name, parameter) for name, parameter in _parameters(section)]
         if rows:
             lines += [f"**{section.getLabel()}**\n", table(_HEAD, rows)]
