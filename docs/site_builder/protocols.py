@@ -10,6 +10,7 @@ import ast
 import functools
 import inspect
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from site_builder.markdown import code, plain, prose, table
 ROOT = Path(__file__).resolve().parents[2]
 _SCIPIONS = {"runName", "runMode", "hostName"}  # parameters of every protocol, which Scipion's window shows by itself
 _OWN = {"useGpu": "Use GPU", "gpuList": "GPU ids"}  # Scipion draws these without a label
+_COMPARED = re.compile(r"\b(?!and\b|or\b|not\b)([A-Za-z]\w*)(?:\s*(==|!=)\s*(\d+))?")
 _HEAD = ("Label and name", "Default", "Meaning")
 
 
@@ -64,8 +66,10 @@ def _section(kind: Any) -> str:
     if isinstance(outputs, dict):
         rows = [(code(name), getattr(output, "__name__", str(output))) for name, output in outputs.items()]
         lines += [table(("Output", "Type"), rows)]
-    for section in kind()._definition.iterSections():
-        rows = [_row(name, parameter) for name, parameter in _parameters(section)]
+    definition = kind()._definition
+    others = dict(definition.iterAllParams())
+    for section in definition.iterSections():
+        rows = [_row(name, parameter, others) for name, parameter in _parameters(section)]
         if rows:
             lines += [f"**{section.getLabel()}**\n", table(_HEAD, rows)]
     return "\n".join(lines)
@@ -82,17 +86,26 @@ def _parameters(section: Any) -> Iterator[Tuple[str, Any]]:
             yield name, parameter
 
 
-def _row(name: str, parameter: Any) -> Sequence[str]:
+def _row(name: str, parameter: Any, others: Dict[str, Any]) -> Sequence[str]:
     label = _OWN.get(name) or str(parameter.getLabel())
     expert = " *(expert)*" if parameter.isExpert() else ""
-    needed = _condition(parameter)
+    needed = _condition(parameter, others)
     meaning = " ".join(str(parameter.getHelp() or "").split())
     return f"{prose(label)}{expert}<br>{code(name)}", prose(_default(parameter)), prose(meaning) + needed
 
 
-def _condition(parameter: Any) -> str:
+def _condition(parameter: Any, others: Dict[str, Any]) -> str:
+    """Return when the form shows a parameter, in the words of the form."""
     condition = str(getattr(parameter, "condition", None) or "")
-    return f" Shown if {code(condition)}." if condition and condition not in ("None", "False") else ""
+    if condition in ("", "None", "False"):
+        return ""
+
+    def in_words(match: re.Match) -> str:  # type: ignore[type-arg]
+        other = others[match.group(1)]
+        value = other.choices[int(match.group(3))] if match.group(3) else "yes"
+        return f"*{prose(str(other.getLabel()))}* is {'not ' if match.group(2) == '!=' else ''}*{prose(value)}*"
+
+    return f" Shown if {_COMPARED.sub(in_words, condition)}."
 
 
 def _default(parameter: Any) -> str:
