@@ -103,6 +103,8 @@ def test_a_name_without_description_is_an_error():
         ("CONTRIBUTING.md", "[m](docs/explanation/method.md)", "[m](explanation/method.md)"),
         ("docs/a/b.md", "[nb](../tutorials/notebook.ipynb)", "[nb](../tutorials/notebook.md)"),
         ("docs/a/b.md", "by [the script](../../benchmarks/x.py)", "by the script"),
+        ("docs/b.md", "[table](../benchmarks/results/verdicts.md#picks)", "[table](results/verdicts.md#picks)"),
+        ("benchmarks/results/x.md", "[page](../../docs/explanation/method.md)", "[page](../explanation/method.md)"),
         ("docs/a/b.md", "[web](https://scipion.i2pc.es) [here](#top)", "[web](https://scipion.i2pc.es) [here](#top)"),
     ],
 )

@@ -8,15 +8,16 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 from cryoice_scipion.core.cli import COMMANDS
 from site_builder import commands, formats, notebook, outputs, protocols, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-#: Pages that lie outside of docs, and their place in the site.
-OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+RESULTS = ROOT / "benchmarks" / "results"
+#: Pages outside of docs, and their path in the site. The pages of benchmarks/results go into the folder results.
+OUTSIDE = {ROOT / "CHANGELOG.md": Path("changelog.md"), ROOT / "CONTRIBUTING.md": Path("contributing.md")}
 GENERATED: Dict[str, Callable[[], str]] = {
     **{f"command-{name}": partial(commands.command, name) for name in COMMANDS},
     **{f"protocol-{name}": partial(protocols.protocol, name) for name in protocols.names()},
@@ -41,8 +42,8 @@ def build(target: Path, with_notebook: bool = True) -> None:
     shutil.rmtree(target, ignore_errors=True)
     for path in sorted(path for path in DOCS.rglob("*") if path.suffix in _COPIED):
         _write(path, target / path.relative_to(DOCS))
-    for name, page in OUTSIDE.items():
-        _write(ROOT / name, target / page)
+    for path in [*OUTSIDE, *sorted(RESULTS.glob("*.md"))]:
+        _write(path, target / str(path_in_site(path)))
     for path in sorted(DOCS.rglob("*.ipynb")):
         page = (target / path.relative_to(DOCS)).with_suffix(".md")
         if with_notebook:
@@ -68,23 +69,31 @@ def expanded(text: str) -> str:
     return _MARK.sub(lambda mark: GENERATED[mark.group(1)](), text)
 
 
+def path_in_site(path: Path) -> Optional[Path]:
+    """Return where a file of the repository is in the site; None if it is not there."""
+    if path in OUTSIDE:
+        return OUTSIDE[path]
+    if path.parent == RESULTS and path.suffix == ".md":
+        return Path("results", path.name)
+    if DOCS not in path.parents or path.suffix not in _COPIED:
+        return None
+    page = path.relative_to(DOCS)
+    return page.with_suffix(".md") if path.suffix == ".ipynb" else page
+
+
 def with_site_links(text: str, source: Path) -> str:
     """Return a page's text with links as the site needs them.
 
-    Links to the changelog, to CONTRIBUTING and into docs become links between pages. A notebook becomes its page. Other
-    files of the repository are not in the site: only their name stays.
+    A notebook becomes its page. Of links to files that are not in the site, only the words stay.
     """
-    where = ROOT / "docs" / OUTSIDE[source.name] if source.parent == ROOT else source
+    where = path_in_site(source)
+    assert where is not None
 
     def link(match: re.Match) -> str:  # type: ignore[type-arg]
         words, name, anchor = match.group(1), match.group(2), match.group(3) or ""
-        path = Path(os.path.normpath(source.parent / name))
-        if path.suffix == ".ipynb":
-            path = path.with_suffix(".md")
-        if path.parent == ROOT and path.name in OUTSIDE:
-            path = DOCS / OUTSIDE[path.name]
-        elif DOCS not in path.parents or path.suffix == ".py":
+        page = path_in_site(Path(os.path.normpath(source.parent / name)))
+        if page is None:
             return words
-        return f"[{words}]({os.path.relpath(path, where.parent)}{anchor})".replace(os.sep, "/")
+        return f"[{words}]({os.path.relpath(page, where.parent)}{anchor})".replace(os.sep, "/")
 
     return _LINK.sub(link, text)
