@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of a run: columns of micrographs.csv, fields of summary.json, classes, reasons for left-out coordinates.
 
-The names come from the code. The build fails if one of them has no description here.
+The names come from the code. The build fails if a field, class or reason has no description.
 """
 
 from __future__ import annotations
@@ -11,25 +11,9 @@ from typing import Dict, List, Tuple
 
 from cryoice_scipion import constants
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.screening.tables import COLUMNS
-from site_builder.markdown import code, described, table
+from cryoice_scipion.core.results.micrograph_fields import FIELDS
+from site_builder.markdown import code, described, prose, table
 
-_AREA = "area_"
-_COLUMNS: Dict[str, Tuple[str, str]] = {  # unit, description
-    "records_version": ("", "Version of the record format."),
-    "id": ("", "Number of the micrograph in the run. In Scipion: its object id."),
-    "stem": ("", "Name that all files of the micrograph carry. It is unique in the run."),
-    "path": ("", "Path of the micrograph."),
-    "status": ("", "`accepted`, `discarded` (bad area above `--max-bad-area`) or `failed`."),
-    "reason": ("", "Reason why the micrograph was discarded or failed."),
-    "bad_area": ("0 to 1", "Bad area divided by the area without the border. Empty if the micrograph failed."),
-    "picks": ("", "Number of coordinates on the micrograph."),
-    "kept": ("", "Number of kept coordinates."),
-    "rejected": ("", "Number of rejected coordinates."),
-    "seconds": ("s", "Computing time."),
-    "pixel_size": ("Å/px", "Pixel size that was used."),
-    "flags": ("", "Flags, separated by semicolons; see [Flags](#flags)."),
-}
 _SUMMARY: Dict[str, str] = {
     "records_version": "Version of the record format.",
     "version": "Version of the package.",
@@ -89,15 +73,14 @@ _LEFT_OUT: Dict[str, Tuple[str, str]] = {  # description, exit status
 
 def micrograph_columns() -> str:
     """Return the columns of micrographs.csv."""
-    units = {name: unit for name, (unit, _) in _COLUMNS.items()}
-    texts = {name: text for name, (_, text) in _COLUMNS.items()}
-    for name in constants.CLASSES:
-        units[_AREA + name], texts[_AREA + name] = "0 to 1", f"Share of the micrograph with class `{name}`."
-    rows = [
-        (code(name), units.get(name, ""), text)
-        for name, text in zip(COLUMNS, described(COLUMNS, texts, "columns of micrographs.csv"))
-    ]
+    rows = [(code(field.column), field.unit, prose(field.meaning)) for field in FIELDS if field.column]
     return table(("Column", "Unit", "Meaning"), rows)
+
+
+def micrograph_attributes() -> str:
+    """Return the attributes of Scipion's micrographs."""
+    rows = [(code(field.attribute), field.unit, prose(field.meaning)) for field in FIELDS if field.attribute]
+    return table(("Attribute", "Unit", "Meaning"), rows)
 
 
 def summary_fields() -> str:

@@ -22,6 +22,7 @@ GENERATED: Dict[str, Callable[[], str]] = {
     **{f"command-{name}": partial(commands.command, name) for name in COMMANDS},
     **{f"protocol-{name}": partial(protocols.protocol, name) for name in protocols.names()},
     "micrograph-columns": outputs.micrograph_columns,
+    "micrograph-attributes": outputs.micrograph_attributes,
     "summary-fields": outputs.summary_fields,
     "classes": outputs.classes,
     "left-out": outputs.left_out,
