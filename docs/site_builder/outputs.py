@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of a run: columns of micrographs.csv, fields of summary.json, classes, reasons for left-out coordinates.
 
-The names come from the code. The build fails if a field, class or reason has no description.
+The names come from the code. The build fails if a field of summary.json or a class has no description.
 """
 
 from __future__ import annotations
