@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Dict, Iterable, Iterator, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
-from cryoice_scipion.core.maps import session_baseline
 from cryoice_scipion.core.maps.scoring import pick_threshold
+from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBaseline
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickCounts, Reference, Summary
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.screening.jobs import JobMaker
@@ -81,6 +81,7 @@ class ScreeningRun:
         except BaseException:
             self._files.unlock()
             raise
+        self._baseline = SessionBaseline(config.reference, config.contrast, self.model)
         self._jobs = JobMaker(self.folder, config, self._state)
         self._more, self._stopping, self._finished = 0, False, False
         self._pool = ExecutorPool(executors, self.log)
@@ -207,49 +208,39 @@ class ScreeningRun:
             earlier = self._state.record(key)
             yield self._fail(self._waiting[key], earlier.reason if earlier else "")
 
-    def _chosen(self, closed: bool) -> Optional[List[int]]:
-        """Return the micrographs that the reference is taken from; None while they are not all mapped."""
-        chosen = session_baseline.first_mapped(sorted(self._waiting), self._state.mapped, self.config.reference)
-        if chosen is None or not chosen or (len(chosen) < self.config.reference and not closed):
-            return None
-        return chosen
+    def _baseline_step(self, closed: bool) -> BaselineStep:
+        return self._baseline.step(sorted(self._waiting), self._state.mapped, closed)
 
     def _prepare_reference(self, closed: bool) -> Iterator[MicrographRecord]:
         """Map micrographs until the reference can be frozen, and freeze it; yield the micrographs that fail."""
-        if not self.config.reference and self.reference is None:
-            self._state.set_reference(session_baseline.without(self.config.contrast))
         while self.reference is None:
             for done in self._pool.run(self._jobs_for_reference()):
                 yield from self._record_map(done)
-            chosen = self._chosen(closed)
-            if chosen is None:
+            step = self._baseline_step(closed)
+            if step.reference is not None:
+                self._freeze(step.reference)
+            elif not step.is_decided or self._stopping:
                 return
-            mapped = {key: self._state.mapped[key] for key in chosen}
-            contrast = session_baseline.vote(list(mapped.values()), self.config.contrast)
-            wrong = [self._waiting[key] for key in chosen if not session_baseline.has_contrast(mapped[key], contrast)]
-            if not wrong:
-                self._freeze(mapped, contrast)
-            elif self._stopping:
-                return
-            for done in self._pool.run(self._jobs.map(task, contrast) for task in wrong):
+            for done in self._pool.run(self._jobs.map(self._waiting[key], step.contrast) for key in step.to_map):
                 yield from self._record_map(done)
 
     def _jobs_for_reference(self) -> Iterator[Job[MapResult]]:
         for key in sorted(self._waiting):
-            if self._stopping or self._chosen(closed=False) is not None:
+            if self._stopping or self._baseline_step(closed=False).is_decided:
                 return
             if key in self._waiting and key not in self._state.mapped and self._waiting.is_due(key):
                 yield self._jobs.map(self._waiting[key], self.config.contrast)
 
-    def _freeze(self, mapped: Dict[int, MapResult], contrast: str) -> None:
-        frozen = session_baseline.freeze(mapped, contrast, self.model)
-        self._state.set_reference(frozen)
-        self.log.info(
-            "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: %.2f",
-            len(mapped),
-            contrast,
-            frozen.logit_offset,
-        )
+    def _freeze(self, reference: Reference) -> None:
+        self._state.set_reference(reference)
+        if reference.micrographs:
+            self.log.info(
+                "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: "
+                "%.2f",
+                len(reference.micrographs),
+                reference.contrast,
+                reference.logit_offset,
+            )
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:
         if isinstance(done.answer, Failure):
