@@ -75,7 +75,7 @@ class SetReader:
                 raise _damaged(self._path, error) from None
             self._failures += 1
             if self._failures in _WARN_AT:
-                logger.warning("%s: cannot be read now (%s); close the program that has it open", self._path, error)
+                logger.warning("%s: cannot be read now (%s); close other programs that use it", self._path, error)
             return False
         except sqlite3.DatabaseError as error:
             raise _damaged(self._path, error) from None
@@ -104,7 +104,7 @@ class _Table:
         found = dict(connection.execute(f"SELECT label_property, column_name FROM {prefix}Classes"))
         missing = [label for label in labels if label not in found]
         if missing:
-            raise CryoIceError("input set", f"its items have no {missing[0]}", "give a set of another origin")
+            raise CryoIceError("input set", f"its items lack the attribute {missing[0]}", "choose another set")
         self._columns = [found[label] for label in labels]
 
     @property
@@ -275,4 +275,4 @@ def _settled_states(path: Path) -> Optional[_States]:
 
 
 def _damaged(path: Path, error: Exception) -> CryoIceError:
-    return CryoIceError(path, f"cannot be read ({error})", "run the protocol that made it again")
+    return CryoIceError(path, f"cannot be read ({error})", "run the protocol that created it again")
