@@ -61,10 +61,10 @@ def load(model: PathLike = DEFAULT_MODEL, device: str = "auto") -> LoadedDetecto
     SettingsError
         When the device is not there.
     """
-    from cryoice_scipion.core.workers.devices import one_device
+    from cryoice_scipion.core.workers.devices import find_device
 
     folder = resolve_model(model)
-    return LoadedDetector(folder, LocalExecutor.load(folder, one_device(device)))
+    return LoadedDetector(folder, LocalExecutor.load(folder, find_device(device)))
 
 
 class LoadedDetector:

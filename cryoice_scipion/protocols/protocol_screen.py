@@ -128,7 +128,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         options = RunOptions(
             resume=(folder / JOURNAL).is_file(),
             retry_failed=True,
-            retry_seconds=file_retry.STREAMING,
+            retry_seconds=file_retry.RETRY_SECONDS,
             summary_every=self._batchSize(),
             card=read_card(resolve_model(self._getModel())),
             write_report=self._writeReport,

@@ -8,7 +8,7 @@ from streaming import Streams, kill, micrograph, wait_for
 
 from cryoice_scipion.core.records import Pick
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
-from cryoice_scipion.core.streaming.file_retry import SETTLE
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.picks_input import ImportedPicks
 
@@ -19,7 +19,7 @@ BOX = 30
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Give up soon on files that cannot be read, in protocols that run in this process."""
-    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE, 1.0))
+    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE_SECONDS, 1.0))
 
 
 @pytest.fixture(scope="module")

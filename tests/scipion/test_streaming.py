@@ -208,7 +208,7 @@ def test_what_came_from_a_protocol_that_was_killed_is_screened_when_nobody_conti
     wait_for(lambda: streams.now(feeder).outputCoordinates.getSize() == 6)
     assert kill(streams.pid(feeder))
     streams.proj._updateProtocol(feeder)
-    monkeypatch.setattr(producers, "GRACE", 3.0)
+    monkeypatch.setattr(producers, "CONTINUE_TIMEOUT", 3.0)
     screening = streams.screening(feeder, model)
     streams.run_here(screening)
     check_exactly_once(screening, events)
@@ -222,7 +222,7 @@ def test_an_output_that_somebody_has_locked_is_not_taken_for_damaged(streams, mo
     streams.run_here(screening)
     path = screening.outputMicrographs.getFileName()
     node = os.stat(path).st_ino
-    monkeypatch.setattr(reading, "_PATIENCE", 0.5)
+    monkeypatch.setattr(reading, "_BUSY_TIMEOUT", 0.5)
     with sqlite3.connect(path) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         screening.setStepsExecutor(StepExecutor(screening.getHostConfig()))

@@ -98,7 +98,7 @@ def test_what_the_window_shows_is_what_the_run_keeps(form, project):
         dialog = dialog_of(form)
         yield lambda: dialog.counts.cget("text")
         assert dialog.slider.get() == RECOMMENDED
-        yield lambda: "as in the run" in dialog.level.cget("text")
+        yield lambda: "as in the run" in dialog.baseline.cget("text")
         kept = []
         for threshold in (0.0, 0.3, 0.6, 1.0):
             dialog.slider.set(threshold)

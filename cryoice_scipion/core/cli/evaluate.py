@@ -22,7 +22,7 @@ from cryoice_scipion.core.cli.sources import (
 )
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.workers.devices import one_device
+from cryoice_scipion.core.workers.devices import find_device
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
 
     if args.output and args.output.suffix != ".json":
         make_folder(args.output)
-    detector = load_detector(resolve_model(args.model), one_device(args.device))
+    detector = load_detector(resolve_model(args.model), find_device(args.device))
     if not isinstance(detector, NetworkDetector):
         raise ModelError(args.model, "has no network that patches could be shown to", "screen with it")
     if args.patches:

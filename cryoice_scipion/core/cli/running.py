@@ -40,11 +40,11 @@ def open_run(
     from cryoice_scipion.core.reports.html import write_report
     from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
-    from cryoice_scipion.core.workers.devices import devices_of
+    from cryoice_scipion.core.workers.devices import find_devices
     from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
     model = resolve_model(config.model)
-    executors = [LocalExecutor.load(model, device) for device in devices_of(args.device)]
+    executors = [LocalExecutor.load(model, device) for device in find_devices(args.device)]
     options = RunOptions(
         resume=args.resume,
         retry_failed=True,

@@ -20,7 +20,7 @@ from cryoice_scipion.core.detectors.choice import PATCH_SPECTRUM, UNET, network_
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, UNFINISHED, resolve_model
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.points import LabelledMicrograph
-from cryoice_scipion.core.workers.devices import one_device
+from cryoice_scipion.core.workers.devices import find_device
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.training.saving import Result
@@ -137,7 +137,7 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
 
     dense, detector = network_of(config) == UNET, None
     if dense:
-        loaded = load_detector(resolve_model(config.base), one_device(args.device))
+        loaded = load_detector(resolve_model(config.base), find_device(args.device))
         detector = loaded if isinstance(loaded, NetworkDetector) else None
     sets = [PatchSet.load(folder) for folder in args.patches]
     micrographs: List[LabelledMicrograph] = []
@@ -153,7 +153,7 @@ def _train_patches(args: argparse.Namespace, config: TrainConfig) -> Result:
     topics["backgrounds as GOOD"] = "yes" if (patches.table["origin"] == BACKGROUND).any() else "no"
     _describe(topics, args, config)
     say(patches.messages)
-    return train(patches, micrographs, config, args.output, topics, one_device(args.device), print)
+    return train(patches, micrographs, config, args.output, topics, find_device(args.device), print)
 
 
 def _train_unet(args: argparse.Namespace, config: TrainConfig) -> Result:
@@ -188,7 +188,7 @@ def _train_unet(args: argparse.Namespace, config: TrainConfig) -> Result:
     topics = {"label images": ", ".join(f"{len(item.micrographs)} of {item.name}" for item in sets)}
     topics["backgrounds as GOOD"] = "yes"
     _describe(topics, args, config)
-    return train_unet(sets, config, args.output, topics, one_device(args.device), print)
+    return train_unet(sets, config, args.output, topics, find_device(args.device), print)
 
 
 def _describe(topics: Dict[str, str], args: argparse.Namespace, config: TrainConfig) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report, status_of
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.streaming.file_retry import SETTLE, STREAMING
+from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.screening.run import ScreeningRun
@@ -38,7 +39,8 @@ def add_watch_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--watch", action="store_true", help="screen what is in the folder, and what comes into it")
     add("--timeout", type=float, metavar="S", help="end when no new file came for so many seconds (default: never)")
-    add("--settle", type=float, metavar="S", help=f"a file has come when unchanged for this (default: {SETTLE:g} s)")
+    settle = f"read a file once it is unchanged for this long (default: {SETTLE_SECONDS:g} s)"
+    add("--settle", type=float, metavar="S", help=settle)
 
 
 def check_watch_arguments(args: argparse.Namespace) -> None:
@@ -68,7 +70,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
 
     late = _coordinate_watcher(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)
-    with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=STREAMING) as run:
+    with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=RETRY_SECONDS) as run:
         watch = _watch(args, run, late, log)
         with contextlib.closing(watch), on_signals(_gently(watch), signal.SIGINT, signal.SIGTERM):
             try:
@@ -105,7 +107,7 @@ def _coordinate_watcher(
         if unknown and not config.particle_diameter and not config.box_size:
             raise SettingsError(path, *UNKNOWN_DIAMETER)
 
-    return CoordinateWatcher(Path(args.coordinates), StreamingCoordinates(check), log, args.settle or SETTLE)
+    return CoordinateWatcher(Path(args.coordinates), StreamingCoordinates(check), log, args.settle or SETTLE_SECONDS)
 
 
 def _watch(
@@ -113,11 +115,11 @@ def _watch(
 ) -> Watch:
     from cryoice_scipion.core.screening.watch import Watch
     from cryoice_scipion.core.streaming.id_registry import IdRegistry
-    from cryoice_scipion.core.workers.devices import devices_of
+    from cryoice_scipion.core.workers.devices import find_devices
 
-    batch = _BATCH * len(devices_of(args.device))
+    batch = _BATCH * len(find_devices(args.device))
     register = IdRegistry(args.output, run.ids)
-    return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE)
+    return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE_SECONDS)
 
 
 def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any, log: logging.Logger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 import threading
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
     ImageError
         When the file is missing, empty, truncated, no image, a stack or volume, or complex.
     """
-    frame, file = _split_frame(str(path))
+    frame, file = split_frame(str(path))
     head = _first_bytes(file)
     try:
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -104,10 +105,10 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
     return header, []
 
 
-def _split_frame(path: str) -> Tuple[Optional[int], Path]:
+def split_frame(path: str) -> Tuple[Optional[int], Path]:
     """Split ``12@stack.mrcs``; a file whose own name holds an @ wins."""
     found = _FRAME.match(path)
-    if found is None or Path(path).exists():
+    if found is None or os.path.exists(path):
         return None, Path(path)
     return int(found.group(1)), Path(found.group(2))
 

@@ -18,12 +18,12 @@ from cryoice_scipion.core.records import MapResult, MicrographRecord, Micrograph
 
 @dataclasses.dataclass
 class MicrographResult:
-    """A micrograph with its map, mask and coordinates.
+    """Hold a micrograph's map, mask and scored coordinates.
 
     Cell (i, j) of the grids covers rows [i·s, (i+1)·s) and columns [j·s, (j+1)·s) in Å, s = ``sampling``.
     """
 
-    probability: Grid  # (rows, columns) of the grid, float32: P(BAD) as the model says
+    probability: Grid  # (rows, columns) of the grid, float32: P(BAD), with the session's offset subtracted
     mask: Mask  # same shape: True is good
     classes: NDArray[np.uint8]  # same shape: the class of each cell, an index into constants.CLASSES
     sampling: float  # Å
@@ -32,7 +32,7 @@ class MicrographResult:
 
     @property
     def bad_area(self) -> float:
-        """Return the share of bad area, 0 to 1; the border does not count."""
+        """Return the share of bad area without the border, 0 to 1."""
         return self.record.bad_area if self.record.bad_area is not None else 1.0
 
     @property
@@ -42,7 +42,7 @@ class MicrographResult:
 
     @property
     def goodness(self) -> NDArray[np.float64]:
-        """Return the goodness of each coordinate, shape (n,): 1 clean, 0 bad; NaN outside of the frame."""
+        """Return the goodness of each coordinate, shape (n,): 1 clean, 0 bad; NaN outside the frame."""
         return np.array([np.nan if one.goodness is None else one.goodness for one in self.record.scores], np.float64)
 
     @property
@@ -52,26 +52,26 @@ class MicrographResult:
 
     @property
     def coordinate_classes(self) -> List[str]:
-        """Return the class of each coordinate: "good", that of the bad area which decides, or "outside"."""
+        """Return the class of each coordinate: "good", the class of the bad area that decides, or "outside"."""
         return [one.cls for one in self.record.scores]
 
     @property
     def flags(self) -> List[str]:
-        """Return what was noticed, such as "border" or "nan_pixels"."""
+        """Return the micrograph's flags, such as "border" or "nan_pixels"."""
         return self.record.flags
 
 
 def score_micrograph(
     classmap: ClassMap, task: MicrographTask, mapped: MapResult, config: ScreenConfig, model: ModelConfig, offset: float
 ) -> MicrographResult:
-    """Return the verdict on a mapped micrograph and its coordinates: the one rule that all programs use.
+    """Score a mapped micrograph and its coordinates; all programs use this function.
 
     Parameters
     ----------
     task, mapped : MicrographTask, MapResult
         The coordinates, and pixel size, shape and flags of the micrograph.
     offset : float
-        What is subtracted from the log-odds of BAD (the session's baseline).
+        Subtracted from the log-odds of BAD (the session's offset).
 
     Raises
     ------
@@ -97,7 +97,7 @@ def score_micrograph(
         flags=_flags(mapped.flags, area, sum(score.cls == OUTSIDE for score in scores)),
         pixel_size=mapped.pixel_size,
         shape=list(mapped.shape),
-        # An ignored class is no reason to call the session unusual.
+        # Ignored classes must not make the session look unusual.
         median_logit=bad_area.median_logit(cells)
         if config.ignore and mapped.median_logit is not None
         else mapped.median_logit,
@@ -105,7 +105,7 @@ def score_micrograph(
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )
     at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
-    probability = bad_area.probability(classmap, offset)  # with the classes that the settings ignore
+    probability = bad_area.probability(classmap, offset)  # including the classes that the settings ignore
     return MicrographResult(probability, good, codes, cells.sampling, at, record)
 
 

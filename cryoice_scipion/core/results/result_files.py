@@ -21,7 +21,7 @@ from cryoice_scipion.core.results.run_folder import RunFolder, writing
 def write_result(folder: Path, result: MicrographResult, mapped: MapResult, config: ScreenConfig) -> None:
     """Write map, masks and thumbnail, and note their paths in the record.
 
-    Maps and masks that are there from an earlier scoring stay: they depend on what never changes within a run.
+    Maps and masks of an earlier scoring are kept, because they do not change within a run.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:
 
 
 def _is_written(path: Path) -> bool:
-    """Return whether a file is there and not empty."""
+    """Return whether a file exists and is not empty."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def _is_written(path: Path) -> bool:
 
 
 def full_size(good: Mask, mapped: MapResult) -> Mask:
-    """Return a coarse mask at the micrograph's own size: each pixel has the value of the cell its centre lies in."""
+    """Return a mask with one value per pixel of the micrograph: that of the cell that contains the pixel's centre."""
     row, column = (
         containing_cells(number, mapped.pixel_size, mapped.sampling, cells)
         for number, cells in zip(mapped.shape, good.shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mapped micrograph that is cut at any threshold, without being mapped again. Imports no torch."""
+"""Apply any threshold to a mapped micrograph without mapping it again. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DPI = 100
 
 @dataclasses.dataclass
 class Cut:
-    """What a threshold keeps of one micrograph."""
+    """Hold what a threshold keeps of one micrograph."""
 
     good: Mask  # (rows, columns) of the map
     bad_area: float  # share from 0 to 1
@@ -38,7 +38,7 @@ class Cut:
 
 
 class CutPreview:
-    """One micrograph: its map with the level of the data set taken off, and the goodness of its coordinates."""
+    """Show one micrograph at any threshold, from its map and the goodness of its coordinates."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class CutPreview:
         Parameters
         ----------
         folder : pathlib.Path
-            Where the paths in ``result`` start.
+            The folder that the paths in ``result`` are relative to.
         model : ModelConfig
-            Says the thresholds that are recommended.
+            Holds the recommended thresholds.
         offset : float
-            What the log-odds are too high by, by the data-set reference.
+            The session's offset, which is subtracted from the log-odds.
 
         Raises
         ------
@@ -70,11 +70,11 @@ class CutPreview:
         classmap = ClassMap.load(folder / result.raw_path)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
         shape, pixel_size = result.shape, result.pixel_size
-        #: Of each coordinate; NaN: outside of the frame.
+        #: Of each coordinate; NaN outside the frame.
         self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, pixel_size, shape, task.path)
 
     def cut(self, threshold: Optional[float]) -> Cut:
-        """Return what the screening would keep at this threshold; None: at those that the model recommends."""
+        """Return what the screening keeps at this threshold; None: at the thresholds that the model recommends."""
         good = bad_area.good_mask(self.cells, bad_area.mask_threshold(threshold, self._model.recommended_threshold))
         for_picks = self._model.threshold_for_picks if threshold is None else threshold
         area = bad_area.bad_area(self.cells, good)

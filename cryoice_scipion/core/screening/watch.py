@@ -16,9 +16,9 @@ from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
-from cryoice_scipion.core.streaming.file_retry import SETTLE
 from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 from cryoice_scipion.core.streaming.id_registry import IdRegistry
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 
 _AGAIN = 2.0  # s between two calls of the run while something waits in it
 _HEARTBEAT = 60.0  # s between two calls of it in any case, so that a monitor sees that we live
@@ -45,7 +45,7 @@ class Watch:
         picks: Optional[CoordinateWatcher],
         log: logging.Logger,
         batch: int,
-        settle: float = SETTLE,
+        settle: float = SETTLE_SECONDS,
     ) -> None:
         """Take everything that works together.
 
@@ -124,7 +124,7 @@ class Watch:
     def is_quiet(self) -> bool:
         """Return whether everything that came is with the run."""
         pending = self._picks is not None and self._picks.is_pending
-        return not (self._queue or self.files.is_restless or pending)
+        return not (self._queue or self.files.has_changing_files or pending)
 
     @property
     def changed(self) -> float:

@@ -100,11 +100,11 @@ def test_the_reference_is_the_25th_percentile_over_the_first_micrographs_by_id(t
     for line in (tmp_path / "o" / "journal.jsonl").read_text().splitlines():
         value = json.loads(line)
         if value["kind"] == "mapped":
-            levels[value["id"]] = value["result"]["level"]
+            levels[value["id"]] = value["result"]["median_logit"]
     (frozen,) = reference_of(tmp_path / "o")
     assert frozen["micrographs"] == [2, 3, 4]  # the first one failed
-    assert frozen["level"] == pytest.approx(np.percentile([levels[i] for i in (2, 3, 4)], 25))
-    assert frozen["shift"] == 0
+    assert frozen["session_logit"] == pytest.approx(np.percentile([levels[i] for i in (2, 3, 4)], 25))
+    assert frozen["logit_offset"] == 0
 
 
 def test_nothing_is_screened_before_the_reference_is_frozen(tmp_path):
@@ -121,7 +121,7 @@ def test_an_offset_is_subtracted_up_to_the_limit_of_the_model_and_not_at_all_bey
     one.model.offset_limit = limit
     one.model.baseline_logit = -3.97 - offset  # the level of these micrographs is about -3.97
     screen(tmp_path / "o", make_tasks(tmp_path / "m", 3), executors=[one])
-    assert reference_of(tmp_path / "o")[0]["shift"] == pytest.approx(shift, abs=0.4)
+    assert reference_of(tmp_path / "o")[0]["logit_offset"] == pytest.approx(shift, abs=0.4)
     assert [offset_of(excess, 5.0) for excess in (-1.0, 0.0, 2.5, 5.0, 5.01, 99.0)] == [0, 0, 2.5, 5, 0, 0]
 
 
@@ -146,7 +146,7 @@ def test_without_a_reference_nothing_is_shifted_and_particles_are_taken_for_dark
     tasks = make_tasks(tmp_path / "m", 3)
     write_micrograph(tasks[1].path, seed=1, bright=True)
     told = screen(tmp_path / "o", tasks, ScreenConfig(reference=0))
-    assert reference_of(tmp_path / "o")[0]["shift"] == 0
+    assert reference_of(tmp_path / "o")[0]["logit_offset"] == 0
     assert {key: one.status for key, one in told.items()} == {1: "accepted", 2: "accepted", 3: "accepted"}
     assert inversions(tmp_path / "o") == {1: False, 2: False, 3: False}
 

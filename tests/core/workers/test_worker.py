@@ -173,9 +173,9 @@ def first_line(*options):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--expect-version", "99.0"], f"is version {VERSION}, but 99.0 is asking"),
-        (["--device", "cuda:97"], "GPU is not there"),
-        (["--device", "tpu"], "no such device"),
+        (["--expect-version", "99.0"], f"is version {VERSION}, but the plugin is version 99.0"),
+        (["--device", "cuda:97"], "GPU 97 is not there"),
+        (["--device", "tpu"], "is no device"),
     ],
 )
 def test_the_real_worker_refuses_with_one_line(model, options, words):
@@ -202,7 +202,7 @@ def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
     "python, device, words",
     [
         ("no/such/python", "cpu", "cannot be started .No such file or directory.; set CRYOICE_PYTHON"),
-        (sys.executable, "cuda:97", "GPU is not there"),
+        (sys.executable, "cuda:97", "GPU 97 is not there"),
         ("/bin/false", "cpu", "cannot run the core .status 1.; set CRYOICE_PYTHON"),
     ],
 )
