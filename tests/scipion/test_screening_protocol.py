@@ -18,6 +18,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
+from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.bad_area import probabilities
 from cryoice_scipion.core.maps.scoring import particle_diameter, score_picks
@@ -146,7 +147,7 @@ def test_the_verdicts_are_those_of_the_core_and_a_margin_keeps_only_some_of_the_
             picks = [Pick(item.getObjId(), item.getX(), item.getY(), None, BOX) for item in own]
             sizes = [particle_diameter(pick, config, PIXEL_SIZE, "").angstrom for pick in picks]
             cells = probabilities(ClassMap.load(folder / RunFolder(folder).raw_map(told.stem)), 0.0)
-            scores = score_picks(cells, picks, sizes, PIXEL_SIZE, told.shape, config, model)
+            scores = score_picks(cells, picks, sizes, Frame(told.shape, PIXEL_SIZE), config, model)
             assert {score.id: score.kept for score in scores} == {
                 item.getObjId(): item.getObjId() in kept for item in own
             }

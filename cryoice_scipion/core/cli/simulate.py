@@ -9,7 +9,7 @@ from typing import Tuple
 
 from cryoice_scipion.core.simulation.config import PUBLISHED
 from cryoice_scipion.core.simulation.contaminants import KINDS
-from cryoice_scipion.core.simulation.folder import write_data_set
+from cryoice_scipion.core.simulation.folder import DataSet, write_data_set
 
 NAME = "simulate"
 HELP = "make micrographs with known contamination, their label images and picks"
@@ -53,18 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     rows, columns = args.size
-    paths = write_data_set(
-        args.output,
-        args.number,
-        args.seed,
-        rows,
-        columns,
-        args.pixel_size,
-        args.clean_share,
-        progress=not args.quiet,
+    data_set = DataSet(
+        number=args.number,
+        seed=args.seed,
+        rows=rows,
+        columns=columns,
+        pixel_size=args.pixel_size,
+        clean_share=args.clean_share,
         kinds=args.kinds,
         published_share=args.published_share,
         one_session=args.one_session,
     )
+    paths = write_data_set(args.output, data_set, progress=not args.quiet)
     print(f"{len(paths)} micrographs in {args.output}")
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on one micrograph, in memory: scored from its class map, without files and without torch."""
+"""Score one micrograph in memory, from its class map. No files, no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
+from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask
 
@@ -28,7 +29,7 @@ class MicrographResult:
     classes: NDArray[np.uint8]  # same shape: the class of each cell, an index into constants.CLASSES
     sampling: float  # Å
     coordinates: NDArray[np.float64]  # (n, 2): x and y in px
-    record: MicrographRecord  # what the journal of a run holds
+    record: MicrographRecord  # as written to the journal of a run
 
     @property
     def bad_area(self) -> float:
@@ -37,7 +38,7 @@ class MicrographResult:
 
     @property
     def areas(self) -> Dict[str, float]:
-        """Return the share of all cells that each class takes."""
+        """Return the share of all cells that belong to each class."""
         return self.record.areas
 
     @property
@@ -69,7 +70,7 @@ def score_micrograph(
     Parameters
     ----------
     task, mapped : MicrographTask, MapResult
-        The coordinates, and pixel size, shape and flags of the micrograph.
+        The coordinates; pixel size, shape and flags of the micrograph.
     offset : float
         Subtracted from the log-odds of BAD (the session's offset).
 
@@ -78,13 +79,15 @@ def score_micrograph(
     CoordinatesError
         When a particle diameter is not known.
     """
-    cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
+    probability = bad_area.probability(classmap, offset)  # with the classes that the settings ignore
+    cells = bad_area.cells_of(classmap, probability, config.ignore, config.min_area)
     good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
     codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
     discarded = area > config.max_bad_area
     diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in task.picks]
+    frame = Frame(mapped.shape, mapped.pixel_size)
     sizes = [diameter.angstrom for diameter in diameters]
-    scores = scoring.score_picks(cells, task.picks, sizes, mapped.pixel_size, mapped.shape, config, model, discarded)
+    scores = scoring.score_picks(cells, task.picks, sizes, frame, config, model, discarded)
     record = MicrographRecord(
         id=task.id,
         stem=task.stem,
@@ -105,7 +108,6 @@ def score_micrograph(
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )
     at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
-    probability = bad_area.probability(classmap, offset)  # including the classes that the settings ignore
     return MicrographResult(probability, good, codes, cells.sampling, at, record)
 
 

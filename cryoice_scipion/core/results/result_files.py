@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import Mask
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.images.grid import containing_cells
-from cryoice_scipion.core.images.thumbnails import draw_thumbnail
+from cryoice_scipion.core.images.caption import Caption
+from cryoice_scipion.core.images.grid import Frame, containing_cells
+from cryoice_scipion.core.images.thumbnails import BadAreas, draw_thumbnail
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import MapResult
 from cryoice_scipion.core.results.micrograph_result import MicrographResult
@@ -54,15 +54,10 @@ def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:
         draw_thumbnail(
             folder / mapped.base_path,
             folder / record.thumbnail,
-            result.classes,
-            ~result.mask,
-            result.sampling,
-            mapped.pixel_size,
-            mapped.shape,
+            BadAreas(result.classes, ~result.mask, result.sampling),
+            Frame(mapped.shape, mapped.pixel_size),
             marks,
-            CLASSES,
-            Path(record.path).name,
-            record.bad_area,
+            Caption(Path(record.path).name, record.bad_area),
         )
     except (OSError, SyntaxError) as error:  # Pillow raises both for a damaged file, without a number
         if getattr(error, "errno", None) in (None, errno.ENOENT):

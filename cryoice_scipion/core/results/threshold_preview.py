@@ -12,10 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
-from cryoice_scipion.core.images.thumbnails import PickMark, draw_thumbnail
+from cryoice_scipion.core.images.caption import Caption
+from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.thumbnails import BadAreas, PickMark, draw_thumbnail
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import MapResult, MicrographTask
 
@@ -69,9 +70,9 @@ class CutPreview:
         self._model = model
         classmap = ClassMap.load(folder / result.raw_path)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
-        shape, pixel_size = result.shape, result.pixel_size
+        self._frame = Frame(result.shape, result.pixel_size)
         #: Of each coordinate; NaN outside the frame.
-        self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, pixel_size, shape, task.path)
+        self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, self._frame, task.path)
 
     def cut(self, threshold: Optional[float]) -> Cut:
         """Return what the screening keeps at this threshold; None: at the thresholds that the model recommends."""
@@ -93,21 +94,9 @@ class CutPreview:
                 whole.thumbnail((side, side))
                 whole.save(base)
         codes = bad_area.class_of_cells(self.cells, cut.good)
-        pixel_size, shape = self._result.pixel_size, self._result.shape
-        title = Path(self._task.path).name
-        draw_thumbnail(
-            base,
-            drawn,
-            codes,
-            ~cut.good,
-            self.cells.sampling,
-            pixel_size,
-            shape,
-            cut.marks,
-            CLASSES,
-            title,
-            cut.bad_area,
-        )
+        areas = BadAreas(codes, ~cut.good, self.cells.sampling)
+        caption = Caption(Path(self._task.path).name, cut.bad_area)
+        draw_thumbnail(base, drawn, areas, self._frame, cut.marks, caption)
         with Image.open(drawn) as finished:
             return finished.convert("RGB")
 

@@ -48,7 +48,9 @@ def load_base(name: str) -> Tuple[UNet, ModelConfig]:
     return network, loaded.config
 
 
-def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+def fit_head(
+    views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool = True
+) -> Fitted:
     """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as :func:`fit.fit`.
 
     The penalised likelihood (a Gaussian prior around the old weights) is maximised by L-BFGS on all training patches

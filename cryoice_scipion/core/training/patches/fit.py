@@ -76,7 +76,9 @@ def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
 
-def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+def fit(
+    views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool = True
+) -> Fitted:
     """Train on the rows of split "train", stop on those of split "validation".
 
     Parameters

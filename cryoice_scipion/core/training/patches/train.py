@@ -42,7 +42,6 @@ def train(
     trained_on: Dict[str, str],
     device: str,
     log: Log,
-    progress: bool = True,
 ) -> Result:
     """Fit, calibrate, evaluate and save a model.
 
@@ -58,8 +57,10 @@ def train(
         The model folder to write.
     trained_on : dict
         Free text by topic, for the card.
-    device, log, progress
-        Torch's device; where to say what happens; whether to show bars.
+    device : str
+        The torch device.
+    log : callable
+        Receives the progress messages, one line each.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def train(
     few = int(((table["label"] != GOOD) & (table["copy"] == 0)).sum())
     if not config.base and few < ENOUGH_BAD:
         log(f"warning: {few} BAD patches are few for a new network: --from default, to tune the shipped one, is better")
-    fitted = (fit_head if dense else fit)(views, table, config, device, log, progress)
+    fitted = (fit_head if dense else fit)(views, table, config, device, log)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
     logits = predict(fitted.network, views, rows, device)
@@ -93,7 +94,7 @@ def train(
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
     # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
     reference = {
-        "baseline_logit": baseline_logit(detector, validation_items, config, predictions, log, progress),
+        "baseline_logit": baseline_logit(detector, validation_items, config, predictions, log),
         **(base[1].model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
     }
     model = model.model_copy(update=reference)
@@ -173,11 +174,10 @@ def baseline_logit(
     config: TrainConfig,
     predictions: Predictions,
     log: Log,
-    progress: bool,
 ) -> float:
     """Return the level of the validation micrographs, the baseline of sessions (docs/explanation/sessions.md)."""
     levels: List[float] = []
-    for item in tqdm(micrographs, desc="reference level", unit="mic", disable=not progress):
+    for item in tqdm(micrographs, desc="reference level", unit="mic"):
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = item.is_bright(config.patches.contrast)

@@ -53,6 +53,20 @@ class TrainingSet:
         return [f"{self.name}/{path.stem}" for path in self.micrographs]
 
 
+@dataclasses.dataclass
+class _LabelledData:
+    """The labelled micrographs of all sets, by SET/STEM, and how they are used."""
+
+    micrographs: Dict[str, TrainingMicrograph]
+    split: Dict[str, str]  # TRAIN, VALIDATION or TEST
+    crops: Dict[str, int]  # per epoch
+    classes: List[str]
+
+    def of(self, part: str) -> Dict[str, TrainingMicrograph]:
+        """Return the micrographs of one part of the split."""
+        return {name: item for name, item in self.micrographs.items() if self.split[name] == part}
+
+
 def train_unet(
     sets: Sequence[TrainingSet],
     config: TrainConfig,
@@ -92,7 +106,8 @@ def train_unet(
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
     data = {"split": split, "crops": crops, "classes": classes, "network": shapes, "sum": checksum(loaded)}
     kept = Unfinished(folder, config, data)
-    network, fitted = _fit(network, loaded, split, crops, classes, config, kept, device, log, progress)
+    labelled = _LabelledData(loaded, split, crops, classes)
+    network, fitted = _fit(network, labelled, config, kept, device, log, progress)
     predictions, reference = calibrate_maps(cells_of_maps(network, loaded, split, (VALIDATION, TEST), device))
     model = model_config(config, SAMPLING, fitted, predictions, {**trained_on, "micrographs": str(counts)})
     model = model.model_copy(update=reference)
@@ -151,31 +166,28 @@ def _check_labels(loaded: Dict[str, TrainingMicrograph], split: Dict[str, str]) 
 
 def _fit(
     network: UNet,
-    loaded: Dict[str, TrainingMicrograph],
-    split: Dict[str, str],
-    crops: Dict[str, int],
-    classes: List[str],
+    data: _LabelledData,
     config: TrainConfig,
     kept: Unfinished,
     device: str,
     log: Log,
     progress: bool,
 ) -> Tuple[UNet, Fitted]:
-    """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
+    """Train for all epochs: there is no early stopping, since the learning rate falls to 0 over the epochs."""
     torch.backends.cudnn.deterministic = True
-    train = [Cropper(name, micrograph, crops[name] > 1) for name, micrograph in loaded.items() if split[name] == TRAIN]
+    train = [Cropper(name, micrograph, data.crops[name] > 1) for name, micrograph in data.of(TRAIN).items()]
     rng = np.random.default_rng(config.seed)
     some = [item for item in train if rng.random() < _MEASURED] or train
     cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
     network.spectral.measure(torch.cat(cells))
-    run = UNetRun(network, train, classes, config, crops, device)
+    run = UNetRun(network, train, data.classes, config, data.crops, device)
     history = kept.restore(run, log)
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            row.update(_validate(run.averaged, loaded, split, device))
+            row.update(_validate(run.averaged, data, device))
             kept.save(run, [*history, row])
             history.append(row)
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
@@ -186,16 +198,13 @@ def _fit(
         interrupted = True
         log(f"interrupted after {len(history)} epochs; the same command goes on from there")
         history = kept.restore(run, lambda _: None)  # without the part of an epoch that has begun
-    micrographs = {name: micrograph for name, micrograph in loaded.items() if split[name] == TRAIN}
-    refined = fit_refinement_head(run.averaged, micrographs, crops, classes, config.seed, device, progress)
+    refined = fit_refinement_head(run.averaged, data.of(TRAIN), data.crops, data.classes, config.seed, device, progress)
     options = {"width": config.width, "hidden": HIDDEN}
-    return refined, Fitted(refined, classes, history, interrupted, options)
+    return refined, Fitted(refined, data.classes, history, interrupted, options)
 
 
-def _validate(
-    network: UNet, loaded: Dict[str, TrainingMicrograph], split: Dict[str, str], device: str
-) -> Dict[str, float]:
-    cells = cells_of_maps(network, loaded, split, (VALIDATION,), device, quick=True)
+def _validate(network: UNet, data: _LabelledData, device: str) -> Dict[str, float]:
+    cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():
         raise runaway()
