@@ -83,7 +83,7 @@ class ScreenInput:
         if self._pairing is not None:
             self._pairing.look(fresh)
         self._unmatched.update(own)
-        with contextlib.suppress(sqlite3.OperationalError):  # busy: they are given at the next look
+        with contextlib.suppress(sqlite3.OperationalError):  # busy: read again at the next call
             for key in [key for key in self._unmatched if self._target(key) is not None]:
                 self._give(key)
 
@@ -121,7 +121,7 @@ class ScreenInput:
     def _give(self, own: int) -> None:
         """Queue a micrograph together with its coordinates."""
         coordinates = self._unmatched[own]
-        if self._pairing is not None:  # several of the picked micrographs may be one of these
+        if self._pairing is not None:  # several picked micrographs may be paired with one
             for other in self._pairing.others(own):
                 coordinates = coordinates + self._coordinates.read([other]).get(other, array("q"))
         self._due[self._target(own)] = coordinates
@@ -143,12 +143,12 @@ class Pairing:
 
     def __init__(self, picked: MicrographReader, others: MicrographReader) -> None:
         """Store both streams; the caller reads ``others``."""
-        self.ids: Dict[int, int] = {}  # picked micrograph -> other one
+        self.ids: Dict[int, int] = {}  # picked micrograph -> other micrograph
         self.picked, self._others = picked, others
         self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, int]
-        self._alone: Dict[int, str] = {}  # picked ones without a partner, with their names
-        self.complaints: List[str] = []  # picked ones that fit several, a line each
-        self.doubtful: Set[int] = set()  # picked ones that fit several
+        self._unpaired: Dict[int, str] = {}  # picked micrographs without a partner, by name
+        self.complaints: List[str] = []  # one line per picked micrograph that matches several
+        self.doubtful: Set[int] = set()  # picked micrographs that match several
         self._partners: Dict[int, Set[int]] = {}
 
     @property
@@ -163,13 +163,13 @@ class Pairing:
                 self._names.add(row.name)
                 self._numbers[row.name] = row.id
         picked = {row.id: row.name for row in self.picked.look()}
-        self._alone.update(picked)
-        for key, name in list((self._alone if fresh else picked).items()):
+        self._unpaired.update(picked)
+        for key, name in list((self._unpaired if fresh else picked).items()):
             found = self._find(key, name)
             if found is not None:
                 self._pair(key, found)
         if self._others.closed and self.closed and not self.ids:
-            for key in [key for key in self._alone if key in self._others.rows]:
+            for key in [key for key in self._unpaired if key in self._others.rows]:
                 self._pair(key, key)
 
     def others(self, own: int) -> Set[int]:
@@ -189,6 +189,6 @@ class Pairing:
         return None if found is None else self._numbers[found]
 
     def _pair(self, own: int, other: int) -> None:
-        del self._alone[own]
+        del self._unpaired[own]
         self.ids[own] = other
         self._partners.setdefault(other, set()).add(own)

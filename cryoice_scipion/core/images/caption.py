@@ -28,7 +28,7 @@ class Caption:
     bad_area: Optional[float] = None  # share from 0 to 1; None: not shown
 
 
-def draw_footer(
+def add_caption(
     picture: Image.Image,
     scale: float,
     caption: Caption,

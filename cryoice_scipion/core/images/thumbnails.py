@@ -20,7 +20,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.images.caption import Caption, bar_length, draw_footer
+from cryoice_scipion.core.images.caption import Caption, add_caption, bar_length
 from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
 
@@ -145,7 +145,7 @@ def draw_thumbnail(
     kept = sum(1 for pick in picks if pick[2])
     legend = [(names[code], class_colour(names[code])) for code in seen]
     scale = frame.pixel_size * frame.shape[1] / grey.shape[1]
-    finished = draw_footer(picture, scale, caption, (kept, len(picks) - kept), legend)
+    finished = add_caption(picture, scale, caption, (kept, len(picks) - kept), legend)
     words = PngInfo()
     words.add_text(ROWS, str(grey.shape[0]))
     words.add_text(BAR, str(bar_length(grey.shape[1], scale)))
