@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Micrographs and picks -> those worth keeping, and the others."""
+"""Protocol that screens micrographs and cleans their coordinates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from cryoice_scipion.streams import CoordinateReader, MicrographReader
 #: Where a run's files lie, below the protocol's folder.
 FOLDER = ("extra", "screening")
 
-#: Micrographs a worker that are handed on at once when no batch size is given: new input is looked for in between.
+#: Micrographs per worker between two checks for new input, if the form gives no batch size.
 BATCH = 64
 #: s between two updates of the outputs while a batch is being screened.
 UPDATE = 10.0
@@ -51,12 +51,12 @@ logger = logging.getLogger(__name__)
 
 
 class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
-    """Finds ice, contamination and support in micrographs, and cleans picks and micrographs of it.
+    """Finds ice, contamination and support film on micrographs, and removes the picks that lie on them.
 
-    Between picking and extraction: each micrograph is mapped by a trained detector, each coordinate gets a goodness
-    (1 clean .. 0 bad) over the disc of its particle, and coordinates and micrographs are handed on in two sets each:
-    those to keep, and the others. Nothing is lost: what comes in is in exactly one of the two. Works in streaming:
-    outputs grow while the input does.
+    Run it between particle picking and extraction. A trained detector maps the bad area of each micrograph. Each
+    coordinate gets a goodness from 0 (bad) to 1 (clean), measured over the disc of its particle. The outputs are the
+    kept and the rejected coordinates, and the accepted and the discarded micrographs; every input item is in exactly
+    one set. The protocol works in streaming: it screens micrographs and coordinates as they arrive.
     """
 
     _label = "screen micrographs"
@@ -68,14 +68,14 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     }
 
     # ---- steps ----------------------------------------------------------------------------------------------
-    # One long step: what is done is known by the journal in the run's folder. Scipion writes all steps anew whenever
-    # is added, and a resume after a kill in between finds none.
+    # One long step; the journal in the run folder records the progress. Scipion rewrites all steps whenever one is
+    # added; a kill in between leaves none to resume.
 
     def stepsGeneratorStep(self) -> None:
-        """Screen what comes until the input is closed; begun again, go on where the journal ends."""
+        """Screen the input until it is closed; after a restart, continue where the journal ends."""
         with self._oneLine(), self._openRun(self._getConfig()) as run:
             source, outputs = self._openInput(run.ids), self._openOutputs()
-            while not source.seen:  # what is put right now has to know which micrographs are paired
+            while not source.seen:  # reconcile needs to know which micrographs are paired
                 source.look()
                 time.sleep(0 if source.seen else self._pause())
             outputs.reconcile(run.recorded)
@@ -87,11 +87,11 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
                 if not source.waiting:
                     time.sleep(self._pause())
             self._finish(source, outputs)
-            if run.failure:  # the outputs are written and closed; Continue tries again what failed
-                raise PyworkflowException(f"{run.failure}. Then press Continue, which tries them again.")
+            if run.failure:  # the outputs are written and closed; Continue retries the failed micrographs
+                raise PyworkflowException(f"{run.failure}. Fix the cause, then press Continue to retry them.")
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
-        """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
+        """Screen one batch of the waiting micrographs and append it to the outputs; skip those already done."""
         batch = source.take(self._batchSize(), run.is_done)
         run.note_input(source.counts())
         fresh: List[MicrographRecord] = []
@@ -108,10 +108,13 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         unmatched = source.unmatched()
         if unmatched:
             self.warning(
-                f"{len(unmatched)} coordinates are of micrographs that never came; they are rejected, unscored"
+                f"{len(unmatched)} coordinates have no micrograph in the input; they are rejected without a goodness"
             )
         for label in source.incomplete:
-            self.warning(f"{label} ended before its time: there may be more to screen; then press Continue in both")
+            self.warning(
+                f"{label} failed or was stopped, so input may be missing; press Continue in that protocol, then in "
+                "this one"
+            )
         outputs.finish(unmatched)
 
     def _pause(self) -> float:
@@ -122,7 +125,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         return given if given > 0 else BATCH * len(self.getDevices())
 
     def _openRun(self, config: ScreenConfig) -> ScreeningRun:
-        """Return the engine at work in this run's folder; a run that is there is continued."""
+        """Start the screening in the folder of this run, or continue the one that is there."""
         python, log, folder = Plugin.getPython(), Path(self.getStderrLog()), self._folder()
         workers = [WorkerClient(python, self._getModel(), device, log) for device in self.getDevices()]
         options = RunOptions(
@@ -136,11 +139,11 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         try:
             return ScreeningRun(folder, config, workers, options, logger)
         except SettingsError as error:
-            raise SettingsError(error.what, error.reason, "set them back, or choose Restart") from None
+            raise SettingsError(error.what, error.reason, "restore the old settings, or choose Restart") from None
 
     @staticmethod
     def _writeReport(*of_the_run: Any) -> None:
-        """Write the report; its libraries are slow to load, which listing protocols should not wait for."""
+        """Write the report. Import it here, because its libraries would slow down the list of protocols."""
         from cryoice_scipion.core.reports.html import write_report
 
         write_report(*of_the_run)
@@ -202,23 +205,23 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         return self.getBoxScale() if self._isScaled() else 1.0
 
     def _outputMicrographsPointer(self) -> Any:
-        """Return the micrographs that the output coordinates lie on: at their scale."""
+        """Return the pointer to the micrographs of the output coordinates."""
         if self._isScaled():
             return self.getInputMicrographsPointer()
         return self.inputCoordinates.get().getMicrographs(asPointer=True)
 
     def getInputMicrographsPointer(self) -> Any:
-        """Return the pointer to the micrographs that are looked at."""
+        """Return the pointer to the micrographs that are screened."""
         if self._hasOtherMicrographs():
             return self.inputMicrographs
         return self.inputCoordinates.get().getMicrographs(asPointer=True)
 
     def getInputMicrographs(self) -> Optional[SetOfMicrographs]:
-        """Return the micrographs that are looked at."""
+        """Return the micrographs that are screened."""
         return self.getInputMicrographsPointer().get()
 
     def getBoxScale(self) -> float:
-        """Return px of the micrographs that are looked at, for each px of the coordinates."""
+        """Return the number of pixels of the screened micrographs per pixel of the coordinates."""
         if not self._hasOtherMicrographs():
             return 1.0
         picked = self.inputCoordinates.get().getMicrographs().getSamplingRate()
@@ -241,7 +244,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         return load_config(resolve_model(self._getModel()))
 
     def _getConfig(self) -> ScreenConfig:
-        """Return the form's settings, as the core takes them."""
+        """Return the settings of the form as a configuration of the core."""
         margin, margins = parse_margins([str(self.margin.get()), *(self.classMargins.get() or "").split()])
         return ScreenConfig.make(
             model=self._getModel(),
@@ -260,15 +263,15 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         )
 
     def openPreview(self) -> Tuple[ScreenConfig, ScreenInput]:
-        """Return settings and input, for a look at single micrographs before the run.
+        """Return settings and input for the preview of single micrographs before the run.
 
         Raises
         ------
         PyworkflowException
-            What is missing or wrong in the form, one line each.
+            If the form is incomplete or wrong; one line per problem.
         """
         if self.inputCoordinates.get() is None or self.getInputMicrographs() is None:
-            raise PyworkflowException("Choose the coordinates, and the micrographs where they are others, first.")
+            raise PyworkflowException("Choose 'Coordinates' (and 'Input micrographs', if shown) first.")
         complaints = self._validateInput() + self._validateDevices()
         complaints += self._complaints(self._getConfig, self._modelConfig)
         if complaints:
@@ -276,7 +279,7 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         return self._getConfig(), self._openInput({})
 
     def getUsedThreshold(self) -> Optional[float]:
-        """Return the threshold on the goodness: the form's, else the model's recommended one."""
+        """Return the goodness threshold of the form, or the model's recommended one if the form has none."""
         if self.threshold.get() is not None:
             return self.threshold.get()
         try:
@@ -294,16 +297,16 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     def _validateInput(self) -> List[str]:
         coordinates, micrographs = self.inputCoordinates.get(), None
         if coordinates is None:
-            return []  # pyworkflow says so itself
+            return []  # pyworkflow reports missing inputs itself
         if not coordinates.getBoxSize() and not self.particleDiameter.get():
-            return ["The coordinates have no box size, so that the particle diameter is unknown; give it in the form."]
+            return ["The coordinates have no box size. Enter 'Particle diameter (Å)'."]
         if coordinates.getMicrographs() is None:
-            return ["The coordinates have no micrographs; pick or import them on a set of micrographs."]
+            return ["The coordinates are not linked to micrographs. Pick or import them on a set of micrographs."]
         micrographs = self.getInputMicrographs()
         if micrographs is None:
             return []
         if not micrographs.getSamplingRate():
-            return ["The micrographs have no pixel size; give it where they are imported."]
+            return ["The micrographs have no pixel size. Set it in the protocol that imports them."]
         return self._validateNames() if self._hasOtherMicrographs() else []
 
     def _validateNames(self) -> List[str]:
@@ -311,8 +314,8 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         pairing = self._makePairing(others)
         pairing.look(others.look())
         if pairing.ids or not (others.closed and pairing.closed):
-            return []  # coordinates whose micrograph's name fits several are left out, and counted
-        none = "None of the picked micrographs is among the 'other' micrographs, by name or by id."
+            return []  # coordinates with an ambiguous micrograph name are left out, and counted
+        none = "None of the 'Input micrographs' matches a picked micrograph, by name or by id. Choose another set."
         return pairing.complaints or [none]
 
     def _validateWorkers(self) -> List[str]:
@@ -322,30 +325,32 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     def _summary(self) -> List[str]:
         summary = read_summary(self._folder())
         if summary is None:
-            return ["Nothing is screened yet."]
+            return ["Not screened yet."]
         lines = [
             f"{balance_line(summary)}; {self._words()}",
             f"Micrographs: {summary.accepted} accepted, {summary.discarded + summary.failed} discarded",
         ]
         if not summary.finished:
-            lines.append(f"Still running, or stopped: {summary.backlog} micrographs are waiting")
+            lines.append(f"Running or stopped: {summary.backlog} micrographs are waiting")
         if summary.failed:
-            lines.append(f"{summary.failed} of the discarded micrographs failed: _cryoiceReason says why")
+            lines.append(
+                f"{summary.failed} of the discarded micrographs failed; their attribute _cryoiceReason gives the reason"
+            )
         if summary.unmatched_picks:
-            words = "belong to no micrograph; they are in the rejected output, unscored"
+            words = "have no micrograph in the input; they are rejected without a goodness"
             lines.append(f"{summary.unmatched_picks} coordinates {words}")
         if summary.mean_bad_area is not None:
-            lines.append(f"Bad area: {100 * summary.mean_bad_area:.1f} % on average")
+            lines.append(f"Mean bad area per micrograph: {100 * summary.mean_bad_area:.1f} %")
         if summary.rejected_by_class:
             classes = sorted(summary.rejected_by_class.items(), key=lambda pair: -pair[1])
             lines.append("Rejected by class: " + ", ".join(f"{name} {number}" for name, number in classes))
-        return lines + [f"*Look at this:* {warning}" for warning in summary.warnings]
+        return lines + [f"*Warning:* {warning}" for warning in summary.warnings]
 
     def _words(self) -> str:
         if self.threshold.get() == KEEP_ALL:
-            return "threshold -1: all kept, only scored"
+            return "threshold -1: all scored and kept"
         used = self.getUsedThreshold()
-        origin = "the model's" if self.threshold.get() is None else "given"
+        origin = "recommended by the model" if self.threshold.get() is None else "set in the form"
         return "threshold unknown" if used is None else f"threshold {used:g}, {origin}"
 
     def _methods(self) -> List[str]:
@@ -356,9 +361,9 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         shipped = self.modelSource.get() == MODEL_DEFAULT
         model = "the default model of cryoice" if shipped else f"the model {self._getModel()}"
         return [
-            f"{accepted + discarded} micrographs were screened for ice, contamination and support with {model}: "
-            f"{discarded} were discarded. Of {kept + rejected} coordinates {kept} were kept ({self._words()}). "
-            "Cleaning coordinates by a map of bad areas follows [SanchezGarcia2020]."
+            f"{accepted + discarded} micrographs were screened for ice, contamination and support film with {model}; "
+            f"{discarded} were discarded. Of {kept + rejected} coordinates, {kept} were kept ({self._words()}). "
+            "Cleaning coordinates with a map of bad area follows [SanchezGarcia2020]."
         ]
 
     def _citations(self) -> List[str]:
