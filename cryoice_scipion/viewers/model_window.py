@@ -38,7 +38,7 @@ class Plots(NamedTuple):
 
 PLOTS = (
     Plots("Training", ("curves.png",), "Training and validation loss should both decrease. A rising validation loss "
-          "means overfitting. The model is taken from the epoch with the lowest validation loss."),
+          "means overfitting. If a new network is trained, the epoch with the lowest validation loss is kept."),
     Plots("ROC, precision and recall", ("roc.png", "precision_recall.png"), "How well the model separates good and bad "
           "positions on micrographs that were not used for training. The dot marks the recommended threshold."),
     Plots("Calibration", ("calibration.png",), "On the diagonal, probabilities are correct: of the positions with "
