@@ -172,7 +172,7 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log
     log.info("%d coordinates on %d of %d micrographs", assigned, sum(bool(task.picks) for task in tasks), len(tasks))
     if matches.unmatched:  # they are written to rejected.star without a goodness
         log.warning(
-            "%d coordinates are left out, because no micrograph matches their %d names: %s",
+            "%d coordinates are left out, because no micrograph matches their names (%d): %s",
             sum(matches.unmatched.values()),
             len(matches.unmatched),
             names_in_short(matches.unmatched),

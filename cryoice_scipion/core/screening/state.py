@@ -27,7 +27,7 @@ from cryoice_scipion.core.results.run_folder import JOURNAL
 
 _FREE = ("max_thumbnails",)  # settings that a resume may change
 LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was screened, and some of whose coordinates were not
-_ANEW = "use the same settings, or start anew in another folder"
+_ANEW = "use the same settings, or start a new run in another folder"
 
 
 def digest_of(picks: Sequence[Pick]) -> str:

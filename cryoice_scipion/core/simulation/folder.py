@@ -122,7 +122,7 @@ def _checked(
         raise SettingsError("seed", f"{seed} is negative")
     for name, share in (("clean share", clean_share), ("published share", published_share)):
         if not 0 <= share <= 1:
-            raise SettingsError(name, f"{share} is not from 0 to 1")
+            raise SettingsError(name, f"{share} is not between 0 and 1")
     chosen = list(kinds) if kinds else list(KINDS)
     SceneConfig.make(rows=rows, columns=columns, pixel_size=pixel_size, kinds=chosen)
     return {
