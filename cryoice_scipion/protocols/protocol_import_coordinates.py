@@ -262,7 +262,7 @@ def _balance(imported: int, given: PickCounts, unmatched: List[str]) -> List[str
     """Return one line with the coordinate counts, followed by the problems that a user should check."""
     lines = [sentence(given.rows, given.files, [(imported, "imported")], given.left_out)]
     if unmatched:
-        lines.append(f"No input micrograph matches these {len(unmatched)} names: {names_in_short(unmatched)}")
+        lines.append(f"No input micrograph matches these names ({len(unmatched)}): {names_in_short(unmatched)}")
     gone = imported - given.matched
     if gone > 0:
         lines.append(f"{gone} imported coordinates are no longer in the files; they stay in the output")

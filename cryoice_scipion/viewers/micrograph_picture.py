@@ -81,7 +81,7 @@ class MicrographPicture(tk.Frame):
         text = self.subtitle
         text.config(state=tk.NORMAL)
         text.delete("1.0", tk.END)
-        text.insert(tk.END, f"{words}\n" + ("Area by class, with border:" if found else ""))
+        text.insert(tk.END, f"{words}\n" + ("Area by class:" if found else ""))
         for name, share in found:
             text.insert(tk.END, "   ", "", SQUARE, name, share)
         text.config(state=tk.DISABLED)

@@ -48,7 +48,7 @@ def test_boxes_of_eman_are_placed_by_their_centre(scipion, tmp_path):
     assert protocol.outputCoordinates.getBoxSize() == 30
     text = "\n".join(protocol.summary())
     assert "2 coordinates in 2 files: 1 imported, 1 left out (1 unmatched)" in text
-    assert "Unmatched are coordinates of 1 micrographs: nobody" in text
+    assert "No input micrograph matches these names (1): nobody" in text
 
 
 def test_a_row_and_a_file_that_cannot_be_read_are_left_out_and_told(scipion, tmp_path):

@@ -350,13 +350,13 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
 
 def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(scipion, open_on):
     window = open_on(scipion.screening)
-    for place in (3, 1):
-        x, _ = window.timeline.axes.transData.transform((place + 1.2, 50))
+    for index in (3, 1):
+        x, _ = window.timeline.axes.transData.transform((index + 1.2, 50))
         left, bottom, width, height = window.timeline.axes.bbox.bounds
         widget = window.timeline.canvas.get_tk_widget()
         widget.event_generate("<Button-1>", x=round(x), y=round(widget.winfo_height() - bottom - height / 2))
         wait_for(window, lambda: window.table.chosen == window._wanted)
-        assert window.table.chosen == window.records.micrographs[place].id
+        assert window.table.chosen == window.records.micrographs[index].id
 
 
 def test_each_output_opens_on_what_is_in_it(scipion, open_on):
