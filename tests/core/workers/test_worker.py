@@ -189,7 +189,7 @@ def test_the_real_worker_refuses_a_damaged_model(model):
     (model / "weights.safetensors").write_bytes(b"other")
     status, said = first_line("--model", str(model))
     assert status == 1
-    assert "weights.safetensors was altered" in said["error"]
+    assert "weights.safetensors was modified" in said["error"]
 
 
 def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
