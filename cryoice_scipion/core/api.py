@@ -228,7 +228,7 @@ class _InMemory(LocalExecutor):
 
 def _config(folder: Path, **settings: Any) -> ScreenConfig:
     if "model" in settings:
-        raise SettingsError("model", "is that of the detector", "give it to load()")
+        raise SettingsError("model", "is set by the detector", "give it to load() instead")
     return ScreenConfig.make(**{"model": str(folder), **settings})
 
 

@@ -103,12 +103,12 @@ def test_an_import_in_which_nothing_says_the_size_ends_with_the_remedy(streams, 
     folder = tmp_path / "picks"
     folder.mkdir()
     (folder / "mic_001.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n")
-    with pytest.raises(AssertionError, match="mic_001.star: does not say the particles' size; give the box size"):
+    with pytest.raises(AssertionError, match="mic_001.star: does not contain the box size; set 'Box size' in the form"):
         streams.run_here(importing(streams, feeder, folder))
     protocol = streams.run_here(importing(streams, feeder, folder, boxSize=24, timeout=0))
     assert protocol.outputCoordinates.getBoxSize() == 24
     assert list(found(streams, protocol).values()) == [(1, 10, 20)]
-    assert "ended before its time" in "\n".join(protocol.summary())
+    assert "failed or was stopped, so micrographs may be missing" in "\n".join(protocol.summary())
 
 
 @pytest.mark.parametrize("text", ["x,y\n10,20\n", "_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n"])

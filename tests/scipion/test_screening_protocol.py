@@ -87,7 +87,7 @@ def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
     shipped, ours = (load_config(resolve_model(path)) for path in (DEFAULT_MODEL, model.getPath()))
     assert (ours.network, ours.classes) == (shipped.network, shipped.classes)
     assert model.getMeasuredOn() == "test"
-    assert any("Before tuning, on the same: AUC" in line for line in tuned[0].summary())
+    assert any("Before fine-tuning, on the same micrographs: AUC" in line for line in tuned[0].summary())
     again = scipion.newProtocol(CryoIceProtTrain, useGpu=False, startFrom=1)
     point(again.goodCoordinates, good)
     point(again.badCoordinates, bad)
@@ -105,7 +105,7 @@ def test_training_gives_a_model_that_says_how_good_it_is(scipion):
     assert model.getMetric("auc") > 0.6
     assert "threshold ." in str(model)
     assert any("On the 2 held-out micrographs" in line for line in training.summary())
-    assert not any("Before tuning" in line for line in training.summary())
+    assert not any("Before fine-tuning" in line for line in training.summary())
     assert (Path(scipion.proj.path) / model.getPath() / "card.md").is_file()
 
 
@@ -310,4 +310,4 @@ def test_an_altered_model_is_refused_before_anything_runs(scipion, tmp_path):
         stream.write(b"x")
     protocol = new_screening(scipion, modelSource=2, modelFolder=str(folder))
     (error,) = protocol.validate()
-    assert "weights.safetensors was altered or is damaged" in error
+    assert "weights.safetensors was modified or is damaged" in error

@@ -178,7 +178,7 @@ def test_a_worker_that_cannot_start_is_one_line_in_the_window(form, monkeypatch)
     [
         ({"modelFolder": "/no/such/model"}, "/no/such/model: no such model"),
         ({"threshold": 3.0}, "threshold must be -1"),
-        ({"inputCoordinates": None}, "Choose the coordinates"),
+        ({"inputCoordinates": None}, "Choose 'Coordinates'"),
     ],
 )
 def test_what_is_wrong_with_the_form_is_said_at_once(form, values, words):

@@ -56,5 +56,5 @@ def kind_of(network: str, model: object) -> Kind:
         When this version has no such kind.
     """
     if network not in KINDS:
-        raise ModelError(model, f"needs the network '{network}', which this version lacks", "update")
+        raise ModelError(model, f"needs the network '{network}', which this version lacks", "update this package")
     return KINDS[network]

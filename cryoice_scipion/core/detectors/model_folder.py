@@ -23,7 +23,7 @@ SUMS = "SHA256SUMS"
 UNFINISHED = "unfinished.pt"  # what a training that was stopped goes on from
 SPOT_TEST = "spot_test"  # the network that has no weights: see detectors/spots.py
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
-_REMEDY = "copy the whole model folder again, or train the model anew"
+_REMEDY = "copy the whole model folder again, or train the model again"
 
 
 def resolve_model(model: Union[str, Path]) -> Path:
@@ -38,8 +38,8 @@ def resolve_model(model: Union[str, Path]) -> Path:
         if (folder / MODEL_JSON).is_file():
             return folder.resolve()
     if Path(model).is_dir():
-        raise ModelError(model, f"is no model folder ({MODEL_JSON} is missing)", _REMEDY)
-    raise ModelError(model, "no such model", f"give a model folder, or '{DEFAULT_MODEL}' for the one that is shipped")
+        raise ModelError(model, f"is not a model folder ({MODEL_JSON} is missing)", _REMEDY)
+    raise ModelError(model, "no such model", f"give a model folder, or '{DEFAULT_MODEL}' for the shipped model")
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -60,7 +60,9 @@ def load_config(folder: Path) -> ModelConfig:
         raise ModelError(folder, f"{SUMS} does not list {WEIGHTS}", _REMEDY)
     if config.schema_version > SCHEMA_VERSION:
         raise ModelError(
-            folder, f"was written by a newer version (schema {config.schema_version}, here {SCHEMA_VERSION})", "update"
+            folder,
+            f"was written by a newer version (schema {config.schema_version}, supported: {SCHEMA_VERSION})",
+            "update this package",
         )
     return config
 
@@ -83,7 +85,7 @@ def check_sums(folder: Path) -> None:
         if not (folder / name).is_file():
             raise ModelError(folder, f"{name} is missing", _REMEDY)
         if _sha256(folder / name) != recorded:
-            raise ModelError(folder, f"{name} was altered or is damaged (its SHA-256 differs)", _REMEDY)
+            raise ModelError(folder, f"{name} was modified or is damaged (its SHA-256 differs)", _REMEDY)
 
 
 def read_sums(folder: Path) -> Dict[str, str]:

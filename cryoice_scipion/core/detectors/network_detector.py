@@ -117,7 +117,7 @@ class NetworkDetector:
 
     def _features(self, seen: _Seen) -> torch.Tensor:
         if not isinstance(self.network, UNet) or seen.spectral is None:
-            raise ModelError(self.config.name, "is no U-Net: it has no features of cells")
+            raise ModelError(self.config.name, "is not a U-Net, so its features cannot be used", "use a U-Net model")
         context = torch.stack([seen.scaled, local_view(seen.scaled)])
         return self.network.map(context, seen.spectral.features, seen.shape)
 
@@ -178,7 +178,7 @@ def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
         raise ModelError(
             folder / WEIGHTS,
             f"does not fit the network '{config.network}' ({reason})",
-            "train it again with this version, or use the version that it was made with",
+            "train it again with this version, or use the version that wrote it",
         ) from None
     return NetworkDetector(config, network, torch.device(device))
 
@@ -197,7 +197,9 @@ def build_network(config: ModelConfig) -> Network:
     if config.network == "patch_spectrum":
         return PatchSpectrumNet(len(config.classes), views, **config.network_options)
     if config.network != "patch_fft":
-        raise ModelError(config.name, f"needs the network '{config.network}', which this version lacks", "update")
+        raise ModelError(
+            config.name, f"needs the network '{config.network}', which this version lacks", "update this package"
+        )
     return PatchFftNet(len(config.classes), views, **config.network_options)
 
 

@@ -70,5 +70,5 @@ def _remove(path: Path) -> None:
 def _unwritable(target: Path, error: OSError) -> CryoIceError:
     remedy = "choose a folder that you may write to"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "free some space or choose a folder on another disk"
+        remedy = "free disk space or choose a folder on another disk"
     return CryoIceError(target.parent, f"{target.name} cannot be written ({error.strerror or error})", remedy)

@@ -63,7 +63,7 @@ def read_header(path: Path) -> MrcHeader:
         raise ImageError(path, f"truncated: {size} bytes are less than an MRC header", "copy or make the file again")
     fields = _in_right_order(head, size)
     if not _plausible(fields):
-        raise ImageError(path, "is not an MRC file: its header makes no sense", "give an MRC, TIFF, PNG or JPEG image")
+        raise ImageError(path, "is not an MRC file: its header is not valid", "give an MRC, TIFF, PNG or JPEG image")
     mode = int(fields["mode"])
     if mode in _UNUSABLE:
         raise ImageError(path, *_UNUSABLE[mode])

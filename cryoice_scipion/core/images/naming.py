@@ -185,7 +185,7 @@ def _from_star(path: Path) -> List[Tuple[str, Optional[float]]]:
     table = pd.DataFrame({"name": block.table["rlnMicrographName"].astype(str), "size": _pixel_sizes(block, optics)})
     table = table.drop_duplicates("name")
     if not len(table):
-        raise CryoIceError(path, "names no micrograph", "give another file")
+        raise CryoIceError(path, "lists no micrographs", "give another file")
     sizes = [float(size) if np.isfinite(size) and size > 0 else None for size in table["size"]]
     return [(resolve_beside(name, path), size) for name, size in zip(table["name"], sizes)]
 

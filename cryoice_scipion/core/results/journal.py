@@ -70,7 +70,7 @@ class Journal:
                     yield offset, _parsed(line)
                 except ValueError:
                     raise CryoIceError(
-                        self.path, f"line {number} is damaged", "restore the file, or start anew in another folder"
+                        self.path, f"line {number} is damaged", "restore the file, or start a new run in another folder"
                     ) from None
                 offset += len(line)
 

@@ -19,7 +19,7 @@ REJECTED = Path("coordinates", "rejected.star")
 _LOCK = ".lock"
 _FULL_SIZE = "masks/full_size"
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
-_REMEDY = "free some space or give write permission, then go on with --resume (in Scipion: Continue)"
+_REMEDY = "free disk space or set write permission, then continue with --resume (in Scipion: Continue)"
 
 
 class FolderError(CryoIceError):
@@ -101,7 +101,7 @@ class RunFolder:
             owner = stream.read().strip()
             stream.close()
             reason = f"another run (process {owner or 'unknown'}) is working in this folder"
-            raise FolderError(self.path, reason, "wait or stop it") from None
+            raise FolderError(self.path, reason, "wait until it ends, or stop it") from None
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

@@ -23,8 +23,8 @@ from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
 
 SESSION_UNUSUAL = (
-    "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "
-    "thumbnails, and check pixel size and contrast"
+    "unusual session: either most micrographs are bad over most of their area, or the model is not suited to them; "
+    "check the thumbnails, the pixel size and the contrast"
 )
 REASONS_SHOWN = 3  # in the message of a run in which all micrographs fail
 
@@ -159,8 +159,8 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
         found.append(
-            f"{mostly_bad} of {sums.mapped} micrographs are bad almost all over: look at the thumbnails; "
-            "either the data are bad, or the model, its contrast or the pixel size do not fit them"
+            f"{mostly_bad} of {sums.mapped} micrographs are bad over almost all of their area: check the thumbnails; "
+            "either the data are bad, or the model, the contrast or the pixel size is wrong for them"
         )
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
@@ -187,7 +187,7 @@ def _pixel_size_warning(sums: RunSums) -> str:
     return (
         f"the given pixel size differs from the header in {len(sums.pixel_sizes)} of {sums.mapped} micrographs "
         f"({sums.micrographs[first].stem}: {given:g} Å/px given, {header:g} Å/px in the header); "
-        "the given one is used: check which one is right"
+        "the given one is used; check which one is correct"
     )
 
 

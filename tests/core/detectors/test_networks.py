@@ -150,7 +150,7 @@ def test_model_folder_round_trip_and_damage(tmp_path):
     data = bytearray((folder / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(bytes(data))
-    with pytest.raises(ModelError, match=r"weights\.safetensors was altered"):
+    with pytest.raises(ModelError, match=r"weights\.safetensors was modified"):
         load_detector(folder)
     write_sums(folder)
     assert fingerprint(folder) != before

@@ -418,7 +418,7 @@ def test_micrographs_with_too_much_bad_area_are_discarded(tmp_path, limit, statu
 def test_mostly_bad_micrographs_sound_the_alarm_and_change_no_decision(tmp_path, caplog):
     told = screen(tmp_path / "o", make_tasks(tmp_path / "m", 3, bad_columns=190), ScreenConfig(reference=0))
     assert all("mostly_bad" in one.flags and one.status == "accepted" for one in told.values())
-    assert "3 of 3 micrographs are bad almost all over" in caplog.text
+    assert "3 of 3 micrographs are bad over almost all of their area" in caplog.text
     assert read_summary(tmp_path / "o").mostly_bad == 3
 
 
@@ -476,7 +476,7 @@ def test_a_full_disk_stops_the_run_and_everything_done_stays(tmp_path, monkeypat
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(FolderError, match="No space left on device.*free some space"):
+    with pytest.raises(FolderError, match="No space left on device.*free disk space"):
         screen(tmp_path / "two", tasks)
     monkeypatch.undo()
     assert not [one for one in read_records(tmp_path / "two") if one.status == "failed"]
@@ -486,7 +486,7 @@ def test_a_full_disk_stops_the_run_and_everything_done_stays(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="cannot be written.*give write permission"):
+    with pytest.raises(FolderError, match="cannot be written.*set write permission"):
         screen(tmp_path / "file" / "o", [])
 
 

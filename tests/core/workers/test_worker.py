@@ -96,7 +96,7 @@ def test_a_micrograph_that_kills_two_workers_fails_and_the_run_goes_on(client, t
 def test_errors_keep_their_class_and_words_on_the_way(client, tmp_path):
     task = make_tasks(tmp_path / "m", 1)[0]
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="give write permission"):
+    with pytest.raises(FolderError, match="set write permission"):
         client.map(task, ScreenConfig(), "auto", tmp_path / "file")
     Path(task.path).write_bytes(b"")
     with pytest.raises(ImageError) as here:
@@ -189,7 +189,7 @@ def test_the_real_worker_refuses_a_damaged_model(model):
     (model / "weights.safetensors").write_bytes(b"other")
     status, said = first_line("--model", str(model))
     assert status == 1
-    assert "weights.safetensors was altered" in said["error"]
+    assert "weights.safetensors was modified" in said["error"]
 
 
 def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
