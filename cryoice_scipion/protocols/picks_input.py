@@ -103,14 +103,14 @@ class ImportedPicks:
     def __init__(self, coordinates: Dict[int, Coordinates]) -> None:
         """Take the coordinates in the output of an earlier session, by micrograph."""
         self.last = 0  # the largest id
-        self._places: Dict[int, array] = {}  # by micrograph: x, y, x, y …; px
+        self._positions: Dict[int, array] = {}  # by micrograph: x, y, x, y …; px
         for micrograph, found in coordinates.items():
             self.last = max(self.last, max(found[::3]))
-            self._places[micrograph] = array("i", [v for pair in zip(found[1::3], found[2::3]) for v in pair])
+            self._positions[micrograph] = array("i", [v for pair in zip(found[1::3], found[2::3]) for v in pair])
 
     def take(self, micrograph: int, picks: List[Pick]) -> Tuple[List[Position], int]:
         """Return the positions of new picks, and how many positions in the output are no longer picks."""
-        known = self._places.setdefault(micrograph, array("i"))
+        known = self._positions.setdefault(micrograph, array("i"))
         left, fresh = Counter(zip(known[::2], known[1::2])), []  # type: Counter[Position], List[Position]
         for pick in picks:
             position = int(round(pick.x)), int(round(pick.y))

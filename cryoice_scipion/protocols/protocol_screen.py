@@ -170,10 +170,10 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         }
         picked, seen = self.inputCoordinates, self.getInputMicrographsPointer()
         sources = {COORDINATES: picked, REJECTED: picked, MICROGRAPHS: seen, DISCARDED: seen}
-        placing = convert.CoordinateTransform()
+        transform = convert.CoordinateTransform()
         if self._isScaled():
-            placing = convert.CoordinateTransform(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
-        return ScreenOutputs(self, str(self._folder()), sources, make, placing)
+            transform = convert.CoordinateTransform(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
+        return ScreenOutputs(self, str(self._folder()), sources, make, transform)
 
     def _newCoordinates(self, suffix: str) -> SetOfCoordinates:
         output = self._createSetOfCoordinates(self._outputMicrographsPointer(), suffix)

@@ -41,7 +41,7 @@ class ScreenOutputs:
         folder: str,
         sources: Dict[str, Any],
         make: Dict[str, Callable[[], Any]],
-        placing: convert.CoordinateTransform,
+        transform: convert.CoordinateTransform,
     ) -> None:
         """Store the protocol that owns the outputs, without writing anything.
 
@@ -53,10 +53,10 @@ class ScreenOutputs:
             For each output, the pointer to the input set of its items.
         make : dict
             For each output, a function that creates it without items.
-        placing : CoordinateTransform
+        transform : CoordinateTransform
             Transforms input coordinates to output coordinates.
         """
-        self._protocol, self._folder, self._placing = protocol, folder, placing
+        self._protocol, self._folder, self._transform = protocol, folder, transform
         self._sources, self._make = sources, make
         self._shape: Optional[Sequence[int]] = None  # rows, columns of a micrograph that was read
 
@@ -133,7 +133,7 @@ class ScreenOutputs:
         if isinstance(fate, MicrographRecord):
             convert.mark_micrograph(item, fate, self._folder)
         else:
-            self._placing.apply(item)
+            self._transform.apply(item)
             convert.mark_coordinate(item, fate)
 
     def _template(self, name: str) -> Any:
