@@ -21,7 +21,6 @@ HISTORY = "history.csv"
 CARD = "card.md"
 SUMS = "SHA256SUMS"
 UNFINISHED = "unfinished.pt"  # what a training that was stopped goes on from
-SPOT_TEST = "spot_test"  # the network that has no weights: see detectors/spots.py
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
 _REMEDY = "copy the whole model folder again, or train the model again"
 

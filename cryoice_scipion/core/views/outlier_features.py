@@ -12,10 +12,10 @@ from typing import Tuple
 import torch
 from torch.nn import functional
 
-from cryoice_scipion.core.config import UNET_CELL
 from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 
-SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (docs/explanation/method.md)
+CELL = 8  # px of the context view: side of a map cell of 32 Å
+SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (SCIENCE.md 8)
 SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
 STANDING_OUT = 5 * len(SCALES)  # channels of :func:`outlier_features`
 RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`
@@ -64,9 +64,9 @@ def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
 
 def _moments(scaled: torch.Tensor) -> torch.Tensor:
     """Return mean and mean square of each cell, shape (2, 1, rows / 8, columns / 8)."""
-    rows, columns = (-(-int(size) // UNET_CELL) * UNET_CELL for size in scaled.shape)
+    rows, columns = (-(-int(size) // CELL) * CELL for size in scaled.shape)
     view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
-    return functional.avg_pool2d(torch.cat([view, view.square()]), UNET_CELL)
+    return functional.avg_pool2d(torch.cat([view, view.square()]), CELL)
 
 
 def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cryoice_scipion.constants import CLASSES, GOOD
-from cryoice_scipion.core.detectors.unet import CELL, UNet
+from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.maps.session_baseline import session_logit_of
 from cryoice_scipion.core.training.metrics import (
     CLEAN_LOST,
@@ -27,6 +27,7 @@ from cryoice_scipion.core.training.saving import Predictions
 from cryoice_scipion.core.training.splits import TEST, VALIDATION
 from cryoice_scipion.core.training.unet.refinement_head import features_of_micrograph
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
+from cryoice_scipion.core.views.outlier_features import CELL
 
 _RULE = (
     f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad, "

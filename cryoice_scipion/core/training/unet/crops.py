@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import AugmentConfig
-from cryoice_scipion.core.detectors.unet import CELL, MULTIPLE, SAMPLING, SPECTRAL
+from cryoice_scipion.core.detectors.unet import MULTIPLE, SAMPLING, SPECTRAL
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.training.patches.augment import CUTS, NOTHING_LEFT
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.micrograph import spectral_frequencies
-from cryoice_scipion.core.views.outlier_features import relative_statistics
+from cryoice_scipion.core.views.outlier_features import CELL, relative_statistics
 from cryoice_scipion.core.views.patch_spectrum import BOX, local_view
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.spectrum import BANDS, dropped
