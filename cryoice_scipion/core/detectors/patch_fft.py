@@ -23,7 +23,7 @@ from cryoice_scipion.core.views.patches import fft_view, pad_for_grid, windows
 WINDOW, STRIDE = 64, 16
 # kernel, stride, width factor of the real branch; window 64 -> 31 -> 29 -> 14 -> 12 -> 5 -> 3 -> 1
 _REAL = ((4, 2, 1), (3, 1, 2), (3, 2, 3), (3, 1, 4), (4, 2, 6), (3, 1, 8), (3, 2, 8))
-_ROWS = 4  # grid rows whose spectra are worked on at once: more do not fit the processor's cache
+_ROWS = 4  # grid rows whose spectra are computed at once; more do not fit into the cache of the processor
 _FFT = (1, 2, 4, 6)  # width factors of the Fourier branch, each 3×3 of stride 2
 
 
@@ -82,7 +82,7 @@ class PatchFftNet(Network):
         shape : tuple
             (rows, columns) of the grid.
         strip : int
-            Grid rows that are worked on at once: bounds the memory.
+            Grid rows that are processed at once; this bounds the memory.
         """
         strips = [self._strip(padded, row, min(strip, shape[0] - row)) for row in range(0, shape[0], strip)]
         return torch.cat(strips, dim=1)
@@ -100,7 +100,7 @@ class PatchFftNet(Network):
 
 
 def fft_rows(branch: nn.Module, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
-    """Return what a Fourier branch says of the windows of grid rows, shape (1, channels, number, columns)."""
+    """Return the output of a Fourier branch for the windows of grid rows, shape (1, channels, number, columns)."""
     parts = []
     for first in range(row, row + number, _ROWS):
         patches = windows(padded, WINDOW, STRIDE, first, min(_ROWS, row + number - first))

@@ -118,7 +118,7 @@ class PatchSpectrumNet(Network):
         shape : tuple
             (rows, columns) of the grid.
         strip : int
-            Grid rows that are worked on at once: bounds the memory.
+            Grid rows that are processed at once; this bounds the memory.
         """
         strips = [self._strip(padded, row, min(strip, shape[0] - row), shape) for row in range(0, shape[0], strip)]
         return torch.cat(strips, dim=1)

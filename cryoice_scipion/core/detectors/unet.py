@@ -37,7 +37,7 @@ from cryoice_scipion.core.views.patch_spectrum import local_view
 from cryoice_scipion.core.views.patches import grid_shape
 from cryoice_scipion.core.views.spectrum import FINEST
 
-MULTIPLE = 128  # px of the context view: the network takes multiples of it, since its deepest layer has cells of 512 Å
+MULTIPLE = 128  # px of the context view: sizes are multiples of it, since the deepest layer has cells of 512 Å
 SAMPLING = 4.0  # Å/px of the context view
 EMBEDDING = "embedding"  # the view of labelled patches: the feature vector that the last layer reads
 #: What the network takes of a micrograph, as model.json lists it; core/views/__init__.py describes each view.
@@ -59,7 +59,7 @@ _WHOLE, _TILE, _REACH = 2048, 1024, 512
 # Of each map cell. These tell ice from particles best, and convolutions do not learn them well.
 _STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
 _FLOOR = 1e-3  # variance, of the micrograph's
-FEATURES = 3  # times the width: of the feature vector that the U-Net makes of a cell
+FEATURES = 3  # times the width: length of the feature vector of a cell
 # width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
 _DOWN = (1, 2, 3, 4, 5, 6, 6)
 _UP = (5, 5, 4, FEATURES)  # back at 256, 128, 64 and 32 Å
@@ -153,7 +153,7 @@ class UNet(Network):
     def map(
         self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int], quick: bool = False
     ) -> torch.Tensor:
-        """Return what the last layer reads of every cell of a micrograph, (features, rows, columns); see `classify`.
+        """Return the features of every cell, (features, rows, columns), that :meth:`classify` reads.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class UNet(Network):
         return features[0]
 
     def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return :meth:`features` of one micrograph, in tiles where it is large."""
+        """Return :meth:`features` of one micrograph; a large one is processed in tiles."""
         rows, columns = (int(size) for size in seen["context"].shape[2:])
         bands = []
         for top, bottom, high, low in _tiles(rows):

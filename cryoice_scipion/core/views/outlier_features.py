@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much each cell of a micrograph stands out of it, whatever its particles and its noise are like.
+"""Measure how much each cell of a micrograph is an outlier on it, independent of particles and noise.
 
-A small ice crystal is told from a particle less by what it looks like than by being the only one: so there are ranks
-beside the deviations.
+A small ice crystal often differs from a particle only in being unique. The features therefore include ranks beside
+deviations.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch.nn import functional
 from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 
 CELL = 8  # px of the context view: side of a map cell of 32 Å
-SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (SCIENCE.md 8)
-SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
+SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation separate ice from particles best
+SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: the cell alone
 STANDING_OUT = 5 * len(SCALES)  # channels of :func:`outlier_features`
 RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`
-_REACH = 3.4  # standard deviations that a Gaussian is followed
+_REACH = 3.4  # standard deviations at which a Gaussian is cut off
 _FLOOR = 1e-3  # variance, of the micrograph's
 
 
@@ -41,7 +41,7 @@ def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
 
 
 def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
-    """Return how much each cell of 32 Å stands out, at four scales.
+    """Return how much each cell of 32 Å is an outlier, at four scales.
 
     Parameters
     ----------
@@ -90,6 +90,6 @@ def _relative(values: torch.Tensor) -> torch.Tensor:
 
 
 def _rarity(values: torch.Tensor) -> torch.Tensor:
-    """Return minus the decimal logarithm of the share of values that are as low as each, or lower."""
+    """Return, for each value, minus the decimal logarithm of the share of values that are not higher."""
     ranks = torch.searchsorted(values.flatten().sort().values, values, right=True)
     return -torch.log10(ranks.to(values.dtype) / values.numel())

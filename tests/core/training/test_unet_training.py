@@ -388,7 +388,7 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
     assert main([*command, "--from", str(model), "--output", str(tuned)]) == 0
     said = capsys.readouterr()
     assert "before tuning: auc 0.0" in said.out
-    assert "ranked these places better" not in said.err + said.out
+    assert "ranked these positions better" not in said.err + said.out
     assert load_config(tuned).metrics["before_auc"] < 0.1
     assert "before tuning" in (tuned / "card.md").read_text(encoding="utf-8")
     # Now the labels of the held-out micrograph are as the model has learned them, those to tune on are not.
@@ -401,7 +401,7 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
     command = ["train", *wrong, "--no-background", "--hold-out", "m3", "--device", "cpu"]
     assert main([*command, "--from", str(model), "--output", str(back)]) == 0
     said = capsys.readouterr()
-    assert "before tuning the model ranked these places better (AUC 1.000" in said.err + said.out
+    assert "the model before fine-tuning ranked these positions better (AUC 1.000" in said.err + said.out
 
 
 def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model, tmp_path):
