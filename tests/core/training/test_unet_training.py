@@ -265,7 +265,7 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
         (["--crops", "1", "2"], "needs 1 numbers"),
         (["--hold-out", "absent"], "absent"),
         (["--good", "x.star"], "label images"),
-        (["--contrast", "bright"], "no use for --contrast"),
+        (["--contrast", "bright"], "does not use --contrast"),
         (["--simulated", str(labelled), str(namesake)], "two folders of one name"),
     ):
         assert main(arguments(labelled, output, *more, epochs=1)) == 2
