@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Tuple
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
+from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.training.sources import Sources
 
 

@@ -20,7 +20,7 @@ from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.detectors.kinds import DEFAULT_KIND, KINDS, trained_kinds
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, UNFINISHED
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.workers.devices import one_device
+from cryoice_scipion.core.workers.devices import find_device
 
 NAME = "train"
 HELP = "train or fine-tune a model with good and bad coordinates"
@@ -131,7 +131,7 @@ def main(args: argparse.Namespace) -> int:
         cache=args.cache,
         note=args.note or "",
         given=_given(args),
-        device=one_device(args.device),
+        device=find_device(args.device),
         warn=say,
     )
     make_folder(args.output)

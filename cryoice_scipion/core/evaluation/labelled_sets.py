@@ -87,30 +87,28 @@ def evaluate_set(
 
 
 def _reference(
-    detector: Detector, images: Sequence[LabelledMicrograph], settings: Settings, log: Log
-) -> Tuple[Dict[str, _Mapped], Reference]:
-    """Return the maps of the first micrographs and the reference frozen over them, as ``ScreeningRun`` does."""
-    mapped: Dict[str, _Mapped] = {}
-    if not settings.reference:
-        return mapped, session_baseline.without(settings.contrast)
-    chosen: List[LabelledMicrograph] = []
-    for image in images:
-        if len(chosen) == settings.reference:
-            break
-        try:
-            mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, settings.contrast)
-            chosen.append(image)
-        except CryoIceError:
-            continue  # said when it is evaluated
-    contrast = session_baseline.vote([mapped[image.stem][1] for image in chosen], settings.contrast)
-    for image in chosen:
-        if not session_baseline.has_contrast(mapped[image.stem][1], contrast):
-            mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, contrast)
-    results = {index: mapped[image.stem][1] for index, image in enumerate(chosen, start=1)}
-    return mapped, session_baseline.freeze(results, contrast, detector.config)
+    detector: Detector, images: Sequence[LabelledMicrograph], settings: Settings
+) -> Tuple[Dict[int, ClassMap], Reference]:
+    """Return the reference of a data set, and the maps of its micrographs by index, as ``ScreeningRun`` makes them."""
+    baseline = session_baseline.SessionBaseline(settings.reference, settings.contrast, detector.config)
+    usable = list(range(len(images)))
+    maps: Dict[int, ClassMap] = {}
+    mapped: Dict[int, MapResult] = {}
+    step = baseline.step(usable, mapped)
+    while step.to_map:
+        for index in step.to_map:
+            image = images[index]
+            try:
+                loaded = _load(image, settings)
+                maps[index], mapped[index] = map_micrograph(detector, loaded, image.path, step.contrast)
+            except CryoIceError:  # logged when it is evaluated
+                usable.remove(index)
+        step = baseline.step(usable, mapped)
+    reference = step.reference or session_baseline.freeze({}, "dark", detector.config)  # no micrograph can be read
+    return {index: maps[index] for index in reference.micrographs}, reference
 
 
 def _load(image: LabelledMicrograph, settings: Settings) -> LoadedMicrograph:
-    """Return a micrograph; a simulated one with bright particles is turned round: it is a session of its own."""
+    """Read a micrograph; one that was simulated with bright particles is inverted, as it is a session of its own."""
     loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
     return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded
