@@ -242,7 +242,7 @@ def test_a_training_takes_network_and_views_of_the_model_it_starts_from(tmp_path
     assert views_of(TrainConfig(network="patch_spectrum")) == ["patch", "local", "spectrum"]
     assert views_of(TrainConfig(network="patch_spectrum", views=["fft"])) == ["spectrum"]
     assert views_of(TrainConfig(network="patch_spectrum", views=["spectrum", "patch"])) == ["patch", "spectrum"]
-    with pytest.raises(SettingsError, match="patch and fft"):
+    with pytest.raises(SettingsError, match="patch, fft"):
         views_of(TrainConfig(views=["local"]))
     base = ModelConfig(name="b", network="patch_spectrum", views=[ViewConfig(), ViewConfig(kind="spectrum")])
     (tmp_path / "model.json").write_text(base.to_text())

@@ -172,25 +172,21 @@ def cut_patches(
     """
     only_clean = any(item.clean for item in micrographs)
     cutter = _Cutter(config, views, embedder)
-    arrays: List[Arrays] = []
-    tables: List[pd.DataFrame] = []
+    parts: List[Tuple[Arrays, pd.DataFrame]] = []
     for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
         try:
             background = config.background and not item.complete and (item.clean or not only_clean)
             rng = np.random.default_rng([config.seed, index])
-            parts = cutter.cut(item, background, rng)
+            parts += cutter.cut(item, background, rng)
         except CryoIceError as error:
             what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
             cutter.messages.append(f"left out: {what}{error}")
-            continue
-        arrays += [view for view, _ in parts]
-        tables += [table for _, table in parts]
-    if not tables or not sum(map(len, tables)):
+    if not sum(len(table) for _, table in parts):
         reason = cutter.messages[0] if cutter.messages else "give coordinates"
         raise SettingsError("patches", "none could be cut", reason)
-    joined = {kind: np.concatenate([view.pop(kind) for view in arrays]) for kind in list(arrays[0])}
-    real = joined.pop("patch")
-    return PatchSet(real, pd.concat(tables, ignore_index=True), config.sampling, cutter.messages, joined)
+    joined = {kind: np.concatenate([arrays.pop(kind) for arrays, _ in parts]) for kind in list(parts[0][0])}
+    table = pd.concat([table for _, table in parts], ignore_index=True)
+    return PatchSet(joined.pop("patch"), table, config.sampling, cutter.messages, joined)
 
 
 class _Cutter:
@@ -214,8 +210,7 @@ class _Cutter:
         points = _usable(item, border, self.messages)
         points = _at_most(points, config.max_per_micrograph, rng, item.stem, self.messages)
         parts = []
-        bright = item.is_bright(config.contrast)
-        cpu = torch.device("cpu")
+        bright, cpu = item.is_bright(config.contrast), torch.device("cpu")
         spectra = micrograph_spectra(micrograph.image, pixel_size, border, cpu) if self.spectra else None
         for copy in range(1 + self.copies):
             jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
