@@ -131,9 +131,12 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         except CryoIceError as error:
             errors.append(str(error))
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
-            errors.append("Choose the model to start from.")
+            errors.append("Model to start from is empty. Choose a model.")
         elif self.startFrom.get() == FROM_OBJECT and not self._isTunable():
-            errors.append("That model is not of the shipped one's kind: it cannot be tuned here. Start from nothing.")
+            errors.append(
+                "Model to start from: this network cannot be fine-tuned. Choose a U-Net model, such as the shipped "
+                "one, or set 'Start from' to nothing."
+            )
         for pointer, name in ((self.goodCoordinates, "good"), (self.badCoordinates, "bad")):
             if pointer.get() is not None and pointer.get().getMicrographs() is None:
                 errors.append(

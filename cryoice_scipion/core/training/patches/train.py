@@ -213,6 +213,7 @@ def baseline_logit(
     config: TrainConfig,
     predictions: Predictions,
     log: Log,
+    progress: bool = True,
 ) -> float:
     """Return the median log-odds of the validation micrographs, with which the level of a session is compared."""
     levels: List[float] = []
