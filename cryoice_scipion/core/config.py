@@ -13,7 +13,7 @@ from cryoice_scipion.constants import BAD, CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
-UNET_CELL, UNET_WINDOW = 8, 128  # px of the U-Net: side of a map cell, and of what its deepest layer joins
+_NAME = "^[a-z][a-z0-9_]*$"
 Config = TypeVar("Config", bound="Settings")
 
 
@@ -129,12 +129,12 @@ def parse_margins(words: Sequence[str]) -> Tuple[float, Dict[str, float]]:
 
 
 class ViewConfig(Settings):
-    """One view that a network takes."""
+    """One view of a micrograph that a detector takes; core/views/__init__.py describes each."""
 
-    kind: str = Field("patch", pattern="^(patch|fft|local|coarse|spectrum)$")
-    sampling: float = Field(4.0, gt=0)  # Å/px
-    window: int = Field(64, ge=8)  # px of that sampling
-    required: bool = True  # False: the model was trained to do without, where the pixels are too coarse for it
+    kind: str = Field("patch", pattern=_NAME)
+    sampling: float = Field(4.0, gt=0)  # Å/px, or Å per cell; of spectra: the finest that is used
+    window: Optional[int] = Field(64, ge=8)  # px of that sampling; None: the whole micrograph
+    required: bool = True  # False: the model also works without it, for example where the pixels are too coarse
 
 
 class ModelConfig(Settings):
@@ -202,14 +202,14 @@ class PatchConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """How a network is fitted."""
+    """Settings of a training."""
 
     name: str = "model"
     patches: PatchConfig = Field(default_factory=PatchConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
-    # "auto": the network of the model that training starts from; without one, the seed's.
-    network: str = Field("auto", pattern="^(auto|patch_fft|patch_spectrum|unet)$")
-    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see networks.choice.views_of
+    # A kind of detectors/kinds.py. "auto": that of the model that training starts from; without one, patch_fft.
+    network: str = Field("auto", pattern=_NAME)
+    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see detectors/choice.py
     width: int = Field(16, ge=2)  # channels of the first layer
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss
@@ -219,9 +219,7 @@ class TrainConfig(Settings):
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
-    per_micrograph_reference: bool = (
-        False  # each micrograph is of its own session (simulated ones): calibrate as if referenced
-    )
-    mixed_precision: bool = False  # dense: bfloat16 where it is safe; half the time where the processor has it
+    per_micrograph_reference: bool = False  # each micrograph is a session of its own, as simulated ones are
+    mixed_precision: bool = False  # U-Net: bfloat16 where it is safe; halves the time if the processor supports it
     base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
     seed: int = 0

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
-from cryoice_scipion.core.detectors.choice import UNET
+from cryoice_scipion.core.detectors.kinds import KINDS
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
@@ -112,11 +112,13 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             return ""
         return str(self.baseModel.get().getPath())
 
-    def _baseNetwork(self) -> str:
+    def _isTunable(self) -> bool:
+        """Return whether the model that training starts from can be fine-tuned."""
         try:
-            return load_config(resolve_model(self._getBase())).network
+            kind = KINDS.get(load_config(resolve_model(self._getBase())).network)
         except CryoIceError:
-            return ""
+            return False
+        return kind is not None and kind.tunable
 
     def _heldOut(self) -> List[str]:
         names = (name.strip() for name in (self.holdOut.get() or "").split(","))
@@ -130,7 +132,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             errors.append(str(error))
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
             errors.append("Model to start from is empty. Choose a model.")
-        elif self.startFrom.get() == FROM_OBJECT and self._baseNetwork() != UNET:
+        elif self.startFrom.get() == FROM_OBJECT and not self._isTunable():
             errors.append(
                 "Model to start from: this network cannot be fine-tuned. Choose a U-Net model, such as the shipped "
                 "one, or set 'Start from' to nothing."

@@ -51,17 +51,10 @@ _MODEL: Dict[str, str] = {
     "trained_on": "Description of the training data, by topic. The model card shows it.",
 }
 _VIEW: Dict[str, str] = {
-    "kind": "`patch` (grey levels), `local` (grey levels relative to their surroundings), `coarse` (a larger window), "
-    "`fft` (Fourier amplitudes of the patch) or `spectrum` (power spectrum).",
-    "sampling": "Sampling in Å/px.",
-    "window": "Side of the window in pixels of that sampling.",
+    "kind": "Name of the view; see [Views](../explanation/method.md#views).",
+    "sampling": "Sampling in Å/px, or Å per cell. For spectra: the finest sampling that is used.",
+    "window": "Side of the window in pixels of that sampling. None: the whole micrograph.",
     "required": "`false`: the model also works without this view, if the pixels are too coarse for it.",
-}
-_KINDS: Dict[str, str] = {
-    "unet": "U-Net on whole micrographs. It is trained on label images, and fine-tuned on coordinates.",
-    "patch_fft": "Two branches: the 64 × 64 patch and its Fourier amplitudes. It is trained on coordinates.",
-    "patch_spectrum": "Patch, local contrast and power spectrum. It is trained on coordinates.",
-    "spot_test": "Statistical test for lattice fringes. It is not trained and finds only crystalline ice.",
 }
 _FILES = (
     (model_folder.MODEL_JSON, "Description of the model; see below."),
@@ -101,10 +94,19 @@ def detector_kinds() -> str:
         network = json.loads((folder / model_folder.MODEL_JSON).read_text(encoding="utf-8"))["network"]
         shipped[network] = ", ".join(filter(None, [shipped.get(network, ""), code(folder.name)]))
     rows = [
-        (code(name), text, "yes" if KINDS[name].has_weights else "no", shipped.get(name, ""), code(KINDS[name].module))
-        for name, text in zip(KINDS, described(KINDS, _KINDS, "detector kinds"))
+        (
+            code(kind.name),
+            kind.help,
+            ", ".join(map(code, kind.views)),
+            "yes" if kind.trainer else "no",
+            "yes" if kind.has_weights else "no",
+            shipped.get(kind.name, ""),
+            code(kind.module),
+        )
+        for kind in KINDS.values()
     ]
-    return table(("Kind", "Method", "Weights", "Shipped model", "Module"), rows)
+    header = ("Kind", "Method", "Views for `--views`", "Trained", "Weights", "Shipped model", "Module")
+    return table(header, rows)
 
 
 def _fields(settings: Any, texts: Dict[str, str], units: Dict[str, Tuple[str, str]] = {}) -> str:  # noqa: B006

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.evaluation.cell_counts import CellCounts, count_cells
-from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
+from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledMicrograph, on_cells, read_labels
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.maps import bad_area, session_baseline
 from cryoice_scipion.core.maps.mapping import map_micrograph
@@ -39,7 +39,7 @@ class Settings:
 class EvaluatedMap:
     """Hold one micrograph of a labelled data set with its map, labels and counts."""
 
-    image: LabelledImage
+    image: LabelledMicrograph
     loaded: LoadedMicrograph
     cells: bad_area.Cells  # on the detector's grid
     good: NDArray[np.bool_]  # on the detector's grid: the mask
@@ -53,7 +53,7 @@ class EvaluatedMap:
 
 def evaluate_set(
     detector: Detector,
-    images: Sequence[LabelledImage],
+    images: Sequence[LabelledMicrograph],
     settings: Settings,
     log: Log = print,
 ) -> Iterator[EvaluatedMap]:
@@ -87,7 +87,7 @@ def evaluate_set(
 
 
 def _reference(
-    detector: Detector, images: Sequence[LabelledImage], settings: Settings
+    detector: Detector, images: Sequence[LabelledMicrograph], settings: Settings
 ) -> Tuple[Dict[int, ClassMap], Reference]:
     """Return the reference of a data set, and the maps of its micrographs by index, as ``ScreeningRun`` makes them."""
     baseline = session_baseline.SessionBaseline(settings.reference, settings.contrast, detector.config)
@@ -108,7 +108,7 @@ def _reference(
     return {index: maps[index] for index in reference.micrographs}, reference
 
 
-def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
+def _load(image: LabelledMicrograph, settings: Settings) -> LoadedMicrograph:
     """Read a micrograph; one that was simulated with bright particles is inverted, as it is a session of its own."""
     loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
     return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded

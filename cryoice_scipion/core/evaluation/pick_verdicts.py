@@ -18,13 +18,13 @@ from scipy.ndimage import distance_transform_edt
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap
+from cryoice_scipion.core.evaluation.labels import read_label_image
 from cryoice_scipion.core.evaluation.map_metrics import interval, weights
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, Y, make_pick, read_picks, sizes_of
 from cryoice_scipion.core.images.grid import Frame, cells_at
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.scoring import goodness_of_picks, is_kept
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.training.points import read_label_image
 
 NEAR_DISTANCE = 80.0  # Å from the particle's centre
 NEAR, CLEAN_PICK = f"clean, bad within {NEAR_DISTANCE:.0f} Å", "clean"
