@@ -91,7 +91,7 @@ def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
     again = scipion.newProtocol(CryoIceProtTrain, useGpu=False, startFrom=1)
     point(again.goodCoordinates, good)
     point(again.badCoordinates, bad)
-    assert any("model to start from" in line for line in again._validate())
+    assert any("Model to start from is empty" in line for line in again._validate())
     point(again.baseModel, tuned)
     assert again._validate() == []
     assert not any("few" in line for line in again._warnings())
@@ -157,9 +157,9 @@ def test_the_verdicts_are_those_of_the_core_and_a_margin_keeps_only_some_of_the_
 
 def test_classes_and_margins_of_the_form_are_checked(scipion):
     wrong = new_screening(scipion, classMargins="carbon=50")
-    assert any("there is no bad class carbon" in line for line in wrong._validate())
+    assert any("unknown class carbon" in line for line in wrong._validate())
     wrong = new_screening(scipion, ignoreClasses="ice")
-    assert any("there is no bad class ice" in line for line in wrong._validate())
+    assert any("unknown class ice" in line for line in wrong._validate())
     assert new_screening(scipion, classMargins="support=50 thick=20", ignoreClasses="aggregate")._validate() == []
 
 
