@@ -4,12 +4,13 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10 python3.9
 	"$$name" -c '$(FITS)' >/dev/null 2>&1 && echo "$$name" && break; done)
 ENV := .venv
 BIN := $(ENV)/bin
+DOCS_ENV := .venv-docs
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
 	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
 
-.PHONY: help env demo test quick lint types imports check default-model screenshots clean
+.PHONY: help env demo test quick lint types imports check docs default-model screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
@@ -17,9 +18,10 @@ help:
 	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
 	@echo "make quick          the fast tests, under 2 minutes: no Scipion project, no training, no killed processes"
 	@echo "make check          lint, types and imports"
+	@echo "make docs           build the documentation into site; it executes the notebook, and fails on a dead link"
 	@echo "make default-model  train the model that is shipped"
 	@echo "make screenshots    make the pictures of README and docs anew; needs Xvfb and Chromium"
-	@echo "make clean          remove what the tools left here; .venv stays"
+	@echo "make clean          remove what the tools left here; environments stay"
 
 env: $(ENV)/.installed
 
@@ -60,6 +62,18 @@ imports: $(ENV)/.installed-lint
 
 check: lint types imports
 
+# The programs that make the site need other versions of some packages than scipion-em pins.
+$(DOCS_ENV)/.installed: docs/requirements.txt | $(BIN)/pip
+	@echo "make: installing what makes the site into $(DOCS_ENV)"
+	@$(BIN)/python -m venv $(DOCS_ENV)
+	@$(DOCS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	@touch $@
+
+docs: env $(DOCS_ENV)/.installed
+	@PYTHONPATH=docs $(BIN)/python -m site_builder build/docs
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --strict
+	@echo "make: the documentation is in site/index.html"
+
 default-model: env
 	@$(BIN)/python benchmarks/train_default_model.py --mixed-precision $(TRAIN_ARGS)
 
@@ -67,5 +81,5 @@ screenshots: env
 	@$(BIN)/python docs/make_screenshots.py
 
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find cryoice_scipion tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

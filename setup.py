@@ -65,7 +65,15 @@ setup(
     install_requires=CORE,
     extras_require={
         "scipion": SCIPION,
-        "test": ["hypothesis>=6", "pytest>=7", "pytest-xdist>=3", "psutil>=5", "starfile>=0.5"],
+        "test": [
+            "hypothesis>=6",
+            "ipykernel>=6",
+            "nbclient>=0.8",
+            "psutil>=5",
+            "pytest>=7",
+            "pytest-xdist>=3",
+            "starfile>=0.5",
+        ],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },
     # The explicit root makes an editable install a plain path entry. The import hook that setuptools would use

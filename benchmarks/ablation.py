@@ -30,7 +30,7 @@ from cryoice_scipion.constants import GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.choice import views_of  # noqa: E402
 from cryoice_scipion.core.training.patches.fit import bad_log_odds, fit, predict  # noqa: E402
-from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches, join  # noqa: E402
+from cryoice_scipion.core.training.patches.patch_set import ALL_VIEWS, PatchSet, cut_patches, join  # noqa: E402
 from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
 
 HELD_OUT, VALIDATION = 15, 10  # micrographs of each set: the first, and the ones after them
@@ -53,7 +53,8 @@ FULL = ["patch", "local", "spectrum"]
 def cut(folder: Path, number: int, sampling: float) -> PatchSet:
     """Return the patches of the first micrographs of a set; a column says what they are for."""
     items = from_label_images(folder, 10, 0)[:number]
-    patches = cut_patches(items, PatchConfig(jitter_copies=0, sampling=sampling), patch_spectrum=sampling == 4.0)
+    views = ALL_VIEWS if sampling == 4.0 else ["patch", "fft"]
+    patches = cut_patches(items, PatchConfig(jitter_copies=0, sampling=sampling), views=views)
     order = {item.stem: place for place, item in enumerate(items)}
     place = patches.table["micrograph"].map(order)
     split = np.where(place < HELD_OUT, "test", np.where(place < HELD_OUT + VALIDATION, "validation", "train"))

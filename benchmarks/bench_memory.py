@@ -28,7 +28,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import UNetRun
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 
 _SIDE, _FIELDS, _MAPS = 768, 24, 4  # px of the context view; fields of an epoch, four steps of six; maps
@@ -40,7 +40,9 @@ def measure(rows: int, columns: int) -> Dict[str, float]:
     spectrum = rng.normal(size=(len(SPECTRAL_FEATURES), _SIDE // 16, _SIDE // 16)).astype(np.float16)
     labels = rng.integers(0, 2, (_SIDE // 8, _SIDE // 8)).astype(np.uint8)
     view = rng.normal(size=(_SIDE, _SIDE)).astype(np.float16)
-    croppers = [Cropper(str(number), Field(str(number), view, spectrum, labels)) for number in range(_FIELDS)]
+    croppers = [
+        Cropper(str(number), TrainingMicrograph(str(number), view, spectrum, labels)) for number in range(_FIELDS)
+    ]
     config = TrainConfig(network="unet", batch=6, epochs=3, mixed_precision=True)
     network = UNet(2, config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = UNetRun(network, croppers, [GOOD, CLASSES[1]], config, {}, "cpu")

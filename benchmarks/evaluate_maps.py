@@ -33,7 +33,7 @@ from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model  # noqa: E402
 from cryoice_scipion.core.evaluation.cell_counts import CellCounts, count_cells  # noqa: E402
 from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap, Settings, evaluate_set  # noqa: E402
-from cryoice_scipion.core.evaluation.labels import LabelledImage, find_labelled  # noqa: E402
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labelled  # noqa: E402
 from cryoice_scipion.core.evaluation.map_metrics import (  # noqa: E402
     ALL,
     BAD_CLASSES,
@@ -62,7 +62,7 @@ class DataSet:
 
     group: str
     name: str
-    images: List[LabelledImage]
+    images: List[LabelledMicrograph]
 
 
 @dataclasses.dataclass
@@ -114,7 +114,7 @@ def real_sets(folder: Path) -> Iterator[DataSet]:
             yield DataSet(group, group, chosen)
 
 
-def is_held_out(image: LabelledImage, model: Any) -> bool:
+def is_held_out(image: LabelledMicrograph, model: Any) -> bool:
     """Return whether a model has not seen a micrograph: its training held it out, or had no set of that name."""
     learned_from = model.trained_on.get("label images")  # a text that names the sets
     if learned_from is not None and Path(image.path).parents[1].name not in learned_from:

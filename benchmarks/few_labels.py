@@ -7,7 +7,7 @@ contamination; labels are taken from half of its micrographs, and what is learne
 (patches, GOOD and BAD alike). Real: labels from half of a data set's micrographs, evaluated on the other half; since
 the shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen;
 ``--simulated-only`` of train_default_model.py; without it, what was found before is kept). Compared: the model as it
-is; fine-tuned on the labels (``cryoice train --from``); the seed's network trained on the same labels from nothing.
+is; fine-tuned on the labels (``cryoice train --from``); the patch + FFT network trained on them from scratch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def cut(folder: Path, detector: NetworkDetector, stems: List[str], kind: Optiona
         items = [dataclasses.replace(item, points=_of_kind(item.points, kind)) for item in items]
     # A user says that a place is bad, not of which kind it is.
     items = [dataclasses.replace(item, points=_two_classes(item.points)) for item in items]
-    return cut_patches(items, PatchConfig(jitter_copies=0), progress=False, dense=detector)
+    return cut_patches(items, PatchConfig(jitter_copies=0), progress=False, embedder=detector)
 
 
 def _of_kind(points: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -110,14 +110,14 @@ def auc(network: Any, patches: PatchSet, kinds: List[str], temperature: float = 
     return float(roc_auc_score(patches.table["label"] != GOOD, odds))
 
 
-def learned(patches: PatchSet, model: str, dense: bool) -> Any:
+def learned(patches: PatchSet, model: str, tune: bool) -> Any:
     """Return a network fitted to few patches: a quarter of them, of all micrographs, says when to stop."""
     bad = (patches.table["label"] != GOOD).to_numpy()
     last = np.zeros(len(bad), bool)
     for part in (bad, ~bad):
         last[np.flatnonzero(part)[::4]] = True
     table = patches.table.assign(split=np.where(last, "validation", "train"))
-    if dense:
+    if tune:
         config = TrainConfig(base=model)
         return fit_head(patches.views([EMBEDDING]), table, config, "cpu", lambda _: None, False).network
     config = TrainConfig(epochs=40, patience=8, batch=16)

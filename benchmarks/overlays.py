@@ -22,7 +22,9 @@ from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap, Settings, evaluate_set
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
-from cryoice_scipion.core.images.thumbnails import draw_thumbnail, grey_base, write_base
+from cryoice_scipion.core.images.caption import Caption
+from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.thumbnails import BadAreas, draw_thumbnail, grey_base, write_base
 from cryoice_scipion.core.maps import bad_area
 
 SIDE = 900  # px of each half
@@ -46,8 +48,8 @@ def draw(evaluated: EvaluatedMap, path: Path) -> None:
         ):
             half = Path(folder) / f"{name}.png"
             title = f"{name}: {evaluated.image.stem}"
-            place = (sampling, loaded.pixel_size, loaded.image.shape)
-            draw_thumbnail(base, half, cells, cells != good, *place, title=title, bad_area=share)
+            areas, frame = BadAreas(cells, cells != good, sampling), Frame(loaded.image.shape, loaded.pixel_size)
+            draw_thumbnail(base, half, areas, frame, caption=Caption(title, share))
             halves.append(Image.open(half).convert("RGB"))
         both = Image.new("RGB", (sum(half.width for half in halves), max(half.height for half in halves)), "white")
         both.paste(halves[0], (0, 0))

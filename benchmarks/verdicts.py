@@ -45,6 +45,7 @@ from cryoice_scipion.core.evaluation.pick_verdicts import (  # noqa: E402
     removed,
 )
 from cryoice_scipion.core.formats.coordinates import X, Y, read_picks, sizes_of  # noqa: E402
+from cryoice_scipion.core.images.grid import Frame  # noqa: E402
 from cryoice_scipion.core.maps import bad_area  # noqa: E402
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, goodness_of  # noqa: E402
 from cryoice_scipion.core.maps.session_baseline import is_unusual, offset_of, session_logit_of  # noqa: E402
@@ -98,7 +99,7 @@ def simulated_verdicts(mapped: Sequence[Mapped]) -> List[PickVerdicts]:
         x, y = np.concatenate([one.picks, anywhere]).T
         cells = bad_area.probabilities(one.map, 0.0)
         radius = np.full(len(x), one.diameter / 2)
-        goodness = goodness_of(cells, x, y, radius, ScreenConfig(), one.pixel_size, one.shape)[0]
+        goodness = goodness_of(cells, x, y, radius, ScreenConfig(), Frame(one.shape, one.pixel_size))[0]
         at = x * one.pixel_size, y * one.pixel_size
         found.append(pick_verdicts(one.name, one.labels, one.label_sampling, *at, goodness))
     return found
@@ -154,7 +155,7 @@ def real_verdicts(
             goodness = mean_over_box(cells, x, y, box / 2, pixel_size, shape)
         else:
             radius, config = box * BOX_TO_DIAMETER / 2, ScreenConfig(margin=margin)
-            goodness = goodness_of(cells, x, y, radius, config, pixel_size, shape)[0]
+            goodness = goodness_of(cells, x, y, radius, config, Frame(shape, pixel_size))[0]
         at = x * pixel_size, y * pixel_size
         found.append(pick_verdicts(stem, codes, CELL * pixel_size, *at, goodness))
     return found

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scipion sets <-> core records; the only module that knows both. Imports no torch.
+"""Convert between Scipion sets and records of the core. Imports no torch.
 
-Sets are read from first to last item and closed before anything else is done with what was read: sqlite blocks
-the writer of a set for as long as a reader has not finished. Identifiers of the input are kept.
+Each set is read completely and closed before its items are used, because sqlite blocks the writer of a set while it is
+being read. Outputs keep the ids of the input.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from cryoice_scipion.set_writing import append_unread, give_columns
 
 @dataclasses.dataclass
 class MicrographRow:
-    """One micrograph of a set, without pyworkflow's machinery."""
+    """One micrograph of a set as plain data."""
 
     id: int
-    name: str  # micName, by which coordinates and micrographs are matched
+    name: str  # micName; coordinates and micrographs are matched by it
     path: str  # absolute; "12@stack.mrcs" for a frame of a stack
-    stem: str  # unique in its set; names the files that are written of it
+    stem: str  # unique in its set; output files are named after it
 
 
 # ---- reading ------------------------------------------------------------------------------------------------
@@ -45,12 +45,12 @@ class MicrographRow:
 def micrograph_row(
     key: int, index: int, name: str, mic_name: Optional[str], stems: Dict[str, int], stem: str = ""
 ) -> MicrographRow:
-    """Return a micrograph by its id and location, and enter its stem into ``stems`` (stem -> id).
+    """Return a micrograph by its id and location, and add its stem to ``stems`` (stem -> id).
 
-    Of two with one stem, the later one's gets ``_<id>`` appended. ``stem``: the one that it has already.
+    If the stem is taken, ``_<id>`` is appended. ``stem``: the stem from an earlier session, if any.
     """
     path = os.path.abspath(name)
-    path = f"{index}@{path}" if index else path  # the core's notation for a frame of a stack
+    path = f"{index}@{path}" if index else path  # notation of the core for a frame of a stack
     stem = stem or stem_of(path)
     while stems.setdefault(stem, key) != key:
         stem += f"_{key}"
@@ -58,7 +58,7 @@ def micrograph_row(
 
 
 def read_micrographs(micrographs: SetOfMicrographs) -> List[MicrographRow]:
-    """Return the micrographs of a set by id, each with a stem of its own."""
+    """Return the micrographs of a set, each with a unique stem."""
     rows: List[MicrographRow] = []
     stems: Dict[str, int] = {}
     for item in micrographs.iterItems():
@@ -68,7 +68,7 @@ def read_micrographs(micrographs: SetOfMicrographs) -> List[MicrographRow]:
 
 
 def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
-    """Return the picks of each micrograph, by micrograph id; read in one pass."""
+    """Return the picks of each micrograph, by micrograph id."""
     box_size = coordinates.getBoxSize() or None
     picks: Dict[int, List[Pick]] = {}
     for item in coordinates.iterItems():
@@ -82,14 +82,14 @@ def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
 
 @dataclasses.dataclass
 class CoordinateTransform:
-    """How a coordinate of the input becomes one of the output."""
+    """Transforms an input coordinate to an output coordinate."""
 
     scale: float = 1.0
-    ids: Optional[Dict[int, int]] = None  # micrograph ids as in the output's micrographs; None: unchanged
-    micrographs: Dict[int, MicrographRow] = dataclasses.field(default_factory=dict)  # the output's, by id
+    ids: Optional[Dict[int, int]] = None  # input micrograph id -> output micrograph id; None: unchanged
+    micrographs: Dict[int, MicrographRow] = dataclasses.field(default_factory=dict)  # output micrographs, by id
 
     def apply(self, item: Coordinate) -> None:
-        """Move a coordinate to the output's scale and micrograph. Rounded: the px of a Coordinate are integers."""
+        """Change a coordinate to the scale and micrograph of the output, rounded to whole pixels."""
         if self.scale != 1.0:
             item.setX(int(round(item.getX() * self.scale)))
             item.setY(int(round(item.getY() * self.scale)))
@@ -100,17 +100,17 @@ class CoordinateTransform:
             item.setMicId(micrograph)
             item.setMicName(self.micrographs[micrograph].name)
         elif item.getMicId() in self.micrographs:
-            item.setMicId(0)  # the number of another micrograph there
+            item.setMicId(0)  # in the output, this id belongs to another micrograph
 
 
 def mark_coordinate(item: Coordinate, score: PickScore) -> None:
-    """Set the attributes that every coordinate of ours carries. Goodness NULL: it could not be scored."""
+    """Set the cryoice attributes of an output coordinate. A NULL goodness means that it could not be scored."""
     item._cryoiceGoodness = Float(score.goodness)
     item._cryoiceClass = String(score.cls)
 
 
 def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
-    """Set the attributes that every micrograph of ours carries; paths are relative to the project."""
+    """Set the cryoice attributes of an output micrograph; paths are relative to the project."""
 
     def inside(name: str) -> Optional[str]:
         return os.path.join(folder, name) if name else None
@@ -123,7 +123,7 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
-    """Yield the items of a set that have these ids, each valid until the next; the set is closed in the end."""
+    """Yield the items of a set with these ids, each valid until the next one; then close the set."""
     for part in in_parts(keys):
         yield from items.iterItems(where=f"id IN ({','.join(map(str, part))})")
     items.close()
@@ -141,14 +141,14 @@ def sampled_micrographs(micrographs: SetOfMicrographs) -> List[SampledRow]:
 
 
 def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
-    """Return the micrographs on which at least one coordinate of the sets lies, each once.
+    """Return the micrographs that have at least one coordinate in any of the sets.
 
-    Micrographs without any coordinate are left out: nobody has said that they are clean.
+    Micrographs without coordinates are left out, because they are not known to be clean.
 
     Raises
     ------
     CryoIceError
-        When two micrographs have one stem, by which the training would take them for one.
+        If two micrographs have the same stem, because training identifies micrographs by stem.
     """
     found: Dict[str, SampledRow] = {}
     for coordinates in sets:
@@ -160,12 +160,12 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
             known = found.setdefault(stem_of(row.path), (row, sampling))
             if os.path.realpath(known[0].path) != os.path.realpath(row.path):
                 remedy = "rename one of them, or train on one set of micrographs"
-                raise CryoIceError(row.path, f"has the name of {known[0].path}", remedy)
+                raise CryoIceError(row.path, f"has the same name as {known[0].path}", remedy)
     return list(found.values())
 
 
 def write_picks_star(path: Path, coordinates: SetOfCoordinates) -> None:
-    """Write coordinates with their micrographs' absolute paths, pixel size and box size."""
+    """Write coordinates with the absolute path of their micrograph, pixel size and box size."""
     micrographs = coordinates.getMicrographs()
     sampling = micrographs.getSamplingRate()
     paths = {row.id: row.path for row in read_micrographs(micrographs)}
@@ -189,9 +189,9 @@ def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> Non
 
 
 def typical_box_size(table: pd.DataFrame) -> int:
-    """Return the median box size of coordinates in px, an even number; 0 where the table does not say.
+    """Return the median box size of coordinates in px, rounded to an even number; 0 if unknown.
 
-    Where it says the particle diameter only, the box is half as large again: a screening takes two thirds of it.
+    If only the particle diameter is known, the box size is 1.5 times the diameter.
     """
     diameter, box_size = sizes_of(table)
     sizes = np.where(np.isnan(box_size), diameter / BOX_TO_DIAMETER, box_size)
@@ -200,12 +200,12 @@ def typical_box_size(table: pd.DataFrame) -> int:
 
 
 def header_pixel_size(paths: Sequence[Path]) -> float:
-    """Return the pixel size (Å/px) in the header of the first micrograph that has a believable one.
+    """Return the pixel size (Å/px) from the header of the first micrograph with a plausible one.
 
     Raises
     ------
     CryoIceError
-        When there is no micrograph, or none that can be read has a believable pixel size.
+        If there is no micrograph, or no readable one with a plausible pixel size.
     """
     first: Optional[CryoIceError] = None
     for path in paths:
@@ -213,11 +213,11 @@ def header_pixel_size(paths: Sequence[Path]) -> float:
             return resolve_pixel_size(read_micrograph(path), None)[0]
         except CryoIceError as error:
             first = first or error
-    raise first or CryoIceError("micrographs", "there are none", "give a folder that holds some")
+    raise first or CryoIceError("micrographs", "the folder contains none", "give a folder with micrographs")
 
 
 def first_shape(paths: Iterable[Path]) -> Optional[Sequence[int]]:
-    """Return rows and columns (px) of the first micrograph that can be read; None when none can."""
+    """Return rows and columns (px) of the first readable micrograph; None if there is none."""
     for path in paths:
         with contextlib.suppress(CryoIceError):
             return read_micrograph(path).pixels.shape
@@ -237,7 +237,7 @@ def link_into(folder: Path, paths: Sequence[Path]) -> List[Path]:
 
 
 def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
-    """Append micrographs, given by paths inside the project, to a set; the files may be broken."""
+    """Append micrographs, given by paths inside the project, to a set; the files may be damaged."""
     shape = first_shape(paths)
     for path in paths:
         item = Micrograph()
@@ -249,12 +249,12 @@ def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
 
 
 def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:
-    """Append picks to a set, rounded to integers; return which of them belong to which micrograph.
+    """Append picks to a set, rounded to whole pixels; return how picks and micrographs were matched.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As ``read_picks`` of the core gives it: centres in px, and micrograph names.
+        Result of ``read_picks``: centres in px, and micrograph names.
     """
     rows = read_micrographs(micrographs)
     matches = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
@@ -270,5 +270,5 @@ def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs:
 
 
 def pointer_to(protocol: Any, output: str) -> Pointer:
-    """Return a pointer to a protocol's output by name: it survives streaming and reloading, one to the set does not."""
+    """Return a pointer to an output by name; unlike one to the set, it stays valid in streaming and reloading."""
     return Pointer(protocol, extended=output)

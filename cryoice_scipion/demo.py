@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m cryoice_scipion.demo``: a real Scipion project, without a screen, from nothing to cleaned picks.
+"""``python -m cryoice_scipion.demo``: create a Scipion project and screen micrographs in it, without a display.
 
-Simulates a few contaminated micrographs with picks, or takes your own, and screens them with the shipped model.
+The demo simulates contaminated micrographs with picks, or uses your own, and screens them with the shipped model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Output = Tuple[Any, str]  # a protocol and the name of its output
 
 
 class DemoError(Exception):
-    """Why the demo cannot go on, in one line."""
+    """The demo cannot continue; the message is one line."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    except Exception as error:  # noqa: BLE001 (one line, whatever it was)
+    except Exception as error:  # noqa: BLE001 (report any error in one line)
         print(f"demo: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
@@ -49,22 +49,30 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cryoice_scipion.demo", description=__doc__)
-    parser.add_argument("--micrographs", nargs="+", metavar="PATH", help="your own: files, or a pattern in quotes")
     parser.add_argument(
-        "--picks", type=Path, metavar="PATH", help="their picks: a file, or a folder with one a micrograph"
+        "--micrographs", nargs="+", metavar="PATH", help="your own micrographs: files, or a pattern in quotes"
     )
-    parser.add_argument("--pixel-size", type=float, metavar="A", help="their pixel size in Å/px")
-    parser.add_argument("--box-size", type=int, default=0, metavar="PX", help="where the picks do not say it")
+    parser.add_argument(
+        "--picks", type=Path, metavar="PATH", help="their coordinates: a file, or a folder with one file per micrograph"
+    )
+    parser.add_argument("--pixel-size", type=float, metavar="A", help="pixel size of the micrographs in Å/px")
+    parser.add_argument(
+        "--box-size",
+        type=int,
+        default=0,
+        metavar="PX",
+        help="box size in px, if the coordinate files do not contain it",
+    )
     parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder (default: the shipped model)")
-    parser.add_argument("--number", type=int, default=6, help="simulated micrographs (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=7, help="of the simulation (default %(default)s)")
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default %(default)s)")
-    parser.add_argument("--show", action="store_true", help="open the project of an earlier demo in Scipion's window")
+    parser.add_argument("--number", type=int, default=6, help="number of simulated micrographs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the simulation (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="output folder (default: %(default)s)")
+    parser.add_argument("--show", action="store_true", help="open the project of an earlier demo in the Scipion window")
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Find out what is wrong before anything is computed."""
+    """Check the options before anything is computed."""
     try:
         load_config(resolve_model(options.model or DEFAULT_MODEL))
     except CryoIceError as error:
@@ -73,15 +81,15 @@ def _check(options: argparse.Namespace) -> None:
     if not any(own):
         return
     if not all(own):
-        raise DemoError("your own files need all three: --micrographs, --picks and --pixel-size")
+        raise DemoError("to use your own files, give all of --micrographs, --picks and --pixel-size")
     if not options.picks.exists():
-        raise DemoError(f"{options.picks}: there is no such file or folder")
+        raise DemoError(f"{options.picks}: there is no such file or folder; check --picks")
     if options.pixel_size <= 0:
-        raise DemoError(f"{options.pixel_size}: is no pixel size; give it in Å/px")
+        raise DemoError(f"--pixel-size {options.pixel_size}: must be above 0; give it in Å/px")
 
 
 def _resolve(options: argparse.Namespace) -> None:
-    """Make paths absolute: pyworkflow changes to the project's folder."""
+    """Make paths absolute, because pyworkflow changes to the project folder."""
     for name in ("folder", "picks", "model"):
         path = getattr(options, name)
         setattr(options, name, path and path.resolve())
@@ -89,7 +97,7 @@ def _resolve(options: argparse.Namespace) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Make a Scipion of the demo's own; before pyworkflow is imported, which reads all this at once."""
+    """Create a separate Scipion configuration. Call it before pyworkflow is imported, which reads it on import."""
     (folder / "scipion" / "config").mkdir(parents=True, exist_ok=True)
     (folder / "scipion" / "config" / "hosts.conf").write_text(HOSTS, encoding="utf-8")
     os.environ.update(
@@ -108,7 +116,7 @@ def _show() -> int:
 
     path = Manager().getProjectPath(PROJECT)
     if not os.path.isdir(path):
-        raise DemoError(f"{path}: there is no project yet; run the demo without --show first")
+        raise DemoError(f"{path}: there is no project; run the demo without --show first")
     ProjectWindow(path).show()
     return 0
 
@@ -120,7 +128,7 @@ def _run(options: argparse.Namespace) -> None:
     if manager.hasProject(PROJECT):
         manager.deleteProject(PROJECT)
     project = manager.createProject(PROJECT)
-    os.chdir(project.path)  # pyworkflow works there
+    os.chdir(project.path)  # pyworkflow expects this
     micrographs, picks = _import_own(project, options) if options.micrographs else _simulate(project, options)
     screening = _screen(project, picks, options.model)
     _report(project, screening, options.folder)
@@ -159,11 +167,11 @@ def _import_own(project: Any, options: argparse.Namespace) -> Tuple[Output, Outp
 
 
 def _linked(patterns: List[str], folder: Path) -> Path:
-    """Link the user's micrographs into one folder, from where pwem imports them."""
+    """Link the user's micrographs into one folder, from which pwem imports them."""
     files = sorted({Path(name).resolve() for pattern in patterns for name in glob.glob(pattern)})
     files = [file for path in files for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
     if not files:
-        raise DemoError(f"{' '.join(patterns)}: there is no such file")
+        raise DemoError(f"{' '.join(patterns)}: there is no such file; check --micrographs")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in files:
@@ -176,18 +184,18 @@ def _linked(patterns: List[str], folder: Path) -> Path:
 
 
 def _check_first(path: Path) -> None:
-    """Refuse a first micrograph that cannot be read: Scipion's own import opens it, and names no file when it fails."""
+    """Refuse an unreadable first micrograph, because Scipion's import opens it and fails without naming it."""
     try:
         read_micrograph(path)
     except CryoIceError as error:
-        raise DemoError(f"{error}; or leave it out, since Scipion's import needs its first micrograph") from None
+        raise DemoError(f"{error}, or omit this file: Scipion's import needs a readable first micrograph") from None
 
 
 def _screen(project: Any, picks: Output, model: Optional[Path]) -> Any:
     from cryoice_scipion.protocols import CryoIceProtScreen
     from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT, MODEL_FOLDER
 
-    print(f"Screening them with {model or 'the shipped model'} ...", flush=True)
+    print(f"Screening the micrographs with {model or 'the shipped model'} ...", flush=True)
     protocol = project.newProtocol(CryoIceProtScreen, modelSource=MODEL_FOLDER if model else MODEL_DEFAULT)
     protocol.modelFolder.set(str(model) if model else None)
     _point(protocol.inputCoordinates, picks)
@@ -201,7 +209,7 @@ def _point(pointer: Any, output: Output) -> None:
 
 
 def _launch(project: Any, protocol: Any) -> None:
-    """Run a protocol to its end, as the window's Execute does."""
+    """Run a protocol to its end, like the Execute button."""
     project.saveProtocol(protocol)
     errors = protocol.validate()
     if errors:
@@ -213,7 +221,7 @@ def _launch(project: Any, protocol: Any) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return a message without the colours of a terminal, on one line."""
+    """Return a message in one line, without terminal colours."""
     for code in ("\x1b[31m", "\x1b[0m", "Protocol failed: "):
         text = text.replace(code, "")
     return " ".join(text.split()) or "did not finish"
@@ -234,10 +242,10 @@ def _report(project: Any, screening: Any, folder: Path) -> None:
     print()
     for line in screening.summary():
         print(line)
-    print(f"\nPictures:  {run / 'thumbnails'}")
-    print(f"Report:    {run / 'report.html'}")
-    print(f"Project:   {project.path}")
-    print(f"Window:    {sys.executable} -m cryoice_scipion.demo --folder {folder} --show")
+    print(f"\nThumbnails:    {run / 'thumbnails'}")
+    print(f"Report:        {run / 'report.html'}")
+    print(f"Project:       {project.path}")
+    print(f"Open project:  {sys.executable} -m cryoice_scipion.demo --folder {folder} --show")
 
 
 if __name__ == "__main__":

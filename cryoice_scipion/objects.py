@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one object that Scipion does not have: a trained model."""
+"""Scipion object of a trained model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryoice_scipion.core.config import ModelConfig, TrainConfig
 
 
 class CryoIceModel(EMObject):
-    """The path of a model folder, with what its card says in numbers."""
+    """A trained ice detector: the path of its model folder, its recommended threshold and its accuracy."""
 
     def __init__(self, path: Optional[str] = None, **kwargs: Any) -> None:
         EMObject.__init__(self, **kwargs)
@@ -37,7 +37,7 @@ class CryoIceModel(EMObject):
         return os.path.join(self.getPath(), "model.json") if self._path.hasValue() else None
 
     def getFiles(self) -> set:
-        """Return the files of the model folder, as Scipion's export wants them."""
+        """Return the files of the model folder, for Scipion's export."""
         path = self.getPath()
         return {os.path.join(path, name) for name in os.listdir(path)} if path and os.path.isdir(path) else set()
 
@@ -46,15 +46,15 @@ class CryoIceModel(EMObject):
         return self._threshold.get()
 
     def getMetric(self, name: str) -> Optional[float]:
-        """Return ``auc``, ``averagePrecision``, ``f1`` or ``ece``; None when the model does not say."""
+        """Return ``auc``, ``averagePrecision``, ``f1`` or ``ece``; None if unknown."""
         return getattr(self, f"_{name}").get()
 
     def getMeasuredOn(self) -> Optional[str]:
-        """Return what the figures are of: the held-out "test" micrographs, or the "validation" ones."""
+        """Return the micrographs on which accuracy was measured: held out ("test") or "validation"."""
         return self._measuredOn.get()
 
     def copyConfig(self, config: ModelConfig) -> None:
-        """Take name, network, threshold and metrics over from a model's own description."""
+        """Copy name, network, threshold and metrics from the configuration of a model."""
         self._name.set(config.name)
         self._network.set(config.network)
         self._classes.set(", ".join(config.classes))
@@ -73,16 +73,16 @@ class CryoIceModel(EMObject):
         return ", ".join(words)
 
 
-#: Attribute of CryoIceModel -> what training calls it.
+#: Attribute of CryoIceModel -> name of the metric in the model configuration.
 METRICS = {"_auc": "auc", "_averagePrecision": "ap", "_f1": "f1", "_ece": "ece"}
 
 
 def measured_on(config: ModelConfig) -> str:
-    """Return "test" where held-out micrographs with both good and bad positions gave measures, else "validation"."""
+    """Return "test" if accuracy was measured on held-out micrographs, else "validation"."""
     return "test" if "test_auc" in config.metrics else "validation"
 
 
 def _short(value: float) -> str:
-    """Return .97 for 0.97, as papers print it."""
+    """Format 0.97 as .97."""
     text = f"{value:.2f}"
     return text[1:] if text.startswith("0.") else text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The protocol whose output a set is: whether it still works, as far as its own database tells."""
+"""Find out from a protocol's database whether it still runs, so that its output may still grow."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from pyworkflow.utils import getHostFullName
 
 from cryoice_scipion.databases import opened
 
-GRACE = 600.0  # s that a protocol which was killed may take to be continued
-_PATIENCE = 10.0  # s that we wait for who writes its database
+CONTINUE_TIMEOUT = 600.0  # s after which a killed protocol that nobody continued counts as ended
+_BUSY_TIMEOUT = 10.0  # s to wait while another process writes the database
 
 
 class Producer:
-    """Tells a protocol that may bring more from one that will not: one that was killed cannot close its output."""
+    """Say whether the protocol that makes a set has ended. A killed protocol cannot close its output itself."""
 
     def __init__(self, pointer: Any) -> None:
-        """Take a pointer to an output; of one that does not name its protocol nothing is known."""
+        """Take a pointer to an output; if it does not name its protocol, the protocol never counts as ended."""
         protocol = pointer.getObjValue() if pointer is not None else None
         known = isinstance(protocol, Protocol)
         self._path = Path(protocol.getDbPath()) if known else None
@@ -39,44 +39,44 @@ class Producer:
 
     @property
     def ended(self) -> bool:
-        """Return whether it is known to have ended; of a killed one, when nobody continued it for a while."""
-        told = self._told()
-        if told.get("status") in (STATUS_FINISHED, STATUS_FAILED, STATUS_ABORTED):
+        """Return whether it has ended, or was killed and nobody continued it for ten minutes."""
+        values = self._read()
+        if values.get("status") in (STATUS_FINISHED, STATUS_FAILED, STATUS_ABORTED):
             return True
-        if not _is_dead(told):
+        if not _is_dead(values):
             self._dead_since = None
             return False
         self._dead_since = self._dead_since or time.monotonic()
-        return time.monotonic() - self._dead_since >= GRACE
+        return time.monotonic() - self._dead_since >= CONTINUE_TIMEOUT
 
     @property
     def failed(self) -> bool:
-        """Return whether it ended before its time, so that its output may be incomplete."""
-        told = self._told()
-        return told.get("status") in (STATUS_FAILED, STATUS_ABORTED) or _is_dead(told)
+        """Return whether it failed, was stopped or was killed, so that its output may be incomplete."""
+        values = self._read()
+        return values.get("status") in (STATUS_FAILED, STATUS_ABORTED) or _is_dead(values)
 
-    def _told(self) -> Dict[str, str]:
-        """Return what its database says of it now; nothing when it cannot be read."""
+    def _read(self) -> Dict[str, str]:
+        """Return its status, process and host from its database; nothing if that cannot be read."""
         names = {f"{self._key}.{name}": name for name in ("status", "_pid", "hostFullName", "_useQueue")}
         if self._path is None or not self._path.is_file():
             return {}
-        with contextlib.suppress(sqlite3.DatabaseError), opened(self._path, _PATIENCE) as connection:
+        with contextlib.suppress(sqlite3.DatabaseError), opened(self._path, _BUSY_TIMEOUT) as connection:
             query = f"SELECT name, value FROM Objects WHERE name IN ({','.join('?' * len(names))})"
             return {names[name]: str(value) for name, value in connection.execute(query, list(names))}
         return {}
 
 
-def _is_dead(told: Dict[str, str]) -> bool:
-    """Return whether a protocol says that it runs, on this machine, and its process is not there."""
-    pid = told.get("_pid", "")
-    if told.get("status") != STATUS_RUNNING or not pid.isdigit() or int(pid) <= 0:
+def _is_dead(values: Dict[str, str]) -> bool:
+    """Return whether a protocol is recorded as running on this machine and its process does not exist."""
+    pid = values.get("_pid", "")
+    if values.get("status") != STATUS_RUNNING or not pid.isdigit() or int(pid) <= 0:
         return False
-    if told.get("hostFullName") != getHostFullName() or told.get("_useQueue") == "1":
+    if values.get("hostFullName") != getHostFullName() or values.get("_useQueue") == "1":
         return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is there, and somebody else's
+    except PermissionError:  # it exists and belongs to another user
         pass
     return False

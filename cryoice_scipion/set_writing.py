@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the items of Scipion sets: append without opening images, remove, and prepare empty sets. Imports no torch."""
+"""Write Scipion sets: append items without opening images, remove items, and prepare empty sets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _UNKNOWN = (0, 0, 0)
 def append_unread(output: Any, item: Any, shape: Optional[Shape] = None) -> None:
     """Append an item to a set without opening the item's image file.
 
-    pwem reads the file of a set's first item to get the set's dimensions, and fails when that file is broken. Here the
-    set keeps the dimensions it has; see :func:`give_dimensions`.
+    pwem reads the image of the first item to get the dimensions of the set, and fails if that file is damaged. This
+    function keeps the dimensions of the set; see :func:`give_dimensions`.
     """
     if not isinstance(output, SetOfImages):
         output.append(item)
         return
     give_dimensions(output, shape)
-    output._setFirstDim = _keep_dimensions  # hides the method, of this one object only
+    output._setFirstDim = _keep_dimensions  # overrides the method of this object only
     try:
         output.append(item)
     finally:
@@ -32,23 +32,23 @@ def append_unread(output: Any, item: Any, shape: Optional[Shape] = None) -> None
 
 
 def give_dimensions(output: Any, shape: Optional[Shape]) -> None:
-    """Give a set of images its dimensions, unless it has some: 0 as long as no shape is known.
+    """Set the dimensions of a set of images unless it has them already; 0 if the shape is unknown.
 
     Parameters
     ----------
     shape : sequence of int, optional
-        Rows and columns of an image of the set, px.
+        Rows and columns of the images, px.
     """
     if isinstance(output, SetOfImages) and not any(output.getDim() or ()):
         output.setDim((int(shape[1]), int(shape[0]), 1) if shape else _UNKNOWN)
 
 
 def _keep_dimensions(_item: Any) -> None:
-    """Replace pwem's method that opens the image of the first item."""
+    """Do nothing, in place of pwem's method that opens the image of the first item."""
 
 
 def remove_ids(output: Any, keys: Iterable[int]) -> None:
-    """Take items out of a set; they are gone when it is written."""
+    """Remove items from a set; the change takes effect when the set is written."""
     mapper = output._getMapper()
     for key in keys:
         mapper.db.deleteObject(key)
@@ -56,35 +56,36 @@ def remove_ids(output: Any, keys: Iterable[int]) -> None:
 
 
 def enable_append(output: Any, item: Any) -> bool:
-    """Make a set ready to take more items like this one; pyworkflow's own way needs one that is in it already.
+    """Prepare a set for appending items like ``item``, even if it is empty, which pyworkflow does not support.
 
     Returns
     -------
     bool
-        False when the set is empty and its columns are others: it has to be made anew.
+        False if the set is empty and has other columns; it must then be created again.
 
     Raises
     ------
     CryoIceError
-        When it is not empty and its columns are others.
+        If the set has items and other columns.
     """
     mapper, columns = output._getMapper(), item.getObjDict(includeClass=True)
     known = [] if mapper.doCreateTables else [row["label_property"] for row in mapper.db.getClassRows()]
     if known and known != list(columns):
         if mapper.count():
-            raise CryoIceError(output.getFileName(), "its items have other attributes than new ones", "choose Restart")
+            reason = "the attributes of its items differ from those of new items"
+            raise CryoIceError(output.getFileName(), reason, "choose Restart")
         output.close()
         return False
     mapper.db.setupCommands(columns)
-    output._idCount = output._idCount or 0  # None where the set is empty
+    output._idCount = output._idCount or 0  # None if the set is empty
     return True
 
 
 def give_columns(output: Any, template: Any) -> None:
-    """Give an empty set the columns of an item, so that it can be read like any other.
+    """Create the columns of an empty set from an example item, so that the set can be read.
 
-    pyworkflow makes the tables of a set with its first item; most readers fail on a set that never had one. An
-    output that does not exist is worse still: protocols scheduled on it wait for ever.
+    pyworkflow creates the tables of a set with its first item, and most readers fail on a set without tables. A
+    missing output is no alternative, because protocols that are scheduled on it would wait forever.
     """
     if output.getSize() > 0:
         return

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets of Scipion read while other protocols still write them. Imports no torch.
+"""Read Scipion's sets while other protocols still write them. Imports no torch.
 
-A look costs what is new, not what is there: rows are taken by id, straight from the set's sqlite file. pyworkflow's own
-objects would be made anew for every row, and a set of two million coordinates takes them a minute. A look is one short
-transaction, since sqlite makes the writer of a set wait for its readers.
+New rows are read by id, straight from the set's sqlite file, so that the cost depends on the number of new rows only.
+pyworkflow would make an object for every row, which takes a minute for two million coordinates. Each look is one short
+transaction, because sqlite makes the writer of a set wait for its readers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-import time
 from array import array
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -20,49 +19,50 @@ from pyworkflow.object import Set
 
 from cryoice_scipion.convert import MicrographRow, micrograph_row
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.streaming.stable_file import FileState, file_state, seconds_since_modified
 from cryoice_scipion.databases import in_parts, opened
 from cryoice_scipion.producers import Producer
 
-_PATIENCE = 60.0  # s that a look waits for the writer of a set; then it is put off to the next one
-_COMPLAINTS = (3, 30, 300)  # failures in a row that are told
-_JUST_NOW = 3.0  # s: two changes within the resolution of a file system's clock look like one
-_CLOSED = str(Set.STREAM_CLOSED)  # as it stands in the file
+_BUSY_TIMEOUT = 60.0  # s that a look waits for the writer of a set, before it is left to the next look
+_WARN_AT = (3, 30, 300)  # failures in a row after which a warning is logged
+_CLOCK_RESOLUTION = 3.0  # s within which two changes of a file may have the same modification time
+_CLOSED = str(Set.STREAM_CLOSED)  # as it is in the file
 
 Row = Tuple[Any, ...]
-_Stamp = Tuple[Any, ...]
+_States = List[Optional[FileState]]
 logger = logging.getLogger(__name__)
 Coordinates = array  # ids and positions in px: id, x, y, id, x, y …
 
 
 class SetReader:
-    """The rows of a set, those that are new at each look.
+    """Read the new rows of a set at each look.
 
-    ``closed`` says whether the set was closed *before* the last look took its rows: then nothing is missing.
+    ``closed`` says whether the set was closed *before* the last look read its rows, so that none is missing.
     """
 
     labels: Sequence[str] = ()
 
     def __init__(self, pointer: Any) -> None:
-        """Take a pointer to a set; nothing is read yet."""
+        """Take a pointer to a set without reading it."""
         self.producer, self.closed = Producer(pointer), False
-        self.seen = False  # whether a look has succeeded: before that, nothing is known of the set
-        self._failures, self._last_stamp = 0, None  # type: int, Optional[_Stamp]
+        self.seen = False  # whether a look has succeeded
+        self._failures, self._last_states = 0, None  # type: int, Optional[_States]
         output = pointer.get()
         self._path, prefix = Path(output.getFileName()), (output.getPrefix() or "").strip()
         self._prefix = f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
         self._last = 0  # the largest id so far
 
     def _look(self, take: Callable[[_Table], None]) -> bool:
-        """Let ``take`` read what is new, all in one transaction; False when the file is busy: the next look will do.
+        """Read new rows with ``take``, in one transaction; return False if the file is busy, to be read later.
 
         Raises
         ------
         CryoIceError
-            When the file is damaged.
+            If the file is damaged.
         """
-        ended = self.producer.ended  # before the rows are read, or some could be missed
-        stamp = _stamp(self._path)
-        if stamp is not None and stamp == self._last_stamp:
+        ended = self.producer.ended  # asked before the rows are read, so that none is missed
+        states = _settled_states(self._path)
+        if states is not None and states == self._last_states:
             self.closed = self.closed or ended
             return True
         try:
@@ -74,21 +74,21 @@ class SetReader:
             if str(error).startswith("no such"):
                 raise _damaged(self._path, error) from None
             self._failures += 1
-            if self._failures in _COMPLAINTS:
-                logger.warning("%s: cannot be read for now (%s); close what has it open", self._path, error)
+            if self._failures in _WARN_AT:
+                logger.warning("%s: cannot be read now (%s); close other programs that use it", self._path, error)
             return False
         except sqlite3.DatabaseError as error:
             raise _damaged(self._path, error) from None
-        self.closed, self.seen, self._failures, self._last_stamp = closed, True, 0, stamp
+        self.closed, self.seen, self._failures, self._last_states = closed, True, 0, states
         return True
 
     @contextlib.contextmanager
     def _table(self) -> Iterator[Optional[_Table]]:
-        """Open the set's table for one transaction; None when it never had an item."""
+        """Open the set's table for one transaction; None if the set never had an item."""
         if not self._path.is_file():
             yield None
             return
-        with opened(self._path, _PATIENCE) as connection:
+        with opened(self._path, _BUSY_TIMEOUT) as connection:
             connection.execute("BEGIN")
             if _has_table(connection, f"{self._prefix}Objects"):
                 yield _Table(connection, self._prefix, self.labels)
@@ -97,19 +97,19 @@ class SetReader:
 
 
 class _Table:
-    """The items of a set in one transaction; rows are the id and the attributes that were asked for."""
+    """Read the items of a set in one transaction; rows hold the id and the attributes in ``labels``."""
 
     def __init__(self, connection: sqlite3.Connection, prefix: str, labels: Sequence[str]) -> None:
         self._connection, self._name = connection, f"{prefix}Objects"
         found = dict(connection.execute(f"SELECT label_property, column_name FROM {prefix}Classes"))
         missing = [label for label in labels if label not in found]
         if missing:
-            raise CryoIceError("input set", f"its items have no {missing[0]}", "give a set of another origin")
+            raise CryoIceError("input set", f"its items lack the attribute {missing[0]}", "choose another set")
         self._columns = [found[label] for label in labels]
 
     @property
     def closed(self) -> bool:
-        """Return whether the set is closed, as far as its own file says."""
+        """Return whether the set's file says that it is closed."""
         row = self._connection.execute("SELECT value FROM Properties WHERE key = '_streamState'").fetchone()
         return bool(row) and str(row[0]) == _CLOSED
 
@@ -125,13 +125,13 @@ class _Table:
         return self._rows("1", [])
 
     def where_last(self, values: Sequence[int]) -> Iterator[Row]:
-        """Yield the rows whose last attribute is one of these; 0 stands for none."""
+        """Yield the rows whose last attribute is one of these values; 0 stands for no value."""
         for part in in_parts(values):
             nothing = f" OR {self._columns[-1]} IS NULL" if 0 in part else ""
             yield from self._rows(f"{self._columns[-1]} IN ({','.join('?' * len(part))}){nothing}", part)
 
     def count_by_last(self) -> Dict[int, int]:
-        """Return how many rows there are by the last attribute; 0 stands for none."""
+        """Return the number of rows for each value of the last attribute; 0 stands for no value."""
         column, counts = self._columns[-1], {}  # type: str, Dict[int, int]
         for value, number in self._connection.execute(f"SELECT {column}, COUNT(*) FROM {self._name} GROUP BY {column}"):
             counts[value or 0] = counts.get(value or 0, 0) + number
@@ -143,12 +143,12 @@ class _Table:
 
 
 class MicrographReader(SetReader):
-    """A set of micrographs that grows."""
+    """Read a growing set of micrographs."""
 
     labels = ("_index", "_filename", "_micName")
 
     def __init__(self, pointer: Any, stems: Optional[Dict[str, int]] = None) -> None:
-        """Take a pointer to a set, and the ids of micrographs that have their stems from an earlier session."""
+        """Take a pointer to a set, and the micrograph ids of an earlier session by stem."""
         super().__init__(pointer)
         self.rows: Dict[int, MicrographRow] = {}
         self._stems = dict(stems or {})
@@ -161,7 +161,7 @@ class MicrographReader(SetReader):
 
         def take(table: _Table) -> None:
             rows, total = list(table.above(self._last)), len(table)
-            if self._total + len(rows) != total:  # some have smaller ids than others that came before them
+            if self._total + len(rows) != total:  # some new rows have smaller ids than earlier ones
                 rows = [row for row in table.every() if row[0] not in self.rows]
             fresh.extend(self._add(*row) for row in rows)
             self._total = total
@@ -176,7 +176,7 @@ class MicrographReader(SetReader):
 
 
 class CoordinateReader(SetReader):
-    """A set of coordinates that grows; it is told by micrograph, and only how many each has is remembered."""
+    """Read a growing set of coordinates by micrograph; only the number of each micrograph's is kept in memory."""
 
     labels = ("_x", "_y", "_micId")
 
@@ -188,11 +188,11 @@ class CoordinateReader(SetReader):
 
     @property
     def total(self) -> int:
-        """Return how many coordinates the set had at the last look."""
+        """Return the number of coordinates at the last look."""
         return self._total
 
     def look(self) -> Dict[int, Coordinates]:
-        """Return all coordinates of each micrograph that got some since the last look, by micrograph id."""
+        """Return all coordinates, by micrograph id, of micrographs whose coordinates changed since the last look."""
         found: Dict[int, Coordinates] = {}
 
         def take(table: _Table) -> None:
@@ -202,7 +202,7 @@ class CoordinateReader(SetReader):
                 last, fresh = row[0], fresh + 1
             again = {micrograph for micrograph in found if micrograph in self._counts}
             total = len(table)
-            if self._total + fresh != total:  # some have smaller ids than others that came before them
+            if self._total + fresh != total:  # some new rows have smaller ids than earlier ones
                 counts = table.count_by_last()
                 known = {
                     key: self._counts.get(key, 0) + len(found.get(key, ())) // 3 for key in {*counts, *self._counts}
@@ -216,13 +216,13 @@ class CoordinateReader(SetReader):
         return found if self._look(take) else {}
 
     def read(self, micrographs: Iterable[int]) -> Dict[int, Coordinates]:
-        """Return all coordinates of some micrographs."""
+        """Return all coordinates of these micrographs."""
         with self._table() as table:
             return {} if table is None else _by_micrograph(table.where_last(sorted(micrographs)))
 
 
 def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
-    """Return the ids of the items in the file of a set, all or those among some; none when it never had an item.
+    """Return the ids of the items in a set's file: all, or those in ``among``.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
     ids = array("q")
     if not Path(path).is_file():
         return ids
-    with opened(Path(path), _PATIENCE) as connection:
+    with opened(Path(path), _BUSY_TIMEOUT) as connection:
         if not _has_table(connection, "Objects"):
             return ids
         if among is None:
@@ -262,20 +262,17 @@ def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     )
 
 
-def _stamp(path: Path) -> Optional[_Stamp]:
-    """Return what changes whenever the file is written; None when it may have been written just now."""
-    stamps = []
-    for name in (path, Path(f"{path}-wal")):
-        try:
-            status = name.stat()
-        except OSError:
-            stamps.append((0, 0))
-            continue
-        if time.time() - status.st_mtime < _JUST_NOW:
-            return None
-        stamps.append((status.st_size, status.st_mtime_ns))
-    return tuple(stamps)
+def _settled_states(path: Path) -> Optional[_States]:
+    """Return the states of a set's file and its write-ahead log.
+
+    Equal states mean that the set has not changed. None: a file was modified so recently that a further change may
+    leave its state the same.
+    """
+    states = [file_state(path), file_state(f"{path}-wal")]
+    if any(seconds_since_modified(state) < _CLOCK_RESOLUTION for state in states if state is not None):
+        return None
+    return states
 
 
 def _damaged(path: Path, error: Exception) -> CryoIceError:
-    return CryoIceError(path, f"cannot be read ({error})", "run the protocol that made it again")
+    return CryoIceError(path, f"cannot be read ({error})", "run the protocol that created it again")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small dialogs that fill in a parameter."""
+"""Wizards: dialogs that fill in a parameter of a form."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from cryoice_scipion.viewers.model_preview_window import PreviewDialog
 
 
 class CryoIceHoldOutWizard(EmWizard):
-    """Chooses the held-out micrographs from those that have coordinates."""
+    """Select the held-out micrographs from a list of all micrographs that have coordinates."""
 
     _targets = [(CryoIceProtTrain, ["holdOut"])]
 
     def show(self, form: Any, *params: Any) -> None:
-        """Let the user pick names; Ctrl and Shift pick several."""
+        """Open the list; Ctrl and Shift select several micrographs."""
         protocol = form.protocol
         sets = [pointer.get() for pointer in (protocol.goodCoordinates, protocol.badCoordinates)]
         if None in sets:
-            form.showError("Choose the good and the bad coordinates first.")
+            form.showError("Choose 'Good coordinates' and 'Bad coordinates' first.")
             return
         try:
             names: List[str] = sorted(row.stem for row, _ in convert.labelled_micrographs(sets))
@@ -37,18 +37,19 @@ class CryoIceHoldOutWizard(EmWizard):
             form.showError(str(error))
             return
         provider = ListTreeProviderString([String(name) for name in names])
-        dialog = ListDialog(form.root, "Held-out micrographs", provider, "Choose the micrographs of the test set.")
+        words = "Select the micrographs of the test set. Hold Ctrl or Shift to select several."
+        dialog = ListDialog(form.root, "Held-out micrographs", provider, words)
         if dialog.values:
             form.setVar("holdOut", ", ".join(value.get() for value in dialog.values))
 
 
 class CryoIceThresholdWizard(EmWizard):
-    """Shows micrographs of the input as the form would screen them, and fills in the threshold."""
+    """Preview the screening on single input micrographs, and fill in the threshold."""
 
     _targets = [(CryoIceProtScreen, ["threshold", "modelSource"])]
 
     def show(self, form: Any, *params: Any) -> None:
-        """Open the window; what is wrong with the form is said instead."""
+        """Open the preview, or show what is wrong or missing in the form."""
         protocol = form.protocol
         try:
             config, source = protocol.openPreview()

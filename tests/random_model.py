@@ -11,7 +11,8 @@ def write_random_model(folder, threshold=0.5, width=2, level=_LEVEL):
     """Write the model folder and return it. P(BAD) spreads over the whole range."""
     import torch
 
-    from cryoice_scipion.core.detectors.network_detector import build_network, save_weights
+    from cryoice_scipion.core.detectors.loading import build_network
+    from cryoice_scipion.core.detectors.network_detector import save_weights
 
     folder.mkdir(parents=True)
     views = [ViewConfig(kind="patch", sampling=4.0), ViewConfig(kind="fft", sampling=4.0)]

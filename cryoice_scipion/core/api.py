@@ -61,10 +61,10 @@ def load(model: PathLike = DEFAULT_MODEL, device: str = "auto") -> LoadedDetecto
     SettingsError
         When the device is not there.
     """
-    from cryoice_scipion.core.workers.devices import one_device
+    from cryoice_scipion.core.workers.devices import find_device
 
     folder = resolve_model(model)
-    return LoadedDetector(folder, LocalExecutor.load(folder, one_device(device)))
+    return LoadedDetector(folder, LocalExecutor.load(folder, find_device(device)))
 
 
 class LoadedDetector:
@@ -228,7 +228,7 @@ class _InMemory(LocalExecutor):
 
 def _config(folder: Path, **settings: Any) -> ScreenConfig:
     if "model" in settings:
-        raise SettingsError("model", "is that of the detector", "give it to load()")
+        raise SettingsError("model", "is set by the detector", "give it to load() instead")
     return ScreenConfig.make(**{"model": str(folder), **settings})
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings as validated, versioned records with JSON input and output. Imports no torch."""
+"""Validated settings that can be read from and written to JSON. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cryoice_scipion.constants import BAD, CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
-UNET_CELL, UNET_WINDOW = 8, 128  # px of the U-Net: side of a map cell, and of what its deepest layer joins
+_NAME = "^[a-z][a-z0-9_]*$"
 Config = TypeVar("Config", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown names are refused, so that a typing error is found."""
+    """Base class of all settings. Unknown names are an error, so that typing errors are found."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
@@ -29,7 +29,7 @@ class Settings(BaseModel):
         Raises
         ------
         SettingsError
-            One line that names each wrong setting and why.
+            One line that lists each invalid setting and the reason.
         """
         try:
             return cls(**values)
@@ -43,12 +43,12 @@ class Settings(BaseModel):
         Raises
         ------
         SettingsError
-            When the file is missing, is no JSON, or holds wrong settings.
+            If the file is missing, is not JSON, or contains invalid settings.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise SettingsError(path, f"cannot be read as settings ({error})") from None
+            raise SettingsError(path, f"is not a readable JSON file ({error})", "check the path and the file") from None
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -65,23 +65,23 @@ def _one_line(what: str, error: ValidationError) -> SettingsError:
 
 
 class ScreenConfig(Settings):
-    """How micrographs are screened. Everything here changes results, so a resume needs the same."""
+    """Settings of a screening. They affect results, so a resumed run needs the same settings."""
 
     model: str = DEFAULT_MODEL  # "default", or the path of a model folder
     threshold: Optional[float] = None  # None: the model's recommended one; -1: keep all
-    margin: float = Field(0.0, ge=0, allow_inf_nan=False)  # Å from the particle's edge within which bad area counts
-    margins: Dict[str, float] = Field(default_factory=dict)  # Å, of single classes
-    ignore: List[str] = Field(default_factory=list)  # bad classes that count as good
-    min_area: float = Field(0.0, ge=0, allow_inf_nan=False)  # nm²: smaller bad regions count as good
+    margin: float = Field(0.0, ge=0, allow_inf_nan=False)  # Å beyond the particle's edge
+    margins: Dict[str, float] = Field(default_factory=dict)  # Å, by class; overrides margin
+    ignore: List[str] = Field(default_factory=list)  # bad classes treated as good
+    min_area: float = Field(0.0, ge=0, allow_inf_nan=False)  # nm²; smaller bad regions are treated as good
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
-    reference: int = Field(20, ge=0)  # micrographs the data-set reference is taken from
+    reference: int = Field(20, ge=0)  # number of micrographs for the contrast and the session baseline
     max_bad_area: float = Field(1.0, ge=0, le=1)
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
     particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
-    box_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, of picks that do not say theirs
+    box_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, if the coordinate files have none
     full_size_masks: bool = False
     thumbnails: bool = True
-    max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Of no result, so that a resume may have another
+    max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 
     @model_validator(mode="after")
     def _threshold_is_sensible(self) -> ScreenConfig:
@@ -94,9 +94,9 @@ class ScreenConfig(Settings):
         known = [name for name in CLASSES if name != GOOD]
         unknown = sorted({*self.ignore, *self.margins} - set(known))
         if unknown:
-            raise ValueError(f"there is no bad class {', '.join(unknown)}; there are {', '.join(known)}")
+            raise ValueError(f"unknown class {', '.join(unknown)}; the classes of bad area are {', '.join(known)}")
         if any(not 0 <= margin < float("inf") for margin in self.margins.values()):
-            raise ValueError("a margin is a number of Å, 0 or more")
+            raise ValueError("margins must be 0 Å or more")
         return self
 
     def margin_of(self, name: str) -> float:
@@ -105,12 +105,12 @@ class ScreenConfig(Settings):
 
 
 def parse_margins(words: Sequence[str]) -> Tuple[float, Dict[str, float]]:
-    """Return the margin of all classes, and those of single ones, from words such as "50" and "support=100" (Å).
+    """Return the general margin and the margins by class (Å), from words such as "50" and "support=100".
 
     Raises
     ------
     SettingsError
-        When a word is neither.
+        If a word has another form.
     """
     margin, margins = 0.0, {}  # type: float, Dict[str, float]
     for word in words:
@@ -118,7 +118,9 @@ def parse_margins(words: Sequence[str]) -> Tuple[float, Dict[str, float]]:
         try:
             number = float(value)
         except ValueError:
-            raise SettingsError(f"margin {word!r}", "is no number of Å", "give 50, or support=100") from None
+            raise SettingsError(
+                f"margin {word!r}", "is not a number of Å", "give for example 50 or support=100"
+            ) from None
         if equals:
             margins[name.strip()] = number
         else:
@@ -127,12 +129,12 @@ def parse_margins(words: Sequence[str]) -> Tuple[float, Dict[str, float]]:
 
 
 class ViewConfig(Settings):
-    """One view that a network takes."""
+    """One view of a micrograph that a detector takes; core/views/__init__.py describes each."""
 
-    kind: str = Field("patch", pattern="^(patch|fft|local|coarse|spectrum)$")
-    sampling: float = Field(4.0, gt=0)  # Å/px
-    window: int = Field(64, ge=8)  # px of that sampling
-    required: bool = True  # False: the model was trained to do without, where the pixels are too coarse for it
+    kind: str = Field("patch", pattern=_NAME)
+    sampling: float = Field(4.0, gt=0)  # Å/px, or Å per cell; of spectra: the finest that is used
+    window: Optional[int] = Field(64, ge=8)  # px of that sampling; None: the whole micrograph
+    required: bool = True  # False: the model also works without it, for example where the pixels are too coarse
 
 
 class ModelConfig(Settings):
@@ -200,14 +202,14 @@ class PatchConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """How a network is fitted."""
+    """Settings of a training."""
 
     name: str = "model"
     patches: PatchConfig = Field(default_factory=PatchConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
-    # "auto": the network of the model that training starts from; without one, the seed's.
-    network: str = Field("auto", pattern="^(auto|patch_fft|patch_spectrum|unet)$")
-    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see networks.choice.views_of
+    # A kind of detectors/kinds.py. "auto": that of the model that training starts from; without one, patch_fft.
+    network: str = Field("auto", pattern=_NAME)
+    views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see detectors/choice.py
     width: int = Field(16, ge=2)  # channels of the first layer
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss
@@ -217,9 +219,7 @@ class TrainConfig(Settings):
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
-    per_micrograph_reference: bool = (
-        False  # each micrograph is of its own session (simulated ones): calibrate as if referenced
-    )
-    mixed_precision: bool = False  # dense: bfloat16 where it is safe; half the time where the processor has it
+    per_micrograph_reference: bool = False  # each micrograph is a session of its own, as simulated ones are
+    mixed_precision: bool = False  # U-Net: bfloat16 where it is safe; halves the time if the processor supports it
     base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
     seed: int = 0

@@ -4,6 +4,11 @@
 from __future__ import annotations
 
 
+def one_line(text: object) -> str:
+    """Return a text, such as an error's message, in one line."""
+    return " ".join(str(text).split())
+
+
 class CryoIceError(Exception):
     """A user's mistake or a broken input. ``str(error)`` is one line that names it.
 

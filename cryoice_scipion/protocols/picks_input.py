@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the import of picks is given, as it arrives: micrographs, files of coordinates, and which picks are new."""
+"""Streaming input of the import of picks: micrographs and coordinate files as they arrive."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Position = Tuple[int, int]  # px
 
 
 class PicksInput:
-    """Picks that another program writes while micrographs come: in any order, any time, in any number of portions."""
+    """Picks that another program writes, in any order, while micrographs arrive."""
 
     def __init__(self, micrographs: MicrographReader, path: Path, box: int) -> None:
-        """Begin to look.
+        """Start watching.
 
         Parameters
         ----------
         path : pathlib.Path
-            A file or folder; it need not be there yet.
+            A file or folder; it does not have to exist yet.
         box : int
-            The particles' size, px; 0: as the first file says that has picks.
+            The box size in px; 0: from the first file that contains picks.
         """
         self.box, self._is_given = box, box > 0
         self._micrographs = micrographs
@@ -47,12 +47,12 @@ class PicksInput:
         self._came = time.monotonic()
 
     def look(self) -> Dict[int, Tuple[MicrographRow, List[Pick]]]:
-        """Return all picks of each micrograph whose picks have changed since the last look, by its id.
+        """Return all picks of each micrograph whose picks have changed since the last call, by micrograph id.
 
         Raises
         ------
         SettingsError
-            When there are picks, and the particles' size is not known.
+            If there are picks but no box size.
         """
         touched: Set[str] = set()
         for row in self._micrographs.look():
@@ -63,54 +63,54 @@ class PicksInput:
         return {row.id: (row, self._picks.of(row.stem)) for row in rows}
 
     def is_over(self, timeout: float) -> bool:
-        """Return whether no micrograph can come, and nothing else came for so many seconds."""
+        """Return whether the micrographs are complete and nothing else has arrived for ``timeout`` seconds."""
         if not self._micrographs.closed or self._files.is_pending:
             return False
         return time.monotonic() - max(self._came, self._files.files.changed) >= timeout
 
     @property
     def incomplete(self) -> str:
-        """Return the protocol of the micrographs if it ended before its time, so that they may not be all there are."""
+        """Return the name of the micrographs' protocol if it failed or was stopped; empty otherwise."""
         return self._micrographs.producer.label if self._micrographs.producer.failed else ""
 
     def counts(self) -> PickCounts:
-        """Return how many picks the files hold, which are left out, and the files that could not be read."""
+        """Return the number of picks in the files, those left out, and the files that could not be read."""
         return self._files.counts()
 
     def unmatched_names(self) -> List[str]:
-        """Return the names in the files that are those of no micrograph."""
+        """Return the names in the coordinate files that match no micrograph."""
         return self._picks.unmatched_names()
 
     def close(self) -> None:
-        """Stop looking, and complain of files that could not be read."""
+        """Stop watching, and log the files that could not be read."""
         self._files.close()
 
     def _check(self, path: Path, picks: PickTable) -> None:
         size = convert.typical_box_size(picks.table)
         if size and size != self.box and self.box and not self._is_given:
-            logger.warning("%s: box size %d px, but the output has the %d px of the first file", path, size, self.box)
+            logger.warning("%s: box size is %d px; the %d px of the first file are used", path, size, self.box)
         self.box = self.box or size
         if len(picks) and not self.box:
-            raise SettingsError(path, "does not say the particles' size", "give the box size")
+            raise SettingsError(path, "does not contain the box size", "set 'Box size' in the form")
 
 
 class ImportedPicks:
-    """The picks that are in the output already: each goes in once, however often its file is read.
+    """The picks that are already in the output. Each pick is added once, however often its file is read.
 
-    They are told apart by position, since a resumed run knows of its earlier life only what is in the output.
+    Picks are identified by position, because a resumed run knows only what is in the output.
     """
 
     def __init__(self, coordinates: Dict[int, Coordinates]) -> None:
-        """Take what an earlier session handed on, by micrograph."""
+        """Take the coordinates in the output of an earlier session, by micrograph."""
         self.last = 0  # the largest id
-        self._places: Dict[int, array] = {}  # by micrograph: x, y, x, y …; px
+        self._positions: Dict[int, array] = {}  # by micrograph: x, y, x, y …; px
         for micrograph, found in coordinates.items():
             self.last = max(self.last, max(found[::3]))
-            self._places[micrograph] = array("i", [v for pair in zip(found[1::3], found[2::3]) for v in pair])
+            self._positions[micrograph] = array("i", [v for pair in zip(found[1::3], found[2::3]) for v in pair])
 
     def take(self, micrograph: int, picks: List[Pick]) -> Tuple[List[Position], int]:
-        """Return the positions of the picks that are new, and how many are in the output that are none any more."""
-        known = self._places.setdefault(micrograph, array("i"))
+        """Return the positions of new picks, and how many positions in the output are no longer picks."""
+        known = self._positions.setdefault(micrograph, array("i"))
         left, fresh = Counter(zip(known[::2], known[1::2])), []  # type: Counter[Position], List[Position]
         for pick in picks:
             position = int(round(pick.x)), int(round(pick.y))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What our protocols share: running the core, and telling a user's mistake in one line."""
+"""Base class of the protocols: run the core, define the GPU parameters, and report errors in one line."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class CryoIceProtocol(EMProtocol):
-    """Base of the protocols: a thin shell around the core."""
+    """Base class of the protocols."""
 
     _label = None  # pyworkflow's mark of a base class
 
-    # One line of the core, without a traceback, in the log and in the form.
+    # Report an error of the core in one line, without a traceback, in the log and in the form.
     @staticmethod
     @contextlib.contextmanager
     def _oneLine() -> Iterator[None]:
@@ -37,20 +37,20 @@ class CryoIceProtocol(EMProtocol):
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        """Keep other threads away while an output is written, and say in one line what went wrong."""
+        """Lock an output while it is written, and report a failure in one line."""
         with self._lock:
             try:
                 yield
             except (sqlite3.OperationalError, BlockingIOError) as error:
-                remedy = "free some space or give write permission"
+                remedy = "free disk space or set write permission"
                 if "locked" in str(error):
-                    remedy = "close what has this set or the input open"
+                    remedy = "close all programs that have this set or the input open"
                 raise PyworkflowException(
                     f"{name}: cannot be written ({error}); {remedy}, then press Continue"
                 ) from error
 
-    # Scipion drops and makes the tables of the steps one by one: killed in between, it could never read them again, and
-    # every Continue failed. The file of before is kept until the new one is whole; what is done is not done again.
+    # Scipion drops and recreates the tables of the steps one by one. If it is killed in between, it can never read them
+    # again, and every Continue fails. So we keep the old file until the new one is complete.
     def _storeSteps(self) -> None:
         kept = self._keptSteps()
         with contextlib.suppress(FileNotFoundError):
@@ -62,7 +62,7 @@ class CryoIceProtocol(EMProtocol):
     def _run(self) -> None:
         kept, path = self._keptSteps(), self.getStepsFile()
         if os.path.exists(kept):
-            for rest in ("-journal", "-wal", "-shm"):  # of the new file: sqlite would write them into the old one
+            for rest in ("-journal", "-wal", "-shm"):  # of the new file; sqlite would apply them to the old one
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path + rest)
             os.replace(kept, path)
@@ -72,16 +72,16 @@ class CryoIceProtocol(EMProtocol):
         return str(self.getStepsFile()) + ".before"
 
     def loadSteps(self) -> List[Any]:
-        """Return the steps of the run before; none when their file is damaged."""
+        """Return the steps of the previous run; none if their file is damaged."""
         try:
             return super().loadSteps()
         except (SqliteFlatMapperException, sqlite3.DatabaseError) as error:
-            logger.warning("%s: damaged (%s); every step is done again", self.getStepsFile(), error)
+            logger.warning("%s: damaged (%s); all steps are run again", self.getStepsFile(), error)
             return []
 
     @staticmethod
     def _complaints(*checks: Callable[[], Any]) -> List[str]:
-        """Return the line of each check of the core that fails, for ``_validate``."""
+        """Run checks of the core and return the message of each that fails, for ``_validate``."""
         found = []
         for check in checks:
             try:
@@ -91,7 +91,7 @@ class CryoIceProtocol(EMProtocol):
         return found
 
     def runCore(self, *arguments: Any) -> None:
-        """Run a command of the core under CRYOICE_PYTHON; its output goes to the run's log."""
+        """Run a cryoice command with CRYOICE_PYTHON; its output goes to the log of the run."""
         words = " ".join(shlex.quote(str(word)) for word in ("-m", "cryoice_scipion.core") + arguments)
         try:
             self.runJob(shlex.quote(Plugin.getPython()), words, env=Plugin.getEnviron(), numberOfMpi=1)
@@ -99,22 +99,22 @@ class CryoIceProtocol(EMProtocol):
             if isinstance(error, PyworkflowException):
                 raise
             raise PyworkflowException(
-                f"cryoice {arguments[0]} did not succeed ({error}); the last lines of run.stdout and run.stderr say why"
+                f"cryoice {arguments[0]} failed ({error}); see the last lines of run.stdout and run.stderr"
             ) from None
 
     def getDevices(self) -> List[str]:
-        """Return the devices that the form asks for, as torch names them."""
+        """Return the torch names of the devices selected in the form."""
         if not self.useGpu.get():
             return ["cpu"]
         gpus = self.getGpuList()
-        # A queue hands out GPUs through CUDA_VISIBLE_DEVICES, and they are then counted from 0.
+        # A queue system assigns GPUs with CUDA_VISIBLE_DEVICES, and torch then counts them from 0.
         return [f"cuda:{gpu}" for gpu in (range(len(gpus)) if self.useQueue() else gpus)]
 
     def _validateDevices(self) -> List[str]:
         if self.useGpu.get() and not Plugin.seesGpu():
-            return ["There is no GPU on this machine; set 'Use GPU' to No."]
+            return ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."]
         if self.useGpu.get() and not self.getGpuList():
-            return ["No GPU is named; give the numbers of the GPUs, such as 0 or 0,1."]
+            return ["GPU IDs is empty. Enter the IDs of the GPUs to use, for example 0 or 0,1."]
         return []
 
     @staticmethod
@@ -124,7 +124,6 @@ class CryoIceProtocol(EMProtocol):
             params.BooleanParam,
             default=Plugin.seesGpu(),
             label="Use GPU?",
-            help="Yes: an NVIDIA GPU does the computing, and the run is refused where there is none. "
-            "No: the processor does. Preset to whether a GPU is seen on this machine.",
+            help="*Yes*: compute on NVIDIA GPUs. *No*: compute on the CPU. Default: Yes if a GPU is found.",
         )
         form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU IDs", help=use)

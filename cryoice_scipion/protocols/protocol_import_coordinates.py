@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Coordinate files of other programs -> a set of coordinates."""
+"""Protocol that imports coordinate files of other programs as a set of coordinates."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ OUTPUT_COORDINATES = "outputCoordinates"
 
 
 class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
-    """Reads picks that other programs wrote, without their plugins.
+    """Imports coordinates (picks) that other programs wrote. The plugins of these programs are not needed.
 
-    RELION .star (old and 3.1), EMAN .box, crYOLO .cbox, Xmipp .pos, CryoPPP .csv and Topaz .txt; a file, or a folder
-    with one file a micrograph. They are matched with the micrographs by name, and what does not match is counted.
-    Works in streaming: picks are handed on while they are written.
+    Reads RELION .star (old and 3.1), EMAN .box, crYOLO .cbox, Xmipp .pos, CryoPPP .csv and Topaz .txt files: a single
+    file, or a folder with one file per micrograph. Coordinates are matched with micrographs by name. The summary
+    counts coordinates without a matching micrograph. The protocol works in streaming: it imports coordinates while
+    the picking program writes them.
     """
 
     _label = "import picks"
@@ -46,23 +47,24 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             pointerClass="SetOfMicrographs",
             important=True,
             label="Micrographs",
-            help="The micrographs that were picked, at the pixel size they were picked at.",
+            help="The micrographs on which the particles were picked, with the same pixel size.",
         )
         form.addParam(
             "coordinatesPath",
             params.PathParam,
             important=True,
             label="Coordinates (file or folder)",
-            help="A file (.star, .box, .cbox, .pos, .csv, .txt), or a folder with such files of one kind. Names are "
-            "matched with those of the micrographs; usual suffixes such as _DW, _aligned or _autopick are tolerated.",
+            help="A coordinate file (.star, .box, .cbox, .pos, .csv or .txt), or a folder with coordinate files of one "
+            "format. Files are matched with micrographs by name; common suffixes such as _DW, _aligned or _autopick "
+            "are ignored.",
         )
         form.addParam(
             "boxSize",
             params.IntParam,
             default=0,
-            label="Box size (px; 0: the file's)",
-            help="Size of the particles in pixels of the micrographs. 0: as the file says (.box, .cbox and .csv do; "
-            ".star, .pos and .txt do not).",
+            label="Box size (px; 0: from file)",
+            help="Box size of the output coordinates, in pixels of the micrographs. *0* (default): the box size in the "
+            "coordinate files. It is required for .star, .pos and .txt files, which usually do not contain it.",
         )
         self._defineStreamingParams(form)
 
@@ -74,8 +76,9 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             params.BooleanParam,
             default=False,
             label="Process data in streaming?",
-            help="Yes: picks are imported while another program writes them; the file or folder need not be there yet. "
-            "No: what is there is imported. While the micrographs are still coming, it is always Yes.",
+            help="*Yes*: import coordinates while another program writes them. The file or folder does not have to "
+            "exist yet. *No* (default): import the coordinates that exist now. If the input micrographs are still "
+            "being acquired, the protocol always works in streaming.",
         )
         form.addParam(
             "timeout",
@@ -83,8 +86,9 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             default=60,
             condition="dataStreaming",
             label="Timeout (s)",
-            help="The import ends when the micrographs are complete, and no new or changed file was seen for so many "
-            "seconds. As long as micrographs can come, it goes on however long nothing happens.",
+            help="The import ends when the set of micrographs is closed and no coordinate file has been added or "
+            "changed for this time (s). It never ends while the set of micrographs is open. Default: 60 s. Increase "
+            "it if the picking program pauses for longer.",
         )
         form.addParam(
             "streamingSleepOnWait",
@@ -93,22 +97,22 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             condition="dataStreaming",
             expertLevel=params.LEVEL_ADVANCED,
             label="Sleep when waiting (s)",
-            help="Seconds between two looks at what came.",
+            help="How long to wait (s) before checking again for new files and micrographs. Default: 5 s.",
         )
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
     def stepsGeneratorStep(self) -> None:
-        """Import what is there, or what comes."""
+        """Import the existing coordinates, or wait for new ones in streaming."""
         if self._isStreaming():
             self._importWhatComes(self.timeout.get())
-        elif self.hasAttribute(OUTPUT_COORDINATES):  # others have read it: what is in it keeps its ids
+        elif self.hasAttribute(OUTPUT_COORDINATES):  # other protocols may have read it: its items keep their ids
             self._importWhatComes(0)
         else:
             self.createOutputStep()
 
     def createOutputStep(self) -> None:
-        """Read the files and make the set."""
+        """Read the coordinate files and create the output set."""
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
             output = self._newOutput(self.boxSize.get() or convert.typical_box_size(picks.table))
@@ -122,14 +126,14 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         self._defineSourceRelation(self.inputMicrographs, output)
 
     def _importWhatComes(self, timeout: float) -> None:
-        """Hand picks on until nothing more comes; begun again, go on where the output ends."""
+        """Append coordinates to the output until the input ends; after a restart, continue where the output ends."""
         path = Path(self.coordinatesPath.get().strip())
         with self._oneLine():
             source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get())
             with contextlib.closing(source):
                 handed = self._resume()
                 if not path.exists():
-                    self.info(f"{path} is not there yet")
+                    self.info(f"{path} does not exist yet; waiting for it")
                 while True:
                     found = source.look()
                     self._open(source.box)
@@ -140,20 +144,20 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             self._finish(source)
 
     def _resume(self) -> ImportedPicks:
-        """Return what an earlier session has handed on, with the output open again."""
+        """Open the output of an earlier session again, and return the coordinates that are in it."""
         if not self.hasAttribute(OUTPUT_COORDINATES):
             return ImportedPicks({})
         with self._writing(OUTPUT_COORDINATES):
-            set_writing.remove_ids(self.outputCoordinates, [])  # counts what is there: a killed run may not have
+            set_writing.remove_ids(self.outputCoordinates, [])  # updates the item count after a killed run
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
         reader = CoordinateReader(convert.pointer_to(self, OUTPUT_COORDINATES))
         found = reader.look()
-        while not reader.seen:  # busy; to go on without would bring everything twice
+        while not reader.seen:  # the file is busy; without its content everything would be imported twice
             found = reader.look()
         return ImportedPicks(found)
 
     def _open(self, box: int) -> None:
-        """Make the output as soon as its box size is known, even if it is empty: others wait for it."""
+        """Create the output once its box size is known, even if empty: other protocols wait for it."""
         if self.hasAttribute(OUTPUT_COORDINATES) or not box:
             return
         with self._writing(OUTPUT_COORDINATES):
@@ -167,7 +171,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         for row, picks in found.values():
             positions, gone = handed.take(row.id, picks)
             if gone:
-                self.warning(f"{row.name}: {gone} of its picks are not in the file any more; they stay in the output")
+                self.warning(f"{row.name}: {gone} picks are no longer in the coordinate file; they stay in the output")
             for x, y in positions:
                 handed.last += 1
                 items.append(_coordinate(handed.last, x, y, row))
@@ -178,38 +182,43 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             for item in items:
                 self.outputCoordinates.append(item)
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
-        self.info(f"{len(items)} coordinates of {len(found)} micrographs came")
+        self.info(f"Imported {len(items)} new coordinates of {len(found)} micrographs")
 
     def _finish(self, source: PicksInput) -> None:
         if not self.hasAttribute(OUTPUT_COORDINATES):
-            reason = "no picks came, and the particles' size is not known"
-            raise CryoIceError(self.coordinatesPath, reason, "check the path, and give the box size")
+            reason = "no coordinates were found, and the box size is unknown"
+            raise CryoIceError(self.coordinatesPath, reason, "check the path and set 'Box size'")
         with self._writing(OUTPUT_COORDINATES):
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_CLOSED)
         given, imported = source.counts(), self.outputCoordinates.getSize()
         self._refuseIfUseless(imported, given, source.unmatched_names())
         lines = _balance(imported, given, source.unmatched_names())
         if source.incomplete:
-            lines.append(f"{source.incomplete} ended before its time: there may be more; then press Continue in both")
+            lines.append(
+                f"{source.incomplete} failed or was stopped, so micrographs may be missing; press Continue in that "
+                "protocol, then in this one"
+            )
         self._tell(lines)
 
     def _newOutput(self, box: int) -> SetOfCoordinates:
         if not box:
-            raise CryoIceError(self.coordinatesPath, "does not say the particles' size", "give the box size")
+            raise CryoIceError(self.coordinatesPath, "does not contain the box size", "set 'Box size' in the form")
         output = self._createSetOfCoordinates(self.inputMicrographs)
         output.setBoxSize(int(box))
         return output
 
     def _refuseIfUseless(self, imported: int, given: PickCounts, names: List[str]) -> None:
-        """Raise an error if there are coordinates or files, and none of them could be imported."""
+        """Raise an error if there are coordinate files but no coordinate was imported."""
         if imported:
             return
         if not given.files and (given.not_read or given.other):
             first = next(iter([*given.not_read.values(), *given.other]))
             raise CryoIceError(self.coordinatesPath, f"no coordinate file could be read; {first}")
         if given.left_out.get(UNMATCHED) or given.left_out.get(AMBIGUOUS):
-            reason = f"no name matches a micrograph; {given.rows} coordinates are of others ({names_in_short(names)})"
-            raise CryoIceError(self.coordinatesPath, reason, "check the input micrographs")
+            reason = f"none of the {given.rows} coordinates matches an input micrograph by name"
+            raise CryoIceError(
+                self.coordinatesPath, f"{reason} (names in the files: {names_in_short(names)})", "check 'Micrographs'"
+            )
 
     def _tell(self, lines: List[str]) -> None:
         for line in lines:
@@ -219,16 +228,16 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
     # ---- information ----------------------------------------------------------------------------------------
 
     def _isStreaming(self) -> bool:
-        """Return whether picks may come while we run."""
+        """Return whether coordinates may arrive during the run."""
         micrographs = self.inputMicrographs.get()
         return bool(self.dataStreaming.get() or (micrographs is not None and micrographs.isStreamOpen()))
 
     def _validate(self) -> List[str]:
         path = (self.coordinatesPath.get() or "").strip()
         if not path:
-            return ["Give the file or folder with the coordinates."]
+            return ["Coordinates (file or folder) is empty. Enter a coordinate file or a folder."]
         if self._isStreaming():
-            return []  # what will be there cannot be screened yet
+            return []  # the files may not exist yet
         return self._complaints(lambda: read_picks(Path(path)))
 
     def _summary(self) -> List[str]:
@@ -237,7 +246,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         output = self.outputCoordinates
         lines = [f"{output.getSize()} coordinates, box size {output.getBoxSize()} px, from {self.coordinatesPath}"]
         if output.isStreamOpen():
-            lines.append("Still running, or stopped: more may come")
+            lines.append("Running or stopped; more coordinates may follow")
         return lines + (self.summaryVar.get("") or "").splitlines()
 
     def _methods(self) -> List[str]:
@@ -250,15 +259,15 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
 
 
 def _balance(imported: int, given: PickCounts, unmatched: List[str]) -> List[str]:
-    """Return where each coordinate of the files went, and what a user should look at."""
+    """Return one line with the coordinate counts, followed by the problems that a user should check."""
     lines = [sentence(given.rows, given.files, [(imported, "imported")], given.left_out)]
     if unmatched:
-        lines.append(f"Unmatched are coordinates of {len(unmatched)} micrographs: {names_in_short(unmatched)}")
+        lines.append(f"No input micrograph matches these names ({len(unmatched)}): {names_in_short(unmatched)}")
     gone = imported - given.matched
     if gone > 0:
-        lines.append(f"{gone} of the imported coordinates are not in the files any more; they stay in the output")
+        lines.append(f"{gone} imported coordinates are no longer in the files; they stay in the output")
     elif gone < 0:
-        lines.append(f"{-gone} coordinates of the files are not in the output: press Continue to import them")
+        lines.append(f"{-gone} coordinates in the files are not in the output; press Continue to import them")
     return lines + file_lines(given) + complaints_on(given, given.left_out)
 
 

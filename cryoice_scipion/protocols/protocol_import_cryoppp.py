@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A CryoPPP folder -> micrographs, true coordinates, false positives."""
+"""Protocol that imports a CryoPPP data set: micrographs, true coordinates and false positives."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ OUTPUT_FALSE = "outputCoordinatesFalse"
 
 
 class CryoIceProtImportCryoPPP(CryoIceProtocol):
-    """Imports a data set of CryoPPP: expert-picked particles of an EMPIAR entry.
+    """Imports a CryoPPP data set: an EMPIAR entry with particles picked by experts.
 
-    Takes the folder of one entry (ID/micrographs, ID/ground_truth/particle_coordinates, ID/ground_truth/
-    false_positives) as it was downloaded, and makes micrographs, true coordinates and false positives of it.
+    The input is the folder of one entry as downloaded, with the subfolders micrographs, ground_truth/
+    particle_coordinates and ground_truth/false_positives. The output is a set of micrographs, a set of true
+    coordinates and a set of false positives.
     """
 
     _label = "import CryoPPP"
@@ -40,7 +41,8 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
             params.FolderParam,
             important=True,
             label="Folder",
-            help="The folder of one entry, named by its EMPIAR number, that holds micrographs/ and ground_truth/.",
+            help="The folder of one CryoPPP entry. Its name is the EMPIAR number, and it contains the subfolders "
+            "micrographs and ground_truth.",
         )
         form.addParam(
             "samplingRate",
@@ -49,28 +51,36 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
             allowsNull=True,
             important=True,
             label="Pixel size (Å/px)",
-            help="Of the micrographs in the folder. Empty: as their headers say, where that is believable.",
+            help="Pixel size of the micrographs in the folder. *Empty* (default): read it from the headers. Enter it "
+            "if the headers do not contain it or contain a wrong value.",
         )
         form.addParam(
             "boxSize",
             params.IntParam,
             default=0,
             label="Box size (px)",
-            help="Of both sets of coordinates. 0: one and a half times the median particle diameter in the tables.",
+            help="Box size of both sets of coordinates, in pixels of the micrographs. *0* (default): 1.5 times the "
+            "median particle diameter in the CryoPPP tables.",
         )
         self._defineAcquisitionParams(form)
 
     @staticmethod
     def _defineAcquisitionParams(form: Any) -> None:
         form.addParam(
-            "voltage", params.FloatParam, default=300.0, label="Voltage (kV)", help="Of the microscope; recorded only."
+            "voltage",
+            params.FloatParam,
+            default=300.0,
+            label="Voltage (kV)",
+            help="Acceleration voltage of the microscope. It is stored with the micrographs and does not affect the "
+            "import. Default: 300 kV.",
         )
         form.addParam(
             "sphericalAberration",
             params.FloatParam,
             default=2.7,
             label="Spherical aberration (mm)",
-            help="Of the microscope; recorded only.",
+            help="Spherical aberration (Cs) of the microscope. It is stored with the micrographs and does not affect "
+            "the import. Default: 2.7 mm.",
         )
         form.addParam(
             "amplitudeContrast",
@@ -78,14 +88,15 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
             default=0.1,
             expertLevel=params.LEVEL_ADVANCED,
             label="Amplitude contrast",
-            help="Recorded only.",
+            help="Amplitude contrast, as a fraction. It is stored with the micrographs and does not affect the import. "
+            "Default: 0.1.",
         )
 
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.createOutputStep, needsGPU=False)
 
     def createOutputStep(self) -> None:
-        """Read the folder and make the three sets."""
+        """Read the folder and create the three output sets."""
         with self._oneLine():
             found = read_cryoppp(Path(self.folder.get()))
             micrographs = self._createMicrographs(found.micrographs)
@@ -112,7 +123,7 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
     def _createCoordinates(self, name: str, suffix: str, picks: Any) -> List[str]:
         box = self.boxSize.get() or convert.typical_box_size(picks.table)
         if not box:
-            raise CryoIceError(picks.source, "does not say the particles' size", "give the box size")
+            raise CryoIceError(picks.source, "does not contain the particle diameter", "set 'Box size' in the form")
         pointer = convert.pointer_to(self, OUTPUT_MICROGRAPHS)
         output = self._createSetOfCoordinates(pointer, suffix)
         output.setBoxSize(int(box))
@@ -132,18 +143,18 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MICROGRAPHS):
             return ["Not imported yet."]
-        lines = [f"{self.outputMicrographs.getSize()} micrographs of {self.folder}"]
-        for name, words in ((OUTPUT_TRUE, "true"), (OUTPUT_FALSE, "false")):
+        lines = [f"{self.outputMicrographs.getSize()} micrographs from {self.folder}"]
+        for name, words in ((OUTPUT_TRUE, "true coordinates"), (OUTPUT_FALSE, "false positives")):
             if self.hasAttribute(name):
-                lines.append(f"{getattr(self, name).getSize()} {words} coordinates")
+                lines.append(f"{getattr(self, name).getSize()} {words}")
         return lines + (self.summaryVar.get("") or "").splitlines()
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MICROGRAPHS):
             return []
         return [
-            f"{self.outputMicrographs.getSize()} micrographs with expert-curated coordinates were taken from CryoPPP "
-            "[Dhakal2023]."
+            f"{self.outputMicrographs.getSize()} micrographs with expert-curated coordinates were imported from "
+            "CryoPPP [Dhakal2023]."
         ]
 
     def _citations(self) -> List[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model folder -> a model in the project."""
+"""Protocol that imports a model folder into the project."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OUTPUT_MODEL = "outputModel"
 
 
 class CryoIceProtImportModel(CryoIceProtocol):
-    """Brings a trained ice detector into the project.
+    """Imports a trained ice detector into the project.
 
-    Takes a model folder as *cryoice train* or the protocol *train ice detector* wrote it, for example of another
-    project or of a colleague, checks each of its files, and keeps a copy.
+    The input is a model folder written by the command *cryoice train* or by the protocol *train ice detector*, for
+    example in another project. The protocol checks the integrity of the files and copies the folder into the project.
     """
 
     _label = "import ice detector"
@@ -35,9 +35,9 @@ class CryoIceProtImportModel(CryoIceProtocol):
             default=DEFAULT_MODEL,
             important=True,
             label="Model folder",
-            help="The folder that holds model.json and the weights, or the name of a model that comes with the "
-            f"package ({DEFAULT_MODEL}). Nothing in it is executed, and a folder with a missing or altered file is "
-            "refused.",
+            help="The folder that contains model.json and the weights, or the name of a model that comes with the "
+            f"plugin ({DEFAULT_MODEL}). Code in the folder is never executed. A folder with a missing or modified file "
+            "is refused.",
         )
         form.addParam(
             "copyModel",
@@ -45,8 +45,8 @@ class CryoIceProtImportModel(CryoIceProtocol):
             default=True,
             expertLevel=params.LEVEL_ADVANCED,
             label="Copy the folder?",
-            help="Yes: the project keeps its own copy. No: it keeps a link to the folder, which must then stay where "
-            "it is and as it is.",
+            help="*Yes* (default): copy the folder into the project. *No*: link to the folder, which must then not be "
+            "moved or changed.",
         )
 
     def _insertAllSteps(self) -> None:
@@ -54,7 +54,7 @@ class CryoIceProtImportModel(CryoIceProtocol):
         self._insertFunctionStep(self.createOutputStep, needsGPU=False)
 
     def importStep(self) -> None:
-        """Copy or link the folder, then check what has arrived."""
+        """Copy or link the model folder, then check its files."""
         with self._oneLine():
             source, target = resolve_model(self.modelFolder.get()), Path(self._modelPath())
             if target.is_symlink():
@@ -67,7 +67,7 @@ class CryoIceProtImportModel(CryoIceProtocol):
             load_config(target)
 
     def createOutputStep(self) -> None:
-        """Describe the model to Scipion."""
+        """Create the output model."""
         model = CryoIceModel(self._modelPath())
         model.copyConfig(load_config(Path(self._modelPath())))
         self._defineOutputs(**{OUTPUT_MODEL: model})
@@ -81,7 +81,7 @@ class CryoIceProtImportModel(CryoIceProtocol):
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MODEL):
             return ["Not imported yet."]
-        return [f"Model: {self.outputModel}", f"From: {self.modelFolder.get()}"]
+        return [f"Model: {self.outputModel}", f"Imported from: {self.modelFolder.get()}"]
 
     def _methods(self) -> List[str]:
         return [f"The ice detector was imported from {self.modelFolder.get()}."]

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Micrographs and picks -> those worth keeping, and the others."""
+"""Protocol that screens micrographs and cleans their coordinates."""
 
 from __future__ import annotations
 
 import logging
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol import ProtStreamingBase
 
 from cryoice_scipion import convert
-from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
-from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
-from cryoice_scipion.core.detectors.model_folder import load_config, read_card, resolve_model
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
+from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.balance import balance_line
 from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.screening.options import RunOptions
@@ -27,22 +25,17 @@ from cryoice_scipion.core.streaming import file_retry
 from cryoice_scipion.core.workers.client import WorkerClient, check_worker
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
-from cryoice_scipion.protocols.screen_form import (
-    CONTRASTS,
-    MICS_OTHER,
-    MODEL_DEFAULT,
-    MODEL_OBJECT,
-    SCALE_MICROGRAPHS,
-    ScreenForm,
-)
-from cryoice_scipion.protocols.screen_input import Pairing, ScreenInput
+from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT
+from cryoice_scipion.protocols.screen_input import ScreenInput
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED, ScreenOutputs
+from cryoice_scipion.protocols.screen_settings import ScreenSettings
+from cryoice_scipion.protocols.screen_summary import summary_lines
 from cryoice_scipion.streams import CoordinateReader, MicrographReader
 
 #: Where a run's files lie, below the protocol's folder.
 FOLDER = ("extra", "screening")
 
-#: Micrographs a worker that are handed on at once when no batch size is given: new input is looked for in between.
+#: Micrographs per worker between two checks for new input, if the form gives no batch size.
 BATCH = 64
 #: s between two updates of the outputs while a batch is being screened.
 UPDATE = 10.0
@@ -50,13 +43,13 @@ UPDATE = 10.0
 logger = logging.getLogger(__name__)
 
 
-class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
-    """Finds ice, contamination and support in micrographs, and cleans picks and micrographs of it.
+class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
+    """Finds ice, contamination and support film on micrographs, and removes the picks that lie on them.
 
-    Between picking and extraction: each micrograph is mapped by a trained detector, each coordinate gets a goodness
-    (1 clean .. 0 bad) over the disc of its particle, and coordinates and micrographs are handed on in two sets each:
-    those to keep, and the others. Nothing is lost: what comes in is in exactly one of the two. Works in streaming:
-    outputs grow while the input does.
+    Run it between particle picking and extraction. A trained detector maps the bad area of each micrograph. Each
+    coordinate gets a goodness from 0 (bad) to 1 (clean), measured over the disc of its particle. The outputs are the
+    kept and the rejected coordinates, and the accepted and the discarded micrographs; every input item is in exactly
+    one set. The protocol works in streaming: it screens micrographs and coordinates as they arrive.
     """
 
     _label = "screen micrographs"
@@ -68,30 +61,38 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
     }
 
     # ---- steps ----------------------------------------------------------------------------------------------
-    # One long step: what is done is known by the journal in the run's folder. Scipion writes all steps anew whenever
-    # is added, and a resume after a kill in between finds none.
+    # One long step; the journal in the run folder records the progress. Scipion rewrites all steps whenever one is
+    # added; a kill in between leaves none to resume.
 
     def stepsGeneratorStep(self) -> None:
-        """Screen what comes until the input is closed; begun again, go on where the journal ends."""
+        """Screen the input until it is closed; after a restart, continue where the journal ends."""
         with self._oneLine(), self._openRun(self._getConfig()) as run:
             source, outputs = self._openInput(run.ids), self._openOutputs()
-            while not source.seen:  # what is put right now has to know which micrographs are paired
-                source.look()
-                time.sleep(0 if source.seen else self._pause())
+            self._waitForInput(source)
             outputs.reconcile(run.recorded)
-            while True:
-                source.look()
-                self._screenWaiting(run, source, outputs)
-                if source.closed and not source.waiting and not run.backlog:
-                    break
-                if not source.waiting:
-                    time.sleep(self._pause())
+            self._screenUntilClosed(run, source, outputs)
             self._finish(source, outputs)
-            if run.failure:  # the outputs are written and closed; Continue tries again what failed
-                raise PyworkflowException(f"{run.failure}. Then press Continue, which tries them again.")
+            if run.failure:  # the outputs are written and closed; Continue retries the failed micrographs
+                raise PyworkflowException(f"{run.failure}. Fix the cause, then press Continue to retry them.")
+
+    def _waitForInput(self, source: ScreenInput) -> None:
+        """Wait until all input has been read once: the outputs depend on which micrographs are paired."""
+        while not source.seen:
+            source.look()
+            time.sleep(0 if source.seen else self._pause())
+
+    def _screenUntilClosed(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
+        """Screen in batches until the input is closed and nothing waits."""
+        while True:
+            source.look()
+            self._screenWaiting(run, source, outputs)
+            if source.closed and not source.waiting and not run.backlog:
+                return
+            if not source.waiting:
+                time.sleep(self._pause())
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
-        """Screen one batch of what is waiting, and hand it on; micrographs without news are passed over."""
+        """Screen one batch of the waiting micrographs and append it to the outputs; skip those already done."""
         batch = source.take(self._batchSize(), run.is_done)
         run.note_input(source.counts())
         fresh: List[MicrographRecord] = []
@@ -108,10 +109,13 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         unmatched = source.unmatched()
         if unmatched:
             self.warning(
-                f"{len(unmatched)} coordinates are of micrographs that never came; they are rejected, unscored"
+                f"{len(unmatched)} coordinates have no micrograph in the input; they are rejected without a goodness"
             )
         for label in source.incomplete:
-            self.warning(f"{label} ended before its time: there may be more to screen; then press Continue in both")
+            self.warning(
+                f"{label} failed or was stopped, so input may be missing; press Continue in that protocol, then in "
+                "this one"
+            )
         outputs.finish(unmatched)
 
     def _pause(self) -> float:
@@ -122,13 +126,13 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         return given if given > 0 else BATCH * len(self.getDevices())
 
     def _openRun(self, config: ScreenConfig) -> ScreeningRun:
-        """Return the engine at work in this run's folder; a run that is there is continued."""
+        """Start the screening in the folder of this run, or continue the one that is there."""
         python, log, folder = Plugin.getPython(), Path(self.getStderrLog()), self._folder()
         workers = [WorkerClient(python, self._getModel(), device, log) for device in self.getDevices()]
         options = RunOptions(
             resume=(folder / JOURNAL).is_file(),
             retry_failed=True,
-            retry_seconds=file_retry.STREAMING,
+            retry_seconds=file_retry.RETRY_SECONDS,
             summary_every=self._batchSize(),
             card=read_card(resolve_model(self._getModel())),
             write_report=self._writeReport,
@@ -136,11 +140,11 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         try:
             return ScreeningRun(folder, config, workers, options, logger)
         except SettingsError as error:
-            raise SettingsError(error.what, error.reason, "set them back, or choose Restart") from None
+            raise SettingsError(error.what, error.reason, "restore the old settings, or choose Restart") from None
 
     @staticmethod
     def _writeReport(*of_the_run: Any) -> None:
-        """Write the report; its libraries are slow to load, which listing protocols should not wait for."""
+        """Write the report. Import it here, because its libraries would slow down the list of protocols."""
         from cryoice_scipion.core.reports.html import write_report
 
         write_report(*of_the_run)
@@ -157,11 +161,6 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
             self._pairs,
         )
 
-    def _makePairing(self, micrographs: MicrographReader) -> Optional[Pairing]:
-        if not self._hasOtherMicrographs():
-            return None
-        return Pairing(MicrographReader(self.inputCoordinates.get().getMicrographs(asPointer=True)), micrographs)
-
     def _openOutputs(self) -> ScreenOutputs:
         make: Dict[str, Callable[[], Any]] = {
             COORDINATES: lambda: self._newCoordinates(""),
@@ -171,10 +170,10 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         }
         picked, seen = self.inputCoordinates, self.getInputMicrographsPointer()
         sources = {COORDINATES: picked, REJECTED: picked, MICROGRAPHS: seen, DISCARDED: seen}
-        placing = convert.CoordinateTransform()
+        transform = convert.CoordinateTransform()
         if self._isScaled():
-            placing = convert.CoordinateTransform(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
-        return ScreenOutputs(self, str(self._folder()), sources, make, placing)
+            transform = convert.CoordinateTransform(self.getBoxScale(), self._pairs.ids, self._micrographs.rows)
+        return ScreenOutputs(self, str(self._folder()), sources, make, transform)
 
     def _newCoordinates(self, suffix: str) -> SetOfCoordinates:
         output = self._createSetOfCoordinates(self._outputMicrographsPointer(), suffix)
@@ -190,99 +189,26 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         words = f"{record.stem}: {record.status}, {record.kept} of {len(record.scores)} picks kept"
         self.info(f"{words} ({record.reason})" if record.reason else words)
 
-    # ---- input ----------------------------------------------------------------------------------------------
-
-    def _hasOtherMicrographs(self) -> bool:
-        return self.micsSource.get() == MICS_OTHER
-
-    def _isScaled(self) -> bool:
-        return self._hasOtherMicrographs() and self.useOtherScale.get() == SCALE_MICROGRAPHS
-
-    def _outputScale(self) -> float:
-        return self.getBoxScale() if self._isScaled() else 1.0
-
-    def _outputMicrographsPointer(self) -> Any:
-        """Return the micrographs that the output coordinates lie on: at their scale."""
-        if self._isScaled():
-            return self.getInputMicrographsPointer()
-        return self.inputCoordinates.get().getMicrographs(asPointer=True)
-
-    def getInputMicrographsPointer(self) -> Any:
-        """Return the pointer to the micrographs that are looked at."""
-        if self._hasOtherMicrographs():
-            return self.inputMicrographs
-        return self.inputCoordinates.get().getMicrographs(asPointer=True)
-
-    def getInputMicrographs(self) -> Optional[SetOfMicrographs]:
-        """Return the micrographs that are looked at."""
-        return self.getInputMicrographsPointer().get()
-
-    def getBoxScale(self) -> float:
-        """Return px of the micrographs that are looked at, for each px of the coordinates."""
-        if not self._hasOtherMicrographs():
-            return 1.0
-        picked = self.inputCoordinates.get().getMicrographs().getSamplingRate()
-        return picked / self.getInputMicrographs().getSamplingRate()
-
     # ---- settings -------------------------------------------------------------------------------------------
 
     def _folder(self) -> Path:
         return Path(self._getPath(*FOLDER))
 
-    def _getModel(self) -> str:
-        source = self.modelSource.get()
-        if source == MODEL_DEFAULT:
-            return DEFAULT_MODEL
-        if source == MODEL_OBJECT:
-            return self.inputModel.get().getPath() if self.inputModel.get() is not None else ""
-        return (self.modelFolder.get() or "").strip()
-
-    def _modelConfig(self) -> ModelConfig:
-        return load_config(resolve_model(self._getModel()))
-
-    def _getConfig(self) -> ScreenConfig:
-        """Return the form's settings, as the core takes them."""
-        margin, margins = parse_margins([str(self.margin.get()), *(self.classMargins.get() or "").split()])
-        return ScreenConfig.make(
-            model=self._getModel(),
-            threshold=self.threshold.get(),
-            margin=margin,
-            margins=margins,
-            ignore=sorted(set((self.ignoreClasses.get() or "").split())),
-            min_area=self.minArea.get(),
-            particle_diameter=self.particleDiameter.get() or None,
-            contrast=CONTRASTS[self.contrast.get()],
-            reference=self.referenceMicrographs.get(),
-            max_bad_area=self.maxBadArea.get(),
-            full_size_masks=self.saveMasks.get(),
-            thumbnails=self.saveMicThumbnailWithMask.get(),
-            max_thumbnails=self.maxThumbnails.get(),
-        )
-
     def openPreview(self) -> Tuple[ScreenConfig, ScreenInput]:
-        """Return settings and input, for a look at single micrographs before the run.
+        """Return settings and input for the preview of single micrographs before the run.
 
         Raises
         ------
         PyworkflowException
-            What is missing or wrong in the form, one line each.
+            If the form is incomplete or wrong; one line per problem.
         """
         if self.inputCoordinates.get() is None or self.getInputMicrographs() is None:
-            raise PyworkflowException("Choose the coordinates, and the micrographs where they are others, first.")
+            raise PyworkflowException("Choose 'Coordinates' (and 'Input micrographs', if shown) first.")
         complaints = self._validateInput() + self._validateDevices()
         complaints += self._complaints(self._getConfig, self._modelConfig)
         if complaints:
             raise PyworkflowException("\n".join(complaints))
         return self._getConfig(), self._openInput({})
-
-    def getUsedThreshold(self) -> Optional[float]:
-        """Return the threshold on the goodness: the form's, else the model's recommended one."""
-        if self.threshold.get() is not None:
-            return self.threshold.get()
-        try:
-            return self._modelConfig().threshold_for_picks
-        except CryoIceError:
-            return None
 
     # ---- information ----------------------------------------------------------------------------------------
 
@@ -291,62 +217,13 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         errors += self._complaints(self._getConfig, self._modelConfig)
         return errors or self._validateWorkers()
 
-    def _validateInput(self) -> List[str]:
-        coordinates, micrographs = self.inputCoordinates.get(), None
-        if coordinates is None:
-            return []  # pyworkflow says so itself
-        if not coordinates.getBoxSize() and not self.particleDiameter.get():
-            return ["The coordinates have no box size, so that the particle diameter is unknown; give it in the form."]
-        if coordinates.getMicrographs() is None:
-            return ["The coordinates have no micrographs; pick or import them on a set of micrographs."]
-        micrographs = self.getInputMicrographs()
-        if micrographs is None:
-            return []
-        if not micrographs.getSamplingRate():
-            return ["The micrographs have no pixel size; give it where they are imported."]
-        return self._validateNames() if self._hasOtherMicrographs() else []
-
-    def _validateNames(self) -> List[str]:
-        others = MicrographReader(self.inputMicrographs)
-        pairing = self._makePairing(others)
-        pairing.look(others.look())
-        if pairing.ids or not (others.closed and pairing.closed):
-            return []  # coordinates whose micrograph's name fits several are left out, and counted
-        none = "None of the picked micrographs is among the 'other' micrographs, by name or by id."
-        return pairing.complaints or [none]
-
     def _validateWorkers(self) -> List[str]:
         problems = [check_worker(Plugin.getPython(), self._getModel(), device) for device in self.getDevices()]
         return sum(problems, [])
 
     def _summary(self) -> List[str]:
         summary = read_summary(self._folder())
-        if summary is None:
-            return ["Nothing is screened yet."]
-        lines = [
-            f"{balance_line(summary)}; {self._words()}",
-            f"Micrographs: {summary.accepted} accepted, {summary.discarded + summary.failed} discarded",
-        ]
-        if not summary.finished:
-            lines.append(f"Still running, or stopped: {summary.backlog} micrographs are waiting")
-        if summary.failed:
-            lines.append(f"{summary.failed} of the discarded micrographs failed: _cryoiceReason says why")
-        if summary.unmatched_picks:
-            words = "belong to no micrograph; they are in the rejected output, unscored"
-            lines.append(f"{summary.unmatched_picks} coordinates {words}")
-        if summary.mean_bad_area is not None:
-            lines.append(f"Bad area: {100 * summary.mean_bad_area:.1f} % on average")
-        if summary.rejected_by_class:
-            classes = sorted(summary.rejected_by_class.items(), key=lambda pair: -pair[1])
-            lines.append("Rejected by class: " + ", ".join(f"{name} {number}" for name, number in classes))
-        return lines + [f"*Look at this:* {warning}" for warning in summary.warnings]
-
-    def _words(self) -> str:
-        if self.threshold.get() == KEEP_ALL:
-            return "threshold -1: all kept, only scored"
-        used = self.getUsedThreshold()
-        origin = "the model's" if self.threshold.get() is None else "given"
-        return "threshold unknown" if used is None else f"threshold {used:g}, {origin}"
+        return ["Not screened yet."] if summary is None else summary_lines(summary, self._thresholdInWords())
 
     def _methods(self) -> List[str]:
         if not all(self.hasAttribute(name) for name in self._possibleOutputs):
@@ -355,10 +232,11 @@ class CryoIceProtScreen(ScreenForm, CryoIceProtocol, ProtStreamingBase):
         accepted, discarded = self.outputMicrographs.getSize(), self.outputMicrographsDiscarded.getSize()
         shipped = self.modelSource.get() == MODEL_DEFAULT
         model = "the default model of cryoice" if shipped else f"the model {self._getModel()}"
+        threshold = self._thresholdInWords()
         return [
-            f"{accepted + discarded} micrographs were screened for ice, contamination and support with {model}: "
-            f"{discarded} were discarded. Of {kept + rejected} coordinates {kept} were kept ({self._words()}). "
-            "Cleaning coordinates by a map of bad areas follows [SanchezGarcia2020]."
+            f"{accepted + discarded} micrographs were screened for ice, contamination and support film with {model}; "
+            f"{discarded} were discarded. Of {kept + rejected} coordinates, {kept} were kept ({threshold}). "
+            "Cleaning coordinates with a map of bad area follows [SanchezGarcia2020]."
         ]
 
     def _citations(self) -> List[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing -> simulated micrographs with picks, for trying out and for tests."""
+"""Protocol that simulates contaminated micrographs with picks, for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ OUTPUT_FALSE = "outputCoordinatesFalse"
 
 
 class CryoIceProtSimulate(CryoIceProtocol):
-    """Simulates contaminated micrographs, with particles and a picker's output.
+    """Simulates micrographs with particles, contamination and automatic picks.
 
-    For demonstrations and tests: the class of every pixel is known. The picks are those of a picker that also falls for
-    crystals, dirt and film edges; which ones are right is given as well.
+    Use it for demonstrations and tests, because the class of every pixel is known. The picks contain particles and
+    false positives on ice crystals, contamination and carbon edges. Two more outputs contain the true and the false
+    picks separately.
     """
 
     _label = "simulate micrographs"
@@ -37,39 +38,50 @@ class CryoIceProtSimulate(CryoIceProtocol):
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Simulation")
         form.addParam(
-            "number", params.IntParam, default=6, important=True, label="Number", help="How many micrographs to make."
+            "number",
+            params.IntParam,
+            default=6,
+            important=True,
+            label="Number of micrographs",
+            help="The number of micrographs to simulate. Default: 6.",
         )
         form.addParam(
             "size",
             params.IntParam,
             default=1024,
             label="Size (px)",
-            help="Side of the square micrographs. The time grows with its square.",
+            help="Width and height of the square micrographs. Default: 1024 px. Twice the size takes four times as "
+            "long.",
         )
         form.addParam(
             "pixelSize",
             params.FloatParam,
             default=2.0,
             label="Pixel size (Å/px)",
-            help="0.5 to 8. The ice rings near 3.7 Å are there below 1.85 Å/px.",
+            help="Pixel size of the micrographs, from 0.5 to 8 Å/px. Default: 2 Å/px. Choose less than 1.85 Å/px to "
+            "see the ice rings near 3.7 Å.",
         )
         form.addParam(
             "cleanShare",
             params.FloatParam,
             default=0.3,
-            label="Clean share",
-            help="Share of the micrographs, by chance, that have no contamination at all (0 to 1).",
+            label="Clean fraction (0 to 1)",
+            help="The probability that a micrograph has no contamination at all. Default: 0.3.",
         )
         form.addParam(
             "oneSession",
             params.BooleanParam,
             default=False,
             label="One session?",
-            help="Yes: all micrographs are of one specimen and one microscope, as in a real project; only defocus and "
-            "contamination differ. No: everything differs between them.",
+            help="*Yes*: all micrographs show the same specimen on the same microscope, as in a real session. Only "
+            "defocus and contamination vary. *No* (default): specimen and microscope vary too.",
         )
         form.addParam(
-            "seed", params.IntParam, default=1, label="Seed", help="The same seed gives the same micrographs."
+            "seed",
+            params.IntParam,
+            default=1,
+            label="Seed",
+            help="Seed of the random numbers. The same seed and settings give the same micrographs. Default: 1.",
         )
 
     def _insertAllSteps(self) -> None:
@@ -80,14 +92,14 @@ class CryoIceProtSimulate(CryoIceProtocol):
     def simulateStep(
         self, number: int, size: int, pixel_size: float, clean: float, seed: int, one_session: bool
     ) -> None:
-        """Let the core simulate."""
+        """Run the simulation in the core."""
         options = {"number": number, "seed": seed, "size": f"{size}x{size}", "pixel-size": pixel_size}
         options["clean-share"] = clean
         words = (word for name, value in options.items() for word in (f"--{name}", value))
         self.runCore("simulate", "--output", self._folder(), *words, *["--one-session"] * one_session)
 
     def createOutputStep(self) -> None:
-        """Make sets of what was simulated."""
+        """Create the output sets from the simulated files."""
         micrographs = self._createSetOfMicrographs()
         acquisition = micrographs.getAcquisition()
         acquisition.setVoltage(300)
@@ -120,7 +132,7 @@ class CryoIceProtSimulate(CryoIceProtocol):
         if not 0.5 <= self.pixelSize.get() <= 8:
             errors.append("The pixel size must be from 0.5 to 8 Å/px.")
         if not 0 <= self.cleanShare.get() <= 1:
-            errors.append("The clean share must be from 0 to 1.")
+            errors.append("The clean fraction must be from 0 to 1.")
         return errors
 
     def _summary(self) -> List[str]:
@@ -129,7 +141,7 @@ class CryoIceProtSimulate(CryoIceProtocol):
         right, wrong = self.outputCoordinatesTrue.getSize(), self.outputCoordinatesFalse.getSize()
         return [
             f"{self.outputMicrographs.getSize()} simulated micrographs (seed {self.seed.get()})",
-            f"{self.outputCoordinates.getSize()} picks: {right} right, {wrong} wrong",
+            f"{self.outputCoordinates.getSize()} picks: {right} true, {wrong} false",
         ]
 
     def _methods(self) -> List[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Good and bad coordinates -> a detector."""
+"""Protocol that trains an ice detector from good and bad coordinates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
-from cryoice_scipion.core.detectors.choice import UNET
+from cryoice_scipion.core.detectors.kinds import KINDS
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
@@ -22,13 +22,13 @@ OUTPUT_MODEL = "outputModel"
 
 
 class CryoIceProtTrain(TrainForm, CryoIceProtocol):
-    """Trains an ice detector from good and bad coordinates of your own micrographs.
+    """Trains an ice detector on good and bad coordinates of your own micrographs.
 
-    Good coordinates are particles on clean ice, bad ones lie on crystals, dirt, carbon or whatever else is to be
-    recognised. The shipped model is tuned to them, for which 5 to 50 bad ones are enough, or a new network is trained
-    on a few hundred of each, over several micrographs. The result is a model for *screen micrographs*, with its
-    training curves, its accuracy on micrographs it was not trained on, a recommended threshold, and a card that says
-    what it is.
+    Good coordinates are particles on clean ice. Bad coordinates lie on ice crystals, contamination, carbon or any other
+    feature that the detector should find. By default the protocol fine-tunes the shipped model, which needs 5 to 50 bad
+    coordinates. It can also train a new network, which needs a few hundred good and bad coordinates on several
+    micrographs. The output is a model for *screen micrographs*, with training curves, the accuracy on micrographs that
+    were not used for training, a recommended threshold, and a model card.
     """
 
     _label = "train ice detector"
@@ -42,7 +42,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         self._insertFunctionStep(self.createOutputStep, needsGPU=False)
 
     def convertInputStep(self, settings: str) -> None:
-        """Write the coordinates, the micrographs and the settings for the core."""
+        """Write coordinates, micrographs and settings to files for the core."""
         good, bad = self.goodCoordinates.get(), self.badCoordinates.get()
         Path(self._getExtraPath("train.json")).write_text(settings, encoding="utf-8")
         with self._oneLine():
@@ -55,7 +55,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
                 convert.write_micrographs_star(Path(self._getExtraPath("clean.star")), clean)
 
     def trainStep(self) -> None:
-        """Let the core train, from nothing: what a killed training left is not a model."""
+        """Train with the core. A model folder left by a killed training is deleted first, because it is incomplete."""
         shutil.rmtree(self._modelPath(), ignore_errors=True)
         arguments: List[Any] = ["train"]
         for name in ("good", "bad", "micrographs"):
@@ -66,7 +66,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         self.runCore(*arguments, "--device", self.getDevices()[0])
 
     def createOutputStep(self) -> None:
-        """Describe the model to Scipion."""
+        """Create the output model."""
         model = CryoIceModel(self._modelPath())
         with self._oneLine():
             model.copyConfig(load_config(Path(self._modelPath())))
@@ -80,7 +80,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         return self._getExtraPath("model")
 
     def _getConfig(self) -> TrainConfig:
-        """Return the form's settings, as the core takes them."""
+        """Return the settings of the form as a configuration of the core."""
         patches = PatchConfig.make(
             sampling=self.sampling.get() if self.startFrom.get() == FROM_NOTHING else PatchConfig().sampling,
             contrast=CONTRASTS[self.contrast.get()],
@@ -105,18 +105,20 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         )
 
     def _getBase(self) -> str:
-        """Return the model that training starts from: its name or folder; empty for none."""
+        """Return the name or folder of the model that training starts from; empty for none."""
         if self.startFrom.get() == FROM_DEFAULT:
             return DEFAULT_MODEL
         if self.startFrom.get() == FROM_NOTHING or self.baseModel.get() is None:
             return ""
         return str(self.baseModel.get().getPath())
 
-    def _baseNetwork(self) -> str:
+    def _isTunable(self) -> bool:
+        """Return whether the model that training starts from can be fine-tuned."""
         try:
-            return load_config(resolve_model(self._getBase())).network
+            kind = KINDS.get(load_config(resolve_model(self._getBase())).network)
         except CryoIceError:
-            return ""
+            return False
+        return kind is not None and kind.tunable
 
     def _heldOut(self) -> List[str]:
         names = (name.strip() for name in (self.holdOut.get() or "").split(","))
@@ -129,35 +131,44 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         except CryoIceError as error:
             errors.append(str(error))
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
-            errors.append("Choose the model to start from.")
-        elif self.startFrom.get() == FROM_OBJECT and self._baseNetwork() != UNET:
-            errors.append("That model is not of the shipped one's kind: it cannot be tuned here. Start from nothing.")
+            errors.append("Model to start from is empty. Choose a model.")
+        elif self.startFrom.get() == FROM_OBJECT and not self._isTunable():
+            errors.append(
+                "Model to start from: this network cannot be fine-tuned. Choose a U-Net model, such as the shipped "
+                "one, or set 'Start from' to nothing."
+            )
         for pointer, name in ((self.goodCoordinates, "good"), (self.badCoordinates, "bad")):
             if pointer.get() is not None and pointer.get().getMicrographs() is None:
-                errors.append(f"The {name} coordinates have no micrographs; pick or import them on some.")
+                errors.append(
+                    f"The {name} coordinates are not linked to micrographs. "
+                    "Pick or import them on a set of micrographs."
+                )
         return errors or self._validateNames()
 
     def _validateNames(self) -> List[str]:
         sets = [self.goodCoordinates.get(), self.badCoordinates.get()]
         if None in sets:
-            return []  # pyworkflow says so itself
+            return []  # pyworkflow reports missing inputs itself
         try:
             rows = convert.labelled_micrographs(sets)
         except CryoIceError as error:
             return [str(error)]
         missing = sorted(set(self._heldOut()) - {row.stem for row, _ in rows})
         if missing:
-            return [f"Held-out micrographs: {', '.join(missing)}: none of that name has coordinates."]
+            return [f"Held-out micrographs: no micrograph with coordinates has the name {', '.join(missing)}."]
         return []
 
     def _warnings(self) -> List[str]:
         found = []
         bad = self.badCoordinates.get()
         if self.startFrom.get() == FROM_NOTHING and bad is not None and bad.getSize() < ENOUGH_BAD:
-            few = f"{bad.getSize()} bad coordinates are few for a new network ({ENOUGH_BAD} and more are wanted)"
-            found.append(f"{few}: starting from the shipped model does better with them.")
+            few = f"{bad.getSize()} bad coordinates are few for a new network (at least {ENOUGH_BAD} are recommended)."
+            found.append(f"{few} Starting from the shipped model gives better results.")
         if not self._heldOut():
-            found.append("No micrograph is held out: the figures will be those of the micrographs it was tuned on.")
+            found.append(
+                "No micrographs are held out. The accuracy will be measured on the validation micrographs, which is "
+                "too optimistic."
+            )
         return found
 
     def _summary(self) -> List[str]:
@@ -169,18 +180,18 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         words = _figures(self.outputModel.getMetric)
         lines = [f"Model: {self.outputModel}", f"On {where}: {words}", *self._before()]
         if held and not on_test:
-            lines.append("The held-out micrographs have no good or no bad positions: they measure nothing")
-        lines.append("Background as further GOOD: " + ("yes" if self.useBackground.get() else "no"))
-        return lines + [f"Card: {self._modelPath()}/card.md"]
+            lines.append("The held-out micrographs lack good or bad coordinates, so accuracy was not measured on them")
+        lines.append("Background used as good examples: " + ("yes" if self.useBackground.get() else "no"))
+        return lines + [f"Model card: {self._modelPath()}/card.md"]
 
     def _before(self) -> List[str]:
-        """Return a line about the model that training started from, on the same micrographs; none if there was none."""
+        """Return a line with the accuracy of the initial model on the same micrographs; none without initial model."""
         try:
             metrics = load_config(Path(self._modelPath())).metrics
         except CryoIceError:
             return []
         words = _figures(lambda key: metrics.get(f"before_{METRICS[f'_{key}']}"))
-        return [f"Before tuning, on the same: {words}"] if words else []
+        return [f"Before fine-tuning, on the same micrographs: {words}"] if words else []
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MODEL):
@@ -190,13 +201,13 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             f"An ice detector (views: {', '.join(VIEWS[self.views.get()])}; {self.sampling.get():g} Å/px) was trained "
         )
         if self.startFrom.get() != FROM_NOTHING:
-            made = f"The ice detector '{Path(self._getBase()).name}' was tuned (its last layer fitted anew) "
+            made = f"The ice detector '{Path(self._getBase()).name}' was fine-tuned (last layer only) "
         text = f"{made}on {good} good and {bad} bad coordinates"
-        text += " with clean background as further good examples" if self.useBackground.get() else ""
+        text += " with clean background as additional good examples" if self.useBackground.get() else ""
         text += (
             f" (seed {self.seed.get()}), calibrated by temperature scaling [Guo2017]; the recommended threshold "
-            f"{self.outputModel.getThreshold():.2f} is at Youden's point [Youden1950] on validation micrographs, or "
-            "within one standard error of it."
+            f"{self.outputModel.getThreshold():.2f} maximises Youden's index [Youden1950] on the validation "
+            "micrographs, within one standard error."
         )
         return [text]
 
@@ -205,7 +216,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
 
 
 def _figures(value_of: Callable[[str], Optional[float]]) -> str:
-    """Return the figures of ``FIGURES`` that are known, in one line."""
+    """Return the known values of ``FIGURES`` in one line."""
     values = ((name, value_of(key)) for name, key in FIGURES)
     return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The form of the screening protocol, parameter by parameter."""
+"""Form of the screening protocol: its parameters, labels and help texts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CONTRASTS = ["auto", "dark", "bright"]
 
 
 class ScreenForm:
-    """What the screening asks the user; names and senses as in Xmipp's deep micrograph cleaner where it has them."""
+    """Parameters of the screening. Names and meanings follow Xmipp's deep micrograph cleaner where it has the same."""
 
     def _defineParams(self, form: Any) -> None:
         self._defineGpuParams(
             form,
-            "Yes: NVIDIA GPUs do the computing, and the run is refused where there are none. No: the processor does. "
-            "The numbers are those of the GPUs, such as 0 or 0,1; each runs one worker, which keeps the model loaded.",
+            "*Yes*: compute on NVIDIA GPUs. Enter the IDs of the GPUs to use, separated by commas, for example 0 or "
+            "0,1. Each GPU runs one worker process. *No*: compute on the CPU. Default: Yes if a GPU is found.",
         )
         self._defineInputParams(form)
         self._defineModelParams(form)
@@ -39,7 +39,7 @@ class ScreenForm:
             pointerClass="SetOfCoordinates",
             important=True,
             label="Coordinates",
-            help="The picks to be cleaned. Micrographs without picks are screened too.",
+            help="The coordinates (picks) to clean. Micrographs without coordinates are screened too.",
         )
         form.addParam(
             "micsSource",
@@ -49,9 +49,9 @@ class ScreenForm:
             display=params.EnumParam.DISPLAY_HLIST,
             important=True,
             label="Micrographs source",
-            help="Which micrographs are looked at: those that were picked (*same as coordinates*), or other ones of "
-            "the same field, such as unbinned or unfiltered ones (*other*). Micrographs as they were recorded serve "
-            "best: filters remove what ice is told by.",
+            help="The micrographs to screen. *same as coordinates* (default): the micrographs that were picked. "
+            "*other*: other micrographs of the same fields of view. Choose *other* if particles were picked on "
+            "filtered or denoised micrographs, because filters remove the signal of ice.",
         )
         form.addParam(
             "inputMicrographs",
@@ -60,8 +60,9 @@ class ScreenForm:
             condition=f"micsSource=={MICS_OTHER}",
             important=True,
             label="Input micrographs",
-            help="The micrographs to look at. They are matched with the picked ones by name (usual suffixes such as "
-            "_DW or _aligned are tolerated), or by id when not a single name matches. The pixel size may differ.",
+            help="The micrographs to screen. They are matched with the picked micrographs by name; common suffixes "
+            "such as _DW or _aligned are ignored. If no name matches, they are matched by id. Their pixel size may "
+            "differ.",
         )
         form.addParam(
             "useOtherScale",
@@ -71,9 +72,9 @@ class ScreenForm:
             display=params.EnumParam.DISPLAY_HLIST,
             condition=f"micsSource=={MICS_OTHER}",
             label="Coordinates scale",
-            help="*same as coordinates*: the output has the input's positions and box size, on the input's "
-            "micrographs. *scale to micrographs*: positions (rounded) and box size are those of the 'other' "
-            "micrographs, and the output belongs to them.",
+            help="*same as coordinates* (default): the output coordinates keep the positions, box size and micrographs "
+            "of the input. *scale to micrographs*: positions and box size are scaled to the 'other' micrographs and "
+            "rounded to whole pixels; the output coordinates belong to those micrographs.",
         )
 
     @staticmethod
@@ -86,9 +87,9 @@ class ScreenForm:
             default=MODEL_DEFAULT,
             display=params.EnumParam.DISPLAY_HLIST,
             label="Model",
-            help="The detector: the one that comes with the package, one from a run of *train ice detector* or "
-            "*import ice detector*, or a model folder on disk. The card in the model's folder says what it was "
-            "trained on, how good it was there, and where it fails.",
+            help="The detector. *shipped default*: the model that comes with the plugin. *trained or imported here*: "
+            "the output of *train ice detector* or *import ice detector*. *folder*: a model folder on disk. The model "
+            "card (card.md in the model folder) describes the training data, the accuracy and known failures.",
         )
         form.addParam(
             "inputModel",
@@ -96,14 +97,14 @@ class ScreenForm:
             pointerClass="CryoIceModel",
             condition=f"modelSource=={MODEL_OBJECT}",
             label="Trained model",
-            help="The output of *train ice detector* or of *import ice detector*.",
+            help="The output of *train ice detector* or *import ice detector*.",
         )
         form.addParam(
             "modelFolder",
             params.FolderParam,
             condition=f"modelSource=={MODEL_FOLDER}",
             label="Model folder",
-            help="A folder with model.json and weights, as *cryoice train* wrote it.",
+            help="A folder that contains model.json and the weights, as written by *cryoice train*.",
         )
         form.addParam(
             "contrast",
@@ -112,8 +113,9 @@ class ScreenForm:
             default=0,
             expertLevel=params.LEVEL_ADVANCED,
             label="Contrast",
-            help="Whether particles and dirt are *dark* or *bright*. *auto*: dark, unless at least three reference "
-            "micrographs, and 80 % of them, show bright particles.",
+            help="Whether particles and contamination are *dark* or *bright* on the micrographs. *auto* (default): "
+            "dark, unless at least three reference micrographs, and at least 80 % of them, show bright particles. "
+            "Choose *bright* for micrographs with inverted contrast.",
         )
         form.addParam(
             "referenceMicrographs",
@@ -121,8 +123,8 @@ class ScreenForm:
             default=20,
             expertLevel=params.LEVEL_ADVANCED,
             label="Reference micrographs",
-            help="This many first micrographs decide whether particles are dark or bright (all, if there are fewer). "
-            "0: contrast *auto* is dark.",
+            help="The number of micrographs, from the first one on, that determine the contrast if it is *auto*. "
+            "Default: 20. With 0, contrast *auto* means dark.",
         )
 
     @staticmethod
@@ -133,19 +135,20 @@ class ScreenForm:
             params.FloatParam,
             default=None,
             allowsNull=True,
-            label="Threshold (empty: the model's)",
-            help="A coordinate is kept when its goodness is at least this; higher removes more. Leave it *empty* for "
-            "the threshold that the model recommends. *-1* keeps all and only scores; 0 and 1 do what they say. "
-            "The masks are cut at the same threshold, or at the model's own when this is empty or -1. The wand beside "
-            "it shows what each threshold keeps on micrographs of the input, before the run.",
+            label="Threshold (empty: model default)",
+            help="A coordinate is kept if its goodness (0 bad to 1 clean) is at least the threshold. A higher "
+            "threshold rejects more coordinates. *Empty* (default): the threshold that the model recommends. *-1*: "
+            "keep all coordinates and only score them. Masks use the same threshold; if it is empty or -1, they use "
+            "the model's. The wand shows the effect of a threshold on input micrographs before the run.",
         )
         form.addParam(
             "margin",
             params.FloatParam,
             default=0.0,
             label="Margin (Å)",
-            help="A coordinate is rejected when bad area lies within this distance of the particle's edge. With 0, "
-            "bad area inside the particle's disc rejects it.",
+            help="A coordinate is rejected if bad area lies within this distance (Å) of the particle's edge. Default: "
+            "0, so that only bad area inside the particle's disc counts. Increase it to remove particles close to "
+            "contamination.",
         )
         form.addParam(
             "particleDiameter",
@@ -153,8 +156,9 @@ class ScreenForm:
             default=None,
             allowsNull=True,
             label="Particle diameter (Å)",
-            help="The particle's disc, in which bad area rejects a coordinate, has this diameter. *Empty*: two thirds "
-            "of the box size of the coordinates.",
+            help="The diameter of the disc around each coordinate that must be free of bad area. *Empty* (default): "
+            "two thirds of the box size of the coordinates. Enter the diameter if the box is much larger or smaller "
+            "than 1.5 times the particle.",
         )
         form.addParam(
             "classMargins",
@@ -162,8 +166,8 @@ class ScreenForm:
             default="",
             expertLevel=params.LEVEL_ADVANCED,
             label="Margins by class (Å)",
-            help="Margins of single classes of bad area, such as *support=100 contamination=50*; the others have the "
-            f"margin above. The classes are {', '.join(BAD_CLASSES)}.",
+            help="Different margins for single classes of bad area, for example *support=100 contamination=50*. All "
+            f"other classes use the margin above. Classes: {', '.join(BAD_CLASSES)}.",
         )
         form.addParam(
             "ignoreClasses",
@@ -171,25 +175,26 @@ class ScreenForm:
             default="",
             expertLevel=params.LEVEL_ADVANCED,
             label="Ignored classes",
-            help="Classes of bad area that count as good, separated by blanks, such as *aggregate*. Masks, areas and "
-            "coordinates leave them out; the maps of P(BAD) do not.",
+            help="Classes of bad area to treat as good, separated by spaces, for example *aggregate*. This affects "
+            f"masks, bad area and coordinates, but not the P(BAD) maps. Classes: {', '.join(BAD_CLASSES)}.",
         )
         form.addParam(
             "minArea",
             params.FloatParam,
             default=0.0,
             expertLevel=params.LEVEL_ADVANCED,
-            label="Smallest bad region (nm²)",
-            help="Smaller bad regions count as good. With 0, every region counts; one of a single map cell rejects "
-            "only the coordinates in it.",
+            label="Minimum bad region (nm²)",
+            help="Bad regions with a smaller area are treated as good. Default: 0, every region counts. Increase it "
+            "if small spots of clean ice are marked as bad.",
         )
         form.addParam(
             "maxBadArea",
             params.FloatParam,
             default=1.0,
-            label="Largest bad area (0 to 1)",
-            help="A micrograph is discarded when a larger share of it is bad (0 to 1; the smeared border of aligned "
-            "micrographs does not count), and none of its picks is kept. 1 discards no micrograph for its area.",
+            label="Maximum bad area (0 to 1)",
+            help="A micrograph is discarded, with all its coordinates, if a larger fraction of its area is bad. The "
+            "smeared border of motion-corrected micrographs does not count. Default: 1, no micrograph is discarded "
+            "because of its bad area.",
         )
         form.addParam(
             "saveMasks",
@@ -197,8 +202,8 @@ class ScreenForm:
             default=False,
             expertLevel=params.LEVEL_ADVANCED,
             label="Save full-size masks?",
-            help="Maps and masks on the detector's coarse grid are always written. Yes: masks in the micrographs' "
-            "own size too, for programs that want those (1 = good, 0 = bad).",
+            help="Maps and masks on the coarse grid of the detector are always written. *Yes*: also write masks with "
+            "the size of the micrographs (1 good, 0 bad), for use in other programs. Default: No.",
         )
         form.addParam(
             "saveMicThumbnailWithMask",
@@ -206,8 +211,9 @@ class ScreenForm:
             default=True,
             expertLevel=params.LEVEL_ADVANCED,
             label="Save thumbnails?",
-            help="A small picture of each micrograph with its bad areas tinted by class and its kept and rejected "
-            "picks. The viewer shows them.",
+            help="*Yes* (default): save a small picture of each micrograph. It shows the bad areas, coloured by class, "
+            "and the kept and rejected coordinates. *No*: saves disk space, but the viewer opens micrographs more "
+            "slowly.",
         )
         form.addParam(
             "maxThumbnails",
@@ -215,9 +221,10 @@ class ScreenForm:
             default=2000,
             condition="saveMicThumbnailWithMask",
             expertLevel=params.LEVEL_ADVANCED,
-            label="Thumbnails at most",
-            help="Each takes about 1 MB. When there are more micrographs, those with the most bad area keep their "
-            "thumbnails, and others that are spread over the whole run. *-1*: all. May be changed before *Continue*.",
+            label="Maximum number of thumbnails",
+            help="Each thumbnail takes about 1 MB. If there are more micrographs, the plugin keeps the thumbnails of "
+            "those with the most bad area, and of others spread over the whole run. Default: 2000. *-1*: keep all. The "
+            "number may be changed before *Continue*.",
         )
 
     @staticmethod
@@ -228,14 +235,15 @@ class ScreenForm:
             params.IntParam,
             default=-1,
             label="Batch size",
-            help="The largest number of micrographs that are screened and handed on together; *-1* or *0*: what is "
-            "waiting. A batch never waits to fill up.",
+            help="The maximum number of micrographs that are screened between two checks for new input. *-1* (default) "
+            "or *0*: 64 micrographs per GPU (or CPU worker). A batch never waits for more micrographs.",
         )
         form.addParam(
             "streamingSleepOnWait",
             params.IntParam,
             default=10,
             label="Sleep when waiting (s)",
-            help="Seconds between two looks at the input while there is nothing to do.",
+            help="How long to wait (s) before checking again for new input when there is nothing to screen. "
+            "Default: 10 s.",
         )
         form.addParallelSection(threads=3, mpi=0)

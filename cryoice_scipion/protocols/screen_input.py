@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the screening protocol is given, as it arrives: micrographs, their coordinates, and who belongs to whom."""
+"""Streaming input of the screening protocol: micrographs and the coordinates that belong to them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 class ScreenInput:
-    """Micrographs and coordinates, in any order, any time, in any number of portions.
+    """Micrographs and coordinates that arrive in any order.
 
-    A micrograph waits to be screened when it is new, and again when it has got coordinates since.
+    A micrograph waits for screening when it is new, and again when it gets more coordinates.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class ScreenInput:
         box_size: float,
         pairing: Optional[Pairing] = None,
     ) -> None:
-        """Take the streams; nothing is read yet.
+        """Store the input streams without reading them.
 
         Parameters
         ----------
         sampling : float
-            Å/px of the micrographs.
+            Pixel size of the micrographs, Å/px.
         scale : float
-            px of these micrographs for each px of the coordinates.
+            Pixels of these micrographs per pixel of the coordinates.
         box_size : float
-            px of the micrographs.
+            Box size in px of the micrographs.
         pairing : Pairing, optional
-            Which of the micrographs a coordinate's one is; None: its own.
+            Maps picked micrographs to screened ones; None: they are the same.
         """
         self.micrographs, self._coordinates = micrographs, coordinates
         self._sampling, self._scale, self._box_size, self._pairing = sampling, scale, box_size, pairing
@@ -54,28 +54,28 @@ class ScreenInput:
 
     @property
     def closed(self) -> bool:
-        """Return whether nothing more will come."""
+        """Return whether the input is complete."""
         return self.micrographs.closed and self._coordinates.closed and (not self._pairing or self._pairing.closed)
 
     @property
     def seen(self) -> bool:
-        """Return whether all that feeds us could be read at least once: before, no coordinates may only seem to be."""
+        """Return whether each input set could be read at least once; before that, coordinates may seem missing."""
         readers = [self.micrographs, self._coordinates, *([self._pairing.picked] if self._pairing else [])]
         return all(reader.seen for reader in readers)
 
     @property
     def waiting(self) -> int:
-        """Return how many micrographs are to be taken."""
+        """Return the number of micrographs that wait for screening."""
         return len(self._due)
 
     @property
     def incomplete(self) -> List[str]:
-        """Return the protocols that ended before their time, so that their outputs may not be all there is."""
+        """Return the protocols that failed or were stopped, so that their outputs may be incomplete."""
         producers = [self.micrographs.producer, self._coordinates.producer]
         return sorted({producer.label for producer in producers if producer.failed})
 
     def look(self) -> None:
-        """Take in what is new. The micrographs first: a picker knows no others."""
+        """Read new items. Micrographs come first, because coordinates refer to them."""
         fresh = self.micrographs.look()
         for row in fresh:
             self._due.setdefault(row.id, array("q"))
@@ -83,12 +83,12 @@ class ScreenInput:
         if self._pairing is not None:
             self._pairing.look(fresh)
         self._unmatched.update(own)
-        with contextlib.suppress(sqlite3.OperationalError):  # busy: they are given at the next look
+        with contextlib.suppress(sqlite3.OperationalError):  # busy: read again at the next call
             for key in [key for key in self._unmatched if self._target(key) is not None]:
                 self._give(key)
 
     def take(self, number: int, done: Callable[[MicrographTask], bool]) -> List[MicrographTask]:
-        """Return at most ``number`` micrographs that wait, by id, without those that are done already."""
+        """Return at most ``number`` waiting micrographs, ordered by id, without those already done."""
         tasks: List[MicrographTask] = []
         for key in sorted(self._due):
             if len(tasks) == number:
@@ -99,29 +99,29 @@ class ScreenInput:
         return tasks
 
     def peek(self, key: int) -> MicrographTask:
-        """Return a micrograph that waits, by its id; it goes on waiting."""
+        """Return a waiting micrograph by its id, and leave it waiting."""
         return self._task(key, self._due[key])
 
     def counts(self) -> PickCounts:
-        """Return how many coordinates the input has, with those by reason that belong to no micrograph."""
+        """Return the number of coordinates in the input, and those without a micrograph by reason."""
         doubtful = self._pairing.doubtful if self._pairing is not None else set()
         ambiguous = sum(len(found) // 3 for key, found in self._unmatched.items() if key in doubtful)
         left_out = {UNMATCHED: len(self.unmatched()) - ambiguous, AMBIGUOUS: ambiguous}
         return PickCounts(self._coordinates.total, {why: number for why, number in left_out.items() if number})
 
     def unmatched(self) -> List[int]:
-        """Return the ids of the coordinates whose micrograph has not come."""
+        """Return the ids of the coordinates whose micrograph has not arrived."""
         return [key for coordinates in self._unmatched.values() for key in coordinates[::3]]
 
     def _target(self, own: int) -> Optional[int]:
-        """Return the micrograph that is screened for a coordinate's own one; None when it is not there (yet)."""
+        """Return the id of the screened micrograph for a picked one; None if it has not arrived."""
         target = own if self._pairing is None else self._pairing.ids.get(own)
         return target if target in self.micrographs.rows else None
 
     def _give(self, own: int) -> None:
-        """Let a micrograph wait with the coordinates that have found it."""
+        """Queue a micrograph together with its coordinates."""
         coordinates = self._unmatched[own]
-        if self._pairing is not None:  # several of the picked micrographs may be one of these
+        if self._pairing is not None:  # several picked micrographs may be paired with one
             for other in self._pairing.others(own):
                 coordinates = coordinates + self._coordinates.read([other]).get(other, array("q"))
         self._due[self._target(own)] = coordinates
@@ -135,20 +135,20 @@ class ScreenInput:
 
 
 class Pairing:
-    """Which of the 'other' micrographs is the same field as a picked one, while both are still coming.
+    """Pairs picked micrographs with the 'other' micrographs of the same field of view, while both still arrive.
 
-    By name. By id only when all have come and not a single name matches: two sets that number their micrographs alike
-    but share some names have been renumbered, and ids would then pair wrong ones.
+    Micrographs are paired by name. They are paired by id only if both sets are complete and no name matches. Sets that
+    share some names may have been renumbered, and ids would then pair the wrong micrographs.
     """
 
     def __init__(self, picked: MicrographReader, others: MicrographReader) -> None:
-        """Take both streams; ``others`` is looked at by somebody else."""
-        self.ids: Dict[int, int] = {}  # picked micrograph -> other one
+        """Store both streams; the caller reads ``others``."""
+        self.ids: Dict[int, int] = {}  # picked micrograph -> other micrograph
         self.picked, self._others = picked, others
         self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, int]
-        self._alone: Dict[int, str] = {}  # picked ones without a partner, with their names
-        self.complaints: List[str] = []  # picked ones that fit several, a line each
-        self.doubtful: Set[int] = set()  # picked ones that fit several
+        self._unpaired: Dict[int, str] = {}  # picked micrographs without a partner, by name
+        self.complaints: List[str] = []  # one line per picked micrograph that matches several
+        self.doubtful: Set[int] = set()  # picked micrographs that match several
         self._partners: Dict[int, Set[int]] = {}
 
     @property
@@ -157,19 +157,19 @@ class Pairing:
         return self.picked.closed
 
     def look(self, fresh: List[MicrographRow]) -> None:
-        """Pair what is new; ``fresh``: the other micrographs that have come."""
+        """Pair new micrographs; ``fresh`` are the newly arrived other ones."""
         for row in fresh:
             if row.name not in self._numbers:
                 self._names.add(row.name)
                 self._numbers[row.name] = row.id
         picked = {row.id: row.name for row in self.picked.look()}
-        self._alone.update(picked)
-        for key, name in list((self._alone if fresh else picked).items()):
+        self._unpaired.update(picked)
+        for key, name in list((self._unpaired if fresh else picked).items()):
             found = self._find(key, name)
             if found is not None:
                 self._pair(key, found)
         if self._others.closed and self.closed and not self.ids:
-            for key in [key for key in self._alone if key in self._others.rows]:
+            for key in [key for key in self._unpaired if key in self._others.rows]:
                 self._pair(key, key)
 
     def others(self, own: int) -> Set[int]:
@@ -183,12 +183,12 @@ class Pairing:
         except CryoIceError as error:
             self.doubtful.add(key)
             if str(error) not in self.complaints:
-                logger.warning("%s; till then its coordinates are rejected", error)
+                logger.warning("%s; until then its coordinates are rejected", error)
                 self.complaints.append(str(error))
             return None
         return None if found is None else self._numbers[found]
 
     def _pair(self, own: int, other: int) -> None:
-        del self._alone[own]
+        del self._unpaired[own]
         self.ids[own] = other
         self._partners.setdefault(other, set()).add(own)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The four outputs of the screening protocol, written while others read them.
+"""The four outputs of the screening protocol, written while other protocols read them.
 
-The journal is the truth, and the sets are made from it: two sets are two databases, and never change together. What a
-killed run left half done is put right when the next one begins. Items keep the ids of the input.
+Each set is a database of its own, so two sets never change at the same moment. The sets are therefore made from the
+journal, and sets that a killed run left incomplete are repaired when the next run starts. Items keep their input ids.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScreenOutputs:
-    """Puts every coordinate and every micrograph of the input into exactly one of two sets each."""
+    """Writes each coordinate to the kept or rejected set, and each micrograph to the accepted or discarded set."""
 
     def __init__(
         self,
@@ -41,29 +41,29 @@ class ScreenOutputs:
         folder: str,
         sources: Dict[str, Any],
         make: Dict[str, Callable[[], Any]],
-        placing: convert.CoordinateTransform,
+        transform: convert.CoordinateTransform,
     ) -> None:
-        """Take the protocol whose outputs they are; nothing is written yet.
+        """Store the protocol that owns the outputs, without writing anything.
 
         Parameters
         ----------
         folder : str
-            Of the run, relative to the project: the paths in records start there.
+            The run folder relative to the project; paths in records are relative to it.
         sources : dict
-            For each output the pointer to the input whose items it takes.
+            For each output, the pointer to the input set of its items.
         make : dict
-            For each output what makes it, empty, with all but its items.
-        placing : CoordinateTransform
-            How a coordinate of the input becomes one of the output.
+            For each output, a function that creates it without items.
+        transform : CoordinateTransform
+            Transforms input coordinates to output coordinates.
         """
-        self._protocol, self._folder, self._placing = protocol, folder, placing
+        self._protocol, self._folder, self._transform = protocol, folder, transform
         self._sources, self._make = sources, make
         self._shape: Optional[Sequence[int]] = None  # rows, columns of a micrograph that was read
 
     def reconcile(self, recorded: Callable[[], Iterator[MicrographRecord]]) -> None:
-        """Make what an earlier session left agree with the journal, and open it again.
+        """Make the outputs of an earlier session agree with the journal, and open them again.
 
-        What failed, or was rejected for want of a micrograph, is taken out: it is tried again, or may come.
+        Failed items, and coordinates rejected for lack of a micrograph, are removed, because they are tried again.
         """
         present = {name: np.array(self._present(name), dtype=np.int64) for name in NAMES}
         expected = _expected(recorded())
@@ -71,7 +71,7 @@ class ScreenOutputs:
             self._remove(name, np.setdiff1d(present[name], expected[name]).tolist())
         missing = {name: set(np.setdiff1d(expected[name], present[name]).tolist()) for name in NAMES}
         if any(missing.values()):
-            logger.info("the outputs lack some of what the journal holds; it is added")
+            logger.info("The outputs lack items that are in the journal; adding them")
             coordinates = missing[COORDINATES] | missing[REJECTED]
             micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
             batch: List[MicrographRecord] = []
@@ -85,16 +85,16 @@ class ScreenOutputs:
             self.append(batch)
 
     def append(self, records: Sequence[MicrographRecord]) -> None:
-        """Add micrographs and coordinates; what is there already stays as it is.
+        """Add micrographs and coordinates; existing items are not changed.
 
-        A reader sees all of a call's items of one set, or none of them.
+        Readers see either all or none of the items that one call adds to a set.
         """
         self._shape = self._shape or next((record.shape for record in records if record.shape), None)
         self._put((MICROGRAPHS, DISCARDED), {record.id: record for record in records})
         self._put_scores([score for record in records for score in record.scores])
 
     def finish(self, unmatched: Sequence[int]) -> None:
-        """Reject the coordinates whose micrographs never came, and close all outputs."""
+        """Reject the coordinates whose micrographs never arrived, and close all outputs."""
         self._put_scores([PickScore(key, None, NO_MICROGRAPH, False) for key in unmatched])
         for name in NAMES:
             with self._protocol._writing(name):
@@ -109,7 +109,7 @@ class ScreenOutputs:
             self._put((COORDINATES, REJECTED), {score.id: score for score in scores[start : start + _AT_ONCE]})
 
     def _put(self, names: Tuple[str, str], wanted: Dict[int, Any]) -> None:
-        """Put input items, by id, into one of two outputs each; an output that is not there yet is made."""
+        """Add input items, by id, to one of two outputs; create an output that does not exist yet."""
         opened: Dict[str, Any] = {}
         with self._protocol._writing(names[0]):
             item, keys = None, sorted(wanted)
@@ -133,11 +133,11 @@ class ScreenOutputs:
         if isinstance(fate, MicrographRecord):
             convert.mark_micrograph(item, fate, self._folder)
         else:
-            self._placing.apply(item)
+            self._transform.apply(item)
             convert.mark_coordinate(item, fate)
 
     def _template(self, name: str) -> Any:
-        """Return an item with the columns of an output."""
+        """Return an example item with the columns of an output."""
         first = self._sources[name].get().getFirstItem()
         if name in (MICROGRAPHS, DISCARDED):
             item = first or Micrograph()
@@ -165,7 +165,7 @@ class ScreenOutputs:
             self._protocol._defineSourceRelation(self._sources[name], output)
 
     def _present(self, name: str) -> array:
-        """Return the ids in an output; a file that cannot be read any more is removed, to be made anew."""
+        """Return the ids in an output; delete a damaged file, so that it is created again."""
         if not self._has(name):
             return array("q")
         path = self._get(name).getFileName()
@@ -173,7 +173,7 @@ class ScreenOutputs:
             with self._protocol._writing(name):
                 return ids_in(path)
         except sqlite3.DatabaseError as error:
-            logger.warning("%s: damaged (%s); it is made anew from the journal", path, error)
+            logger.warning("%s: damaged (%s); rebuilding it from the journal", path, error)
             os.unlink(path)
             return array("q")
 
@@ -189,7 +189,7 @@ def _is_kept(fate: Any) -> bool:
 
 
 def _expected(records: Iterable[MicrographRecord]) -> Dict[str, Any]:
-    """Return the ids that each output should have, by what the journal says."""
+    """Return the ids that each output should have according to the journal."""
     ids = {name: array("q") for name in NAMES}
     for record in records:
         if record.status != FAILED:

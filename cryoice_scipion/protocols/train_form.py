@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The form of the training protocol, parameter by parameter."""
+"""Form of the training protocol: its parameters, labels and help texts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ _FIT, _PATCHES = TrainConfig(), PatchConfig()
 
 
 class TrainForm:
-    """What the training asks the user. The defaults are those of the core."""
+    """Parameters of the training. The default values are those of the core."""
 
     def _defineParams(self, form: Any) -> None:
         self._defineGpuParams(
-            form, "Yes: an NVIDIA GPU trains; of several numbers the first counts. No: the processor trains."
+            form,
+            "*Yes*: train on an NVIDIA GPU. Enter its ID, for example 0; if there are several IDs, only the first is "
+            "used. *No*: train on the CPU, which is slower. Default: Yes if a GPU is found.",
         )
         self._defineInputParams(form)
         self._definePatchParams(form)
@@ -36,7 +38,7 @@ class TrainForm:
             pointerClass="SetOfCoordinates",
             important=True,
             label="Good coordinates",
-            help="Places that are worth keeping: particles on clean ice. They need not be all there are.",
+            help="Coordinates to keep: particles on clean ice. The set does not have to be complete.",
         )
         form.addParam(
             "badCoordinates",
@@ -44,9 +46,9 @@ class TrainForm:
             pointerClass="SetOfCoordinates",
             important=True,
             label="Bad coordinates",
-            help="Places that are not: on crystals, frost, ethane, carbon or gold, aggregates. Look at what they sit "
-            "on: lists of 'false positives' are often mostly empty clean ice, and a detector trained on such a list "
-            "learns to call clean ice bad.",
+            help="Coordinates to reject: on crystalline ice, frost, ethane, carbon or gold, or aggregates. Check them "
+            "before training. Lists of false positives often contain mostly empty, clean ice, and a detector trained "
+            "on such a list classifies clean ice as bad.",
         )
         form.addParam(
             "cleanMicrographs",
@@ -54,7 +56,8 @@ class TrainForm:
             pointerClass="SetOfMicrographs",
             allowsNull=True,
             label="Clean micrographs (optional)",
-            help="Micrographs that are clean all over. Given some, background examples are drawn on these only.",
+            help="Micrographs without any contamination. If given, background examples are taken only from them. "
+            "Empty (default): background examples are taken from the micrographs of the coordinates.",
         )
         form.addParam(
             "startFrom",
@@ -63,10 +66,11 @@ class TrainForm:
             default=FROM_DEFAULT,
             display=params.EnumParam.DISPLAY_HLIST,
             label="Start from",
-            help="*shipped model* (recommended): what it has learned stays, and its last layer is fitted to your "
-            "coordinates; 5 to 50 bad ones are enough. *trained or imported here*: the same with a model of a run of "
-            "*train ice detector* or *import ice detector*. *nothing*: a new network sees only your coordinates; a few "
-            "hundred of each kind, over several micrographs, are needed.",
+            help="*shipped model* (default, recommended): fine-tune the model that comes with the plugin. Only its "
+            "last layer is fitted to your coordinates; 5 to 50 bad coordinates are enough. *trained or imported "
+            "here*: the same, starting from the output of *train ice detector* or *import ice detector*. *nothing*: "
+            "train a new network on your coordinates only. This needs a few hundred good and a few hundred bad "
+            "coordinates on several micrographs.",
         )
         form.addParam(
             "baseModel",
@@ -74,23 +78,24 @@ class TrainForm:
             pointerClass="CryoIceModel",
             condition=f"startFrom=={FROM_OBJECT}",
             label="Model to start from",
-            help="The output of *train ice detector* or of *import ice detector*.",
+            help="The output of *train ice detector* or *import ice detector*.",
         )
         form.addParam(
             "holdOut",
             params.StringParam,
             default="",
             label="Held-out micrographs",
-            help="Names of micrographs, separated by commas, that are kept aside as the test set: nothing is trained, "
-            "tuned or calibrated on them, so that the figures of the model's card are honest. At least two, if you can "
-            "spare them. Empty: none, and the figures are those of the validation micrographs.",
+            help="Names of the micrographs of the test set, separated by commas. They are not used for training, "
+            "fine-tuning or calibration, so that the accuracy measured on them is unbiased. Hold out at least two "
+            "micrographs if possible. Empty (default): the accuracy is measured on the validation micrographs, which "
+            "is too optimistic. The wand lists the micrographs.",
         )
         form.addParam(
             "modelName",
             params.StringParam,
             default="",
-            label="Name of the model",
-            help="How the model is called in its card. Empty: 'model'.",
+            label="Model name",
+            help="The name of the model in its model card. Empty (default): 'model'.",
         )
 
     @staticmethod
@@ -100,10 +105,10 @@ class TrainForm:
             "useBackground",
             params.BooleanParam,
             default=_PATCHES.background,
-            label="Background as further GOOD?",
-            help="Yes (recommended): clean places away from both kinds of coordinates are good examples too. No: the "
-            "detector learns 'particle or not' and calls most clean empty ice bad; picks are still cleaned well, masks "
-            "and bad areas are not to be believed.",
+            label="Use background as good examples?",
+            help="*Yes* (default, recommended): positions away from all good and bad coordinates are additional good "
+            "examples. *No*: the detector learns to distinguish particles from everything else, and classifies most "
+            "clean, empty ice as bad. It then still cleans coordinates, but its masks and bad areas are unreliable.",
         )
         form.addParam(
             "views",
@@ -112,7 +117,8 @@ class TrainForm:
             default=0,
             condition=_ANEW,
             label="Views",
-            help="What the network is shown of each place: the patch, the logarithm of its power spectrum, or both.",
+            help="The input of the network at each position: the image patch, the logarithm of its power spectrum "
+            "(FFT), or both (default).",
         )
         form.addParam(
             "sampling",
@@ -120,8 +126,9 @@ class TrainForm:
             default=_PATCHES.sampling,
             condition=_ANEW,
             label="Sampling (Å/px)",
-            help="Every micrograph is brought to this sampling. A patch is 64 px of it: 4 Å/px makes 256 Å, enough to "
-            "see frost and film edges. Coarser micrographs than this cannot be used.",
+            help=f"The pixel size to which every micrograph is rescaled. A patch is {_PATCHES.window} px wide, or "
+            f"{_PATCHES.window * _PATCHES.sampling:g} Å at the default of {_PATCHES.sampling:g} Å/px. Micrographs with "
+            "a larger pixel size cannot be used.",
         )
         form.addParam(
             "contrast",
@@ -129,7 +136,8 @@ class TrainForm:
             choices=CONTRASTS,
             default=0,
             label="Contrast",
-            help="Whether particles and dirt are *dark* (micrographs as recorded) or *bright* (inverted ones).",
+            help="Whether particles and contamination are *dark* (default) or *bright* (inverted contrast) on the "
+            "micrographs.",
         )
         form.addParam(
             "backgroundRatio",
@@ -137,16 +145,18 @@ class TrainForm:
             default=_PATCHES.background_ratio,
             condition="useBackground",
             expertLevel=params.LEVEL_ADVANCED,
-            label="Backgrounds for each good one",
-            help="As many background examples are drawn as this times the number of good coordinates.",
+            label="Background examples per good coordinate",
+            help="The number of background examples divided by the number of good coordinates. Default: "
+            f"{_PATCHES.background_ratio:g}.",
         )
         form.addParam(
             "maxPerMicrograph",
             params.IntParam,
             default=_PATCHES.max_per_micrograph,
             expertLevel=params.LEVEL_ADVANCED,
-            label="Most examples a micrograph",
-            help="Of each kind; a crowded micrograph then does not outweigh the others.",
+            label="Maximum examples per micrograph",
+            help="The maximum number of examples of each kind (good, bad, background) from one micrograph, so that a "
+            f"crowded micrograph does not dominate the training. Default: {_PATCHES.max_per_micrograph}.",
         )
 
     @staticmethod
@@ -158,14 +168,16 @@ class TrainForm:
             default=_FIT.epochs,
             condition=_ANEW,
             label="Epochs",
-            help="The most passes over the examples. Training stops earlier when the validation loss stands still.",
+            help="The maximum number of passes over the training examples. Training stops earlier if the validation "
+            f"loss no longer improves (see Patience). Default: {_FIT.epochs}.",
         )
         form.addParam(
             "seed",
             params.IntParam,
             default=_FIT.seed,
             label="Seed",
-            help="The same seed, input and settings give the same model on the same machine.",
+            help="Seed of the random numbers. The same seed, input and settings give the same model on the same "
+            f"machine. Default: {_FIT.seed}.",
         )
         for name, kind, default, label, words in _EXPERT:
             options = {"condition": _ANEW} if name != "validationShare" else {}
@@ -180,24 +192,38 @@ _EXPERT = (
         params.IntParam,
         _FIT.patience,
         "Patience",
-        "Epochs without a better validation loss until it stops.",
+        f"The number of epochs without a lower validation loss after which training stops. Default: {_FIT.patience}.",
     ),
     (
         "validationShare",
         params.FloatParam,
         _FIT.validation,
-        "Validation share",
-        "Share of the micrographs, besides the held-out ones, that early stopping, calibration and the recommended "
-        "threshold are taken from. Split by micrograph, never by patch.",
+        "Validation fraction",
+        "The fraction of the micrographs, without the held-out ones, that is used for early stopping, calibration and "
+        "the recommended threshold. All patches of a micrograph are in the same set. "
+        f"Default: {_FIT.validation:g}.",
     ),
-    ("batchSize", params.IntParam, _FIT.batch, "Batch size", "Examples a step. Smaller ones need less GPU memory."),
-    ("learningRate", params.FloatParam, _FIT.learning_rate, "Learning rate", "Step size of the optimiser (AdamW)."),
+    (
+        "batchSize",
+        params.IntParam,
+        _FIT.batch,
+        "Batch size",
+        f"The number of examples per training step. Decrease it if GPU memory runs out. Default: {_FIT.batch}.",
+    ),
+    (
+        "learningRate",
+        params.FloatParam,
+        _FIT.learning_rate,
+        "Learning rate",
+        f"Step size of the AdamW optimiser. Decrease it if the loss oscillates. Default: {_FIT.learning_rate:g}.",
+    ),
     (
         "classWeights",
         params.BooleanParam,
         _FIT.class_weights,
-        "Weigh classes?",
-        "Yes: good and bad count the same however many there are of each. Costs calibration: more clean area is then "
-        "called bad. A threshold does the same job.",
+        "Weight classes equally?",
+        "*Yes*: good and bad examples have the same total weight, however many there are of each. The probabilities "
+        "are then poorly calibrated, and more clean area is classified as bad. *No* (default): adjust the threshold "
+        "instead.",
     ),
 )

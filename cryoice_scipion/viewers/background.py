@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading files without freezing a window."""
+"""Run slow work in a background thread, so that a window does not freeze."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class Background:
-    """One thread that does what a window asks, in order; the answers come in the window's own thread."""
+    """A worker thread that runs tasks in order and returns their results in the thread of the window."""
 
     def __init__(self, root: tk.Misc, say: Callable[[str], None]) -> None:
-        """Take the window, with which the thread ends, and what tells the user of errors."""
+        """Start the thread; it ends when ``root`` is closed, and errors are shown with ``say``."""
         self._root, self._say = root, say
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._alive = True
@@ -27,9 +27,9 @@ class Background:
     def run(
         self, work: Callable[[], Any], done: Callable[[Any], None], ended: Callable[[], None] = lambda: None
     ) -> None:
-        """Do work in the thread, then ``done`` with its result; an error is told in one line instead.
+        """Run ``work`` in the thread, then call ``done`` with its result, or show the error in one line.
 
-        ``ended`` is called after either.
+        ``ended`` is called in both cases.
         """
         self._wait(self._thread.submit(work), done, ended)
 
@@ -41,9 +41,9 @@ class Background:
             return
         try:
             done(future.result())
-        except Exception as error:  # noqa: BLE001 (a window goes on, whatever it was)
+        except Exception as error:  # noqa: BLE001 (an error must not close the window)
             if not isinstance(error, CryoIceError):
-                logger.error("the viewer could not do something", exc_info=error)
+                logger.error("unexpected error in the viewer", exc_info=error)
             self._say(" ".join(str(error).split()) or type(error).__name__)
         finally:
             ended()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture of one micrograph, with switches for what is drawn over it."""
+"""Panel that shows one micrograph, with checkboxes for its overlays."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cryoice_scipion.core.results.layers import MAP_COLOUR, MASK_COLOUR, Layers,
 from cryoice_scipion.core.results.micrograph_fields import in_words, shown_values
 
 RADIUS = 6  # px, of a circle; a cross reaches as far
-SMALLEST = 0.005  # share of a class that is named
+SMALLEST = 0.005  # classes with a smaller area fraction are not listed
 SQUARE = "■"
 PICKS, BAR = "picks", "bar"
-SWITCHES = {  # what can be drawn: sign, its colour, words, whether it is on at first
-    "map": ("■", MAP_COLOUR, "P(bad)", False),
+SWITCHES = {  # overlays: symbol, its colour, label, whether it is on at first
+    "map": ("■", MAP_COLOUR, "P(BAD) map", False),
     "mask": ("▢", "#555555", "bad area", True),
     "kept": ("○", KEPT, "kept", True),
     "rejected": ("✕", REJECTED, "rejected", True),
@@ -29,15 +29,15 @@ SWITCHES = {  # what can be drawn: sign, its colour, words, whether it is on at 
 
 
 class MicrographPicture(tk.Frame):
-    """Shows a micrograph; its coordinates follow the threshold without the picture being painted again."""
+    """Shows a micrograph. When the threshold changes, only the coordinates are redrawn."""
 
     def __init__(self, master: tk.Misc) -> None:
-        """Make an empty picture."""
+        """Create an empty panel."""
         super().__init__(master, bg="white")
         self.layers: Optional[Layers] = None
         self._positions = np.zeros((0, 2))
         self._kept = np.zeros(0, dtype=bool)
-        self._items: List[Tuple[int, ...]] = []  # of each coordinate, in the canvas
+        self._items: List[Tuple[int, ...]] = []  # canvas items of each coordinate
         self._is_reading = False
         self._photo: Any = None  # Tk forgets pictures that nobody holds
         self._spot, self._size = (0, 0), (0, 0)  # of the picture in the canvas, px
@@ -71,7 +71,7 @@ class MicrographPicture(tk.Frame):
         self.canvas.bind("<Configure>", lambda _event: self.paint())
 
     def describe(self, record: MicrographRecord) -> None:
-        """Write name, decision, and what the bad area is made of, each class with its colour in the picture."""
+        """Show name, status and bad area, with the area of each class in the colour of the picture."""
         self.title.config(text=record.stem)
         words = in_words(shown_values(record))
         if record.reason:
@@ -81,14 +81,14 @@ class MicrographPicture(tk.Frame):
         text = self.subtitle
         text.config(state=tk.NORMAL)
         text.delete("1.0", tk.END)
-        text.insert(tk.END, f"{words}\n" + ("whole frame:" if found else ""))
+        text.insert(tk.END, f"{words}\n" + ("Area by class:" if found else ""))
         for name, share in found:
             text.insert(tk.END, "   ", "", SQUARE, name, share)
         text.config(state=tk.DISABLED)
         self._colour_squares()
 
     def _colour_squares(self) -> None:
-        """Give the squares in the text the colours of the picture."""
+        """Colour the squares in the text as in the picture."""
         by_class = self.layers is None or self.layers.bad is None or self.layers.codes is not None
         for name in CLASSES:
             self.subtitle.tag_config(name, foreground=class_colour(name) if by_class else MASK_COLOUR)
@@ -99,7 +99,7 @@ class MicrographPicture(tk.Frame):
         Parameters
         ----------
         positions : numpy.ndarray, (n, 2)
-            x and y in px of the micrograph; NaN where they are not known.
+            x and y in px of the micrograph; NaN if unknown.
         kept : numpy.ndarray, (n,), bool
         """
         self.layers, self._positions, self._kept, self._is_reading = layers, positions, kept, layers is None
@@ -107,7 +107,7 @@ class MicrographPicture(tk.Frame):
         self.paint()
 
     def mark(self, kept: Any) -> None:
-        """Redraw the coordinates whose verdict changes with the threshold."""
+        """Redraw the coordinates that are now kept instead of rejected, or the reverse."""
         changed, self._kept = np.flatnonzero(kept != self._kept), kept
         for index in changed if self._items else ():
             self.canvas.delete(*self._items[index])
@@ -115,13 +115,13 @@ class MicrographPicture(tk.Frame):
         self._finish_marks()
 
     def paint(self) -> None:
-        """Paint the picture as large as there is room, and the coordinates over it."""
+        """Draw the picture as large as possible, and the coordinates over it."""
         self.canvas.delete("all")
         room = self.canvas.winfo_width(), self.canvas.winfo_height()
         layers, self._photo = self.layers, None
         if layers is None or layers.grey is None:
-            problems = [] if layers is None else ["There is no picture.", *layers.problems]
-            words = "reading ..." if self._is_reading else "\n".join(problems)
+            problems = [] if layers is None else ["No picture available.", *layers.problems]
+            words = "Loading ..." if self._is_reading else "\n".join(problems)
             self.canvas.create_text(room[0] // 2, room[1] // 2, text=words, width=max(100, room[0] - 40))
             return
         rows, columns = layers.shape
@@ -152,7 +152,7 @@ class MicrographPicture(tk.Frame):
             self.words[name].config(text=f"{name} {count}")
 
     def _draw_pick(self, index: int) -> Tuple[int, ...]:
-        """Draw a coordinate with a light rim, if it is to be seen; return the canvas's items."""
+        """Draw a coordinate with a light rim unless it is hidden; return the canvas items."""
         kept = bool(self._kept[index])
         if not self.on["kept" if kept else "rejected"].get() or np.isnan(self._positions[index, 0]):
             return ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of a run's micrographs: sorted, filtered, and paged through."""
+"""Table of the micrographs of a run, with sorting, filtering and navigation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Column(NamedTuple):
     title: str
     width: int
     anchor: str
-    falling: bool  # whether a first click puts the largest first
+    falling: bool  # whether the first click sorts in descending order
 
 
 def columns() -> Dict[str, _Column]:
@@ -44,15 +44,15 @@ def columns() -> Dict[str, _Column]:
     }
 
 
-WIDE, WIDER = 1500, 80  # px: on a screen this wide, names get this much more room
-LETTER = 10  # px, about
+WIDE, WIDER = 1500, 80  # px: on a screen at least this wide, the name column is wider by this
+LETTER = 10  # px, approximate width of a character
 
 
 class MicrographTable(tk.Frame):
-    """Rows of micrographs; ``on_select`` is told the id of the one that is chosen."""
+    """Table of micrographs; ``on_select`` is called with the id of the selected one."""
 
     def __init__(self, master: tk.Misc, on_select: Callable[[int], None]) -> None:
-        """Make an empty table."""
+        """Create an empty table."""
         super().__init__(master, bg="white")
         self._on_select = on_select
         self._values: Dict[str, Tuple[Any, ...]] = {}
@@ -70,7 +70,7 @@ class MicrographTable(tk.Frame):
         self.choice = ttk.Combobox(bar, textvariable=self.filter, values=list(FILTERS), state="readonly", width=18)
         self.choice.pack(side=tk.LEFT, padx=4)
         self.choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
-        tk.Label(bar, text="click on a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
+        tk.Label(bar, text="Click a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
         self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
         width = self._columns["name"].width + (WIDER if self.winfo_screenwidth() >= WIDE else 0)
         self._letters = width // LETTER
@@ -98,17 +98,17 @@ class MicrographTable(tk.Frame):
 
     @property
     def chosen(self) -> Optional[int]:
-        """Return the id of the micrograph that is chosen."""
+        """Return the id of the selected micrograph."""
         selection = self.tree.selection()
         return int(selection[0]) if selection else None
 
     @property
     def shown(self) -> List[int]:
-        """Return the ids of the micrographs in the list, from top to bottom."""
+        """Return the ids of the micrographs in the table, from top to bottom."""
         return [int(key) for key in self.tree.get_children()]
 
     def fill(self, records: Records, kept: Numbers) -> None:
-        """Show the micrographs of a run with the numbers of coordinates that are kept of each."""
+        """Show the micrographs of a run, with the number of kept coordinates of each."""
         gone = set(self._values) - {str(record.id) for record in records.micrographs}
         for key in gone:
             self.tree.delete(key)
@@ -134,7 +134,7 @@ class MicrographTable(tk.Frame):
         self._arrange()
 
     def sort(self, name: str, falling: Optional[bool] = None) -> None:
-        """Sort by a column; by the one that it is sorted by already, the other way round."""
+        """Sort by a column; a second call for the same column reverses the order."""
         if falling is None:
             falling = not self.falling if name == self.sorted_by else self._columns[name].falling
         self.sorted_by, self.falling = name, falling
@@ -142,19 +142,19 @@ class MicrographTable(tk.Frame):
         self._arrange()
 
     def show_only(self, name: str) -> None:
-        """Choose a filter."""
+        """Set the filter."""
         self.filter.set(name)
         self._arrange()
 
     def step(self, by: int) -> None:
-        """Choose the next or the previous micrograph of the list."""
+        """Select the next or previous micrograph in the table."""
         shown, chosen = self.tree.get_children(), self.tree.selection()
         if shown:
             index = shown.index(chosen[0]) + by if chosen and chosen[0] in shown else 0
             self.choose(int(shown[min(max(index, 0), len(shown) - 1)]))
 
     def choose(self, key: int) -> None:
-        """Choose a micrograph by its id."""
+        """Select a micrograph by its id."""
         if str(key) in self.tree.get_children():
             self.tree.selection_set(str(key))
             self.tree.focus(str(key))
@@ -166,7 +166,7 @@ class MicrographTable(tk.Frame):
             self.tree.heading(name, text=column.title + arrow)
 
     def _arrange(self) -> None:
-        """Put the rows that the filter lets through in order; those without a value come last."""
+        """Sort the rows that match the filter; rows without a value come last."""
         statuses, name = FILTERS[self.filter.get()], self.sorted_by
         rows = [key for key in self._values if self._statuses[key] in statuses]
         rows.sort(key=lambda key: self._keys[key]["order"])
@@ -195,7 +195,7 @@ class MicrographTable(tk.Frame):
 
 
 def _short(name: str, letters: int) -> str:
-    """Return a name without its middle where it is too long: the ends tell micrographs apart."""
+    """Shorten a long name in the middle, because the names of a session differ at their ends."""
     if len(name) <= letters:
         return name
     head = letters // 3

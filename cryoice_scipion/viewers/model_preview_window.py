@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window in which a threshold is chosen: one micrograph, its map, and what a slider keeps of its coordinates."""
+"""Choose a threshold in a window: one micrograph, its map, and the coordinates that a slider keeps."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, Dialog
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import REJECTED
-from cryoice_scipion.core.records import MapResult, MicrographTask
+from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
 from cryoice_scipion.core.results.threshold_preview import CutPreview
 from cryoice_scipion.viewers.model_preview import Preview
 
-LOOK, PAUSE = 100, 40  # ms: between two looks for news; that the slider rests before the picture is drawn
+POLL, PAUSE = 100, 40  # ms between two checks for news; ms without a slider move before the picture is drawn
 MAP = 300  # px, width of the map
-LEAST, MOST = 320, 720  # px, width of the micrograph
+NARROWEST, WIDEST = 320, 720  # px, width of the micrograph
 MARGIN = 8  # px
-DIGITS = 3  # of a threshold, as training recommends it
+DIGITS = 3  # of a threshold, as in the recommendation of a training
 
 
 class PreviewDialog(Dialog):
-    """Shows micrographs as the screening would; ``value`` is the threshold when *Apply* was pressed, else None."""
+    """Show micrographs as the run will screen them; *Apply* sets ``value`` to the threshold."""
 
     def __init__(self, parent: Any, preview: Preview, threshold: Optional[float]) -> None:
-        """Open the window, and return when it is closed.
+        """Open the window and return when it is closed.
 
         Parameters
         ----------
         parent : tkinter widget
         preview : Preview
-            It is closed with the window.
+            Maps the micrographs; it is closed with the window.
         threshold : float, optional
-            Where the slider begins; None: at the model's recommended one, and masks are cut at theirs.
+            Where the slider starts; None: at the model's recommended threshold, with its own one for masks.
         """
         self.preview, self.value = preview, None  # type: Preview, Optional[float]
-        self.applied, self._given = False, threshold  # whether *Apply* was pressed; what the form has
+        self.applied, self._given = False, threshold  # whether *Apply* was pressed; the value in the form
         self.recommended = preview.model.threshold_for_picks
         self._begin = self.recommended if threshold is None else threshold
         self.rows: List[MicrographRow] = []
@@ -48,14 +48,14 @@ class PreviewDialog(Dialog):
         self._shown: Optional[CutPreview] = None
         self._offset, self._drawing = 0.0, ""
         buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
-        Dialog.__init__(self, parent, "Threshold: a look before the run", buttons=buttons, default="Apply")
+        Dialog.__init__(self, parent, "Threshold: preview of the run", buttons=buttons, default="Apply")
 
     # ---- widgets --------------------------------------------------------------------------------------------
 
     def body(self, master: tk.Frame) -> None:
         """Make the widgets: micrographs on the left, the chosen one in the middle, its map on the right."""
-        self.blank = tk.PhotoImage(master=self)  # with a picture, a label's size is in px
-        self.side = max(LEAST, min(MOST, self.winfo_screenheight() - 380, self.winfo_screenwidth() - MAP - 320))
+        self.blank = tk.PhotoImage(master=self)  # a label with an image has its size in px
+        self.side = max(NARROWEST, min(WIDEST, self.winfo_screenheight() - 380, self.winfo_screenwidth() - MAP - 320))
         self._makeList(master)
         self.picture = tk.Label(master, bg="white", anchor="n", image=self.blank)
         self.picture.config(width=self.side, height=self.side + 60)
@@ -72,8 +72,8 @@ class PreviewDialog(Dialog):
         self.state.grid(row=3, sticky="ew", pady=MARGIN)
         self._makeSlider(master)
         self._say("Reading the input and starting the detector …")
-        self._sayLevel(0, 0)
-        self.after(LOOK, self._look)
+        self._sayBaseline(None, 0)
+        self.after(POLL, self._look)
 
     def _makeList(self, master: tk.Frame) -> None:
         frame = tk.Frame(master)
@@ -102,17 +102,17 @@ class PreviewDialog(Dialog):
         self.recommend = tk.Button(frame, text=text, command=lambda: self.slider.set(self.recommended))
         self.recommend.grid(row=0, column=2, sticky="s", padx=MARGIN)
 
-    # ---- what comes -----------------------------------------------------------------------------------------
+    # ---- news from the preview ------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Take in what the preview has to tell, and come again."""
+        """Handle the preview's news; called again and again."""
         while True:
             try:
                 kind, value = self.preview.news.get_nowait()
             except queue.Empty:
                 break
             getattr(self, f"_on{kind.capitalize()}")(value)
-        self.after(LOOK, self._look)
+        self.after(POLL, self._look)
 
     def _onListed(self, rows: List[MicrographRow]) -> None:
         self.rows = sorted(rows, key=lambda row: row.id)
@@ -122,7 +122,7 @@ class PreviewDialog(Dialog):
             self.names.selection_set(0)
             self._choose()
         else:
-            self._say("There are no micrographs yet; come back when the first ones are there.")
+            self._say("The input has no micrographs yet. Open this window again when the first ones have arrived.")
 
     def _onMapped(self, mapped: Tuple[MicrographTask, MapResult]) -> None:
         if mapped[0].id == self._chosen():
@@ -130,22 +130,22 @@ class PreviewDialog(Dialog):
             self._say("")
             self._show()
 
-    def _onBaseline(self, baseline: Tuple[float, int, int]) -> None:
-        offset, number, total = baseline
-        self._sayLevel(number, total)
-        if offset != self._offset:
-            self._offset = offset
+    def _onBaseline(self, baseline: Tuple[Reference, int]) -> None:
+        reference, total = baseline
+        self._sayBaseline(reference, total)
+        if reference.logit_offset != self._offset:
+            self._offset = reference.logit_offset
             self._show()
 
     def _onFailed(self, line: str) -> None:
         self._say(line, REJECTED)
-        if self._mapped is None or self._mapped[0].id != self._chosen():  # no picture of another one
+        if self._mapped is None or self._mapped[0].id != self._chosen():  # do not leave another one's picture
             self._mapped = self._shown = None
             self.counts.config(text="")
             for label in (self.picture, self.map):
                 label.config(image=self.blank)
 
-    # ---- what is shown --------------------------------------------------------------------------------------
+    # ---- the shown micrograph -------------------------------------------------------------------------------
 
     def _chosen(self) -> Optional[int]:
         chosen = self.names.curselection()
@@ -171,7 +171,7 @@ class PreviewDialog(Dialog):
         self._cut()
 
     def _cutSoon(self) -> None:
-        """Cut anew when the slider rests: each of its steps calls this."""
+        """Apply the threshold once the slider has stopped; each of its steps calls this."""
         if self._drawing:
             self.after_cancel(self._drawing)
         self._drawing = self.after(PAUSE, self._cut)
@@ -189,23 +189,25 @@ class PreviewDialog(Dialog):
         self.counts.config(text=words)
         self._put(self.picture, self._shown.picture(cut, self.side))
 
-    def _sayLevel(self, number: int, total: int) -> None:
-        """Say what the scores are relative to: the run compares with the first micrographs of the data set."""
-        given = self.preview.config.reference
+    def _sayBaseline(self, reference: Optional[Reference], total: int) -> None:
+        """Say how far the session's baseline is measured, and its contrast."""
+        given, number = self.preview.config.reference, len(reference.micrographs) if reference else 0
         if given == 0:
             words = (
                 "The scores are the model's own: the form asks for no reference micrographs, so nothing is subtracted."
             )
         elif number < total or not total:
             progress = f" ({number} of {total} micrographs)" if total else ""
-            words = f"The scores may still change: the level of the session is being measured{progress} …"
+            words = f"The scores may still change: the baseline of the session is being measured{progress} …"
         elif number >= given:
-            words = f"The level of the session is measured on the first {given} micrographs, as in the run."
+            words = f"The baseline of the session is measured on the first {given} micrographs, as in the run."
         else:
             words = (
-                f"The level of the session is measured on the first {total} micrographs here, on up to {given} in the "
-                "run. Scores may differ a little if the model subtracts it."
+                f"The baseline of the session is measured on the {total} micrographs of the input. The run measures it "
+                f"on up to {given} if more arrive; scores may then differ a little."
             )
+        if reference is not None and reference.contrast == "bright":
+            words += " Particles are brighter than the ice, so the micrographs are inverted."
         self.baseline.config(text=words)
 
     def _say(self, words: str, colour: str = "#1a1a1a") -> None:
@@ -213,20 +215,20 @@ class PreviewDialog(Dialog):
 
     def _put(self, label: tk.Label, image: Image.Image) -> None:
         picture = ImageTk.PhotoImage(image, master=self)
-        # Never lower than before: the window would jump while the slider is drawn along a legend that grows.
+        # Never lower than before: otherwise the window jumps when the legend grows while the slider moves.
         label.config(image=picture, width=picture.width(), height=max(picture.height(), int(label["height"])))
-        label.image = picture  # Tk forgets pictures that nobody holds
+        label.image = picture  # Tk deletes images without a reference
 
     # ---- the end --------------------------------------------------------------------------------------------
 
     def apply(self) -> None:
-        """Take the slider's value; called when *Apply* is pressed."""
+        """Store the slider's value; called when *Apply* is pressed."""
         self.value, self.applied = self._threshold(), True
 
     def _threshold(self) -> Optional[float]:
-        """Return the slider's value; None at the recommended one, which an empty form stands for.
+        """Return the slider's value; None at the recommended threshold, which an empty field in the form means.
 
-        Masks have another recommended threshold than picks, so the number itself would not do the same.
+        The model recommends different thresholds for masks and coordinates, so the number would change the masks.
         """
         value = round(float(self.slider.get()), DIGITS)
         if abs(value - self.recommended) >= 10**-DIGITS:
@@ -234,6 +236,6 @@ class PreviewDialog(Dialog):
         return self._given if self._given is not None and abs(self._given - value) < 10**-DIGITS else None
 
     def destroy(self) -> None:
-        """Close the window, and end the worker."""
+        """Close the window and end the worker."""
         self.preview.close()
         Dialog.destroy(self)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window of a model: how it was trained, how good it is, where it and the labels disagree, and its card."""
+"""Window of a model: training curves, accuracy, worst disagreements with the labels, and the model card."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from cryoice_scipion.viewers.windows import open_window
 
 SIZE = (1160, 670)  # px
 MARGIN = 10  # px
-SCALES = (0.6, 1.5)  # within which plots are fitted to their tab: legible, and still sharp
-ROWS = 6  # of the table that are seen
+SCALES = (0.6, 1.5)  # smallest and largest scale of plots, so that they stay legible and sharp
+ROWS = 6  # visible rows of the table
 COLUMNS = {"number": 60, "label": 120, "p_bad": 70, "micrograph": 480, "x": 80, "y": 80, "origin": 110}  # px
 HEADINGS = {"number": "No.", "label": "label", "p_bad": "P(BAD)", "x": "x (px)", "y": "y (px)"}
 
 
-Picture = Union[Image.Image, str]  # or why it cannot be shown
+Picture = Union[Image.Image, str]  # or the reason why it cannot be shown
 
 
 class Plots(NamedTuple):
-    """A page of plots: which, and how they are read."""
+    """A tab of plots: title, files, and an explanation for the user."""
 
     title: str
     names: Sequence[str]
@@ -37,21 +37,21 @@ class Plots(NamedTuple):
 
 
 PLOTS = (
-    Plots("Training", ("curves.png",), "Both losses fall while the network learns; where the validation loss rises "
-          "again, it begins to learn by heart. The best epoch is the one that was kept."),
-    Plots("ROC, precision and recall", ("roc.png", "precision_recall.png"), "How well good and bad positions are told "
-          "apart on micrographs that were not trained on. The dot is the recommended threshold."),
-    Plots("Calibration", ("calibration.png",), "On the diagonal, a probability means what it says: of the positions "
-          "called bad with 0.8, eight in ten are bad. Below: how often each probability comes."),
+    Plots("Training", ("curves.png",), "Training and validation loss should both decrease. A rising validation loss "
+          "means overfitting. If a new network is trained, the epoch with the lowest validation loss is kept."),
+    Plots("ROC, precision and recall", ("roc.png", "precision_recall.png"), "How well the model separates good and bad "
+          "positions on micrographs that were not used for training. The dot marks the recommended threshold."),
+    Plots("Calibration", ("calibration.png",), "On the diagonal, probabilities are correct: of the positions with "
+          "P(BAD) = 0.8, 80 % are bad. The lower plot shows how often each probability occurs."),
 )  # fmt: skip
 MISTAKES = (
-    "Where the model and the labels disagree most, on micrographs that were not trained on. Mend the labels that are "
-    "wrong, and train anew. Ctrl+C copies the chosen rows."
+    "The positions where the model and the labels disagree most, on micrographs that were not used for training. "
+    "Correct wrong labels and train again. Ctrl+C copies the selected rows."
 )
 
 
 class ModelView(View):
-    """The window of a model folder."""
+    """View that opens the window of a model folder."""
 
     def __init__(self, title: str, folder: Path, parent: Any = None) -> None:
         self._arguments = (title, folder, parent)
@@ -62,7 +62,7 @@ class ModelView(View):
 
 
 class ModelWindow(Window):
-    """Shows what a model folder holds, a tab each; what is not there (older models have less) has no tab."""
+    """Shows the contents of a model folder in tabs; missing files, as in older models, have no tab."""
 
     def __init__(self, title: str, folder: Path, parent: Any = None) -> None:
         Window.__init__(self, title, parent, minsize=(640, 480))
@@ -77,15 +77,15 @@ class ModelWindow(Window):
         if (folder / PICTURE).is_file():
             self._add("Hardest mistakes", MISTAKES, self._mistakes)
         if read_card(folder):
-            self._add("Card", "", self._card)
+            self._add("Model card", "", self._card)
 
     @staticmethod
     def can_show(folder: Path) -> bool:
-        """Return whether a model folder holds anything that this window shows."""
+        """Return whether a model folder contains anything that this window shows."""
         return any((folder / name).is_file() for page in PLOTS for name in page.names) or bool(read_card(folder))
 
     def _add(self, title: str, words: str, fill: Callable[[tk.Frame], None]) -> None:
-        """Add a tab: a line that says how to read it, and what ``fill`` puts below."""
+        """Add a tab with an explanation at the top and the content that ``fill`` creates below."""
         page = tk.Frame(self.tabs, bg="white")
         self.tabs.add(page, text=title)
         page.rowconfigure(1, weight=1)
@@ -101,7 +101,7 @@ class ModelWindow(Window):
         fill(frame)
 
     def _plots(self, frame: tk.Frame, paths: Sequence[Path]) -> None:
-        """Put plots side by side, as large as there is room."""
+        """Show plots side by side, as large as possible."""
         canvas, plots = self._pictures(frame, paths)
         sizes = [plot.size for plot in plots if isinstance(plot, Image.Image)]
 
@@ -114,7 +114,7 @@ class ModelWindow(Window):
             canvas.bind("<Configure>", fit)
 
     def _pictures(self, frame: tk.Frame, paths: Sequence[Path]) -> Tuple[tk.Canvas, List[Picture]]:
-        """Put pictures of their own size side by side, to be scrolled where the window is smaller."""
+        """Show pictures side by side at full size, with scroll bars if the window is smaller."""
         canvas, pictures = tk.Canvas(frame, bg="white", highlightthickness=0), [_read(path) for path in paths]
         canvas.grid(row=0, column=0, sticky="news")
         _draw(canvas, pictures)
@@ -130,7 +130,7 @@ class ModelWindow(Window):
         return canvas, pictures
 
     def _mistakes(self, frame: tk.Frame) -> None:
-        """Put the picture over the list of the same patches, with their micrographs' whole names."""
+        """Show the picture of the patches above a table with their full micrograph names."""
         split = ttk.PanedWindow(frame, orient=tk.VERTICAL)
         split.grid(row=0, column=0, sticky="news")
         upper, lower = tk.Frame(split, bg="white"), tk.Frame(split, bg="white")
@@ -153,7 +153,7 @@ class ModelWindow(Window):
 
 
 def read_mistakes(folder: Path) -> List[Dict[str, str]]:
-    """Return the rows of mistakes.csv as they stand there; none when the file is not there."""
+    """Return the rows of mistakes.csv as text; none if the file does not exist."""
     if not (folder / TABLE).is_file():
         return []
     with open(folder / TABLE, newline="", encoding="utf-8") as stream:
@@ -169,7 +169,7 @@ def _read(path: Path) -> Picture:
 
 
 def _draw(canvas: tk.Canvas, pictures: Sequence[Picture], scale: float = 1.0) -> None:
-    """Draw pictures side by side; of one that could not be read, why."""
+    """Draw pictures side by side; for an unreadable one, draw the reason."""
     canvas.delete("all")
     canvas.shown, left = [], 0  # type: ignore[attr-defined]  # Tk forgets pictures that nobody holds
     for picture in pictures:
@@ -200,14 +200,14 @@ def _table(frame: tk.Frame, rows: List[Dict[str, str]]) -> ttk.Treeview:
 
 
 def _copy(table: ttk.Treeview) -> None:
-    """Put the chosen rows on the clipboard, for a spreadsheet or a text."""
+    """Copy the selected rows to the clipboard, separated by tabs."""
     lines = ["\t".join(map(str, table.item(item, "values"))) for item in table.selection()]
     table.clipboard_clear()
     table.clipboard_append("\n".join(lines))
 
 
 def _set_or_hide(bar: ttk.Scrollbar, low: str, high: str) -> None:
-    """Move a scroll bar, and take it away while there is nothing to scroll."""
+    """Update a scroll bar, and hide it if there is nothing to scroll."""
     bar.set(low, high)
     if float(low) <= 0 and float(high) >= 1:
         bar.grid_remove()

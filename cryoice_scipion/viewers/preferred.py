@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Our viewer goes before the one that Scipion prefers for a class, Java's; it takes nothing but our own outputs.
+"""Make our viewer the preferred one for our own outputs, before Scipion's Java viewer.
 
-Scipion (and users) may name a preferred viewer for each class of output, which then comes before all others. Importing
-this module puts ours in front of it, where there is one.
+Scipion and its users can set a preferred viewer for each class of output. If there is one, importing this module puts
+our viewer before it. Our viewer accepts only our own outputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CLASSES = ("SetOfCoordinates", "SetOfMicrographs")
 
 
 def prefer_ours() -> None:
-    """Put our viewer first; not where nothing is preferred: it is the first one there by its name."""
+    """Put our viewer before the preferred ones; without preferences, its name already makes it the first."""
     preferences = pyworkflow.Config.VIEWERS
     for name in CLASSES:
         others = preferences.get(name)

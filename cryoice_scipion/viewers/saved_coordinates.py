@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Coordinates at another threshold, saved as a further output of a screening.
+"""Save the coordinates at another threshold as an additional output of a screening.
 
-A run that still goes on writes its own database and its own four outputs, which are only read here. The new set is a
-file of its own, and is entered into the project's database, as pyworkflow does with what a viewer adds to a protocol
-that is active; the run's own database never is touched.
+A running protocol writes its own database and its four outputs; this module only reads them. The new set is a separate
+file. It is registered in the project database, as pyworkflow does for outputs that a viewer adds to an active
+protocol.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from cryoice_scipion.databases import opened
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, REJECTED
 
 PREFIX = f"{COORDINATES}_Viewer"
-PATIENCE = 10.0  # s to wait for who writes an output
-_FIXED = ("id", "enabled", "label", "comment", "creation")  # columns that the items of every set have
+PATIENCE = 10.0  # s to wait while the run writes an output
+_FIXED = ("id", "enabled", "label", "comment", "creation")  # columns of every set
 
 
 def next_output(protocol: Any) -> Tuple[str, str]:
-    """Return the name of the next output that a viewer saves, and its file: neither is there yet."""
+    """Return an unused name and file for the next output that the viewer saves."""
     number = 1
     while True:
         path = protocol._getPath(f"coordinates_Viewer{number}.sqlite")
@@ -37,24 +37,24 @@ def next_output(protocol: Any) -> Tuple[str, str]:
 
 
 def write_chosen(path: str, outputs: Sequence[str], ids: Sequence[int]) -> int:
-    """Write the coordinates that have these ids into a new set, with all that they carry.
+    """Write the coordinates with these ids, and all their attributes, to a new set.
 
     Parameters
     ----------
     path : str
-        The file to write; it appears when it is whole.
+        The file to write; it appears only when complete.
     outputs : sequence of str
-        The files of the sets that hold the coordinates; what is in none of them (yet) is left out.
+        The files of the sets that contain the coordinates; ids that are in none of them are left out.
 
     Returns
     -------
     int
-        How many there are in it.
+        The number of coordinates written.
 
     Raises
     ------
     CryoIceError
-        When it cannot be written, or one of the sets cannot be read.
+        If the file cannot be written, or a set cannot be read.
     """
     temporary = Path(path).with_name(f".{Path(path).name}.tmp")
     try:
@@ -71,10 +71,10 @@ def write_chosen(path: str, outputs: Sequence[str], ids: Sequence[int]) -> int:
         os.replace(str(temporary), path)
     except sqlite3.Error as error:
         busy = "locked" in str(error) or "busy" in str(error)
-        remedy = "the run is writing; try again in some seconds" if busy else "free some space or look at the run's log"
+        remedy = "the run is writing; try again in a few seconds" if busy else "free disk space or check the run log"
         raise CryoIceError(path, f"cannot be written ({error})", remedy) from error
     except OSError as error:
-        raise CryoIceError(path, f"cannot be written ({error.strerror})", "give write permission") from error
+        raise CryoIceError(path, f"cannot be written ({error.strerror})", "set write permission") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -99,12 +99,12 @@ def _add(chosen: sqlite3.Connection, path: str) -> None:
 
 
 def register(protocol: Any, name: str, path: str, threshold: float) -> None:
-    """Make a set that was written an output of the protocol.
+    """Register a written set as an output of the protocol.
 
     Parameters
     ----------
     protocol : CryoIceProtScreen
-        As the project has it now.
+        The protocol as currently stored in the project.
     """
     output = SetOfCoordinates(filename=path)
     output.copyInfo(getattr(protocol, COORDINATES))
@@ -118,9 +118,9 @@ def register(protocol: Any, name: str, path: str, threshold: float) -> None:
 
 
 def keep_relations(protocol: Any) -> None:
-    """Tell the project where the sets that viewers saved come from.
+    """Restore the source relations of the sets saved by viewers.
 
-    While a run goes on, pyworkflow replaces all that it knows of the protocol's relations by what the run knows.
+    While a run is active, pyworkflow overwrites the relations of its protocol with those that the run knows.
     """
     known = {relation["object_child_id"] for relation in protocol.getRelations()}
     saved = [output for name, output in protocol.iterOutputAttributes() if name.startswith(PREFIX)]
@@ -132,5 +132,5 @@ def keep_relations(protocol: Any) -> None:
 
 
 def outputs_of(protocol: Any) -> Tuple[str, ...]:
-    """Return the files of the sets that hold the screened coordinates; none before the first ones are handed on."""
+    """Return the files of the sets of screened coordinates; none before the run has created them."""
     return tuple(getattr(protocol, name).getFileName() for name in (COORDINATES, REJECTED) if hasattr(protocol, name))

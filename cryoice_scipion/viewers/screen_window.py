@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window of a screening: its micrographs, one of them large, and the threshold. Works while the run goes on."""
+"""Window of a screening: table of micrographs, a large picture, and the threshold. It also works during a run."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
 from cryoice_scipion.viewers.timeline_panel import TimelinePanel
 from cryoice_scipion.viewers.windows import open_window
 
-LOOK = 3000  # ms between two looks whether there are new records
-SETTLE = 250  # ms after the last change of the threshold until the list and the plot follow
-KEPT_PICTURES = 12  # that are in memory, so that going back is quick
+LOOK = 3000  # ms between two checks for new records
+SETTLE = 250  # ms after the last change of the threshold until table and plot are updated
+KEPT_PICTURES = 12  # pictures kept in memory, so that going back is fast
 
 
 class ScreenView(View):
-    """The window of a run."""
+    """View that opens the window of a run."""
 
     def __init__(self, run: ScreenedRun, parent: Any = None, **options: Any) -> None:
-        """Take a run, and the options of :class:`ScreenWindow`."""
+        """Store a run and the options of :class:`ScreenWindow`."""
         self._arguments, self._options = (run, parent), options
         self.window: Optional[ScreenWindow] = None
 
@@ -45,7 +45,7 @@ class ScreenView(View):
 
 
 class ScreenWindow(Window):
-    """Micrographs on the left, the chosen one in the middle, threshold and course of the run on the right."""
+    """Shows the table of micrographs, the selected micrograph, the threshold and the timeline of the run."""
 
     def __init__(
         self,
@@ -55,18 +55,18 @@ class ScreenWindow(Window):
         overlays: Tuple[str, ...] = (),
         threshold: Optional[float] = None,
     ) -> None:
-        """Open on a run.
+        """Create the window of a run.
 
         Parameters
         ----------
         run : ScreenedRun
         parent : pyworkflow.gui.Window, optional
         show_only : str
-            Which micrographs are in the list at first; see ``micrograph_table.FILTERS``.
+            Initial filter of the table; see ``micrograph_table.FILTERS``.
         overlays : tuple of str
-            What is drawn over the picture at first; none: the usual.
+            Initial overlays of the picture; empty: the default ones.
         threshold : float, optional
-            Where it is at first; None: where the run had it.
+            Initial threshold; None: that of the run.
         """
         super().__init__(f"{run.title}: screening", parent, minsize=(900, 560))
         self.run = run
@@ -86,7 +86,7 @@ class ScreenWindow(Window):
         self._look()
 
     def desiredDimensions(self) -> Tuple[int, int]:
-        """Return the size of the window: nearly that of the screen."""
+        """Return the size of the window: slightly smaller than the screen."""
         return min(1720, self.root.winfo_screenwidth() - 10), min(1080, self.root.winfo_screenheight() - 60)
 
     # ---- widgets --------------------------------------------------------------------------------------------
@@ -126,13 +126,13 @@ class ScreenWindow(Window):
         side.rowconfigure(3, weight=2)
 
     def say(self, words: str, colour: str = "#a00000") -> None:
-        """Tell the user something, in one line or a few."""
+        """Show a message to the user."""
         self.told.config(text=words, fg=colour)
 
     # ---- records --------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Look for new records, now and then again."""
+        """Check for new records, and schedule the next check."""
         self._background.run(lambda: (self._reader.look(), read_summary(self.run.folder)), self._looked)
         self.root.after(LOOK, self._look)
 
@@ -153,7 +153,7 @@ class ScreenWindow(Window):
     # ---- one micrograph -------------------------------------------------------------------------------------
 
     def go_to(self, key: int) -> None:
-        """Choose a micrograph by its id, also one that the filter hides."""
+        """Select a micrograph by its id, even if the filter hides it."""
         if key not in self.table.shown:
             self.table.show_only(ALL)
         self.table.choose(key)
@@ -175,7 +175,7 @@ class ScreenWindow(Window):
 
         def read() -> Optional[Tuple[Layers, Any]]:
             if self._wanted != key:
-                return None  # another one was chosen in the meantime
+                return None  # another micrograph was selected in the meantime
             layers = read_layers(self.run.folder, record)
             try:
                 return layers, self.run.positions(ids)
@@ -195,7 +195,7 @@ class ScreenWindow(Window):
         self._background.run(read, show)
 
     def _kept(self, index: int) -> Any:
-        """Return which coordinates of a micrograph the threshold keeps."""
+        """Return which coordinates of a micrograph are kept at the threshold."""
         records, part = self.records, self.records.of(index)  # type: ignore[union-attr]
         kept = is_kept(records.goodness[part], self.threshold.threshold)  # type: ignore[union-attr]
         return kept & records.open[part]  # type: ignore[union-attr]
@@ -216,7 +216,7 @@ class ScreenWindow(Window):
         self._settling = self.root.after(SETTLE, self._settle)
 
     def _settle(self) -> None:
-        """Let the list and the plot follow the threshold."""
+        """Update table and plot to the current threshold."""
         self._settling = None
         if self.records is not None:
             kept = self.records.kept_counts(self.threshold.threshold)
@@ -226,7 +226,7 @@ class ScreenWindow(Window):
                 self.timeline.point_at(self._indices[self._wanted])
 
     def save(self) -> None:
-        """Save what the threshold keeps as a new output of the protocol."""
+        """Save the coordinates kept at the threshold as a new output of the protocol."""
         records, threshold = self.records, self.threshold.threshold
         if records is None:
             return
@@ -235,7 +235,7 @@ class ScreenWindow(Window):
         def done(name: str, number: int) -> None:
             words = f"Saved {number:,} coordinates as {name}."
             if number < len(ids):
-                words += f" {len(ids) - number:,} more are screened, but the run has not handed them on yet."
+                words += f" {len(ids) - number:,} more are screened, but not yet in the outputs of the run."
             self.say(words, "#006400")
             self._refresh_project()
 
@@ -250,7 +250,7 @@ class ScreenWindow(Window):
             self.say(str(error))
 
     def _refresh_project(self) -> None:
-        """Let the project's window show the new output."""
+        """Refresh the project window, so that it shows the new output."""
         view = getattr(self.master, "getViewWidget", lambda: None)()
         with contextlib.suppress(AttributeError):
             view.refreshRuns()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A screening as its viewer needs it: where its records are, where its coordinates lie, how a new set is saved."""
+"""Access to a screening for its viewer: the run folder, the positions of coordinates, and saving new sets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cryoice_scipion.protocols.protocol_screen import FOLDER
 from cryoice_scipion.protocols.screen_outputs import COORDINATES
 from cryoice_scipion.viewers import saved_coordinates
 
-PATIENCE = 5.0  # s to wait for who writes the input
+PATIENCE = 5.0  # s to wait while another protocol writes the input
 
 
 class ScreenedRun:
-    """A protocol of the project. Only :meth:`save` changes anything, and only in the project's own database."""
+    """A screening protocol of the project. Only its saved sets change the project database."""
 
     def __init__(self, project: Any, protocol: Any) -> None:
-        """Take a protocol, finished or not."""
+        """Read the settings of a protocol, which may still be running."""
         self._project, self._key = project, protocol.getObjId()
         self.title = protocol.getRunName()
         self.folder = Path(protocol.getPath(*FOLDER))
@@ -33,7 +33,7 @@ class ScreenedRun:
         self._scale = protocol.getBoxScale() if picked else 1.0
 
     def positions(self, ids: Any) -> Any:
-        """Return x and y of coordinates in px of the micrographs that were looked at; NaN where they are not known.
+        """Return x and y of coordinates in px of the screened micrographs; NaN if unknown.
 
         Parameters
         ----------
@@ -46,7 +46,7 @@ class ScreenedRun:
         Raises
         ------
         CryoIceError
-            When the input cannot be read.
+            If the input cannot be read.
         """
         positions = np.full((len(ids), 2), np.nan)
         if not len(ids) or not self._picked:
@@ -60,7 +60,8 @@ class ScreenedRun:
                     for key, x, y in connection.execute(f"{query} ({','.join('?' * len(part))})", part):
                         positions[rows[key]] = x, y
         except (sqlite3.Error, KeyError) as error:
-            raise CryoIceError(self._picked, f"cannot be read ({error})", "look at the protocol that made it") from None
+            remedy = "check the protocol that created it"
+            raise CryoIceError(self._picked, f"cannot be read ({error})", remedy) from None
         return positions * self._scale
 
     def save(self, ids: Any, threshold: float, run: Callable[..., None], done: Callable[[str, int], None]) -> None:
@@ -69,45 +70,44 @@ class ScreenedRun:
         Parameters
         ----------
         ids : numpy.ndarray, (n,)
-            Of the coordinates that the threshold keeps.
+            Ids of the coordinates that are kept at the threshold.
         run : callable
-            Does work in another thread and gives its result to a function in this one.
+            Runs a function in another thread and passes its result to a function in this one.
         done : callable
-            Told the name of the output, and how many coordinates are in it.
+            Called with the name of the output and its number of coordinates.
 
         Raises
         ------
         CryoIceError
-            When there is nothing that could be saved, or nowhere to save it.
+            If there are no coordinates to save, or the project cannot be written.
         """
         protocol = self._now()
         if self._project.openedAsReadOnly():
-            raise CryoIceError(self.title, "the project is open for reading only", "open it with write permission")
+            raise CryoIceError(self.title, "the project is read-only", "open it with write permission")
         outputs = saved_coordinates.outputs_of(protocol)
         if len(outputs) < 2:
-            remedy = "try again when its first coordinates are among its outputs"
-            raise CryoIceError(self.title, "the run has handed on no coordinates yet", remedy)
+            raise CryoIceError(self.title, "the run has no output coordinates yet", "try again when it has some")
         if not len(ids):
-            raise CryoIceError(self.title, "no coordinate is kept at this threshold", "lower it")
+            raise CryoIceError(self.title, "no coordinates are kept at this threshold", "lower the threshold")
         name, path = saved_coordinates.next_output(protocol)
 
         def enter(number: int) -> None:
             if not number:
                 Path(path).unlink()
-                raise CryoIceError(self.title, "the run has not handed these coordinates on yet", "try again soon")
+                raise CryoIceError(self.title, "these coordinates are not in the outputs yet", "try again later")
             saved_coordinates.register(self._now(), name, path, threshold)
             done(name, number)
 
         run(lambda: saved_coordinates.write_chosen(path, outputs, ids), enter)
 
     def keep_relations(self) -> None:
-        """Put right what the project knows of the sets that were saved here; see ``saved_coordinates``."""
+        """Restore the source relations of saved sets; see ``saved_coordinates.keep_relations``."""
         protocol = self._now()
         if hasattr(protocol, COORDINATES) and not self._project.openedAsReadOnly():
             saved_coordinates.keep_relations(protocol)
 
     def _now(self) -> Any:
-        """Return the protocol as the project has it now: it is loaded anew while it runs."""
+        """Return the protocol as currently stored in the project, which reloads it during a run."""
         protocol = self._project.getProtocol(self._key)
         if protocol is None:
             raise CryoIceError(self.title, "is no longer in the project", "close this window")

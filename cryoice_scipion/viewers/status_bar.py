@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a run stands, in one line; under it what somebody should look at; and a button that opens the report."""
+"""Status line of a run, with warnings below it and a button that opens the report."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WARNING = "#fff3cd"
 
 
 class StatusBar(tk.Frame):
-    """The top of the window; ``say`` tells the user what could not be opened."""
+    """Top of the window: status, warnings and report button; ``say`` shows error messages."""
 
     def __init__(self, master: tk.Misc, folder: Path, say: Callable[[str], None]) -> None:
-        """Take the run's folder, where the report is."""
+        """Create the status bar of the run in ``folder``, which contains the report."""
         super().__init__(master, bg="white")
         self._folder, self._say = folder, say
         self.words = tk.Label(self, bg="white", anchor="w", justify=tk.LEFT, font=("TkDefaultFont", 12))
@@ -31,17 +31,17 @@ class StatusBar(tk.Frame):
         self.bind("<Configure>", lambda event: self._wrap(event.width))
 
     def tell(self, records: Records, summary: Optional[Summary]) -> None:
-        """Say how a run stands."""
+        """Update the status and the warnings."""
         areas = [one.bad_area for one in records.micrographs if one.bad_area is not None]
         statuses = [one.status for one in records.micrographs]
         named = [f"{statuses.count(name):,} {name}" for name in (ACCEPTED, DISCARDED, FAILED) if name in statuses]
-        words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrograph is screened yet"]
+        words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrographs screened yet"]
         if areas:
-            words.append(f"bad area {100 * sum(areas) / len(areas):.1f} % on average")
+            words.append(f"mean bad area {100 * sum(areas) / len(areas):.1f} %")
         words.append(_state(summary))
         self.words.config(text="   ·   ".join(words))
         warnings = summary.warnings if summary is not None else []
-        self.warning.config(text="\n".join(f"Look at this: {words}" for words in warnings))
+        self.warning.config(text="\n".join(f"Warning: {words}" for words in warnings))
         if warnings:
             self.warning.grid(row=1, column=0, columnspan=2, sticky="ew", pady=(4, 0))
         else:
@@ -54,12 +54,12 @@ class StatusBar(tk.Frame):
     def _open_report(self) -> None:
         path = self._folder / NAME
         if not path.is_file():
-            self._say("There is no report yet.")
+            self._say("The run has not written a report yet.")
         elif not webbrowser.open(path.resolve().as_uri()):
-            self._say(f"No web browser was found. Open {path.resolve()}")
+            self._say(f"No web browser was found. Open this file yourself: {path.resolve()}")
 
 
 def _state(summary: Optional[Summary]) -> str:
     if summary is None:
-        return "the run has just begun"
-    return "finished" if summary.finished else f"running, or stopped; {summary.backlog:,} are waiting"
+        return "starting"
+    return "finished" if summary.finished else f"running or stopped; {summary.backlog:,} micrographs waiting"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Histogram of the goodness, and a threshold that can be moved over it."""
+"""Panel with the histogram of goodness and an adjustable threshold."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cryoice_scipion.core.results.run_sums import BINS
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 8, 40  # px around the axes
 HANDLE = 18  # px, the length of the slider's handle
-SAME = 5e-4  # a slider's value is rounded to thousandths; the run's own threshold is not
+SAME = 5e-4  # smaller differences are ignored, because a slider rounds to thousandths
 SMALL = 8  # pt
 
 
 class ThresholdPanel(tk.Frame):
-    """Slider, histogram and counts; ``on_change`` is told of each new threshold."""
+    """Slider, histogram and counts; ``on_change`` is called with each new threshold."""
 
     def __init__(self, master: tk.Misc, run_threshold: Optional[float], on_change: Callable[[float], None]) -> None:
-        """Begin with the threshold of the run; none, or -1 (all are kept), begins at 0."""
+        """Start at the threshold of the run; if it is unknown or -1 (keep all), start at 0."""
         super().__init__(master, bg="white")
         self.run_threshold = run_threshold
         self.threshold = max(0.0, run_threshold or 0.0)
@@ -55,10 +55,10 @@ class ThresholdPanel(tk.Frame):
         self.entry.pack(side=tk.LEFT, padx=4)
         for event in ("<Return>", "<KP_Enter>", "<FocusOut>"):
             self.entry.bind(event, lambda _event: self._typed())
-        self.reset = tk.Button(bar, text="as in the run", command=self._reset)
+        self.reset = tk.Button(bar, text="Reset to run", command=self._reset)
         if self.run_threshold is not None:
             self.reset.pack(side=tk.LEFT)
-            words = "it kept all" if self.run_threshold < 0 else f"{self.run_threshold:.3f}"
+            words = "keeps all" if self.run_threshold < 0 else f"{self.run_threshold:.3f}"
             tk.Label(bar, text=f"({words})", bg="white", fg="#666666").pack(side=tk.LEFT)
         self.counts = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT)
         self.bind("<Configure>", lambda event: self.counts.config(wraplength=max(200, event.width - 10)))
@@ -89,23 +89,23 @@ class ThresholdPanel(tk.Frame):
         self._fit()
 
     def show(self, records: Records) -> None:
-        """Take the records of a run."""
+        """Show the records of a run."""
         self._records = records
         self._draw()
 
     def count(self, kept: int, picks: int) -> None:
-        """Write how many coordinates are kept, of the current micrograph (given) and in all."""
+        """Show the numbers of kept coordinates, of the current micrograph (given) and of all micrographs."""
         records = self._records
         if records is None:
             return
         every, left = len(records.ids), records.kept_number(self.threshold)
         discarded = int((~records.open).sum())
         unscored = int(np.isnan(records.goodness[records.open]).sum())
-        lines = [f"In all: {left:,} of {every:,} kept{_share(left, every)}"]
+        lines = [f"All micrographs: {left:,} of {every:,} kept{_share(left, every)}"]
         lines.append(f"This micrograph: {kept:,} of {picks:,} kept{_share(kept, picks)}")
-        never = [f"{discarded:,} of discarded micrographs"] if discarded else []
-        never += [f"{unscored:,} unscored"] if unscored else []
-        lines.append(f"Never kept: {', '.join(never)}" if never else "")
+        never = [f"{discarded:,} on discarded micrographs"] if discarded else []
+        never += [f"{unscored:,} without goodness"] if unscored else []
+        lines.append(f"Always rejected: {', '.join(never)}" if never else "")
         self.counts.config(text="\n".join(lines))
 
     def set(self, threshold: float) -> None:
@@ -141,7 +141,7 @@ class ThresholdPanel(tk.Frame):
             self.set(round(float(event.xdata), 3))
 
     def _draw(self) -> None:
-        """Split each bar where the threshold is."""
+        """Draw the histogram, with each bar split at the threshold."""
         self._line.set_xdata([self.threshold, self.threshold])
         if self._records is not None:
             values = self._records.ordered
@@ -164,7 +164,7 @@ class ThresholdPanel(tk.Frame):
         self.canvas.draw_idle()
 
     def _fit(self) -> None:
-        """Keep the axes above the slider."""
+        """Align the axes with the slider."""
         width, height = self.figure.get_size_inches() * self.figure.dpi
         if width > LEFT + RIGHT and height > TOP + BOTTOM:
             self.figure.subplots_adjust(LEFT / width, BOTTOM / height, 1 - RIGHT / width, 1 - TOP / height)

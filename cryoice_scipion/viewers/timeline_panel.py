@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad area and rejected share over the session: when it went bad is seen here."""
+"""Plot of bad area and rejected coordinates over the session, which shows when the data quality changed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_reader import Numbers, Records
 
 BAD_AREA = "#0072b2"
-SESSION = 300.0  # s from the first to the last micrograph from which on they are plotted over the time
-PARTS = 40  # of a run: so many micrographs go into one point of a line
-FAINT = 30  # over the number of micrographs: how strong the single ones are drawn
+SESSION = 300.0  # s: sessions at least this long are plotted over time, shorter ones over the micrograph number
+PARTS = 40  # the lines are moving averages over this fraction of a run (1/40)
+FAINT = 30  # opacity of single points times the number of micrographs
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 28, 40  # px around the axes
 SMALL = 8  # pt
 
 
 class TimelinePanel(tk.Frame):
-    """Two lines over the micrographs; a click chooses the micrograph under it."""
+    """Plots two quantities over the micrographs; a click selects the micrograph at that position."""
 
     def __init__(self, master: tk.Misc, on_choose: Callable[[int], None]) -> None:
-        """Make an empty plot."""
+        """Create an empty plot."""
         super().__init__(master, bg="white")
         self._on_choose = on_choose
         self._records: Optional[Records] = None
@@ -51,7 +51,7 @@ class TimelinePanel(tk.Frame):
         self._fit()
 
     def show(self, records: Records, kept: Numbers) -> None:
-        """Draw a run with the numbers of coordinates that are kept of each micrograph."""
+        """Draw a run, given the number of kept coordinates of each micrograph."""
         self._records = records
         self.axes.clear()
         number, picks = len(records.micrographs), records.picks
@@ -78,7 +78,7 @@ class TimelinePanel(tk.Frame):
         self.canvas.draw_idle()
 
     def _set_moments(self, micrographs: List[MicrographRecord]) -> bool:
-        """Note where each micrograph is on the axis; return whether that is the time, or its number."""
+        """Compute the position of each micrograph on the axis; return True for times, False for numbers."""
         times = [record.screened_at for record in micrographs]
         over_time = bool(times) and min(times) > 0 and max(times) - min(times) >= SESSION
         self._moments = np.arange(1, len(times) + 1)
@@ -105,7 +105,7 @@ class TimelinePanel(tk.Frame):
 
 
 def _smooth(values: Any) -> Any:
-    """Return the mean over the neighbours of each value, those that are not known left out."""
+    """Return the moving average, ignoring unknown values."""
     window = np.ones(max(1, len(values) // PARTS))
     if not len(values):
         return values

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of our windows opens for a screening, and for each of its outputs."""
+"""Viewers of the screening protocol and of its outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cryoice_scipion.viewers.saved_coordinates import PREFIX
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 
-#: How the window opens for an output.
+#: Options of the window for each output.
 OPTIONS: Dict[str, Dict[str, Any]] = {
     COORDINATES: {"overlays": ("mask", "kept")},
     REJECTED: {"overlays": ("mask", "rejected")},
@@ -30,7 +30,7 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
 
 
 class CryoIceScreenViewer(Viewer):
-    """Shows what a screening has recorded so far."""
+    """Shows the results of a screening so far."""
 
     _name = "screening"
     _targets = [CryoIceProtScreen]
@@ -41,7 +41,7 @@ class CryoIceScreenViewer(Viewer):
 
 
 class CryoIceOutputViewer(Viewer):
-    """Shows the screening that a set comes from, opened on what is in the set."""
+    """Shows the screening that created a set, with the items of the set selected."""
 
     _name = "screening"
     _targets = [SetOfCoordinates, SetOfMicrographs]
@@ -49,7 +49,7 @@ class CryoIceOutputViewer(Viewer):
 
     @classmethod
     def can_handle_this_instance(cls, instance: Any) -> bool:
-        """Return whether a set is an output of the screening: its run's folder says so, without reading the set."""
+        """Return whether a set is an output of the screening, judged by its folder without reading the set."""
         return Path(instance.getFileName() or "").parent.joinpath(*FOLDER).is_dir()
 
     def _visualize(self, obj: Any, **kwargs: Any) -> List[View]:
@@ -62,7 +62,7 @@ class CryoIceOutputViewer(Viewer):
 
 
 def least_goodness(coordinates: SetOfCoordinates) -> Optional[float]:
-    """Return the lowest goodness in a set; None when it cannot be read."""
+    """Return the lowest goodness in a set; None if it cannot be read."""
     with contextlib.suppress(sqlite3.Error, KeyError), opened(Path(coordinates.getFileName()), 1.0) as connection:
         names = dict(connection.execute("SELECT label_property, column_name FROM Classes"))
         (least,) = connection.execute(f"SELECT MIN({names['_cryoiceGoodness']}) FROM Objects").fetchone()

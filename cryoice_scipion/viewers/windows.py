@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tk windows: pages of pictures, and a figure."""
+"""General Tk windows: pages of pictures, and a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pyworkflow.gui import Window, centerWindows
 from pyworkflow.viewer import View
 
 MARGIN = 8  # px around a picture
-CAPTION = 60  # px of a caption's lines, about
+CAPTION = 60  # px, approximate height of a caption
 
 
 @dataclasses.dataclass
 class Picture:
-    """A picture on disk and what is written under it."""
+    """A picture file and its caption."""
 
     path: Path
     caption: str
 
 
 class PicturesView(View):
-    """Pages of pictures with a caption each."""
+    """View that opens a window with pages of pictures."""
 
     def __init__(
         self, title: str, pictures: Sequence[Picture], parent: Any = None, columns: int = 3, rows: int = 2
@@ -39,7 +39,7 @@ class PicturesView(View):
 
 
 class FigureView(View):
-    """One matplotlib figure."""
+    """View that opens a window with a matplotlib figure."""
 
     def __init__(self, title: str, figure: Any, parent: Any = None) -> None:
         self._title, self._figure, self._parent = title, figure, parent
@@ -54,7 +54,7 @@ class FigureView(View):
 
 
 def open_window(window: Window) -> None:
-    """Show a window in the middle of the screen, and go on: pyworkflow's own ``show`` holds up what comes after it."""
+    """Show a window in the middle of the screen without blocking; pyworkflow's own ``show`` blocks."""
     centerWindows(window.root, dim=window.desiredDimensions())
     window.root.deiconify()
     (window.initial_focus or window.root).focus_set()
@@ -63,7 +63,7 @@ def open_window(window: Window) -> None:
 
 
 class PicturesWindow(Window):
-    """Shows the pictures of one page; arrow keys and buttons turn pages, a click on a picture enlarges it."""
+    """Shows pages of pictures. Arrow keys and buttons change the page; a click on a picture enlarges it."""
 
     def __init__(self, title: str, pictures: List[Picture], parent: Any, columns: int, rows: int) -> None:
         Window.__init__(self, title, parent, minsize=(640, 480))
@@ -79,7 +79,7 @@ class PicturesWindow(Window):
 
     @property
     def pages(self) -> int:
-        """Return how many pages there are."""
+        """Return the number of pages."""
         return max(1, -(-len(self.pictures) // self.number))
 
     def turn(self, step: int) -> None:
@@ -90,7 +90,7 @@ class PicturesWindow(Window):
             self._fill()
 
     def enlarge(self, picture: Picture) -> None:
-        """Show one picture as large as the screen allows, in a window of its own."""
+        """Show one picture in a new window, as large as the screen allows."""
         open_window(PicturesWindow(picture.path.stem, [picture], self, columns=1, rows=1))
 
     def _makeButtons(self) -> None:
@@ -115,7 +115,7 @@ class PicturesWindow(Window):
             cell.grid(row=index // self.columns, column=index % self.columns, padx=MARGIN, pady=MARGIN, sticky="n")
         last = min(start + self.number, len(self.pictures))
         numbers = str(last) if last == start + 1 else f"{start + 1} to {last}"
-        words = f"{numbers} of {len(self.pictures)}" if self.pictures else "nothing to show"
+        words = f"{numbers} of {len(self.pictures)}" if self.pictures else "no pictures"
         self.label.config(text=f"{words}   (page {self.page + 1} of {self.pages})")
         self.previous.config(state=tk.NORMAL if self.page else tk.DISABLED)
         self.next.config(state=tk.NORMAL if self.page < self.pages - 1 else tk.DISABLED)

@@ -96,7 +96,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(protocol_screen, "WorkerClient", local)
     monkeypatch.setattr(protocol_screen, "check_worker", lambda *_: [])
-    monkeypatch.setattr(file_retry, "STREAMING", 0.0)
+    monkeypatch.setattr(file_retry, "RETRY_SECONDS", 0.0)
 
 
 def check_outputs(case, protocol, failed):

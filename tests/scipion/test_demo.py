@@ -42,7 +42,7 @@ def test_a_model_that_is_not_there_is_told_at_once(tmp_path):
 
 
 def test_own_files_need_all_three_options(tmp_path):
-    check_that_it_says_one_line(demo(tmp_path, "--micrographs", "*.mrc"), "need all three")
+    check_that_it_says_one_line(demo(tmp_path, "--micrographs", "*.mrc"), "give all of")
 
 
 def test_picks_that_are_not_there_are_told(tmp_path):

@@ -99,13 +99,13 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
     assert protocols.CryoIceProtScreen().useGpu.get() is False
     errors = protocols.CryoIceProtScreen(useGpu=True)._validateDevices()
-    assert errors == ["There is no GPU on this machine; set 'Use GPU' to No."]
+    assert errors == ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."]
 
 
 def test_devices_are_those_of_the_form():
     assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2")._validateDevices() in (
         [],
-        ["There is no GPU on this machine; set 'Use GPU' to No."],
+        ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."],
     )
     assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2").getDevices() == ["cuda:0", "cuda:2"]
     assert protocols.CryoIceProtScreen(useGpu=False).getDevices() == ["cpu"]

@@ -8,7 +8,7 @@ from streaming import Streams, kill, micrograph, wait_for
 
 from cryoice_scipion.core.records import Pick
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
-from cryoice_scipion.core.streaming.file_retry import SETTLE
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.picks_input import ImportedPicks
 
@@ -19,7 +19,7 @@ BOX = 30
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Give up soon on files that cannot be read, in protocols that run in this process."""
-    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE, 1.0))
+    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE_SECONDS, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +103,12 @@ def test_an_import_in_which_nothing_says_the_size_ends_with_the_remedy(streams, 
     folder = tmp_path / "picks"
     folder.mkdir()
     (folder / "mic_001.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n")
-    with pytest.raises(AssertionError, match="mic_001.star: does not say the particles' size; give the box size"):
+    with pytest.raises(AssertionError, match="mic_001.star: does not contain the box size; set 'Box size' in the form"):
         streams.run_here(importing(streams, feeder, folder))
     protocol = streams.run_here(importing(streams, feeder, folder, boxSize=24, timeout=0))
     assert protocol.outputCoordinates.getBoxSize() == 24
     assert list(found(streams, protocol).values()) == [(1, 10, 20)]
-    assert "ended before its time" in "\n".join(protocol.summary())
+    assert "failed or was stopped, so micrographs may be missing" in "\n".join(protocol.summary())
 
 
 @pytest.mark.parametrize("text", ["x,y\n10,20\n", "_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n"])

@@ -48,7 +48,7 @@ def test_boxes_of_eman_are_placed_by_their_centre(scipion, tmp_path):
     assert protocol.outputCoordinates.getBoxSize() == 30
     text = "\n".join(protocol.summary())
     assert "2 coordinates in 2 files: 1 imported, 1 left out (1 unmatched)" in text
-    assert "Unmatched are coordinates of 1 micrographs: nobody" in text
+    assert "No input micrograph matches these names (1): nobody" in text
 
 
 def test_a_row_and_a_file_that_cannot_be_read_are_left_out_and_told(scipion, tmp_path):
@@ -62,7 +62,9 @@ def test_a_row_and_a_file_that_cannot_be_read_are_left_out_and_told(scipion, tmp
     assert f"not read: {tmp_path / NAMES[1]}.box: line 1" in text and "log.txt" in text
 
 
-@pytest.mark.parametrize("text, words", [("no box\n", "line 1: 2 columns"), ("1 2 30 30\n", "no name matches")])
+@pytest.mark.parametrize(
+    "text, words", [("no box\n", "line 1: 2 columns"), ("1 2 30 30\n", "matches an input micrograph by name")]
+)
 def test_an_import_of_nothing_fails(scipion, tmp_path, text, words):
     (tmp_path / "nobody.box").write_text(text)
     with pytest.raises(AssertionError, match=words):
@@ -73,7 +75,7 @@ def test_picks_without_a_size_need_a_box_size(scipion, tmp_path):
     (tmp_path / "picks.txt").write_text(f"image_name\tx_coord\ty_coord\tscore\n{NAMES[0]}\t10\t20\t1.5\n")
     protocol = scipion.newProtocol(CryoIceProtImportCoordinates, coordinatesPath=str(tmp_path / "picks.txt"))
     point(protocol.inputMicrographs, scipion.micrographs)
-    with pytest.raises(AssertionError, match="does not say the particles' size; give the box size"):
+    with pytest.raises(AssertionError, match="does not contain the box size; set 'Box size' in the form"):
         scipion.run_here(protocol)
     protocol, _ = scipion.import_picks(tmp_path / "picks.txt", scipion.micrographs, box=24)
     assert protocol.outputCoordinates.getBoxSize() == 24

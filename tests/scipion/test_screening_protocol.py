@@ -18,6 +18,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
+from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.bad_area import probabilities
 from cryoice_scipion.core.maps.scoring import particle_diameter, score_picks
@@ -86,11 +87,11 @@ def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
     shipped, ours = (load_config(resolve_model(path)) for path in (DEFAULT_MODEL, model.getPath()))
     assert (ours.network, ours.classes) == (shipped.network, shipped.classes)
     assert model.getMeasuredOn() == "test"
-    assert any("Before tuning, on the same: AUC" in line for line in tuned[0].summary())
+    assert any("Before fine-tuning, on the same micrographs: AUC" in line for line in tuned[0].summary())
     again = scipion.newProtocol(CryoIceProtTrain, useGpu=False, startFrom=1)
     point(again.goodCoordinates, good)
     point(again.badCoordinates, bad)
-    assert any("model to start from" in line for line in again._validate())
+    assert any("Model to start from is empty" in line for line in again._validate())
     point(again.baseModel, tuned)
     assert again._validate() == []
     assert not any("few" in line for line in again._warnings())
@@ -104,7 +105,7 @@ def test_training_gives_a_model_that_says_how_good_it_is(scipion):
     assert model.getMetric("auc") > 0.6
     assert "threshold ." in str(model)
     assert any("On the 2 held-out micrographs" in line for line in training.summary())
-    assert not any("Before tuning" in line for line in training.summary())
+    assert not any("Before fine-tuning" in line for line in training.summary())
     assert (Path(scipion.proj.path) / model.getPath() / "card.md").is_file()
 
 
@@ -146,7 +147,7 @@ def test_the_verdicts_are_those_of_the_core_and_a_margin_keeps_only_some_of_the_
             picks = [Pick(item.getObjId(), item.getX(), item.getY(), None, BOX) for item in own]
             sizes = [particle_diameter(pick, config, PIXEL_SIZE, "").angstrom for pick in picks]
             cells = probabilities(ClassMap.load(folder / RunFolder(folder).raw_map(told.stem)), 0.0)
-            scores = score_picks(cells, picks, sizes, PIXEL_SIZE, told.shape, config, model)
+            scores = score_picks(cells, picks, sizes, Frame(told.shape, PIXEL_SIZE), config, model)
             assert {score.id: score.kept for score in scores} == {
                 item.getObjId(): item.getObjId() in kept for item in own
             }
@@ -156,9 +157,9 @@ def test_the_verdicts_are_those_of_the_core_and_a_margin_keeps_only_some_of_the_
 
 def test_classes_and_margins_of_the_form_are_checked(scipion):
     wrong = new_screening(scipion, classMargins="carbon=50")
-    assert any("there is no bad class carbon" in line for line in wrong._validate())
+    assert any("unknown class carbon" in line for line in wrong._validate())
     wrong = new_screening(scipion, ignoreClasses="ice")
-    assert any("there is no bad class ice" in line for line in wrong._validate())
+    assert any("unknown class ice" in line for line in wrong._validate())
     assert new_screening(scipion, classMargins="support=50 thick=20", ignoreClasses="aggregate")._validate() == []
 
 
@@ -309,4 +310,4 @@ def test_an_altered_model_is_refused_before_anything_runs(scipion, tmp_path):
         stream.write(b"x")
     protocol = new_screening(scipion, modelSource=2, modelFolder=str(folder))
     (error,) = protocol.validate()
-    assert "weights.safetensors was altered or is damaged" in error
+    assert "weights.safetensors was modified or is damaged" in error

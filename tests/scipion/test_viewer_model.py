@@ -70,7 +70,7 @@ def titles(window):
 
 
 def test_every_page_of_a_trained_model_can_be_turned_to(window):
-    assert titles(window) == ["Training", "ROC, precision and recall", "Calibration", "Hardest mistakes", "Card"]
+    assert titles(window) == ["Training", "ROC, precision and recall", "Calibration", "Hardest mistakes", "Model card"]
     for number, pictures in enumerate((1, 2, 1, 1, 0)):
         window.tabs.select(number)
         window.root.update()
@@ -115,7 +115,7 @@ def test_an_older_model_and_a_damaged_picture_are_shown_as_far_as_they_go(main, 
         (older / name).unlink()
     (older / "curves.png").write_bytes(b"no picture")
     window = ModelWindow("older", older, main)
-    assert titles(window) == ["Training", "ROC, precision and recall", "Calibration", "Card"]
+    assert titles(window) == ["Training", "ROC, precision and recall", "Calibration", "Model card"]
     texts = [
         widget.itemcget(item, "text")
         for widget in shown(window.root)

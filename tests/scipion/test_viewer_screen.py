@@ -153,7 +153,7 @@ def test_the_slider_keeps_what_the_outputs_goodness_says_and_the_marks_follow(sc
         window.threshold.slider.set(round(float(threshold), 3))
         wait_for(window, lambda t=threshold: abs(window.threshold.threshold - t) < 0.001)
         left = above(goodness, window.threshold.threshold)
-        assert f"In all: {len(left)} of {len(goodness)} kept" in window.threshold.counts.cget("text")
+        assert f"All micrographs: {len(left)} of {len(goodness)} kept" in window.threshold.counts.cget("text")
         assert f"This micrograph: {len(left & own)} of {len(own)} kept" in window.threshold.counts.cget("text")
         assert marks(window) == (len(left & own), len(own - left))
         counts.add(len(left))
@@ -280,7 +280,7 @@ def test_nothing_is_saved_where_nothing_is_kept_and_it_says_so(scipion, open_on)
     window.threshold.set(1.0)
     window.plus.invoke()
     window.root.update()
-    assert "no coordinate is kept at this threshold; lower it" in window.told.cget("text")
+    assert "no coordinates are kept at this threshold; lower the threshold" in window.told.cget("text")
     assert list(fresh(scipion)._outputs) == outputs
 
 
@@ -343,20 +343,20 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
     view = ScreenView(run, master)
     view.show()
     wait_for(view.window, lambda: view.window.records is not None)
-    assert "No micrograph is screened yet" in view.window.status_bar.words.cget("text")
+    assert "No micrographs screened yet" in view.window.status_bar.words.cget("text")
     assert view.window.plus.cget("state") == "disabled"
     view.window.root.destroy()
 
 
 def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(scipion, open_on):
     window = open_on(scipion.screening)
-    for place in (3, 1):
-        x, _ = window.timeline.axes.transData.transform((place + 1.2, 50))
+    for index in (3, 1):
+        x, _ = window.timeline.axes.transData.transform((index + 1.2, 50))
         left, bottom, width, height = window.timeline.axes.bbox.bounds
         widget = window.timeline.canvas.get_tk_widget()
         widget.event_generate("<Button-1>", x=round(x), y=round(widget.winfo_height() - bottom - height / 2))
         wait_for(window, lambda: window.table.chosen == window._wanted)
-        assert window.table.chosen == window.records.micrographs[place].id
+        assert window.table.chosen == window.records.micrographs[index].id
 
 
 def test_each_output_opens_on_what_is_in_it(scipion, open_on):

@@ -98,7 +98,7 @@ def test_what_the_window_shows_is_what_the_run_keeps(form, project):
         dialog = dialog_of(form)
         yield lambda: dialog.counts.cget("text")
         assert dialog.slider.get() == RECOMMENDED
-        yield lambda: "as in the run" in dialog.level.cget("text")
+        yield lambda: "as in the run" in dialog.baseline.cget("text")
         kept = []
         for threshold in (0.0, 0.3, 0.6, 1.0):
             dialog.slider.set(threshold)
@@ -178,7 +178,7 @@ def test_a_worker_that_cannot_start_is_one_line_in_the_window(form, monkeypatch)
     [
         ({"modelFolder": "/no/such/model"}, "/no/such/model: no such model"),
         ({"threshold": 3.0}, "threshold must be -1"),
-        ({"inputCoordinates": None}, "Choose the coordinates"),
+        ({"inputCoordinates": None}, "Choose 'Coordinates'"),
     ],
 )
 def test_what_is_wrong_with_the_form_is_said_at_once(form, values, words):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command ``cryoice``: one module a command, each with NAME, HELP, add_arguments(parser) and main(arguments).
+"""The command ``cryoice``. Each subcommand is a module with NAME, HELP, add_arguments(parser) and main(arguments).
 
-Modules of commands import what is heavy (torch above all) in ``main`` only, so that asking for help is quick.
+These modules import slow libraries, such as torch, only in ``main``, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from cryoice_scipion.core.errors import CryoIceError, Terminated
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 COMMANDS = ("screen", "patches", "train", "simulate", "evaluate", "info", "worker")
-DESCRIPTION = "Find ice, contamination and support in cryo-EM micrographs, and clean coordinates by it."
+DESCRIPTION = (
+    "Find ice, contamination and support film on cryo-EM micrographs, and remove the coordinates that lie on them."
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 in part, 2 unusable arguments, 130 or 143 interrupted."""
+    """Run a command; return the exit status 0 (success), 1 (partial), 2 (invalid arguments), 130 or 143 (stopped)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = build_parser(words).parse_args(words)
     keep_memory()
@@ -35,17 +37,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt as how:
         print(f"cryoice {chosen.command}: interrupted", file=sys.stderr)
         return TERMINATED if isinstance(how, Terminated) else INTERRUPTED
-    except BrokenPipeError:  # the reader of our output (head, less) has enough
+    except BrokenPipeError:  # the reader of our output (head, less) has closed it
         sys.stderr.close()
         return OK
-    except OSError as error:  # a folder that cannot be written, a full disk
+    except OSError as error:  # for example a folder without write permission, or a full disk
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"cryoice {chosen.command}: {what}", file=sys.stderr)
         return UNUSABLE
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Return the parser; of all commands, or only of the one that ``words`` begins with."""
+    """Return the parser of all commands, or only of the command in ``words[0]``."""
     parser = argparse.ArgumentParser(prog="cryoice", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"cryoice {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice evaluate``: how good a model is on labelled data; with label images, its maps as well as patches."""
+"""``cryoice evaluate``: measure a model on labelled data; with label images, its maps as well as patches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cryoice_scipion.core.cli.sources import (
 )
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.workers.devices import one_device
+from cryoice_scipion.core.workers.devices import find_device
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
@@ -40,16 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, help="on goodness (default: the model's recommended one)")
     parser.add_argument(
         "--output", type=Path, metavar="PATH",
-        help=f"also write the figures: to this file if it ends in .json, else to {JSON_NAME} and {MARKDOWN_NAME} "
+        help=f"also write the results: to this file if it ends in .json, else to {JSON_NAME} and {MARKDOWN_NAME} "
         "in this folder",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
-    parser.add_argument(
-        "--patches", type=Path, metavar="DIR", help="a patch set of 'cryoice patches' instead of labels"
-    )
+    parser.add_argument("--patches", type=Path, metavar="DIR", help="patch set of 'cryoice patches', instead of labels")
     parser.add_argument(
         "--reference", type=int, default=20, metavar="N",
-        help="maps: micrographs of each folder that the data-set reference is taken from; 0: none "
+        help="maps: number of micrographs of each folder that set the session baseline; 0: none "
         "(default %(default)s, as in screening)",
     )  # fmt: skip
     add_source_arguments(parser)
@@ -58,27 +56,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.detectors.choice import UNET
     from cryoice_scipion.core.detectors.loading import load_detector
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+    from cryoice_scipion.core.detectors.unet import EMBEDDING
     from cryoice_scipion.core.training.metrics import in_words
     from cryoice_scipion.core.training.patches.evaluate import evaluate
     from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches  # torch: only when needed
 
     if args.output and args.output.suffix != ".json":
         make_folder(args.output)
-    detector = load_detector(resolve_model(args.model), one_device(args.device))
+    detector = load_detector(resolve_model(args.model), find_device(args.device))
     if not isinstance(detector, NetworkDetector):
-        raise ModelError(args.model, "has no network that patches could be shown to", "screen with it")
+        raise ModelError(args.model, "has no network that classifies patches", "use it with 'cryoice screen'")
     if args.patches:
         patches = PatchSet.load(args.patches)
     else:
-        config = PatchConfig.make(
-            **{"jitter_copies": 0, "sampling": detector.config.views[0].sampling, **patch_options(args)}
-        )
-        dense = detector if detector.config.network == UNET else None
-        patches = cut_patches(labelled_of(args, config.seed)[0], config, patch_spectrum=dense is None, dense=dense)
+        config = PatchConfig.make(**{"jitter_copies": 0, "sampling": detector.sampling, **patch_options(args)})
+        views = detector.network.views
+        embedder = detector if EMBEDDING in views else None
+        patches = cut_patches(labelled_of(args, config.seed)[0], config, views=views, embedder=embedder)
         say(patches.messages)
     threshold = detector.config.recommended_threshold if args.threshold is None else args.threshold
     figures = evaluate(detector, patches, threshold)
@@ -96,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any], str]:
-    """Evaluate verdicts and maps of all folders with label images; return the figures, and as Markdown."""
+    """Evaluate verdicts and maps of all folders with label images; return the results, also as Markdown."""
     from cryoice_scipion.core.config import ScreenConfig
     from cryoice_scipion.core.evaluation import pick_verdicts, tables
     from cryoice_scipion.core.evaluation.cell_counts import CellCounts
@@ -149,7 +146,7 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
 
 
 def _write(output: Path, result: Dict[str, Any], text: str) -> None:
-    """Write JSON, and Markdown where a folder was asked for."""
+    """Write JSON, and Markdown if the output is a folder."""
     single = output.suffix == ".json"
     content = json.dumps(result, indent=2) + "\n"
     (output if single else output / JSON_NAME).write_text(content, encoding="utf-8")

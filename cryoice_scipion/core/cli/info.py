@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice info``: what a model is, what it was trained on, how good it was."""
+"""``cryoice info``: print the model card, which describes training data and accuracy, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, read_card, resolve_model
 
 NAME = "info"
-HELP = "say what a model is, what it was trained on and how good it was"
+HELP = "print the card of a model: network, training data and accuracy"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         nargs="?",
         default=DEFAULT_MODEL,
-        help="a model folder, or the name of a shipped one (default %(default)s)",
+        help="model folder, or the name of a shipped model (default: %(default)s)",
     )
 
 
@@ -27,5 +27,5 @@ def main(args: argparse.Namespace) -> int:
     folder = resolve_model(args.model)
     load_config(folder)
     print(read_card(folder))
-    print(f"folder: {folder}\nfingerprint: {fingerprint(folder)} (files match their SHA-256)")
+    print(f"folder: {folder}\nfingerprint: {fingerprint(folder)} (SHA-256 checksums verified)")
     return 0

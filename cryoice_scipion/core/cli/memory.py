@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the memory that arrays free for the next ones.
+"""Reuse the memory of freed arrays.
 
-The C library gives each large array back to the kernel when it is freed, and every page of the next one is faulted in
-and cleared again: a tenth of the time of training and screening, for a fifth more memory (benchmarks/bench_memory.py).
-What others do about it is to preload another allocator, which pip cannot install.
+By default the C library returns the memory of each large array to the kernel, which then clears the memory of the next
+array. Reusing the memory saves about a tenth of the time of training and screening, but needs about a fifth more memory
+(benchmarks/bench_memory.py). Other programs preload another allocator instead, which pip cannot install.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 
 # mallopt(3), <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT = 1 << 30  # bytes: arrays up to this size are taken from memory that is kept
+_KEPT = 1 << 30  # bytes: the memory of arrays up to this size is reused
 _SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 
 def keep_memory() -> bool:
     """Ask glibc to keep freed memory in this process; return whether it does.
 
-    Not elsewhere than on Linux with glibc, and not where the environment says what the C library is to do.
+    This does nothing on systems other than Linux with glibc, or if the environment configures the allocator.
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _SET_BY_USER):
         return False

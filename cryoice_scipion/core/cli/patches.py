@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice patches``: the labelled patch set itself."""
+"""``cryoice patches``: cut labelled patches out of micrographs, and write them as a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryoice_scipion.core.cli.sources import (
 )
 
 NAME = "patches"
-HELP = "cut the labelled patch set (real + FFT, label, origin), as training reads it"
+HELP = "cut labelled patches (image and FFT, label, origin) for training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every screening from a shell needs: a run with its model and devices, log lines, the end by a signal."""
+"""Shared parts of the screening commands: open a run, log, print the results, and handle signals."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def open_run(
     from cryoice_scipion.core.reports.html import write_report
     from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
-    from cryoice_scipion.core.workers.devices import devices_of
+    from cryoice_scipion.core.workers.devices import find_devices
     from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
     model = resolve_model(config.model)
-    executors = [LocalExecutor.load(model, device) for device in devices_of(args.device)]
+    executors = [LocalExecutor.load(model, device) for device in find_devices(args.device)]
     options = RunOptions(
         resume=args.resume,
         retry_failed=True,
         retry_seconds=retry_seconds,
         summary_every=args.summary_every,
-        on_mapped=lambda task: bar.set_postfix_str(f"mapped {task.stem}"),
+        on_mapped=lambda task: bar.set_postfix_str(f"last: {task.stem}"),
         picks=picks,
         given=given,
         card=read_card(model),
@@ -62,14 +62,14 @@ def open_run(
 def print_report(
     folder: Path, run: ScreeningRun, stems: Collection[str], given: Optional[PickCounts] = None
 ) -> Tuple[int, int]:
-    """Print the results, and return how many of the micrographs are done, and how many of these failed.
+    """Print the results; return the number of screened micrographs, and how many of them failed.
 
     Parameters
     ----------
     stems : collection of str
         The micrographs of this session.
     given : PickCounts, optional
-        The coordinates of the input, for the balance; None: none were given.
+        Counts of the input coordinates; None if no coordinates were given.
     """
     found = [record for record in run.recorded() if record.stem in stems]
     status: Dict[str, int] = {}
@@ -87,12 +87,12 @@ def print_report(
 
 
 def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> int:
-    """Return the exit status of a run whose micrographs are done.
+    """Return the exit status of a finished run.
 
     Raises
     ------
     CoordinatesError
-        When coordinates were given, and none of them could be used.
+        If coordinates were given but none of them could be used.
     """
     from cryoice_scipion.core.cli import OK, SOME_FAILED
 
@@ -100,9 +100,9 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
         return SOME_FAILED if failed else OK
     if not given.files:
         unread = [*given.not_read, *given.other]
-        what = "could be read" if unread else "came"
+        what = "could be read" if unread else "was found"
         reason = f"no coordinate file {what}, so no coordinates were screened"
-        remedy = "correct the files and go on with --resume" if unread else "check the path, and go on with --resume"
+        remedy = "correct the files and continue with --resume" if unread else "check the path, continue with --resume"
         raise CoordinatesError(unread[0] if unread else "--coordinates", reason, remedy)
     unmatched = given.left_out.get(UNMATCHED, 0) + given.left_out.get(AMBIGUOUS, 0)
     if unmatched and not given.matched and run.summary().micrographs:
@@ -112,7 +112,7 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
 
 @contextlib.contextmanager
 def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator[None]:
-    """Let ``act`` answer these signals; nothing is changed outside the main thread, which alone gets signals."""
+    """Call ``act`` on these signals. Do nothing outside the main thread, which alone receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -129,12 +129,12 @@ def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator
 
 
 def interrupt(number: int) -> None:
-    """Interrupt what is going on, as Ctrl-C does.
+    """Interrupt the program as Ctrl-C does.
 
     Raises
     ------
     KeyboardInterrupt
-        Of the class that tells the signals apart.
+        ``Terminated`` for SIGTERM.
     """
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
@@ -150,7 +150,7 @@ class _BarHandler(logging.Handler):
 
 
 def logger() -> logging.Logger:
-    """Return the log of a screening: one line each, on stderr."""
+    """Return the logger of a screening, which writes one line per message to stderr."""
     log = logging.getLogger("cryoice.screen")
     log.setLevel(logging.INFO)
     log.propagate = False

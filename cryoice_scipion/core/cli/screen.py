@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice screen``: find the bad areas of micrographs, and clean coordinates by them."""
+"""``cryoice screen``: find bad areas on micrographs, and remove the coordinates that lie on them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickTable
 
 NAME = "screen"
-HELP = "find bad areas in micrographs, and clean coordinates by them"
+HELP = "find bad areas on micrographs, and remove the coordinates that lie on them"
 EPILOG = (
-    "Exit status: 0 all done; 1 some micrographs failed, or some coordinate files or rows could not be read (they are "
-    "named, the rest is done); 2 unusable arguments, or no coordinate could be read or matched; 130 or 143 stopped by "
-    "Ctrl-C or SIGTERM, which are the normal end of a watch and then count as all done."
+    "Exit status: 0 success; 1 some micrographs failed, or some coordinate files or rows could not be read (they are "
+    "listed, all others are done); 2 invalid arguments, or no coordinates could be read or matched; 130 or 143 stopped "
+    "by Ctrl-C or SIGTERM. With --watch, Ctrl-C and SIGTERM are the normal end and give status 0."
 )
 
 
@@ -43,57 +43,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("micrographs", nargs="+", metavar="MICROGRAPHS", help="files, folders, or a .star file that names them")
-    add("--output", required=True, type=Path, metavar="DIR", help="folder for everything that is written")
+    add("micrographs", nargs="+", metavar="MICROGRAPHS", help="image files, folders, or a .star file that lists images")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder for all output files")
     add("--coordinates", metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
-    add("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs (default: from their headers)")
+    add(
+        "--pixel-size",
+        type=float,
+        metavar="A",
+        help="pixel size of the micrographs in Å/px (default: from the headers)",
+    )
     add("--particle-diameter", type=float, metavar="A", help=_DIAMETER)
     add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")
-    add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="the model (default: %(default)s)")
+    add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="model name or folder (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help=_THRESHOLD)
     add("--margin", action="append", default=[], metavar="[CLASS=]A", help=_MARGIN)
     add("--ignore", action="append", default=[], metavar="CLASS", help=_IGNORE)
-    add("--min-area", type=float, default=0.0, metavar="NM2", help="smallest bad region in nm² (default: %(default)g)")
+    add("--min-area", type=float, default=0.0, metavar="NM2", help=_MIN_AREA)
     add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
-    add("--device", default="auto", help="auto, cpu, cuda:0, or several as cuda:0,1 (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda:0, or several GPUs: cuda:0,1 (default: %(default)s)")
     add(
         "--summary-every",
         type=int,
         default=1,
         metavar="N",
-        help="micrographs between two updates of summary.json (default: 1)",
+        help="update summary.json after every N micrographs (default: 1)",
     )
     add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
-    add("--max-bad-area", type=float, default=1.0, metavar="F", help="discard micrographs with more bad area than this")
-    add("--full-size-masks", action="store_true", help="also write masks of the micrographs' own size")
+    add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
+    add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
     add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
-    add("--resume", action="store_true", help="continue the run in the output folder; failed micrographs are retried")
+    add("--resume", action="store_true", help="continue the run in the output folder, and retry failed micrographs")
     add_watch_arguments(parser)
 
 
 _DIAMETER = (
-    "particle diameter in Å (default: the coordinate files', else two thirds of the box size); bad area inside it "
-    "rejects a coordinate"
+    "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
+    "otherwise two thirds of the box size)"
 )
 _MARGIN = (
-    "Å from the particle's edge within which bad area rejects a coordinate (default: 0); CLASS=A sets it for one class "
-    f"of {', '.join(name for name in CLASSES if name != GOOD)}, and may be given several times"
+    "also reject coordinates with bad area within this distance (Å) of the particle's edge (default: 0); CLASS=A sets "
+    f"the margin of one class ({', '.join(name for name in CLASSES if name != GOOD)}); may be repeated"
 )
-_IGNORE = "a class of bad area that counts as good; may be given several times"
+_IGNORE = "class of bad area to treat as good; may be repeated"
+_MIN_AREA = "treat bad regions smaller than this (nm²) as good (default: %(default)g)"
+_MAX_BAD_AREA = "discard micrographs whose bad area exceeds this fraction, 0 to 1 (default: %(default)g, keep all)"
 _THRESHOLD = (
-    "keep coordinates with a goodness of at least this, 0 to 1: higher removes more; -1 keeps all and only scores "
-    "(default: what the model recommends)"
+    "keep coordinates with at least this goodness, 0 (bad) to 1 (clean); a higher threshold rejects more; -1 scores "
+    "all coordinates and keeps them (default: recommended by the model)"
 )
 _THUMBNAILS = (
-    "thumbnails at most: those with the most bad area, and others spread over the whole run (default: %(default)s, of "
-    "about 1 MB each); -1: all"
+    "maximum number of thumbnails, about 1 MB each (default: %(default)s); those with the most bad area are kept, and "
+    "others spread over the run; -1: keep all"
 )
 _CONTRAST = (
-    "particles are dark or bright; auto: dark, unless at least 3 reference micrographs, and 80 %% of them, show bright "
-    "particles (default: %(default)s)"
+    "contrast of the particles; auto: dark, unless at least 3 reference micrographs, and at least 80 %% of them, show "
+    "bright particles (default: %(default)s)"
 )
 _REFERENCE = (
-    "first micrographs that decide the contrast of the session (default: %(default)s); 0: none, and particles are dark"
+    "number of micrographs, from the first one on, that determine the contrast if it is auto (default: %(default)s); "
+    "0: auto means dark"
 )
 
 
@@ -146,12 +154,12 @@ def _config(args: argparse.Namespace) -> ScreenConfig:
 
 
 def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log: logging.Logger) -> None:
-    """Give the coordinates to their micrographs, and say which belong to none of them.
+    """Assign the coordinates to their micrographs, and log those without a micrograph.
 
     Raises
     ------
     CoordinatesError
-        When all of them belong to none.
+        If no coordinate has a micrograph.
     """
     from cryoice_scipion.core.formats.coordinates import assign_picks
 
@@ -159,12 +167,12 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log
     for warning in matches.warnings:
         log.warning(warning)
     assigned = len(picks) - len(picks.unmatched)
-    if len(picks) and not assigned and not resume:  # those of earlier sessions are counted when the run is open
+    if len(picks) and not assigned and not resume:  # a resumed run may have assigned some before
         raise all_unmatched(len(picks), names_in_short([*matches.unmatched, *matches.ambiguous]))
     log.info("%d coordinates on %d of %d micrographs", assigned, sum(bool(task.picks) for task in tasks), len(tasks))
-    if matches.unmatched:  # they are in rejected.star, unscored: nothing is lost
+    if matches.unmatched:  # they are written to rejected.star without a goodness
         log.warning(
-            "%d coordinates belong to %d names that are not among the micrographs, and are left out: %s",
+            "%d coordinates are left out, because no micrograph matches their names (%d): %s",
             sum(matches.unmatched.values()),
             len(matches.unmatched),
             names_in_short(matches.unmatched),
@@ -172,7 +180,7 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log
 
 
 def _check_size(tasks: List[MicrographTask], config: ScreenConfig) -> None:
-    """Ask for the particles' size before anything slow is done."""
+    """Raise an error early if the particle diameter is unknown."""
     from cryoice_scipion.core.maps.scoring import particle_diameter
 
     for task in tasks:
@@ -197,12 +205,13 @@ def _screen(
         try:
             for _ in run.process(tasks):
                 bar.update()
-            bar.update(bar.total - bar.n)  # those of an earlier session
+            bar.update(bar.total - bar.n)  # micrographs of an earlier session
         except (KeyboardInterrupt, CryoIceError):
             bar.close()
             done = print_report(args.output, run, stems, given)[0]
             print(
-                f"stopped: {done} of {len(tasks)} micrographs are done and saved; go on with --resume", file=sys.stderr
+                f"stopped: {done} of {len(tasks)} micrographs are done and saved; continue with --resume",
+                file=sys.stderr,
             )
             raise
         return status_of(run, print_report(args.output, run, stems, given)[1], given)

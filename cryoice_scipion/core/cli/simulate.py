@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice simulate``: micrographs with known contamination, for training, tests and demonstrations."""
+"""``cryoice simulate``: simulate micrographs with known contamination, for training, tests and demonstrations."""
 
 from __future__ import annotations
 
@@ -9,62 +9,75 @@ from typing import Tuple
 
 from cryoice_scipion.core.simulation.config import PUBLISHED
 from cryoice_scipion.core.simulation.contaminants import KINDS
-from cryoice_scipion.core.simulation.folder import write_data_set
+from cryoice_scipion.core.simulation.folder import DataSet, write_data_set
 
 NAME = "simulate"
-HELP = "make micrographs with known contamination, their label images and picks"
+HELP = "simulate micrographs with known contamination, their label images and picks"
 
 
 def size(text: str) -> Tuple[int, int]:
-    """Return rows and columns of a text such as 2048x2048."""
+    """Parse rows and columns from a text such as 2048x2048."""
     try:
         rows, columns = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, such as 2048x2048") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROWSxCOLUMNS, for example 2048x2048") from None
     return rows, columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder; an interrupted run goes on")
-    parser.add_argument("--number", type=int, required=True, metavar="N", help="how many micrographs")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same files (default %(default)s)")
-    parser.add_argument("--size", type=size, default=(2048, 2048), metavar="ROWSxCOLUMNS", help="px (2048x2048)")
-    parser.add_argument("--pixel-size", type=float, default=1.0, metavar="A", help="Å/px (default %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=_OUTPUT)
+    parser.add_argument("--number", type=int, required=True, metavar="N", help="number of micrographs")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed (default: %(default)s)")
     parser.add_argument(
-        "--clean-share", type=float, default=0.3, metavar="F", help="share without contamination (default %(default)s)"
+        "--size", type=size, default=(2048, 2048), metavar="ROWSxCOLUMNS", help="size in px (default: 2048x2048)"
+    )
+    parser.add_argument(
+        "--pixel-size", type=float, default=1.0, metavar="A", help="pixel size in Å/px (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--clean-share",
+        type=float,
+        default=0.3,
+        metavar="F",
+        help="fraction of micrographs without contamination (default: %(default)s)",
     )
     parser.add_argument(
         "--published-share",
         type=float,
         default=PUBLISHED,
         metavar="F",
-        help="share that was low- and high-passed, in 8 bits, as repositories hold them (default %(default)s)",
+        help="fraction of micrographs that are band-pass filtered and stored with 8 bits, like many in public "
+        "repositories (default: %(default)s)",
     )
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (all)")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"contaminants: {', '.join(KINDS)} (default: all)"
+    )
     parser.add_argument(
         "--one-session",
         action="store_true",
-        help="all are of one specimen and microscope; only defocus and contamination differ (default: all differ)",
+        help="simulate one specimen and microscope; only defocus and contamination vary (default: all vary)",
     )
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+_OUTPUT = "output folder; an interrupted simulation in it is continued"
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     rows, columns = args.size
-    paths = write_data_set(
-        args.output,
-        args.number,
-        args.seed,
-        rows,
-        columns,
-        args.pixel_size,
-        args.clean_share,
-        progress=not args.quiet,
+    data_set = DataSet(
+        number=args.number,
+        seed=args.seed,
+        rows=rows,
+        columns=columns,
+        pixel_size=args.pixel_size,
+        clean_share=args.clean_share,
         kinds=args.kinds,
         published_share=args.published_share,
         one_session=args.one_session,
     )
-    print(f"{len(paths)} micrographs in {args.output}")
+    paths = write_data_set(args.output, data_set, progress=not args.quiet)
+    print(f"simulated {len(paths)} micrographs in {args.output}")
     return 0

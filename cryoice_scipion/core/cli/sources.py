@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arguments that ``train``, ``patches`` and ``evaluate`` share: where the labels come from, how patches are cut."""
+"""Options that ``train``, ``patches`` and ``evaluate`` share: the sources of labels, and how patches are cut."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Dict, List, Tuple
 
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.table import suffixes_in_words
-from cryoice_scipion.core.training.points import LabelledMicrograph
 from cryoice_scipion.core.training.sources import Sources
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where good and bad is."""
+    """Add the options for the sources of labels."""
     group = parser.add_argument_group("labels")
     group.add_argument(
         "--good",
@@ -29,21 +29,21 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--bad",
         type=Path,
         metavar="PATH",
-        help="BAD coordinates (false positives); a column cryoiceClass names their kind",
+        help="BAD coordinates (false positives); a column cryoiceClass gives their class",
     )
     group.add_argument(
         "--micrographs",
         nargs="+",
         default=[],
         metavar="PATH",
-        help="the micrographs of these coordinates: folders, files or a .star",
+        help="micrographs of these coordinates: folders, files or a .star",
     )
     group.add_argument(
         "--clean",
         nargs="+",
         default=[],
         metavar="PATH",
-        help="micrographs that are clean all over; backgrounds are drawn from these only",
+        help="micrographs that are completely clean; backgrounds are drawn only from these",
     )
     group.add_argument(
         "--cryoppp",
@@ -59,32 +59,35 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="DIR",
-        help="folders with micrographs/ and label images labels/, as 'simulate' makes",
+        help="folders with micrographs/ and label images in labels/, as 'cryoice simulate' writes them",
     )
     group.add_argument(
         "--per-class",
         type=int,
         default=40,
         metavar="N",
-        help="positions drawn per micrograph and class of --simulated (default %(default)s)",
+        help="positions drawn for each micrograph and class of --simulated (default %(default)s)",
     )
 
 
 def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how patches are cut; without a value the configuration's stands."""
+    """Add the options for cutting patches; the default of each is that of the settings."""
     group = parser.add_argument_group("patches")
-    group.add_argument("--sampling", type=float, metavar="A", help="Å/px at which the network looks (default 4)")
-    group.add_argument("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs; default: their headers")
+    group.add_argument(
+        "--sampling", type=float, metavar="A", help="Å/px at which the network sees the image (default 4)"
+    )
+    group.add_argument("--pixel-size", type=float, metavar="A", help="Å/px of the micrographs (default: their headers)")
     group.add_argument(
         "--contrast", choices=("dark", "bright"), help="whether particles are dark or bright (default dark)"
     )
+    group.add_argument("--no-background", action="store_true", help="do not add clean positions as GOOD patches")
     group.add_argument(
-        "--no-background", action="store_true", help="do not draw clean positions as additional GOOD patches"
+        "--jitter-copies",
+        type=int,
+        metavar="N",
+        help="additional copies of each patch at a slightly different sampling (default 1)",
     )
-    group.add_argument(
-        "--jitter-copies", type=int, metavar="N", help="further copies of each patch at a varied sampling (default 1)"
-    )
-    group.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    group.add_argument("--seed", type=int, help="random seed (default 0)")
 
 
 def sources_of(args: argparse.Namespace) -> Sources:
@@ -102,7 +105,7 @@ def patch_options(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def labelled_of(args: argparse.Namespace, seed: int) -> Tuple[List[LabelledMicrograph], Sources]:
-    """Return the labelled micrographs, and say what did not match."""
+    """Return the labelled micrographs, and print what was left out."""
     sources = sources_of(args)
     found = sources.labelled(seed)
     say(sources.messages)
@@ -115,12 +118,12 @@ def patch_config(args: argparse.Namespace) -> PatchConfig:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the output folder before anything slow is done, so that hours of work are not lost on one that cannot be.
+    """Make the output folder before anything slow, so that no work is lost if it cannot be written.
 
     Raises
     ------
     SettingsError
-        When it cannot be made or written.
+        When the folder cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``cryoice screen --watch``: screen what comes into a folder, until Ctrl-C or until nothing comes any more."""
+"""``cryoice screen --watch``: screen new files in a folder until Ctrl-C or a timeout."""
 
 from __future__ import annotations
 
@@ -17,49 +17,55 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report, status_of
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.streaming.file_retry import SETTLE, STREAMING
+from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.screening.watch import Watch
     from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 
-_STOPPING = b"\nstopping when what is in hand is finished; once more to stop at once\n"
-_BATCH = 16  # micrographs a device, so that what comes meanwhile does not wait long
+_STOPPING = b"\nfinishing the current micrographs; press Ctrl-C again to stop immediately\n"
+_BATCH = 16  # micrographs per device; small, so that new files do not wait long
 
 
 def add_watch_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a watch."""
+    """Define the options of ``--watch``."""
     group = parser.add_argument_group(
         "watching a folder",
-        "With --watch, MICROGRAPHS is one folder. Micrographs and coordinates may come in any order, for days. It ends "
-        "on Ctrl-C, which finishes what is in hand and writes everything; --resume goes on.",
+        "With --watch, MICROGRAPHS is one folder. Micrographs and coordinates may arrive in any order, for days. "
+        "Ctrl-C finishes the current micrographs, writes all output files and ends; --resume continues.",
     )
     add = group.add_argument
-    add("--watch", action="store_true", help="screen what is in the folder, and what comes into it")
-    add("--timeout", type=float, metavar="S", help="end when no new file came for so many seconds (default: never)")
-    add("--settle", type=float, metavar="S", help=f"a file has come when unchanged for this (default: {SETTLE:g} s)")
+    add("--watch", action="store_true", help="screen the files in the folder, and new files as they arrive")
+    add("--timeout", type=float, metavar="S", help="end when no new file has arrived for S seconds (default: never)")
+    add(
+        "--settle",
+        type=float,
+        metavar="S",
+        help=f"read a file once it has not changed for S seconds (default: {SETTLE_SECONDS:g})",
+    )
 
 
 def check_watch_arguments(args: argparse.Namespace) -> None:
-    """Make sure that the options of a watch make sense.
+    """Check the options of ``--watch``.
 
     Raises
     ------
     SettingsError
-        When they do not.
+        If the options are invalid or inconsistent.
     """
     for name, value in (("--timeout", args.timeout), ("--settle", args.settle)):
         if value is not None and not args.watch:
-            raise SettingsError(name, "goes with --watch", "give both or none")
+            raise SettingsError(name, "requires --watch", "add --watch, or omit this option")
         if value is not None and not 0 < value < float("inf"):
-            raise SettingsError(name, f"{value:g} is no number of seconds above 0", "give another, or leave it out")
+            raise SettingsError(name, f"{value:g} is not a number of seconds above 0", "change or omit it")
     if not args.watch:
         return
     first = args.micrographs[0]
     no_folder = Path(first).exists() and not Path(first).is_dir()
     if len(args.micrographs) > 1 or no_folder or (glob.has_magic(first) and not Path(first).exists()):
-        raise SettingsError("--watch", "takes one folder as MICROGRAPHS", "give the folder that the micrographs go to")
+        raise SettingsError("--watch", "requires a single folder as MICROGRAPHS", "give the folder to watch")
 
 
 def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> int:
@@ -68,7 +74,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
 
     late = _coordinate_watcher(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)
-    with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=STREAMING) as run:
+    with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=RETRY_SECONDS) as run:
         watch = _watch(args, run, late, log)
         with contextlib.closing(watch), on_signals(_gently(watch), signal.SIGINT, signal.SIGTERM):
             try:
@@ -88,7 +94,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
 def _coordinate_watcher(
     args: argparse.Namespace, config: ScreenConfig, log: logging.Logger
 ) -> Optional[CoordinateWatcher]:
-    """Return what reads the coordinates, if any are given."""
+    """Return the watcher of the coordinate files; None if no coordinates are given."""
     if not args.coordinates:
         return None
     import numpy as np
@@ -99,13 +105,13 @@ def _coordinate_watcher(
     from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
     def check(path: Path, picks: PickTable) -> None:
-        """Ask for the particle diameter."""
+        """Raise an error if the particle diameter is unknown."""
         diameter, box_size = sizes_of(picks.table)
         unknown = bool((np.isnan(diameter) & np.isnan(box_size)).any())
         if unknown and not config.particle_diameter and not config.box_size:
             raise SettingsError(path, *UNKNOWN_DIAMETER)
 
-    return CoordinateWatcher(Path(args.coordinates), StreamingCoordinates(check), log, args.settle or SETTLE)
+    return CoordinateWatcher(Path(args.coordinates), StreamingCoordinates(check), log, args.settle or SETTLE_SECONDS)
 
 
 def _watch(
@@ -113,15 +119,15 @@ def _watch(
 ) -> Watch:
     from cryoice_scipion.core.screening.watch import Watch
     from cryoice_scipion.core.streaming.id_registry import IdRegistry
-    from cryoice_scipion.core.workers.devices import devices_of
+    from cryoice_scipion.core.workers.devices import find_devices
 
-    batch = _BATCH * len(devices_of(args.device))
+    batch = _BATCH * len(find_devices(args.device))
     register = IdRegistry(args.output, run.ids)
-    return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE)
+    return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE_SECONDS)
 
 
 def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any, log: logging.Logger) -> None:
-    """Go on until we are stopped or nothing comes any more."""
+    """Screen new files until the watch is stopped or times out."""
 
     def show(records: Iterator[Any]) -> int:
         number = 0
@@ -132,13 +138,14 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
         return number
 
     watch.begin()
-    log.info("watching %s%s; Ctrl-C ends", args.micrographs[0], "" if watch.is_there else ", which is not there yet")
+    missing = "" if watch.is_there else " (does not exist yet)"
+    log.info("watching %s%s; press Ctrl-C to end", args.micrographs[0], missing)
     if config.reference and watch.run.reference is None:
-        log.info("micrographs are screened when the first %d have come, or at the end", config.reference)
+        log.info("screening starts when %d micrographs have arrived, or at the end", config.reference)
     while not watch.is_stopping:
         screened = show(watch.round())
         if args.timeout and watch.is_quiet and time.monotonic() - watch.changed >= args.timeout:
-            log.info("no new file for %g s", args.timeout)
+            log.info("no new file for %g s; ending", args.timeout)
             break
         if not screened and not watch.is_busy:
             watch.wait(watch.interval)
@@ -146,18 +153,18 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
 
 
 def _gently(watch: Watch) -> Callable[[int], None]:
-    """Return what answers signals: the first one ends the watch when what is in hand is finished, the next at once."""
+    """Return a signal handler: the first signal ends the watch after the current micrographs, the second at once."""
 
     def act(number: int) -> None:
         if watch.is_stopping:
             interrupt(number)
         watch.stop()
-        os.write(2, _STOPPING)  # not by way of a log, which the signal may have come into the middle of
+        os.write(2, _STOPPING)  # not through the log, because the signal may interrupt a log call
 
     return act
 
 
 def _say_stopped(watch: Watch, done: int) -> None:
     left = len(watch.came) - done
-    waiting = f", {left} that have come are not" if left else ""
-    print(f"stopped: {done} micrographs are done and saved{waiting}; go on with --resume", file=sys.stderr)
+    waiting = f", {left} are waiting" if left else ""
+    print(f"stopped: {done} micrographs are done and saved{waiting}; continue with --resume", file=sys.stderr)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute for another process: requests on stdin, answers on stdout, one JSON line each. Scipion starts it."""
+"""``cryoice worker``: screen micrographs for the Scipion plugin, which starts this process. Not for direct use."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import sys
 from cryoice_scipion.constants import DEFAULT_MODEL
 
 NAME = "worker"
-HELP = "compute for Scipion (started by the plugin)"
+HELP = "compute for the Scipion plugin, which starts it (not for direct use)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="the model (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, or cuda:0 and so on (default: %(default)s)")
-    parser.add_argument("--expect-version", default="", metavar="V", help="refuse to run as another version than this")
-    parser.add_argument("--check", action="store_true", help="only say, as JSON, what keeps the worker from starting")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="model name or folder (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda:0, cuda:1, ... (default: %(default)s)")
+    parser.add_argument("--expect-version", default="", metavar="V", help="refuse to start if the version is not V")
+    parser.add_argument("--check", action="store_true", help="only print, as JSON, the problems that prevent a start")
 
 
 def main(arguments: argparse.Namespace) -> int:

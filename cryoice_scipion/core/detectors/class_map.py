@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a detector says of one micrograph: the log-odds of each class on a coarse grid. Imports no torch."""
+"""The result of a detector on one micrograph: logits of each class on a coarse grid. Imports no torch."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class ClassMap:
         return float(np.median(values)) if values.size else float("nan")
 
     def checked(self, micrograph: str) -> ClassMap:
-        """Return the map, if it says something of all cells that are not border.
+        """Return the map if the log-odds of all cells outside the border are finite.
 
         Parameters
         ----------
         micrograph : str
-            Named in errors.
+            Its name, for error messages.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class ClassMap:
 
     @classmethod
     def load(cls, path: Path) -> ClassMap:
-        """Read what :meth:`save` wrote.
+        """Read a map that :meth:`save` wrote.
 
         Raises
         ------

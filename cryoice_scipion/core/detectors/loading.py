@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryoice_scipion.core.detectors.kinds import kind_of
+from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.detectors.kinds import kind_of, module_of
 from cryoice_scipion.core.detectors.model_folder import load_config
 
 if TYPE_CHECKING:
-    from cryoice_scipion.core.detectors.network_detector import Detector
+    from cryoice_scipion.core.detectors.network_detector import Detector, Network
 
 
 def load_detector(folder: Path, device: str = "cpu") -> Detector:
-    """Return the detector of a model folder.
+    """Load the detector of a model folder.
 
     Parameters
     ----------
+    folder : Path
     device : str
         "cpu" or "cuda:N".
 
@@ -28,6 +29,19 @@ def load_detector(folder: Path, device: str = "cpu") -> Detector:
         When the folder is damaged, or this version has no such kind of detector.
     """
     config = load_config(folder)
-    module = importlib.import_module(kind_of(config.network, folder).module)
-    detector: Detector = module.load(folder, config, device)
+    detector: Detector = module_of(kind_of(config.network, folder)).load(folder, config, device)
     return detector
+
+
+def build_network(config: ModelConfig) -> Network:
+    """Return the untrained network that a model.json describes.
+
+    Raises
+    ------
+    ModelError
+        When this version has no such kind of detector.
+    """
+    module = module_of(kind_of(config.network, config.name))
+    views = [view.kind for view in config.views]
+    network: Network = module.build(len(config.classes), views, config.network_options)
+    return network

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The model folder: model.json, weights.safetensors, history.csv, card.md, plots, SHA256SUMS. Imports no torch.
 
-``sha256sum -c SHA256SUMS`` checks a folder without us. Weights are safetensors: loading them executes nothing.
+``sha256sum -c SHA256SUMS`` also checks a folder. Weights are safetensors, so that loading them executes no code.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ WEIGHTS = "weights.safetensors"
 HISTORY = "history.csv"
 CARD = "card.md"
 SUMS = "SHA256SUMS"
-UNFINISHED = "unfinished.pt"  # what a training that was stopped goes on from
-SPOT_TEST = "spot_test"  # the network that has no weights: see detectors/spots.py
+UNFINISHED = "unfinished.pt"  # checkpoint from which an interrupted training continues
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
-_REMEDY = "copy the whole model folder again, or train the model anew"
+_REMEDY = "copy the whole model folder again, or train the model again"
 
 
 def resolve_model(model: Union[str, Path]) -> Path:
@@ -38,12 +37,12 @@ def resolve_model(model: Union[str, Path]) -> Path:
         if (folder / MODEL_JSON).is_file():
             return folder.resolve()
     if Path(model).is_dir():
-        raise ModelError(model, f"is no model folder ({MODEL_JSON} is missing)", _REMEDY)
-    raise ModelError(model, "no such model", f"give a model folder, or '{DEFAULT_MODEL}' for the one that is shipped")
+        raise ModelError(model, f"is not a model folder ({MODEL_JSON} is missing)", _REMEDY)
+    raise ModelError(model, "no such model", f"give a model folder, or '{DEFAULT_MODEL}' for the shipped model")
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """Check a model folder file by file and return what its model.json says.
+    """Check the files of a model folder, and return the content of model.json.
 
     Raises
     ------
@@ -60,13 +59,15 @@ def load_config(folder: Path) -> ModelConfig:
         raise ModelError(folder, f"{SUMS} does not list {WEIGHTS}", _REMEDY)
     if config.schema_version > SCHEMA_VERSION:
         raise ModelError(
-            folder, f"was written by a newer version (schema {config.schema_version}, here {SCHEMA_VERSION})", "update"
+            folder,
+            f"was written by a newer version (schema {config.schema_version}, supported: {SCHEMA_VERSION})",
+            "update this package",
         )
     return config
 
 
 def read_card(folder: Path) -> str:
-    """Return the text of a model's card; empty where there is none."""
+    """Return the text of the model card; empty without one."""
     path = folder / CARD
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -83,7 +84,7 @@ def check_sums(folder: Path) -> None:
         if not (folder / name).is_file():
             raise ModelError(folder, f"{name} is missing", _REMEDY)
         if _sha256(folder / name) != recorded:
-            raise ModelError(folder, f"{name} was altered or is damaged (its SHA-256 differs)", _REMEDY)
+            raise ModelError(folder, f"{name} was modified or is damaged (its SHA-256 differs)", _REMEDY)
 
 
 def read_sums(folder: Path) -> Dict[str, str]:
@@ -99,7 +100,7 @@ def read_sums(folder: Path) -> Dict[str, str]:
 
 
 def write_sums(folder: Path) -> None:
-    """Record the SHA-256 of every file in a model folder; the last thing that saving a model does."""
+    """Record the SHA-256 of every file in a model folder, as the last step of saving a model."""
     left_out = (SUMS, UNFINISHED)
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in left_out)
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
@@ -107,7 +108,7 @@ def write_sums(folder: Path) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return one digest of model.json and weights: two folders of one fingerprint give the same maps."""
+    """Return a digest of model.json and weights; folders with the same fingerprint give the same maps."""
     sums = read_sums(folder)
     return hashlib.sha256((sums[MODEL_JSON] + sums.get(WEIGHTS, "")).encode()).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A detector: views of a micrograph in, log-odds of each class on a coarse grid out.
+"""The interface of detectors, and the detector that runs a trained network of any kind.
 
-Every kind of detector stands behind :class:`Detector`; masks, scores, streaming and reports know only that.
+Masks, scores, streaming and reports use only :class:`Detector`.
 """
 
 from __future__ import annotations
@@ -9,39 +9,24 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Protocol, Tuple, Union
+from typing import Dict, List, Mapping, Protocol, Sequence, Tuple, Union
 
 import torch
 from safetensors.torch import load_file, save
+from torch import nn
 
-from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import WEIGHTS
-from cryoice_scipion.core.detectors.patch_fft import STRIDE, WINDOW, PatchFftNet
-from cryoice_scipion.core.detectors.patch_spectrum import PatchSpectrumNet
-from cryoice_scipion.core.detectors.unet import CELL, UNet
-from cryoice_scipion.core.errors import ModelError, PixelSizeError
-from cryoice_scipion.core.views.micrograph import (
-    Image,
-    Mask,
-    SpectralView,
-    cells_of,
-    check_sampling,
-    micrograph_spectra,
-    micrograph_view,
-    skewness,
-    spectral_view,
-)
-from cryoice_scipion.core.views.patch_spectrum import MicrographViews, local_view
-from cryoice_scipion.core.views.patches import grid_shape, normalise, pad_for_grid
-from cryoice_scipion.core.views.spectrum import COARSEST, Spectra
+from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.views.micrograph import Image, Mask, cells_of, check_sampling, micrograph_view, skewness
+from cryoice_scipion.core.views.patches import grid_shape, normalise
 
-Network = Union[PatchFftNet, PatchSpectrumNet, UNet]
 NO_FFT = "no_fft"  # flag: the pixels are too coarse for the rings of ice, or a filter has removed them
 
 
 class Detector(Protocol):
-    """What maps micrographs."""
+    """Anything that maps micrographs."""
 
     config: ModelConfig
 
@@ -62,115 +47,95 @@ class Detector(Protocol):
 
 
 @dataclasses.dataclass
-class _Seen:
-    """The views of one micrograph."""
+class SeenMicrograph:
+    """A micrograph as a network receives it."""
 
-    scaled: torch.Tensor  # the context view, normalised by the micrograph
-    inside: torch.Tensor  # bool, its pixels that are no border
-    spectra: Optional[Spectra]  # of the patch + spectrum network
-    spectral: Optional[SpectralView]  # of the dense one
+    image: Image
+    pixel_size: float  # Å/px of the image
+    border: Mask
+    scaled: torch.Tensor  # the image at the model's sampling, normalised by the micrograph; on the network's device
     shape: Tuple[int, int]  # rows and columns of the map
-    skewness: float
-    flags: List[str]
+
+
+class Network(nn.Module):
+    """Base class of the networks that :class:`NetworkDetector` runs."""
+
+    views: Tuple[str, ...]  # the views of labelled patches that ``forward`` takes
+    stride: int  # px of the normalised image to a map cell
+
+    def measure(self, views: Mapping[str, torch.Tensor], rows: Union[slice, torch.Tensor] = slice(None)) -> None:
+        """Set the units of features from training examples, before training; by default there are none."""
+
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+        """Return logits (classes, rows, columns) of a whole micrograph, and the flags of the record.
+
+        Parameters
+        ----------
+        seen : SeenMicrograph
+        views : sequence of ViewConfig
+            The views that model.json lists.
+        """
+        raise NotImplementedError
+
+    def features_of_micrograph(self, seen: SeenMicrograph) -> Tuple[torch.Tensor, List[str]]:
+        """Return what the last layer reads (features, rows, columns), and flags; only tunable kinds have this."""
+        raise NotImplementedError
 
 
 class NetworkDetector:
     """A trained network as a detector."""
 
     def __init__(self, config: ModelConfig, network: Network, device: torch.device) -> None:
-        """Take a network in evaluation mode to a device."""
+        """Put a network on a device, in evaluation mode."""
         self.config = config
         self.device = device
-        self.network = network.eval().to(device)
-        self.stride = CELL if isinstance(network, UNet) else STRIDE  # px of the context view to a map cell
+        self.network: Network = network.eval().to(device)
+        self.stride = network.stride  # px of the normalised image to a map cell
+
+    @property
+    def sampling(self) -> float:
+        """Return the Å/px at which the network sees the image."""
+        return self.config.sampling / self.stride
 
     @torch.inference_mode()
     def map(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
         """Return the calibrated class logits of a micrograph; see :class:`Detector`."""
-        seen = self._see(image, pixel_size, border, inverted)
-        if isinstance(self.network, UNet):
-            logits = self.network.classify(self._features(seen))
-        elif isinstance(self.network, PatchSpectrumNet):
-            logits = self.network.map(MicrographViews(seen.scaled, seen.spectra).padded(), seen.shape)
-        else:
-            logits = self.network.map(pad_for_grid(seen.scaled, WINDOW, STRIDE), seen.shape)
-        logits = logits / self.config.temperature
+        flags = check_sampling(pixel_size, self.sampling)
+        view, inside, seen = self._see(image, pixel_size, border, inverted)
+        logits, found = self.network.classify_micrograph(seen, self.config.views)
         return ClassMap(
-            logits=logits.float().cpu().numpy(),
-            border=cells_of(~seen.inside, self.stride, seen.shape),
+            logits=(logits / self.config.temperature).float().cpu().numpy(),
+            border=cells_of(~inside, self.stride, seen.shape),
             classes=list(self.config.classes),
             sampling=self.config.sampling,
-            skewness=seen.skewness,
-            flags=seen.flags,
+            skewness=skewness(view, inside, self.sampling),
+            flags=flags + found,
         )
 
     @torch.inference_mode()
     def features(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> torch.Tensor:
-        """Return what the last layer of a U-Net reads, shape (features, rows, columns) of the map, float32.
+        """Return what the last layer reads, shape (features, rows, columns) of the map, float32; of a tunable kind."""
+        check_sampling(pixel_size, self.sampling)
+        _, _, seen = self._see(image, pixel_size, border, inverted)
+        return self.network.features_of_micrograph(seen)[0].float().cpu()
 
-        Raises
-        ------
-        ModelError
-            When the network is of another kind.
-        """
-        return self._features(self._see(image, pixel_size, border, inverted)).float().cpu()
-
-    def _features(self, seen: _Seen) -> torch.Tensor:
-        if not isinstance(self.network, UNet) or seen.spectral is None:
-            raise ModelError(self.config.name, "is no U-Net: it has no features of cells")
-        context = torch.stack([seen.scaled, local_view(seen.scaled)])
-        return self.network.map(context, seen.spectral.features, seen.shape)
-
-    def _see(self, image: Image, pixel_size: float, border: Mask, inverted: bool) -> _Seen:
-        """Return the views of a micrograph that do not depend on the network."""
-        sampling = self.config.sampling / self.stride
-        flags = check_sampling(pixel_size, sampling)
-        view, inside = micrograph_view(image, pixel_size, border, sampling, self.device)
-        size = (int(view.shape[0]), int(view.shape[1]))
-        spectra, spectral, cells = None, None, grid_shape(size, STRIDE)
-        if isinstance(self.network, UNet):
-            spectral = spectral_view(image, pixel_size, border, self.device, cells)
-            flags += spectral.flags if spectral.sees_ice else [NO_FFT]
-        else:
-            spectra = self._spectra(image, pixel_size, border, cells, flags)
-        scaled = normalise(view, inside, inverted)
-        skew = skewness(view, inside, sampling)
-        return _Seen(scaled, inside, spectra, spectral, grid_shape(size, self.stride), skew, flags)
-
-    def _spectra(
-        self, image: Image, pixel_size: float, border: Mask, shape: Tuple[int, int], flags: List[str]
-    ) -> Optional[Spectra]:
-        """Return the spectra the network takes, if it takes any; flag a micrograph that shows no ice ring.
-
-        Raises
-        ------
-        PixelSizeError
-            When it shows none, and the model was not trained to do without.
-        """
-        view = next((view for view in self.config.views if view.kind == "spectrum"), None)
-        if view is None:
-            return None
-        spectra = micrograph_spectra(image, pixel_size, border, self.device, shape)
-        if not spectra.sees_ice:
-            if view.required:
-                raise PixelSizeError(
-                    f"pixel size {pixel_size:.3g} Å/px",
-                    f"the 3.67 Å ring of ice, which this model needs, is not in the micrograph (limit {COARSEST} Å/px)",
-                    "use less binned and unfiltered micrographs, or a model trained to do without spectra",
-                )
-            flags.append(NO_FFT)
-        return spectra
+    def _see(
+        self, image: Image, pixel_size: float, border: Mask, inverted: bool
+    ) -> Tuple[torch.Tensor, torch.Tensor, SeenMicrograph]:
+        """Return the image at the model's sampling, its pixels that are not border, and what the network receives."""
+        view, inside = micrograph_view(image, pixel_size, border, self.sampling, self.device)
+        shape = grid_shape((int(view.shape[0]), int(view.shape[1])), self.stride)
+        return view, inside, SeenMicrograph(image, pixel_size, border, normalise(view, inside, inverted), shape)
 
 
-def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
-    """Load a trained network.
+def load_network(network: Network, folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
+    """Load the weights of a model folder into its untrained network, and return it as a detector.
 
     Raises
     ------
     ModelError
         When the weights do not fit the network that model.json names.
     """
-    network = build_network(config)
     try:
         network.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError, OSError) as error:
@@ -178,27 +143,9 @@ def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
         raise ModelError(
             folder / WEIGHTS,
             f"does not fit the network '{config.network}' ({reason})",
-            "train it again with this version, or use the version that it was made with",
+            "train it again with this version, or use the version that wrote it",
         ) from None
     return NetworkDetector(config, network, torch.device(device))
-
-
-def build_network(config: ModelConfig) -> Network:
-    """Return the untrained network that a model.json describes.
-
-    Raises
-    ------
-    ModelError
-        When this version has no such network.
-    """
-    views = [view.kind for view in config.views]
-    if config.network == "unet":
-        return UNet(len(config.classes), **config.network_options)
-    if config.network == "patch_spectrum":
-        return PatchSpectrumNet(len(config.classes), views, **config.network_options)
-    if config.network != "patch_fft":
-        raise ModelError(config.name, f"needs the network '{config.network}', which this version lacks", "update")
-    return PatchFftNet(len(config.classes), views, **config.network_options)
 
 
 def read_weights(folder: Path) -> Dict[str, torch.Tensor]:
@@ -206,7 +153,7 @@ def read_weights(folder: Path) -> Dict[str, torch.Tensor]:
     return {re.sub(r"^judge\.", "refine.", key): value for key, value in load_file(str(folder / WEIGHTS)).items()}
 
 
-def save_weights(network: torch.nn.Module, path: Path) -> None:
+def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights as safetensors."""
     state: Dict[str, torch.Tensor] = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()

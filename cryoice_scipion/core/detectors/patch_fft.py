@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The seed's patch + FFT network: a CNN on the real patch and one on its Fourier transform, joined late.
+"""The kind ``patch_fft``: the patch + FFT network, a CNN on the image and one on its Fourier transform, joined late.
 
-Late, because only so can a whole micrograph be mapped without cutting it into patches: the real branch has
-unpadded convolutions whose strides multiply to the stride and whose receptive field is the patch, so that its map
-is the same as patch by patch. The Fourier transform of a patch does not move with the patch, so that branch
-works window by window.
+Joining them late lets the network map a whole micrograph without cutting it into patches. The branch of the image has
+unpadded convolutions whose strides multiply to the stride and whose receptive field is the patch, so its map equals
+the result patch by patch. The Fourier transform of a patch does not move with the patch, so that branch works window
+by window.
 """
 
 from __future__ import annotations
 
-from typing import Dict, Sequence, Tuple, Union
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 
-from cryoice_scipion.core.views.patches import fft_view, windows
+from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
+from cryoice_scipion.core.detectors.choice import selected_views
+from cryoice_scipion.core.detectors.network_detector import Network, NetworkDetector, SeenMicrograph, load_network
+from cryoice_scipion.core.views.patches import fft_view, pad_for_grid, windows
 
 WINDOW, STRIDE = 64, 16
 # kernel, stride, width factor of the real branch; window 64 -> 31 -> 29 -> 14 -> 12 -> 5 -> 3 -> 1
 _REAL = ((4, 2, 1), (3, 1, 2), (3, 2, 3), (3, 1, 4), (4, 2, 6), (3, 1, 8), (3, 2, 8))
-_ROWS = 4  # grid rows whose spectra are worked on at once: more do not fit the processor's cache
+_ROWS = 4  # grid rows whose spectra are computed at once; more do not fit into the cache of the processor
 _FFT = (1, 2, 4, 6)  # width factors of the Fourier branch, each 3×3 of stride 2
 
 
-class PatchFftNet(nn.Module):
-    """P(class) of 64×64 patches from two views, patch by patch or as a map of a whole view."""
+class PatchFftNet(Network):
+    """Classify patches of 64×64 px by the image and its Fourier transform, one by one or as a map."""
+
+    stride = STRIDE
 
     def __init__(self, classes: int, views: Sequence[str] = ("patch", "fft"), width: int = 16) -> None:
         """Build the network.
@@ -34,7 +40,7 @@ class PatchFftNet(nn.Module):
         classes : int
             Number of classes; the first is good.
         views : sequence of str
-            "patch", "fft" or both: the ablations of the seed method.
+            "patch", "fft" or both.
         width : int
             Channels of the first layer; the others are multiples of it.
         """
@@ -62,6 +68,10 @@ class PatchFftNet(nn.Module):
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[:, :, 0, 0]
 
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+        """Return logits of a whole micrograph; there are no flags."""
+        return self.map(pad_for_grid(seen.scaled, WINDOW, STRIDE), seen.shape), []
+
     def map(self, padded: torch.Tensor, shape: Tuple[int, int], strip: int = 16) -> torch.Tensor:
         """Return logits (classes, rows, columns) of a whole view, equal to :meth:`forward` of each window.
 
@@ -72,7 +82,7 @@ class PatchFftNet(nn.Module):
         shape : tuple
             (rows, columns) of the grid.
         strip : int
-            Grid rows that are worked on at once: bounds the memory.
+            Grid rows that are processed at once; this bounds the memory.
         """
         strips = [self._strip(padded, row, min(strip, shape[0] - row)) for row in range(0, shape[0], strip)]
         return torch.cat(strips, dim=1)
@@ -90,7 +100,7 @@ class PatchFftNet(nn.Module):
 
 
 def fft_rows(branch: nn.Module, padded: torch.Tensor, row: int, number: int) -> torch.Tensor:
-    """Return what a Fourier branch says of the windows of grid rows, shape (1, channels, number, columns)."""
+    """Return the output of a Fourier branch for the windows of grid rows, shape (1, channels, number, columns)."""
     parts = []
     for first in range(row, row + number, _ROWS):
         patches = windows(padded, WINDOW, STRIDE, first, min(_ROWS, row + number - first))
@@ -120,3 +130,20 @@ def fourier_branch(width: int) -> nn.Sequential:
         layers += [nn.Conv2d(channels, factor * width, 3, 2, 1, bias=False), nn.BatchNorm2d(factor * width), nn.ReLU()]
         channels = factor * width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+
+
+def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
+    """Load a trained patch + FFT network as a detector."""
+    views = [view.kind for view in config.views]
+    return load_network(build(len(config.classes), views, config.network_options), folder, config, device)
+
+
+def build(classes: int, views: Sequence[str], options: Mapping[str, int]) -> PatchFftNet:
+    """Return an untrained patch + FFT network."""
+    return PatchFftNet(classes, views, **options)
+
+
+def views_for(config: TrainConfig, base: Optional[ModelConfig], sampling: float) -> List[ViewConfig]:
+    """Return the requested views: "patch", "fft" or both."""
+    named = selected_views(config, "patch + FFT", ["patch", "fft"])
+    return [ViewConfig(kind=name, sampling=sampling, window=WINDOW) for name in named]

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How networks read the features of local spectra: standardised, with what is unknown told apart from the mean."""
+"""The layers that read features of local spectra: standardised, with a flag for each unknown feature."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-_OUTLIER = 5.0  # standard deviations at which a feature is cut off
+_OUTLIER = 5.0  # standard deviations at which a feature is clipped
 
 
 class SpectralBranch(nn.Module):
-    """Spectral features of a map cell to what the network makes of them, cell by cell."""
+    """Transform the spectral features of each map cell separately."""
 
     def __init__(self, features: int, out: int) -> None:
         """Build the branch from ``features`` to ``out`` channels."""
@@ -29,7 +29,7 @@ class SpectralBranch(nn.Module):
 
     @torch.no_grad()
     def measure(self, values: torch.Tensor) -> None:
-        """Take the unit of each feature from training examples (n, features); NaN is no example."""
+        """Set mean and standard deviation of each feature from training examples (n, features); NaN is ignored."""
         values = values.double()
         known = torch.isfinite(values)
         number = known.sum(dim=0).clamp(min=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The spot test as a detector: crystalline or not, from p-values; nothing was trained.
+"""The kind ``spot_test``: an untrained statistical test for crystalline ice, as a detector.
 
 Per cell, the p-values at 128, 256 and 512 Å are combined into one. Its log-odds are the largest log Bayes factor that
 such a p-value can mean (Sellke, Bayarri and Berger 2001) minus that of ``FALSE_ALARMS``: P(BAD) = 0.5 where a clean
@@ -23,9 +23,7 @@ from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views.micrograph import micrograph_evidence
 from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
-from cryoice_scipion.core.views.spots import (
-    CELL,
-)
+from cryoice_scipion.core.views.spots import CELL
 
 FALSE_ALARMS = 1e-3  # of clean cells, where P(BAD) = 0.5
 FLOOR = -float(log_bayes_factor(np.asarray(math.log(FALSE_ALARMS))))
@@ -33,11 +31,11 @@ _LARGEST = 20.0  # log-odds
 
 
 class AbsoluteMap(ClassMap):
-    """A map whose level is right as it is: it takes no part in the data-set reference."""
+    """A map with absolute log-odds, which the session baseline does not shift."""
 
     @property
     def median_logit(self) -> float:
-        """Return NaN: a data set that is crystalline all over is not to be shifted to clean."""
+        """Return NaN, so that a data set that is crystalline throughout is not shifted to clean."""
         return float("nan")
 
 
@@ -45,7 +43,7 @@ class SpotDetector:
     """The untrained test for lattice fringes; see ``Detector``."""
 
     def __init__(self, config: ModelConfig, device: torch.device) -> None:
-        """Take the settings; there are no weights."""
+        """Set the description of the model; there are no weights."""
         self.config = config
         self.device = device
 
@@ -53,11 +51,11 @@ class SpotDetector:
     def map(
         self, image: NDArray[np.float32], pixel_size: float, border: NDArray[np.bool_], inverted: bool = False
     ) -> ClassMap:
-        """Return the log-odds of crystalline against good; a change of sign does not matter to it.
+        """Return the log-odds of crystalline against good; they do not depend on the contrast.
 
         Flags: ``spots_unavailable`` (pixels above 1.72 Å, or a micrograph below 128 Å), ``spots_no_signal`` (the band
-        was filtered away), ``spots_reduced`` (pixels above 1.5 Å: a part of the band). With the first two all cells
-        are as clean ones.
+        was filtered away), ``spots_reduced`` (pixels above 1.5 Å: a part of the band). With the first two, all cells
+        have the log-odds of clean cells.
         """
         evidence = micrograph_evidence(image, pixel_size, border, self.device)
         odds = log_odds(evidence.log_p).astype(np.float32)
@@ -66,7 +64,7 @@ class SpotDetector:
             border=_border_cells(border, pixel_size, (int(odds.shape[0]), int(odds.shape[1]))),
             classes=list(self.config.classes),
             sampling=CELL,
-            skewness=0.0,  # nothing is said of the contrast
+            skewness=0.0,  # the contrast is not measured
             flags=list(evidence.flags),
         )
 

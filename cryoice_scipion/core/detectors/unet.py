@@ -1,40 +1,75 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The U-Net: a U-Net over whole micrographs, joined by local spectra where its cells are 64 Å.
+"""The kind ``unet``: a U-Net over whole micrographs that classifies every cell of 32 Å (the shipped model).
 
-It looks at the context view (4 Å/px) with both normalisations, goes down to 512 Å so that a cell knows what lies
-thousands of Å around it, and says a class for every cell of 32 Å. Ronneberger, Fischer & Brox (2015), MICCAI.
+The network receives the image at 4 Å/px in two normalisations and pools it down to 512 Å, so that each cell is
+classified by an area of thousands of Å. At 64 Å, features of local power spectra join the network.
+Ronneberger, Fischer & Brox (2015), MICCAI.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from cryoice_scipion.core.config import UNET_CELL, UNET_WINDOW
+from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
+from cryoice_scipion.core.detectors.network_detector import (
+    NO_FFT,
+    Network,
+    NetworkDetector,
+    SeenMicrograph,
+    load_network,
+)
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
-from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
-from cryoice_scipion.core.views.outlier_features import RELATIVE, STANDING_OUT, outlier_features, relative_statistics
+from cryoice_scipion.core.views import spots
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, spectral_view
+from cryoice_scipion.core.views.outlier_features import (
+    CELL,
+    RELATIVE,
+    STANDING_OUT,
+    outlier_features,
+    relative_statistics,
+)
+from cryoice_scipion.core.views.patch_spectrum import local_view
+from cryoice_scipion.core.views.patches import grid_shape
+from cryoice_scipion.core.views.spectrum import FINEST
 
-CELL, MULTIPLE = UNET_CELL, UNET_WINDOW
+MULTIPLE = 128  # px of the context view: sizes are multiples of it, since the deepest layer has cells of 512 Å
 SAMPLING = 4.0  # Å/px of the context view
+EMBEDDING = "embedding"  # the view of labelled patches: the feature vector that the last layer reads
+#: What the network takes of a micrograph, as model.json lists it; core/views/__init__.py describes each view.
+VIEWS = (
+    ViewConfig(kind="context", sampling=SAMPLING, window=None),
+    ViewConfig(kind="local", sampling=SAMPLING, window=None),
+    ViewConfig(kind="relative", sampling=SAMPLING * CELL, window=None),
+    ViewConfig(kind="outliers", sampling=SAMPLING * CELL, window=None),
+    ViewConfig(kind="spectrum", sampling=FINEST, window=round(256 / FINEST), required=False),
+    *(
+        ViewConfig(kind="spots", sampling=FINEST, window=round(scale / FINEST), required=False)
+        for scale in spots.SCALES
+    ),
+)
 SPECTRAL = 2  # map cells to one cell of the spectra
 _STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view per cell of a view
-# px: larger micrographs are worked on in tiles, each seen with what is around it, to bound the memory
+# px: larger micrographs are processed in tiles with a margin around each, to bound the memory
 _WHOLE, _TILE, _REACH = 2048, 1024, 512
-# Of each map cell: statistics that convolutions compute badly and that separate ice from particles best.
+# Of each map cell. These tell ice from particles best, and convolutions do not learn them well.
 _STATISTICS = ("mean", "log deviation", "relative mean", "relative log deviation")
 _FLOOR = 1e-3  # variance, of the micrograph's
-FEATURES = 3  # times the width: of the feature vector that the U-Net makes of a cell
+FEATURES = 3  # times the width: length of the feature vector of a cell
 # width factors of the channels at 8, 16, 32, 64, 128, 256 and 512 Å
 _DOWN = (1, 2, 3, 4, 5, 6, 6)
 _UP = (5, 5, 4, FEATURES)  # back at 256, 128, 64 and 32 Å
 
 
-class UNet(nn.Module):
-    """P(class) of every cell of a micrograph at once."""
+class UNet(Network):
+    """Classify every cell of a micrograph at once."""
+
+    views = (EMBEDDING,)
+    stride = CELL
 
     def __init__(self, classes: int, width: int = 16, hidden: int = 0) -> None:
         """Build the network.
@@ -46,8 +81,8 @@ class UNet(nn.Module):
         width : int
             Channels of the first layer; the others are multiples of it.
         hidden : int
-            Units of a layer that weighs what the U-Net says of a cell against how much it stands out; 0: there is
-            none, as while the U-Net is trained.
+            Units of the refinement head, which reads the features of a cell and its outlier features; 0: there is
+            no such layer, as while the U-Net is trained.
         """
         super().__init__()
         sizes = [factor * width for factor in _DOWN]
@@ -66,19 +101,33 @@ class UNet(nn.Module):
         self.refine = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
         self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 
-    def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return logits (n, classes, rows / 8, columns / 8) of a network that has no refinement head.
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+        """Return logits of a whole micrograph; flags: ``no_fft`` without an ice ring, else those of the spot test."""
+        features, flags = self.features_of_micrograph(seen)
+        return self.classify(features), flags
 
-        Of "embedding" (n, features), what the last layer reads of single cells: (n, classes), of any network.
+    def features_of_micrograph(self, seen: SeenMicrograph) -> Tuple[torch.Tensor, List[str]]:
+        """Return what the last layer reads of every cell of a micrograph, (features, rows, columns), and flags."""
+        size = (int(seen.scaled.shape[0]), int(seen.scaled.shape[1]))
+        cells = grid_shape(size, CELL * SPECTRAL)
+        spectral = spectral_view(seen.image, seen.pixel_size, seen.border, seen.scaled.device, cells)
+        context = torch.stack([seen.scaled, local_view(seen.scaled)])
+        flags = spectral.flags if spectral.sees_ice else [NO_FFT]
+        return self.map(context, spectral.features, seen.shape), flags
+
+    def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return logits (n, classes, rows / 8, columns / 8) of crops; only of a network without refinement head.
+
+        Of the view "embedding" (n, features), return the logits (n, classes) of single cells; of any network.
         """
-        if "embedding" in views:
-            single: torch.Tensor = self.head(views["embedding"][:, :, None, None])[:, :, 0, 0]
+        if EMBEDDING in views:
+            single: torch.Tensor = self.head(views[EMBEDDING][:, :, None, None])[:, :, 0, 0]
             return single
         logits: torch.Tensor = self.head(functional.dropout2d(self.features(views), 0.1, self.training))
         return logits
 
     def features(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return what the U-Net says of every map cell, shape (n, 3 width, rows / 8, columns / 8).
+        """Return the feature vector of every map cell, shape (n, 3 width, rows / 8, columns / 8).
 
         Parameters
         ----------
@@ -104,9 +153,7 @@ class UNet(nn.Module):
     def map(
         self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int], quick: bool = False
     ) -> torch.Tensor:
-        """Return what the last layer reads of every cell of a micrograph, (features, rows, columns).
-
-        :meth:`classify` reads it.
+        """Return the features of every cell, (features, rows, columns), that :meth:`classify` reads.
 
         Parameters
         ----------
@@ -115,7 +162,7 @@ class UNet(nn.Module):
         shape : tuple
             (rows, columns) of the map.
         quick : bool
-            The micrograph is looked at in one orientation rather than in all of ``_TURNS``.
+            Use one orientation of the micrograph instead of the mean over four.
         """
         rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
         beside = None if self.refine is None else outlier_features(context[0])
@@ -133,7 +180,7 @@ class UNet(nn.Module):
         return features[0]
 
     def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return :meth:`features` of one micrograph, in tiles where it is large."""
+        """Return :meth:`features` of one micrograph; a large one is processed in tiles."""
         rows, columns = (int(size) for size in seen["context"].shape[2:])
         bands = []
         for top, bottom, high, low in _tiles(rows):
@@ -146,9 +193,25 @@ class UNet(nn.Module):
         return torch.cat(bands, dim=2)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits (classes, rows, columns) of what :meth:`map` returns."""
+        """Return logits (classes, rows, columns) of the features that :meth:`map` returns."""
         logits: torch.Tensor = self.head(features[None])[0]
         return logits
+
+
+def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
+    """Load a trained U-Net as a detector."""
+    views = [view.kind for view in config.views]
+    return load_network(build(len(config.classes), views, config.network_options), folder, config, device)
+
+
+def build(classes: int, views: Sequence[str], options: Mapping[str, int]) -> UNet:
+    """Return an untrained U-Net; its views are always the same."""
+    return UNet(classes, **options)
+
+
+def views_for(config: TrainConfig, base: Optional[ModelConfig], sampling: float) -> List[ViewConfig]:
+    """Return the views of the U-Net, which a training cannot change."""
+    return list(VIEWS)
 
 
 def _statistics(scaled: torch.Tensor) -> torch.Tensor:
@@ -172,12 +235,15 @@ def _mirrored(values: torch.Tensor) -> torch.Tensor:
     return values.transpose(2, 3)
 
 
-# The orientations whose mean is taken, each its own inverse: nothing in a micrograph says which way it was turned.
+# Orientations whose mean is taken: a micrograph has no preferred one. Each of them is its own inverse.
 _TURNS = (lambda values: values, _opposite, _mirrored, lambda values: _opposite(_mirrored(values)))
 
 
 def _tiles(length: int) -> List[Tuple[int, int, int, int]]:
-    """Return first and last px of windows along an axis, and of the part of each that is kept; one if it is short."""
+    """Return (first, last) px of windows along an axis and (first, last) px of the part of each that is kept.
+
+    A short axis has one window.
+    """
     if length <= _WHOLE:
         return [(0, length, 0, length)]
     starts = range(0, length, _TILE)
@@ -194,7 +260,7 @@ def _part(values: torch.Tensor, window: Tuple[int, int, int, int], step: int) ->
 
 
 def _filled(values: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Return (channels, rows, columns): what lies below and to the right of the values mirrors them."""
+    """Return values extended to (channels, rows, columns) by mirroring them at the bottom and at the right."""
     for axis, wanted in ((1, rows), (2, columns)):
         have = int(values.shape[axis])
         if have == wanted:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evaluate a detector on a labelled data set as a screening runs it: contrast vote, then the session reference."""
+"""Evaluate a detector on a labelled data set as a screening would run it: with contrast vote and session baseline."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.evaluation.cell_counts import CellCounts, count_cells
-from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledImage, on_cells, read_labels
+from cryoice_scipion.core.evaluation.labels import SAMPLING, Codes, LabelledMicrograph, on_cells, read_labels
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.maps import bad_area, session_baseline
 from cryoice_scipion.core.maps.mapping import map_micrograph
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
 
 Log = Callable[[str], None]
-_Mapped = Tuple[ClassMap, MapResult]
 
 
 @dataclasses.dataclass
 class Settings:
-    """How a data set is evaluated; the defaults are the screening's."""
+    """Say how a data set is evaluated; the defaults are the screening's."""
 
     contrast: str = "auto"
-    reference: int = 20  # micrographs the data-set reference is taken from; 0: none
+    reference: int = 20  # micrographs that the session baseline is measured on; 0: none
     threshold: Optional[float] = None  # on goodness; None: the model's recommended one
     pixel_size: Optional[float] = None  # Å/px of the micrographs; None: as the data set has it
     sampling: float = SAMPLING  # Å, side of the evaluated cells
@@ -38,14 +37,14 @@ class Settings:
 
 @dataclasses.dataclass
 class EvaluatedMap:
-    """One micrograph of a labelled data set, evaluated."""
+    """Hold one micrograph of a labelled data set with its map, labels and counts."""
 
-    image: LabelledImage
+    image: LabelledMicrograph
     loaded: LoadedMicrograph
     cells: bad_area.Cells  # on the detector's grid
     good: NDArray[np.bool_]  # on the detector's grid: the mask
     labels: Codes  # on the evaluated grid
-    left_out: NDArray[np.bool_]  # on the evaluation grid: cells that the map does not classify
+    left_out: NDArray[np.bool_]  # on the evaluated grid: cells that the map does not classify
     sampling: float  # Å, side of an evaluated cell
     counts: CellCounts
     reference: Reference
@@ -54,24 +53,22 @@ class EvaluatedMap:
 
 def evaluate_set(
     detector: Detector,
-    images: Sequence[LabelledImage],
+    images: Sequence[LabelledMicrograph],
     settings: Settings,
     log: Log = print,
 ) -> Iterator[EvaluatedMap]:
-    """Yield the micrographs of one data set, evaluated with the reference that a screening of this set would take.
+    """Yield the evaluated micrographs of one data set, with the reference that a screening of this set would have.
 
-    Micrographs that cannot be read or mapped are left out, and the log says so. Only the coarse maps of the reference
-    micrographs are held; an image is held while its micrograph is with the caller.
+    Micrographs that cannot be read or mapped are left out and logged. Memory holds the coarse maps of the reference
+    micrographs, and the image of the micrograph that is yielded.
     """
-    mapped, reference = _reference(detector, images, settings, log)
-    for image in images:
+    maps, reference = _reference(detector, images, settings)
+    for index, image in enumerate(images):
         try:
             loaded = _load(image, settings)
             labels = read_labels(image.labels, settings.sampling)
-            known = mapped.pop(image.stem, None)
-            if known is not None and session_baseline.has_contrast(known[1], reference.contrast):
-                classmap = known[0]
-            else:
+            classmap = maps.pop(index, None)
+            if classmap is None:
                 classmap = map_micrograph(detector, loaded, image.path, reference.contrast)[0]
         except CryoIceError as error:
             log(f"left out: {error}")
@@ -90,30 +87,28 @@ def evaluate_set(
 
 
 def _reference(
-    detector: Detector, images: Sequence[LabelledImage], settings: Settings, log: Log
-) -> Tuple[Dict[str, _Mapped], Reference]:
-    """Return the maps of the first micrographs and the reference frozen over them, as ``ScreeningRun`` does."""
-    mapped: Dict[str, _Mapped] = {}
-    if not settings.reference:
-        return mapped, session_baseline.without(settings.contrast)
-    chosen: List[LabelledImage] = []
-    for image in images:
-        if len(chosen) == settings.reference:
-            break
-        try:
-            mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, settings.contrast)
-            chosen.append(image)
-        except CryoIceError:
-            continue  # reported when it is evaluated
-    contrast = session_baseline.vote([mapped[image.stem][1] for image in chosen], settings.contrast)
-    for image in chosen:
-        if not session_baseline.has_contrast(mapped[image.stem][1], contrast):
-            mapped[image.stem] = map_micrograph(detector, _load(image, settings), image.path, contrast)
-    results = {index: mapped[image.stem][1] for index, image in enumerate(chosen, start=1)}
-    return mapped, session_baseline.freeze(results, contrast, detector.config)
+    detector: Detector, images: Sequence[LabelledMicrograph], settings: Settings
+) -> Tuple[Dict[int, ClassMap], Reference]:
+    """Return the reference of a data set, and the maps of its micrographs by index, as ``ScreeningRun`` makes them."""
+    baseline = session_baseline.SessionBaseline(settings.reference, settings.contrast, detector.config)
+    usable = list(range(len(images)))
+    maps: Dict[int, ClassMap] = {}
+    mapped: Dict[int, MapResult] = {}
+    step = baseline.step(usable, mapped)
+    while step.to_map:
+        for index in step.to_map:
+            image = images[index]
+            try:
+                loaded = _load(image, settings)
+                maps[index], mapped[index] = map_micrograph(detector, loaded, image.path, step.contrast)
+            except CryoIceError:  # logged when it is evaluated
+                usable.remove(index)
+        step = baseline.step(usable, mapped)
+    reference = step.reference or session_baseline.freeze({}, "dark", detector.config)  # no micrograph can be read
+    return {index: maps[index] for index in reference.micrographs}, reference
 
 
-def _load(image: LabelledImage, settings: Settings) -> LoadedMicrograph:
-    """Return a micrograph. A simulated one with bright particles is inverted: it is a session of its own."""
+def _load(image: LabelledMicrograph, settings: Settings) -> LoadedMicrograph:
+    """Read a micrograph; one that was simulated with bright particles is inverted, as it is a session of its own."""
     loaded = load_micrograph(image.path, settings.pixel_size or image.pixel_size)
     return dataclasses.replace(loaded, image=-loaded.image) if image.inverted else loaded

@@ -1,45 +1,56 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring maps and label images of any sampling to the evaluation grid."""
+"""Read labelled micrographs, and bring maps and label images of any sampling to one grid. Imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import json
 from pathlib import Path
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 import mrcfile
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.images.grid import containing_cells
-from cryoice_scipion.core.training.points import is_inverted, read_label_image
 
 #: Å, side of the cells of the evaluation grid, whatever the maps' own sampling. Models of different sampling can then
 #: be compared, and a coarse one pays for what it smears over the edges of an area.
 SAMPLING = 16.0
-#: Label of a cell that is doubtful, on the border or outside the micrograph.
+#: Label of a cell that is doubtful, that is border, or that lies outside the micrograph.
 LEFT_OUT = 255
+
+#: Columns of labelled positions: x, y (px, MRC order), label (a class), origin (where the label came from).
+COLUMNS = ["x", "y", "label", "origin"]
 
 Codes = NDArray[np.uint8]
 Array = NDArray[Any]
 
 
 @dataclasses.dataclass
-class LabelledImage:
-    """A micrograph and its label image."""
+class LabelledMicrograph:
+    """One micrograph with labelled positions, a label image, or both."""
 
     path: str
     stem: str
-    labels: str  # path of the label image
-    inverted: bool = False  # particles are bright: what the record of a simulated micrograph says
-    pixel_size: Optional[float] = None  # Å/px, as the data set has it; None: the header's value is not reliable
+    pixel_size: Optional[float]  # Å/px; None: the header's
+    points: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    labels: str = ""  # path of the label image; empty: none
+    clean: bool = False  # the user states that the whole micrograph is clean: backgrounds are drawn here
+    inverted: bool = False  # particles are bright, even if they are dark on the others: a simulated micrograph
+    complete: bool = False  # the points already include clean positions: no background is drawn
+
+    def is_bright(self, contrast: str) -> bool:
+        """Return whether its particles are bright, where those of the others have ``contrast``, "dark" or "bright"."""
+        return self.inverted != (contrast == "bright")
 
 
-def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledImage]:
-    """Return the micrographs of a data set folder that have a label image, by name.
+def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledMicrograph]:
+    """Return the micrographs of a data set folder that have a label image, sorted by name.
 
     Parameters
     ----------
@@ -58,19 +69,50 @@ def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledIm
         labels = folder / "labels" / path.name
         wanted = not patterns or any(fnmatch.fnmatchcase(path.stem, pattern) for pattern in patterns)
         if wanted and labels.is_file():
-            found.append(LabelledImage(str(path), path.stem, str(labels), is_inverted(path), _pixel_size(path)))
+            found.append(
+                LabelledMicrograph(
+                    str(path), path.stem, _pixel_size(path), labels=str(labels), inverted=is_inverted(path)
+                )
+            )
     if not found:
         raise SettingsError(folder, "holds no micrographs/*.mrc with labels/*.mrc", "make one with 'cryoice simulate'")
     return found
 
 
 def _pixel_size(path: Path) -> Optional[float]:
-    """Return the header's pixel size. 1.0 is accepted: data sets with label images set it on purpose."""
+    """Return the header's pixel size; None without one. In a labelled data set 1.0 is believed as well."""
     try:
         with mrcfile.open(path, permissive=True, header_only=True) as mrc:
             return float(mrc.voxel_size.x) or None
-    except (OSError, ValueError):  # said when it is read
+    except (OSError, ValueError):  # the error is reported when the micrograph is read
         return None
+
+
+def is_inverted(path: Path) -> bool:
+    """Return whether particles are bright according to the record of a simulated micrograph; False without one."""
+    truth = path.parents[1] / "truth" / f"{path.stem}.json"
+    if not truth.is_file():
+        return False
+    return bool(json.loads(truth.read_text(encoding="utf-8"))["config"].get("inverted", False))
+
+
+def read_label_image(path: Path) -> Tuple[Codes, float]:
+    """Return the codes (rows, columns) of a label image, and its pixel size in Å.
+
+    Raises
+    ------
+    ImageError
+        When the file is no MRC of mode 0.
+    """
+    try:
+        with mrcfile.open(path, permissive=True) as mrc:
+            if mrc.data is None or mrc.data.dtype.kind not in "iu":
+                raise ImageError(
+                    path, "is no label image (MRC mode 0 with class codes)", "make it with 'cryoice simulate'"
+                )
+            return np.array(mrc.data, dtype=np.uint8), float(mrc.voxel_size.x)
+    except (OSError, ValueError) as error:
+        raise ImageError(path, f"cannot be read as a label image ({error})") from None
 
 
 def read_labels(path: str, sampling: float) -> Codes:
@@ -79,23 +121,23 @@ def read_labels(path: str, sampling: float) -> Codes:
     Raises
     ------
     ImageError
-        When it is no label image, or its header does not say its pixel size.
+        When it is no label image, or its header gives no pixel size.
     """
     codes, own = read_label_image(Path(path))
     if not own > 0:
-        raise ImageError(path, "the header of the label image does not say its pixel size", "write it with one")
+        raise ImageError(path, "the header of the label image gives no pixel size", "write it with one")
     return on_grid(codes, own, sampling)
 
 
 def on_grid(codes: Codes, own: float, sampling: float) -> Codes:
-    """Return the label of each cell: the commonest among its label pixels, the first in ``CLASSES`` of equal ones.
+    """Return the most frequent label among the pixels of each cell; of equal ones, the first in ``CLASSES``.
 
     Parameters
     ----------
     codes : numpy.ndarray, shape (rows, columns), uint8
-        Indices into ``CLASSES``; any other value means that nobody is sure.
+        Indices into ``CLASSES``; any other value marks doubtful pixels.
     own, sampling : float
-        Å/px of the label image, and side of a cell in Å. A label pixel belongs to the cell that its centre is in.
+        Å/px of the label image, and side of a cell in Å. A label pixel belongs to the cell that contains its centre.
 
     Returns
     -------
@@ -117,12 +159,12 @@ def on_grid(codes: Codes, own: float, sampling: float) -> Codes:
 
 
 def on_cells(values: Array, own: float, shape: Sequence[int], sampling: float) -> Array:
-    """Return the value of the map cell that the centre of each evaluated cell lies in.
+    """Return, for each evaluated cell, the value of the map cell that contains its centre.
 
     Parameters
     ----------
     values : numpy.ndarray, shape (rows, columns)
-        A map; where it ends before the labels do, its last row or column goes on.
+        A map; if it ends before the labels, its last row or column is repeated.
     own, sampling : float
         Å, side of a cell of the map and of the evaluation grid.
     shape : sequence of int

@@ -18,13 +18,13 @@ from scipy.ndimage import distance_transform_edt
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap
+from cryoice_scipion.core.evaluation.labels import read_label_image
 from cryoice_scipion.core.evaluation.map_metrics import interval, weights
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, Y, make_pick, read_picks, sizes_of
-from cryoice_scipion.core.images.grid import cells_at
+from cryoice_scipion.core.images.grid import Frame, cells_at
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.scoring import goodness_of_picks, is_kept
 from cryoice_scipion.core.records import Pick
-from cryoice_scipion.core.training.points import read_label_image
 
 NEAR_DISTANCE = 80.0  # Å from the particle's centre
 NEAR, CLEAN_PICK = f"clean, bad within {NEAR_DISTANCE:.0f} Å", "clean"
@@ -84,7 +84,7 @@ def verdicts_of(evaluated: EvaluatedMap, picks: Sequence[Pick], config: ScreenCo
     """
     pixel_size, path = evaluated.loaded.pixel_size, evaluated.image.path
     codes, sampling = read_label_image(Path(evaluated.image.labels))
-    goodness = goodness_of_picks(evaluated.cells, picks, config, pixel_size, evaluated.loaded.image.shape, path)
+    goodness = goodness_of_picks(evaluated.cells, picks, config, Frame(evaluated.loaded.image.shape, pixel_size), path)
     x, y = (np.array([getattr(pick, axis) for pick in picks], dtype=np.float64) for axis in "xy")
     return pick_verdicts(evaluated.counts.name, codes, sampling, x * pixel_size, y * pixel_size, goodness)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are either whole or not there."""
+"""Write files atomically: a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 
 @contextlib.contextmanager
 def replacing(path: Union[str, Path]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; what is written there replaces ``path`` at the end.
+    """Yield a temporary path in the same folder; the file written there replaces ``path`` at the end.
 
-    The folder is made when it is not there. Whoever reads ``path`` meanwhile sees the old file. What was written is
-    on the disk before it replaces anything: after a power cut ``path`` is the old file or the new one, never empty.
+    The folder is created if it does not exist. Readers see the old file until the end. The content is on disk before
+    the file is replaced: after a power failure, ``path`` is the old file or the new one, never empty.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         When the folder cannot be written or the disk is full. Nothing is left behind.
     """
     target = Path(path)
-    # Hidden, and not by tempfile: its files could be read by nobody else whatever the umask says.
+    # Hidden. Not made by tempfile, whose files only their owner can read, whatever the umask is.
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,5 +70,5 @@ def _remove(path: Path) -> None:
 def _unwritable(target: Path, error: OSError) -> CryoIceError:
     remedy = "choose a folder that you may write to"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "free some space or choose a folder on another disk"
+        remedy = "free disk space or choose a folder on another disk"
     return CryoIceError(target.parent, f"{target.name} cannot be written ({error.strerror or error})", remedy)

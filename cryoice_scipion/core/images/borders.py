@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Borders that are no data: padded, zero-filled, or smeared by the alignment of the movie.
+"""Find borders without data: padded, filled with zeros, or smeared by the alignment of the movie.
 
-Two tests, both blind to brightness, so that carbon or vacuum at a side is not taken for a border:
+There are two tests. Neither depends on brightness, so that carbon or vacuum at a side is not mistaken for a border.
 
-* Lines. A smeared border repeats one line: it has contrast along the line and hardly any from one line to
-  the next. The ratio of the two is near that of the interior in any image (film edges raise it) and near 0 in
-  a smear, low-passed or JPEG-compressed or not. Lines that are constant, or equal to the next, count exactly.
-* Blocks. Areas of exactly one value that touch a side, whatever their extent.
+* Lines. A smeared border repeats one line: there is contrast along the line, but hardly any between neighbouring lines.
+  The ratio of the two is near 0 in a smear, even after low-pass filtering or JPEG compression. In the image itself it
+  is about the same everywhere (film edges raise it). Constant lines and exact copies are always border.
+* Blocks. Areas of exactly one value that touch a side are border, whatever their extent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-_DEEPEST = 0.25  # share of the side that a border of lines can take; what seems deeper is a property of the image
-_SMEARED = 0.35  # of the interior's ratio: certainly smeared
-_DATA = 0.75  # of the interior's ratio: data again (a filter after the alignment makes the step soft)
+_DEEPEST = 0.25  # largest depth of a border, as a share of the side; anything deeper is a property of the image
+_SMEARED = 0.35  # share of the interior's ratio below which a line is smeared
+_DATA = 0.75  # share of the interior's ratio above which data begin (filters blur the step)
 _SHORTEST_SMEAR = 6  # lines, unless they are exact copies
-_CONSTANT = 0.01  # of the interior's contrast along a line: constant but for JPEG noise
+_CONSTANT = 0.01  # share of the interior's contrast below which a line is constant, except for JPEG noise
 _BLOCK = 16  # px
-_SAMPLE = 1024  # px of a line, lines of the interior: enough for the statistics
-_SMALLEST_SIDE = 64  # px; smaller images have no borders that could be told
+_SAMPLE = 1024  # lines, and px of each line, that are used for the statistics
+_SMALLEST_SIDE = 64  # px; borders of smaller images cannot be detected
 
 
 def find_border(image: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Return where an image has no data of its own.
+    """Return the pixels of an image that hold no data.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def find_border(image: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     Returns
     -------
     bool (rows, columns)
-        True = border. All False on a micrograph without one.
+        True = border.
     """
     border = np.zeros(image.shape, dtype=bool)
     if min(image.shape) < _SMALLEST_SIDE:
@@ -75,19 +75,19 @@ def _line_depths(image: npt.NDArray[np.float32]) -> Tuple[int, int, int, int]:
 
 
 def _middle(length: int) -> slice:
-    """Return the middle half of a side, clear of the borders of the other two sides, or less of a long one."""
+    """Return the middle half of a side, away from the borders of the other sides; less of a long side."""
     half = min(length // 2, _SAMPLE)
     return slice((length - half) // 2, (length - half) // 2 + half)
 
 
 def _interior(lines: npt.NDArray[np.float32]) -> Tuple[float, float]:
-    """Return the median contrast along a line, and the median ratio, of lines inside the image."""
+    """Return the median contrast along the lines inside the image, and their median ratio."""
     across, along = _contrasts(lines)
     return float(np.median(along)), float(np.median(across / np.maximum(along, np.finfo(np.float32).tiny)))
 
 
 def _contrasts(lines: npt.NDArray[np.float32]) -> Tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the mean absolute difference to the next line, and along the line, of all lines but the last."""
+    """Return the mean absolute difference to the next line and along the line, for all lines except the last."""
     lines = np.ascontiguousarray(lines)
     across = np.abs(lines[1:] - lines[:-1]).mean(axis=1, dtype=np.float64)
     along = np.abs(lines[:-1, 1:] - lines[:-1, :-1]).mean(axis=1, dtype=np.float64)
@@ -95,11 +95,11 @@ def _contrasts(lines: npt.NDArray[np.float32]) -> Tuple[npt.NDArray[Any], npt.ND
 
 
 def _depth(lines: npt.NDArray[np.float32], middle: slice, contrast: float, ratio: float) -> int:
-    """Return how many of the lines, from the outermost inwards, are border."""
+    """Return the number of border lines, counted from the outermost."""
     deepest = int(len(lines) * _DEEPEST)
     across, along = _contrasts(lines[: deepest + 1, middle])
     constant = along <= _CONSTANT * contrast
-    # Vacuum that is saturated in the middle of a side only is not a constant line.
+    # Saturated vacuum in the middle of a side is not a constant line.
     whole = _leading(constant)
     constant[:whole] = _contrasts(lines[: whole + 1])[1] <= _CONSTANT * contrast
     constant[whole:] = False
@@ -114,10 +114,10 @@ def _depth(lines: npt.NDArray[np.float32], middle: slice, contrast: float, ratio
 
 
 def _smear_end(smeared: npt.NDArray[np.bool_]) -> int:
-    """Return where a smear that belongs to the side ends, or 0.
+    """Return the line at which a smear of this side ends, or 0.
 
-    A filter after the alignment wraps around and blurs the outermost lines, so the run of smeared lines may
-    begin inside; it must then be longer than what lies outside it.
+    A filter after the alignment wraps around and blurs the outermost lines. Smeared lines may therefore begin further
+    inside; there must then be more of them than of lines outside.
     """
     steps = np.diff(np.concatenate([[False], smeared, [False]]).astype(np.int8))
     starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
@@ -131,7 +131,7 @@ def _leading(flags: npt.NDArray[np.bool_]) -> int:
 
 
 def _add_constant_areas(image: npt.NDArray[np.float32], border: npt.NDArray[np.bool_]) -> None:
-    """Mark areas of one value that hold whole blocks and touch a side."""
+    """Mark areas of one value that contain whole blocks and touch a side."""
     low, high, row_starts, column_starts = _block_extrema(image)
     flat = low == high
     if not flat.any():
@@ -146,13 +146,16 @@ def _add_constant_areas(image: npt.NDArray[np.float32], border: npt.NDArray[np.b
 
 
 def _block_extrema(image: npt.NDArray[np.float32]) -> Tuple[npt.NDArray[Any], ...]:
-    """Return the minimum and maximum of each block, and where blocks start; the last ones are up to twice as large."""
+    """Return minimum and maximum of each block, and the first row and column of the blocks.
+
+    The last blocks are up to twice as large as the others.
+    """
     low, high = (_by_blocks(_by_blocks(image, extremum).T, extremum).T for extremum in (np.minimum, np.maximum))
     return low, high, np.arange(low.shape[0]) * _BLOCK, np.arange(low.shape[1]) * _BLOCK
 
 
 def _by_blocks(lines: npt.NDArray[np.float32], extremum: np.ufunc) -> npt.NDArray[np.float32]:
-    """Reduce each block of lines to one line; what is left over goes into the last one."""
+    """Reduce each block of lines to one line; remaining lines belong to the last block."""
     count = len(lines) // _BLOCK
     reduced = extremum.reduce(lines[: count * _BLOCK].reshape(count, _BLOCK, -1), axis=1)
     if len(lines) > count * _BLOCK:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands under a thumbnail: file name, bad area, picks, legend; and the scale bar in it."""
+"""Draw the scale bar of a thumbnail and the caption below it: file name, bad area, coordinates, legend."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, List, Optional, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
 
-LEAST_WIDTH = 360  # px, so that the words have room under a small picture
+LEAST_WIDTH = 360  # px, so that the caption fits below a small picture
 TEXT_SIZE = 16  # px
 LINE = 24  # px
 MARGIN = 10  # px
@@ -19,30 +20,33 @@ STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # nm
 Entry = Tuple[str, str, str]  # shape, colour, words
 
 
-def draw_footer(
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """The heading below a thumbnail."""
+
+    title: str = ""  # name of the micrograph's file
+    bad_area: Optional[float] = None  # share from 0 to 1; None: not shown
+
+
+def add_caption(
     picture: Image.Image,
     scale: float,
-    title: str,
-    bad_area: Optional[float],
+    caption: Caption,
     picks: Tuple[int, int],
     classes: Sequence[Tuple[str, str]],
 ) -> Image.Image:
-    """Return the picture with a scale bar in it and a strip of words under it.
+    """Return the picture with a scale bar, the caption and a legend.
 
     Parameters
     ----------
     picture : PIL.Image.Image
-        The micrograph with tint and marks.
+        The micrograph with tinted areas and marked coordinates.
     scale : float
         Å per px of the picture.
-    title : str
-        Name of the micrograph's file.
-    bad_area : float, optional
-        Share from 0 to 1.
     picks : (int, int)
-        How many are kept and how many rejected.
+        Number of kept and of rejected coordinates.
     classes : sequence of (name, colour)
-        The classes that are tinted in the picture.
+        The classes in the legend.
 
     Returns
     -------
@@ -60,14 +64,14 @@ def draw_footer(
     canvas = Image.new("RGB", (width, picture.height + (1 + lines) * LINE + MARGIN), PAPER)
     canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
-    _draw_heading(draw, picture.height + MARGIN // 2, width, title, bad_area, font)
+    _draw_heading(draw, picture.height + MARGIN // 2, width, caption, font)
     for (left, line), entry in zip(positions, entries):
         _draw_entry(draw, left, picture.height + MARGIN // 2 + (1 + line) * LINE, entry, font)
     return canvas
 
 
 def bar_length(width: int, scale: float) -> int:
-    """Return the round length in nm, at most a quarter of ``width`` px, that a scale bar shows."""
+    """Return the length of the scale bar in nm: a round number, at most a quarter of ``width`` px."""
     longest = width * scale / 10 / 4
     return max((step for step in STEPS if step <= longest), default=STEPS[0])
 
@@ -84,10 +88,9 @@ def draw_scale_bar(picture: Image.Image, scale: float, font: Any) -> None:
     draw.text((left, bottom - 27), words, fill=INK, font=font)
 
 
-def _draw_heading(
-    draw: ImageDraw.ImageDraw, top: int, width: int, title: str, bad_area: Optional[float], font: Any
-) -> None:
-    """Write the name on the left, shortened in its middle where needed, and the bad area on the right."""
+def _draw_heading(draw: ImageDraw.ImageDraw, top: int, width: int, caption: Caption, font: Any) -> None:
+    """Write the file name on the left and the bad area on the right; a long name is shortened in the middle."""
+    title, bad_area = caption.title, caption.bad_area
     words = "" if bad_area is None else f"bad area {100 * bad_area:.1f} %"
     right = width - MARGIN - draw.textlength(words, font=font)
     draw.text((right, top), words, fill=INK, font=font)

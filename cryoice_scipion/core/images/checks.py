@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the pixels of an image can be screened at all."""
+"""Check whether the pixels of an image can be screened."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images.extremes import replace_extremes
 
 NAN_PIXELS = "nan_pixels"
-CLIPPED_PIXELS = "clipped_pixels"  # "clipped_pixels=3": so many were extreme
+CLIPPED_PIXELS = "clipped_pixels"  # as "clipped_pixels=3": number of extreme pixels
 _LARGEST_SHARE = 0.5  # of pixels that are not finite
 
 
 def check_pixels(image: npt.NDArray[np.float32], path: str) -> Tuple[npt.NDArray[np.float32], List[str]]:
-    """Replace pixels that hold no data; return the image and flags.
+    """Replace pixels without data; return the image and flags.
 
-    NaN and infinity get the median of the other pixels, extreme pixels that of their neighbours (see
-    :func:`~.extremes.replace_extremes`). The flags are ``nan_pixels`` and ``clipped_pixels=N``. An image without such
-    pixels is not copied.
+    NaN and infinity are replaced by the median of the other pixels, extreme pixels by the median of their neighbours
+    (see :func:`~.extremes.replace_extremes`). The flags are ``nan_pixels`` and ``clipped_pixels=N``. An image without
+    such pixels is not copied.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def check_pixels(image: npt.NDArray[np.float32], path: str) -> Tuple[npt.NDArray
     Raises
     ------
     ImageError
-        When more than half of the pixels are not finite, or all have one value but for single extreme ones.
+        When more than half of the pixels are not finite, or when all have the same value except for single ones.
     """
-    low, high = float(image.min()), float(image.max())  # NaN and infinity show in them: one pass when all is well
+    low, high = float(image.min()), float(image.max())  # not finite if any pixel is not: one pass for a sound image
     if np.isfinite(low) and np.isfinite(high):
         return _without_extremes(_not_constant(image, low, high, path), low, high, path, [])
     finite = np.isfinite(image)

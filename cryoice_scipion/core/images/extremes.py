@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Replace pixels that no electron image can hold: hot pixels, overflows, cosmic rays.
+"""Replace pixels with impossible values: hot pixels, overflows, cosmic rays.
 
-The views are cropped in Fourier space, and one pixel 10^5 deviations high then rings through the whole micrograph. So
-extreme pixels are replaced before anything else is computed.
+The views are cropped in Fourier space, where one pixel of 10^5 deviations rings through the whole micrograph. Extreme
+pixels are therefore replaced before anything else is computed.
 
 ``LIMIT`` is 400 deviations. The largest values in simulated micrographs without faults are 15 deviations from the
-median; ice crystals, gold and vacuum included, in counts and in 8 bits. The hot pixels of the simulator, which the
-shipped model was trained with, reach 375. One pixel just below the limit changes the bad area by up to 0.01.
+median, including ice crystals, gold and vacuum, in counts and in 8 bits. The hot pixels of the simulator, with which
+the shipped model was trained, reach 375. One pixel just below the limit changes the bad area by up to 0.01.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images.borders import find_border
 
 LIMIT = 400.0  # deviations from the median
-_SAMPLE = 100_000  # pixels that median and deviation are taken from
+_SAMPLE = 100_000  # pixels from which median and deviation are computed
 _PERCENTILES = (0.1, 2.0, 25.0, 50.0, 75.0, 98.0, 99.9)
 _GAUSSIAN = (1.349, 4.107, 6.180)  # deviations between the 25th and 75th, 2nd and 98th, 0.1th and 99.9th percentile
-_REACH = 3  # px to each side: the neighbours whose median replaces a pixel
-_MANY = 1e-3  # share of the pixels: more are an area, which gets one value, so that it is found as a border
+_REACH = 3  # px to each side: the median of these neighbours replaces a pixel
+_MANY = 1e-3  # share of extreme pixels above which they form an area; it gets one value and is found as border
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
 class _Scale(NamedTuple):
-    """The grey values of an image, as most of its pixels have them."""
+    """Median and deviation of the grey values of an image."""
 
     middle: float
     deviation: float
 
     @property
     def limits(self) -> Tuple[float, float]:
-        """Return the lowest and the highest value that is not extreme."""
+        """Return the lowest and highest values that are not extreme."""
         return self.middle - LIMIT * self.deviation, self.middle + LIMIT * self.deviation
 
     def holds(self, low: float, high: float) -> bool:
-        """Return whether no value between two is extreme."""
+        """Return whether no value between ``low`` and ``high`` is extreme."""
         return self.limits[0] <= low and high <= self.limits[1]
 
     def beyond(self, image: Image) -> Mask:
         """Return which pixels are extreme."""
-        with np.errstate(over="ignore"):  # infinity is a limit, too
+        with np.errstate(over="ignore"):  # infinity is a valid limit
             low, high = (np.float32(limit) for limit in self.limits)
         return np.asarray((image < low) | (image > high))
 
 
 def replace_extremes(image: Image, low: float, high: float, path: str) -> Tuple[Image, int]:
-    """Return the image with extreme pixels replaced, and how many these are.
+    """Return the image with extreme pixels replaced, and their number.
 
-    A pixel is extreme when it is more than ``LIMIT`` deviations from the median of the pixels that are not border. The
-    deviation is the larger one of those that the quartiles, and the 2nd and 98th percentiles, have in a Gaussian: film
-    or vacuum in a corner does not make the limit narrow. An extreme pixel gets the median of its 7 × 7 neighbours. More
-    than 0.1 % extreme pixels are an area without data: they all get the median of the image.
+    A pixel is extreme if it is more than ``LIMIT`` deviations from the median of the pixels that are not border. The
+    deviation is the larger of two estimates for a Gaussian: from the quartiles, and from the 2nd and 98th percentiles.
+    Film or vacuum in a corner therefore does not narrow the limit. An extreme pixel is replaced by the median of its
+    7 × 7 neighbours. More than 0.1 % extreme pixels are an area without data and get the median of the image.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def replace_extremes(image: Image, low: float, high: float, path: str) -> Tuple[
     Raises
     ------
     ImageError
-        When nearly all pixels have one value, and only single pixels another.
+        When all pixels except single ones have the same value.
     """
     scale = _scale(_sample(image))
     if scale is not None and scale.holds(low, high):
@@ -92,7 +92,7 @@ def replace_extremes(image: Image, low: float, high: float, path: str) -> Tuple[
 
 
 def _sample(image: Image, border: Optional[Mask] = None) -> Image:
-    """Return some of the pixels that are not border, in no order."""
+    """Return some of the pixels that are not border, in no particular order."""
     step = max(1, int((image.size / _SAMPLE) ** 0.5))
     some = image[::step, ::step]
     if border is None:
@@ -102,12 +102,12 @@ def _sample(image: Image, border: Optional[Mask] = None) -> Image:
 
 
 def _scale(values: Image) -> Optional[_Scale]:
-    """Return median and deviation, or None where the values have no spread but for 0.2 % of them."""
+    """Return median and deviation; None if at least 99.8 % of the values are equal."""
     found = np.percentile(values, _PERCENTILES)
     narrow, wide, widest = ((found[6 - i] - found[i]) / unit for i, unit in zip((2, 1, 0), _GAUSSIAN))
     if 0 < narrow < wide / LIMIT:  # more than 2 % of the pixels are extreme
         wide = narrow
-    deviation = max(narrow, wide) or widest  # of sparse counts, nearly all of them 0, only the last is not 0
+    deviation = max(narrow, wide) or widest  # only the last is not 0 for sparse counts, which are nearly all 0
     return _Scale(float(found[3]), float(deviation)) if deviation > 0 else None
 
 
@@ -120,7 +120,7 @@ def _check_contrast(image: Image, path: str) -> None:
 
 
 def _repeated(image: Image, border: Mask) -> Mask:
-    """Return the border pixels that equal a neighbour: filled or smeared ones, which are dealt with as a border."""
+    """Return the border pixels that equal a neighbour: filled or smeared pixels, which are handled as border."""
     same = np.zeros(image.shape, dtype=bool)
     if border.any():
         rows, columns = image[1:] == image[:-1], image[:, 1:] == image[:, :-1]
@@ -132,7 +132,7 @@ def _repeated(image: Image, border: Mask) -> Mask:
 
 
 def _replaced(image: Image, extreme: Mask, middle: float) -> Image:
-    """Return a copy in which the extreme pixels have the median of their other neighbours, or of the image."""
+    """Return a copy in which extreme pixels have the median of their other neighbours, or of the image."""
     result = image.copy()
     y, x = np.nonzero(extreme)
     if len(y) > max(1, _MANY * image.size):
@@ -143,7 +143,7 @@ def _replaced(image: Image, extreme: Mask, middle: float) -> Image:
     columns = np.clip(x[:, None] + steps, 0, image.shape[1] - 1)[:, None, :]
     usable = ~extreme[rows, columns]
     around = np.where(usable, image[rows, columns], np.float32(np.nan)).reshape(len(y), -1)
-    alone = ~usable.any(axis=(1, 2))
-    around[alone] = middle
+    isolated = ~usable.any(axis=(1, 2))
+    around[isolated] = middle
     result[y, x] = np.nanmedian(around, axis=1)
     return result

@@ -1,21 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the cell of a grid that holds a point or a pixel's centre: the one rule that all maps and masks share."""
+"""Find the grid cell that contains a point or the centre of a pixel; all maps and masks use these functions."""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """The size of a micrograph."""
+
+    shape: Sequence[int]  # rows and columns, px
+    pixel_size: float  # Å/px
+
+
 def containing_cells(number: int, step: float, sampling: float, cells: int) -> NDArray[np.intp]:
-    """Return the cell that holds the centre of each of ``number`` pixels along one axis.
+    """Return the index of the cell that contains the centre of each of ``number`` pixels along one axis.
 
     Parameters
     ----------
     step, sampling : float
-        Å: side of a pixel, and of a cell. Pixel i covers [i * step, (i + 1) * step); cells likewise.
+        Side of a pixel and of a cell, Å. Pixel i covers [i * step, (i + 1) * step); cells likewise.
     cells : int
-        How many there are; the last one goes on beyond its end.
+        Number of cells. Pixels beyond the last cell belong to the last cell.
 
     Returns
     -------
@@ -27,16 +38,18 @@ def containing_cells(number: int, step: float, sampling: float, cells: int) -> N
 
 
 def cells_at(points: NDArray[np.float64], sampling: float, cells: int) -> NDArray[np.intp]:
-    """Return the cell that holds each point along one axis; points beyond an end belong to the cell there.
+    """Return the index of the cell that contains each point along one axis.
+
+    Points beyond the first or last cell belong to that cell.
 
     Parameters
     ----------
     points : numpy.ndarray, shape (n,)
-        Å, all finite.
+        Positions in Å, all finite.
     sampling : float
-        Å, side of a cell.
+        Side of a cell, Å.
     cells : int
-        How many there are.
+        Number of cells.
 
     Returns
     -------

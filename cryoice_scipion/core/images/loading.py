@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One micrograph, read and checked: what training and screening both begin with."""
+"""Read and check one micrograph, for training and screening."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class LoadedMicrograph:
     image: NDArray[np.float32]  # (rows, columns), all finite
     border: NDArray[np.bool_]  # same shape: True where there is no image
     pixel_size: float  # Å/px
-    flags: List[str]  # what was noticed: "nan_pixels", "pixel_size_differs=1.77" …
+    flags: List[str]  # such as "nan_pixels" or "pixel_size_differs=1.77"
 
 
 def load_micrograph(path: str, pixel_size: Optional[float] = None) -> LoadedMicrograph:
-    """Read a micrograph, check its pixels, find its border and settle its pixel size.
+    """Read a micrograph, check its pixels, find its border and determine its pixel size.
 
     Parameters
     ----------
     path : str
         A file, or ``12@stack.mrcs``.
     pixel_size : float, optional
-        Å/px, if known; else the header's.
+        Å/px. None: from the header.
 
     Raises
     ------
     ImageError
-        When the file cannot be read or holds nothing.
+        When the file cannot be read or contains no image data.
     PixelSizeError
-        When no believable pixel size is known.
+        When no plausible pixel size is known.
     """
     micrograph = read_micrograph(path)
     size, flags = resolve_pixel_size(micrograph, pixel_size)
@@ -55,14 +55,14 @@ def take_image(image: NDArray[np.float32], pixel_size: float, name: str, flags: 
     pixel_size : float
         Å/px.
     name : str
-        Of the micrograph, for errors.
+        Name of the micrograph, for error messages.
     flags : sequence of str
-        What is known to be noteworthy already.
+        Flags that are already known.
 
     Raises
     ------
     ImageError
-        When the image holds nothing.
+        When the image contains no data.
     """
     checked, more = check_pixels(image, name)
     return LoadedMicrograph(checked, find_border(checked), pixel_size, [*flags, *more])

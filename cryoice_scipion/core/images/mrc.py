@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The MRC format: header, pixel size, and the pixels as a memory map.
+"""Read the MRC format: header, pixel size, and the pixels as a memory map.
 
-The header's layout is mrcfile's (MRC2014, Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002). The file is
-mapped here and not by ``mrcfile.mmap``: old files have no MAP stamp and a machine stamp that is missing
-or wrong, and the byte order is then found from the sizes that make sense.
+The layout of the header is that of mrcfile (MRC2014, Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002). The file is not
+mapped by ``mrcfile.mmap``, because old files lack the MAP stamp and have a missing or wrong machine stamp. Their byte
+order is the one that gives plausible sizes.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _IMOD_SIGNED_BYTES = 1
 
 @dataclasses.dataclass
 class MrcHeader:
-    """What is needed of an MRC header."""
+    """The fields of an MRC header that are used."""
 
     columns: int
     rows: int
     sections: int
     dtype: np.dtype[Any]  # with the file's byte order
     offset: int  # bytes before the pixels
-    pixel_size: Optional[float]  # Å/px, as written, believable or not; None: not written, or x != y
+    pixel_size: Optional[float]  # Å/px as written, plausible or not; None: absent, or x and y differ
 
 
 def looks_like_mrc(head: bytes) -> bool:
-    """Return whether the first 1024 bytes of a file make sense as an MRC header."""
+    """Return whether the first 1024 bytes of a file are a plausible MRC header."""
     return len(head) == HEADER_BYTES and any(_plausible(_fields(head, order)) for order in "<>")
 
 
 def read_header(path: Path) -> MrcHeader:
-    """Read the header of an MRC file and compare it with the file's length.
+    """Read the header of an MRC file and check it against the length of the file.
 
     Raises
     ------
     ImageError
-        When the file is no MRC file, is truncated, or has a mode that holds no real-space pixels.
+        When the file is not an MRC file, is truncated, or has a mode without real-space pixels.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -63,7 +63,7 @@ def read_header(path: Path) -> MrcHeader:
         raise ImageError(path, f"truncated: {size} bytes are less than an MRC header", "copy or make the file again")
     fields = _in_right_order(head, size)
     if not _plausible(fields):
-        raise ImageError(path, "is not an MRC file: its header makes no sense", "give an MRC, TIFF, PNG or JPEG image")
+        raise ImageError(path, "is not an MRC file: its header is not valid", "give an MRC, TIFF, PNG or JPEG image")
     mode = int(fields["mode"])
     if mode in _UNUSABLE:
         raise ImageError(path, *_UNUSABLE[mode])
@@ -94,7 +94,7 @@ def _fields(head: bytes, order: str) -> Any:
 
 
 def _in_right_order(head: bytes, size: int) -> Any:
-    """Return the header in the byte order that makes sense, fits the file, and has the machine stamp."""
+    """Return the header in the byte order that is plausible, fits the file size, and has the machine stamp."""
     stamp = bytes(_fields(head, "<")["machst"])
     stamped = {b"\x44": "<", b"\x11": ">"}.get(stamp[:1], "<")
 
@@ -122,7 +122,7 @@ def _bytes_needed(fields: Any) -> int:
 
 
 def _bytes_are_unsigned(head: bytes, fields: Any) -> bool:
-    """Tell how bytes are meant: MRC2014 says signed, IMOD writes a flag, old programs meant unsigned.
+    """Return whether bytes are unsigned. MRC2014 uses signed bytes, IMOD writes a flag, old programs use unsigned ones.
 
     https://bio3d.colorado.edu/imod/doc/mrc_format.txt
     """
@@ -134,7 +134,7 @@ def _bytes_are_unsigned(head: bytes, fields: Any) -> bool:
 
 
 def _pixel_size(fields: Any) -> Optional[float]:
-    """Return cell / grid in Å/px, or None where x and y do not agree within 1 %."""
+    """Return cell / grid in Å/px; None if x and y do not agree within 1 %."""
     cell = [float(fields["cella"][axis]) for axis in "xy"]
     grid = [int(fields["mx"]), int(fields["my"])]
     if min(grid) <= 0 or not np.all(np.isfinite(cell)) or min(cell) <= 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of micrographs: what is one and the same, and which files a run is about."""
+"""Names of micrographs: recognise the same micrograph under different names, and find the files of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import MicrographTask
 
 _EXTENSIONS = (*SUFFIXES, ".eer", ".map")
-_UID = re.compile(r"^\d{21}_")  # cryoSPARC puts it before the name
+_UID = re.compile(r"^\d{21}_")  # prefix that cryoSPARC adds to names
 _SUFFIXES = re.compile(
     r"_(?:dws?|nodw|mic|ali|aligned|patch|rigid|full|local|motion|corrected|motioncorrected|motioncor2?|motioncorr"
     r"|doseweighted|dose-weighted|non|extract|extracted|manualpick|autopick|manual|auto|picks?|picked|picking"
@@ -40,10 +40,10 @@ def stem_of(name: str) -> str:
 
 
 def micrograph_key(name: str) -> str:
-    """Return what the names of one micrograph have in common.
+    """Return the part that all names of one micrograph have in common.
 
-    The base name without extension, without what programs append (``_DW``, ``_aligned_mic``,
-    ``_patch_aligned_doseweighted``, ``_autopick`` …), and without cryoSPARC's leading 21 digits.
+    This is the base name without extension, without suffixes that programs append (``_DW``, ``_aligned_mic``,
+    ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that cryoSPARC adds at the front.
     """
     key = _UID.sub("", stem_of(name)) or stem_of(name)
     while True:
@@ -54,7 +54,7 @@ def micrograph_key(name: str) -> str:
 
 
 class NameIndex:
-    """Names of micrographs, to be found by what other programs make of them; it can grow."""
+    """An index of micrograph names that finds a micrograph by the names that other programs use. It can grow."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         """Take the first names."""
@@ -65,19 +65,19 @@ class NameIndex:
             self.add(name)
 
     def add(self, name: str) -> None:
-        """Take one more name, that is not there yet."""
+        """Add a name that is not in the index yet."""
         for key, table in self._tables:
             table[key(name)].append(name)
 
     def find(self, name: str) -> Optional[str]:
-        """Return the name that means the same micrograph, or None.
+        """Return the name of the same micrograph in the index, or None.
 
-        The whole name counts first, then the stem, then :func:`micrograph_key`.
+        Names are compared as a whole first, then by stem, then by :func:`micrograph_key`.
 
         Raises
         ------
         CryoIceError
-            When several fit equally well.
+            When several names match equally well.
         """
         for key, table in self._tables:
             found = table.get(key(name), [])
@@ -90,27 +90,27 @@ class NameIndex:
 
 
 def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:
-    """Return for each wanted name the available one that means the same micrograph, or None.
+    """Return for each wanted name the available name of the same micrograph, or None.
 
     Raises
     ------
     CryoIceError
-        When several of the available ones fit equally well; see :class:`NameIndex`.
+        When several available names match equally well; see :class:`NameIndex`.
     """
     index = NameIndex(available)
     return {name: index.find(name) for name in dict.fromkeys(wanted)}
 
 
 def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
-    """Return the micrographs that files, globs, folders and .star files stand for, ids from 1 in order.
+    """Return the micrographs given by files, patterns, folders and .star files, with ids from 1 in order.
 
-    A .star file gives its ``_rlnMicrographName`` column and, where it has them, the pixel sizes. A file given
-    twice counts once. A file that is not there is kept: the screening records it as failed.
+    Of a .star file, the column ``_rlnMicrographName`` and the pixel sizes, if any, are used. A file that is given twice
+    counts once. A missing file is included: the screening records it as failed.
 
     Raises
     ------
     CryoIceError
-        When an argument gives nothing, or two micrographs have one stem.
+        When an argument gives no micrograph, or two micrographs have the same stem.
     """
     found: Dict[str, Optional[float]] = {}
     for argument in arguments:
@@ -130,15 +130,16 @@ def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
 
 
 def micrograph_files(folder: Path) -> List[Path]:
-    """Return the images in a folder, by name; hidden files are left out."""
+    """Return the images in a folder, sorted by name, without hidden files."""
     files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
     return sorted(file for file in files if file.is_file())
 
 
 def resolve_beside(name: str, file: Path) -> str:
-    """Return the path of a file that another file names: from here, or from that file's folder or one above it.
+    """Return the path of a file that is named in another file.
 
-    RELION's paths start at its project's folder, wherever the .star file lies below it.
+    The name is relative to the current folder, or to the folder of the other file or a parent of it: paths in RELION
+    files start at the project folder.
     """
     frame = _FRAME.match(name)
     if frame and not Path(name).exists():
@@ -184,13 +185,13 @@ def _from_star(path: Path) -> List[Tuple[str, Optional[float]]]:
     table = pd.DataFrame({"name": block.table["rlnMicrographName"].astype(str), "size": _pixel_sizes(block, optics)})
     table = table.drop_duplicates("name")
     if not len(table):
-        raise CryoIceError(path, "names no micrograph", "give another file")
+        raise CryoIceError(path, "lists no micrographs", "give another file")
     sizes = [float(size) if np.isfinite(size) and size > 0 else None for size in table["size"]]
     return [(resolve_beside(name, path), size) for name, size in zip(table["name"], sizes)]
 
 
 def _pixel_sizes(block: Block, optics: Optional[Block]) -> pd.Series:
-    """Return the micrographs' pixel sizes in Å/px, NaN where unknown."""
+    """Return the pixel size of each micrograph in Å/px; NaN if unknown."""
     table = block.table
     if optics is not None and {"rlnOpticsGroup", "rlnMicrographPixelSize"} <= set(optics.table):
         groups = optics.table.drop_duplicates("rlnOpticsGroup").set_index("rlnOpticsGroup")["rlnMicrographPixelSize"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One set of colours for thumbnails, plots and report.
+"""The colours of thumbnails, plots and report.
 
-The colours are those of Okabe and Ito (2008, Color Universal Design), which people with the usual colour vision
-deficiencies can tell apart; picks differ in shape as well.
+The colours are from Okabe and Ito (2008, Color Universal Design) and can be distinguished with common colour vision
+deficiencies. Kept and rejected coordinates also differ in shape.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASS_COLOURS: Dict[str, str] = {
 
 
 def class_colour(name: str) -> str:
-    """Return the colour of a class as ``#rrggbb``; a class that is not known is shown like ``bad``."""
+    """Return the colour of a class as ``#rrggbb``; an unknown class has the colour of ``bad``."""
     return CLASS_COLOURS.get(name, CLASS_COLOURS[BAD])
 
 

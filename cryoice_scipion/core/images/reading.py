@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One micrograph from a file, whatever the format. The reader never flips: row 0 is y = 0."""
+"""Read one micrograph from a file of any supported format. Images are never flipped: row 0 is y = 0."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 import threading
 from pathlib import Path
@@ -22,9 +23,9 @@ from cryoice_scipion.core.images import mrc
 SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _FRAME = re.compile(r"^(\d+)@(.+)$")
 _FORMATS = "give an MRC, TIFF, PNG or JPEG image"
-_BELIEVABLE = (0.2, 20.0)  # Å/px
-_UNSET = 1.0  # Å/px: what many programs write when they do not know
-_TOLERANCE = 0.05  # two pixel sizes that differ by more are said to differ
+_PLAUSIBLE = (0.2, 20.0)  # Å/px
+_UNSET = 1.0  # Å/px: written by many programs when the pixel size is unknown
+_TOLERANCE = 0.05  # relative difference above which two pixel sizes contradict each other
 _PIXEL_CAP = 1_000_000_000  # of PNG and JPEG; Pillow's own cap refuses super-resolution frames
 _PILLOW_CAP = threading.Lock()
 _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
@@ -32,12 +33,12 @@ _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.60
 
 @dataclasses.dataclass
 class Micrograph:
-    """One image and what its header says."""
+    """An image and the pixel size in its header."""
 
     path: str
     pixels: npt.NDArray[Any]  # (rows, columns), any real dtype and byte order, memory-mapped where possible
-    header_pixel_size: Optional[float] = None  # Å/px; None: not believable
-    stated_pixel_size: Optional[float] = None  # Å/px as written in the header, believable or not
+    header_pixel_size: Optional[float] = None  # Å/px; None: not plausible
+    stated_pixel_size: Optional[float] = None  # Å/px as written in the header, plausible or not
 
     def as_float32(self) -> npt.NDArray[np.float32]:
         """Return the pixels as a new float32 array in memory, C-contiguous; NaN and infinity are kept."""
@@ -46,7 +47,7 @@ class Micrograph:
 
 
 def read_micrograph(path: Union[str, Path]) -> Micrograph:
-    """Open one micrograph; the format is told from the content, not from the name.
+    """Open one micrograph. The format is determined from the content, not from the name.
 
     Parameters
     ----------
@@ -56,9 +57,9 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
     Raises
     ------
     ImageError
-        When the file is missing, empty, truncated, no image, a stack or volume, or complex.
+        When the file is missing, empty or truncated, or is not an image, a stack or volume, or complex.
     """
-    frame, file = _split_frame(str(path))
+    frame, file = split_frame(str(path))
     head = _first_bytes(file)
     try:
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -73,19 +74,19 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
         raise ImageError(path, f"cannot be read ({error.strerror or error})", "copy or make the file again") from None
     if pixels.ndim != 2 or 0 in pixels.shape:
         raise ImageError(path, f"is not a two-dimensional image (shape {pixels.shape})", "give one micrograph")
-    return Micrograph(str(path), pixels, _believable(stated), stated)
+    return Micrograph(str(path), pixels, _plausible(stated), stated)
 
 
 def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[float, List[str]]:
     """Return the pixel size to use in Å/px, and flags for the record.
 
-    The given one wins. Flags: ``pixel_size_differs=1.77`` when the header's believable one, 1.77, is more than 5 %
-    away; ``header_pixel_size_1.0`` when the header says exactly 1.0 and that contradicts the given one.
+    The given pixel size has priority. Flags: ``pixel_size_differs=1.77`` if the header has the plausible value 1.77 and
+    it differs by more than 5 %; ``header_pixel_size_1.0`` if the header has exactly 1.0 and the given one differs.
 
     Raises
     ------
     PixelSizeError
-        When neither is usable.
+        When neither pixel size is usable.
     """
     header = micrograph.header_pixel_size
     if given is not None:
@@ -99,15 +100,15 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
         return given, []
     if header is None:
         stated = micrograph.stated_pixel_size
-        says = "has no pixel size" if not stated else f"has an unbelievable pixel size of {stated:.4g} Å/px"
+        says = "has no pixel size" if not stated else f"has an implausible pixel size of {stated:.4g} Å/px"
         raise PixelSizeError(micrograph.path, f"the header {says}", "give it in Å/px (--pixel-size)")
     return header, []
 
 
-def _split_frame(path: str) -> Tuple[Optional[int], Path]:
-    """Split ``12@stack.mrcs``; a file whose own name holds an @ wins."""
+def split_frame(path: str) -> Tuple[Optional[int], Path]:
+    """Split ``12@stack.mrcs``, unless a file of that name exists."""
     found = _FRAME.match(path)
-    if found is None or Path(path).exists():
+    if found is None or os.path.exists(path):
         return None, Path(path)
     return int(found.group(1)), Path(found.group(2))
 
@@ -128,7 +129,7 @@ def _first_bytes(file: Path) -> bytes:
 
 
 def _section(file: Path, frame: Optional[int], count: int) -> int:
-    """Return which section to read (from 0)."""
+    """Return the index of the section to read, from 0."""
     if frame is None:
         if count == 1:
             return 0
@@ -167,9 +168,9 @@ def _read_tiff(file: Path, frame: Optional[int]) -> Tuple[npt.NDArray[Any], Opti
 
 
 def _tiff_pixel_size(page: Any) -> Optional[float]:
-    """Return Å/px from the resolution tags, or None where x and y do not agree or there are none."""
+    """Return Å/px from the resolution tags; None if they are absent or x and y do not agree."""
     tags = [page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit")]
-    unit = {2: 2.54e8, 3: 1e8}.get(int(tags[2].value), 0.0) if tags[2] is not None else 0.0  # Å an inch, a cm
+    unit = {2: 2.54e8, 3: 1e8}.get(int(tags[2].value), 0.0) if tags[2] is not None else 0.0  # Å per inch, per cm
     if tags[0] is None or tags[1] is None or not unit:
         return None
     x, y = (numerator / denominator if denominator else 0.0 for numerator, denominator in (t.value for t in tags[:2]))
@@ -195,7 +196,7 @@ def _read_pillow(file: Path, frame: Optional[int]) -> npt.NDArray[Any]:
 
 
 def _grey(file: Path, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a TIFF page as one plane; colours are weighed, an alpha plane is dropped."""
+    """Return a TIFF page as one plane: colours are combined to grey, an alpha plane is dropped."""
     if np.iscomplexobj(pixels):
         raise ImageError(file, "holds complex numbers", "give the real-space image")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
@@ -213,10 +214,10 @@ def _is_unset(size: float) -> bool:
     return abs(size - _UNSET) < 1e-6
 
 
-def _believable(size: Optional[float]) -> Optional[float]:
-    if size is None or _is_unset(size) or not _BELIEVABLE[0] <= size <= _BELIEVABLE[1]:
+def _plausible(size: Optional[float]) -> Optional[float]:
+    if size is None or _is_unset(size) or not _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1]:
         return None
-    # Headers hold 32 bit floats: 1.77 reads as 1.76999998, which is not what the user typed elsewhere.
+    # Headers contain 32-bit floats: 1.77 reads as 1.76999998.
     return float(f"{size:.6g}")
 
 

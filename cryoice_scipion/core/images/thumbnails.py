@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture of one micrograph: grey, bad areas tinted by class, kept and rejected picks.
+"""Draw the thumbnail of a micrograph: grey image, bad areas tinted by class, kept and rejected coordinates.
 
-Row 0 is at the top. The grey base is stored on its own, so that a thumbnail can be drawn again when more picks come,
-without reading the micrograph.
+Row 0 is at the top. The grey base image is stored separately, so that the thumbnail can be drawn again for new
+coordinates without reading the micrograph.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,49 +20,62 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.images.caption import bar_length, draw_footer
-from cryoice_scipion.core.images.grid import containing_cells
+from cryoice_scipion.core.images.caption import Caption, add_caption, bar_length
+from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
 
 SIDE = 1024  # px, longest side of a base
 LOW_PASS = 20.0  # Å, full width at half maximum: micrographs of any pixel size look alike
 STRETCH = (0.5, 99.5)  # percentiles that become black and white
-BACKGROUND = 0.025  # of the side: what changes more slowly than this is background
-LEAST_BACKGROUND = 0.02  # share of it that stays at least
-TINT = 0.4  # share of the class's colour in a bad area
+BACKGROUND = 0.025  # share of the side: the background changes over longer distances than this
+LEAST_BACKGROUND = 0.02  # share of the background that is always kept
+TINT = 0.4  # share of the class colour in a bad area
 MARK_RADIUS = 7.0  # px of the thumbnail
-COMPRESSION = 3  # of PNG: about as small as with 6, in less than half the time
-QUALITY = 85  # of JPEG: a third of the size of PNG, and nothing that the eye sees is lost
+COMPRESSION = 3  # level of PNG: files about as small as with level 6, in less than half the time
+QUALITY = 85  # of JPEG: a third of the size of PNG, without visible loss
 _END_OF_JPEG = b"\xff\xd9"
-ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: px of the picture without the words, and nm
+ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: height without the caption in px; length in nm
 HALO = (255, 255, 255, 230)
 
+NO_CAPTION = Caption()
+
 Array = NDArray[Any]
-PickMark = Tuple[float, float, bool]  # x, y in px of the micrograph, and whether it is kept
+PickMark = Tuple[float, float, bool]  # x and y in px of the micrograph; whether the coordinate is kept
+
+
+@dataclasses.dataclass(frozen=True)
+class BadAreas:
+    """The areas of a thumbnail that are tinted, each in the colour of its class."""
+
+    classes: Array  # (rows, columns), uint8: class of each cell, an index into ``names``
+    bad: Array  # same shape, bool: the cells that are tinted
+    sampling: float  # side of a cell, Å; cell i covers [i·sampling, (i+1)·sampling) Å
+    names: Sequence[str] = CLASSES
 
 
 def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE) -> Array:
     """Return a small grey picture of a micrograph.
 
-    It is averaged over areas down to ``side``, low-passed to 20 Å, and stretched between the 0.5 and 99.5 percentile
-    of what is not border. Where the background (gold, thick ice) spans more grey levels than the particles and their
-    noise, it is compressed to as many, so that particles can be seen beside it.
+    The image is averaged down to ``side``, low-pass filtered to 20 Å, and its grey levels are stretched between the
+    0.5th and 99.5th percentile of the pixels that are not border. If the background (gold, thick ice) spans more grey
+    levels than the particles and their noise, its range is compressed to the same number, so that particles beside it
+    remain visible.
 
     Parameters
     ----------
     pixels : numpy.ndarray, (height, width), float32
         The micrograph, all finite.
     border : numpy.ndarray, (height, width), bool
-        True where the pixels say nothing.
+        True where the micrograph has no data.
     pixel_size : float
         Å/px of the micrograph.
     side : int
-        The longest side of the result, px. A smaller micrograph keeps its size.
+        Longest side of the result, px. A smaller micrograph keeps its size.
 
     Returns
     -------
     numpy.ndarray, (rows, columns), uint8
-        Rows in the order of the micrograph.
+        Rows are in the order of the micrograph.
     """
     size = _reduced(pixels.shape, side)
     small = _average(pixels.astype(np.float32, copy=False), size)
@@ -77,13 +91,13 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
 
 
 def write_base(path: Path, grey: Array) -> None:
-    """Write what :func:`grey_base` returned as a JPEG file, atomically."""
+    """Write an image from :func:`grey_base` as a JPEG file, atomically."""
     with replacing(Path(path)) as temporary:
         Image.fromarray(grey, mode="L").save(temporary, format="JPEG", quality=QUALITY)
 
 
 def read_base(path: Path) -> Array:
-    """Return what :func:`write_base` wrote, (rows, columns), uint8.
+    """Read an image that :func:`write_base` wrote; (rows, columns), uint8.
 
     Raises
     ------
@@ -92,7 +106,7 @@ def read_base(path: Path) -> Array:
     """
     content = Path(path).read_bytes()
     if content.startswith(b"\xff\xd8") and not content.endswith(_END_OF_JPEG):
-        raise OSError("ends too early")  # Pillow shows what there is, also of a file that a power cut filled with zeros
+        raise OSError("ends too early")  # Pillow would accept a file that a power cut filled with zeros
     with Image.open(io.BytesIO(content)) as opened:
         return np.asarray(opened.convert("L"))
 
@@ -100,53 +114,38 @@ def read_base(path: Path) -> Array:
 def draw_thumbnail(
     base_path: Path,
     out_path: Path,
-    class_cells: Array,
-    bad: Array,
-    sampling: float,
-    pixel_size: float,
-    shape: Sequence[int],
+    areas: BadAreas,
+    frame: Frame,
     picks: Sequence[PickMark] = (),
-    classes: Sequence[str] = CLASSES,
-    title: str = "",
-    bad_area: Optional[float] = None,
+    caption: Caption = NO_CAPTION,
 ) -> None:
     """Draw the thumbnail of one micrograph and write it as a PNG file, atomically.
 
     Parameters
     ----------
     base_path : pathlib.Path
-        What :func:`write_base` wrote.
+        Grey image that :func:`write_base` wrote.
     out_path : pathlib.Path
         The PNG file to write.
-    class_cells : numpy.ndarray, (rows, columns), uint8
-        Class of each cell, as an index into ``classes``.
-    bad : numpy.ndarray, (rows, columns), bool
-        The cells that are tinted. Cell i covers [i·sampling, (i+1)·sampling) Å.
-    sampling : float
-        Side of a cell, Å.
-    pixel_size : float
-        Å/px of the micrograph.
-    shape : sequence of int
-        Rows and columns of the micrograph, px.
+    areas : BadAreas
+        The areas to tint.
+    frame : Frame
+        Shape and pixel size of the micrograph.
     picks : sequence of (x, y, kept)
-        Centres in px of the micrograph; kept ones become circles, the others crosses.
-    classes : sequence of str
-        Names of the codes in ``class_cells``.
-    title : str
-        Name of the file, written under the picture.
-    bad_area : float, optional
-        Share of bad area from 0 to 1, written under the picture.
+        Centres in px of the micrograph. Kept coordinates are drawn as circles, the others as crosses.
+    caption : Caption
+        File name and bad area, written below the picture.
     """
-    grey = read_base(base_path)
-    cells = np.where(bad, class_cells, classes.index(GOOD) if GOOD in classes else 0)
-    codes = _to_pixels(cells, grey.shape, sampling, pixel_size, shape)
+    grey, names, bad = read_base(base_path), areas.names, areas.bad
+    cells = np.where(bad, areas.classes, names.index(GOOD) if GOOD in names else 0)
+    codes = _to_pixels(cells, grey.shape, areas.sampling, frame)
     seen = [int(code) for code in np.unique(cells[bad])] if bad.any() else []
-    picture = Image.fromarray(_tint(grey, codes, seen, classes), mode="RGB").convert("RGBA")
-    _draw_picks(picture, picks, shape)
+    picture = Image.fromarray(_tint(grey, codes, seen, names), mode="RGB").convert("RGBA")
+    _draw_picks(picture, picks, frame.shape)
     kept = sum(1 for pick in picks if pick[2])
-    named = [(classes[code], class_colour(classes[code])) for code in seen]
-    scale = pixel_size * shape[1] / grey.shape[1]
-    finished = draw_footer(picture, scale, title, bad_area, (kept, len(picks) - kept), named)
+    legend = [(names[code], class_colour(names[code])) for code in seen]
+    scale = frame.pixel_size * frame.shape[1] / grey.shape[1]
+    finished = add_caption(picture, scale, caption, (kept, len(picks) - kept), legend)
     words = PngInfo()
     words.add_text(ROWS, str(grey.shape[0]))
     words.add_text(BAR, str(bar_length(grey.shape[1], scale)))
@@ -165,7 +164,7 @@ def _average(image: Array, size: Tuple[int, int]) -> Array:
 
 
 def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
-    """Smooth the inside alone, so that the wild values of a border do not bleed into it; sigma is in px."""
+    """Smooth the pixels that are not outside, so that extreme border values do not spread into them; sigma is in px."""
     clipped = np.clip(image, *_limits(image, outside))
     level = np.median(clipped if outside.all() else clipped[~outside])
     smooth: Array = np.where(outside, clipped, gaussian_filter(np.where(outside, level, clipped), sigma))
@@ -173,7 +172,7 @@ def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
 
 
 def _with_less_background(image: Array, outside: Array) -> Array:
-    """Return the image with slow changes at most as large as the fast ones; as it is where they are."""
+    """Return the image with the range of its background reduced to that of its details, if it is larger."""
     inside = ~outside if not outside.all() else outside
     low, high = _limits(image, outside)
     clipped = np.clip(image, low, high)
@@ -183,7 +182,7 @@ def _with_less_background(image: Array, outside: Array) -> Array:
     background = np.array(smooth.resize(image.shape[::-1], Image.BICUBIC))
     fast = clipped - background
     slow = np.ptp(np.percentile(background[inside], STRETCH))
-    wide = 2 * np.ptp(np.percentile(fast[inside], (10, 90)))  # of noise about the range of STRETCH; edges have no say
+    wide = 2 * np.ptp(np.percentile(fast[inside], (10, 90)))  # for noise about the range of STRETCH; robust to edges
     if slow <= wide:
         return image
     level = np.median(fast[inside])
@@ -192,23 +191,23 @@ def _with_less_background(image: Array, outside: Array) -> Array:
 
 
 def _limits(image: Array, outside: Array) -> Tuple[float, float]:
-    """Return what becomes black and white; the outside has no say, unless there is nothing else."""
+    """Return the values that become black and white; the outside counts only if there is nothing else."""
     low, high = np.percentile(image if outside.all() else image[~outside], STRETCH)
     return float(low), float(high)
 
 
-def _to_pixels(cells: Array, size: Sequence[int], sampling: float, pixel_size: float, shape: Sequence[int]) -> Array:
-    """Return the cell that lies under each pixel of a thumbnail of ``size`` rows and columns."""
+def _to_pixels(cells: Array, size: Sequence[int], sampling: float, frame: Frame) -> Array:
+    """Return the cell under each pixel of a thumbnail of ``size`` rows and columns."""
     rows, columns = (
-        containing_cells(small, full / small * pixel_size, sampling, count)
-        for small, full, count in zip(size, shape, cells.shape)
+        containing_cells(small, full / small * frame.pixel_size, sampling, count)
+        for small, full, count in zip(size, frame.shape, cells.shape)
     )
     under: Array = cells[rows[:, None], columns[None, :]]
     return under
 
 
 def _tint(grey: Array, codes: Array, seen: List[int], classes: Sequence[str]) -> Array:
-    """Return the grey picture as RGB, tinted where bad, each area with a solid outline."""
+    """Return the grey picture as RGB, with bad areas tinted and outlined."""
     picture = np.repeat(grey[:, :, None], 3, axis=2)
     greys = np.arange(256, dtype=np.float32)[:, None]
     for code in seen:
@@ -217,14 +216,14 @@ def _tint(grey: Array, codes: Array, seen: List[int], classes: Sequence[str]) ->
         area = codes == code
         inner = binary_erosion(area, iterations=2, border_value=1)
         colour = np.array(rgb(class_colour(classes[code])), dtype=np.float32)
-        tinted = np.rint(greys + TINT * (colour - greys)).astype(np.uint8)  # of each grey, (256, 3)
+        tinted = np.rint(greys + TINT * (colour - greys)).astype(np.uint8)  # for each grey level, (256, 3)
         picture[inner] = tinted[grey[inner]]
         picture[area & ~inner] = colour
     return picture
 
 
 def _draw_picks(picture: Image.Image, picks: Sequence[PickMark], shape: Sequence[int]) -> None:
-    """Draw the rejected picks first, so that none hides a kept one."""
+    """Draw the rejected coordinates first, so that none hides a kept one."""
     marks = {True: _circle(), False: _cross()}
     for x, y, kept in sorted(picks, key=lambda pick: pick[2]):
         mark = marks[kept]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Maps and masks as MRC files. Written whole or not at all; the same input gives the same bytes."""
+"""Write maps and masks as MRC files, atomically. The same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def write_map(path: Union[str, Path], array: npt.NDArray[Any], sampling: float) 
     Parameters
     ----------
     path : str or Path
-        The folder is made when it is not there.
+        The folder is created if it does not exist.
     array : (rows, columns)
         Row 0 is y = 0.
     sampling : float
-        Å, the side of a cell.
+        Side of a cell, Å.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def write_map(path: Union[str, Path], array: npt.NDArray[Any], sampling: float) 
 
 
 def write_mask(path: Union[str, Path], good: npt.NDArray[np.bool_], sampling: float) -> None:
-    """Write a mask (MRC mode 0, 1 = good, 0 = bad; its label says so). Otherwise as :func:`write_map`."""
+    """Write a mask (MRC mode 0; 1 = good, 0 = bad, as its label states). Parameters as in :func:`write_map`."""
     _write(path, np.asarray(good, dtype=bool).astype(np.int8), sampling, MASK_LABEL)
 
 
@@ -59,5 +59,5 @@ def _write(path: Union[str, Path], array: npt.NDArray[Any], sampling: float, lab
     with replacing(path) as temporary, mrcfile.new(str(temporary), overwrite=True) as mrc:
         mrc.set_data(array)
         mrc.voxel_size = sampling
-        mrc.header.label[0] = label.ljust(80)  # instead of mrcfile's own, which holds the time
+        mrc.header.label[0] = label.ljust(80)  # replaces mrcfile's label, which contains the time
         mrc.header.nlabl = 1

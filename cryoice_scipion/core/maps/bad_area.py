@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a class map to P(BAD), mask, classes and areas. Pure functions, no torch, no files."""
+"""Compute P(BAD), mask, classes and areas from a class map. Pure functions, no torch, no files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from scipy.special import logit
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
 
-MOSTLY_BAD = 0.8  # share of bad area above which the coverage alarm goes off
+MOSTLY_BAD = 0.8  # share of bad area above which a micrograph is flagged as mostly bad
 MOSTLY_BAD_FLAG = "mostly_bad"
-_LEAST = 1e-9  # of a probability, so that its log-odds are finite
+_LEAST = 1e-9  # smallest probability, so that log-odds are finite
 _SQUARE_ANGSTROM = 100.0  # in a square nanometre
-_ROUNDING = 1e-6  # cells: a region of just the smallest area stays
+_ROUNDING = 1e-6  # cells: a region of exactly the smallest area is kept
 
 
 @dataclasses.dataclass
 class Cells:
-    """Probabilities on the grid of one micrograph, after the data-set reference was taken into account."""
+    """Probabilities on the grid of one micrograph, with the session baseline subtracted and the settings applied."""
 
     probability: Grid  # (rows, columns), float32: P(BAD); 1 on border cells
-    by_class: Grid  # (bad classes, rows, columns): they add up to P(BAD)
+    by_class: Grid  # (bad classes, rows, columns); their sum is P(BAD)
     bad_classes: List[str]  # the last one is "border"
     border: Mask  # (rows, columns)
     sampling: float  # Å, side of a cell
@@ -39,7 +39,7 @@ def probability(classmap: ClassMap, offset: float) -> Grid:
     ----------
     classmap : ClassMap
     offset : float
-        What the data-set reference says the log-odds are too high by.
+        Log-odds of the session baseline, subtracted from the log-odds of BAD.
 
     Returns
     -------
@@ -53,18 +53,30 @@ def probability(classmap: ClassMap, offset: float) -> Grid:
 
 
 def probabilities(classmap: ClassMap, offset: float, ignore: Sequence[str] = (), min_area: float = 0.0) -> Cells:
-    """Return P(BAD) and how it is shared between the bad classes.
-
-    The offset moves good against bad; the shares of the bad classes among themselves stay as the model says.
+    """Return P(BAD) with the settings applied, and how it is divided between the bad classes.
 
     Parameters
     ----------
+    offset : float
+        As in :func:`probability`.
+    ignore, min_area : sequence of str, float
+        As in :func:`cells_of`.
+    """
+    return cells_of(classmap, probability(classmap, offset), ignore, min_area)
+
+
+def cells_of(classmap: ClassMap, bad: Grid, ignore: Sequence[str] = (), min_area: float = 0.0) -> Cells:
+    """Divide P(BAD) between the bad classes in the ratios of the class map, and apply the settings.
+
+    Parameters
+    ----------
+    bad : numpy.ndarray, shape (rows, columns), float32
+        P(BAD) from :func:`probability`. Not changed.
     ignore : sequence of str
-        Bad classes that count as good; "border" among them makes border cells good.
+        Bad classes that count as good. With "border", border cells count as good.
     min_area : float
         nm²: a smaller bad region counts as good, at every threshold.
     """
-    bad = probability(classmap, offset)
     names = [name for name in classmap.classes if name != GOOD]
     logits = classmap.logits[[classmap.classes.index(name) for name in names]].astype(np.float64)
     shares = np.exp(logits - np.logaddexp.reduce(logits, axis=0))
@@ -81,18 +93,18 @@ def probabilities(classmap: ClassMap, offset: float, ignore: Sequence[str] = (),
 
 
 def without_small_regions(cells: Cells, number: int) -> Cells:
-    """Return the cells with bad regions of fewer than ``number`` cells removed, at every threshold at once.
+    """Remove bad regions of fewer than ``number`` cells, for all thresholds at once.
 
-    Regions are connected by edges and corners. P(BAD) of a removed region falls to what surrounds it: the grey-level
-    area opening of Vincent (1993), doi 10.1007/978-3-662-02905-6_22. Border cells stay as they are.
+    Regions are connected by edges and corners. P(BAD) of a removed region becomes that of its surroundings: a
+    grey-level area opening (Vincent 1993, doi 10.1007/978-3-662-02905-6_22). Border cells do not change.
     """
     if number < 2:
         return cells
     from skimage import morphology  # loads slowly
 
     opening: Any = morphology.area_opening  # untyped
-    framed = np.pad(cells.probability, 1)  # it refuses maps of a single row or column
-    framed[1:-1, 1:-1][cells.border] = 0  # else a cell beside the border would be a part of that large region
+    framed = np.pad(cells.probability, 1)  # area_opening does not accept a single row or column
+    framed[1:-1, 1:-1][cells.border] = 0  # otherwise cells next to the border would belong to one large region
     opened: Grid = opening(framed, number, connectivity=2)[1:-1, 1:-1].astype(np.float32)
     opened[cells.border] = cells.probability[cells.border]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -107,30 +119,30 @@ def good_mask(cells: Cells, threshold: float) -> Mask:
 
 
 def class_of_cells(cells: Cells, good: Mask) -> NDArray[np.uint8]:
-    """Return the code (index into ``constants.CLASSES``) of each cell's class: good, or its likeliest bad class."""
+    """Return the class of each cell as an index into ``constants.CLASSES``: good, or the likeliest bad class."""
     codes = np.array([CLASSES.index(name) for name in cells.bad_classes], dtype=np.uint8)
     likeliest: NDArray[np.uint8] = codes[cells.by_class.argmax(axis=0)]
     return np.where(good, np.uint8(CLASSES.index(GOOD)), likeliest)
 
 
 def areas(codes: NDArray[np.uint8]) -> Dict[str, float]:
-    """Return the share of all cells that each class takes; classes that are not there are left out."""
+    """Return the share of all cells that belong to each class; absent classes are left out."""
     counts = np.bincount(codes.ravel(), minlength=len(CLASSES))
     return {name: float(count) / codes.size for name, count in zip(CLASSES, counts) if count}
 
 
 def median_logit(cells: Cells) -> Optional[float]:
-    """Return the median log-odds of BAD over the cells that are not border; None when all are."""
+    """Return the median log-odds of BAD over the cells that are not border; None if all cells are border."""
     inside = cells.probability[~cells.border].astype(np.float64)
     return float(np.median(logit(np.clip(inside, _LEAST, 1 - _LEAST)))) if inside.size else None
 
 
 def bad_area(cells: Cells, good: Mask) -> float:
-    """Return the share of bad cells among those that are not border; 1 when all are border."""
+    """Return the share of bad cells among the cells that are not border; 1 if all cells are border."""
     inside = ~cells.border
     return float((~good[inside]).mean()) if inside.any() else 1.0
 
 
 def mask_threshold(threshold: Optional[float], recommended: float) -> float:
-    """Return where masks are cut: at the threshold given, else (None, or -1 = keep all) at the recommended one."""
+    """Return the threshold of masks: the given one, or the recommended one for None and -1 (keep all)."""
     return recommended if threshold is None or threshold == KEEP_ALL else threshold

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a micrograph in memory to its class map: the only call of a detector in a run. Imports no torch."""
+"""Compute the class map of a micrograph in memory; a run calls its detector only here. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ BRIGHT = "bright"
 def map_micrograph(
     detector: Detector, micrograph: LoadedMicrograph, name: str, contrast: str
 ) -> Tuple[ClassMap, MapResult]:
-    """Return the class map of a micrograph, and what a run records of it.
+    """Return the class map of a micrograph, and the map result for the journal.
 
     Parameters
     ----------
     name : str
-        Of the micrograph, for errors.
+        Name of the micrograph, for error messages.
     contrast : str
-        "dark", "bright", or "auto": dark, until the micrographs of a session have voted.
+        "dark", "bright" or "auto". "auto" is dark until the contrast of the session is decided.
 
     Raises
     ------
     MapError
-        When the detector gives log-odds that are not finite.
+        When the log-odds of the detector are not finite.
     PixelSizeError
-        When the micrograph is too coarse for the detector.
+        When the pixel size of the micrograph is too large for the detector.
     """
     inverted = contrast == BRIGHT
     classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted).checked(name)

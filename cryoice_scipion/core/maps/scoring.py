@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Score coordinates on a map: the one rule that says which of them lie on or beside bad area. No torch, no files.
+"""Score coordinates on a map: decide which of them lie on or next to bad area. No torch, no files.
 
 The goodness of a coordinate is 1 - P, where P is the largest P(BAD) among
 
-- the map cell that holds the particle's centre, and
+- the map cell that contains the centre of the particle, and
 - every map cell whose centre lies within the particle's radius plus the margin. A bad region of a single cell does not
   count here: it rejects only particles that are centred in it.
 
-A coordinate is kept when its goodness reaches the threshold. So a larger diameter, margin or threshold never keeps a
-coordinate that a smaller one rejected. What lies outside the frame has no part in it.
+A coordinate is kept when its goodness is at least the threshold. A larger diameter, margin or threshold therefore never
+keeps a coordinate that a smaller one rejects. Area outside the frame does not count.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import GOOD, KEEP_ALL, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.images.grid import cells_at
+from cryoice_scipion.core.images.grid import Frame, cells_at
 from cryoice_scipion.core.maps.bad_area import Cells, without_small_regions
 from cryoice_scipion.core.records import Pick, PickScore
 
-SMALLEST_REGION = 2  # cells: a bad region of fewer rejects only the particles centred in it
-BOX_TO_DIAMETER = 2.0 / 3.0  # boxes are usually drawn half as large again as the particle
+SMALLEST_REGION = 2  # cells: a smaller bad region rejects only the particles centred in it
+BOX_TO_DIAMETER = 2.0 / 3.0  # boxes are usually 1.5 times as large as the particle
 GIVEN, FROM_FILE, FROM_BOX = "setting", "coordinates", "two thirds of the box size"
 UNKNOWN_DIAMETER = (  # reason and remedy
     "the particle diameter is not known",
     "give it in Å with --particle-diameter, or the box size in px with --box-size",
 )
-_AT_ONCE = 2_000_000  # pairs of a coordinate and a cell that are looked at together: bounds the memory
+_AT_ONCE = 2_000_000  # pairs of a coordinate and a cell that are computed together: limits the memory
 
 Numbers = NDArray[np.float64]
 
@@ -47,19 +47,19 @@ class Diameter:
 
 
 def particle_diameter(pick: Pick, config: ScreenConfig, pixel_size: float, what: object) -> Diameter:
-    """Return a particle's diameter: the setting, else the coordinate file's, else two thirds of the box size.
+    """Return a particle's diameter: from the settings, else from the coordinate file, else two thirds of the box size.
 
     Parameters
     ----------
     pixel_size : float
-        Å/px of the micrograph that the coordinate is on.
+        Å/px of the micrograph.
     what : object
-        Named in the error.
+        Named in the error, such as the path of the micrograph.
 
     Raises
     ------
     CoordinatesError
-        When neither is known.
+        When neither a diameter nor a box size is known.
     """
     if config.particle_diameter:
         return Diameter(config.particle_diameter, GIVEN)
@@ -72,14 +72,14 @@ def particle_diameter(pick: Pick, config: ScreenConfig, pixel_size: float, what:
 
 
 def pick_threshold(config: ScreenConfig, model: ModelConfig) -> float:
-    """Return the smallest goodness that is kept: the setting (-1 keeps all), else the model's threshold for picks."""
+    """Return the threshold in the settings (-1 keeps all), else the model's threshold for coordinates."""
     return model.threshold_for_picks if config.threshold is None else config.threshold
 
 
 def is_kept(goodness: Numbers, threshold: float) -> NDArray[np.bool_]:
-    """Return which coordinates a threshold keeps; NaN, which could not be scored, is kept by -1 only.
+    """Return which coordinates a threshold keeps. Unscored coordinates (NaN) are kept only with threshold -1.
 
-    Goodness and mask compare the same numbers in the same precision, so that both agree in every cell.
+    The threshold is rounded to the precision of the map, so that coordinates and mask agree in every cell.
     """
     if threshold == KEEP_ALL:
         return np.ones(goodness.shape, dtype=bool)
@@ -89,42 +89,40 @@ def is_kept(goodness: Numbers, threshold: float) -> NDArray[np.bool_]:
 
 
 def smallest_kept(threshold: float) -> float:
-    """Return a threshold in the precision of the map, which goodness has too."""
+    """Return the threshold rounded to float32, the precision of map and goodness."""
     return float(np.float32(threshold))
 
 
 def goodness_of(
-    cells: Cells, x: Numbers, y: Numbers, radius: Numbers, config: ScreenConfig, pixel_size: float, shape: Sequence[int]
+    cells: Cells, x: Numbers, y: Numbers, radius: Numbers, config: ScreenConfig, frame: Frame
 ) -> Tuple[Numbers, NDArray[np.intp]]:
-    """Return the goodness of coordinates, and which bad class decides it.
+    """Return the goodness of coordinates, and the bad class that determines it.
 
     Parameters
     ----------
     x, y : numpy.ndarray, shape (n,)
         Centres in px of the micrograph.
     radius : numpy.ndarray, shape (n,)
-        Å, without margin.
+        Particle radius in Å, without margin.
     config : ScreenConfig
-        Says the margin in Å, of each class.
-    pixel_size : float
-        Å/px.
-    shape : sequence of int
-        Rows and columns of the micrograph, px.
+        Has the margin of each class.
+    frame : Frame
+        Shape and pixel size of the micrograph.
 
     Returns
     -------
     goodness : numpy.ndarray, shape (n,)
-        NaN where the centre is not inside the frame.
+        NaN where the centre is outside the frame.
     classes : numpy.ndarray, shape (n,)
         Index into ``cells.bad_classes`` of the cell with the largest P(BAD).
     """
     with np.errstate(invalid="ignore"):
-        within = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+        within = (x >= 0) & (x < frame.shape[1]) & (y >= 0) & (y < frame.shape[0])
     goodness, classes = np.full(len(x), np.nan), np.zeros(len(x), dtype=np.intp)
     regions = without_small_regions(cells, SMALLEST_REGION).probability
     likeliest = cells.by_class.argmax(axis=0)
     margins = np.array([config.margin_of(name) for name in cells.bad_classes])[likeliest]
-    at_x, at_y = x[within] * pixel_size, y[within] * pixel_size
+    at_x, at_y = x[within] * frame.pixel_size, y[within] * frame.pixel_size
     worst, deciding = np.zeros(len(at_x), np.float32), np.zeros(len(at_x), dtype=np.intp)
     reaches = radius[within]
     for part, row, column, there in _windows(cells, at_x, at_y, reaches, float(margins.max())):
@@ -146,7 +144,7 @@ def goodness_of(
 
 
 def _cell_of(cells: Cells, x: Numbers, y: Numbers) -> Tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return row and column of the cells that hold points (Å)."""
+    """Return row and column of the cells that contain points (Å)."""
     rows, columns = cells.probability.shape
     return cells_at(y, cells.sampling, rows), cells_at(x, cells.sampling, columns)
 
@@ -154,7 +152,10 @@ def _cell_of(cells: Cells, x: Numbers, y: Numbers) -> Tuple[NDArray[np.intp], ND
 def _windows(
     cells: Cells, x: Numbers, y: Numbers, radius: Numbers, margin: float
 ) -> Iterator[Tuple[slice, NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]]:
-    """Yield parts of the coordinates with row, column and presence of all cells that may be near, (n, cells) each."""
+    """Yield slices of the coordinates with the cells that may be near them: row, column, and whether the cell exists.
+
+    The arrays have the shape (coordinates, cells).
+    """
     if not len(x):
         return
     rows, columns = cells.probability.shape
@@ -175,19 +176,17 @@ def _windows(
         yield part, np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1), there
 
 
-def goodness_of_picks(
-    cells: Cells, picks: Sequence[Pick], config: ScreenConfig, pixel_size: float, shape: Sequence[int], what: object
-) -> Numbers:
-    """Return the goodness of coordinates of the diameter that :func:`particle_diameter` gives; see :func:`goodness_of`.
+def goodness_of_picks(cells: Cells, picks: Sequence[Pick], config: ScreenConfig, frame: Frame, what: object) -> Numbers:
+    """Return the goodness of coordinates, with the diameter of each from :func:`particle_diameter`.
 
     Raises
     ------
     CoordinatesError
         When a particle diameter is not known.
     """
-    sizes = [particle_diameter(pick, config, pixel_size, what).angstrom for pick in picks]
+    sizes = [particle_diameter(pick, config, frame.pixel_size, what).angstrom for pick in picks]
     x, y = _positions(picks)
-    return goodness_of(cells, x, y, np.asarray(sizes, dtype=np.float64) / 2, config, pixel_size, shape)[0]
+    return goodness_of(cells, x, y, np.asarray(sizes, dtype=np.float64) / 2, config, frame)[0]
 
 
 def _positions(picks: Sequence[Pick]) -> Tuple[Numbers, Numbers]:
@@ -200,8 +199,7 @@ def score_picks(
     cells: Cells,
     picks: Sequence[Pick],
     diameters: Sequence[float],
-    pixel_size: float,
-    shape: Sequence[int],
+    frame: Frame,
     config: ScreenConfig,
     model: ModelConfig,
     discarded: bool = False,
@@ -211,20 +209,21 @@ def score_picks(
     Parameters
     ----------
     diameters : sequence of float
-        Of each particle, Å.
+        Diameter of each particle, Å.
     discarded : bool
-        Whether the micrograph is discarded: nothing is kept then, the goodness stays.
+        Whether the micrograph is discarded. If so, no coordinate is kept; the goodness is unaffected.
 
     Notes
     -----
-    The class is "good" when the goodness reaches the threshold that is in force, with -1 the model's. Else it is the
-    class of the bad area that decides. So a coordinate on carbon says so even when everything is kept.
+    The class is "good" when the goodness is at least the threshold in use (with threshold -1, the model's). Otherwise
+    it is the class of the bad area that determines the goodness. A coordinate on carbon thus has the class "support"
+    even when all coordinates are kept.
     """
     if not picks:
         return []
     x, y = _positions(picks)
     radius = np.asarray(diameters, dtype=np.float64) / 2
-    goodness, classes = goodness_of(cells, x, y, radius, config, pixel_size, shape)
+    goodness, classes = goodness_of(cells, x, y, radius, config, frame)
     threshold = pick_threshold(config, model)
     kept = is_kept(goodness, threshold) & (not discarded)
     good = is_kept(goodness, model.threshold_for_picks if threshold == KEEP_ALL else threshold)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data-set reference (docs/explanation/sessions.md): how much a model's log-odds are off on this data set.
+"""Measure a session's baseline: how far the model's log-odds are off on this data set, and its particles' contrast.
 
-It depends on the first N micrographs by id and on nothing else: not on timing, batches, executors or kills.
+It depends on the first N micrographs by id only: not on timing, batches, executors or kills. The method is described in
+docs/explanation/sessions.md.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
@@ -14,27 +16,68 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
-MINIMUM = 3  # micrographs: never let one be its own only reference
+MINIMUM = 3  # micrographs; fewer say nothing about a data set
 BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (benchmarks/results/contrast_decision.md)
-MAJORITY = 0.8  # share of the micrographs that must vote so before a data set is inverted
+MAJORITY = 0.8  # share of the micrographs that must vote for bright before a data set is inverted
 
 
-def first_mapped(ids: Sequence[int], mapped: Mapping[int, MapResult], number: int) -> Optional[List[int]]:
-    """Return the first ``number`` of ``ids``, or all when they are fewer; None while one of these is not mapped.
+@dataclasses.dataclass(frozen=True)
+class BaselineStep:
+    """Say what a session's baseline still needs, or hold its reference."""
 
-    Parameters
-    ----------
-    ids : sequence of int
-        All micrographs that are known and did not fail, sorted.
-    mapped : mapping
-        What is known about those that are mapped.
+    to_map: List[int]  # ids of the micrographs to map next
+    contrast: str  # to map them with: "dark", "bright", or "auto" before the vote
+    is_decided: bool = False  # whether enough micrographs are mapped, so that ``contrast`` is final for them
+    reference: Optional[Reference] = None  # None while some micrographs are still to be mapped
+
+
+class SessionBaseline:
+    """Choose the micrographs that count, decide the contrast, and freeze the reference over them.
+
+    Call :meth:`step` and map the micrographs that it names, until it returns the reference.
     """
-    chosen = list(ids[:number])
-    return chosen if all(key in mapped for key in chosen) else None
+
+    def __init__(self, number: int, contrast: str, model: ModelConfig) -> None:
+        """Take the settings.
+
+        Parameters
+        ----------
+        number : int
+            How many micrographs count; 0: nothing is measured or subtracted, and contrast "auto" is dark.
+        contrast : str
+            "dark", "bright", or "auto" for a vote.
+        model : ModelConfig
+            The model that maps the micrographs.
+        """
+        self.number, self.contrast, self.model = number, contrast, model
+
+    def step(self, ids: Sequence[int], mapped: Mapping[int, MapResult], closed: bool = True) -> BaselineStep:
+        """Return the micrographs to map next, or the reference if none is missing.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            All micrographs that are known and did not fail, sorted.
+        mapped : mapping
+            The results of those that are mapped, by id.
+        closed : bool
+            Whether no further micrographs will come, so that fewer than ``number`` are enough.
+        """
+        if not self.number:
+            contrast = "dark" if self.contrast == "auto" else self.contrast
+            return BaselineStep([], contrast, True, Reference(0.0, 0.0, contrast))
+        chosen = list(ids[: self.number])
+        missing = [key for key in chosen if key not in mapped]
+        if missing or not chosen or (len(chosen) < self.number and not closed):
+            return BaselineStep(missing, self.contrast)
+        results = {key: mapped[key] for key in chosen}
+        contrast = vote(list(results.values()), self.contrast)
+        wrong = [key for key, result in results.items() if not has_contrast(result, contrast)]
+        return BaselineStep(wrong, contrast, True, None if wrong else freeze(results, contrast, self.model))
 
 
 def vote(results: Sequence[MapResult], contrast: str) -> str:
-    """Return "dark" or "bright": what was asked for, else dark unless the micrographs agree on bright."""
+    """Return the requested contrast; for "auto" dark, unless a large majority of the micrographs is bright."""
     if contrast != "auto":
         return contrast
     return "bright" if is_bright([result.skewness for result in results]) else "dark"
@@ -46,10 +89,10 @@ def has_contrast(mapped: MapResult, contrast: str) -> bool:
 
 
 def is_bright(skewness: Sequence[float]) -> bool:
-    """Return whether a large majority of the micrographs says that particles are brighter than the ground.
+    """Return whether a large majority of the micrographs has particles that are brighter than the ice.
 
-    Fewer than ``MINIMUM`` micrographs are never taken for bright: one crystal with a bright fringe, on each of them,
-    would be enough for a mistake.
+    Fewer than ``MINIMUM`` micrographs are never bright: one crystal with a bright fringe on each of them would be
+    enough for a mistake.
     """
     votes = sum(value > BRIGHT for value in skewness)
     return len(skewness) >= MINIMUM and votes >= MAJORITY * len(skewness)
@@ -61,11 +104,11 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
     Parameters
     ----------
     model : ModelConfig
-        Says what the same level is on the model's own held-out micrographs, where its log-odds are right.
+        Holds the baseline of the micrographs that the model was validated on, where its log-odds are right.
 
     Notes
     -----
-    Fewer than ``MINIMUM`` micrographs say nothing about a data set: the level is recorded, nothing is shifted.
+    With fewer than ``MINIMUM`` micrographs the baseline is recorded, and nothing is subtracted.
     """
     medians = [
         result.median_logit
@@ -78,12 +121,12 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
 
 
 def session_logit_of(medians: Sequence[float]) -> float:
-    """Return the level of a data set: a low percentile over its micrographs of their median log-odds of BAD."""
+    """Return a data set's baseline: a low percentile over its micrographs of their median log-odds of BAD."""
     return float(np.percentile(medians, PERCENTILE))
 
 
 def offset_of(excess: float, limit: float) -> float:
-    """Return what is subtracted from the log-odds of a session whose level is ``excess`` above the model's own.
+    """Return the log-odds to subtract in a session whose baseline is ``excess`` above the model's own.
 
     Parameters
     ----------
@@ -101,8 +144,3 @@ def offset_of(excess: float, limit: float) -> float:
 def is_unusual(session_logit: float, model: ModelConfig) -> bool:
     """Return whether a session looks worse to the model than clean and mixed sessions do, whatever the detector."""
     return session_logit - model.baseline_logit > model.offset_tolerance
-
-
-def without(contrast: str) -> Reference:
-    """Return what is used when no reference is wanted: no shift; contrast "auto" is dark."""
-    return Reference(session_logit=0.0, logit_offset=0.0, contrast="dark" if contrast == "auto" else contrast)

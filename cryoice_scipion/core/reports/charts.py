@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report's charts: SVG paths that stretch to any width, with their numbers as words and as a table.
+"""Charts of the report: scalable SVG paths, a descriptive sentence, and a table of the values.
 
-Words stand in the page beside the SVG, not in it, so that they stay readable where the chart is narrow.
+Text is outside the SVG, so that it stays readable when the chart is narrow.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from cryoice_scipion.constants import BORDER, FAILED
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.results.run_sums import GoodnessHistogram, RunSums, Seen
 
-BARS = 100  # at most: three px each on a phone
-ROWS = 12  # of a table at most
+BARS = 100  # maximum number of bars: three px each on a phone
+ROWS = 12  # maximum number of table rows
 PLAIN = "#666666"
 _WIDTHS = ((60, "minute"), (600, "10 minutes"), (3600, "hour"), (6 * 3600, "6 hours"), (24 * 3600, "day"))  # s
 
 
 @dataclasses.dataclass
 class Chart:
-    """Stacked bars, as the template draws them in a square of 100 by 100."""
+    """A chart of stacked bars in a square of 100 by 100 units."""
 
     name: str  # unique in the page
     title: str
-    words: str  # what it says, in a sentence
+    words: str  # description in a sentence
     top: str  # labels of the axes
     middle: str
     left: str
@@ -37,11 +37,11 @@ class Chart:
     paths: List[Tuple[str, str, str]]  # name, colour, path
     head: Sequence[str]  # of the table
     rows: Sequence[Sequence[str]]
-    mark: Optional[float] = None  # where a dashed line stands, from 0 to 100
+    mark: Optional[float] = None  # position of a dashed line, from 0 to 100
 
 
 def charts_of(sums: RunSums) -> List[Chart]:
-    """Return the charts of a run, as far as there is something in them."""
+    """Return the charts of a run that have data."""
     every = [sums.micrographs[key] for key in sorted(sums.micrographs)]
     found = [_bad_area(every), _rejected(every), _rate(every)]
     if sums.goodness.scored:
@@ -50,7 +50,7 @@ def charts_of(sums: RunSums) -> List[Chart]:
 
 
 def _bad_area(every: List[Seen]) -> Optional[Chart]:
-    """Return the bad area by class over the micrographs that could be read, in their order."""
+    """Return the chart of bad area by class over the readable micrographs."""
     mapped = [one for one in every if one.status != FAILED]
     if not mapped:
         return None
@@ -72,7 +72,7 @@ def _bad_area(every: List[Seen]) -> Optional[Chart]:
         f"{top:g} %",
         f"{top / 2:g} %",
         *_ends(mapped),
-        "micrographs that could be read, in their order",
+        "micrographs that could be read, in input order",
         [
             (name, class_colour(name), path)
             for name, path in zip(names, _stacked([[1e4 * v / top for v in row] for row in values], len(names)))
@@ -83,7 +83,7 @@ def _bad_area(every: List[Seen]) -> Optional[Chart]:
 
 
 def _rejected(every: List[Seen]) -> Optional[Chart]:
-    """Return the share of rejected coordinates over the micrographs, in their order."""
+    """Return the chart of rejected coordinates over the micrographs."""
     if not any(one.picks for one in every):
         return None
 
@@ -105,11 +105,12 @@ def _rejected(every: List[Seen]) -> Optional[Chart]:
     return Chart(
         "rejected",
         "Rejected coordinates over the run",
-        f"{_percent((picks - kept) / picks)} of all coordinates. Highest: {_percent(highest)} in {_named(where)}.",
+        f"{_percent((picks - kept) / picks)} of all coordinates are rejected. "
+        f"Highest: {_percent(highest)} in {_named(where)}.",
         f"{top:g} %",
         f"{top / 2:g} %",
         *_ends(every),
-        "micrographs, in their order",
+        "micrographs, in input order",
         [("rejected", REJECTED, _stacked([[1e4 * (value or 0.0) / top] for value in values], 1)[0])],
         ["micrographs", "rejected"],
         [[_between(s), "no coordinates" if v is None else _percent(v)] for s, v in zip(few, table)],
@@ -117,7 +118,7 @@ def _rejected(every: List[Seen]) -> Optional[Chart]:
 
 
 def _rate(every: List[Seen]) -> Optional[Chart]:
-    """Return how many micrographs were done in each stretch of time; nothing for a run of less than three."""
+    """Return the chart of micrographs screened per time interval; None for fewer than three intervals."""
     times = sorted(one.screened_at for one in every if one.screened_at)
     if not times:
         return None
@@ -139,29 +140,29 @@ def _rate(every: List[Seen]) -> Optional[Chart]:
     still = sum(not count for count in counts)
     return Chart(
         "rate",
-        f"Micrographs done in each {unit}" if unit[0].isalpha() else f"Micrographs done in {unit} each",
-        f"{len(times):,} from {_moment(times[0])} to {_moment(times[-1])}; most in one stretch: {max(counts)}; "
-        f"stretches in which none was done: {still}.",
+        f"Micrographs screened per {unit}",
+        f"{len(times):,} micrographs from {_moment(times[0])} to {_moment(times[-1])}. "
+        f"Maximum per {unit}: {max(counts)}. Intervals without micrographs: {still}.",
         f"{top:g}",
         f"{top / 2:g}",
         _moment(times[0]),
         _moment(times[-1]),
         "time",
         [("micrographs", PLAIN, _stacked([[100 * count / top] for count in counts], 1)[0])],
-        ["from", "micrographs done"],
+        ["from", "micrographs screened"],
         rows,
     )
 
 
 def _goodness(histogram: GoodnessHistogram) -> Chart:
-    """Return how many coordinates have which goodness."""
+    """Return the histogram of goodness."""
     below, above = [int(n) for n in histogram.below], [int(n) for n in histogram.above]
     top = _nice(max(less + more for less, more in zip(below, above)))
     unscored = f"; {histogram.unscored:,} more could not be scored" if histogram.unscored else ""
     cut = histogram.threshold
     words = f"{histogram.scored:,} coordinates{unscored}."
     if cut >= 0:
-        words += f" Below the threshold of {cut:.2f} (dashed): {sum(below):,}; not below: {sum(above):,}."
+        words += f" Threshold {cut:.2f} (dashed line): {sum(below):,} below, {sum(above):,} at or above."
     heights = [[100 * less / top, 100 * more / top] for less, more in zip(below, above)]
     rejected, kept = _stacked(heights, 2)
     step = len(below) // 10
@@ -178,15 +179,15 @@ def _goodness(histogram: GoodnessHistogram) -> Chart:
         "0",
         "1",
         "goodness (1 = clean)",
-        [("below the threshold", REJECTED, rejected), ("not below", KEPT, kept)] if cut >= 0 else [("all", KEPT, kept)],
-        ["goodness", "below the threshold", "not below"],
+        [("below threshold", REJECTED, rejected), ("at or above", KEPT, kept)] if cut >= 0 else [("all", KEPT, kept)],
+        ["goodness", "below threshold", "at or above"],
         [[f"{low:.1f} to {high:.1f}", f"{less:,}", f"{more:,}"] for low, high, less, more in tenths],
         100 * cut if 0 <= cut <= 1 else None,
     )
 
 
 def _inside(one: Seen) -> Dict[str, float]:
-    """Return the share of each bad class of the area without the border: together they are the bad area."""
+    """Return the area fraction of each bad class, without the border; their sum is the bad area."""
     areas = dict(one.areas)
     inside = 1.0 - areas.pop(BORDER, 0.0)
     return {name: share / inside for name, share in areas.items()} if inside > 0 else {}
@@ -204,14 +205,14 @@ def _mean_areas(mapped: List[Seen], names: List[str], most: int) -> Tuple[List[T
 
 
 def _spans(count: int, most: int) -> List[Tuple[int, int]]:
-    """Return at most ``most`` stretches of about the same length that cover 1 to ``count``, first and last."""
+    """Divide 1 to ``count`` into at most ``most`` intervals of similar length; return first and last of each."""
     number = min(count, most)
     edges = [round(index * count / number) for index in range(number + 1)]
     return [(before + 1, after) for before, after in zip(edges, edges[1:])]
 
 
 def _stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
-    """Return a path for each layer of bars that stand on those of the layers before; heights from 0 to 100."""
+    """Return one SVG path per layer of stacked bars; heights are from 0 to 100."""
     width = 100 / len(columns)
     bases = [0.0] * len(columns)
     paths = []
@@ -227,7 +228,7 @@ def _stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
 
 
 def _nice(value: float, most: float = math.inf) -> float:
-    """Return the next round number."""
+    """Round up to the next number with one leading digit (1, 2, 4, 6, 8), at most ``most``."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
@@ -243,7 +244,7 @@ def _named(span: Tuple[int, int]) -> str:
 
 
 def _ends(every: List[Seen]) -> Tuple[str, str]:
-    """Return what stands at the ends of an axis of micrographs."""
+    """Return the labels at the ends of an axis of micrographs."""
     first, last = every[0].screened_at, every[-1].screened_at
     if first and last and last - first >= _WIDTHS[0][0]:
         return f"1 ({_moment(first)})", f"{len(every):,} ({_moment(last)})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report's pictures: a few thumbnails, small, inside the page."""
+"""Small pictures of selected micrographs, embedded in the report."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cryoice_scipion.core.results.run_sums import RunSums, Seen
 PICTURES = 6  # of each kind
 SIDE = 480  # px, longest side of an embedded thumbnail
 QUALITY = 75  # of JPEG
-LOOKED_AT = 5 * PICTURES  # thumbnails of each kind at most, should many be gone
+LOOKED_AT = 5 * PICTURES  # maximum number of thumbnails of each kind to try, if some are missing
 
 Picture = Dict[str, str]  # stem, words, alternative, width, height, source
 
 
 def pictures_of(folder: Path, sums: RunSums) -> Tuple[List[Picture], List[Picture]]:
-    """Return the micrographs with the most bad area, and those around the median, none of them twice.
+    """Return pictures of the micrographs with the most bad area, and of others around the median.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The run's folder; the thumbnails' paths are relative to it.
+        The run folder; the paths of thumbnails are relative to it.
     """
     every = [one for one in sums.micrographs.values() if one.bad_area is not None and one.thumbnail]
     every.sort(key=lambda one: (-(one.bad_area or 0.0), one.id))
@@ -40,7 +40,7 @@ def pictures_of(folder: Path, sums: RunSums) -> Tuple[List[Picture], List[Pictur
 
 
 def _first(folder: Path, candidates: Sequence[Seen], number: int) -> Tuple[int, List[Picture]]:
-    """Return the pictures of the first micrographs that have a sound one, and how many were looked at for them."""
+    """Return the number of micrographs tried, and the pictures of the first ones with a valid thumbnail."""
     found: List[Picture] = []
     looked = 0
     for one in candidates[:LOOKED_AT]:
@@ -54,14 +54,16 @@ def _first(folder: Path, candidates: Sequence[Seen], number: int) -> Tuple[int, 
 
 
 def _picture(folder: Path, one: Seen) -> Optional[Picture]:
-    """Return a thumbnail, small; None when it is gone or damaged, which is no reason to stop."""
+    """Return a reduced thumbnail; None if it is missing or damaged."""
     try:
         with Image.open(folder / one.thumbnail) as opened:
             small, told = opened.convert("RGB"), opened.info
             rows, bar = int(told.get(ROWS, small.height)), told.get(BAR, "")
     except (OSError, SyntaxError, ValueError):  # Pillow raises all of them for damaged files
         return None
-    small = small.crop((0, 0, small.width, rows))  # the words under it would be too small to read; the page has them
+    small = small.crop(
+        (0, 0, small.width, rows)
+    )  # without the caption, which would be too small to read; the page has one
     small.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=QUALITY)
@@ -72,7 +74,7 @@ def _picture(folder: Path, one: Seen) -> Optional[Picture]:
     return {
         "stem": one.stem,
         "words": words + (f" (scale bar {bar} nm)" if bar else ""),
-        "alternative": f"Micrograph {one.stem}. Share of its area: {areas or 'all good'}.",
+        "alternative": f"Micrograph {one.stem}. Area by class: {areas or 'all good'}.",
         "width": str(small.width),
         "height": str(small.height),
         "source": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a screening: one self-contained page that needs no network, and no scripts to be read."""
+"""Write the report of a screening: a single HTML page that needs neither a network nor scripts."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from cryoice_scipion.core.results.run_sums import RunSums
 NAME = "report.html"
 TEMPLATE = "report.html.j2"
 FAILED_ROWS = 200
-_SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="A table of the card">\n'
-# Of settings.
+_SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="Table of the model card">\n'
+# Units of the settings.
 UNITS = {"margin": "Å", "pixel_size": "Å/px", "particle_diameter": "Å", "box_size": "px", "min_area": "nm²"}
 
 
 def write_report(
     folder: Path, sums: RunSums, settings: Mapping[str, Any], card: str = "", state: Optional[Summary] = None
 ) -> Path:
-    """Write the report of a run, atomically. Reads no coordinates, and only the thumbnails that are shown.
+    """Write the report of a run atomically. It reads no coordinates, and only the thumbnails that it shows.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The run's folder; the thumbnails' paths are relative to it.
+        The run folder; the paths of thumbnails are relative to it.
     sums : RunSums
-        Over the run, as far as it has come.
+        Totals of the run so far.
     settings : mapping
-        What the run was done with.
+        Settings of the run.
     card : str
-        The text of the model's card, in Markdown.
+        The model card, in Markdown.
     state : Summary, optional
-        Whether the run goes on, and how fast. While it does, the page asks browsers to load it again each minute.
+        Progress and speed of the run. During the run, browsers reload the page every minute.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def write_report(
     )
     path = Path(folder) / NAME
     with replacing(path) as temporary:
-        Path(temporary).write_text(page, encoding="utf-8", errors="replace")  # names may hold bytes that are no text
+        Path(temporary).write_text(page, encoding="utf-8", errors="replace")  # file names may not be valid text
     return path
 
 
@@ -79,7 +79,7 @@ def _contents(folder: Path, sums: RunSums, settings: Mapping[str, Any], card: st
         "mapped": sums.mapped,
         "areas": areas,
         "charts": charts_of(sums),
-        "galleries": [("worst", "Most bad area", worst), ("typical", "Typical", typical)],
+        "galleries": [("worst", "Highest bad area", worst), ("typical", "Typical micrographs", typical)],
         "classes": [(row["name"], row["colour"]) for row in areas],
         "marks": {"kept": KEPT, "rejected": REJECTED} if sums.picks else {},
         "failed": failed[:FAILED_ROWS],
@@ -101,7 +101,7 @@ def _totals(sums: RunSums) -> List[Tuple[str, int]]:
 
 
 def _areas(sums: RunSums) -> List[Dict[str, str]]:
-    """Return a row for each bad class that was found: mean and worst share of a micrograph's area."""
+    """Return a table row per bad class that was found: mean and largest percentage of the micrograph area."""
     means, worst = sums.areas, sums.worst()
     rows = []
     for name in sorted(worst, key=lambda name: (-means.get(name, 0.0), name)):
@@ -120,13 +120,13 @@ def _setting(name: str, value: Any) -> Tuple[str, str]:
 
 
 def _rendered(card: str) -> Markup:
-    """Return a card as HTML. What is HTML in it is shown, not done; links and pictures are left as they are written."""
+    """Return a model card as HTML. HTML, links and pictures in the card are shown as plain text."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.disable(["link", "autolink", "image", "reference", "emphasis"])  # stars stand for themselves in settings
+    markdown.disable(["link", "autolink", "image", "reference", "emphasis"])  # settings contain literal asterisks
     tokens = []
     for token in markdown.parse(card.strip()):
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"  # the card is a section of the page
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"  # the model card is a section of the page
         if token.type == "th_open":
             token.attrSet("scope", "col")
         before = [Token("html_block", "", 0, content=_SCROLL)] if token.type == "table_open" else []

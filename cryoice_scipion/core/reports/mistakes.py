@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The patches on which a model and their labels disagree most: where labels are wrong, they are found here first."""
+"""Select and draw the patches where the model and the labels disagree most. Wrong labels are often among them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cryoice_scipion.core.images.atomic import replacing
 
 PICTURE, TABLE = "mistakes.png", "mistakes.csv"
 COLUMNS = ["number", "label", "p_bad", "micrograph", "x", "y", "origin"]
-EACH = 12  # at most, labelled good and labelled bad
-DRAWN = 3  # at most of these at positions drawn by the training: no user can correct their labels
-BACKGROUND = "background"  # their origin
+EACH = 12  # maximum number of patches labelled good, and of patches labelled bad
+DRAWN = 3  # maximum number of these at background positions, whose labels a user cannot correct
+BACKGROUND = "background"  # origin of these
 ACROSS = 4  # pairs in a row
 SIDE = 128  # px of a patch in the picture
 GAP, MARGIN, TEXT, LINE = 3, 12, 13, 17  # px
-SMOOTH = 1.75  # px of a patch, standard deviation: at 4 Å/px about what thumbnails have; only for the eye
-GREYS = 32  # of the picture: noise does not compress, and the model folder has to stay small
-STRETCH = (0.5, 99.5)  # percentiles over all patches shown: thick and empty areas differ in brightness
+SMOOTH = 1.75  # px of a patch, standard deviation, for display only; similar to thumbnails at 4 Å/px
+GREYS = 32  # grey levels of the picture; few, because noise compresses badly and the model folder must stay small
+STRETCH = (0.5, 99.5)  # percentiles over all patches shown, because thick and empty areas differ in brightness
 PAPER, INK, FADED = "#ffffff", "#1a1a1a", "#5a5a5a"
 _GREY = [round(round(value * (GREYS - 1) / 255) * 255 / (GREYS - 1)) for value in range(256)]  # the nearest of them
 _FLOOR = 1e-3  # of a power spectrum, in units of white noise
@@ -34,18 +34,18 @@ Array = NDArray[Any]
 
 
 def hardest(predictions: pd.DataFrame, threshold: float, each: int = EACH) -> pd.DataFrame:
-    """Return the most confident mistakes: first of those labelled good, then of those labelled bad.
+    """Return the most confident mistakes: first patches labelled good, then patches labelled bad.
 
-    In both, what the user labelled comes before the few positions drawn by the training.
+    In both groups, positions labelled by the user come before background positions.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
         label, p_bad, micrograph, x, y, origin; one row a patch.
     threshold : float
-        On goodness, 1 - P(BAD): what reaches it is predicted good.
+        Threshold on goodness, 1 - P(BAD); patches that reach it are predicted good.
     each : int
-        How many of each kind at most.
+        Maximum number of patches in each group.
 
     Returns
     -------
@@ -65,16 +65,16 @@ def _users_first(ordered: pd.DataFrame, each: int) -> pd.DataFrame:
 
 
 def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
-    """Write mistakes.csv, and mistakes.png with each patch beside its power spectrum.
+    """Write mistakes.csv, and mistakes.png, which shows each patch next to its power spectrum.
 
     Parameters
     ----------
     folder : pathlib.Path
         The model folder.
     found : pandas.DataFrame
-        What :func:`hardest` returned.
+        Result of :func:`hardest`.
     patches : numpy.ndarray, (n, window, window), float
-        Normalised patches, in the order of ``found``. They are smoothed to be looked at, their power spectra are not.
+        Normalised patches, in the order of ``found``. They are smoothed for display; their power spectra are not.
     """
     with replacing(folder / TABLE) as temporary:
         found.round({"p_bad": 4, "x": 1, "y": 1}).to_csv(temporary, index=False)
@@ -94,7 +94,7 @@ def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
 
 
 def _log_power(patches: Array) -> Array:
-    """Return the log power spectrum of each patch, as the network has it, over the whole plane."""
+    """Return the log power spectrum of each patch as the network sees it, over the full plane."""
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(patches.shape[-1]) / patches.shape[-1])  # Hann
     plane = taper[:, None] * taper[None, :]
     centred = (patches - patches.mean(axis=(-2, -1), keepdims=True)) * plane
@@ -103,23 +103,23 @@ def _log_power(patches: Array) -> Array:
 
 
 def _stretched(images: Array) -> Array:
-    """Return pictures in grey, all stretched alike."""
+    """Return images as 8-bit grey values with a common contrast."""
     low, high = np.percentile(images, STRETCH) if images.size else (0.0, 1.0)
     stretched: Array = np.rint(np.clip((images - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
     return stretched
 
 
 def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) -> Image.Image:
-    """Return a heading and the pairs under it, with their captions."""
+    """Return a picture with a heading and the pairs of patch and spectrum, with captions."""
     width, height = 2 * SIDE + GAP + 2 * MARGIN, SIDE + 3 * LINE + MARGIN
     head, rows = 3 * LINE, max(1, -(-len(found) // ACROSS))
     block = Image.new("RGB", (ACROSS * width, head + (rows * height if len(found) else 2 * LINE)), PAPER)
     draw, large, font = ImageDraw.Draw(block), ImageFont.load_default(TEXT + 5), ImageFont.load_default(TEXT)
     draw.text((MARGIN, LINE), title, fill=INK, font=large)
-    words = "the most confident first, backgrounds last; left the patch, smoothed, right its power spectrum"
+    words = "most confident first, background last; left: smoothed patch, right: its power spectrum"
     draw.text((2 * MARGIN + large.getlength(title), LINE + 5), words, fill=FADED, font=font)
     if not len(found):
-        draw.text((MARGIN, head), "none: every patch is on its label's side of the threshold", fill=FADED, font=font)
+        draw.text((MARGIN, head), "none: every prediction agrees with its label", fill=FADED, font=font)
     for index, (row, pair) in enumerate(zip(found.itertuples(), pairs)):
         left, top = index % ACROSS * width + MARGIN, head + index // ACROSS * height
         for side, values in enumerate(pair):
@@ -137,12 +137,12 @@ def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) ->
 
 
 def _kind(row: Any) -> str:
-    """Return the label, and where it came from when nobody has given it."""
+    """Return the label, with its origin if it is a background position."""
     return f"{row.label} ({row.origin})" if row.origin == BACKGROUND else str(row.label)
 
 
 def _shortened(name: str, room: int, font: Any) -> str:
-    """Return a name that fits; the middle is left out, since micrographs of one session differ at their ends."""
+    """Shorten a name in the middle until it fits, because the names of a session differ at their ends."""
     short, kept = name, len(name)
     while kept > 4 and font.getlength(short) > room:
         kept -= 1

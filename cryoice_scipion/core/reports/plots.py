@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plots of training and screening as PNG files.
+"""Write plots of training and screening as PNG files.
 
-They use matplotlib's objects and the Agg canvas, never pyplot, whose global state would get into the way of a program
-(Scipion) that draws windows of its own.
+The plots use matplotlib's objects and the Agg canvas. They never use pyplot, because its global state would interfere
+with the windows of Scipion.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ NOT_CURVES = ("epoch", "seconds", "learning_rate")
 
 
 def training_curves(history: Sequence[Mapping[str, Any]], out: Path) -> None:
-    """Draw the columns of a training history over the epochs: losses on the left, all others on the right.
+    """Draw the training history over the epochs: losses on the left, all other quantities on the right.
 
     Parameters
     ----------
     history : sequence of mappings
-        One row an epoch, as in history.csv. What is not a number is left out.
+        One row per epoch, as in history.csv. Values that are not numbers are left out.
     out : pathlib.Path
         The PNG file to write.
     """
@@ -66,15 +66,16 @@ def roc(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> N
     out : pathlib.Path
         The PNG file to write.
     threshold : float, optional
-        On goodness; what lies below it (1 - P(BAD) < threshold) is marked as the working point.
+        Threshold on goodness, marked as the operating point: 1 - P(BAD) < threshold is predicted bad.
     """
-    from sklearn.metrics import roc_auc_score, roc_curve  # takes a second, which the report's histogram need not wait
+    from sklearn.metrics import roc_auc_score, roc_curve  # imported here, because it takes a second
 
     scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
     figure = _figure(5, 5)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle=":")
-    axes.set(xlabel="share of GOOD predicted bad", ylabel="share of BAD predicted bad", xlim=(0, 1), ylim=(0, 1.01))
+    axes.set(xlabel="false-positive rate (GOOD predicted bad)", ylabel="recall (BAD predicted bad)")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
     if labels.any() and not labels.all():
         false, true, _ = roc_curve(labels, scores)
         axes.plot(false, true, color=LINE, label=f"AUC {roc_auc_score(labels, scores):.3f}")
@@ -90,7 +91,7 @@ def roc(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> N
 
 
 def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float] = None) -> None:
-    """Draw how much of what is predicted bad is BAD, against how much of what is BAD is found.
+    """Draw precision against recall of the class BAD.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float]
     scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
     figure = _figure(5, 5)
     axes = figure.add_subplot()
-    axes.set(xlabel="share of BAD predicted bad", ylabel="share of what is predicted bad that is BAD")
+    axes.set(xlabel="recall (BAD predicted bad)", ylabel="precision (predicted bad and BAD)")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
     if labels.any() and not labels.all():
         axes.axhline(labels.mean(), color=NEUTRAL, linestyle=":", label="by chance")
@@ -121,7 +122,7 @@ def precision_recall(p_bad: Any, bad: Any, out: Path, threshold: Optional[float]
 
 
 def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
-    """Draw how often what is predicted bad with a probability is BAD, and how often each probability comes.
+    """Draw the fraction of BAD patches for each predicted probability, and the histogram of probabilities.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
         upper.plot(mean, share, marker="o", color=LINE, label="measured")
     else:
         _say(upper, "needs both GOOD and BAD")
-    upper.set(ylabel="share that is BAD", xlim=(0, 1), ylim=(-0.02, 1.02))
+    upper.set(ylabel="fraction of BAD patches", xlim=(0, 1), ylim=(-0.02, 1.02))
     upper.legend(loc="upper left")
     lower.hist(scores, bins=bins, range=(0, 1), color=NEUTRAL, rwidth=0.9)
     lower.set(xlabel="P(BAD)", ylabel="patches", xlim=(0, 1))
@@ -156,14 +157,14 @@ def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
 
 
 def goodness_histogram(values: Iterable[Optional[float]], threshold: Optional[float], out: Path) -> None:
-    """Draw how many coordinates have which goodness, as a PNG file.
+    """Draw the histogram of goodness as a PNG file.
 
     Parameters
     ----------
     values : iterable of float or None
-        Goodness of each coordinate; None or NaN = could not be scored, counted in the title.
+        Goodness of each coordinate; None or NaN means not scored, which is counted in the title.
     threshold : float, optional
-        Where coordinates are cut; none, or below 0 (all are kept), draws no line.
+        Threshold to mark; no line is drawn if it is None or negative (keep all).
     out : pathlib.Path
         The PNG file to write.
     """
@@ -178,11 +179,11 @@ def histogram_figure(values: Iterable[Optional[float]], threshold: Optional[floa
 
 
 def counted_figure(counts: GoodnessHistogram) -> Figure:
-    """Return the figure of coordinates that are counted already."""
+    """Return the histogram figure of coordinates that are already counted."""
     figure = _figure(7, 3.5)
     axes = figure.add_subplot()
     left, width = counts.edges[:-1], np.diff(counts.edges)
-    # Stacked, so that the bar in which the threshold lies shows both.
+    # Stacked, so that the bar at the threshold shows both.
     axes.bar(left, counts.below, width=width, align="edge", color=REJECTED, label="rejected")
     axes.bar(left, counts.above, width=width, align="edge", color=KEPT, bottom=counts.below, label="kept")
     title = f"{counts.scored} coordinates"
@@ -197,7 +198,7 @@ def counted_figure(counts: GoodnessHistogram) -> Figure:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Return an empty figure of that size in inches, tied to the Agg canvas."""
+    """Return an empty figure of this size (inches) with an Agg canvas."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -209,7 +210,7 @@ def _write(figure: Figure, out: Path) -> None:
 
 
 def _number(value: Any) -> float:
-    """Return the value as a float; NaN when it is none."""
+    """Return the value as a float; NaN if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The closing balance of a run in words: coordinates given = kept + rejected + left out, by reason."""
+"""Describe the coordinate counts of a run in one line: input = kept + rejected + left out, by reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.records import PickCounts, Summary
 
 _NAMES_SHOWN = 5
-#: One and several coordinates that are left out for a reason.
+#: Singular and plural of each reason for leaving coordinates out.
 _REASONS: Dict[str, Tuple[str, str]] = {
     UNMATCHED: ("unmatched", "unmatched"),
     AMBIGUOUS: ("with an ambiguous name", "with ambiguous names"),
@@ -21,18 +21,18 @@ _REASONS: Dict[str, Tuple[str, str]] = {
 
 
 def sentence(rows: int, files: int, results: Sequence[Tuple[int, str]], left_out: Mapping[str, int]) -> str:
-    """Return the balance in one line.
+    """Return the coordinate counts in one line.
 
     Parameters
     ----------
     rows : int
-        Coordinates of the input.
+        Number of input coordinates.
     files : int
-        Files that hold them; 0: none.
+        Number of files that contain them; 0: not from files.
     results : sequence of (number, word)
-        The coordinates that are not left out, e.g. ``(900, "kept")``.
+        Coordinates that are not left out, for example ``(900, "kept")``.
     left_out : mapping
-        The other coordinates, by reason.
+        Number of coordinates left out, by reason.
     """
     source = f" in {_several(files, 'file')}" if files else ""
     line = f"{_several(rows, 'coordinate')}{source}: " + ", ".join(f"{number} {word}" for number, word in results)
@@ -42,50 +42,52 @@ def sentence(rows: int, files: int, results: Sequence[Tuple[int, str]], left_out
 
 
 def balance_line(summary: Summary) -> str:
-    """Return the balance of a run in one line, as summary.json has it."""
+    """Return the coordinate counts of a run in one line, from summary.json."""
     results = [(summary.kept, "kept"), (summary.rejected, "rejected")]
     line = sentence(summary.input_picks, summary.files_read, results, summary.left_out)
-    return line if summary.adds_up else f"{line}; this does not add up"
+    return line if summary.adds_up else f"{line}; these counts do not add up"
 
 
 def complaints_on(given: PickCounts, left_out: Mapping[str, int], adds_up: bool = True) -> List[str]:
-    """Return what a user should look at in the input, one line each; nothing if all of it was read and understood."""
+    """Return one line per problem of the input coordinates; none if all of them could be used."""
     lines = []
     if given.not_read:
         number = _several(len(given.not_read), "coordinate file")
         lines.append(f"{number} could not be read: {names_in_short(given.not_read)}; correct or remove them")
     if left_out.get(UNREADABLE):
         number = _several(left_out[UNREADABLE], "row")
-        lines.append(f"{number} of the coordinate files could not be read and are left out: the log names the lines")
+        lines.append(f"{number} of the coordinate files could not be read and are left out; the log lists the lines")
     if left_out.get(AMBIGUOUS):
         number = _several(left_out[AMBIGUOUS], "coordinate")
         lines.append(
-            f"{number} left out, since the name of the micrograph fits several micrographs: rename the micrographs, or "
-            "give the coordinate files the full names"
+            f"{number} left out, because the name of the micrograph matches several micrographs: rename the "
+            "micrographs, or use full names in the coordinate files"
         )
     if given.rows and left_out.get(UNMATCHED) == given.rows:
-        lines.append("no coordinate belongs to a micrograph of this run: the names of micrographs and picks differ")
+        lines.append(
+            "no coordinate matches a micrograph of this run: check the micrograph names in the coordinate files"
+        )
     if not adds_up:
         lines.append(
-            f"{_several(given.rows, 'coordinate')} of the input and those kept, rejected and left out do not add up: "
-            "coordinate files have gone or have changed since an earlier session; screen into a new folder"
+            f"the counts of kept, rejected and left-out coordinates do not add up to the {given.rows} of the input: "
+            "coordinate files were removed or changed since an earlier session; screen into a new folder"
         )
     return lines
 
 
 def has_losses(given: PickCounts) -> bool:
-    """Return whether some of the input could not be read or understood, so that somebody should look at it."""
+    """Return whether a part of the input coordinates could not be read or used."""
     return bool(given.not_read or any(given.left_out.get(reason) for reason in (UNREADABLE, AMBIGUOUS)))
 
 
 def file_lines(given: PickCounts, shown: int = 20) -> List[str]:
-    """Return a line for each file that is not in the balance, with the reason."""
+    """Return a line for each file that was not used, with the reason."""
     lines = [f"not read: {error}" for error in list(given.not_read.values())[:shown]]
     if len(given.not_read) > shown:
-        lines.append(f"not read: and {len(given.not_read) - shown} more files")
+        lines.append(f"not read: {len(given.not_read) - shown} more files")
     if given.other:
         files = _several(len(given.other), "file")
-        lines.append(f"{files} of another format or content not used: {names_in_short(given.other)}")
+        lines.append(f"{files} without coordinates or of another format not used: {names_in_short(given.other)}")
     return lines
 
 
@@ -99,13 +101,13 @@ def _several(number: int, noun: str) -> str:
 
 
 def names_in_short(paths: Iterable[str]) -> str:
-    """Return the first names of a list, by the alphabet."""
+    """Return the first names of a list in alphabetical order."""
     names = sorted(paths)
     return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
 
 
 def all_unmatched(number: int, names: str = "") -> CoordinatesError:
-    """Return the error for coordinates that all belong to micrographs which are not there."""
-    reason = f"none of the {number} coordinates belongs to one of the micrographs"
-    remedy = "the names of the micrographs and those in the coordinate files must match"
-    return CoordinatesError("--coordinates", reason + (f"; they name {names}" if names else ""), remedy)
+    """Return the error for coordinates of which none matches a micrograph."""
+    reason = f"none of the {number} coordinates matches a micrograph by name"
+    remedy = "check the micrograph names in the coordinate files"
+    return CoordinatesError("--coordinates", reason + (f" (names in the files: {names})" if names else ""), remedy)

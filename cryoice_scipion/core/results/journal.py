@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal of a run: append-only JSON lines, each on the disk before the next step is taken.
+"""Write the journal of a run: JSON lines, each of which is on the disk before the next step begins.
 
-It is the only truth about what is done: tables, summaries and coordinate files are made from it.
+Tables, summaries and coordinate files are made from the journal only.
 Lines are of the kinds "head" (first), "mapped", "reference" and "screened". The last line about a micrograph counts.
-"thinned" ones name micrographs whose thumbnails went, because there were too many.
+A "thinned" line names micrographs whose thumbnails were removed to save space.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Line = Dict[str, Any]
 
 
 class Journal:
-    """An open journal. Only one process may have it open; see ``RunFolder.lock``."""
+    """Append to a journal and read it. Only one process may have it open; see ``RunFolder.lock``."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file; a last line that a crash tore is cut off."""
+        """Open or create the file; an incomplete last line, left by a crash, is removed."""
         self.path = Path(path)
         with writing(self.path.parent):
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             self.mend()
 
     def mend(self) -> None:
-        """Cut off a last line that is torn; after opening, and after an interrupt that may have come while writing."""
+        """Remove an incomplete last line; needed after opening, and after an interrupt during writing."""
         self._end = _sound_length(self.path)
         os.ftruncate(self._descriptor, self._end)
 
     def append(self, kind: str, **values: Any) -> int:
-        """Write one line, wait until it is on the disk, and return where it begins.
+        """Write one line, wait until it is on the disk, and return its byte offset.
 
         Raises
         ------
         FolderError
-            When it cannot be written; the journal is then as it was before.
+            When it cannot be written; the journal is then unchanged.
         """
         line = json.dumps({"kind": kind, **values}, separators=(",", ":")).encode() + b"\n"
         with writing(self.path.parent):
@@ -54,12 +54,12 @@ class Journal:
         return offset
 
     def lines(self) -> Iterator[Tuple[int, Line]]:
-        """Yield where each line written so far begins, and what it says.
+        """Yield the byte offset and the content of each line written so far.
 
         Raises
         ------
         CryoIceError
-            At a line that is damaged (not by a crash: those are cut on opening).
+            At a damaged line. Crashes do not damage lines: an incomplete one is removed at opening.
         """
         offset, end = 0, self._end
         with open(self.path, "rb") as stream:
@@ -70,7 +70,7 @@ class Journal:
                     yield offset, _parsed(line)
                 except ValueError:
                     raise CryoIceError(
-                        self.path, f"line {number} is damaged", "restore the file, or start anew in another folder"
+                        self.path, f"line {number} is damaged", "restore the file, or start a new run in another folder"
                     ) from None
                 offset += len(line)
 
@@ -92,7 +92,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _parsed(line: bytes) -> Line:
-    """Return the line's content; ValueError when it is not one."""
+    """Return a line's content; raise ValueError if it is no journal line."""
     value = json.loads(line.decode("utf-8"))
     if not isinstance(value, dict) or "kind" not in value:
         raise ValueError("no journal line")
@@ -100,7 +100,7 @@ def _parsed(line: bytes) -> Line:
 
 
 def _sound_length(path: Path) -> int:
-    """Return the length of the file without a torn last line, in bytes."""
+    """Return the length of the file in bytes, without an incomplete last line."""
     end = last = 0
     final = b""
     with open(path, "rb") as stream:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers of a micrograph's picture in a viewer: grey, map of P(BAD), bad area. Row 0 is at the top."""
+"""Draw a micrograph in a viewer in layers: grey levels, map of P(BAD), bad area. Row 0 is at the top."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import RunFolder
 
-MAP_COLOUR = "#7b3294"  # none of a class
-MASK_COLOUR = "#f0e442"  # of bad area whose classes are not known
+MAP_COLOUR = "#7b3294"  # differs from the colours of the classes
+MASK_COLOUR = "#f0e442"  # of bad area with unknown classes
 _MAP_MOST = 0.75  # share of the map's colour where P(BAD) is 1
 _OUTLINE = 2  # px
 
@@ -34,7 +34,7 @@ Array = NDArray[Any]
 
 @dataclasses.dataclass
 class Layers:
-    """What there is to be drawn of one micrograph."""
+    """Hold the layers of one micrograph."""
 
     grey: Optional[NDArray[np.uint8]] = None  # (rows, columns), smaller than the micrograph
     width: float = 0.0  # of the micrograph, Å
@@ -44,13 +44,13 @@ class Layers:
     bad: Optional[NDArray[np.bool_]] = None  # of each cell
     sampling: float = 0.0  # Å, side of a cell
     codes: Optional[NDArray[np.uint8]] = None  # class of each cell, as an index into CLASSES; None: not known
-    problems: List[str] = dataclasses.field(default_factory=list)  # what could not be read, and why
+    problems: List[str] = dataclasses.field(default_factory=list)  # one line for each layer that could not be read
 
 
 def read_layers(folder: Path, record: MicrographRecord) -> Layers:
-    """Read what a run stored of a micrograph; where no grey picture is stored, it is made from the micrograph.
+    """Read a micrograph's layers from a run's folder; a missing grey picture is made from the micrograph.
 
-    What cannot be read is left out, and ``problems`` say why.
+    Layers that cannot be read are left out, and ``problems`` says why.
     """
     layers, run = Layers(), RunFolder(folder)
     pixel_size = record.pixel_size or 0.0
@@ -77,22 +77,22 @@ def read_layers(folder: Path, record: MicrographRecord) -> Layers:
 
 
 def _read_classes(path: Path, bad: NDArray[np.bool_], found: Collection[str]) -> Optional[NDArray[np.uint8]]:
-    """Return the likeliest class of each bad cell by the stored class map; None where there is none that fits.
+    """Return the likeliest class of each bad cell; None if there is no stored class map of the same shape.
 
-    The reference's shift is not needed: it moves good against bad, not the bad classes among themselves. Classes that
-    are not among those ``found`` on the micrograph may have been ignored, and are here too.
+    The session's offset is not needed: it does not change the order of the bad classes. Classes that were not ``found``
+    on the micrograph may have been ignored by the settings, so they are ignored here too.
     """
     try:
         classmap = ClassMap.load(path)
         missing = [name for name in [*classmap.classes, BORDER] if name not in found]
         cells = bad_area.probabilities(classmap, 0.0, missing)
     except CryoIceError:
-        return None  # the bad area is shown all the same
+        return None  # the bad area is shown without classes
     return bad_area.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None
 
 
 def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool) -> Image.Image:
-    """Return the picture in a size.
+    """Return the picture at a given size.
 
     Parameters
     ----------

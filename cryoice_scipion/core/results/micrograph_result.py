@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on one micrograph, in memory: scored from its class map, without files and without torch."""
+"""Score one micrograph in memory, from its class map. No files, no torch."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
+from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask
 
 
 @dataclasses.dataclass
 class MicrographResult:
-    """A micrograph with its map, mask and coordinates.
+    """Hold a micrograph's map, mask and scored coordinates.
 
     Cell (i, j) of the grids covers rows [i·s, (i+1)·s) and columns [j·s, (j+1)·s) in Å, s = ``sampling``.
     """
 
-    probability: Grid  # (rows, columns) of the grid, float32: P(BAD) as the model says
+    probability: Grid  # (rows, columns) of the grid, float32: P(BAD), with the session's offset subtracted
     mask: Mask  # same shape: True is good
     classes: NDArray[np.uint8]  # same shape: the class of each cell, an index into constants.CLASSES
     sampling: float  # Å
     coordinates: NDArray[np.float64]  # (n, 2): x and y in px
-    record: MicrographRecord  # what the journal of a run holds
+    record: MicrographRecord  # as written to the journal of a run
 
     @property
     def bad_area(self) -> float:
-        """Return the share of bad area, 0 to 1; the border does not count."""
+        """Return the share of bad area without the border, 0 to 1."""
         return self.record.bad_area if self.record.bad_area is not None else 1.0
 
     @property
     def areas(self) -> Dict[str, float]:
-        """Return the share of all cells that each class takes."""
+        """Return the share of all cells that belong to each class."""
         return self.record.areas
 
     @property
     def goodness(self) -> NDArray[np.float64]:
-        """Return the goodness of each coordinate, shape (n,): 1 clean, 0 bad; NaN outside of the frame."""
+        """Return the goodness of each coordinate, shape (n,): 1 clean, 0 bad; NaN outside the frame."""
         return np.array([np.nan if one.goodness is None else one.goodness for one in self.record.scores], np.float64)
 
     @property
@@ -52,39 +53,41 @@ class MicrographResult:
 
     @property
     def coordinate_classes(self) -> List[str]:
-        """Return the class of each coordinate: "good", that of the bad area which decides, or "outside"."""
+        """Return the class of each coordinate: "good", the class of the bad area that decides, or "outside"."""
         return [one.cls for one in self.record.scores]
 
     @property
     def flags(self) -> List[str]:
-        """Return what was noticed, such as "border" or "nan_pixels"."""
+        """Return the micrograph's flags, such as "border" or "nan_pixels"."""
         return self.record.flags
 
 
 def score_micrograph(
     classmap: ClassMap, task: MicrographTask, mapped: MapResult, config: ScreenConfig, model: ModelConfig, offset: float
 ) -> MicrographResult:
-    """Return the verdict on a mapped micrograph and its coordinates: the one rule that all programs use.
+    """Score a mapped micrograph and its coordinates; all programs use this function.
 
     Parameters
     ----------
     task, mapped : MicrographTask, MapResult
-        The coordinates, and pixel size, shape and flags of the micrograph.
+        The coordinates; pixel size, shape and flags of the micrograph.
     offset : float
-        What is subtracted from the log-odds of BAD (the session's baseline).
+        Subtracted from the log-odds of BAD (the session's offset).
 
     Raises
     ------
     CoordinatesError
         When a particle diameter is not known.
     """
-    cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
+    probability = bad_area.probability(classmap, offset)  # with the classes that the settings ignore
+    cells = bad_area.cells_of(classmap, probability, config.ignore, config.min_area)
     good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
     codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
     discarded = area > config.max_bad_area
     diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in task.picks]
+    frame = Frame(mapped.shape, mapped.pixel_size)
     sizes = [diameter.angstrom for diameter in diameters]
-    scores = scoring.score_picks(cells, task.picks, sizes, mapped.pixel_size, mapped.shape, config, model, discarded)
+    scores = scoring.score_picks(cells, task.picks, sizes, frame, config, model, discarded)
     record = MicrographRecord(
         id=task.id,
         stem=task.stem,
@@ -97,7 +100,7 @@ def score_micrograph(
         flags=_flags(mapped.flags, area, sum(score.cls == OUTSIDE for score in scores)),
         pixel_size=mapped.pixel_size,
         shape=list(mapped.shape),
-        # An ignored class is no reason to call the session unusual.
+        # Ignored classes must not make the session look unusual.
         median_logit=bad_area.median_logit(cells)
         if config.ignore and mapped.median_logit is not None
         else mapped.median_logit,
@@ -105,7 +108,6 @@ def score_micrograph(
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )
     at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
-    probability = bad_area.probability(classmap, offset)  # with the classes that the settings ignore
     return MicrographResult(probability, good, codes, cells.sampling, at, record)
 
 

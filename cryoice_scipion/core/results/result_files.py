@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import Mask
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.images.grid import containing_cells
-from cryoice_scipion.core.images.thumbnails import draw_thumbnail
+from cryoice_scipion.core.images.caption import Caption
+from cryoice_scipion.core.images.grid import Frame, containing_cells
+from cryoice_scipion.core.images.thumbnails import BadAreas, draw_thumbnail
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import MapResult
 from cryoice_scipion.core.results.micrograph_result import MicrographResult
@@ -21,7 +21,7 @@ from cryoice_scipion.core.results.run_folder import RunFolder, writing
 def write_result(folder: Path, result: MicrographResult, mapped: MapResult, config: ScreenConfig) -> None:
     """Write map, masks and thumbnail, and note their paths in the record.
 
-    Maps and masks that are there from an earlier scoring stay: they depend on what never changes within a run.
+    Maps and masks of an earlier scoring are kept, because they do not change within a run.
 
     Raises
     ------
@@ -54,15 +54,10 @@ def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:
         draw_thumbnail(
             folder / mapped.base_path,
             folder / record.thumbnail,
-            result.classes,
-            ~result.mask,
-            result.sampling,
-            mapped.pixel_size,
-            mapped.shape,
+            BadAreas(result.classes, ~result.mask, result.sampling),
+            Frame(mapped.shape, mapped.pixel_size),
             marks,
-            CLASSES,
-            Path(record.path).name,
-            record.bad_area,
+            Caption(Path(record.path).name, record.bad_area),
         )
     except (OSError, SyntaxError) as error:  # Pillow raises both for a damaged file, without a number
         if getattr(error, "errno", None) in (None, errno.ENOENT):
@@ -71,7 +66,7 @@ def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:
 
 
 def _is_written(path: Path) -> bool:
-    """Return whether a file is there and not empty."""
+    """Return whether a file exists and is not empty."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:
@@ -79,7 +74,7 @@ def _is_written(path: Path) -> bool:
 
 
 def full_size(good: Mask, mapped: MapResult) -> Mask:
-    """Return a coarse mask at the micrograph's own size: each pixel has the value of the cell its centre lies in."""
+    """Return a mask with one value per pixel of the micrograph: that of the cell that contains the pixel's centre."""
     row, column = (
         containing_cells(number, mapped.pixel_size, mapped.sampling, cells)
         for number, cells in zip(mapped.shape, good.shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of a run: where each file lies, the lock, and what happens when it cannot be written."""
+"""Name the files in the folder of a run, lock the folder, and report when it cannot be written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REJECTED = Path("coordinates", "rejected.star")
 _LOCK = ".lock"
 _FULL_SIZE = "masks/full_size"
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
-_REMEDY = "free some space or give write permission, then go on with --resume (in Scipion: Continue)"
+_REMEDY = "free disk space or set write permission, then continue with --resume (in Scipion: Continue)"
 
 
 class FolderError(CryoIceError):
@@ -28,7 +28,7 @@ class FolderError(CryoIceError):
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while writing into the folder, but a damaged image, into a :class:`FolderError`."""
+    """Turn every error while writing into the folder, except a damaged image, into a :class:`FolderError`."""
     try:
         yield
     except (FolderError, ImageError):
@@ -41,10 +41,10 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 class RunFolder:
-    """Paths of a run's files. Those in records are relative to the folder, so that it can be moved."""
+    """Give the paths of a run's files, relative to the folder, so that it can be moved."""
 
     def __init__(self, path: Path) -> None:
-        """Take the folder; nothing is made yet."""
+        """Take the folder without creating it."""
         self.path = Path(path)
         self._lock: Optional[IO[str]] = None
 
@@ -65,7 +65,7 @@ class RunFolder:
         return f"masks/{stem}.mrc"
 
     def full_mask(self, stem: str) -> str:
-        """Return the relative path of the mask of the micrograph's own size."""
+        """Return the relative path of the mask at the micrograph's full size."""
         return f"{_FULL_SIZE}/{stem}.mrc"
 
     def thumbnail(self, stem: str) -> str:
@@ -73,19 +73,19 @@ class RunFolder:
         return f"thumbnails/{stem}.png"
 
     def make(self) -> None:
-        """Make the folder and those in it.
+        """Create the folder and its subfolders.
 
         Raises
         ------
         FolderError
-            When it cannot be made or written.
+            When it cannot be created or written.
         """
         with writing(self.path):
             for name in _FOLDERS:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> None:
-        """Make sure that no other run works in this folder; the lock goes away with the process.
+        """Make sure that no other run works in this folder; the lock ends with the process.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class RunFolder:
             When another run has it.
         """
         with writing(self.path):
-            stream = open(self.path / _LOCK, "a+", encoding="utf-8")  # open as long as the run lives
+            stream = open(self.path / _LOCK, "a+", encoding="utf-8")  # stays open during the run
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -101,21 +101,21 @@ class RunFolder:
             owner = stream.read().strip()
             stream.close()
             reason = f"another run (process {owner or 'unknown'}) is working in this folder"
-            raise FolderError(self.path, reason, "wait or stop it") from None
+            raise FolderError(self.path, reason, "wait until it ends, or stop it") from None
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
         self._lock = stream
 
     def sweep(self) -> None:
-        """Remove the unfinished files that a killed run left; only for who holds the lock."""
+        """Remove the unfinished files of a killed run. The folder must be locked."""
         for name in (*_FOLDERS, _FULL_SIZE):
             for leftover in (self.path / name).glob(".*.tmp"):
                 with contextlib.suppress(OSError):
                     leftover.unlink()
 
     def unlock(self) -> None:
-        """Let other runs in."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the folder of a run without touching it, also while the run goes on: for viewers, protocols and reports.
+"""Read the folder of a run, also while the run goes on: for viewers, protocols and reports.
 
-A run has millions of coordinates, so their goodness is kept in arrays; nothing is computed but what a threshold keeps.
+A run may have millions of coordinates, so their goodness is kept in arrays.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,9 @@ from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
 from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
 from cryoice_scipion.core.results.run_folder import JOURNAL, SUMMARY
 
-_HEAD = 512  # bytes, by which another run's journal is told: the first line says when it began
+_HEAD = 512  # bytes at the start of a journal that identify the run: the first line holds its start time
 
-_LINE = TypeAdapter(Dict[str, Any])  # reads JSON in two thirds of the time that json takes
+_LINE = TypeAdapter(Dict[str, Any])  # takes two thirds of the time of the json module
 
 Numbers = NDArray[np.int64]
 Goodness = NDArray[np.float64]
@@ -31,14 +31,14 @@ Goodness = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A run at one moment. Micrographs are in the order in which they were first screened."""
+    """Hold a run at one moment. Micrographs are in the order in which they were first screened."""
 
     micrographs: List[MicrographRecord]  # without their scores
-    ids: Numbers  # (coordinates,): those of the first micrograph first
+    ids: Numbers  # (coordinates,): of the first micrograph, then of the next
     goodness: Goodness  # (coordinates,); NaN: could not be scored
     starts: Numbers  # (micrographs + 1,): where each micrograph's coordinates begin
-    open: NDArray[np.bool_]  # (coordinates,): False where the micrograph is discarded, so that none is kept
-    ordered: Goodness  # of those that are open and could be scored, ascending
+    open: NDArray[np.bool_]  # (coordinates,): whether the micrograph is accepted; of others no coordinate is kept
+    ordered: Goodness  # of the open coordinates that could be scored, ascending
 
     @property
     def picks(self) -> Numbers:
@@ -46,11 +46,11 @@ class Records:
         return np.diff(self.starts)
 
     def kept(self, threshold: float) -> NDArray[np.bool_]:
-        """Return which coordinates a threshold keeps: those of accepted micrographs with at least that goodness."""
+        """Return which coordinates a threshold keeps: on accepted micrographs, with at least that goodness."""
         return is_kept(self.goodness, threshold) & self.open
 
     def kept_number(self, threshold: float) -> int:
-        """Return how many coordinates a threshold keeps in all; the same as counting :meth:`kept`, but at once."""
+        """Return how many coordinates a threshold keeps, without the array of :meth:`kept`."""
         if threshold == KEEP_ALL:
             return int(self.open.sum())
         return len(self.ordered) - int(np.searchsorted(self.ordered, smallest_kept(threshold), side="left"))
@@ -67,16 +67,16 @@ class Records:
 
 
 class RunReader:
-    """Reads a journal that may still grow."""
+    """Read a journal that may still grow."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder of a run; nothing is read yet."""
+        """Take the folder of a run without reading it."""
         self.path = Path(folder) / JOURNAL
         self._forget()
-        self._stamp: Optional[Tuple[int, ...]] = ()  # None: there is no file
+        self._state: Optional[Tuple[int, ...]] = ()  # of the file at the last look; None: there was no file
 
     def look(self) -> Optional[Records]:
-        """Return the run as it is now; None when nothing has changed since the last look.
+        """Return the run as it is now; None if nothing has changed since the last call.
 
         Raises
         ------
@@ -84,19 +84,20 @@ class RunReader:
             When the journal is damaged, or cannot be read.
         """
         try:
-            stamp = self._stamp_now()
-            if stamp == self._stamp:
+            state = self._state_now()
+            if state == self._state:
                 return None
-            if stamp is None:
+            if state is None:
                 self._forget()
             else:
                 self._read()
         except OSError as error:
             raise CryoIceError(self.path, f"cannot be read ({error.strerror})", "give read permission") from None
-        self._stamp = stamp
+        self._state = state
         return self._records()
 
-    def _stamp_now(self) -> Optional[Tuple[int, ...]]:
+    def _state_now(self) -> Optional[Tuple[int, ...]]:
+        """Return the journal's size and modification time; unlike ``file_state``, fail if it is not accessible."""
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -109,30 +110,17 @@ class RunReader:
         self._end, self._head = 0, b""
 
     def _read(self) -> None:
-        """Take the lines that are new; a last one that is still being written is left for the next look."""
+        """Read the lines that are new."""
         with open(self.path, "rb") as stream:
             head = stream.read(_HEAD)
-            if not head.startswith(self._head):
-                self._forget()  # the run was started anew
-            self._head = head
-            stream.seek(self._end)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    value = _LINE.validate_json(line)
-                    if value["kind"] == "screened":
-                        self._take(value["record"])
-                    elif value["kind"] == "thinned":
-                        _drop_thumbnails(self._by_id, value["ids"])
-                except (ValueError, KeyError, TypeError):
-                    remedy = "restore the file, or run the screening anew"
-                    raise CryoIceError(self.path, f"the line at byte {self._end} is damaged", remedy) from None
-                self._end += len(line)
+        if not head.startswith(self._head):
+            self._forget()  # the run was started anew
+        self._head = head
+        self._end = _read_lines(self.path, self._end, self._by_id, self._take)
 
-    def _take(self, told: Dict[str, Any]) -> None:
-        scores = told.pop("scores")
-        record = from_json(MicrographRecord, told)
+    def _take(self, values: Dict[str, Any]) -> None:
+        scores = values.pop("scores")
+        record = from_json(MicrographRecord, values)
         self._by_id[record.id] = record
         self._scores[record.id] = (
             np.array([score["id"] for score in scores], dtype=np.int64),
@@ -157,25 +145,60 @@ class RunReader:
 
 
 def read_records(folder: Path) -> List[MicrographRecord]:
-    """Return what the journal says of each micrograph last, by id; nothing when there is no journal yet.
+    """Return the latest record of each micrograph, sorted by id; none if there is no journal yet.
 
-    A last line that is still being written, or that a crash tore, is left out.
+    An incomplete last line, which is being written or was cut off by a crash, is left out.
     """
     found: Dict[int, MicrographRecord] = {}
+
+    def take(values: Dict[str, Any]) -> None:
+        record = from_json(MicrographRecord, values)
+        found[record.id] = record
+
     path = Path(folder) / JOURNAL
-    if not path.is_file():
-        return []
+    if path.is_file():
+        _read_lines(path, 0, found, take)
+    return [found[key] for key in sorted(found)]
+
+
+def _read_lines(
+    path: Path, start: int, records: Dict[int, MicrographRecord], take: Callable[[Dict[str, Any]], None]
+) -> int:
+    """Pass the values of each record of a journal to ``take``, and clear the paths of removed thumbnails.
+
+    Parameters
+    ----------
+    start : int
+        The byte at which to begin.
+    records : mapping
+        The records that ``take`` makes, by id.
+
+    Returns
+    -------
+    int
+        The byte after the last complete line. An incomplete last line is left for the next call.
+
+    Raises
+    ------
+    CryoIceError
+        When a line is damaged.
+    """
     with open(path, "rb") as stream:
+        stream.seek(start)
         for line in stream:
             if not line.endswith(b"\n"):
                 break
-            value = json.loads(line)
-            if value["kind"] == "screened":
-                record = from_json(MicrographRecord, value["record"])
-                found[record.id] = record
-            elif value["kind"] == "thinned":
-                _drop_thumbnails(found, value["ids"])
-    return [found[key] for key in sorted(found)]
+            try:
+                value = _LINE.validate_json(line)
+                if value["kind"] == "screened":
+                    take(value["record"])
+                elif value["kind"] == "thinned":
+                    _drop_thumbnails(records, value["ids"])
+            except (ValueError, KeyError, TypeError):
+                remedy = "restore the file, or run the screening anew"
+                raise CryoIceError(path, f"the line at byte {start} is damaged", remedy) from None
+            start += len(line)
+    return start
 
 
 def read_summary(folder: Path) -> Optional[Summary]:
@@ -187,6 +210,6 @@ def read_summary(folder: Path) -> Optional[Summary]:
 
 
 def _drop_thumbnails(records: Dict[int, MicrographRecord], ids: Iterable[int]) -> None:
-    """Take the path of the thumbnail out of records whose thumbnails were removed."""
+    """Clear the thumbnail's path in the records whose thumbnails were removed."""
     for key in ids:
         records[key] = dataclasses.replace(records[key], thumbnail="")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mapped micrograph that is cut at any threshold, without being mapped again. Imports no torch."""
+"""Apply any threshold to a mapped micrograph without mapping it again. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
-from cryoice_scipion.core.images.thumbnails import PickMark, draw_thumbnail
+from cryoice_scipion.core.images.caption import Caption
+from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.thumbnails import BadAreas, PickMark, draw_thumbnail
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import MapResult, MicrographTask
 
@@ -24,7 +25,7 @@ _DPI = 100
 
 @dataclasses.dataclass
 class Cut:
-    """What a threshold keeps of one micrograph."""
+    """Hold what a threshold keeps of one micrograph."""
 
     good: Mask  # (rows, columns) of the map
     bad_area: float  # share from 0 to 1
@@ -38,7 +39,7 @@ class Cut:
 
 
 class CutPreview:
-    """One micrograph: its map with the level of the data set taken off, and the goodness of its coordinates."""
+    """Show one micrograph at any threshold, from its map and the goodness of its coordinates."""
 
     def __init__(
         self,
@@ -54,11 +55,11 @@ class CutPreview:
         Parameters
         ----------
         folder : pathlib.Path
-            Where the paths in ``result`` start.
+            The folder that the paths in ``result`` are relative to.
         model : ModelConfig
-            Says the thresholds that are recommended.
+            Holds the recommended thresholds.
         offset : float
-            What the log-odds are too high by, by the data-set reference.
+            The session's offset, which is subtracted from the log-odds.
 
         Raises
         ------
@@ -69,12 +70,12 @@ class CutPreview:
         self._model = model
         classmap = ClassMap.load(folder / result.raw_path)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
-        shape, pixel_size = result.shape, result.pixel_size
-        #: Of each coordinate; NaN: outside of the frame.
-        self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, pixel_size, shape, task.path)
+        self._frame = Frame(result.shape, result.pixel_size)
+        #: Of each coordinate; NaN outside the frame.
+        self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, self._frame, task.path)
 
     def cut(self, threshold: Optional[float]) -> Cut:
-        """Return what the screening would keep at this threshold; None: at those that the model recommends."""
+        """Return what the screening keeps at this threshold; None: at the thresholds that the model recommends."""
         good = bad_area.good_mask(self.cells, bad_area.mask_threshold(threshold, self._model.recommended_threshold))
         for_picks = self._model.threshold_for_picks if threshold is None else threshold
         area = bad_area.bad_area(self.cells, good)
@@ -93,21 +94,9 @@ class CutPreview:
                 whole.thumbnail((side, side))
                 whole.save(base)
         codes = bad_area.class_of_cells(self.cells, cut.good)
-        pixel_size, shape = self._result.pixel_size, self._result.shape
-        title = Path(self._task.path).name
-        draw_thumbnail(
-            base,
-            drawn,
-            codes,
-            ~cut.good,
-            self.cells.sampling,
-            pixel_size,
-            shape,
-            cut.marks,
-            CLASSES,
-            title,
-            cut.bad_area,
-        )
+        areas = BadAreas(codes, ~cut.good, self.cells.sampling)
+        caption = Caption(Path(self._task.path).name, cut.bad_area)
+        draw_thumbnail(base, drawn, areas, self._frame, cut.marks, caption)
         with Image.open(drawn) as finished:
             return finished.convert("RGB")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast micrographs come out of this session: over all of it, and of late."""
+"""Measure how many micrographs an hour a session screens: on average and recently."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections import deque
 from typing import Callable, Deque, Optional
 
 RECENT = 600.0  # s
-_MOST = 1000  # times that are remembered, whatever the rate
+_MOST = 1000  # times that are kept
 
 
 class Throughput:
-    """Counts micrographs of one session; constant in memory and time."""
+    """Count the micrographs of one session in constant memory and time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin the session.
+        """Start the session.
 
         Parameters
         ----------
         clock : callable
-            Returns seconds that only go up.
+            Returns seconds that never decrease.
         """
         self.started = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         self._clock, self._count = clock, 0
@@ -45,7 +45,7 @@ class Throughput:
             return None
         now = self._clock()
         since = max(now - RECENT, self._began)
-        if len(self._times) == _MOST and self._times[0] > since:  # older ones are forgotten
+        if len(self._times) == _MOST and self._times[0] > since:  # older times are not kept
             since = self._times[0]
         number = sum(moment > since for moment in self._times)
         return _rate(number, now - since) if number else 0.0

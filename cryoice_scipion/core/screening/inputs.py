@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prepare the input of a run: ids that micrographs had in earlier sessions, and the sum of the coordinates."""
+"""Prepare the input of a run: keep the ids of earlier sessions, and count the coordinates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryoice_scipion.core.screening.run import ScreeningRun
 
 
 def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun) -> PickCounts:
-    """Return how many coordinates the input has; micrographs that only earlier sessions were given count as there."""
+    """Count the coordinates of the input. Micrographs that only earlier sessions received count as present."""
     given = {task.stem for task in tasks}
     scored: Set[int] = set()
     for record in run.recorded() if picks.unmatched else ():
@@ -23,7 +23,7 @@ def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun
 
 
 def keep_ids(tasks: List[MicrographTask], run: ScreeningRun) -> None:
-    """Give micrographs of an earlier session their id of then: on the command line an id is only a position."""
+    """Give micrographs of an earlier session their old id: on the command line, an id is only a position in a list."""
     known = run.ids
     taken = set(known.values())  # also those of micrographs that are not given this time
     free = max([*taken, len(tasks)]) + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All files of a run that are made from its journal, and when each is written."""
+"""Write the files of a run that are made from its journal, and decide when each is written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickSource
     from cryoice_scipion.core.screening.stars import StarFiles
 
-EVERY = 60.0  # s between two versions of the report and of the coordinate files
-_SHARE = 0.05  # of the time at most that goes into them, however long they are
+EVERY = 60.0  # s between two updates of the report and of the coordinate files
+_SHARE = 0.05  # largest share of the time that is spent on these updates
 
 
 class Outputs:
@@ -34,25 +34,25 @@ class Outputs:
         options: RunOptions,
         model: Optional[ModelConfig] = None,
     ) -> None:
-        """Take up what the journal holds already.
+        """Load the records that are already in the journal.
 
         Parameters
         ----------
         records : callable
-            Reads them from the journal; called at the start and by :meth:`reload`, never while the run goes on.
+            Reads the records from the journal. Called at the start and by :meth:`reload`, not while the run goes on.
         settings : mapping
-            What the report shows; ``threshold`` is drawn into its histogram.
+            Settings shown in the report; ``threshold`` is drawn into its histogram.
         model : ModelConfig, optional
-            Says which level a session usually has.
+            Has the baseline that sessions usually have.
         """
         self.folder, self._records, self.given = folder, records, options.given
         self._settings, self._options, self._model = dict(settings), options, model
-        self._batch, self._pace = max(1, options.summary_every), Throughput()
+        self._batch, self._throughput = max(1, options.summary_every), Throughput()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
 
     def reload(self) -> None:
-        """Take everything from the journal anew."""
+        """Load all records from the journal again."""
         self._stars, self._stars_stale = _star_files(self.folder, self._options.picks), True
         self._sums = RunSums(self._settings.get("threshold"), self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
@@ -69,17 +69,17 @@ class Outputs:
         reference: Optional[Reference],
         thinned: Sequence[int] = (),
     ) -> None:
-        """Take a record that is in the journal.
+        """Add a record that the journal holds.
 
         Parameters
         ----------
         earlier : MicrographRecord, optional
-            That of the same micrograph which it replaces.
+            The record of the same micrograph that it replaces.
         thinned : sequence of int
-            Micrographs that have no thumbnail any more.
+            Micrographs whose thumbnail has been removed.
         """
         if earlier is None:
-            self._pace.tick()
+            self._throughput.tick()
         else:
             self._sums.remove(earlier)
         self._count(record)
@@ -92,7 +92,7 @@ class Outputs:
             self._write_slow(self.summary(backlog, reference, False))
 
     def finish(self, backlog: int, reference: Optional[Reference], finished: bool, everything: bool) -> None:
-        """Bring the summary up to date, and with ``everything`` the files whose cost grows with the run as well."""
+        """Update the summary; with ``everything``, also the files whose cost grows with the run."""
         summary = self.summary(backlog, reference, finished)
         self._write_summary(summary)
         if everything or time.monotonic() >= self._due:
@@ -100,7 +100,7 @@ class Outputs:
 
     def summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
         """Return the state of the run."""
-        return summarise(self._sums, self._pace, backlog, self.given, reference, finished)
+        return summarise(self._sums, self._throughput, backlog, self.given, reference, finished)
 
     @property
     def failure(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kept.star and rejected.star: the input's own columns, and what the screening says of each coordinate."""
+"""Write kept.star and rejected.star: the columns of the input, plus goodness and class of each coordinate."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _Scores = npt.NDArray[np.void]
 
 
 class StarFiles:
-    """Collects the record of each coordinate, by its id; the coordinates themselves may come later, and grow."""
+    """Collects the score of each coordinate by its id; the coordinates themselves may arrive later."""
 
     def __init__(self, folder: Path, picks: PickSource) -> None:
-        """Take where the coordinates come from."""
+        """Take the folder of the run and the source of the coordinates."""
         self.folder, self.picks = folder, picks
         self._parts: Dict[int, _Scores] = {}
         self._classes: Dict[str, int] = {}
         self._micrographs: Dict[str, int] = {}
 
     def add(self, record: MicrographRecord) -> None:
-        """Note what was said of a micrograph's coordinates; a later record replaces an earlier one."""
+        """Store the scores of a micrograph's coordinates; a later record replaces an earlier one."""
         micrograph = self._micrographs.setdefault(record.path, len(self._micrographs))
         for score in record.scores:
             part, row = divmod(score.id, ROWS_OF_A_PART)
@@ -78,7 +78,7 @@ class StarFiles:
         return _grown(self._parts.get(first // ROWS_OF_A_PART), number)[:number].copy()
 
     def _refuse_those_of_others(self, table: pd.DataFrame, scores: _Scores) -> None:
-        """Drop the scores of an earlier table, where the row was of another micrograph; name micrographs by path."""
+        """Drop scores whose row belonged to another micrograph in an earlier table; name micrographs by their path."""
         codes, names = pd.factorize(table[MICROGRAPH].astype(object), use_na_sentinel=False)
         paths: List[str] = list(self._micrographs)
         keys: Dict[str, int] = {}
@@ -89,7 +89,7 @@ class StarFiles:
             return
         other = of_name[codes[screened]] != of_path[scores["micrograph"][screened]]
         scores["state"][screened[other]] = _OPEN
-        # Formats that know only the name of the coordinate file get the micrograph's path.
+        # Formats that contain only the name of the coordinate file get the path of the micrograph.
         bare = np.array([stem_of(Path(str(name)).name) == Path(str(name)).name for name in names], dtype=bool)
         named = screened[~other & bare[codes[screened]]]
         values: npt.NDArray[Any] = table[MICROGRAPH].to_numpy(dtype=object, copy=True)
@@ -98,7 +98,7 @@ class StarFiles:
 
 
 def _grown(scores: Optional[_Scores], number: int) -> _Scores:
-    """Return scores for at least so many rows; the new ones are open."""
+    """Return scores for at least ``number`` rows; new rows are not scored yet."""
     have = 0 if scores is None else len(scores)
     if scores is not None and number <= have:
         return scores

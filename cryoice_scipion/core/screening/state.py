@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run knows of its own past: the journal, and an index into it that stays small."""
+"""The state of a run: its journal, and a small index of it in memory."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from cryoice_scipion.core.records import (
 from cryoice_scipion.core.results.journal import Journal, Line
 from cryoice_scipion.core.results.run_folder import JOURNAL
 
-_FREE = ("max_thumbnails",)  # settings that a resume may change
-LATE_FAILED = "late_picks_failed"  # flag of a micrograph that was screened, and some of whose coordinates were not
-_ANEW = "use the same settings, or start anew in another folder"
+_FREE = ("max_thumbnails",)  # settings that do not affect results and may change on resume
+LATE_FAILED = "late_picks_failed"  # flag of a screened micrograph with later coordinates that could not be scored
+_ANEW = "use the same settings, or start a new run in another folder"
 
 
 def digest_of(picks: Sequence[Pick]) -> str:
-    """Return a digest by which changed coordinates of a micrograph are found."""
+    """Return a digest of the coordinates of a micrograph, to detect changes."""
     text = ";".join(f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r},{pick.box_size!r}" for pick in picks)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class RunState:
-    """The journal of a run and what stands in it; records stay on the disk, only their byte offsets are in memory."""
+    """The journal of a run and an index of it. Records stay on disk; only their byte offsets are in memory."""
 
     def __init__(self, folder: Path, config: ScreenConfig, fingerprint: str, resume: bool) -> None:
-        """Open the journal, or begin one.
+        """Open the journal, or create it.
 
         Raises
         ------
         SettingsError
-            When there is one and ``resume`` is not set, or when it is of other settings or another model.
+            When a journal exists and ``resume`` is not set, or when it has other settings or another model.
         """
         self.reference: Optional[Reference] = None
         self.mapped: Dict[int, MapResult] = {}
-        self.digests: Dict[int, str] = {}  # of the coordinates that were screened
+        self.digests: Dict[int, str] = {}  # of the scored coordinates
         self.failed: Set[int] = set()
-        self.incomplete: Set[int] = set()  # of which only late coordinates failed
+        self.incomplete: Set[int] = set()  # screened, but later coordinates failed
         self.ids: Dict[str, int] = {}  # by stem
-        self.pictured: Dict[int, float] = {}  # bad area of those that have a thumbnail
+        self.pictured: Dict[int, float] = {}  # bad area of the micrographs that have a thumbnail
         self._stems: Dict[int, str] = {}
         self._offsets: Dict[int, int] = {}
         self._journal = Journal(folder / JOURNAL)
@@ -72,12 +72,12 @@ class RunState:
             raise
 
     def name(self, task: MicrographTask) -> None:
-        """Make sure that id and stem of a micrograph are its own.
+        """Check that no other micrograph has the same id or stem.
 
         Raises
         ------
         SettingsError
-            When another micrograph has one of them.
+            When another micrograph has the same id or stem.
         """
         id_differs = self.ids.setdefault(task.stem, task.id) != task.id
         if id_differs or self._stems.setdefault(task.id, task.stem) != task.stem:
@@ -98,7 +98,7 @@ class RunState:
         self.mapped[task.id] = result
 
     def add_record(self, record: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
-        """Record a record and return the one that it replaces."""
+        """Write a record to the journal and return the record that it replaces."""
         earlier = self.record(record.id)
         record.screened_at = (earlier.screened_at if earlier else 0.0) or round(time.time(), 1)
         told = to_json(record)
@@ -106,7 +106,7 @@ class RunState:
         return earlier
 
     def drop_thumbnails(self, keys: Sequence[int]) -> None:
-        """Record that micrographs have no thumbnail any more."""
+        """Write to the journal that the thumbnails of micrographs are removed."""
         self._journal.append("thinned", ids=list(keys))
         for key in keys:
             self.pictured.pop(key, None)
@@ -116,12 +116,12 @@ class RunState:
         return self._stems[key]
 
     def record(self, key: int) -> Optional[MicrographRecord]:
-        """Return what was said of a micrograph last."""
+        """Return the latest record of a micrograph."""
         offset = self._offsets.get(key)
         return None if offset is None else next(self._records([offset]))
 
     def records(self) -> Iterator[MicrographRecord]:
-        """Yield what was said of each micrograph last, by id."""
+        """Yield the latest record of each micrograph, sorted by id."""
         return self._records([self._offsets[key] for key in sorted(self._offsets)])
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class RunState:
         )
 
     def read(self) -> Optional[Line]:
-        """Index the journal anew and return its head; None when it is empty."""
+        """Rebuild the index from the journal and return its head; None if the journal is empty."""
         for index in (self.mapped, self.digests, self.failed, self.incomplete, self.ids, self.pictured):
             index.clear()
         self._stems.clear()
@@ -190,7 +190,7 @@ def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -
     Raises
     ------
     SettingsError
-        That names the settings that differ.
+        Names the settings that differ.
     """
     if head["records_version"] > RECORDS_VERSION:
         raise SettingsError(folder, f"was written by a newer version ({head['version']})", "update this package")

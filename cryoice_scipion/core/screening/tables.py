@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a facility's monitor reads of a run: micrographs.csv, appended, and summary.json, replaced."""
+"""Write micrographs.csv, which grows by appending, and summary.json, which is replaced, for monitoring programs."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
 
 SESSION_UNUSUAL = (
-    "unusual session: most micrographs look bad over most of their area, or the model does not fit them; look at the "
-    "thumbnails, and check pixel size and contrast"
+    "unusual session: either most micrographs are bad over most of their area, or the model is not suited to them; "
+    "check the thumbnails, the pixel size and the contrast"
 )
-REASONS_SHOWN = 3  # of a run whose micrographs all fail
+REASONS_SHOWN = 3  # in the message of a run in which all micrographs fail
 
 
 class MicrographTable:
     """micrographs.csv: one row a micrograph, in the order in which they were first screened."""
 
     def __init__(self, path: Path) -> None:
-        """Take the path; the first :meth:`refresh` writes the file, and so mends what a crash tore."""
+        """Take the path. The first :meth:`refresh` rewrites the file, which repairs a row torn by a crash."""
         self.path = path
         self._rows: Dict[int, str] = {}
-        self._sound = False  # whether the file's rows are whole, so that one can be appended
+        self._sound = False  # whether all rows in the file are complete, so that one can be appended
         self._changed = False
 
     def note(self, record: MicrographRecord) -> None:
-        """Take a row that the next refresh writes."""
+        """Add a row that the next refresh writes."""
         self._rows[record.id] = _text(row_of(record))
         self._changed = True
 
     def add(self, record: MicrographRecord) -> None:
-        """Append the row of a new micrograph; the changed row of a known one waits for a refresh."""
+        """Append the row of a new micrograph; a changed row is written at the next refresh."""
         known = record.id in self._rows
         self._rows[record.id] = text = _text(row_of(record))
         if known:
@@ -68,7 +68,7 @@ class MicrographTable:
         self._sound = True
 
     def refresh(self) -> None:
-        """Write the whole table anew, atomically, if a row changed or the file may be torn."""
+        """Rewrite the whole table atomically, if a row changed or the file may have an incomplete row."""
         if self._sound and not self._changed:
             return
         with writing(self.path.parent), replacing(self.path) as temporary:
@@ -86,18 +86,18 @@ def _text(row: Dict[str, str]) -> str:
 
 def summarise(
     sums: RunSums,
-    pace: Throughput,
+    throughput: Throughput,
     backlog: int,
     given: Optional[PickCounts],
     reference: Optional[Reference],
     finished: bool,
 ) -> Summary:
-    """Return the state of a run, at constant cost.
+    """Return the state of a run; the cost does not grow with the run.
 
     Parameters
     ----------
     given : PickCounts, optional
-        The coordinates of the run's input; None: there are none but those of the micrographs.
+        Counts of the input coordinates; None: the input has only the coordinates of the micrographs.
     """
     rejected = sums.picks - sums.kept
     given = PickCounts(sums.picks) if given is None else given
@@ -105,7 +105,7 @@ def summarise(
     areas = sums.areas
     return Summary(
         version=VERSION,
-        started=pace.started,
+        started=throughput.started,
         updated=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         finished=finished,
         micrographs=len(sums.micrographs),
@@ -129,8 +129,8 @@ def summarise(
         areas={name: round(areas[name], 6) for name in CLASSES if areas.get(name)},
         rejected_by_class=dict(sorted(sums.rejected_by_class.items())),
         seconds_per_micrograph=_rounded(sums.seconds, 3),
-        micrographs_per_hour=pace.per_hour,
-        recent_per_hour=pace.recent_per_hour,
+        micrographs_per_hour=throughput.per_hour,
+        recent_per_hour=throughput.recent_per_hour,
         reference=to_json(reference) if reference else None,
         session_logit=_rounded(sums.session_logit, 3),
         session_unusual=sums.is_unusual,
@@ -141,10 +141,10 @@ def summarise(
 
 
 def balance_of(sums: RunSums, given: PickCounts, finished: bool) -> Tuple[Dict[str, int], bool]:
-    """Return the coordinates that are left out, by reason, and whether every coordinate of the input is accounted for.
+    """Return the number of coordinates left out, by reason, and whether every input coordinate is accounted for.
 
-    The input is counted in the files, kept and rejected coordinates in the journal. In a run that is not finished, the
-    difference waits to be screened.
+    Input coordinates are counted in the files, kept and rejected ones in the journal. In an unfinished run, the
+    difference are coordinates that wait to be scored.
     """
     left_out = dict(sorted(given.left_out.items()))
     waiting = given.matched - sums.picks
@@ -154,13 +154,13 @@ def balance_of(sums: RunSums, given: PickCounts, finished: bool) -> Tuple[Dict[s
 
 
 def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
-    """Return what somebody should look at before going on with the results."""
+    """Return warnings that the user should read before using the results."""
     found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line]
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
         found.append(
-            f"{mostly_bad} of {sums.mapped} micrographs are bad almost all over: look at the thumbnails; "
-            "either the data are bad, or the model, its contrast or the pixel size do not fit them"
+            f"{mostly_bad} of {sums.mapped} micrographs are bad over almost all of their area: check the thumbnails; "
+            "either the data are bad, or the model, the contrast or the pixel size is wrong for them"
         )
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
@@ -168,7 +168,7 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
 
 
 def failure_of(sums: RunSums) -> str:
-    """Return one line with the first reasons when micrographs failed and none could be screened; empty otherwise."""
+    """Return one line with the first reasons if all micrographs failed; an empty text otherwise."""
     if sums.mapped or not sums.status[FAILED]:
         return ""
     failed = sums.failed
@@ -179,7 +179,7 @@ def failure_of(sums: RunSums) -> str:
 
 
 def _pixel_size_warning(sums: RunSums) -> str:
-    """Return one line about headers that contradict the given pixel size, with the first micrograph's numbers."""
+    """Return one line if headers contradict the given pixel size, with the values of the first micrograph."""
     if not sums.pixel_sizes:
         return ""
     first = min(sums.pixel_sizes)
@@ -187,7 +187,7 @@ def _pixel_size_warning(sums: RunSums) -> str:
     return (
         f"the given pixel size differs from the header in {len(sums.pixel_sizes)} of {sums.mapped} micrographs "
         f"({sums.micrographs[first].stem}: {given:g} Å/px given, {header:g} Å/px in the header); "
-        "the given one is used: check which one is right"
+        "the given one is used; check which one is correct"
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which micrographs of a run keep their thumbnail: at most so many, spread over the whole run, however long it gets."""
+"""Decide which micrographs keep their thumbnail: a limited number, spread over the whole run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cryoice_scipion.core.results.run_folder import RunFolder, writing
 from cryoice_scipion.core.screening.state import RunState
 
 NO_LIMIT = -1
-WORST = 12  # of the thumbnails at most are for the largest bad areas
+WORST = 12  # thumbnails reserved for the largest bad areas
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio
 
 
 class _First:
-    """Those that rank first among all that were offered."""
+    """The keys with the lowest ranks among all that were offered; their number is limited."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -29,7 +29,7 @@ class _First:
         return key in self._keys
 
     def offer(self, rank: float, key: int) -> Optional[int]:
-        """Take a key in and return the one for which there is no room any more, if there is one."""
+        """Add a key; return the key that is dropped for it, if any."""
         self._keys.add(key)
         heapq.heappush(self._heap, (-rank, key))
         if len(self._heap) <= self._room:
@@ -40,29 +40,32 @@ class _First:
 
 
 class ThumbnailRetention:
-    """Decides, tells the journal, and removes files.
+    """Chooses the thumbnails to keep, records the choice in the journal, and removes files.
 
-    The choice depends on the micrographs' ids and bad areas alone, not on when they come: those with the most bad area,
-    and of the others those whose id times the golden ratio has the smallest fraction. Of consecutive ids these lie as
-    evenly as can be (three-distance theorem), so that nobody has to know how long the run will be. The grey pictures
-    that thumbnails are drawn on stay: viewers show them, and they are small.
+    The choice depends only on ids and bad areas, not on the order in which micrographs arrive. It keeps
+
+    - the micrographs with the most bad area, and
+    - of the others, those whose id times the golden ratio has the smallest fractional part. Among consecutive ids,
+      these are spread as evenly as possible (three-distance theorem), whatever the length of the run.
+
+    The grey images under the thumbnails are kept: viewers show them, and they are small.
     """
 
     def __init__(self, folder: Path, most: int, state: RunState) -> None:
-        """Take up what the journal says.
+        """Load the state from the journal.
 
         Parameters
         ----------
         folder : pathlib.Path
-            Of the run.
+            Folder of the run.
         most : int
-            Thumbnails at most; -1: no limit.
+            Largest number of thumbnails; -1: no limit.
         """
-        self._place, self._most, self._state = RunFolder(folder), most, state
+        self._files, self._most, self._state = RunFolder(folder), most, state
         self.reload()
 
     def reload(self) -> None:
-        """Begin anew with what the journal says; remove what is too much, and files that a killed run left."""
+        """Reload the state from the journal; remove excess thumbnails and files that a killed run left."""
         worst = min(WORST, self._most // 2)
         self._worst, self._spread = _First(worst), _First(self._most - worst)
         if self._most == NO_LIMIT:
@@ -73,7 +76,10 @@ class ThumbnailRetention:
                 self._unlink(stem)
 
     def admit(self, record: MicrographRecord) -> List[int]:
-        """Take a micrograph before it is in the journal; return who has to go for it. Itself: its record says so."""
+        """Add a micrograph before its record is written; return the micrographs that lose their thumbnail.
+
+        If the new micrograph itself is one of them, its record is changed accordingly.
+        """
         if self._most == NO_LIMIT or not record.thumbnail:
             return []
         lost = self._add(record.id, record.bad_area or 0.0)
@@ -82,7 +88,7 @@ class ThumbnailRetention:
         return lost
 
     def remove(self, lost: List[int]) -> None:
-        """Remove thumbnails, first from the records, when that for which they go is in the journal."""
+        """Remove thumbnails from the records and then from the disk, after the new record is in the journal."""
         recorded = [key for key in lost if key in self._state.pictured]
         if recorded:
             self._state.drop_thumbnails(recorded)
@@ -97,5 +103,5 @@ class ThumbnailRetention:
         return [] if last is None else [last]
 
     def _unlink(self, stem: str) -> None:
-        with writing(self._place.path), contextlib.suppress(FileNotFoundError):
-            (self._place.path / self._place.thumbnail(stem)).unlink()
+        with writing(self._files.path), contextlib.suppress(FileNotFoundError):
+            (self._files.path / self._files.thumbnail(stem)).unlink()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A screening of micrographs, and coordinates, that come into folders for days. Imports no torch."""
+"""Screen micrographs and coordinates that arrive in folders, for days if needed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
-from cryoice_scipion.core.streaming.file_retry import SETTLE
 from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 from cryoice_scipion.core.streaming.id_registry import IdRegistry
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 
 _AGAIN = 2.0  # s between two calls of the run while something waits in it
-_HEARTBEAT = 60.0  # s between two calls of it in any case, so that a monitor sees that we live
-_PAUSE = 5.0  # s between two looks at what still waits at the end
+_HEARTBEAT = 60.0  # longest time between two calls, s, so that monitors see that the run is alive
+_PAUSE = 5.0  # s between two attempts at the end, while micrographs still wait
 
 
 def is_micrograph(name: str) -> bool:
@@ -31,10 +31,10 @@ def is_micrograph(name: str) -> bool:
 
 
 class Watch:
-    """Hands to a run what comes, a batch at a time. What it does depends on what is new, not on what is done.
+    """Gives new micrographs to a run in batches. Its cost depends on what is new, not on what is done.
 
-    Call :meth:`begin`, then :meth:`round` again and again, at last :meth:`finish`. Ids are given in the order in which
-    the files came, and kept over sessions.
+    Call :meth:`begin` once, :meth:`round` repeatedly, and :meth:`finish` at the end. Micrographs get ids in the order
+    in which their files arrive, and keep them in later sessions.
     """
 
     def __init__(
@@ -45,44 +45,44 @@ class Watch:
         picks: Optional[CoordinateWatcher],
         log: logging.Logger,
         batch: int,
-        settle: float = SETTLE,
+        settle: float = SETTLE_SECONDS,
     ) -> None:
-        """Take everything that works together.
+        """Connect folder, run and coordinates.
 
         Parameters
         ----------
         folder : pathlib.Path
-            Where the micrographs come; what is not there yet is waited for.
+            Folder in which the micrographs arrive; it may not exist yet.
         run : ScreeningRun
-            With the coordinates of ``picks``, if there are any.
+            The run; its coordinates are those of ``picks``, if any.
         batch : int
-            Micrographs at most that are handed to the run at a time. What comes meanwhile waits for the next batch.
+            Largest number of micrographs given to the run at a time.
         settle : float
             Seconds without a change after which a micrograph is taken.
         """
         self.run, self._register, self._picks, self._log = run, register, picks, log
         self.files = FolderWatcher(folder, is_micrograph, settle)
         self.interval = self.files.interval
-        self.came: Set[str] = set()  # stems of all micrographs that came, in any session
+        self.came: Set[str] = set()  # stems of all micrographs that arrived, in any session
         self._batch = batch
         self._queue: List[Tuple[int, str]] = []  # a heap of ids and stems
         self._queued: Set[str] = set()
         self._here: Dict[str, Path] = {}  # by stem; the files of this session
         self._screened: Set[str] = set()
         self._failed: Set[str] = set()
-        self._second: Dict[str, Path] = {}  # by stem; files that are used if the first one of that name fails
-        self._told: Set[str] = set()  # what is said once only
-        self._owed: List[str] = []  # what came in an earlier session and was not finished
+        self._second: Dict[str, Path] = {}  # by stem; used if the first file of that name fails
+        self._told: Set[str] = set()  # messages that are logged only once
+        self._owed: List[str] = []  # arrived in an earlier session and not screened
         self.pause, self._called = _PAUSE, 0.0
         self._stopping = threading.Event()
 
     def begin(self) -> None:
-        """Take up what earlier sessions left, and read the coordinates that are there.
+        """Continue from earlier sessions, and read the coordinate files that exist.
 
         Raises
         ------
         SettingsError
-            When these coordinates do not say the particles' size, and the settings do not either.
+            When neither these files nor the settings have a particle diameter or box size.
         """
         for record in self.run.recorded():
             self._note(record)
@@ -96,7 +96,7 @@ class Watch:
             self._enqueue(self._picks.poll(first=True))
 
     def stop(self) -> None:
-        """Let :meth:`round` and :meth:`wait` end soon. Safe in a signal handler."""
+        """Make :meth:`round` and :meth:`wait` end soon. May be called in a signal handler."""
         self._stopping.set()
         self.run.stop()
 
@@ -107,37 +107,37 @@ class Watch:
 
     @property
     def is_there(self) -> bool:
-        """Return whether the folder is there."""
+        """Return whether the folder exists."""
         return self.files.folder.is_dir()
 
     @property
     def done(self) -> int:
-        """Return how many micrographs are screened, in any session."""
+        """Return the number of micrographs that are screened, in any session."""
         return len(self._screened)
 
     @property
     def is_busy(self) -> bool:
-        """Return whether the next round has something to do."""
+        """Return whether micrographs wait for the next round."""
         return bool(self._queue)
 
     @property
     def is_quiet(self) -> bool:
-        """Return whether everything that came is with the run."""
+        """Return whether all files that arrived have been given to the run."""
         pending = self._picks is not None and self._picks.is_pending
-        return not (self._queue or self.files.is_restless or pending)
+        return not (self._queue or self.files.has_changing_files or pending)
 
     @property
     def changed(self) -> float:
-        """Return when (monotonic) a file was seen last that is new or changed."""
+        """Return the time (monotonic clock) at which the last new or changed file was seen."""
         times = [self.files.changed] + ([self._picks.files.changed] if self._picks is not None else [])
         return max(times)
 
     def wait(self, seconds: float) -> None:
-        """Wait, unless we are stopped."""
+        """Wait, unless :meth:`stop` is called."""
         self._stopping.wait(seconds)
 
     def round(self) -> Iterator[MicrographRecord]:
-        """Take what came, hand a batch of it to the run, and yield what the run says; nothing when it is not time."""
+        """Look for new files, give a batch to the run, and yield its records; do nothing if it is not time yet."""
         if self._picks is not None:
             self._enqueue(self._picks.poll())
         self._take(self.files.poll())
@@ -151,9 +151,9 @@ class Watch:
             self._called = time.monotonic()
 
     def finish(self) -> Iterator[MicrographRecord]:
-        """End the watch: yield what is still to come of what came, and write everything.
+        """Screen what still waits, yield the records, and write all files.
 
-        After :meth:`stop` only what is mapped already is screened; the rest waits for a session that resumes.
+        After :meth:`stop`, only mapped micrographs are scored; the others wait until the run is resumed.
         """
         if self._picks is not None:
             self._picks.close()
@@ -182,7 +182,7 @@ class Watch:
             yield record
 
     def _take(self, paths: Iterable[Path]) -> None:
-        """Register micrographs that came, and queue them."""
+        """Register and queue new micrographs."""
         new: Dict[str, str] = {}
         for path in paths:
             stem = stem_of(path.name)
@@ -206,7 +206,7 @@ class Watch:
         self._use_seconds()
 
     def _is_second(self, stem: str, path: Path) -> bool:
-        """Return whether another file has given the micrograph of this name already; say so once."""
+        """Return whether another file has the same micrograph name; log a warning once."""
         known = self._here.get(stem) or Path(self._register.paths.get(stem, path))
         if known.name == path.name or (stem not in self._here and not known.is_file()):
             return False
@@ -217,7 +217,7 @@ class Watch:
         return True
 
     def _use_seconds(self) -> None:
-        """Screen the second file of a name where the first one cannot be read."""
+        """Screen the second file of a name if the first one cannot be read."""
         for stem in self._failed & set(self._second):
             path = self._second.pop(stem)
             self._log.warning("%s: used, since %s cannot be read", path, self._here.get(stem, stem))
@@ -227,7 +227,7 @@ class Watch:
             self._enqueue([stem])
 
     def _take_changed(self, stem: str, path: Path) -> None:
-        """Screen a micrograph that failed once more; of one that is done, only say that its file is not what it was."""
+        """Screen a changed micrograph again if it failed; if it is done, only log that its file has changed."""
         if stem in self._failed:
             self.run.try_again(self._register.ids[stem])
             self._enqueue([stem])
@@ -242,9 +242,9 @@ class Watch:
                 heapq.heappush(self._queue, (self._register.ids[stem], stem))
 
     def _next_batch(self) -> List[MicrographTask]:
-        """Return the next micrographs by id, those left out that are screened with just the coordinates they have."""
+        """Return the next micrographs by id, without those screened with exactly their current coordinates."""
         batch: List[MicrographTask] = []
-        while self._queue and (len(batch) < self._batch or self.is_stopping):  # at the end the run must know of all
+        while self._queue and (len(batch) < self._batch or self.is_stopping):  # when stopping, the run must know all
             number, stem = heapq.heappop(self._queue)
             self._queued.discard(stem)
             picks = self._picks.picks.of(stem) if self._picks is not None else []

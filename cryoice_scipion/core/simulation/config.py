@@ -72,15 +72,15 @@ class SceneConfig(Settings):
     def _kinds_are_known(self) -> SceneConfig:
         unknown = sorted(set(self.kinds) - set(KINDS))
         if unknown:
-            raise ValueError(f"unknown kinds {', '.join(unknown)}; there are {', '.join(KINDS)}")
+            raise ValueError(f"unknown kinds {', '.join(unknown)}; the kinds are {', '.join(KINDS)}")
         if self.areas and len(self.areas) != len(self.kinds):
-            raise ValueError("areas must have one value a kind, or none")
+            raise ValueError("areas must have one value per kind, or none")
         if any(not 0 < area <= 1 for area in self.areas):
-            raise ValueError("areas are shares, above 0 and up to 1")
+            raise ValueError("areas must be fractions above 0 and up to 1")
         if len(self.border_px) != 4 or min(self.border_px) < 0:
-            raise ValueError("border_px are four widths: top, left, bottom, right")
+            raise ValueError("border_px must be four widths: top, left, bottom, right")
         if sum(self.border_px[::2]) >= self.rows // 2 or sum(self.border_px[1::2]) >= self.columns // 2:
-            raise ValueError("border_px leave less than half of the field")
+            raise ValueError("border_px leaves less than half of the field")
         return self
 
     def share(self, kind: str) -> float:

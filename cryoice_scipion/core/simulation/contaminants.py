@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Callable, Dict, Tuple
 
 import numpy as np
@@ -49,21 +50,33 @@ def _outline(box: Tuple[Array, Array], facets: int, rng: np.random.Generator) ->
     return np.asarray(radius * (1 + lumps), dtype=np.float32)
 
 
-def _add_dome(
-    canvas: Canvas, y: float, x: float, radius: float, height: float, dark: float, plateau: float,
-    facets: int, rng: np.random.Generator,
-) -> Tuple[Array, Box]:  # fmt: skip
-    """Add matter of ice's density; return its profile, 0 to 1, and the part of the canvas that it is for."""
+@dataclasses.dataclass(frozen=True)
+class _Dome:
+    """A piece of matter on the ice."""
+
+    y: float  # centre, Å
+    x: float
+    radius: float  # Å
+    height: float  # Å
+    dark: float  # absorption in addition to that of ice
+    plateau: float  # share of the radius at which the profile begins to fall
+    facets: int = 0  # sides of a crystal; 0: round or lumpy
+
+
+def _add_dome(canvas: Canvas, dome: _Dome, rng: np.random.Generator) -> Tuple[Array, Box]:
+    """Add a dome with the density of ice; return its profile, 0 to 1, and the part of the canvas that it covers."""
+    y, x, radius = dome.y, dome.x, dome.radius
     box = canvas.window(y, x, 1.8 * radius)
     edge = max(1.5 * canvas.step / radius, 0.04)
-    distance = _outline(((canvas.y[box[0]] - y), (canvas.x[:, box[1]] - x)), facets, rng) / np.float32(radius)
-    profile = 1 - soft_step(distance, plateau, 1 + edge)
+    distance = _outline(((canvas.y[box[0]] - y), (canvas.x[:, box[1]] - x)), dome.facets, rng) / np.float32(radius)
+    profile = 1 - soft_step(distance, dome.plateau, 1 + edge)
     # Matter is uneven inside: darker and lighter parts, a rough surface.
     rough = np.float32(rng.uniform(0.02, 0.4))
     shape = (profile.shape[0], profile.shape[1])
     uneven = 1 + rough * smooth_field(shape, max(2.0, 0.3 * radius / canvas.step), rng)
-    canvas.phase[box] += np.float32(canvas.sigma * ICE_POTENTIAL * height) * profile * uneven
-    canvas.absorption[box] += np.float32(dark + height / (2 * canvas.mean_free_path)) * profile * np.maximum(uneven, 0)
+    canvas.phase[box] += np.float32(canvas.sigma * ICE_POTENTIAL * dome.height) * profile * uneven
+    absorbed = np.float32(dome.dark + dome.height / (2 * canvas.mean_free_path))
+    canvas.absorption[box] += absorbed * profile * np.maximum(uneven, 0)
     return profile, box
 
 
@@ -93,7 +106,7 @@ def draw_frost(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
         crystalline = rng.random() < 0.5
         dark = 0.35 * rng.random() ** 2 if crystalline else 0.0
         plateau = rng.uniform(0.75, 0.95) if flat or large else rng.uniform(0.0, 0.7)
-        profile, box = _add_dome(canvas, y, x, radius, min(height, 700.0), dark, plateau, facets, rng)
+        profile, box = _add_dome(canvas, _Dome(y, x, radius, min(height, 700.0), dark, plateau, facets), rng)
         if crystalline:
             spacing = float(rng.choice(ICE_SPACINGS[:FIRST_ORDERS]))
             amplitude = np.zeros(canvas.shape, np.float32)
@@ -136,7 +149,7 @@ def draw_dirt(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
         dark, height = float(np.exp(rng.uniform(np.log(0.06), np.log(1.2)))), rng.uniform(60, 500)
         for _ in range(number):
             radius = typical * float(np.exp(rng.normal(0, 0.3)))
-            profile, box = _add_dome(canvas, y, x, radius, height, dark, rng.uniform(0.3, 0.85), 0, rng)
+            profile, box = _add_dome(canvas, _Dome(y, x, radius, height, dark, rng.uniform(0.3, 0.85)), rng)
             seen[box] |= profile > 0.1
             if heap:
                 y, x = origin[0] + rng.normal(0, 4 * typical), origin[1] + rng.normal(0, 4 * typical)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -32,19 +33,54 @@ _DEFOCI = (0.6, 1.4)
 LABEL_TITLE = "cryoice classes: " + " ".join(f"{i}={name}" for i, name in enumerate(CLASSES))
 
 
-def write_data_set(
-    folder: Path,
-    number: int,
-    seed: int,
-    rows: int = 2048,
-    columns: int = 2048,
-    pixel_size: float = 1.0,
-    clean_share: float = 0.3,
-    progress: bool = True,
-    kinds: Optional[Sequence[str]] = None,
-    published_share: float = PUBLISHED,
-    one_session: bool = False,
-) -> List[Path]:
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Settings of a simulated data set."""
+
+    number: int  # of micrographs
+    seed: int  # not negative
+    rows: int = 2048  # px
+    columns: int = 2048  # px
+    pixel_size: float = 1.0  # Å/px
+    clean_share: float = 0.3  # expected share of micrographs without contamination
+    kinds: Optional[Sequence[str]] = None  # contaminants to choose from; None: all
+    #: Expected share of micrographs that are high- and low-pass filtered and in 8 bits, as in public repositories.
+    published_share: float = PUBLISHED
+    one_session: bool = False  # one specimen and microscope: only defocus and contamination differ
+
+    def checked(self) -> Dict[str, Any]:
+        """Return the settings that determine the files' content.
+
+        Raises
+        ------
+        SettingsError
+            When a setting makes no sense.
+        """
+        if self.number < 1:
+            raise SettingsError("number", f"{self.number} is below 1")
+        if self.seed < 0:
+            raise SettingsError("seed", f"{self.seed} is negative")
+        for name, share in (("clean share", self.clean_share), ("published share", self.published_share)):
+            if not 0 <= share <= 1:
+                raise SettingsError(name, f"{share} is not from 0 to 1")
+        chosen = list(self.kinds) if self.kinds else list(KINDS)
+        SceneConfig.make(rows=self.rows, columns=self.columns, pixel_size=self.pixel_size, kinds=chosen)
+        return {
+            "version": VERSION,
+            "seed": self.seed,
+            "rows": self.rows,
+            "columns": self.columns,
+            "pixel_size": self.pixel_size,
+            "clean_share": self.clean_share,
+            "published_share": self.published_share,
+            "kinds": chosen,
+            "label_sampling": max(LABEL_SAMPLING, self.pixel_size),
+            "classes": list(CLASSES),
+            ONE_SESSION: self.one_session,
+        }
+
+
+def write_data_set(folder: Path, data_set: DataSet, progress: bool = True) -> List[Path]:
     """Write simulated micrographs with labels, picks and settings.
 
     ``micrographs/sim_0001.mrc`` float32; ``labels/sim_0001.mrc`` mode 0, class codes at 8 Å/px (or
@@ -56,25 +92,11 @@ def write_data_set(
     Parameters
     ----------
     folder : Path
-        Made when it is not there.
-    number : int
-        How many micrographs.
-    seed : int
-        Not negative.
-    rows, columns : int
-        px.
-    pixel_size : float
-        Å/px.
-    clean_share : float
-        Share of micrographs, by chance, without any contamination.
+        Created if it does not exist.
+    data_set : DataSet
+        The settings.
     progress : bool
-        Whether to show a bar.
-    kinds : sequence of str, optional
-        Contaminants to choose from; default: all.
-    published_share : float
-        Share of micrographs, by chance, that were filtered both ways, in 8 bits, as repositories hold them.
-    one_session : bool
-        All are of one specimen and one microscope: only defocus and contamination differ.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -89,54 +111,19 @@ def write_data_set(
         When the folder cannot be written.
     """
     folder = Path(folder)
-    settings = _checked(number, seed, rows, columns, pixel_size, clean_share, kinds, published_share)
-    settings[ONE_SESSION] = one_session
+    settings, number = data_set.checked(), data_set.number
     _claim(folder, settings)
     truths = []
     for index in tqdm(range(1, number + 1), desc="simulating", unit="micrograph", disable=not progress):
         truth = _complete(folder, index)
         truths.append(truth if truth is not None else _write_one(folder, index, settings))
-    _write_picks(folder, truths, seed)
+    _write_picks(folder, truths, data_set.seed)
     _write_json(folder / SUMMARY, {**settings, "number": number, "complete": True, "micrographs": _overview(truths)})
     return [folder / MICROGRAPHS / f"{_stem(index)}.mrc" for index in range(1, number + 1)]
 
 
 def _stem(index: int) -> str:
     return f"sim_{index:04d}"
-
-
-def _checked(
-    number: int,
-    seed: int,
-    rows: int,
-    columns: int,
-    pixel_size: float,
-    clean_share: float,
-    kinds: Optional[Sequence[str]],
-    published_share: float,
-) -> Dict[str, Any]:
-    """Return the settings that determine the files' content; wrong values raise before anything is written."""
-    if number < 1:
-        raise SettingsError("number", f"{number} is below 1")
-    if seed < 0:
-        raise SettingsError("seed", f"{seed} is negative")
-    for name, share in (("clean share", clean_share), ("published share", published_share)):
-        if not 0 <= share <= 1:
-            raise SettingsError(name, f"{share} is not from 0 to 1")
-    chosen = list(kinds) if kinds else list(KINDS)
-    SceneConfig.make(rows=rows, columns=columns, pixel_size=pixel_size, kinds=chosen)
-    return {
-        "version": VERSION,
-        "seed": seed,
-        "rows": rows,
-        "columns": columns,
-        "pixel_size": pixel_size,
-        "clean_share": clean_share,
-        "published_share": published_share,
-        "kinds": chosen,
-        "label_sampling": max(LABEL_SAMPLING, pixel_size),
-        "classes": list(CLASSES),
-    }
 
 
 def _claim(folder: Path, settings: Dict[str, Any]) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files and coordinates that arrive while a run lasts."""
+"""Watch files and coordinates that arrive during a run."""

@@ -1,68 +1,75 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Micrographs that cannot be read yet: whether a file may still be being written, and when to look at it again."""
+"""Decide whether a file that could not be read is tried again: it may be incomplete, or it may be broken."""
 
 from __future__ import annotations
 
-import os
 import time
-from typing import Dict, Optional, Tuple
+from pathlib import Path
+from typing import Dict, Hashable, Optional, Union
 
-SETTLE = 2.0  # s without a change after which a file that nobody told of counts as come
-STREAMING = 60.0  # s without a change after which a file is taken for finished
-_LOOKS = 6  # during that time
-_SECOND = 3.0  # s until the second look at a file that is finished
+from cryoice_scipion.core.images.reading import split_frame
+from cryoice_scipion.core.streaming.stable_file import StableFile
 
-_State = Optional[Tuple[int, int]]
+RETRY_SECONDS = 60.0  # an unreadable file is given up once it has been unchanged for this long
+_ATTEMPTS = 6  # during that time
+_LONGEST_PAUSE = 5.0  # s between two attempts
+_SECOND_ATTEMPT = 3.0  # s after the first failure of a file that was complete long ago
 
 
 class RetryPolicy:
-    """Tells a file that is still being written from one that is broken.
+    """Retry a file until it has been unchanged for some seconds; a missing file is given as long to appear.
 
-    A file is finished when it has not changed for ``seconds``; one that is not there is given as long to appear. Every
-    file is looked at twice, since network file systems fail now and then.
+    Every file is tried at least twice, since network file systems fail now and then.
     """
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        """Take how long to wait; 0: never."""
-        self.seconds = seconds
-        self._seen: Dict[int, Tuple[_State, float]] = {}  # what the file was like, and since when
-        self._next: Dict[int, float] = {}
+    def __init__(self, seconds: float = 0.0, use_modification_time: bool = True) -> None:
+        """Start without any failures.
 
-    def again(self, key: int, path: str) -> bool:
-        """Return whether the micrograph that just failed is to be tried again, and note when."""
+        Parameters
+        ----------
+        seconds : float
+            How long a file must be unchanged before it is given up; 0: at its first failure.
+        use_modification_time : bool
+            Whether the time before the first failure counts, so that an old file is tried twice only.
+        """
+        self.seconds, self._use_modification_time = seconds, use_modification_time
+        self._files: Dict[Hashable, StableFile] = {}
+        self._next: Dict[Hashable, float] = {}
+
+    def again(self, key: Hashable, path: Union[str, Path]) -> bool:
+        """Return whether a file that just failed is tried again; :meth:`is_due` says when."""
+        return self.next_attempt(key, path) is not None
+
+    def next_attempt(self, key: Hashable, path: Union[str, Path]) -> Optional[float]:
+        """Return when (monotonic clock) a file that just failed is tried again; None: it is given up.
+
+        Parameters
+        ----------
+        key : hashable
+            Identifies the file in all calls.
+        path : str or pathlib.Path
+            The file, or ``12@stack.mrcs`` for a frame of a stack.
+        """
         if self.seconds <= 0:
-            return False
-        now, state, is_first = time.monotonic(), _state(path), key not in self._seen
-        if key not in self._seen or self._seen[key][0] != state:
-            self._seen[key] = (state, now - _age(state))
-        if now - self._seen[key][1] < self.seconds:
-            self._next[key] = now + self.seconds / _LOOKS
+            return None
+        file, is_first = self._files.get(key), key not in self._files
+        if file is None:
+            file = self._files[key] = StableFile(split_frame(str(path))[1], self._use_modification_time)
+        if file.unchanged_seconds() < self.seconds:
+            pause = min(_LONGEST_PAUSE, self.seconds / _ATTEMPTS)
         elif is_first:
-            self._next[key] = now + min(_SECOND, self.seconds)
+            pause = min(_SECOND_ATTEMPT, self.seconds)
         else:
             self.forget(key)
-            return False
-        return True
+            return None
+        self._next[key] = time.monotonic() + pause
+        return self._next[key]
 
-    def is_due(self, key: int) -> bool:
-        """Return whether it is time to try a micrograph; always, for those that never failed."""
+    def is_due(self, key: Hashable) -> bool:
+        """Return whether a file may be tried now; True for files that never failed."""
         return time.monotonic() >= self._next.get(key, 0.0)
 
-    def forget(self, key: int) -> None:
-        """Drop what is known of a micrograph that is done."""
-        self._seen.pop(key, None)
+    def forget(self, key: Hashable) -> None:
+        """Forget the failures of a file."""
+        self._files.pop(key, None)
         self._next.pop(key, None)
-
-
-def _state(path: str) -> _State:
-    """Return size and time of change of a micrograph's file; None when it is not there."""
-    try:
-        status = os.stat(path.rpartition("@")[2])  # a frame of a stack is written 12@stack.mrcs
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def _age(state: _State) -> float:
-    """Return for how many seconds a file has not changed, by its own clock; 0 when it is not there."""
-    return 0.0 if state is None else max(0.0, time.time() - state[1] / 1e9)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What came into a watched run, and under which number: remembered on the disk, so that numbers outlive sessions."""
+"""Number micrographs and coordinate files of a watched run in the order they come; sessions share the numbers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ NAME = ".register.jsonl"
 
 
 class IdRegistry:
-    """Numbers of micrographs (from 1) and of coordinate files (from 0), in the order in which they came."""
+    """Store the ids of micrographs (from 1) and the numbers of coordinate files (from 0) in the run's folder."""
 
     def __init__(self, folder: Path, known: Mapping[str, int]) -> None:
-        """Read what came before; only while the run's folder is locked.
+        """Read the numbers of earlier sessions. The run's folder must be locked.
 
         Parameters
         ----------
         folder : pathlib.Path
-            Of the run.
+            The run's folder.
         known : mapping
-            Ids of the run's micrographs by stem, as its journal has them.
+            Micrograph ids by stem, from the run's journal.
         """
         self.ids: Dict[str, int] = {}  # of micrographs, by stem
         self.paths: Dict[str, str] = {}  # of micrographs, by stem
-        self.files: Dict[str, int] = {}  # numbers of coordinate files, by name
+        self.files: Dict[str, int] = {}  # numbers of coordinate files, by file name
         self._journal = Journal(folder / NAME)
         for _, line in self._journal.lines():
             if line["kind"] == "micrographs":
@@ -34,15 +34,15 @@ class IdRegistry:
                     self.ids[stem], self.paths[stem] = number, path
             elif line["kind"] == "coordinates":
                 self.files[line["name"]] = line["number"]
-        self.ids.update(known)  # also those of a run that was not watched
-        self._free = max(self.ids.values(), default=0) + 1
+        self.ids.update(known)  # also of sessions that did not watch a folder
+        self._next_id = max(self.ids.values(), default=0) + 1
 
     def add_micrographs(self, paths: Mapping[str, str]) -> None:
-        """Give ids to micrographs that are new, and note paths; both by stem."""
+        """Give ids to new micrographs and store the paths of all; both by stem."""
         came = []
         for stem, path in paths.items():
             if stem not in self.ids:
-                self.ids[stem], self._free = self._free, self._free + 1
+                self.ids[stem], self._next_id = self._next_id, self._next_id + 1
             if self.paths.get(stem) != path:
                 self.paths[stem] = path
                 came.append((self.ids[stem], stem, path))
@@ -50,7 +50,7 @@ class IdRegistry:
             self._journal.append("micrographs", came=came)
 
     def number_of(self, name: str) -> int:
-        """Return the number of a coordinate file."""
+        """Return the number of a coordinate file, a new one if it has none."""
         if name not in self.files:
             self.files[name] = len(self.files)
             self._journal.append("coordinates", name=name, number=self.files[name])

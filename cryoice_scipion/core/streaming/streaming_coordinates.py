@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Coordinates that come while a run lasts: files that appear and grow, and micrographs that they belong to."""
+"""Match coordinates to micrographs while both still arrive: files may come late, grow or be rewritten."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ _Rows = npt.NDArray[np.int64]
 
 @dataclasses.dataclass
 class _Source:
-    """One file as it was read last."""
+    """Hold one file as it was last read."""
 
     name: str
     picks: PickTable
-    rows: Dict[str, _Rows]  # by the name of the micrograph
+    rows: Dict[str, _Rows]  # by the micrograph name in the file
 
 
 class StreamingCoordinates:
-    """Coordinates of any number of files, of which each can come late, grow, or be written anew.
+    """Collect the coordinates of any number of files, each of which may come late, grow or be rewritten.
 
-    The id of a coordinate is its row in its file plus ``ROWS_OF_A_PART`` times the file's number. What is asked of it
-    never costs more than what is new.
+    The id of a coordinate is its row in its file plus ``ROWS_OF_A_PART`` times the file's number. Each update costs
+    time in proportion to what is new.
     """
 
     def __init__(self, check: Callable[[Path, PickTable], None]) -> None:
-        """Begin with nothing.
+        """Start without files and micrographs.
 
         Parameters
         ----------
@@ -59,22 +59,22 @@ class StreamingCoordinates:
             Raises a CoordinatesError for a table that cannot be used.
         """
         self.closed = False  # whether no further micrograph will come
-        self.warnings: List[str] = []  # what is to be said to the user; for him who empties it
-        #: Gives each file, by its name, a number of its own that never changes; here, as long as nobody knows better.
-        self.number_of: Callable[[str], int] = self._in_order
+        self.warnings: List[str] = []  # for the user; whoever logs them clears the list
+        #: Returns the permanent number of a file by its name; by default, files are numbered as they come.
+        self.number_of: Callable[[str], int] = self._next_number
         self._check = check
-        self._sources: Dict[int, _Source] = {}
-        self._order: Dict[str, int] = {}
-        self._numbers: Dict[str, int] = {}  # of the files that were read, by name
+        self._sources: Dict[int, _Source] = {}  # by file number
+        self._order: Dict[str, int] = {}  # default file numbers, by file name
+        self._numbers: Dict[str, int] = {}  # of the files that were read, by file name
         self._left_out: CounterType[str] = Counter()  # rows that are in no table, by reason
-        self._files: Dict[str, Set[int]] = {}  # in which a name of a micrograph stands
-        self._match: Dict[str, Optional[str]] = {}  # the micrograph that a name means
+        self._files: Dict[str, Set[int]] = {}  # numbers of the files that mention a micrograph name
+        self._match: Dict[str, Optional[str]] = {}  # the micrograph that a name belongs to
         self._names: Dict[str, Set[str]] = defaultdict(set)  # by micrograph
-        self._unmatched: Set[str] = set()  # names that mean no micrograph yet
-        self._by_key: Dict[str, List[str]] = defaultdict(list)
+        self._unmatched: Set[str] = set()  # names without a micrograph
+        self._by_key: Dict[str, List[str]] = defaultdict(list)  # names by micrograph_key
         self._micrographs = NameIndex()
-        self._doubtful: Set[str] = set()  # names that fit several micrographs
-        self._told: Set[str] = set()  # names that were already reported
+        self._ambiguous: Set[str] = set()  # names that fit several micrographs
+        self._reported: Set[str] = set()  # ambiguous names that the user was warned of
         self._optics: Optional[pd.DataFrame] = None
 
     def __len__(self) -> int:
@@ -87,22 +87,22 @@ class StreamingCoordinates:
         return self._optics
 
     def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
-        """Yield the id of each file's first coordinate, and its table; by the names of the files."""
+        """Yield the id of each file's first coordinate and its table, sorted by file name."""
         for number, source in sorted(self._sources.items(), key=lambda item: item[1].name):
             yield number * ROWS_OF_A_PART, source.picks.table
 
     def count_unmatched(self) -> int:
-        """Return how many coordinates are of micrographs that have not come."""
+        """Return the number of coordinates whose micrograph has not come."""
         return sum(len(rows) for name in self._unmatched for rows in self._rows_of(name))
 
     def unmatched_names(self) -> List[str]:
-        """Return the names of micrographs that have not come, for which there are coordinates."""
-        return sorted(name for name in self._unmatched - self._doubtful if self._files[name])
+        """Return the names of micrographs that have coordinates and have not come."""
+        return sorted(name for name in self._unmatched - self._ambiguous if self._files[name])
 
     def counts(self) -> PickCounts:
-        """Return how many coordinates there are, with those by reason that belong to no micrograph that has come."""
-        doubtful = sum(len(rows) for name in self._doubtful for rows in self._rows_of(name))
-        more = {UNMATCHED: self.count_unmatched() - doubtful, AMBIGUOUS: doubtful}
+        """Return the number of coordinates, and of those without a micrograph by reason."""
+        ambiguous = sum(len(rows) for name in self._ambiguous for rows in self._rows_of(name))
+        more = {UNMATCHED: self.count_unmatched() - ambiguous, AMBIGUOUS: ambiguous}
         left_out = {reason: number for reason, number in {**self._left_out, **more}.items() if number}
         tables = [source.picks for source in self._sources.values()]
         unread = {path: error for table in tables for path, error in table.not_read.items()}
@@ -116,30 +116,30 @@ class StreamingCoordinates:
         return [int(key) for name in self._unmatched for key in self._ids_of(name)]
 
     def add_micrograph(self, stem: str) -> Set[str]:
-        """Take a micrograph that has come, and return all whose coordinates are others now."""
+        """Add a micrograph that has come; return the micrographs whose coordinates have changed."""
         self._micrographs.add(stem)
         return self._match_again(self._by_key.get(micrograph_key(stem), []))
 
     def read(self, path: Path) -> Set[str]:
-        """Read a file, for the first time or because it has changed, and return whose coordinates are others now.
+        """Read a new or changed file; return the micrographs whose coordinates have changed.
 
         Raises
         ------
         CoordinatesError
-            When it cannot be used, perhaps because it is still being written: what was known of it stays.
+            If it cannot be used, perhaps because it is incomplete. Its earlier coordinates stay.
         """
         picks = read_picks(path)
         if len(picks) > ROWS_OF_A_PART:
             raise CoordinatesError(path, f"has more than {ROWS_OF_A_PART} coordinates", "give several files")
         picks.optics = picks.optics if len(picks) else None  # a file without coordinates decides nothing
         optics = self._optics_with(self._numbers.get(path.name), picks.optics, path)
-        self._check(path, picks)  # last, since it may take what the file says for all files
+        self._check(path, picks)  # last, because it may apply the file's values to all files
         number = self._numbers.setdefault(path.name, self.number_of(path.name))
         self._optics = optics
         return self._replace(number, _Source(path.name, picks, _rows_by_name(picks.table)))
 
     def remove(self, name: str) -> Set[str]:
-        """Drop the coordinates of a file, and return whose coordinates are others now."""
+        """Drop a file's coordinates; return the micrographs whose coordinates have changed."""
         number = self._numbers[name]
         table = PickTable(self._sources[number].picks.table.iloc[:0], name)
         self._optics = self._optics_with(number, None, Path(name))
@@ -152,19 +152,19 @@ class StreamingCoordinates:
         return name in self._numbers
 
     def rows_in(self, name: str) -> int:
-        """Return how many coordinates a file has; 0 when it was not read."""
+        """Return the number of a file's coordinates; 0 if it was not read."""
         return len(self._sources[self._numbers[name]].picks) if name in self._numbers else 0
 
     def not_read_by(self, name: str) -> int:
-        """Return how many files could not be read that a file lists."""
+        """Return how many of the files that this file lists could not be read."""
         return len(self._sources[self._numbers[name]].picks.not_read) if name in self._numbers else 0
 
-    def complaints_on(self, name: str) -> List[str]:
-        """Return the warnings on a file."""
+    def warnings_on(self, name: str) -> List[str]:
+        """Return the warnings about a file's rows."""
         return self._sources[self._numbers[name]].picks.warnings if name in self._numbers else []
 
     def _replace(self, number: int, source: _Source) -> Set[str]:
-        """Take a file's new content, and return whose coordinates are others now."""
+        """Replace a file's content; return the micrographs whose coordinates have changed."""
         old, picks = self._sources.get(number), source.picks
         changed = _names_that_differ(old.picks.table if old else None, picks.table)
         self._left_out.update(picks.left_out)
@@ -182,7 +182,7 @@ class StreamingCoordinates:
         return micrographs | {match for match in (self._match[name] for name in changed) if match is not None}
 
     def of(self, micrograph: str) -> List[Pick]:
-        """Return all coordinates of a micrograph, which is named by its stem, by id."""
+        """Return all coordinates of a micrograph, given by its stem, sorted by id."""
         found: List[Pick] = []
         for number in sorted({number for name in self._names.get(micrograph, ()) for number in self._files[name]}):
             source = self._sources[number]
@@ -196,11 +196,12 @@ class StreamingCoordinates:
                 found.append(make_pick(key, float(x), float(y), float(diameter), float(box_size)))
         return found
 
-    def _in_order(self, name: str) -> int:
+    def _next_number(self, name: str) -> int:
+        """Return a file's number, in the order in which files came."""
         return self._order.setdefault(name, len(self._order))
 
     def _match_again(self, names: Iterable[str]) -> Set[str]:
-        """Find the micrographs of these names, and return those that have gained or lost coordinates by it."""
+        """Find the micrographs of these names; return the micrographs that gain or lose coordinates by this."""
         changed: Set[str] = set()
         for name in names:
             before, now = self._match.get(name), self._find(name)
@@ -219,13 +220,14 @@ class StreamingCoordinates:
         return changed
 
     def _find(self, name: str) -> Optional[str]:
-        self._doubtful.discard(name)
+        """Return the micrograph that a name belongs to; None if there is none or several."""
+        self._ambiguous.discard(name)
         try:
             return self._micrographs.find(name)
         except CryoIceError as error:
-            self._doubtful.add(name)
-            if name not in self._told:
-                self._told.add(name)
+            self._ambiguous.add(name)
+            if name not in self._reported:
+                self._reported.add(name)
                 self.warnings.append(f"{error}; its coordinates are left out")
             return None
 
@@ -237,7 +239,7 @@ class StreamingCoordinates:
             yield from (self._sources[number].rows[name] + number * ROWS_OF_A_PART).tolist()
 
     def _optics_with(self, number: Optional[int], new: Optional[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
-        """Return what the optics of all files together are when one file has others."""
+        """Return the joined optics of all files after one file's optics have changed."""
         source = None if number is None else self._sources.get(number)
         old = source.picks.optics if source else None
         if new is None and old is None or new is not None and old is not None and new.equals(old):
@@ -249,7 +251,7 @@ class StreamingCoordinates:
 
 
 def _rows_by_name(table: pd.DataFrame) -> Dict[str, _Rows]:
-    """Return for each name of a micrograph its rows."""
+    """Return the rows of each micrograph name."""
     codes, names = pd.factorize(table[MICROGRAPH].astype(str))
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
@@ -257,7 +259,7 @@ def _rows_by_name(table: pd.DataFrame) -> Dict[str, _Rows]:
 
 
 def _names_that_differ(old: Optional[pd.DataFrame], new: pd.DataFrame) -> Set[str]:
-    """Return the micrographs with a row that is new, gone, or not what it was."""
+    """Return the names of micrographs with a new, deleted or changed row."""
     if old is None:
         return set(new[MICROGRAPH].astype(str).unique())
     both = min(len(old), len(new))

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fine-tune a U-Net: a new last layer on its features, held near the old one (for 5 to 50 BAD patches).
+"""Fine-tune a U-Net to few labels (5 to 50 BAD coordinates): fit its last layer, and keep it near the old one.
 
-The layers below stay: with few labels, a frozen embedding beats training from nothing
-(docs/explanation/training.md).
+The layers below do not change. With few labels this beats training from scratch.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Tuple
+from typing import Dict, List, cast
 
 import numpy as np
 import pandas as pd
@@ -17,60 +16,67 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.config import ModelConfig, TrainConfig
+from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
-from cryoice_scipion.core.errors import ModelError, SettingsError
+from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.training.metrics import measure
-from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, Log, allowed_classes, bad_log_odds, loss_of
+from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, allowed_classes, bad_log_odds, loss_of
+from cryoice_scipion.core.training.patches.train import gather_patches, train_on_patches
+from cryoice_scipion.core.training.saving import Result
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION, patch_weights
+from cryoice_scipion.core.training.trainers import Log, TrainRequest
 
-_LOOSE = 0.3  # standard deviation of the prior: how far a logit's weight on a feature of the usual spread may move
-_FEATURES = 128  # for so many; of more, each moves less, so that a logit may move as far as before
+_LOOSE = 0.3  # standard deviation of the prior of the change of a weight, for a feature of the usual spread
+_FEATURES = 128  # for this number of features; with more, each weight changes less and a logit as much
 _STEPS = 40
 
 
-def load_base(name: str) -> Tuple[UNet, ModelConfig]:
-    """Return a U-Net model that can be fine-tuned, by its name or folder: its network, and what it says of itself.
+def fine_tune(request: TrainRequest) -> Result:
+    """Fine-tune the U-Net model ``request.config.base`` to labelled positions, and write the model folder.
 
     Raises
     ------
     ModelError
-        When there is none, or its network is not a dense one.
+        When the model is missing or damaged, or is no U-Net.
+    SettingsError
+        When the labels are not enough.
     """
-    folder = resolve_model(name)
-    loaded = load_detector(folder)
-    network = loaded.network if isinstance(loaded, NetworkDetector) else None
-    if not isinstance(network, UNet):
-        raise ModelError(folder, "is not of the shipped one's kind: it cannot be tuned", "give another with --from")
-    return network, loaded.config
+    detector = load_base(request.config.base, request.device)
+    patches, micrographs, topics = gather_patches(request, detector.network.views, detector)
+    return train_on_patches(patches, micrographs, request, topics, fit_head, load_base(request.config.base))
 
 
-def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
-    """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as :func:`fit.fit`.
-
-    The penalised likelihood (a Gaussian prior around the old weights) is maximised by L-BFGS on all training patches
-    at once, weighed by :func:`patch_weights`.
+def load_base(name: str, device: str = "cpu") -> NetworkDetector:
+    """Load a U-Net model that can be fine-tuned, by its name or folder.
 
     Raises
     ------
-    SettingsError
-        When no base model is named: the U-Net learns from label images, not from coordinates.
+    ModelError
+        When the model is missing or damaged, or is no U-Net.
     """
-    if not config.base:
-        raise SettingsError(
-            "--network dense",
-            "learns from whole labelled micrographs",
-            "give --simulated folders only, or --from default",
-        )
+    folder = resolve_model(name)
+    loaded = load_detector(folder, device)
+    if not isinstance(loaded, NetworkDetector) or not isinstance(loaded.network, UNet):
+        raise ModelError(folder, "is no U-Net, so it cannot be fine-tuned", "give another model with --from")
+    return loaded
+
+
+def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+    """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as of ``fit.fit``.
+
+    The penalised likelihood, with a Gaussian prior around the old weights, is maximised by L-BFGS on all training
+    patches at once, weighted by :func:`patch_weights`.
+    """
     torch.manual_seed(config.seed)
-    network, base = load_base(config.base)
-    with torch.no_grad():  # the old model's temperature becomes a part of the weights
+    detector = load_base(config.base)
+    network, base = cast(UNet, detector.network), detector.config
+    with torch.no_grad():  # the temperature of the old model becomes a part of the weights
         for values in network.head.parameters():
             values.div_(base.temperature)
-    log(f"fine-tuning {base.name}: its last layer is fitted anew, the rest stays")
+    log(f"fine-tuning {base.name}: its last layer is fitted, the other layers do not change")
     features = torch.from_numpy(np.asarray(views["embedding"], dtype=np.float32))
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), base.classes))
     bad = (table["label"] != GOOD).to_numpy()
@@ -88,14 +94,14 @@ def _move(
     weights: torch.Tensor,
     rows: Dict[str, torch.Tensor],
 ) -> List[Dict[str, float]]:
-    """Fit the head in place; return the curves."""
+    """Fit the last layer in place; return one row of the training curves for each step."""
     train, validation = rows[TRAIN], rows[VALIDATION]
     weight, bias = network.head.parameters()
     old = weight.detach()[:, :, 0, 0].clone(), bias.detach().clone()
-    # One spread for all: by its own, a feature that is nearly silent in these few patches would get a weight that
-    # decides everything where it is loud (20 BAD patches of MicAssess: AUC .41 on others, .99 so).
+    # One spread for all features. With a spread of its own, a feature with little variance in these few patches gets
+    # a weight that dominates where it varies more (20 BAD patches of MicAssess: AUC 0.41 on others, 0.99 with one).
     spread = features[train].var(dim=0).mean().sqrt().clamp(min=1e-3)
-    change = torch.zeros_like(old[0], requires_grad=True)  # in units of it
+    change = torch.zeros_like(old[0], requires_grad=True)  # in units of the spread
     shift = torch.zeros_like(old[1], requires_grad=True)
     loose = _LOOSE * math.sqrt(_FEATURES / features.shape[1])
     number = float(weights[train].sum())

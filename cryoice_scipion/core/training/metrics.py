@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How good scores are: bad is the positive class throughout."""
+"""Measure and calibrate scores; BAD is the positive class throughout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
 Weights = NDArray[Any]  # np.floating[Any] is not understood at run time before Python 3.9
 
-CLEAN_LOST = 0.003  # of clean area, on validation micrographs: on others, outliers and all, about 1 %
+CLEAN_LOST = 0.003  # share of clean area, on validation micrographs; on others, with outliers, it is about 1 %
 OUTLIERS = 0.05  # share of the validation micrographs
 COUNTS = ("good", "bad")
 _TEMPERATE = 0.25  # standard deviation of the prior of the logarithm of a temperature
@@ -49,17 +49,17 @@ def measure(p_bad: Scores, bad: Labels, threshold: float) -> Dict[str, float]:
 
 
 def in_words(measures: Mapping[str, float]) -> str:
-    """Return what ``measure`` returned in one line."""
+    """Format the metrics of :func:`measure` as one line."""
     return ", ".join(f"{name} {shown(name, value, 3)}" for name, value in measures.items())
 
 
 def shown(name: str, value: float, digits: int) -> str:
-    """Return one of the measures as text; the number of positions is a whole number."""
+    """Format one metric as text; numbers of positions have no decimals."""
     return f"{value:.{0 if name in COUNTS else digits}f}"
 
 
 def is_bad(p_bad: Scores, threshold: float) -> Labels:
-    """Return what is predicted bad: goodness below the threshold, as in the screening."""
+    """Return which scores are predicted bad: goodness below the threshold, as in the screening."""
     predicted: Labels = 1.0 - p_bad < threshold
     return predicted
 
@@ -77,8 +77,8 @@ def expected_calibration_error(p_bad: Scores, bad: Labels, bins: int = 15) -> fl
 def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels, weights: Optional[Weights] = None) -> float:
     """Return the temperature T that makes sigmoid(odds_at(T)) most likely (Guo et al. 2017), within 0.2 to 10.
 
-    Its logarithm has a Gaussian prior around 0, which matters where there are but a few patches: two validation
-    micrographs that happen to be right at every position would otherwise make the model overconfident elsewhere.
+    Its logarithm has a Gaussian prior around 0. Otherwise, a model would become overconfident if all of few patches
+    happen to be predicted correctly.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels, weights: Op
         Gives the log-odds of BAD, shape (n,), when the class logits are divided by a temperature.
     bad : numpy.ndarray, bool, shape (n,)
     weights : numpy.ndarray, shape (n,), optional
-        How many independent patches each is worth.
+        Weight of each patch.
     """
 
     def loss(log_temperature: float) -> float:
@@ -101,18 +101,18 @@ def fit_temperature(odds_at: Callable[[float], Scores], bad: Labels, weights: Op
 def recommend_threshold(p_bad: Scores, bad: Labels, weights: Optional[Weights] = None, preferred: float = 0.5) -> float:
     """Return the threshold on goodness that maximises recall of BAD minus GOOD lost (Youden 1950).
 
-    Among the thresholds that are no worse than the best by more than one standard error (the rule of Breiman et al.
-    1984; proportions with the plus-four correction of Agresti & Coull 1998), the one nearest to the preferred one is
-    taken: with few BAD patches the best point hangs on a single one of them.
+    With few BAD patches, the best threshold depends on a single one of them. Among the thresholds within one standard
+    error of the best (Breiman et al. 1984; proportions with the plus-four correction of Agresti & Coull 1998), the one
+    nearest to the preferred threshold is therefore taken.
 
     Parameters
     ----------
     p_bad : numpy.ndarray, shape (n,)
     bad : numpy.ndarray, bool, shape (n,)
     weights : numpy.ndarray, shape (n,), optional
-        How many independent patches each is worth.
+        Weight of each patch.
     preferred : float
-        0.5 is where calibrated probabilities belong.
+        0.5 is right for calibrated probabilities.
     """
     goodness, counts = 1.0 - p_bad, np.ones(len(bad)) if weights is None else weights.astype(np.float64)
     values = np.unique(goodness)
@@ -128,7 +128,7 @@ def recommend_threshold(p_bad: Scores, bad: Labels, weights: Optional[Weights] =
 
 
 def _share_below(values: Scores, counts: Weights, cuts: Scores) -> Scores:
-    """Return the share of the values, each counted as often as said, that lies below each cut; 0 of none."""
+    """Return the weighted share of the values below each cut; 0 without values."""
     order = np.argsort(values)
     below = np.append(0.0, np.cumsum(counts[order]))
     shares: Scores = below[np.searchsorted(values[order], cuts)] / max(below[-1], 1e-12)
@@ -136,17 +136,16 @@ def _share_below(values: Scores, counts: Weights, cuts: Scores) -> Scores:
 
 
 def threshold_for_clean_area(micrographs: Sequence[Tuple[Scores, Labels]]) -> float:
-    """Return the threshold on goodness nearest to 0.5 that calls at most ``CLEAN_LOST`` of clean area bad, on average.
+    """Return the threshold on goodness nearest to 0.5 that predicts at most ``CLEAN_LOST`` of clean area bad.
 
-    For maps: nearly all of most micrographs is clean, and a mask that eats it is switched off. Youden's point, which
-    weighs both errors alike whatever their numbers, gives away ten times as much.
+    This is for maps, because most of the area of most micrographs is clean. Youden's point weights both kinds of error
+    equally and loses ten times as much clean area.
 
     Parameters
     ----------
     micrographs : sequence of (ndarray, ndarray)
-        P(BAD) and what is bad, of the cells of each; those with hardly any clean area do not count. The ``OUTLIERS``
-        that lose most are left out of the mean: a few on which the model is plainly wrong lose as much at any
-        threshold, and would set it for all.
+        P(BAD) of the cells of each, and which of them are bad. Micrographs with little clean area are left out. So is
+        the share ``OUTLIERS`` of micrographs that lose most: a model that is wrong on them is so at any threshold.
     """
     cuts = np.linspace(0.5, 0.01, 491)
     scores = [np.sort(p_bad[~bad]) for p_bad, bad in micrographs if (~bad).sum() > LEAST_CLEAN * len(bad)]

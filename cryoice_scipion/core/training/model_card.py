@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The model card: what a model was trained on, what it was measured on, where it fails."""
+"""Write the model card: training data, test results and known failures of a model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cryoice_scipion.core.config import ModelConfig, TrainConfig
 from cryoice_scipion.core.training.metrics import shown
 from cryoice_scipion.core.training.splits import TEST, VALIDATION
 
-BEFORE = "before"  # the model that was tuned, where the honest figures are taken
-#: What is measured, by its name in model.json.
+BEFORE = "before"  # the model before fine-tuning, on the split that is reported
+#: Metrics by their name in model.json.
 MEASURES = {
     "auc": "AUC, BAD against GOOD",
     "ap": "average precision of BAD",
-    "precision": "precision: of what is predicted bad, what is",
-    "recall": "recall: of what is BAD, what is predicted bad",
+    "precision": "precision: share of positions predicted bad that are BAD",
+    "recall": "recall: share of BAD positions that are predicted bad",
     "f1": "F1",
-    "false_positive_rate": "of what is GOOD, what is predicted bad",
+    "false_positive_rate": "false-positive rate: share of GOOD positions that are predicted bad",
     "ece": "ECE: mean error of P(BAD)",
     "good": "GOOD positions",
     "bad": "BAD positions",
@@ -40,7 +40,7 @@ def write_card(path: Path, model: ModelConfig, predictions: pd.DataFrame, messag
     predictions : pandas.DataFrame
         Patches, or cells of maps, that were not trained on: label, split, origin, p_bad.
     messages : list of str
-        What was left out of training, and why.
+        Messages about data left out of training.
     rule : str
         How the recommended threshold was chosen.
     """
@@ -63,7 +63,7 @@ def write_card(path: Path, model: ModelConfig, predictions: pd.DataFrame, messag
 
 
 def _changed(settings: str) -> Optional[Dict[str, str]]:
-    """Return those of the settings (JSON text) that are not the usual ones, by name; None when it is no JSON."""
+    """Return the settings (JSON text) that differ from the defaults, by name; None if the text is no JSON."""
     try:
         given = dict(_flat(json.loads(settings)))
     except ValueError:
@@ -73,7 +73,7 @@ def _changed(settings: str) -> Optional[Dict[str, str]]:
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[Tuple[str, Any]]:
-    """Return each setting with its name; one of a group as "group.name"."""
+    """Yield each setting with its name; settings of a group as "group.name"."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{name}.")
@@ -90,7 +90,7 @@ def _words(value: object) -> str:
 
 
 def _by_measure(metrics: Mapping[str, float]) -> List[List[str]]:
-    """Return a table of the figures, the names of its columns first: a row each, and a column for each split."""
+    """Return a table with one row for each metric and one column for each split; the first row is the header."""
     splits = [split for split in (VALIDATION, TEST, BEFORE) if any(name.startswith(f"{split}_") for name in metrics)]
     rows = [["measure", *("before tuning" if split == BEFORE else split for split in splits)]]
     for key, name in MEASURES.items():
@@ -100,7 +100,7 @@ def _by_measure(metrics: Mapping[str, float]) -> List[List[str]]:
 
 
 def _by_kind(predictions: pd.DataFrame, threshold: float) -> List[Dict[str, object]]:
-    """Return, for each split, origin and label, how many patches there are and how many are predicted bad."""
+    """Return the numbers of patches and of those predicted bad, for each split, origin and label."""
     rows: List[Dict[str, object]] = []
     for (split, label, origin), part in predictions.groupby(["split", "label", "origin"]):
         predicted = int((1.0 - part["p_bad"] < threshold).sum())
@@ -112,7 +112,7 @@ def _by_kind(predictions: pd.DataFrame, threshold: float) -> List[Dict[str, obje
 
 
 def _by_threshold(predictions: pd.DataFrame) -> List[Dict[str, float]]:
-    """Return what each threshold costs and gains on the validation micrographs: the choice is the user's."""
+    """Return the shares of BAD found and of GOOD lost on the validation micrographs, for several thresholds."""
     rows = predictions[predictions["split"] == VALIDATION]
     bad = rows["label"] != GOOD
     goodness = 1.0 - rows["p_bad"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a training leaves: the model folder."""
+"""Write the model folder at the end of a training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD, VERSION
 from cryoice_scipion.core.config import ModelConfig, TrainConfig
-from cryoice_scipion.core.detectors.choice import network_of, view_configs
+from cryoice_scipion.core.detectors.choice import kind_to_train, training_views
 from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.network_detector import save_weights
-from cryoice_scipion.core.detectors.patch_fft import WINDOW
 from cryoice_scipion.core.reports.mistakes import hardest, write_mistakes
 from cryoice_scipion.core.reports.plots import calibration, precision_recall, roc, training_curves
 from cryoice_scipion.core.training.model_card import write_card
@@ -28,19 +27,19 @@ from cryoice_scipion.core.training.splits import TEST, VALIDATION
 
 @dataclasses.dataclass
 class Result:
-    """A trained model and how good it is."""
+    """A trained model and its metrics."""
 
     folder: Path
     config: ModelConfig
     validation: Dict[str, float]
     test: Dict[str, float]  # empty without held-out micrographs
     interrupted: bool
-    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model that it was tuned from
+    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model before fine-tuning
 
 
 @dataclasses.dataclass
 class Predictions:
-    """Predictions on the patches that were not trained on."""
+    """Predictions on the patches or cells that were not trained on."""
 
     table: pd.DataFrame  # label, split, micrograph, p_bad
     log_odds: NDArray[np.float64]  # calibrated
@@ -49,30 +48,30 @@ class Predictions:
     validation: Dict[str, float]
     test: Dict[str, float]
     rule: str  # how the threshold was chosen, for the card
-    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model that it was tuned from
+    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model before fine-tuning
 
     @property
     def measured_on(self) -> str:
-        """The split of the honest figures: held-out micrographs, where these have both good and bad positions."""
+        """Return the split to report: the held-out micrographs if these have good and bad positions."""
         return TEST if np.isfinite(self.test.get("auc", np.nan)) else VALIDATION
 
 
 def model_config(
     config: TrainConfig, sampling: float, fitted: Fitted, predictions: Predictions, trained_on: Dict[str, str]
 ) -> ModelConfig:
-    """Return what model.json says, without the reference level; ``sampling``: Å/px of the context view."""
+    """Return the content of model.json, without the baseline; ``sampling``: Å/px at which the network sees images."""
     metrics = {f"validation_{key}": value for key, value in predictions.validation.items() if np.isfinite(value)}
     metrics.update({f"test_{key}": value for key, value in predictions.test.items() if np.isfinite(value)})
     metrics.update({f"before_{key}": value for key, value in predictions.before.items() if np.isfinite(value)})
-    views, stride = view_configs(config, sampling, WINDOW)
+    views = training_views(config, sampling)
     return ModelConfig(
         name=config.name,
         created=f"{datetime.date.today().isoformat()} by cryoice {VERSION}",
-        network=network_of(config),
+        network=kind_to_train(config).name,
         network_options=fitted.options,
         classes=fitted.classes,
         views=views,
-        stride=stride,
+        stride=round(fitted.network.stride * sampling / views[0].sampling),
         temperature=predictions.temperature,
         recommended_threshold=predictions.threshold,
         metrics={key: round(value, 4) for key, value in metrics.items()},
@@ -88,10 +87,10 @@ def save_model(
     messages: List[str],
     patches: Optional[NDArray[np.float32]] = None,
 ) -> None:
-    """Write the model folder; the sums come last, so that an unfinished folder is never taken for a model.
+    """Write the model folder; the checksums come last, so that an unfinished folder is never used as a model.
 
-    ``patches``, (n, window, window), are indexed by ``predictions.table.index``: the hardest mistakes are shown with
-    them; without, they are not.
+    ``patches``, (n, window, window), are the images of the rows of ``predictions.table``, for the picture of the worst
+    mistakes. Without them there is no such picture.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where labels come from, as the command line names it, brought to one list of labelled micrographs."""
+"""Read all sources of labels into one list of labelled micrographs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
-from cryoice_scipion.core.training.points import LabelledMicrograph, from_coordinates, from_label_images
+from cryoice_scipion.core.training.points import from_coordinates, from_label_images
 
 
 @dataclasses.dataclass
 class Sources:
-    """What a user points at."""
+    """The files and folders with labels that the user names."""
 
     good: Optional[Path] = None
     bad: Optional[Path] = None
@@ -26,6 +27,7 @@ class Sources:
     cryoppp: List[Path] = dataclasses.field(default_factory=list)
     simulated: List[Path] = dataclasses.field(default_factory=list)
     per_class: int = 40  # positions drawn per micrograph and class of a simulated data set
+    messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
 
     def labelled(self, seed: int) -> List[LabelledMicrograph]:
         """Return the labelled micrographs of all sources.
@@ -33,10 +35,10 @@ class Sources:
         Raises
         ------
         SettingsError
-            When nothing, or only half of what belongs together, is given, or two micrographs have one name.
+            When no source is given, or sources are given without others that they need.
         """
         found: List[LabelledMicrograph] = []
-        self.messages: List[str] = []
+        self.messages = []
         if self.clean and not (self.good and self.bad and self.micrographs):
             raise SettingsError("--clean", "goes with --good, --bad and --micrographs", "give these too")
         if self.good or self.bad or self.micrographs:
@@ -53,7 +55,7 @@ class Sources:
         return found
 
     def describe(self) -> Dict[str, str]:
-        """Return what the labels are, by topic, for the model card: names of files and folders, no paths."""
+        """Return the origin of the labels by topic, for the model card: names of files and folders, no paths."""
         topics = {}
         if self.good and self.bad:
             topics["GOOD coordinates"] = self.good.name
@@ -63,6 +65,11 @@ class Sources:
         if self.simulated:
             topics["label images"] = ", ".join(folder.name for folder in self.simulated)
         return topics
+
+    @property
+    def has_positions(self) -> bool:
+        """Return whether any source other than label images is given."""
+        return any((self.good, self.bad, self.micrographs, self.clean, self.cryoppp))
 
     def _from_coordinates(self) -> List[LabelledMicrograph]:
         if not (self.good and self.bad and self.micrographs):
@@ -89,7 +96,7 @@ class Sources:
 
 
 def _make_unique(found: Sequence[LabelledMicrograph]) -> None:
-    """Give micrographs of one stem from different sources different names: splits go by name."""
+    """Rename micrographs whose stem occurs twice, because training and validation sets are split by name."""
     seen: Dict[str, int] = {}
     for item in found:
         number = seen.get(item.stem, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Splits by micrograph, never by patch: neighbours on one micrograph are nearly copies of each other."""
+"""Split micrographs into training, validation and test sets; never patches, since neighbours are nearly copies."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cryoice_scipion.core.images.naming import micrograph_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _TRIES = 200
-_ALIKE = 2.0  # independent patches that all those of one label on one micrograph are worth, at most
+_ALIKE = 2.0  # the largest weight, in patches, of all those of one label on one micrograph
 
 
 def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence[str], seed: int) -> Dict[str, str]:
-    """Say of each micrograph whether it is for training, validation or testing.
+    """Assign each micrograph to the training, validation or test set.
 
     Parameters
     ----------
@@ -29,21 +29,18 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     validation : float
         Share of the micrographs that are not held out; at least one.
     hold_out : sequence of str
-        Micrographs that are only for testing: names, or patterns as a shell has them (``*``, ``?``, ``[1-9]``).
+        Micrographs that are only for testing: names, or patterns as in a shell (``*``, ``?``, ``[1-9]``).
     seed : int
-        Of the draw. The draw in which both sides have good and bad patches, and in which the validation set has
-        about its share of each, wins.
+        Seed of the draws. Of many draws, the one is taken in which both sets have good and bad patches, and in which
+        the validation set has nearest to its share of each.
 
     Raises
     ------
     SettingsError
-        When a held-out micrograph is not there, or no split has good and bad patches on both sides.
+        When a held-out micrograph does not exist, or no split has good and bad patches in both sets.
     """
     stems = sorted(table["micrograph"].unique())
-    test = [stem for stem in stems if any(matches_name(stem, name) for name in hold_out)]
-    absent = [name for name in hold_out if not any(matches_name(stem, name) for stem in test)]
-    if absent:
-        raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
+    test = held_out(stems, hold_out)
     rest = [stem for stem in stems if stem not in test]
     bad = table["label"] != GOOD
     counts = {stem: np.array([(~rows).sum(), rows.sum()]) for stem, rows in bad.groupby(table["micrograph"])}
@@ -54,11 +51,32 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     return split
 
 
-def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
-    """Return what each patch counts, shape (n,), where a few micrographs are all there is to learn from.
+def held_out(stems: Sequence[str], names: Sequence[str]) -> List[str]:
+    """Return the micrographs that are held out.
 
-    Patches of one label on one micrograph are much alike, and a micrograph that is bad all over has hundreds of them:
-    together they count as two, or all would be fitted to that one micrograph.
+    Parameters
+    ----------
+    stems : sequence of str
+        All micrographs.
+    names : sequence of str
+        Names or patterns of those to hold out.
+
+    Raises
+    ------
+    SettingsError
+        When a name matches no micrograph.
+    """
+    absent = [name for name in names if not any(matches_name(stem, name) for stem in stems)]
+    if absent:
+        raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
+    return [stem for stem in stems if any(matches_name(stem, name) for name in names)]
+
+
+def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the weight of each patch, shape (n,), for a training from few micrographs.
+
+    Patches of one label on one micrograph resemble each other. A micrograph that is bad throughout has hundreds of
+    them, and would dominate the fit. Together they therefore weigh as much as two patches.
 
     Parameters
     ----------
@@ -72,7 +90,7 @@ def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
 
 
 def matches_name(stem: str, name: str) -> bool:
-    """Return whether a held-out micrograph's name, or pattern of names, means this micrograph."""
+    """Return whether the name of a held-out micrograph, or a pattern of names, matches this micrograph."""
     return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)
 
 

@@ -1,2 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a network sees of a micrograph: pure tensor functions, on CPU and CUDA."""
+"""The views of a micrograph that detectors take: pure tensor functions, on CPU and CUDA.
+
+Names of the views, as model.json lists them:
+
+"patch"
+    The image at the model's sampling, in windows, normalised by median and deviation of the whole micrograph.
+"fft"
+    The logarithm of the power of the patch's Fourier transform.
+"context"
+    Like "patch", but the whole micrograph at once.
+"local"
+    The image at the model's sampling, normalised by mean and deviation of the 260 Å around each pixel.
+"coarse"
+    Mean and deviation of 4 × 4 px of the image, for the wider surroundings of a patch.
+"relative"
+    Mean and deviation of the image around each cell, relative to all cells of the micrograph.
+"outliers"
+    How much mean and deviation of each cell stand out of the micrograph, at four scales.
+"spectrum"
+    Features of the local power spectrum, at the micrograph's own sampling.
+"spots"
+    P-values of the test for lattice fringes, in windows of one size.
+"""

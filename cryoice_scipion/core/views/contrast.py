@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure whether particles are darker or brighter than the ice; large objects on the micrograph do not count.
+"""Measure whether particles are darker or brighter than the ice, independent of large objects on the micrograph.
 
-An ice crystal, a film edge or the bright fringe along it has more contrast than all particles together. So it must not
-have a majority: edges of large objects are left out, the rest is screened tile by tile, and the median tile counts.
+An ice crystal, a film edge or the bright fringe along it has more contrast than all particles together. The edges of
+large objects are therefore left out, the rest is measured in tiles, and the median over the tiles is taken.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-CELL = 32.0  # Å: contrast is screened at this resolution
+CELL = 32.0  # Å: contrast is measured at this resolution
 _GROUND = 9  # cells: what is wider than about 300 Å is not a particle
 _TILE = 16  # cells, about 500 Å
-_FEWEST = 4  # tiles; fewer say nothing
+_FEWEST = 4  # tiles that are needed
 _KEPT = 0.5  # share of a tile's cells that must be left
 _STEEP = 4.0  # deviations of the gradient, above which a cell may belong to an edge
-_LONGEST = 25  # cells, 800 Å: an edge that is longer is not a particle's
-_AROUND = 6  # cells to each side of an edge that its fringes take
-_CLIP = 4.0  # deviations: one hot pixel, or one very dark spot, has no majority in a tile
+_LONGEST = 25  # cells, 800 Å: longer edges are not those of particles
+_AROUND = 6  # cells to each side of an edge that its fringes cover
+_CLIP = 4.0  # deviations: limits the influence of hot pixels and very dark spots
 
 Cells = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,7 +59,7 @@ def _tiles(kept: Mask) -> Any:
 
 
 def _long_edges(cells: Cells, kept: Mask) -> Mask:
-    """Return what lies on or near steep connected cells that reach farther than 800 Å."""
+    """Return the cells on and near steep edges that are longer than 800 Å."""
     filled = np.where(kept, cells, np.median(cells[kept]))
     gradient = ndimage.gaussian_gradient_magnitude(filled, 1.0)
     middle, deviation = _robust(gradient[kept])
@@ -74,7 +74,7 @@ def _extent(box: Tuple[slice, ...]) -> int:
 
 
 def _without_ground(cells: Cells, kept: Mask) -> Cells:
-    """Return the cells without what is wider than particles: the mean over the kept ones, smoothed by a box twice."""
+    """Return the cells minus their background: the mean over the kept cells, smoothed twice by a box."""
     weight, total = kept.astype(np.float64), np.where(kept, cells, 0.0)
     for _ in range(2):
         weight, total = (ndimage.uniform_filter(part, _GROUND, mode="constant") for part in (weight, total))
@@ -82,7 +82,7 @@ def _without_ground(cells: Cells, kept: Mask) -> Cells:
 
 
 def _robust(values: Cells) -> Tuple[float, float]:
-    """Return the median, and the deviation that the quartiles have in a Gaussian."""
+    """Return the median, and the standard deviation of a Gaussian with the same quartiles."""
     low, middle, high = np.percentile(values, [25, 50, 75])
     return float(middle), max(float(high - low) / 1.349, 1e-30)
 

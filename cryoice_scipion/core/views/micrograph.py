@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A micrograph as networks see it: at a model's sampling, without its border, with its spectra."""
+"""Prepare a micrograph for networks: resample it, fill its border, and compute its spectra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, featu
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and the record says so
+COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and is flagged
 TOO_COARSE = 2.5
 # Inputs of the U-Net for each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
@@ -29,7 +29,7 @@ class SpectralView(NamedTuple):
 
     features: torch.Tensor  # (SPECTRAL_FEATURES, rows, columns), float32, NaN where unknown
     sees_ice: bool  # whether the 3.67 Å ring is within what the micrograph resolves
-    flags: List[str]  # of the spot test: why it was not made, or only in part
+    flags: List[str]  # of the spot test: the reason if it was not made, or only in part
 
 
 def spectral_frequencies() -> torch.Tensor:
@@ -38,17 +38,17 @@ def spectral_frequencies() -> torch.Tensor:
 
 
 def check_sampling(pixel_size: float, sampling: float) -> List[str]:
-    """Return the flags that a pixel size deserves against a view's sampling (Å/px).
+    """Return the flag ``coarse_pixels`` if the pixels are too coarse for the sampling of a view (Å/px).
 
     Raises
     ------
     PixelSizeError
-        When the micrograph is too coarse for the view.
+        When they are far too coarse for it.
     """
     if pixel_size > TOO_COARSE * sampling:
         raise PixelSizeError(
             f"pixel size {pixel_size:.3g} Å/px",
-            f"too coarse for a model that looks at {sampling:.3g} Å/px",
+            f"too coarse for a model that sees the image at {sampling:.3g} Å/px",
             "use less binned micrographs, or train a model at a coarser sampling",
         )
     return ["coarse_pixels"] if pixel_size > COARSE * sampling else []
@@ -80,7 +80,7 @@ def micrograph_view(
 def micrograph_spectra(
     image: Image, pixel_size: float, border: Mask, device: torch.device, shape: Optional[Tuple[int, int]] = None
 ) -> Spectra:
-    """Return the spectra of a micrograph at its own sampling, or at 1 Å/px where it is finer.
+    """Return the spectra of a micrograph at its own sampling, or at 1 Å/px if it is finer.
 
     Parameters
     ----------
@@ -128,11 +128,11 @@ def spectral_view(
     sampling = _spectral_sampling(pixel_size)
     view, inside = micrograph_view(image, pixel_size, border, sampling, device)
     spectra = Spectra(view, sampling, inside, shape)
-    if _testable(pixel_size) and _spot_sampling(pixel_size) == sampling:  # as nearly always: it is not made twice
+    if _testable(pixel_size) and _spot_sampling(pixel_size) == sampling:  # nearly always: reuse the view
         found = _evidence(view, inside, sampling, border)
     else:
         found = micrograph_evidence(image, pixel_size, border, device)
-    # Its grid may be a cell smaller or larger than ours: the two round a size on the edge of a cell differently.
+    # Its grid may be a cell smaller or larger than this one, because the two round sizes differently.
     row, column = (np.minimum(np.arange(size), have - 1) for size, have in zip(shape, found.log_p.shape[1:]))
     evidence = torch.log1p(torch.from_numpy(-found.log_p[:, row[:, None], column[None, :]])).float().to(device)
     features = torch.cat([spectra.map(), evidence])
@@ -184,9 +184,9 @@ def cells_of(pixels: torch.Tensor, stride: int, shape: Tuple[int, int]) -> Mask:
 
 
 def skewness(view: torch.Tensor, inside: torch.Tensor, sampling: float) -> float:
-    """Return how skewed the grey values of small objects are: below 0, dark objects on a bright ground.
+    """Return the skewness of the grey values of small objects; below 0: dark objects on a bright background.
 
-    Large objects, their edges and their fringes have no majority (see :mod:`~.contrast`).
+    Large objects, their edges and their fringes have no influence (see :mod:`~.contrast`).
 
     Parameters
     ----------

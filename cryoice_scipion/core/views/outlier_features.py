@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much each cell of a micrograph stands out of it, whatever its particles and its noise are like.
+"""Measure how much each cell of a micrograph is an outlier on it, independent of particles and noise.
 
-A small ice crystal is told from a particle less by what it looks like than by being the only one: so there are ranks
-beside the deviations.
+A small ice crystal often differs from a particle only in being unique. The features therefore include ranks beside
+deviations.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Tuple
 import torch
 from torch.nn import functional
 
-from cryoice_scipion.core.config import UNET_CELL
 from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 
-SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation tell ice from particles best (docs/explanation/method.md)
-SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: of the cell alone
+CELL = 8  # px of the context view: side of a map cell of 32 Å
+SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation separate ice from particles best
+SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: the cell alone
 STANDING_OUT = 5 * len(SCALES)  # channels of :func:`outlier_features`
 RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`
-_REACH = 3.4  # standard deviations that a Gaussian is followed
+_REACH = 3.4  # standard deviations at which a Gaussian is cut off
 _FLOOR = 1e-3  # variance, of the micrograph's
 
 
@@ -41,7 +41,7 @@ def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
 
 
 def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
-    """Return how much each cell of 32 Å stands out, at four scales.
+    """Return how much each cell of 32 Å is an outlier, at four scales.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
 
 def _moments(scaled: torch.Tensor) -> torch.Tensor:
     """Return mean and mean square of each cell, shape (2, 1, rows / 8, columns / 8)."""
-    rows, columns = (-(-int(size) // UNET_CELL) * UNET_CELL for size in scaled.shape)
+    rows, columns = (-(-int(size) // CELL) * CELL for size in scaled.shape)
     view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
-    return functional.avg_pool2d(torch.cat([view, view.square()]), UNET_CELL)
+    return functional.avg_pool2d(torch.cat([view, view.square()]), CELL)
 
 
 def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -90,6 +90,6 @@ def _relative(values: torch.Tensor) -> torch.Tensor:
 
 
 def _rarity(values: torch.Tensor) -> torch.Tensor:
-    """Return minus the decimal logarithm of the share of values that are as low as each, or lower."""
+    """Return, for each value, minus the decimal logarithm of the share of values that are not higher."""
     ranks = torch.searchsorted(values.flatten().sort().values, values, right=True)
     return -torch.log10(ranks.to(values.dtype) / values.numel())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The views of the patch + spectrum network, of one micrograph: as maps, or around given positions, and both agree.
+"""Compute the views of the patch + spectrum network: as maps of a micrograph, or around positions; both agree.
 
 - "patch": 64 px at 4 Å/px, by the micrograph's median and deviation (keeps thick ice dark);
 - "local": the same pixels by the mean and deviation of the 260 Å around each (finds texture at any grey level);
@@ -19,7 +19,7 @@ from cryoice_scipion.core.views.spectrum import Spectra
 
 WINDOW, STRIDE = 64, 16  # px of the context view: 256 Å, and a map cell of 64 Å
 COARSE = 4  # px of the context view to one of the coarse view
-BOX = 65  # px of the context view: what "local" is relative to
+BOX = 65  # px of the context view: side of the square that normalises "local"
 _FLOOR = 1e-3  # variance, of the micrograph's
 
 
@@ -40,7 +40,7 @@ class MicrographViews:
         self.spectra = spectra
 
     def cut(self, centres: torch.Tensor, native: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """Return the views around positions, by kind.
+        """Return the views around positions, by name.
 
         Parameters
         ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two views of the seed method: the real patch and the log power of its Fourier transform."""
+"""Compute the views "patch" and "fft": the normalised image, and the log power of its Fourier transform."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Optional, Tuple
 import torch
 from torch.nn import functional
 
-CLIP = 10.0  # robust standard deviations; hot pixels carry nothing beyond
+CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
 _FLOOR = 1e-3  # of the power of white noise: keeps the logarithm of low-passed images finite
 _SAMPLE = 1_000_000  # pixels that median and quartiles are taken from
 
@@ -27,8 +27,8 @@ def robust_scale(image: torch.Tensor, valid: Optional[torch.Tensor] = None) -> T
 def normalise(image: torch.Tensor, valid: Optional[torch.Tensor] = None, inverted: bool = False) -> torch.Tensor:
     """Return (image - median) / robust deviation of the whole micrograph, clipped to ±``CLIP``.
 
-    By the micrograph and not by the patch: a patch's own mean and deviation are what tells thick ice, carbon
-    and gold (docs/explanation/method.md), and only so is a map equal to its patches.
+    The whole micrograph sets median and deviation, not the patch, because mean and deviation of a patch identify thick
+    ice, carbon and gold. This also makes a map equal to its patches.
 
     Parameters
     ----------

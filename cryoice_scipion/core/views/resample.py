@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring a micrograph to a given sampling (Å/px) in Fourier space.
 
-Fourier cropping, not binning: box binning aliases the 3.7 Å ice ring into the image.
+The micrograph is cropped in Fourier space, because binning aliases the 3.7 Å ice ring into the image.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _lengths(length: int, ratio: float) -> Tuple[int, int]:
 
 
 def _extend(image: torch.Tensor, length: int, axis: int) -> torch.Tensor:
-    """Lengthen one axis at its end by the mirrored end, then the mirrored beginning, so that it closes smoothly."""
+    """Extend one axis by its mirrored end, then its mirrored beginning, so that the two ends join smoothly."""
     size = int(image.shape[axis])
     extra = length - size
     after = min(extra - extra // 2, size)
@@ -102,7 +102,7 @@ def _expanded(edge: torch.Tensor, axis: int, number: int) -> Tuple[int, ...]:
 
 
 def _crop_rows(spectrum: torch.Tensor, rows: int) -> torch.Tensor:
-    """Cut or fill the first axis (frequencies 0, 1, … −2, −1) to ``rows`` frequencies."""
+    """Crop or pad the first axis (frequencies 0, 1, … −2, −1) to ``rows`` frequencies."""
     have = int(spectrum.shape[0])
     keep = min(rows, have)
     positive, negative = (keep + 1) // 2, keep // 2

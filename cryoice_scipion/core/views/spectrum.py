@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The power spectrum around every map cell, as features at fixed spatial frequencies.
+"""Compute features of the power spectrum around every map cell, at fixed spatial frequencies.
 
 A field of 256 Å is covered by 3 × 3 Hann windows of 128 Å, half overlapping, whose powers are averaged (Welch 1967);
 one row of windows serves three rows of cells. Frequencies are in Å⁻¹, so a model works at
-any pixel size: what lies beyond a micrograph's resolution is NaN, and a network is told so rather than shown a number.
+any pixel size. Features beyond the resolution of a micrograph are NaN, which networks handle as unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from cryoice_scipion.core.views.patches import robust_scale
 
 FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
-COARSEST = 1.72  # Å/px: beyond it the rings of ice are out of reach (docs/explanation/method.md)
+COARSEST = 1.72  # Å/px: with coarser pixels the rings of ice are beyond the resolution
 CELL = 64.0  # Å between windows: half a window
 WINDOW = 128.0  # Å
 # Å⁻¹. Between 0.24 and 0.31 as dense as a window resolves: hexagonal ice at 1/3.90, 1/3.67, 1/3.44 with its
@@ -39,12 +39,12 @@ FEATURES = (
     + [f"spot {low}-{high}" for low, high in RINGS]
     + [f"variance {low}-{high}" for low, high in RINGS]
 )
-_REACH = 0.98  # of Nyquist: how far a frequency is believed
+_REACH = 0.98  # of Nyquist: the highest frequency that is used
 _FLOOR = 1e-4  # of white noise with the micrograph's deviation: keeps logarithms finite
 _EMPTY = 0.01  # a band with less than this share of the power at 1/20 to 1/8 Å⁻¹ was filtered away
 _CLIP = 20.0  # robust deviations: a hot pixel is white
 _SAMPLE = 1_000_000  # pixels that the unit of power is taken from
-_SPLIT = 1024  # windows whose spectra are worked on at once
+_SPLIT = 1024  # windows whose spectra are computed at once
 
 
 def feature_frequencies() -> torch.Tensor:
@@ -112,12 +112,12 @@ class Spectra:
 
     @property
     def sees_ice(self) -> bool:
-        """Return whether the 3.67 Å ring of ice is within what this micrograph resolves."""
+        """Return whether the resolution of this micrograph includes the 3.67 Å ring of ice."""
         known = torch.isfinite(self.map()[BANDS.index(0.2725)]).any()
         return self.sampling <= COARSEST * 1.001 and bool(known)
 
     def _make_map(self) -> torch.Tensor:
-        """Return the features of the grid; sets the reference profile and the limit of resolution on the way."""
+        """Return the features of the grid; also set the reference profile and the resolution limit."""
         rows, columns = self.shape
         size = CELL / self.sampling
         x = (torch.arange(-1, columns + 1).double() + 0.5) * size
@@ -176,7 +176,7 @@ class Spectra:
 
 
 def _profile_and_rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
-    """Return the profile of powers (n, frequencies), room for the relative one, and what the rings show."""
+    """Return the profile of powers (n, frequencies), zeros for the relative profile, and the features of the rings."""
     bands = torch.log(power @ plan.bands + _FLOOR)
     return torch.cat([bands, torch.zeros_like(bands), _rings(plan, power)], dim=1)
 
@@ -197,7 +197,7 @@ def _rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
 
 
 class _Plan:
-    """What the spectra of one sampling share: the window, and which frequency belongs to which feature."""
+    """The window and the frequencies of each feature, for spectra of one sampling."""
 
     def __init__(self, sampling: float, device: torch.device) -> None:
         self.side = side = max(8, 2 * round(WINDOW / sampling / 2))
@@ -225,12 +225,12 @@ class _Plan:
 
 @functools.lru_cache(maxsize=4)
 def _plan(sampling: float, device: torch.device) -> _Plan:
-    """Return a plan, the same one for all micrographs of one sampling."""
+    """Return the plan for a sampling; it is computed once."""
     return _Plan(sampling, device)
 
 
 def _hats(at: torch.Tensor, limit: float) -> torch.Tensor:
-    """Return weights (frequencies, bands): straight lines from each band's centre to its neighbours'; NaN beyond."""
+    """Return weights (frequencies, bands), linear from the centre of each band to its neighbours'; NaN beyond."""
     centres = torch.tensor(BANDS, dtype=torch.float64)
     before = torch.cat([torch.zeros(1, dtype=torch.float64), centres[:-1]])
     after = torch.cat([centres[1:], centres[-1:] + 0.015])
@@ -258,14 +258,14 @@ def _cells(length: int, sampling: float) -> int:
 
 
 def _mirrored(index: torch.Tensor, length: int) -> torch.Tensor:
-    """Return pixel numbers with those outside [0, length) reflected, as often as it takes."""
+    """Return pixel indices, with those outside [0, length) reflected repeatedly."""
     period = max(1, 2 * (length - 1))
     folded = index.remainder(period)
     return torch.where(folded >= length, period - folded, folded)
 
 
 def dropped(spectrum: torch.Tensor, limits: torch.Tensor, needs: torch.Tensor) -> torch.Tensor:
-    """Return features (n, features) without what needs (features,) frequencies above each row's limit (Å⁻¹, (n,))."""
+    """Return features (n, features), NaN where they need frequencies (features,) above the limit (n,) of their row."""
     beyond = needs.to(spectrum.device)[None, :] > limits[:, None].to(spectrum.device)
     return spectrum.masked_fill(beyond, torch.nan)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How improbable the strongest spot of a window is when there is no crystal. Pure functions, numpy.
+"""Compute the p-value of the strongest spot of a window under the hypothesis of no crystal. Pure functions, numpy.
 
 The power of amorphous material in a bin of a spectrum, divided by its expectation, is exponential with mean 1 (the
 periodogram of Gaussian noise: Brillinger 1981, Time Series, 5.2). Three things keep the largest of n bins from being
@@ -28,7 +28,7 @@ _STEP, _LARGEST = 0.25, 80.0  # grid on which the clustering is worked out; abov
 
 
 def tail_of_ratio(ratio: Array, freedom: Array) -> Array:
-    """Return -log of the chance that power / estimated expectation exceeds ``ratio`` in one bin.
+    """Return -log of the probability that power / estimated expectation exceeds ``ratio`` in one bin.
 
     With an estimate that is a mean of k independent exponentials the ratio is Pareto (Lomax) distributed:
     P(> t) = (1 + t / k)^-k, which is exp(-t) for many; an F distribution of 2 and 2k degrees of freedom.
@@ -52,7 +52,7 @@ def _clustering_table() -> Tuple[Array, Array]:
 
 
 def clustering(tail: Array) -> Array:
-    """Return the share of exceedances that begin a cluster: what n bins are to be multiplied by.
+    """Return the share of exceedances that begin a cluster, by which the number of bins is multiplied.
 
     Bins that a spot makes exceed together are counted once, at the first of them along each axis: (1 - P(a direct
     neighbour exceeds, given that the bin does))², where a neighbour's power is non-central chi-square. Within 4 % of
@@ -70,7 +70,7 @@ def clustering(tail: Array) -> Array:
 
 
 def log_p_of_maximum(ratio: Array, freedom: Array, bins: int) -> Array:
-    """Return the log of the chance that the largest of ``bins`` ratios is at least the one found."""
+    """Return the log of the probability that the largest of ``bins`` ratios is at least the one found."""
     return log_p_of_tail(tail_of_ratio(ratio, freedom), bins)
 
 
@@ -100,7 +100,7 @@ def combine(log_p: Array) -> Array:
 
 
 def log_bayes_factor(log_p: Array) -> Array:
-    """Return the log of the largest Bayes factor that a p-value can mean: -1 / (e p ln p) for p < 1/e, else 1.
+    """Return the log of the largest Bayes factor compatible with a p-value: -1 / (e p ln p) for p < 1/e, else 1.
 
     Sellke, Bayarri and Berger 2001, The American Statistician 55:62.
     """

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test windows for lattice fringes, with a calibrated level and without training (docs/explanation/method.md).
+"""Test windows for lattice fringes of ice, with calibrated p-values and without training.
 
-Windows of 128 Å say where, windows of 256 and 512 Å find fringes that are too faint for those. Each is tapered, and
-the power in the band of ice is divided by its expectation: the mean over all windows of the micrograph in that bin and
-along a short arc around it (so that Thon rings, astigmatic or not, and the noise spectrum are followed), times a
-smooth factor of the window. What is left is exponential unless there is a crystal; ``spot_statistics`` says how
-improbable the largest is. Power that enters an expectation is clipped, and the expectation itself is bounded by the
-median over its ring: a crystal that fills the micrograph does not become its own background.
+Windows of 128 Å locate fringes; windows of 256 and 512 Å detect fringes that are too faint for these. Each window is
+tapered, and the power in the band of ice is divided by its expectation. The expectation is the mean over all windows of
+the micrograph in that bin and along a short arc around it, times a smooth factor of the window. It therefore follows
+the noise spectrum and Thon rings, also astigmatic ones. Without a crystal the quotient is exponentially distributed;
+``spot_statistics`` computes the p-value of the largest. The power in an expectation is clipped, and the expectation is
+bounded by the median over its ring, so that a crystal that fills the micrograph does not become the background.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def window_px(length: float, pixel_size: float) -> int:
 
 
 def spot_evidence(image: torch.Tensor, pixel_size: float, border: Optional[torch.Tensor] = None) -> SpotEvidence:
-    """Return how improbable the spots around each cell are, at each scale.
+    """Return the p-value of the strongest spot around each cell, at each scale.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def spot_evidence(image: torch.Tensor, pixel_size: float, border: Optional[torch
 
 
 def untested(shape: Tuple[int, int], pixel_size: float, flag: str) -> SpotEvidence:
-    """Return that no cell of a micrograph of ``shape`` px was tested, and why."""
+    """Return the result for a micrograph of ``shape`` px that is not tested, with a flag for the reason."""
     cells = [math.ceil(n * pixel_size / CELL - 1e-6) for n in shape]
     return SpotEvidence(np.full((len(SCALES), *cells), np.nan), [flag])
 
@@ -140,7 +140,7 @@ def _test(
 
 
 def _frame(image: torch.Tensor, border: Optional[torch.Tensor]) -> List[Tuple[int, int]]:
-    """Return the first row and the end of the rows that are not all border, and the same of the columns."""
+    """Return the first and the end of the rows, and of the columns, that are not completely border."""
     if border is None or bool(border.all()):
         return [(0, int(n)) for n in image.shape]
     kept = [(~border).any(dim=other).nonzero()[:, 0] for other in (1, 0)]
@@ -148,7 +148,7 @@ def _frame(image: torch.Tensor, border: Optional[torch.Tensor]) -> List[Tuple[in
 
 
 def _starts(length: int, side: int, pixel_size: float, scale: float, low: int, high: int) -> NDArray[np.int64]:
-    """Return where windows begin along an axis: centred on their tile of half a window, but inside the frame."""
+    """Return the starts of windows along an axis, centred on tiles of half a window but inside the frame."""
     tile = scale / 2
     centres = (np.arange(math.ceil(length * pixel_size / tile - 1e-6)) + 0.5) * tile / pixel_size
     starts: NDArray[np.int64] = np.clip(np.round(centres - side / 2), low, high - side).astype(np.int64)
@@ -182,7 +182,7 @@ def _bins(
 
 
 def _around(indices: NDArray[np.int64], shape: Tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the numbers of the bins up to two away, shape (bins, 25); the number of bins where there is none."""
+    """Return the indices of the bins up to two away, shape (bins, 25); the number of bins stands for no bin."""
     numbers = np.full((shape[0] + 4, shape[1] + 4), len(indices))
     row, column = np.divmod(indices, shape[1])
     numbers[row + 2, column + 2] = np.arange(len(indices))
@@ -223,7 +223,7 @@ def _log_p(ratio: torch.Tensor, bins: _Bins) -> NDArray[np.float64]:
 
 
 def _largest_tail(ratio: torch.Tensor, bins: _Bins, freedom: float) -> NDArray[np.float64]:
-    """Return the least probable bin of each window, as -log of its chance.
+    """Return -log of the probability of the least probable bin of each window.
 
     Each group's largest bin is compared with the mean over the rest of its group: what is correlated with it by the
     taper (two bins around) is left out, or a large value would raise the mean that it is compared with.
@@ -269,7 +269,7 @@ def _expectation(ratio: torch.Tensor, bins: _Bins) -> Tuple[torch.Tensor, float]
 
 
 def _arc_means(values: NDArray[np.float64], bins: _Bins) -> Tuple[NDArray[np.float64], float]:
-    """Return the mean over a short arc around each bin, and of how many bins it is taken."""
+    """Return the mean over a short arc around each bin, and the number of bins in it."""
     arc = _ARC * float(np.median(bins.radius))  # bins
     positions = np.column_stack([bins.radius / _RING, bins.angle * bins.radius / arc])
     tree = cKDTree(positions)
@@ -282,7 +282,7 @@ def _arc_means(values: NDArray[np.float64], bins: _Bins) -> Tuple[NDArray[np.flo
 
 
 def _has_signal(image: torch.Tensor, pixel_size: float) -> bool:
-    """Return whether the band of ice holds noise of the detector, or was filtered away (8-bit, low-passed, upsampled).
+    """Return whether the band of ice contains noise, and was not filtered away (8-bit, low-passed, upsampled).
 
     Rounding leaves a weak white noise in a band that was filtered away; a test of it would find nothing, and say so.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parent's side of a worker: starts it, asks, and tells its death from a bad micrograph. Imports no torch."""
+"""Start a worker process and send it requests; its end is told from a failed micrograph. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.workers.interface import WorkerDied
 
 START_LIMIT = 300.0  # s: a cold file system takes minutes to load torch
-ANSWER_LIMIT = 1800.0  # s: a micrograph on the slowest machine; beyond it the worker hangs
+ANSWER_LIMIT = 1800.0  # s, enough for the slowest machine; a worker that takes longer hangs
 CHECK_LIMIT = 120.0  # s
-STARTS = 3  # tries: something may have ended it from outside, such as a system that is short of memory
+STARTS = 3  # attempts, because the system may end a worker when memory is short
 _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
 
 
 def worker_command(python: str, model: str, device: str) -> List[str]:
-    """Return the command that starts a worker."""
+    """Return the shell words that start a worker."""
     options = ["--model", model, "--device", device, "--expect-version", VERSION]
-    # Another interpreter must not see the packages that Scipion's one is told of by PYTHONPATH.
-    apart = [] if Path(python).absolute() == Path(sys.executable).absolute() else ["-E"]
-    return [python, *apart, "-m", "cryoice_scipion.core", "worker", *options]
+    # PYTHONPATH names packages for Scipion's interpreter, which another one must not import.
+    isolation = [] if Path(python).absolute() == Path(sys.executable).absolute() else ["-E"]
+    return [python, *isolation, "-m", "cryoice_scipion.core", "worker", *options]
 
 
 class WorkerClient:
-    """An executor that lives in a child process; a new one is started whenever there is none."""
+    """Compute in a child process, which is started when it is needed."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class WorkerClient:
         command: Optional[Sequence[str]] = None,
         answer_limit: float = ANSWER_LIMIT,
     ) -> None:
-        """Take the model; the child is started with the first request.
+        """Read the model's settings; the first request starts the child.
 
         Parameters
         ----------
@@ -60,9 +60,9 @@ class WorkerClient:
         device : str
             "cpu" or "cuda:N".
         log_path : pathlib.Path
-            What the child prints is appended there.
+            The child's messages are appended to it.
         command : sequence of str, optional
-            Another command than :func:`worker_command`.
+            A command to use instead of :func:`worker_command`.
         answer_limit : float
             Seconds after which a worker that does not answer is ended.
 
@@ -81,8 +81,8 @@ class WorkerClient:
 
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
         """Map one micrograph; see ``Executor.map``."""
-        lean = MicrographTask(task.id, task.path, task.stem, task.pixel_size)
-        return from_json(MapResult, self._ask("map", lean, config, folder, contrast=contrast))
+        without_picks = MicrographTask(task.id, task.path, task.stem, task.pixel_size)
+        return from_json(MapResult, self._ask("map", without_picks, config, folder, contrast=contrast))
 
     def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
@@ -92,7 +92,7 @@ class WorkerClient:
         return from_json(MicrographRecord, answer)
 
     def close(self) -> None:
-        """End the child: by the end of its stdin, and after a while by force."""
+        """End the child by closing its stdin; kill it if it has not ended after 5 s."""
         child, self._child = self._child, None
         if child is None:
             return
@@ -105,12 +105,12 @@ class WorkerClient:
             child.wait()
 
     def start(self) -> Dict[str, Any]:
-        """Start the child and return what it says of itself.
+        """Start the child and return its first line: version, device, model and process id.
 
         Raises
         ------
         WorkerError
-            When it does not get ready: the one line that it says. One that dies on the way is started again first.
+            If it does not get ready, with its own message. A child that ends without one is started again first.
         """
         for left in reversed(range(STARTS)):
             try:
@@ -153,9 +153,9 @@ class WorkerClient:
         Raises
         ------
         CryoIceError
-            Of the class that the worker raised.
+            The worker's error, in its own class.
         WorkerDied
-            When it ended, or did not answer in time.
+            When it ended or did not answer in time.
         """
         if self._child is None:
             self.start()
@@ -182,6 +182,7 @@ class WorkerClient:
         return result
 
     def _receive(self, limit: float) -> Dict[str, Any]:
+        """Return the child's next line; raise WorkerDied if none comes within ``limit`` seconds."""
         try:
             line = self._answers.get(timeout=limit)
         except queue.Empty:
@@ -191,11 +192,11 @@ class WorkerClient:
         try:
             answer: Dict[str, Any] = json.loads(line)
         except ValueError:
-            raise self._died("wrote something that is no answer") from None
+            raise self._died("wrote a line that is no answer") from None
         return answer
 
     def _died(self, how: str) -> WorkerDied:
-        """Clear away the child and return the error that says how it ended."""
+        """End the child and return the error that says how it ended."""
         status = self._end()
         if how == "ended":
             how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
@@ -207,15 +208,16 @@ class WorkerClient:
         if child is None:
             return 0
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return child.wait(1)  # so that its own status is reported, not our signal
+            return child.wait(1)  # its own exit status is reported, not the signal sent below
         child.kill()
         return child.wait()
 
 
 def check_worker(python: str, model: str, device: str) -> List[str]:
-    """Return what keeps a worker from starting, one line each; empty when nothing does.
+    """Return the problems that keep a worker from starting, one line each.
 
-    The answer is remembered for each interpreter, model (and its time stamp) and device, since forms ask often.
+    A good result is remembered for each interpreter, model (with its modification time) and device, because forms call
+    this often.
     """
     try:
         folder = resolve_model(model)
@@ -226,11 +228,12 @@ def check_worker(python: str, model: str, device: str) -> List[str]:
     if key not in _CHECKED:
         _CHECKED[key] = _check([*worker_command(python, str(folder), device), "--check"])
         if _CHECKED[key]:
-            return _CHECKED.pop(key)  # asked again, since the user is mending it
+            return _CHECKED.pop(key)  # checked again next time, because the user corrects it meanwhile
     return _CHECKED[key]
 
 
 def _check(command: Sequence[str]) -> List[str]:
+    """Run the worker's own check and return the problems that it finds."""
     python = command[0]
     remedy = (
         f"set {CRYOICE_PYTHON} to an interpreter in which this package is installed (python -m pip install .), or make "
@@ -253,7 +256,7 @@ def _check(command: Sequence[str]) -> List[str]:
 
 
 def _pump(stream: IO[str], answers: queue.Queue[str]) -> None:
-    """Hand on the child's lines; an empty one says that there will be no more."""
+    """Put the child's lines into the queue; an empty one marks the end."""
     with contextlib.suppress(OSError, ValueError):
         for line in stream:
             answers.put(line)
@@ -267,5 +270,6 @@ def _pipe(stream: Optional[IO[str]]) -> IO[str]:
 
 
 def _error_class(name: str) -> Type[CryoIceError]:
+    """Return the error class of a name; CryoIceError if it is unknown."""
     found = FolderError if name == FolderError.__name__ else getattr(errors, name, CryoIceError)
     return found if isinstance(found, type) and issubclass(found, CryoIceError) else CryoIceError

@@ -1,41 +1,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``--device`` means on the command line."""
+"""Turn the name of a device into torch's names of CPU and GPUs, and check that torch sees them."""
 
 from __future__ import annotations
 
 import re
+import sys
 from typing import List
 
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, WorkerError, one_line
 
 
-def devices_of(text: str) -> List[str]:
+def find_devices(name: str) -> List[str]:
     """Return torch's names of the devices that ``auto``, ``cpu``, ``cuda`` or ``cuda:0,1`` stands for.
 
-    ``auto`` takes the first GPU if there is one; a GPU that is asked for by name must be there.
+    ``auto`` is the first GPU, or the CPU if there is no GPU. A GPU that is named must exist: nothing falls back to the
+    CPU.
 
     Raises
     ------
     SettingsError
-        When the text is none of these or the GPU is not there.
+        If the name is none of these, or torch does not see the GPU.
+    WorkerError
+        If torch cannot be imported.
     """
-    import torch  # slow: only when a command computes
-
-    if text == "auto":
-        return ["cuda:0" if torch.cuda.is_available() else "cpu"]
-    if text == "cpu":
+    try:
+        import torch  # slow, therefore not at the top
+    except Exception as error:  # a broken installation raises anything
+        remedy = "install this package for this interpreter (python -m pip install .)"
+        raise WorkerError(sys.executable, one_line(f"torch cannot be imported ({error})"), remedy) from None
+    if name == "cpu":
         return ["cpu"]
-    match = re.fullmatch(r"cuda(?::(\d+(?:,\d+)*))?", text)
-    if not match:
-        raise SettingsError("--device", f"'{text}' is no device", "give auto, cpu, cuda:0 or cuda:0,1")
-    numbers = sorted({int(number) for number in (match.group(1) or "0").split(",")})
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return ["cuda:0" if seen else "cpu"]
+    match = re.fullmatch(r"cuda(?::(\d+(?:,\d+)*))?", name)
+    if not match:
+        raise SettingsError("device", f"'{name}' is no device", "choose auto, cpu, cuda:0 or cuda:0,1")
+    numbers = sorted({int(number) for number in (match.group(1) or "0").split(",")})
     if numbers[-1] >= seen:
-        remedy = "give --device cpu" if not seen else f"give a number below {seen}"
-        raise SettingsError("--device", f"GPU {numbers[-1]} is not there ({seen} seen)", remedy)
+        remedy = f"choose a GPU number below {seen}, or cpu" if seen else "choose cpu"
+        reason = f"GPU {numbers[-1]} is not there (torch {torch.__version__} sees {seen} GPUs)"
+        raise SettingsError("device", reason, remedy)
     return [f"cuda:{number}" for number in numbers]
 
 
-def one_device(text: str) -> str:
-    """Return the single device a command without several workers runs on."""
-    return devices_of(text)[0]
+def find_device(name: str) -> str:
+    """Return the first of :func:`find_devices`, for work that takes one device."""
+    return find_devices(name)[0]

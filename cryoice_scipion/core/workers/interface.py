@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run asks of whoever does the computing, in this process or in a worker. Imports no torch."""
+"""Define what a run requires of an executor, which computes in this process or in a worker. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cryoice_scipion.core.records import MapResult, MicrographRecord, Micrograph
 
 
 class WorkerDied(WorkerError):  # noqa: N818 (an event, and the name users of the class read)
-    """The worker ended in the middle of its work; a fresh one can take over."""
+    """The worker ended during its work; a new one can take over."""
 
 
 class Executor(Protocol):
-    """Maps and scores micrographs, one at a time."""
+    """Map and score micrographs, one at a time."""
 
     model: ModelConfig
-    fingerprint: str  # of the model: the same one gives the same maps
+    fingerprint: str  # of the model; equal fingerprints give equal maps
     device: str
 
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
-        """Read a micrograph once, map it, and store class map and grey picture in the folder.
+        """Read a micrograph, map it, and store its class map and grey picture in the folder.
 
         Parameters
         ----------
         contrast : str
-            "dark", "bright", or "auto": dark, until the reference votes for bright.
+            "dark", "bright" or "auto". With "auto" particles are dark until the session baseline decides.
 
         Raises
         ------
@@ -37,14 +37,14 @@ class Executor(Protocol):
         FolderError
             When the folder cannot be written: the run has to stop.
         WorkerDied
-            When the computing process ended.
+            When the worker process ended.
         """
         ...
 
     def score(
         self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
     ) -> MicrographRecord:
-        """Score a micrograph and its coordinates from the stored map; can be repeated with more coordinates."""
+        """Score a micrograph and its coordinates on the stored map; call it again for further coordinates."""
         ...
 
     def close(self) -> None:

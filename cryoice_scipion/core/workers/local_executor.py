@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor:
-    """Computes in this process with one detector on one device."""
+    """Compute in this process with one detector on one device."""
 
     def __init__(self, detector: Detector, model_fingerprint: str = "", device: str = "cpu") -> None:
         """Take a loaded detector."""
@@ -55,7 +55,7 @@ class LocalExecutor:
         mapped.raw_path, mapped.base_path = paths.raw_map(task.stem), paths.base(task.stem)
         with writing(folder):
             for name in (paths.probability(task.stem), paths.mask(task.stem), paths.full_mask(task.stem)):
-                _remove(folder / name)  # of another map, should there have been one; score would keep them
+                _remove(folder / name)  # made from an earlier map; `score` would keep them
             classmap.save(folder / mapped.raw_path)
             if config.thumbnails:
                 grey = grey_base(micrograph.image, micrograph.border, micrograph.pixel_size)
@@ -79,7 +79,7 @@ class LocalExecutor:
         return scored.record
 
     def close(self) -> None:
-        """Do nothing: the memory goes with the object."""
+        """Do nothing: the memory is freed with the object."""
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several executors, one a device, each in a thread that takes the next job when it is free.
+"""Run jobs on several executors, one for each device and each in its own thread.
 
-The threads live as long as the pool, because a worker asks the system to end it with the thread that started it.
+The threads live as long as the pool, because the system ends a worker together with the thread that started it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import queue
 import threading
 from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, TypeVar, Union
 
-from cryoice_scipion.core.errors import CryoIceError, WorkerError
+from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.workers.interface import Executor, WorkerDied
 
 Answer = TypeVar("Answer")
-_DEATHS = 3  # micrographs in a row, two workers each, after which a device is taken for broken
-_PATIENCE = 30.0  # s that closing waits for a micrograph in work
+_MOST_DEATHS = 3  # micrographs in a row that end two workers each, before the device is given up
+_CLOSE_TIMEOUT = 30.0  # s that closing waits for the micrograph in progress
 
 
 @dataclasses.dataclass
 class Job(Generic[Answer]):
-    """What is to be done with one micrograph."""
+    """Hold a micrograph and the work to do on it."""
 
     task: MicrographTask
     work: Callable[[Executor], Answer]
@@ -32,15 +32,15 @@ class Job(Generic[Answer]):
 
 @dataclasses.dataclass
 class Failure:
-    """Why a micrograph failed, in one line."""
+    """Say in one line why a micrograph failed."""
 
     reason: str
-    died: bool = False  # whether workers died of it
+    died: bool = False  # whether it ended two workers
 
 
 @dataclasses.dataclass
 class Done(Generic[Answer]):
-    """A job with its answer, or with the error that stops the run."""
+    """Hold a job with its answer, or with the error that stops the run."""
 
     job: Job[Answer]
     answer: Union[Answer, Failure, None]
@@ -48,10 +48,10 @@ class Done(Generic[Answer]):
 
 
 class ExecutorPool:
-    """Runs jobs on executors; a failing job is an answer, not an exception."""
+    """Run jobs on executors; a failed job is an answer, not an exception."""
 
     def __init__(self, executors: Sequence[Executor], log: logging.Logger) -> None:
-        """Start one thread an executor."""
+        """Start one thread for each executor."""
         self._log = log
         self._todo: queue.Queue[Optional[tuple[Job, queue.Queue[Done]]]] = queue.Queue()  # type: ignore[type-arg]
         self._lock = threading.Lock()
@@ -67,16 +67,17 @@ class ExecutorPool:
             thread.start()
 
     def run(self, jobs: Iterable[Job[Answer]]) -> Iterator[Done[Answer]]:
-        """Yield each job with its answer, in the order in which they are finished.
+        """Yield each job with its answer, in the order in which the jobs finish.
 
-        Jobs are taken from the iterable as executors become free, one more for each so that none waits for us.
+        Jobs are taken from the iterable as executors become free. One more for each executor is queued, so that none
+        is idle while the caller handles an answer.
 
         Raises
         ------
         FolderError
             When the run's folder cannot be written.
         WorkerError
-            When no executor is left that works.
+            When no working executor is left.
         """
         done: queue.Queue[Done[Answer]] = queue.Queue()
         waiting, jobs, pending = True, iter(jobs), 0
@@ -100,13 +101,13 @@ class ExecutorPool:
             self._forget()
 
     def close(self) -> None:
-        """Let the threads finish what they have in hand, close their executors, and end."""
+        """Let each thread finish its current job and close its executor."""
         self._closing = True
         self._forget()
         for _ in self._threads:
             self._todo.put(None)
         for thread in self._threads:
-            thread.join(_PATIENCE)
+            thread.join(_CLOSE_TIMEOUT)
 
     def _put(self, job: Job[Answer], done: queue.Queue[Done[Answer]]) -> None:
         with self._lock:
@@ -116,7 +117,7 @@ class ExecutorPool:
         done.put(Done(job, None, self._broken or WorkerError("worker", "none is left")))
 
     def _forget(self) -> None:
-        """Drop the jobs that nobody has begun."""
+        """Drop the jobs that no thread has begun."""
         while True:
             try:
                 self._todo.get_nowait()
@@ -124,7 +125,7 @@ class ExecutorPool:
                 return
 
     def _serve(self, executor: Executor) -> None:
-        """Do jobs until the pool closes, or until this executor's worker cannot be started any more."""
+        """Do jobs until the pool closes or this executor stops working."""
         deaths = 0
         try:
             while True:
@@ -133,9 +134,9 @@ class ExecutorPool:
                     return
                 job, done = item
                 try:
-                    if deaths >= _DEATHS:  # it is not the micrographs: spare the others
+                    if deaths >= _MOST_DEATHS:  # the device is at fault: spare the other micrographs
                         reason = f"its workers died of {deaths} micrographs in a row"
-                        raise WorkerError(executor.device, reason, "look into the log, then go on")
+                        raise WorkerError(executor.device, reason, "read the log, then go on")
                     answer = self._attempt(executor, job)
                     deaths = deaths + 1 if isinstance(answer, Failure) and answer.died else 0
                     done.put(Done(job, answer))
@@ -149,7 +150,7 @@ class ExecutorPool:
             executor.close()
 
     def _attempt(self, executor: Executor, job: Job[Answer]) -> Union[Answer, Failure]:
-        """Do a job; when the worker dies of it, once more with a fresh one."""
+        """Do a job; if the worker ends during it, do it once more with a new worker."""
         try:
             try:
                 return job.work(executor)
@@ -164,12 +165,12 @@ class ExecutorPool:
             raise
         except CryoIceError as error:
             return Failure(_named(job.task.path, str(error)))
-        except Exception as error:  # one bad micrograph must not end a run of three days
+        except Exception as error:  # one bad micrograph must not end a long run
             self._log.debug("unexpected", exc_info=True)
-            return Failure(_one_line(f"{job.task.path}: unexpected {type(error).__name__}: {error}"))
+            return Failure(one_line(f"{job.task.path}: unexpected {type(error).__name__}: {error}"))
 
     def _retire(self, job: Job[Answer], done: queue.Queue[Done[Answer]], error: Exception) -> None:
-        """Hand the job to the executors that are left; without any, the run ends."""
+        """Give the job to the remaining executors; if there are none, end the run."""
         with self._lock:
             self._alive -= 1
             if self._alive:
@@ -180,9 +181,5 @@ class ExecutorPool:
 
 
 def _named(path: str, text: str) -> str:
-    """Return an error in one line that names the micrograph, also where its raiser did not know it."""
-    return _one_line(text if path.rpartition("@")[2] in text else f"{path}: {text}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return an error in one line that names the micrograph."""
+    return one_line(text if path.rpartition("@")[2] in text else f"{path}: {text}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The child process that computes for a protocol: one JSON line a request on stdin, one JSON line an answer.
+"""Compute for a protocol in a child process: requests on stdin and answers on stdout, one JSON line each.
 
-The first line it writes says that it is ready, or in one line why not. Answers go to a copy of stdout; stdout itself is
-turned into stderr, so that whatever a library prints cannot be taken for an answer.
+The first line says that the worker is ready, or why it is not. Answers go to a copy of stdout. stdout itself is
+redirected to stderr, so that a library's messages are not mixed with answers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import IO, Any, Callable, Dict, List, Optional
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
-from cryoice_scipion.core.errors import CryoIceError, WorkerError
+from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference, from_json, to_json
+from cryoice_scipion.core.workers.devices import find_device
 from cryoice_scipion.core.workers.interface import Executor
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -34,7 +35,7 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
     Parameters
     ----------
     make_executor : callable
-        Loads the model. What it raises is the answer that says why the worker is not ready.
+        Loads the model. An error that it raises is the first line: the reason why the worker is not ready.
     """
     die_with_parent()
     answers = _private_stdout()
@@ -43,9 +44,9 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
     except CryoIceError as error:
         _answer(answers, {"error": str(error)})
         return 1
-    except Exception as error:  # the parent shows one line, whatever a driver or a library raises
+    except Exception as error:  # the parent shows one line for any error of a driver or library
         log.exception("the worker cannot start")
-        _answer(answers, {"error": " ".join(f"worker: cannot start ({type(error).__name__}: {error})".split())})
+        _answer(answers, {"error": one_line(f"worker: cannot start ({type(error).__name__}: {error})")})
         return 1
     model = executor.model.name
     _answer(answers, {"ready": True, "version": VERSION, "device": executor.device, "model": model, "pid": os.getpid()})
@@ -58,13 +59,13 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process with its parent; elsewhere the end of stdin has to do."""
+    """Ask Linux to end this process with its parent; elsewhere it ends when stdin is closed."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def problems(model: str, device: str, expected_version: str = "") -> List[str]:
-    """Return what keeps a worker from starting, one line each; quick, loads no weights."""
+    """Return the problems that keep a worker from starting, one line each; loads no weights."""
     found = []
     for check in _checks(model, device, expected_version):
         try:
@@ -75,51 +76,24 @@ def problems(model: str, device: str, expected_version: str = "") -> List[str]:
 
 
 def _checks(model: str, device: str, expected_version: str) -> List[Callable[[], object]]:
-    """Return what is checked before a worker starts; each raises a CryoIceError when it fails."""
+    """Return the checks before a worker starts; each raises a CryoIceError if it fails."""
     return [
         lambda: check_version(expected_version),
         lambda: load_config(resolve_model(model)),
-        lambda: check_device(device),
+        lambda: find_device(device),
     ]
 
 
 def check_version(expected: str) -> None:
-    """Make sure that this package is of the version that asks; an empty one asks for none.
+    """Make sure that this package has the version of the parent; an empty string skips the check.
 
     Raises
     ------
     WorkerError
-        When it is not.
+        If the versions differ.
     """
     if expected and expected != VERSION:
-        raise WorkerError("worker", f"is version {VERSION}, but {expected} is asking", _UPDATE)
-
-
-def check_device(device: str) -> None:
-    """Make sure that torch is there and sees the device; there is no silent fall-back to the CPU.
-
-    Raises
-    ------
-    WorkerError
-        When it does not.
-    """
-    try:
-        import torch
-    except Exception as error:  # a broken installation raises anything
-        reason = " ".join(f"torch cannot be imported ({error})".split())
-        raise WorkerError(
-            sys.executable, reason, "install this package for this interpreter (python -m pip install .)"
-        ) from None
-    if device == "cpu":
-        return
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise WorkerError(device, "no such device", "give cpu, or cuda:0 and so on")
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number or 0) >= seen:
-        raise WorkerError(
-            device, f"this GPU is not there (torch {torch.__version__} sees {seen})", "choose another, or the CPU"
-        )
+        raise WorkerError("worker", f"is version {VERSION}, but the plugin is version {expected}", _UPDATE)
 
 
 def load_executor(model: str, device: str, expected_version: str = "") -> Executor:
@@ -128,16 +102,17 @@ def load_executor(model: str, device: str, expected_version: str = "") -> Execut
     Raises
     ------
     WorkerError, ModelError
-        The first of :func:`problems`.
+        The first problem that the checks find.
     """
     for check in _checks(model, device, expected_version):
         check()
     from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
-    return LocalExecutor.load(resolve_model(model), device)
+    return LocalExecutor.load(resolve_model(model), find_device(device))
 
 
 def _reply(executor: Executor, line: str) -> Dict[str, Any]:
+    """Do one request and return its answer, which is an error if it fails."""
     request = json.loads(line)
     try:
         return {"id": request["id"], "result": _do(executor, request)}
@@ -145,12 +120,12 @@ def _reply(executor: Executor, line: str) -> Dict[str, Any]:
         kind, parts = type(error).__name__, [error.what, error.reason, error.remedy]
         return {"id": request["id"], "error": str(error), "kind": kind, "parts": parts}
     except Exception as error:  # one bad micrograph must not end the worker
-        if "CUDA" in str(error):  # nothing that follows in this process would be sound
+        if "CUDA" in str(error):  # later results of this process would be unreliable
             log.exception("the GPU failed")
             sys.stderr.flush()
             os._exit(70)
         log.exception("unexpected")
-        text = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+        text = one_line(f"unexpected {type(error).__name__}: {error}")
         what = request.get("task", {}).get("path", "worker")
         return {"id": request["id"], "error": f"{what}: {text}", "kind": "CryoIceError", "parts": [what, text, ""]}
 
@@ -167,6 +142,7 @@ def _do(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _private_stdout() -> IO[str]:
+    """Return a copy of stdout, and redirect stdout to stderr."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

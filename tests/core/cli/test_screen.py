@@ -105,7 +105,9 @@ def test_rejected_coordinates_without_goodness_are_nan_in_the_file(micrographs, 
     more = ["--coordinates", tmp_path / "picks", "--threshold", 0]
     assert main(arguments(folder, tmp_path / "o", model, *more)) == 1
     said = capsys.readouterr()
-    assert re.search("3 coordinates belong to 1 names that are not among the micrographs.*elsewhere", said.err)
+    assert re.search(
+        r"3 coordinates are left out, because no micrograph matches their names \(1\): elsewhere", said.err
+    )
     assert re.search(r"failed: .*mic1.mrc: ", said.out)
     assert "Traceback" not in said.err
     rejected = (tmp_path / "o" / "coordinates" / "rejected.star").read_text()
@@ -198,7 +200,7 @@ def test_what_cannot_be_read_is_left_out_named_and_the_exit_status_is_1(microgra
         line = "6 coordinates in 3 files: 4 kept, 0 rejected, 2 left out (1 unmatched, 1 unreadable row)"
         assert lines[-1] == line
         assert any(line.startswith("not read: ") and "mic2.box: line 1" in line for line in lines)
-        assert any("1 file of another format" in line and "log.txt" in line for line in lines)
+        assert any("1 file without coordinates or of another format" in line and "log.txt" in line for line in lines)
         assert "mic0.box: 1 unreadable row is left out (line 4: y is '5x', not a number)" in said.err
         summary = read_summary(tmp_path / "o")
         assert summary.left_out == {"unmatched": 1, "unreadable_row": 1} and summary.adds_up
@@ -225,7 +227,7 @@ def test_an_ambiguous_name_leaves_out_its_own_coordinates_only(micrographs, mode
     [
         ({"mic0": "no box\n", "mic1": "none\n"}, "none of the 2 coordinate files can be read"),
         ({"mic0": "no box\n"}, "mic0.box: line 1: 2 columns"),
-        ({"other": 2 * BOX}, "none of the 2 coordinates belongs to one of the micrographs"),
+        ({"other": 2 * BOX}, "none of the 2 coordinates matches a micrograph by name"),
     ],
 )
 def test_coordinates_that_are_all_of_no_use_end_the_run_before_it_begins(
@@ -368,7 +370,7 @@ def test_ctrl_c_saves_and_says_what_is_done(micrographs, model, star, tmp_path):
     assert "Traceback" not in errors
     screened = read_records(tmp_path / "o")
     assert 0 < len(screened) < NUMBER + MORE
-    words = f"stopped: {len(screened)} of {NUMBER + MORE} micrographs are done and saved; go on with --resume"
+    words = f"stopped: {len(screened)} of {NUMBER + MORE} micrographs are done and saved; continue with --resume"
     assert words in errors
     stars = [read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")]
     assert sum(map(len, stars)) == sum(len(one.scores) for one in screened)

@@ -98,9 +98,9 @@ def test_the_record_says_which_diameter_was_used_and_why(screen):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (("--margin", "wide"), "is no number of Å; give 50, or support=100"),
-        (("--margin", "carbon=50"), "there is no bad class carbon; there are crystalline"),
-        (("--ignore", "good"), "there is no bad class good"),
+        (("--margin", "wide"), "is not a number of Å; give for example 50 or support=100"),
+        (("--margin", "carbon=50"), "unknown class carbon; the classes of bad area are crystalline"),
+        (("--ignore", "good"), "unknown class good"),
         (("--margin", "-5"), "margin"),
         (("--particle-diameter", "nan"), "particle_diameter"),
     ],

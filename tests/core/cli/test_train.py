@@ -82,7 +82,7 @@ def test_training_makes_a_model_that_knows_what_it_is(model):
 
 def test_info_and_evaluate_agree_with_training(model, labelled, tmp_path, capsys):
     assert main(["info", str(model)]) == 0
-    assert "files match their SHA-256" in capsys.readouterr().out
+    assert "SHA-256 checksums verified" in capsys.readouterr().out
     figures = tmp_path / "figures.json"
     assert (
         main(["evaluate", "--model", str(model), *sources(labelled), "--device", "cpu", "--output", str(figures)]) == 0

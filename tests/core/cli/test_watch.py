@@ -123,7 +123,7 @@ def test_a_watch_ends_like_a_run_over_the_same_files(micrographs, model, tmp_pat
         (picks / "mic2.box").write_text(boxes(2))
         watch.wait_for_picks(18)
         assert watch.end(signal.SIGINT) == 0, watch.errors
-    assert "stopped: 3 micrographs are done and saved; go on with --resume" in watch.errors
+    assert "stopped: 3 micrographs are done and saved; continue with --resume" in watch.errors
     assert "3 micrographs: 3 accepted" in watch.said
     first = rows_of(output)
     assert len(first) == 24
@@ -185,8 +185,8 @@ def test_sigterm_ends_a_watch_like_ctrl_c(model, tmp_path):
     with Process(arguments(tmp_path / "nowhere", output, model, "--watch"), output) as watch:
         watch.wait_until_up()
         assert watch.end(signal.SIGTERM) == 0, watch.errors
-    assert "which is not there yet" in watch.errors
-    assert "stopped: 0 micrographs are done and saved; go on with --resume" in watch.errors
+    assert "(does not exist yet)" in watch.errors
+    assert "stopped: 0 micrographs are done and saved; continue with --resume" in watch.errors
 
 
 def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_path):
@@ -194,7 +194,7 @@ def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_pa
     with Process(arguments(micrographs, output, model), output) as run:
         run.wait_for(lambda: len(list((output / ".maps").glob("*.npz"))) >= 1 if output.exists() else False)
         assert run.end(signal.SIGTERM) == 143, run.errors
-    assert f"of {NUMBER} micrographs are done and saved; go on with --resume" in run.errors
+    assert f"of {NUMBER} micrographs are done and saved; continue with --resume" in run.errors
 
 
 def watched(micrographs, model, tmp_path, files, more=()):
@@ -232,7 +232,7 @@ def test_a_watch_accounts_for_every_coordinate_also_when_it_goes_on(micrographs,
     "files, words",
     [
         ({"mic0.box": "no box\n", "log.txt": "a log\n"}, "no coordinate file could be read"),
-        ({"other.box": boxes(0)}, "none of the 6 coordinates belongs to one of the micrographs"),
+        ({"other.box": boxes(0)}, "none of the 6 coordinates matches a micrograph by name"),
     ],
 )
 def test_a_watch_whose_coordinates_are_all_of_no_use_ends_with_2(
@@ -261,10 +261,10 @@ def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_
 @pytest.mark.parametrize(
     "more, words",
     [
-        (["--timeout", "3"], "--timeout: goes with --watch"),
-        (["--watch", "--timeout", "0"], "--timeout: 0 is no number of seconds"),
-        (["--watch", "--settle", "nan"], "--settle: nan is no number of seconds"),
-        (["other", "--watch"], "--watch: takes one folder"),
+        (["--timeout", "3"], "--timeout: requires --watch"),
+        (["--watch", "--timeout", "0"], "--timeout: 0 is not a number of seconds"),
+        (["--watch", "--settle", "nan"], "--settle: nan is not a number of seconds"),
+        (["other", "--watch"], "--watch: requires a single folder"),
         (["--watch", "--coordinates", "README.md"], "README.md: coordinates of an unknown format"),
     ],
 )
@@ -283,7 +283,7 @@ def test_unusable_arguments_of_a_watch_are_one_line(micrographs, model, tmp_path
 @pytest.mark.parametrize("name", ["mic0.mrc", "*.mrc"])
 def test_only_a_folder_is_watched(micrographs, model, tmp_path, capsys, name):
     assert main(arguments(micrographs / name, tmp_path / "o", model, "--watch")) == 2
-    assert "--watch: takes one folder" in capsys.readouterr().err
+    assert "--watch: requires a single folder" in capsys.readouterr().err
 
 
 def test_an_output_that_holds_a_run_and_a_size_that_is_missing_are_refused(micrographs, model, tmp_path, capsys):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
-from cryoice_scipion.core.detectors.loading import load_detector
+from cryoice_scipion.core.detectors.loading import build_network, load_detector
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model, write_sums
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector, build_network, save_weights
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights
 from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
 from cryoice_scipion.core.views.micrograph import fill_border, skewness
@@ -150,7 +150,7 @@ def test_model_folder_round_trip_and_damage(tmp_path):
     data = bytearray((folder / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(bytes(data))
-    with pytest.raises(ModelError, match=r"weights\.safetensors was altered"):
+    with pytest.raises(ModelError, match=r"weights\.safetensors was modified"):
         load_detector(folder)
     write_sums(folder)
     assert fingerprint(folder) != before

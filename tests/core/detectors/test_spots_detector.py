@@ -75,7 +75,7 @@ def test_a_finer_micrograph_is_cropped_and_found_the_same():
 
 def test_a_data_set_that_is_crystalline_all_over_is_not_shifted_to_clean():
     image = with_crystal(noise(600, 600), contrast=0.05)
-    level = detector().map(image, 1.0, np.zeros(image.shape, dtype=bool)).level
+    level = detector().map(image, 1.0, np.zeros(image.shape, dtype=bool)).median_logit
     assert np.isnan(level)
     mapped = {k: MapResult([600, 600], 1.0, 64.0, None, 0.0, False, "", "") for k in range(5)}
     assert session_baseline.freeze(mapped, "auto", load_config(resolve_model("spots"))).logit_offset == 0

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from cryoice_scipion.core.config import ModelConfig, ViewConfig
-from cryoice_scipion.core.detectors import unet as dense
+from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.detectors import unet
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.unet import CELL, UNet
+from cryoice_scipion.core.detectors.unet import VIEWS, UNet
 from cryoice_scipion.core.training.unet.refinement_head import with_refinement_head
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
+from cryoice_scipion.core.views.outlier_features import CELL
 
 RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}
 
@@ -33,9 +34,8 @@ def views(rows, columns, seed=1):
 
 
 def detector():
-    kinds = [ViewConfig(kind=kind, required=kind != "spectrum", window=128) for kind in ("patch", "local", "spectrum")]
     config = ModelConfig(
-        name="t", network="unet", network_options={"width": 4}, views=kinds, stride=8, classes=["good", "a", "b"]
+        name="t", network="unet", network_options={"width": 4}, views=list(VIEWS), stride=8, classes=["good", "a", "b"]
     )
     return NetworkDetector(config, random_network(), torch.device("cpu"))
 
@@ -89,8 +89,8 @@ def test_tiles_agree_with_the_whole(monkeypatch):
     context, spectrum = views(1024, 1280)
     with torch.inference_mode():
         whole = network.map(context, spectrum, (128, 160))
-        monkeypatch.setattr(dense, "_WHOLE", 512)
-        monkeypatch.setattr(dense, "_TILE", 512)
+        monkeypatch.setattr(unet, "_WHOLE", 512)
+        monkeypatch.setattr(unet, "_TILE", 512)
         tiled = network.map(context, spectrum, (128, 160))
     assert tiled.shape == whole.shape
     # A tile sees 2048 Å around it; what comes from farther away is next to nothing.

@@ -7,7 +7,8 @@ from PIL import Image
 
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.images import thumbnails
-from cryoice_scipion.core.images.caption import LEAST_WIDTH, bar_length
+from cryoice_scipion.core.images.caption import LEAST_WIDTH, Caption, bar_length
+from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.palette import CLASS_COLOURS, KEPT, REJECTED, rgb
 
 CRYSTALLINE, SUPPORT = CLASSES.index("crystalline"), CLASSES.index("support")
@@ -26,12 +27,13 @@ def base(tmp_path, noise):
     return path
 
 
-def draw(base, cells=None, bad=None, **options):
+def draw(base, cells=None, bad=None, picks=(), **caption):
     """Return the thumbnail as an array; nothing is bad unless said."""
     out = base.with_name("thumbnail.png")
     cells = np.zeros((15, 20), np.uint8) if cells is None else cells
     bad = cells > 0 if bad is None else bad
-    thumbnails.draw_thumbnail(base, out, cells, bad, SAMPLING, PIXEL_SIZE, SHAPE, **options)
+    areas = thumbnails.BadAreas(cells, bad, SAMPLING)
+    thumbnails.draw_thumbnail(base, out, areas, Frame(SHAPE, PIXEL_SIZE), picks, Caption(**caption))
     return np.asarray(Image.open(out).convert("RGB")).astype(int)
 
 
@@ -100,7 +102,8 @@ def test_cells_that_reach_over_the_edge_are_shown_in_part(tmp_path):
     thumbnails.write_base(base, np.full(shape, 128, np.uint8))
     bad = np.zeros((3, 3), bool)
     bad[2, 2] = True
-    thumbnails.draw_thumbnail(base, out, bad * np.uint8(CRYSTALLINE), bad, 80.0, 2.0, shape)
+    areas = thumbnails.BadAreas(bad * np.uint8(CRYSTALLINE), bad, 80.0)
+    thumbnails.draw_thumbnail(base, out, areas, Frame(shape, 2.0))
     left = (LEAST_WIDTH - 110) // 2
     shown = np.asarray(Image.open(out).convert("RGB")).astype(int)[:90, left : left + 110]
     tinted = shown.max(axis=-1) != shown.min(axis=-1)

@@ -100,7 +100,7 @@ def test_a_full_disk_names_folder_and_remedy(tmp_path):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
     try:
-        with pytest.raises(CryoIceError, match="free some space") as caught:
+        with pytest.raises(CryoIceError, match="free disk space") as caught:
             write_map(tmp_path / "a.mrc", np.ones((500, 500)), 4.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)

@@ -10,6 +10,7 @@ from scipy import ndimage
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError
+from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.records import Pick
 
@@ -40,7 +41,7 @@ class Case:
         config, picks = config or ScreenConfig(), self.picks if picks is None else picks
         sizes = [diameter] * len(picks)
         return scoring.score_picks(
-            self.cells, picks, sizes, self.pixel_size, self.shape, config, of or model(), **options
+            self.cells, picks, sizes, Frame(self.shape, self.pixel_size), config, of or model(), **options
         )
 
     def cell(self, pick):

@@ -81,8 +81,8 @@ def test_all_that_was_done_is_in_the_rates_and_so_is_a_standstill():
     told = [record(i, screened_at=START + 60 * i + (7200 if i > 100 else 0)) for i in range(1, 201)]
     one = chart("rate", told)
     assert sum(int(row[1]) for row in one.rows) == 200
-    assert one.words.startswith("200 from")
-    assert int(re.search(r"none was done: (\d+)", one.words).group(1)) >= 10
+    assert one.words.startswith("200 micrographs from")
+    assert int(re.search(r"Intervals without micrographs: (\d+)", one.words).group(1)) >= 10
 
 
 @pytest.mark.parametrize("days", [0.001, 0.5, 3, 30, 700])
@@ -97,7 +97,7 @@ def test_micrographs_of_an_older_version_have_no_times_and_no_rates():
 
 def test_the_histogram_counts_both_sides_of_the_threshold():
     one = chart("goodness", [record(i) for i in range(1, 11)])
-    assert "Below the threshold of 0.50 (dashed): 10; not below: 30" in one.words
+    assert "Threshold 0.50 (dashed line): 10 below, 30 at or above" in one.words
     assert one.mark == 50
     everything = chart("goodness", [record(i) for i in range(1, 11)], threshold=-1.0)
     assert everything.mark is None and "threshold" not in everything.words

@@ -144,8 +144,8 @@ def test_a_thumbnail_that_is_gone_or_damaged_does_not_spoil_the_report(damage, t
 def test_a_run_that_goes_on_says_what_waits_and_is_loaded_again_each_minute(tmp_path):
     state = Summary(backlog=17, micrographs_per_hour=412.4, recent_per_hour=0.0)
     page = write(tmp_path, [record(1, tmp_path)], state=state)
-    assert "Not finished yet: 17 waiting" in page.text
-    assert "412 an hour (this session)" in page.text and "0 an hour (last 10 min)" in page.text
+    assert "The run is not finished: 17 micrographs are waiting" in page.text
+    assert "412 per hour (this session)" in page.text and "0 micrographs per hour (last 10 min)" in page.text
     assert ("refresh", "60") in page.equivalents
 
 

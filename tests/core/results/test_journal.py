@@ -75,7 +75,7 @@ def test_after_a_failed_write_the_journal_is_as_it_was(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", half)
-    with pytest.raises(FolderError, match="No space left.*free some space"):
+    with pytest.raises(FolderError, match="No space left.*free disk space"):
         journal.append("screened", number=1)
     journal.append("screened", number=2)
     journal.close()

@@ -7,8 +7,14 @@ import pytest
 
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.reports.html import write_report
-from cryoice_scipion.core.results import micrograph_fields
-from cryoice_scipion.core.results.micrograph_fields import MicrographField, columns, in_words, row_of, shown_values
+from cryoice_scipion.core.results.micrograph_fields import (
+    FIELDS,
+    MicrographField,
+    columns,
+    in_words,
+    row_of,
+    shown_values,
+)
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.screening.tables import MicrographTable
 
@@ -16,13 +22,15 @@ RECORD = MicrographRecord(7, "mic", "m/mic.mrc", "accepted", bad_area=0.25, pixe
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def toy():
     """One more field: the number of flags, in per mille."""
     field = MicrographField(
         "flag_count", "Number of flags.", lambda record: len(record.flags), "flags", label="Flag count",
         shown="{:d} found".format, attribute="_cryoiceFlagCount",
     )  # fmt: skip
-    monkeypatch.setattr(micrograph_fields, "FIELDS", [*micrograph_fields.FIELDS, field])
+    FIELDS.append(field)
+    yield
+    FIELDS.remove(field)
 
 
 def test_the_row_of_a_micrograph_is_as_documented():

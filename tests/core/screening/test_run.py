@@ -100,11 +100,11 @@ def test_the_reference_is_the_25th_percentile_over_the_first_micrographs_by_id(t
     for line in (tmp_path / "o" / "journal.jsonl").read_text().splitlines():
         value = json.loads(line)
         if value["kind"] == "mapped":
-            levels[value["id"]] = value["result"]["level"]
+            levels[value["id"]] = value["result"]["median_logit"]
     (frozen,) = reference_of(tmp_path / "o")
     assert frozen["micrographs"] == [2, 3, 4]  # the first one failed
-    assert frozen["level"] == pytest.approx(np.percentile([levels[i] for i in (2, 3, 4)], 25))
-    assert frozen["shift"] == 0
+    assert frozen["session_logit"] == pytest.approx(np.percentile([levels[i] for i in (2, 3, 4)], 25))
+    assert frozen["logit_offset"] == 0
 
 
 def test_nothing_is_screened_before_the_reference_is_frozen(tmp_path):
@@ -121,7 +121,7 @@ def test_an_offset_is_subtracted_up_to_the_limit_of_the_model_and_not_at_all_bey
     one.model.offset_limit = limit
     one.model.baseline_logit = -3.97 - offset  # the level of these micrographs is about -3.97
     screen(tmp_path / "o", make_tasks(tmp_path / "m", 3), executors=[one])
-    assert reference_of(tmp_path / "o")[0]["shift"] == pytest.approx(shift, abs=0.4)
+    assert reference_of(tmp_path / "o")[0]["logit_offset"] == pytest.approx(shift, abs=0.4)
     assert [offset_of(excess, 5.0) for excess in (-1.0, 0.0, 2.5, 5.0, 5.01, 99.0)] == [0, 0, 2.5, 5, 0, 0]
 
 
@@ -146,7 +146,7 @@ def test_without_a_reference_nothing_is_shifted_and_particles_are_taken_for_dark
     tasks = make_tasks(tmp_path / "m", 3)
     write_micrograph(tasks[1].path, seed=1, bright=True)
     told = screen(tmp_path / "o", tasks, ScreenConfig(reference=0))
-    assert reference_of(tmp_path / "o")[0]["shift"] == 0
+    assert reference_of(tmp_path / "o")[0]["logit_offset"] == 0
     assert {key: one.status for key, one in told.items()} == {1: "accepted", 2: "accepted", 3: "accepted"}
     assert inversions(tmp_path / "o") == {1: False, 2: False, 3: False}
 
@@ -418,7 +418,7 @@ def test_micrographs_with_too_much_bad_area_are_discarded(tmp_path, limit, statu
 def test_mostly_bad_micrographs_sound_the_alarm_and_change_no_decision(tmp_path, caplog):
     told = screen(tmp_path / "o", make_tasks(tmp_path / "m", 3, bad_columns=190), ScreenConfig(reference=0))
     assert all("mostly_bad" in one.flags and one.status == "accepted" for one in told.values())
-    assert "3 of 3 micrographs are bad almost all over" in caplog.text
+    assert "3 of 3 micrographs are bad over almost all of their area" in caplog.text
     assert read_summary(tmp_path / "o").mostly_bad == 3
 
 
@@ -476,7 +476,7 @@ def test_a_full_disk_stops_the_run_and_everything_done_stays(tmp_path, monkeypat
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(FolderError, match="No space left on device.*free some space"):
+    with pytest.raises(FolderError, match="No space left on device.*free disk space"):
         screen(tmp_path / "two", tasks)
     monkeypatch.undo()
     assert not [one for one in read_records(tmp_path / "two") if one.status == "failed"]
@@ -486,7 +486,7 @@ def test_a_full_disk_stops_the_run_and_everything_done_stays(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="cannot be written.*give write permission"):
+    with pytest.raises(FolderError, match="cannot be written.*set write permission"):
         screen(tmp_path / "file" / "o", [])
 
 

@@ -11,15 +11,15 @@ from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.cli import simulate as command
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.simulation import folder as folder_module
-from cryoice_scipion.core.simulation.folder import write_data_set
+from cryoice_scipion.core.simulation.folder import DataSet, write_data_set
 
-SETTINGS = {"number": 3, "seed": 11, "rows": 160, "columns": 200, "pixel_size": 6.0, "progress": False}
+SETTINGS = {"number": 3, "seed": 11, "rows": 160, "columns": 200, "pixel_size": 6.0}
 
 
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
-    write_data_set(folder, **SETTINGS)
+    write_data_set(folder, DataSet(**SETTINGS), progress=False)
     return folder
 
 
@@ -61,56 +61,58 @@ def test_an_interrupted_run_ends_with_the_same_files(data_set, tmp_path, monkeyp
 
     monkeypatch.setattr(folder_module, "simulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_data_set(tmp_path / "set", **SETTINGS)
-    write_data_set(tmp_path / "set", **SETTINGS)
+        write_data_set(tmp_path / "set", DataSet(**SETTINGS), progress=False)
+    write_data_set(tmp_path / "set", DataSet(**SETTINGS), progress=False)
     assert len(calls) == 4  # the first, complete one is not made again
     assert contents(tmp_path / "set") == contents(data_set)
 
 
 def test_a_larger_number_adds_to_a_folder(data_set, tmp_path):
-    write_data_set(tmp_path / "set", **{**SETTINGS, "number": 1})
-    write_data_set(tmp_path / "set", **SETTINGS)
+    write_data_set(tmp_path / "set", DataSet(**{**SETTINGS, "number": 1}), progress=False)
+    write_data_set(tmp_path / "set", DataSet(**SETTINGS), progress=False)
     assert contents(tmp_path / "set") == contents(data_set)
 
 
 def test_other_settings_are_refused_in_a_folder_that_is_in_use(data_set):
     with pytest.raises(SettingsError, match="seed"):
-        write_data_set(data_set, **{**SETTINGS, "seed": 12})
+        write_data_set(data_set, DataSet(**{**SETTINGS, "seed": 12}), progress=False)
 
 
 def test_clean_share_of_one_has_no_kinds_and_kinds_are_obeyed(tmp_path):
-    write_data_set(tmp_path / "clean", **{**SETTINGS, "number": 2, "clean_share": 1.0})
+    write_data_set(tmp_path / "clean", DataSet(**{**SETTINGS, "number": 2, "clean_share": 1.0}), progress=False)
     overview = json.loads((tmp_path / "clean/simulation.json").read_text())["micrographs"]
     assert [row["kinds"] for row in overview] == [[], []]
-    write_data_set(tmp_path / "gold", **{**SETTINGS, "number": 2, "clean_share": 0.0}, kinds=["gold"])
+    write_data_set(
+        tmp_path / "gold", DataSet(**{**SETTINGS, "number": 2, "clean_share": 0.0}, kinds=["gold"]), progress=False
+    )
     overview = json.loads((tmp_path / "gold/simulation.json").read_text())["micrographs"]
     assert [row["kinds"] for row in overview] == [["gold"], ["gold"]]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_published_ones_are_filtered_both_ways_in_8_bits(share, tmp_path):
-    write_data_set(tmp_path, **{**SETTINGS, "number": 6}, published_share=share)
+    write_data_set(tmp_path, DataSet(**{**SETTINGS, "number": 6}, published_share=share), progress=False)
     configs = [json.loads(path.read_text())["config"] for path in (tmp_path / "truth").glob("*.json")]
     filtered = [bool(it["low_pass"] and it["high_pass"] and it["values"] == "bytes") for it in configs]
     assert filtered == [bool(share)] * 6
 
 
 def test_the_micrographs_of_one_session_differ_in_defocus_and_contamination_only(tmp_path):
-    write_data_set(tmp_path, **{**SETTINGS, "number": 6, "clean_share": 0.0}, one_session=True)
+    write_data_set(tmp_path, DataSet(**{**SETTINGS, "number": 6, "clean_share": 0.0}, one_session=True), progress=False)
     configs = [json.loads(path.read_text())["config"] for path in sorted((tmp_path / "truth").glob("*.json"))]
     differ = {name for config in configs for name, value in config.items() if value != configs[0][name]}
     assert differ == {"defocus_um", "kinds", "areas"}
     with pytest.raises(SettingsError, match="one_session"):
-        write_data_set(tmp_path, **{**SETTINGS, "number": 6, "clean_share": 0.0})
+        write_data_set(tmp_path, DataSet(**{**SETTINGS, "number": 6, "clean_share": 0.0}), progress=False)
 
 
 def test_a_folder_that_does_not_say_how_many_are_published_goes_on(data_set, tmp_path):
-    write_data_set(tmp_path, **{**SETTINGS, "number": 1})
+    write_data_set(tmp_path, DataSet(**{**SETTINGS, "number": 1}), progress=False)
     summary = tmp_path / "simulation.json"
     values = json.loads(summary.read_text())
     del values["published_share"], values["one_session"]
     summary.write_text(json.dumps(values))
-    write_data_set(tmp_path, **SETTINGS)
+    write_data_set(tmp_path, DataSet(**SETTINGS), progress=False)
     assert contents(tmp_path) == contents(data_set)
 
 
@@ -119,7 +121,7 @@ def test_a_folder_that_does_not_say_how_many_are_published_goes_on(data_set, tmp
 )
 def test_wrong_settings_write_nothing(wrong, tmp_path):
     with pytest.raises(SettingsError):
-        write_data_set(tmp_path / "set", **{**SETTINGS, **wrong})
+        write_data_set(tmp_path / "set", DataSet(**{**SETTINGS, **wrong}), progress=False)
     assert not (tmp_path / "set").exists()
 
 

@@ -55,7 +55,7 @@ def test_a_file_that_stays_broken_is_failed_with_its_reason_and_the_rest_goes_on
     assert [score.kept for score in failed.scores] == [False] * 6
 
 
-def test_an_old_broken_file_is_looked_at_twice_and_without_patience_once(tmp_path):
+def test_an_old_broken_file_is_tried_twice_and_without_retries_once(tmp_path):
     tasks = make_tasks(tmp_path / "m", 3)
     cut(tasks[2], 3600)
     with ScreeningRun(tmp_path / "none", ScreenConfig(reference=0), [executor()]) as run:
@@ -68,14 +68,14 @@ def test_an_old_broken_file_is_looked_at_twice_and_without_patience_once(tmp_pat
 
 
 def test_a_missing_file_is_given_time_to_appear(tmp_path):
-    patience = RetryPolicy(0.5)
+    policy = RetryPolicy(0.5)
     path = str(tmp_path / "late.mrc")
-    assert patience.again(1, path)
-    assert not patience.is_due(1)
+    assert policy.again(1, path)
+    assert not policy.is_due(1)
     time.sleep(0.6)
-    assert patience.is_due(1)
+    assert policy.is_due(1)
     np.zeros(3).tofile(path)
-    assert patience.again(1, path)  # it has come meanwhile: it gets its own time
+    assert policy.again(1, path)  # it has come meanwhile: it gets its own time
     time.sleep(0.6)
-    assert not patience.again(1, path)
-    assert patience.is_due(1)
+    assert not policy.again(1, path)
+    assert policy.is_due(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that come into a folder: told of when they have come to rest, each once."""
+"""Files of a folder are reported once they stop changing, each once."""
 
 import contextlib
 import os
@@ -53,7 +53,7 @@ def test_a_file_that_is_being_written_comes_when_it_is_whole(tmp_path):
                 assert files.poll() == []
                 time.sleep(SETTLE / 4)
         assert gather(files, 1) == ["a.mrc"]
-        assert not files.is_restless
+        assert not files.has_changing_files
 
 
 def test_a_file_that_is_renamed_comes_by_its_new_name_only(tmp_path):
@@ -76,9 +76,9 @@ def test_a_file_that_changes_later_comes_again_and_one_that_is_touched_by_nobody
         assert gather(files, 1) == ["a.mrc"]
 
 
-@pytest.mark.parametrize("restless", [False, True])
-def test_one_that_never_rests_comes_now_and_then_if_that_is_wished(tmp_path, restless):
-    with looking(tmp_path, restless=restless) as files:
+@pytest.mark.parametrize("report_changing", [False, True])
+def test_a_file_that_keeps_changing_is_reported_only_on_request(tmp_path, report_changing):
+    with looking(tmp_path, report_changing=report_changing) as files:
         files.poll()
         found, end = [], time.monotonic() + 18 * SETTLE
         with open(tmp_path / "a.mrc", "w") as stream:
@@ -87,7 +87,7 @@ def test_one_that_never_rests_comes_now_and_then_if_that_is_wished(tmp_path, res
                 stream.flush()
                 found += files.poll()
                 time.sleep(SETTLE / 5)
-    assert bool(found) == restless
+    assert bool(found) == report_changing
 
 
 def test_a_folder_is_waited_for_and_may_go_and_come_back(tmp_path):
@@ -107,8 +107,8 @@ def test_a_folder_is_waited_for_and_may_go_and_come_back(tmp_path):
         assert gather(files, 1) == ["c.mrc"]
 
 
-def test_of_a_file_alone_nothing_else_is_told(tmp_path):
-    with looking(tmp_path / "a.mrc", alone=True) as files:
+def test_a_single_file_is_watched_without_its_neighbours(tmp_path):
+    with looking(tmp_path / "a.mrc", single_file=True) as files:
         (tmp_path / "b.mrc").write_text("x")
         assert gather(files, 0) == []
         (tmp_path / "a.mrc").write_text("x")
@@ -145,6 +145,6 @@ def test_a_folder_that_cannot_be_looked_into_is_said_and_tried_again(tmp_path, m
         with monkeypatch.context() as patched:
             patched.setattr(os, "listdir", refuse)
             assert files.poll() == []
-        assert "cannot be looked into (Permission denied)" in files.problem
+        assert "cannot be read (Permission denied)" in files.problem
         assert gather(files, 1) == ["a.mrc"]
         assert files.problem == ""

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import AugmentConfig, ModelConfig, PatchConfig, TrainConfig, ViewConfig
-from cryoice_scipion.core.detectors.choice import network_of, views_of
+from cryoice_scipion.core.detectors.choice import kind_to_train, views_of
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.augment import augment
 from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, classes_of, fit, loss_of, predict
 from cryoice_scipion.core.training.patches.train import as_sessions, baseline_logit
-from cryoice_scipion.core.training.points import LabelledMicrograph
 from cryoice_scipion.core.training.splits import split_micrographs
 from cryoice_scipion.core.views.patch_spectrum import coarse_view, local_view
 from cryoice_scipion.core.views.spectrum import FEATURES, feature_frequencies
@@ -237,18 +237,18 @@ def test_the_patch_spectrum_network_learns_what_only_the_spectrum_tells_and_does
 
 
 def test_a_training_takes_network_and_views_of_the_model_it_starts_from(tmp_path):
-    assert network_of(TrainConfig()) == "patch_fft"
+    assert kind_to_train(TrainConfig()).name == "patch_fft"
     assert views_of(TrainConfig()) == ["patch", "fft"]
     assert views_of(TrainConfig(network="patch_spectrum")) == ["patch", "local", "spectrum"]
     assert views_of(TrainConfig(network="patch_spectrum", views=["fft"])) == ["spectrum"]
     assert views_of(TrainConfig(network="patch_spectrum", views=["spectrum", "patch"])) == ["patch", "spectrum"]
-    with pytest.raises(SettingsError, match="patch and fft"):
+    with pytest.raises(SettingsError, match="patch, fft"):
         views_of(TrainConfig(views=["local"]))
     base = ModelConfig(name="b", network="patch_spectrum", views=[ViewConfig(), ViewConfig(kind="spectrum")])
     (tmp_path / "model.json").write_text(base.to_text())
     (tmp_path / "weights.safetensors").write_bytes(b"")
     write_sums(tmp_path)
-    assert network_of(TrainConfig(base=str(tmp_path))) == "patch_spectrum"
+    assert kind_to_train(TrainConfig(base=str(tmp_path))).name == "patch_spectrum"
     assert views_of(TrainConfig(base=str(tmp_path))) == ["patch", "spectrum"]
     with pytest.raises(SettingsError, match="not patch_fft"):
-        network_of(TrainConfig(base=str(tmp_path), network="patch_fft"))
+        kind_to_train(TrainConfig(base=str(tmp_path), network="patch_fft"))

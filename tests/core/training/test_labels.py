@@ -10,12 +10,13 @@ import torch
 from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.coordinates import PickTable, write_star
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.training.patches.background import draw_background
 from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches, join
-from cryoice_scipion.core.training.points import LabelledMicrograph, cell_labels, from_coordinates, from_label_images
+from cryoice_scipion.core.training.points import cell_labels, from_coordinates, from_label_images
 from cryoice_scipion.core.training.sources import Sources
 from cryoice_scipion.core.views.micrograph import micrograph_spectra
 from cryoice_scipion.core.views.spectrum import FEATURES
@@ -67,11 +68,11 @@ def test_places_outside_the_frame_or_on_a_border_are_left_out_and_counted(tmp_pa
     assert any("1 coordinates on the border" in line for line in patches.messages)
 
 
-@pytest.mark.parametrize("patch_spectrum", [False, True])
-def test_a_micrograph_without_a_place_left_does_not_stop_the_others(tmp_path, patch_spectrum):
+@pytest.mark.parametrize("views", [["patch"], ["patch", "spectrum"]])
+def test_a_micrograph_without_a_position_left_does_not_stop_the_others(tmp_path, views):
     one, two = (write_mrc(tmp_path / name, noise(), 2.0) for name in ("a.mrc", "b.mrc"))
     items = [labelled(one, [(-5, 20, "good")]), labelled(two, [(300, 300, "bad")])]
-    patches = cut_patches(items, PatchConfig(background=False), patch_spectrum=patch_spectrum, progress=False)
+    patches = cut_patches(items, PatchConfig(background=False), views=views, progress=False)
     assert set(patches.table["micrograph"]) == {"b"}
     assert patches.messages == ["a: 1 coordinates outside the frame left out"]
 
@@ -80,7 +81,7 @@ def test_places_beyond_the_most_of_a_micrograph_are_counted(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
     config = PatchConfig(background=False, jitter_copies=0, max_per_micrograph=2)
     patches = cut_patches([labelled(path, [(300, y, "good") for y in (100, 200, 300)])], config, progress=False)
-    assert (len(patches.real), patches.messages) == (2, ["a: 1 coordinates beyond 2 left out, by chance"])
+    assert (len(patches.real), patches.messages) == (2, ["a: 1 coordinates beyond 2 left out, at random"])
 
 
 def test_rare_bad_ones_are_not_thinned_out_with_the_good_ones(tmp_path):
@@ -225,7 +226,7 @@ def test_patches_hold_the_views_of_the_patch_spectrum_network(tmp_path):
     again = PatchSet.load(tmp_path / "set")
     for kind, array in patches.further.items():
         assert np.array_equal(again.further[kind], array, equal_nan=True)
-    seed_only = cut_patches([labelled(path, points)], config, progress=False, patch_spectrum=False)
+    seed_only = cut_patches([labelled(path, points)], config, progress=False, views=["patch", "fft"])
     assert np.array_equal(seed_only.real, patches.real)
     assert join([again, seed_only]).further == {}
     with pytest.raises(SettingsError, match="no local and no spectrum view"):

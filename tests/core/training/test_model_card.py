@@ -35,13 +35,13 @@ def test_settings_that_are_not_the_usual_ones_are_listed(card):
         epochs=3, hold_out=["a*", "b"], class_weights=True, patches=PatchConfig.make(background=False)
     )
     assert card(config.model_dump_json()) == [
-        "- settings: the usual ones, but",
+        "- settings: the defaults, except",
         "  - patches.background: no",
         "  - epochs: 3",
         "  - hold_out: a*, b",
         "  - class_weights: yes",
     ]
-    assert card(TrainConfig().model_dump_json()) == ["- settings: the usual ones"]
+    assert card(TrainConfig().model_dump_json()) == ["- settings: the defaults"]
 
 
 def test_settings_that_are_words_stay_words(card):
@@ -54,7 +54,7 @@ def test_figures_stand_side_by_side_and_places_are_counted_in_whole_numbers(tmp_
     start = lines.index("| measure | validation | test | before tuning |")
     assert lines[start + 1] == "|---|---|---|---|"
     assert "| AUC, BAD against GOOD | 0.9876 | 0.5000 | 0.2500 |" in lines
-    assert "| GOOD places | 3755733 | – | – |" in lines
+    assert "| GOOD positions | 3755733 | – | – |" in lines
     assert lines[start - 1] == ""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layer that weighs what the U-Net says against how much a cell stands out."""
+"""The refinement head: the layer that reads the features of a cell and its outlier features."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.patches.fit import bad_log_odds
 from cryoice_scipion.core.training.unet.refinement_head import fit_refinement_head
-from cryoice_scipion.core.training.unet.training_micrographs import Field
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES
 from cryoice_scipion.core.views.patch_spectrum import local_view
 
@@ -25,7 +25,7 @@ def field(seed, side=512):
     labels = np.zeros((side // 8, side // 8), np.uint8)
     labels[row : row + 4, column : column + 4] = CONTAMINATION
     spectrum = np.full((len(SPECTRAL_FEATURES), side // 16, side // 16), np.nan, np.float16)
-    return Field(f"m{seed}", view.astype(np.float16), spectrum, labels)
+    return TrainingMicrograph(f"m{seed}", view.astype(np.float16), spectrum, labels)
 
 
 def test_a_network_that_knows_nothing_finds_small_places_that_stand_out_by_this_layer_alone():

@@ -265,7 +265,7 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
         (["--crops", "1", "2"], "needs 1 numbers"),
         (["--hold-out", "absent"], "absent"),
         (["--good", "x.star"], "label images"),
-        (["--contrast", "bright"], "no use for --contrast"),
+        (["--contrast", "bright"], "does not use --contrast"),
         (["--simulated", str(labelled), str(namesake)], "two folders of one name"),
     ):
         assert main(arguments(labelled, output, *more, epochs=1)) == 2
@@ -388,7 +388,7 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
     assert main([*command, "--from", str(model), "--output", str(tuned)]) == 0
     said = capsys.readouterr()
     assert "before tuning: auc 0.0" in said.out
-    assert "ranked these places better" not in said.err + said.out
+    assert "ranked these positions better" not in said.err + said.out
     assert load_config(tuned).metrics["before_auc"] < 0.1
     assert "before tuning" in (tuned / "card.md").read_text(encoding="utf-8")
     # Now the labels of the held-out micrograph are as the model has learned them, those to tune on are not.
@@ -401,7 +401,7 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
     command = ["train", *wrong, "--no-background", "--hold-out", "m3", "--device", "cpu"]
     assert main([*command, "--from", str(model), "--output", str(back)]) == 0
     said = capsys.readouterr()
-    assert "before tuning the model ranked these places better (AUC 1.000" in said.err + said.out
+    assert "the model before fine-tuning ranked these positions better (AUC 1.000" in said.err + said.out
 
 
 def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model, tmp_path):

@@ -96,7 +96,7 @@ def test_a_micrograph_that_kills_two_workers_fails_and_the_run_goes_on(client, t
 def test_errors_keep_their_class_and_words_on_the_way(client, tmp_path):
     task = make_tasks(tmp_path / "m", 1)[0]
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="give write permission"):
+    with pytest.raises(FolderError, match="set write permission"):
         client.map(task, ScreenConfig(), "auto", tmp_path / "file")
     Path(task.path).write_bytes(b"")
     with pytest.raises(ImageError) as here:
@@ -173,9 +173,9 @@ def first_line(*options):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--expect-version", "99.0"], f"is version {VERSION}, but 99.0 is asking"),
-        (["--device", "cuda:97"], "GPU is not there"),
-        (["--device", "tpu"], "no such device"),
+        (["--expect-version", "99.0"], f"is version {VERSION}, but the plugin is version 99.0"),
+        (["--device", "cuda:97"], "GPU 97 is not there"),
+        (["--device", "tpu"], "is no device"),
     ],
 )
 def test_the_real_worker_refuses_with_one_line(model, options, words):
@@ -189,7 +189,7 @@ def test_the_real_worker_refuses_a_damaged_model(model):
     (model / "weights.safetensors").write_bytes(b"other")
     status, said = first_line("--model", str(model))
     assert status == 1
-    assert "weights.safetensors was altered" in said["error"]
+    assert "weights.safetensors was modified" in said["error"]
 
 
 def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
@@ -202,7 +202,7 @@ def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
     "python, device, words",
     [
         ("no/such/python", "cpu", "cannot be started .No such file or directory.; set CRYOICE_PYTHON"),
-        (sys.executable, "cuda:97", "GPU is not there"),
+        (sys.executable, "cuda:97", "GPU 97 is not there"),
         ("/bin/false", "cpu", "cannot run the core .status 1.; set CRYOICE_PYTHON"),
     ],
 )

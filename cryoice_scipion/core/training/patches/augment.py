@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done to training patches, from one seeded generator."""
+"""Augment training patches, with one seeded random generator."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cryoice_scipion.core.views.spectrum import dropped, feature_frequencies
 
 Batch = Dict[str, torch.Tensor]
 _COARSE = 4.0  # px of the context view averaged in the coarse one, along each axis
-CUTS = (0.08, 0.35)  # Å⁻¹: limits of resolution that are imitated
-NOTHING_LEFT = 0.3  # of the spectra that are cut, the share of which nothing is left
+CUTS = (0.08, 0.35)  # Å⁻¹: range of the resolution limits that are imitated
+NOTHING_LEFT = 0.3  # of the spectra that are cut, the share that is removed completely
 _SPREAD = 0.05  # standard deviation added to spectral features, natural logarithms
 
 
 def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
     """Return changed copies of the views of training patches; all views of one patch are changed alike.
 
-    Rotations by 90 degrees and flips lose nothing; the sampling is varied where patches are cut (``PatchConfig``),
-    since interpolating a patch would low-pass it, which is a sign of thick ice.
+    Patches are rotated by multiples of 90 degrees and flipped, which is lossless. The sampling is varied when patches
+    are cut (``PatchConfig``), because interpolation would low-pass them, which is a feature of thick ice.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def _each(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 def _local(
     local: torch.Tensor, patches: torch.Tensor, scales: torch.Tensor, noise: torch.Tensor, levels: torch.Tensor
 ) -> torch.Tensor:
-    """Return the locally normalised view of a patch with noise added: scale and shift leave it, but for the sign.
+    """Return the locally normalised view of a patch with noise added; scale and shift change only its sign.
 
-    The deviation it was divided by is not stored with it; the patch's own stands for it.
+    The deviation by which it was divided is not stored; that of the patch is used instead.
     """
     deviation = patches.flatten(1).std(dim=1).clamp(min=0.03).to(local.device)
     relative = _each(1.0 / deviation, local)
@@ -82,7 +82,7 @@ def _local(
 def _coarse(
     coarse: torch.Tensor, scales: torch.Tensor, shifts: torch.Tensor, levels: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return mean and log deviation of 4 × 4 px as they are of the changed context view."""
+    """Return mean and log deviation of 4 × 4 px of the augmented image."""
     mean, deviation = coarse[:, :1], coarse[:, 1:]
     added = torch.randn(mean.shape, generator=generator).to(mean.device) * _each(levels / _COARSE, mean)
     mean = mean * _each(scales, mean) + added + _each(shifts, mean)
@@ -91,7 +91,7 @@ def _coarse(
 
 
 def _spectrum(spectrum: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Return spectral features, of some rows only up to a limit of resolution, of some none."""
+    """Return spectral features, cut at a random resolution limit for some rows, and removed for others."""
     number = int(spectrum.shape[0])
     low, high = CUTS
     limits = low + (high - low) * torch.rand(number, generator=generator)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draw clean positions as additional GOOD patches; without them a network learns "particle or not".
-
-docs/explanation/training.md has the measurements.
-"""
+"""Draw clean positions as additional GOOD patches; without them a network learns to separate particles from ice."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def draw_background(
     window: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return positions that hold neither a labelled coordinate nor anything that stands out.
+    """Return random positions away from labelled coordinates and from unusual windows of the micrograph.
 
     Parameters
     ----------
@@ -35,10 +32,10 @@ def draw_background(
     inside : torch.Tensor, bool, same shape
         False on the border.
     taken, bad : numpy.ndarray, shape (n, 2)
-        x, y in px of the view of all labelled coordinates, and of the BAD ones among them. Positions keep half a
-        window from the first and a whole window from the second.
+        x, y in px of the view of all labelled coordinates, and of the BAD ones among them. Positions have a distance
+        of half a window from the first and of a window from the second.
     number : int
-        How many to draw, at most.
+        Largest number of positions.
     window : int
         Side of a patch in px.
 
@@ -78,7 +75,7 @@ def features(view: torch.Tensor, window: int, stride: int) -> NDArray[np.float64
 
 
 def stands_out(table: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which rows lie more than 3.5 robust deviations (median, MAD) from the rest in any column."""
+    """Return which rows differ from the median by more than 3.5 robust deviations (MAD) in any column."""
     middle = np.median(table, axis=0)
     deviation = 1.4826 * np.median(np.abs(table - middle), axis=0) + 1e-12
     outlier: NDArray[np.bool_] = (np.abs(table - middle) / deviation > _OUTLIER).any(axis=1)
@@ -95,7 +92,7 @@ def _rings(window: int) -> torch.Tensor:
 
 
 def _wholly_inside(inside: torch.Tensor, centres: NDArray[np.float64], window: int) -> NDArray[np.bool_]:
-    """Return which windows hold no border: counted with an integral image."""
+    """Return which windows contain no border, counted with an integral image."""
     border = (~inside).long().cpu().numpy()
     total = np.pad(border.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     half = window // 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model measured on labelled patches, in all and by kind."""
+"""Evaluate a model on labelled patches, in all and by origin and label."""
 
 from __future__ import annotations
 
@@ -9,33 +9,29 @@ import numpy as np
 import torch
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.detectors.choice import UNET
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.metrics import is_bad, measure
 from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
-from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet
+from cryoice_scipion.core.training.patches.patch_set import PatchSet
 
 
 def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> Dict[str, Dict[str, float]]:
-    """Return the metrics of all patches, and for each origin and label the share that is predicted rightly.
+    """Return the metrics of all patches, and the share that is predicted bad for each origin and label.
 
-    Without a data-set reference: patches have no data set around them.
+    The session baseline is not applied, since patches are of no session.
 
     Raises
     ------
     SettingsError
-        When the patches are of another sampling than the model's.
+        When the sampling of the patches is not the model's.
     """
-    sampling = detector.config.sampling / detector.stride
-    if abs(patches.sampling / sampling - 1.0) > 0.01:
-        raise SettingsError(
-            "patches", f"are cut at {patches.sampling} Å/px, the model takes {sampling}", "cut them anew"
-        )
+    if abs(patches.sampling / detector.sampling - 1.0) > 0.01:
+        reason = f"are cut at {patches.sampling} Å/px, the model takes {detector.sampling}"
+        raise SettingsError("patches", reason, "cut them anew")
     rows = np.flatnonzero(patches.table["copy"] == 0)
     table = patches.table.iloc[rows]
-    dense = detector.config.network == UNET
-    views = patches.views([EMBEDDING] if dense else [view.kind for view in detector.config.views])
+    views = patches.views(detector.network.views)
     logits = predict(detector.network, views, rows, str(detector.device)) / detector.config.temperature
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits))).numpy()
     bad = (table["label"] != GOOD).to_numpy()

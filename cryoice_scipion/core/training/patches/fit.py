@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fit a network to labelled patches: unweighted loss, early stopping, one seed (docs/explanation/training.md)."""
+"""Fit a network to labelled patches, with early stopping."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,18 +14,17 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.choice import PATCH_SPECTRUM, network_of, views_of
-from cryoice_scipion.core.detectors.model_folder import SPOT_TEST, load_config, resolve_model
+from cryoice_scipion.core.detectors.choice import kind_to_train, views_of
+from cryoice_scipion.core.detectors.kinds import kind_of, module_of
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.detectors.network_detector import Network, read_weights
-from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
-from cryoice_scipion.core.detectors.patch_spectrum import PatchSpectrumNet
 from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.augment import augment
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION
+from cryoice_scipion.core.training.trainers import Log
 
-Log = Callable[[str], None]
-Arrays = Mapping[str, NDArray[np.generic]]  # views by kind, "patch" always among them
+Arrays = Mapping[str, NDArray[np.generic]]  # views by name, "patch" always among them
 _PREDICT_BATCH = 256
 
 
@@ -41,13 +40,13 @@ class Fitted:
 
 
 def classes_of(labels: Sequence[str]) -> List[str]:
-    """Return the classes a model of these labels has: good first; "bad" only where no kind is named."""
+    """Return the classes of a model with these labels: good first; "bad" only if no other bad class occurs."""
     kinds = [name for name in CLASSES if name in set(labels) and name not in (GOOD, BAD, BORDER)]
     return [GOOD, *(kinds or [BAD])]
 
 
 def allowed_classes(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which classes each label can mean, shape (n, classes): "bad" means any but good."""
+    """Return the classes that each label stands for, shape (n, classes): "bad" is any class but good."""
     table = np.zeros((len(labels), len(classes)), dtype=bool)
     for row, label in enumerate(labels):
         if label in classes:
@@ -58,7 +57,7 @@ def allowed_classes(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np
 
 
 def loss_of(logits: torch.Tensor, allowed: torch.Tensor, weights: Optional[torch.Tensor] = None) -> torch.Tensor:
-    """Return the mean of -log P(an allowed class): cross-entropy that takes labels of several classes.
+    """Return the mean of -log P(an allowed class): cross-entropy for labels that stand for several classes.
 
     Parameters
     ----------
@@ -76,38 +75,41 @@ def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
 
 
-def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+def fit(
+    views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool = True
+) -> Fitted:
     """Train on the rows of split "train", stop on those of split "validation".
 
     Parameters
     ----------
     views : dict of numpy.ndarray
-        What the network takes, by kind; "patch" (n, 64, 64) the normalised patches.
+        The views of the network by name; "patch" (n, 64, 64) are the normalised patches.
     table : pandas.DataFrame
         One row a patch: label, micrograph, split, copy.
     config : TrainConfig
     device : str
-        Of torch.
-    log, progress
-        Where to say what happens; whether to show a bar.
+        "cpu" or "cuda:N".
+    log : callable
+        Receives messages.
+    progress : bool
+        Whether to show a bar.
 
     Returns
     -------
     Fitted
-        With the weights of the epoch of least validation loss. Ctrl-C ends training early and keeps those; before
-        the first epoch is done there are none, and it is passed on.
+        With the weights of the epoch with the lowest validation loss. Ctrl-C ends training early and keeps them. It
+        is raised again if no epoch is finished.
     """
     torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
     classes = classes_of(table["label"].tolist())
-    kind = PatchSpectrumNet if network_of(config) == PATCH_SPECTRUM else PatchFftNet
-    network = kind(len(classes), views_of(config), config.width).to(device)
+    options = {"width": config.width}
+    network: Network = module_of(kind_to_train(config)).build(len(classes), views_of(config), options).to(device)
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), classes))
     train = np.flatnonzero(table["split"] == TRAIN)
     validation = np.flatnonzero((table["split"] == VALIDATION) & (table["copy"] == 0))
     tensors = {name: torch.from_numpy(array) for name, array in views.items()}
-    if isinstance(network, PatchSpectrumNet):
-        network.measure({name: view[torch.from_numpy(train)] for name, view in tensors.items() if name == "spectrum"})
+    network.measure(tensors, torch.from_numpy(train))
     if config.base:
         log(start_from(network, config.base))
     run = _Run(network, tensors, allowed, config, device, _weights(allowed, train, config))
@@ -126,30 +128,30 @@ def fit(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, lo
             elif epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
                 break
     except KeyboardInterrupt:
-        if not history:  # nothing is learned yet: no model is better than one that is none
+        if not history:  # there are no trained weights yet
             raise
         interrupted = True
         log(f"interrupted: the best weights of {len(history)} epochs are kept")
     network.load_state_dict(best)
-    return Fitted(network.eval(), classes, history, interrupted, {"width": config.width})
+    return Fitted(network.eval(), classes, history, interrupted, options)
 
 
 def runaway() -> SettingsError:
-    """Return the error to raise when weights became infinite or no numbers."""
+    """Return the error to raise when weights become infinite or NaN."""
     return SettingsError("training", "the loss became infinite", "give a smaller --learning-rate")
 
 
 def start_from(network: Network, model: str) -> str:
-    """Give a network the weights of a model wherever their shapes agree; return a line that says how many.
+    """Copy the weights of a model into a network wherever their shapes agree; return a message with their number.
 
     Raises
     ------
     ModelError
-        When there is no such model or it is damaged.
+        When the model is missing or damaged, or has no weights.
     """
     folder = resolve_model(model)
-    if load_config(folder).network == SPOT_TEST:
-        raise ModelError(model, "is a test that was not trained", "start from a trained model, such as default")
+    if not kind_of(load_config(folder).network, model).has_weights:
+        raise ModelError(model, "has no weights", "start from a trained model, such as default")
     own = network.state_dict()
     taken = {key: value for key, value in read_weights(folder).items() if _fits(own, key, value)}
     network.load_state_dict({**own, **taken})
@@ -162,7 +164,7 @@ def _fits(own: Dict[str, torch.Tensor], key: str, value: torch.Tensor) -> bool:
 
 @torch.inference_mode()
 def predict(network: Network, views: Arrays, rows: NDArray[np.int64], device: str) -> NDArray[np.float64]:
-    """Return the logits (n, classes) of chosen rows of the views."""
+    """Return the logits (n, classes) of some rows of the views."""
     network = network.eval().to(device)
     tensors = {name: torch.from_numpy(array) for name, array in views.items()}
     parts = [
@@ -179,7 +181,7 @@ def batch_of(tensors: Mapping[str, torch.Tensor], rows: torch.Tensor, device: st
 
 
 class _Run:
-    """One training run: what stays the same from epoch to epoch."""
+    """One training: the network, its data and its optimiser."""
 
     def __init__(
         self,
@@ -222,14 +224,14 @@ class _Run:
         Raises
         ------
         SettingsError
-            When the weights ran away.
+            When the weights are infinite or NaN.
         """
         logits = torch.from_numpy(predict(self.network, self._arrays, rows, self.device))
         if not torch.isfinite(logits).all():
             raise runaway()
         p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
         values = measure(p_bad, bad[rows], 0.5)
-        # Of BAD against GOOD, not of the classes: that is what decides, and kinds of bad are easily confused.
+        # The loss of BAD against GOOD, because bad classes are easily confused and only this decides.
         loss = float(loss_of(logits, self._good_or_bad[torch.from_numpy(rows)]))
         return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
 
@@ -240,7 +242,7 @@ class _Run:
 
 
 def _weights(allowed: torch.Tensor, train: NDArray[np.int64], config: TrainConfig) -> Optional[torch.Tensor]:
-    """Return a weight for each patch that makes GOOD and BAD count alike, if the config asks for it."""
+    """Return a weight for each patch that gives GOOD and BAD the same total, if the settings ask for it."""
     if not config.class_weights:
         return None
     good = allowed[:, 0]

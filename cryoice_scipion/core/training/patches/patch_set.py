@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The labelled patch set: what training reads, as a folder that people can look into.
+"""Cut labelled patches out of micrographs, and store them as a folder that training reads.
 
-``real.npy`` (n, 64, 64) normalised patches, ``fft.npy`` (n, 64, 64) their log power spectra (for people; training
-computes them from the augmented real patches), ``patches.csv`` one row a patch, ``patches.json`` how it was made.
-For the patch + spectrum network also ``local.npy`` (n, 64, 64) and ``coarse.npy`` (n, 2, 64, 64), float16, and
-``spectrum.npy`` (n, features), float32, NaN beyond a micrograph's resolution (``views/patch_spectrum.py``). For
-fine-tuning a U-Net ``embedding.npy`` (n, features), float32: what the last layer of that network reads there.
+real.npy
+    (n, 64, 64), normalised patches.
+fft.npy
+    (n, 64, 64), their log power spectra, for inspection. Training computes them from the augmented patches.
+local.npy, coarse.npy, spectrum.npy
+    (n, 64, 64), (n, 2, 64, 64) and (n, features): further views, NaN beyond a micrograph's resolution; see
+    ``views/patch_spectrum.py``.
+embedding.npy
+    (n, features), what the last layer of a network reads at each position, for fine-tuning.
+patches.csv, patches.json
+    One row a patch, and how the set was made.
 """
 
 from __future__ import annotations
@@ -24,10 +30,11 @@ from tqdm import tqdm
 from cryoice_scipion.constants import BORDER, GOOD
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.unet import EMBEDDING
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.training.patches.background import draw_background
-from cryoice_scipion.core.training.points import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
 from cryoice_scipion.core.views.patch_spectrum import WINDOW, MicrographViews
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
@@ -35,9 +42,9 @@ from cryoice_scipion.core.views.spectrum import Spectra
 
 REAL, FFT, TABLE, META = "real.npy", "fft.npy", "patches.csv", "patches.json"
 BACKGROUND = "background"
-EMBEDDING = "embedding"
-# the further views, and how they are kept
+# the views beside the patch, and the types they are stored in
 KINDS = {"local": np.float16, "coarse": np.float16, "spectrum": np.float32, EMBEDDING: np.float32}
+ALL_VIEWS = ("patch", "fft", "local", "coarse", "spectrum")  # that need no network
 Arrays = Dict[str, NDArray[np.generic]]
 
 
@@ -49,10 +56,10 @@ class PatchSet:
     table: pd.DataFrame  # label, micrograph, x, y (px of the micrograph), origin, sampling (Å/px), copy (0: as is)
     sampling: float  # Å/px
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
-    further: Arrays = dataclasses.field(default_factory=dict)  # views of the patch + spectrum network, by kind
+    further: Arrays = dataclasses.field(default_factory=dict)  # further views by name, of KINDS
 
     def views(self, kinds: Sequence[str]) -> Arrays:
-        """Return the arrays a network of these views takes, by kind; "fft" is computed from "patch".
+        """Return the arrays that a network of these views takes, by name; "fft" is computed from "patch".
 
         Raises
         ------
@@ -78,7 +85,7 @@ class PatchSet:
             if kind in self.further:
                 np.save(folder / f"{kind}.npy", self.further[kind])
             else:
-                (folder / f"{kind}.npy").unlink(missing_ok=True)  # of an older set in this folder
+                (folder / f"{kind}.npy").unlink(missing_ok=True)  # left from an older set in this folder
         self.table.to_csv(folder / TABLE, index=False)
         head = {"sampling": self.sampling, "counts": self.counts(), "messages": self.messages}
         (folder / META).write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
@@ -90,7 +97,7 @@ class PatchSet:
         Raises
         ------
         SettingsError
-            When a file is missing or the files do not belong together.
+            When a file is missing, or the files have different numbers of patches.
         """
         try:
             head = json.loads((folder / META).read_text(encoding="utf-8"))
@@ -106,15 +113,15 @@ class PatchSet:
         return cls(real, table, float(head["sampling"]), list(head["messages"]), further)
 
     def counts(self) -> Dict[str, int]:
-        """Return how many patches there are of each origin and label."""
+        """Return the number of patches of each origin and label."""
         groups = self.table[self.table["copy"] == 0].groupby(["origin", "label"]).size()
         return {f"{origin} {label}": int(number) for (origin, label), number in groups.items()}
 
 
 def join(sets: Sequence[PatchSet]) -> PatchSet:
-    """Return the patches of several sets of one sampling as one.
+    """Return the patches of several sets of one sampling as one set.
 
-    Micrographs of one name in different sets are different ones: the second gets ``_2`` appended, and so on.
+    If a micrograph's name occurs in several sets, ``_2`` is appended to the second one, and so on.
     """
     samplings = {item.sampling for item in sets}
     if len(samplings) != 1:
@@ -138,85 +145,95 @@ def cut_patches(
     micrographs: Sequence[LabelledMicrograph],
     config: PatchConfig,
     progress: bool = True,
-    patch_spectrum: bool = True,
-    dense: Optional[NetworkDetector] = None,
+    views: Sequence[str] = ALL_VIEWS,
+    embedder: Optional[NetworkDetector] = None,
 ) -> PatchSet:
     """Cut patches at the labelled positions out of their micrographs, and draw backgrounds.
 
-    A micrograph that cannot be read is left out with a message; so are positions outside the frame or on its border
-    (the detector finds borders by itself). ``patch_spectrum``: also cut the further views of that network.
-    ``dense``: a U-Net model whose features are wanted too; copies at a jittered sampling are not made then.
+    Micrographs that cannot be read are left out with a message. So are positions outside the frame or on its border,
+    since detectors find borders themselves.
+
+    Parameters
+    ----------
+    micrographs : sequence of LabelledMicrograph
+    config : PatchConfig
+    progress : bool
+        Whether to show a bar.
+    views : sequence of str
+        The views to cut; the patch itself always is.
+    embedder : NetworkDetector, optional
+        Needed for the view "embedding": the detector whose features are stored. No copies at a jittered sampling are
+        made then.
 
     Raises
     ------
     SettingsError
-        When nothing is left.
+        When no patch is left.
     """
     only_clean = any(item.clean for item in micrographs)
-    messages: List[str] = []
-    views: List[Arrays] = []
-    tables: List[pd.DataFrame] = []
-    if dense is not None:
-        config = config.model_copy(update={"jitter_copies": 0})
+    cutter = _Cutter(config, views, embedder)
+    parts: List[Tuple[Arrays, pd.DataFrame]] = []
     for index, item in enumerate(tqdm(micrographs, desc="patches", unit="mic", disable=not progress)):
         try:
             background = config.background and not item.complete and (item.clean or not only_clean)
             rng = np.random.default_rng([config.seed, index])
-            parts = _cut_one(item, config, background, patch_spectrum, dense, rng, messages)
+            parts += cutter.cut(item, background, rng)
         except CryoIceError as error:
             what = "" if item.path.rpartition("@")[2] in str(error) else f"{item.path}: "
-            messages.append(f"left out: {what}{error}")
-            continue
-        views += [view for view, _ in parts]
-        tables += [table for _, table in parts]
-    if not tables or not sum(map(len, tables)):
-        raise SettingsError("patches", "none could be cut", messages[0] if messages else "give coordinates")
-    arrays = {kind: np.concatenate([view.pop(kind) for view in views]) for kind in list(views[0])}
-    real = arrays.pop("patch")
-    return PatchSet(real, pd.concat(tables, ignore_index=True), config.sampling, messages, arrays)
+            cutter.messages.append(f"left out: {what}{error}")
+    if not sum(len(table) for _, table in parts):
+        reason = cutter.messages[0] if cutter.messages else "give coordinates"
+        raise SettingsError("patches", "none could be cut", reason)
+    joined = {kind: np.concatenate([arrays.pop(kind) for arrays, _ in parts]) for kind in list(parts[0][0])}
+    table = pd.concat([table for _, table in parts], ignore_index=True)
+    return PatchSet(joined.pop("patch"), table, config.sampling, cutter.messages, joined)
 
 
-def _cut_one(
-    item: LabelledMicrograph,
-    config: PatchConfig,
-    background: bool,
-    patch_spectrum: bool,
-    dense: Optional[NetworkDetector],
-    rng: np.random.Generator,
-    messages: List[str],
-) -> List[Tuple[Arrays, pd.DataFrame]]:
-    """Return (views, their rows) of one micrograph, first as is, then at jittered samplings."""
-    micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
-    pixel_size, border = micrograph.pixel_size, micrograph.border
-    check_sampling(pixel_size, config.sampling)
-    points = _usable(item, border, messages)
-    points = _at_most(points, config.max_per_micrograph, rng, item.stem, messages)
-    parts = []
-    bright = item.is_bright(config.contrast)
-    patch_spectrum = patch_spectrum and config.window == WINDOW
-    spectra = micrograph_spectra(micrograph.image, pixel_size, border, torch.device("cpu")) if patch_spectrum else None
-    for copy in range(1 + config.jitter_copies):
-        jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
-        sampling = config.sampling * (1.0 + jitter)
-        view, inside = micrograph_view(micrograph.image, pixel_size, border, sampling, torch.device("cpu"))
-        view = normalise(view, inside, bright)
-        scale = pixel_size / sampling
-        if copy == 0 and background:
-            points = _with_background(points, view, inside, scale, config, rng)
-        if points.empty:
-            break
-        centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
-        table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
-        views = _views(view, centres, config.window, spectra, pixel_size, scale)
-        if dense is not None:
-            seen = (micrograph.image, pixel_size, border, bright)
-            views[EMBEDDING] = _embedded(dense.features(*seen), centres.numpy() / dense.stride)
-        parts.append((views, table))
-    return parts
+class _Cutter:
+    """Cuts the patches of one micrograph after the other, with the same settings."""
+
+    def __init__(self, config: PatchConfig, views: Sequence[str], embedder: Optional[NetworkDetector]) -> None:
+        self.config = config
+        self.copies = 0 if embedder else config.jitter_copies
+        self.spectra = config.window == WINDOW and bool({"local", "coarse", "spectrum"} & set(views))
+        self.embedder = embedder
+        self.messages: List[str] = []
+
+    def cut(
+        self, item: LabelledMicrograph, background: bool, rng: np.random.Generator
+    ) -> List[Tuple[Arrays, pd.DataFrame]]:
+        """Return views and rows of one micrograph: at the sampling itself, then of each copy at a jittered one."""
+        config = self.config
+        micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
+        pixel_size, border = micrograph.pixel_size, micrograph.border
+        check_sampling(pixel_size, config.sampling)
+        points = _usable(item, border, self.messages)
+        points = _at_most(points, config.max_per_micrograph, rng, item.stem, self.messages)
+        parts = []
+        bright, cpu = item.is_bright(config.contrast), torch.device("cpu")
+        spectra = micrograph_spectra(micrograph.image, pixel_size, border, cpu) if self.spectra else None
+        for copy in range(1 + self.copies):
+            jitter = rng.uniform(-1.0, 1.0) * config.sampling_jitter if copy else 0.0
+            sampling = config.sampling * (1.0 + jitter)
+            view, inside = micrograph_view(micrograph.image, pixel_size, border, sampling, cpu)
+            view = normalise(view, inside, bright)
+            scale = pixel_size / sampling
+            if copy == 0 and background:
+                points = _with_background(points, view, inside, scale, config, rng)
+            if points.empty:
+                break
+            centres = torch.from_numpy(points[["x", "y"]].to_numpy(dtype=np.float64) * scale)
+            table = points.assign(micrograph=item.stem, sampling=round(sampling, 4), copy=copy)
+            views = _views(view, centres, config.window, spectra, pixel_size, scale)
+            if self.embedder is not None:
+                features = self.embedder.features(micrograph.image, pixel_size, border, bright)
+                views[EMBEDDING] = _embedded(features, centres.numpy() / self.embedder.stride)
+            parts.append((views, table))
+        return parts
 
 
 def _embedded(features: torch.Tensor, centres: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the feature vectors (n, features) of the map cells that positions (n, 2), x and y in cells, lie in."""
+    """Return the feature vectors (n, features) of the map cells that contain positions (n, 2), x and y in cells."""
     column, row = (np.clip(centres[:, axis].astype(np.int64), 0, int(features.shape[2 - axis]) - 1) for axis in (0, 1))
     found: NDArray[np.float32] = features.numpy()[:, row, column].T.copy()
     return found
@@ -225,7 +242,7 @@ def _embedded(features: torch.Tensor, centres: NDArray[np.float64]) -> NDArray[n
 def _views(
     view: torch.Tensor, centres: torch.Tensor, window: int, spectra: Optional[Spectra], pixel_size: float, scale: float
 ) -> Arrays:
-    """Return the views around positions (px of the context view): the patch alone where there are no spectra."""
+    """Return the views around positions (px of the context view); only the patch if there are no spectra."""
     if spectra is None:
         return {"patch": cut(view, centres, window).numpy()}
     native = centres / scale * (pixel_size / spectra.sampling)
@@ -234,7 +251,7 @@ def _views(
 
 
 def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
-    """Return the points on the image; say how many lie outside the frame or on the border."""
+    """Return the points on the image; report the number outside the frame and on the border."""
     x, y = item.points["x"].to_numpy(dtype=np.float64), item.points["y"].to_numpy(dtype=np.float64)
     rows, columns = border.shape
     inside = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
@@ -250,11 +267,11 @@ def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[
 def _at_most(
     points: pd.DataFrame, number: int, rng: np.random.Generator, stem: str, messages: List[str]
 ) -> pd.DataFrame:
-    """Return at most ``number`` points of a micrograph, drawn by chance from GOOD first: BAD ones are rare."""
+    """Return at most ``number`` points of a micrograph; GOOD ones are left out first, at random."""
     surplus = len(points) - number
     if surplus <= 0:
         return points.reset_index(drop=True)
-    messages.append(f"{stem}: {surplus} coordinates beyond {number} left out, by chance")
+    messages.append(f"{stem}: {surplus} coordinates beyond {number} left out, at random")
     order = rng.permutation(len(points))
     bad_first = order[np.argsort((points["label"] == GOOD).to_numpy()[order], kind="stable")]
     return points.iloc[np.sort(bad_first[:number])].reset_index(drop=True)
@@ -268,7 +285,10 @@ def _with_background(
     config: PatchConfig,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Return the points with clean positions added: as many as GOOD ones, or as all where there are no GOOD ones."""
+    """Return the points with clean positions added.
+
+    Their number is that of the GOOD points, or of all points if there are no GOOD ones.
+    """
     good = points["label"] == GOOD
     positions = points[["x", "y"]].to_numpy(dtype=np.float64) * scale
     number = round(config.background_ratio * (int(good.sum()) or len(points) or config.max_per_micrograph // 4))

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a labelled patch set to a model folder."""
+"""Train a network on labelled patches, calibrate it, and write the model folder."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
@@ -14,35 +13,74 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import ENOUGH_BAD, GOOD
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.detectors.choice import PATCH_FFT, UNET, network_of, views_of
+from cryoice_scipion.core.detectors.choice import views_of
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.patch_fft import WINDOW
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps.session_baseline import session_logit_of
-from cryoice_scipion.core.training.fine_tuning import fit_head, load_base
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
-from cryoice_scipion.core.training.patches.fit import Log, bad_log_odds, fit, predict
-from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet
-from cryoice_scipion.core.training.points import LabelledMicrograph
+from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, bad_log_odds, fit, predict
+from cryoice_scipion.core.training.patches.patch_set import BACKGROUND, KINDS, PatchSet, cut_patches, join
 from cryoice_scipion.core.training.saving import Predictions, Result, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, VALIDATION, patch_weights, split_micrographs
+from cryoice_scipion.core.training.trainers import Log, TrainRequest
 
-CONTEXT_SAMPLING = 4.0  # Å/px of the patch + spectrum and of the U-Net
-_RULE = "Youden's point, or what is within one standard error of it and nearer to {}"
+CONTEXT_SAMPLING = 4.0  # Å/px of all views beside "patch" and "fft"
+_RULE = "Youden's point, or the threshold nearest to {} within one standard error of it"
 _WORSE = 0.01  # AUC by which chance may make a model worse
-_MINIMUM = 5  # patches of a kind without which nothing can be learned
+_MINIMUM = 5  # GOOD, and BAD, patches that training needs
+
+Fitter = Callable[[Arrays, pd.DataFrame, TrainConfig, str, Log, bool], Fitted]
 
 
-def train(
+def train(request: TrainRequest) -> Result:
+    """Train a network of the requested kind on labelled patches, and write the model folder.
+
+    Raises
+    ------
+    SettingsError
+        When there are too few patches, no split by micrograph is possible, or the network has no such view.
+    """
+    views = views_of(request.config)  # a wrong one is reported before any patch is cut
+    patches, micrographs, topics = gather_patches(request, views)
+    return train_on_patches(patches, micrographs, request, topics)
+
+
+def gather_patches(
+    request: TrainRequest, views: Sequence[str], embedder: Optional[NetworkDetector] = None
+) -> Tuple[PatchSet, List[LabelledMicrograph], Dict[str, str]]:
+    """Return the labelled patches of all sources, the micrographs they were cut from, and topics of the model card.
+
+    Parameters
+    ----------
+    request : TrainRequest
+    views, embedder
+        As of :func:`cut_patches`.
+    """
+    sources = request.sources
+    sets = [PatchSet.load(folder) for folder in request.patch_sets]
+    topics = {"patch sets": ", ".join(folder.name for folder in request.patch_sets)} if sets else {}
+    micrographs: List[LabelledMicrograph] = []
+    if not sets or sources.has_positions or sources.simulated:
+        micrographs = sources.labelled(request.config.seed)
+        request.warn(sources.messages)
+        topics.update(sources.describe())
+        # They come first, so that their micrographs keep their names.
+        sets.insert(0, cut_patches(micrographs, request.config.patches, request.progress, views, embedder))
+    patches = join(sets)
+    request.warn(patches.messages)
+    return patches, micrographs, request.describe(topics, bool((patches.table["origin"] == BACKGROUND).any()))
+
+
+def train_on_patches(
     patches: PatchSet,
     micrographs: Sequence[LabelledMicrograph],
-    config: TrainConfig,
-    folder: Path,
-    trained_on: Dict[str, str],
-    device: str,
-    log: Log,
-    progress: bool = True,
+    request: TrainRequest,
+    topics: Dict[str, str],
+    fitter: Fitter = fit,
+    base: Optional[NetworkDetector] = None,
 ) -> Result:
     """Fit, calibrate, evaluate and save a model.
 
@@ -51,65 +89,67 @@ def train(
     patches : PatchSet
         All labelled patches; they are split by micrograph here.
     micrographs : sequence of LabelledMicrograph
-        Where they come from: the validation ones are mapped whole, for the level that the data-set reference is
-        compared with. Without them the level is taken from the GOOD validation patches.
-    config : TrainConfig
-    folder : Path
-        The model folder to write.
-    trained_on : dict
-        Free text by topic, for the card.
-    device, log, progress
-        Torch's device; where to say what happens; whether to show bars.
+        Where the patches come from. The validation ones are mapped completely, for the baseline of sessions. Without
+        them the baseline is taken from the GOOD validation patches.
+    request : TrainRequest
+    topics : dict
+        Text by topic, for the model card.
+    fitter : callable
+        Fits the network.
+    base : NetworkDetector, optional
+        The model that is fine-tuned, to compare with the result; None: a training of all layers.
 
     Raises
     ------
     SettingsError
         When there are too few patches, or no split by micrograph is possible.
     """
-    _check(patches, config)
-    dense = network_of(config) == UNET
-    views = patches.views([EMBEDDING] if dense else views_of(config))
+    config, device, log, progress = request.config, request.device, request.log, request.progress
+    names = base.network.views if base else views_of(config)
+    _check(patches, names)
+    views = patches.views(names)
     table = patches.table
     split = split_micrographs(table, config.validation, config.hold_out, config.seed)
     table = table.assign(split=table["micrograph"].map(split))
     log(_describe(table))
     few = int(((table["label"] != GOOD) & (table["copy"] == 0)).sum())
     if not config.base and few < ENOUGH_BAD:
-        log(f"warning: {few} BAD patches are few for a new network: --from default, to tune the shipped one, is better")
-    fitted = (fit_head if dense else fit)(views, table, config, device, log, progress)
+        log(f"warning: {few} BAD patches are few for a new network; use --from default to fine-tune the shipped one")
+    fitted = fitter(views, table, config, device, log, progress)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
     logits = predict(fitted.network, views, rows, device)
-    base = load_base(config.base) if dense else None
-    preferred = base[1].recommended_threshold if base else 0.5
+    preferred = base.config.recommended_threshold if base else 0.5
     predictions = _calibrate(table.iloc[rows], logits, config.per_micrograph_reference, preferred)
     if base:
-        old = predict(base[0], views, rows, device) / base[1].temperature
+        old = predict(base.network, views, rows, device) / base.config.temperature
         predictions.before = _measured(old, predictions, preferred)
         _compare(predictions, log)
     counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
-    model = model_config(config, patches.sampling, fitted, predictions, {**trained_on, "patches": counts})
+    model = model_config(config, patches.sampling, fitted, predictions, {**topics, "patches": counts})
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
-    # By how much sessions differ cannot be told from one: a tuned model keeps what its base knows of it.
+    # One session does not show by how much sessions differ: a fine-tuned model keeps the values of its base model.
     reference = {
         "baseline_logit": baseline_logit(detector, validation_items, config, predictions, log, progress),
-        **(base[1].model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
+        **(base.config.model_dump(include={"offset_limit", "offset_tolerance"}) if base else {}),
     }
     model = model.model_copy(update=reference)
-    save_model(folder, model, fitted, predictions, patches.messages, patches.real)
-    return Result(folder, model, predictions.validation, predictions.test, fitted.interrupted, predictions.before)
+    save_model(request.output, model, fitted, predictions, patches.messages, patches.real)
+    return Result(
+        request.output, model, predictions.validation, predictions.test, fitted.interrupted, predictions.before
+    )
 
 
 def _measured(logits: NDArray[np.float64], predictions: Predictions, threshold: float) -> Dict[str, float]:
-    """Return the figures of other logits of the same patches, where the honest figures are taken."""
+    """Return the metrics of other logits of the same patches, on the split that is reported."""
     rows = (predictions.table["split"] == predictions.measured_on).to_numpy()
     p_bad = torch.sigmoid(bad_log_odds(torch.from_numpy(logits[rows]))).numpy()
     return measure(p_bad, (predictions.table["label"] != GOOD).to_numpy()[rows], threshold)
 
 
 def _compare(predictions: Predictions, log: Log) -> None:
-    """Warn when fine-tuning made the model worse."""
+    """Warn if fine-tuning made the model worse."""
     now, before = (
         (predictions.test if predictions.measured_on == TEST else predictions.validation)["auc"],
         predictions.before["auc"],
@@ -156,9 +196,9 @@ def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
 def as_sessions(
     odds: NDArray[np.float64], table: pd.DataFrame, on_validation: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return log-odds as the screening has them where each micrograph is of a session of its own.
+    """Return log-odds with the level of each micrograph subtracted, as if each were a session of its own.
 
-    The data-set reference takes a session's own level off; patches of micrographs without GOOD ones stay as they are.
+    Patches of micrographs without GOOD patches keep their log-odds.
     """
     levels = _clean_levels(odds, table)
     common = session_logit_of(_clean_levels(odds[on_validation], table[on_validation]))
@@ -173,26 +213,27 @@ def baseline_logit(
     config: TrainConfig,
     predictions: Predictions,
     log: Log,
-    progress: bool,
+    progress: bool = True,
 ) -> float:
-    """Return the level of the validation micrographs, the baseline of sessions (docs/explanation/sessions.md)."""
+    """Return the median log-odds of the validation micrographs, with which the level of a session is compared."""
     levels: List[float] = []
-    for item in tqdm(micrographs, desc="reference level", unit="mic", disable=not progress):
+    for item in tqdm(micrographs, desc="baseline", unit="mic", disable=not progress):
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = item.is_bright(config.patches.contrast)
             classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright)
             level = classmap.checked(item.path).median_logit
-            levels += [level] if np.isfinite(level) else []  # NaN: all of it is border
+            levels += [level] if np.isfinite(level) else []  # NaN: the whole micrograph is border
         except CryoIceError as error:
-            log(f"left out of the reference level: {error}")
+            log(f"left out of the baseline: {error}")
     if not levels:
         rows = (predictions.table["split"] == VALIDATION).to_numpy()
         levels = _clean_levels(predictions.log_odds[rows], predictions.table[rows]).tolist()
     return session_logit_of(levels)
 
 
-def _check(patches: PatchSet, config: TrainConfig) -> None:
+def _check(patches: PatchSet, views: Sequence[str]) -> None:
+    """Raise SettingsError if the patches are too few, or not of the size or sampling that the views have."""
     good = int((patches.table["label"] == GOOD).sum())
     for number, name in ((good, "GOOD"), (len(patches.table) - good, "BAD")):
         if number < _MINIMUM:
@@ -203,7 +244,7 @@ def _check(patches: PatchSet, config: TrainConfig) -> None:
         raise SettingsError(
             "patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew"
         )
-    if network_of(config) != PATCH_FFT and abs(patches.sampling - CONTEXT_SAMPLING) > 0.01:
+    if set(views) & set(KINDS) and abs(patches.sampling - CONTEXT_SAMPLING) > 0.01:
         raise SettingsError(
             "patches",
             f"are cut at {patches.sampling} Å/px, this network takes {CONTEXT_SAMPLING}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calibrate a U-Net on whole micrographs: temperature, threshold, level of the reference; and measure it."""
+"""Calibrate and measure a U-Net on whole micrographs: temperature, threshold and session baseline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cryoice_scipion.constants import CLASSES, GOOD
-from cryoice_scipion.core.detectors.unet import CELL, UNet
+from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.maps.session_baseline import session_logit_of
 from cryoice_scipion.core.training.metrics import (
     CLEAN_LOST,
@@ -27,19 +27,20 @@ from cryoice_scipion.core.training.saving import Predictions
 from cryoice_scipion.core.training.splits import TEST, VALIDATION
 from cryoice_scipion.core.training.unet.refinement_head import features_of_micrograph
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
+from cryoice_scipion.core.views.outlier_features import CELL
 
 _RULE = (
-    f"the one nearest to 0.5 that calls at most {CLEAN_LOST:.2%} of clean area bad, "
-    f"on average over all micrographs but the worst {OUTLIERS:.0%}"
+    f"the one nearest to 0.5 that predicts at most {CLEAN_LOST:.2%} of clean area bad, "
+    f"on average over all micrographs except the worst {OUTLIERS:.0%}"
 )
-_MOSTLY, _NORMAL = 0.75, 90  # share of cells that makes a micrograph clean; percentile of such ones' levels
-_LEAST_TOLERANCE = 4.0  # log-odds: sessions with much bad area, but not too much, differ by as much
+_MOSTLY, _NORMAL = 0.75, 90  # share of good cells of a clean micrograph; percentile of their median log-odds
+_LEAST_TOLERANCE = 4.0  # log-odds: usual sessions with much bad area differ by this much
 _SHOWN = 60  # cells of a micrograph that go into predictions.csv and the card
 
 
 @dataclasses.dataclass
 class MapCells:
-    """What the network says of the labelled cells of one micrograph."""
+    """Logits and labels of the labelled cells of one micrograph."""
 
     name: str
     split: str
@@ -68,7 +69,7 @@ def cells_of_maps(
     device: str,
     quick: bool = False,
 ) -> List[MapCells]:
-    """Return what a network says of whole micrographs; with ``quick`` in one orientation."""
+    """Return logits and labels of the cells of whole micrographs; with ``quick`` from one orientation only."""
     network = network.eval().to(device)
     found = []
     for name, micrograph in loaded.items():
@@ -88,8 +89,8 @@ def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Predictions, Dict[str, fl
     Returns
     -------
     (Predictions, dict)
-        The table is of some cells of each micrograph, x and y in px of the context view. The dict is what
-        :func:`reference_of` says of the validation micrographs.
+        The table has some cells of each micrograph, with x and y in px of the context view. The dict is the result of
+        :func:`reference_of` on the validation micrographs.
     """
     validation = [item for item in cells if item.split == VALIDATION]
     logits = torch.from_numpy(np.concatenate([item.logits for item in validation])).double()
@@ -121,7 +122,7 @@ def _some_cells(item: MapCells, odds: NDArray[np.float64], rng: np.random.Genera
 
 
 def reference_of(micrographs: Sequence[Tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> Dict[str, float]:
-    """Return the level of validation micrographs, and how far above it a session is still usual.
+    """Return the session baseline of the validation micrographs, and how far above it a session is still usual.
 
     Parameters
     ----------

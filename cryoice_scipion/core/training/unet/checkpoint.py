@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a training that was stopped goes on from: its last epoch, kept in the model folder."""
+"""Store the last epoch of a training in the model folder, so that an interrupted training continues from it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import torch
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import UNFINISHED
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.training.patches.fit import Log
+from cryoice_scipion.core.training.trainers import Log
 from cryoice_scipion.core.training.unet.fit import UNetRun
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 
 
-class Unfinished:
-    """The last epoch of a training, on disk: what a later call with the same settings and data goes on from."""
+class Checkpoint:
+    """The last epoch of a training, on disk; a later call with the same settings and data continues from it."""
 
     def __init__(self, folder: Path, config: TrainConfig, data: Dict[str, Any]) -> None:
-        """Take the model folder, and all that the training depends on; ``data`` as JSON takes it."""
+        """Set the model folder and everything the training depends on; ``data`` must be serialisable as JSON."""
         self._path = folder / UNFINISHED
         self._made_with = {"config": config.to_text(), "data": json.dumps(data, sort_keys=True)}
 
     def delete(self) -> None:
-        """Remove it: the training is finished."""
+        """Delete the file, once the training is finished."""
         self._path.unlink(missing_ok=True)
 
     def save(self, run: UNetRun, history: List[Dict[str, float]]) -> None:
@@ -38,7 +38,7 @@ class Unfinished:
             torch.save({**self._made_with, "history": history, "run": run.state_dict()}, temporary)
 
     def restore(self, run: UNetRun, log: Log) -> List[Dict[str, float]]:
-        """Give a run the state that was kept, if there is one of these settings and data; return the curves so far."""
+        """Load the stored state into a run, if it has the same settings and data; return the training curves so far."""
         if not self._path.is_file():
             return []
         try:
@@ -47,16 +47,16 @@ class Unfinished:
             if differ:
                 raise ValueError(f"its {' and '.join(differ)} differ")
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            log(f"{self._path} is not taken up ({str(error).splitlines()[0]}); training starts anew")
+            log(f"{self._path} is not used ({str(error).splitlines()[0]}); training starts from the first epoch")
             return []
-        run.load_state_dict(kept["run"])  # fits: the network's shapes are a part of what was compared
+        run.load_state_dict(kept["run"])  # fits: the shapes of the network were compared
         history: List[Dict[str, float]] = kept["history"]
         log(f"going on after epoch {len(history)}")
         return history
 
 
 def checksum(loaded: Dict[str, TrainingMicrograph]) -> int:
-    """Return the CRC-32 of all that micrographs hold."""
+    """Return the CRC-32 of views and labels of all micrographs."""
     total = 0
     for micrograph in loaded.values():
         for array in (micrograph.view, micrograph.spectrum, micrograph.labels):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Crops of whole labelled micrographs for the U-Net, and what is done to them by chance."""
+"""Cut and augment random crops of whole labelled micrographs, for the training of the U-Net."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import AugmentConfig
-from cryoice_scipion.core.detectors.unet import CELL, MULTIPLE, SAMPLING, SPECTRAL
+from cryoice_scipion.core.detectors.unet import MULTIPLE, SAMPLING, SPECTRAL
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT
 from cryoice_scipion.core.training.patches.augment import CUTS, NOTHING_LEFT
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
 from cryoice_scipion.core.views.micrograph import spectral_frequencies
-from cryoice_scipion.core.views.outlier_features import relative_statistics
+from cryoice_scipion.core.views.outlier_features import CELL, relative_statistics
 from cryoice_scipion.core.views.patch_spectrum import BOX, local_view
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.spectrum import BANDS, dropped
@@ -28,12 +28,12 @@ from cryoice_scipion.core.views.spectrum import BANDS, dropped
 _MARGIN = BOX // 2  # px around a crop, for the local mean and deviation at its edges
 _LARGEST = 768  # px, side of a crop: 3000 Å, as far as the network sees
 _SPREAD = 0.1  # standard deviation added to spectral features, natural logarithms
-_FILTERED = 0.3  # the same of the curve that imitates other detectors and filters
-_BLURRED = 0.15  # share of crops that are low-passed, as detectors and filters do
-_HIGH_PASSED, _PASSED = 0.08, (350.0, 2500.0)  # share of crops that are high-passed, at what half amplitude, Å
-_NOISY, _NOISE = 0.1, (0.3, 1.5)  # share of crops much noisier than what we simulate, deviation as in AugmentConfig
-_SOUGHT = 0.75  # share of the crops of a small set that hold something bad
-_SMALL, _HEAVIEST = 64, 4.0  # cells: a bad area of fewer counts for more than its cells do, at most this much
+_FILTERED = 0.3  # standard deviation of the curve that imitates other detectors and filters
+_BLURRED = 0.15  # share of crops that are low-passed
+_HIGH_PASSED, _PASSED = 0.08, (350.0, 2500.0)  # share of crops that are high-passed; range of half amplitude, Å
+_NOISY, _NOISE = 0.1, (0.3, 1.5)  # share of crops with strong noise; range of its deviation, as in AugmentConfig
+_SOUGHT = 0.75  # share of the crops of a small set that contain bad area
+_SMALL, _HEAVIEST = 64, 4.0  # cells below which bad areas have a higher weight; the highest weight
 
 
 @dataclasses.dataclass
@@ -44,17 +44,17 @@ class Crop:
     spectrum: torch.Tensor  # (features, side / 16, side / 16)
     relative: torch.Tensor  # (2, side / 8, side / 8)
     labels: torch.Tensor  # (side / 8, side / 8), int64
-    weights: torch.Tensor  # the same shape: what each cell counts
+    weights: torch.Tensor  # the same shape: the weight of each cell
 
 
 class Cropper:
     """Random crops of one micrograph."""
 
     def __init__(self, name: str, micrograph: TrainingMicrograph, seek_bad: bool = False) -> None:
-        """Mirror the micrograph outwards so that every crop, its margin too, lies inside.
+        """Mirror the micrograph outwards so that every crop and its margin lie inside.
 
-        ``seek_bad``: three of four crops hold a bad cell if there is any, each class alike; for micrographs of which
-        bad is a small part.
+        ``seek_bad``: three of four crops contain a bad cell if there is one, of each class equally often. This is for
+        micrographs with little bad area.
         """
         self.name = name
         cell = CELL * SPECTRAL
@@ -74,7 +74,7 @@ class Cropper:
         self.bad = [np.argwhere(labels == code) for code in np.unique(labels[_is_bad(labels)])] if seek_bad else []
 
     def cut(self, rng: np.random.Generator) -> Crop:
-        """Return a crop anywhere on the micrograph, turned and mirrored by chance."""
+        """Return a random crop of the micrograph, randomly rotated and mirrored."""
         cell = CELL * SPECTRAL
         last = np.array([self.rows - self.side, self.columns - self.side]) // cell
         top, left = (int(rng.integers(0, end + 1)) * cell for end in last)
@@ -105,9 +105,9 @@ def _is_bad(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def weights_of(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what cells count in training, same shape: those of small bad areas more, so that a crystal is not lost.
+    """Return the weights of cells in training, same shape; cells of small bad areas have a higher weight.
 
-    A crystal of 150 Å is 20 cells of some thousands, and yet as many picks lie on it as on its like in a large area.
+    A crystal of 150 Å has 20 cells of some thousands, but may have as many picks as an equal part of a large area.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def weights_of(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _mirrored(values: NDArray[np.generic], rows: int, columns: int, margin: int = 0) -> NDArray[np.generic]:
-    """Return the last two axes lengthened by mirroring, as often as it takes, with a margin on all sides."""
+    """Return values extended along the last two axes by repeated mirroring, with a margin on all sides."""
     for axis, size in ((values.ndim - 2, rows), (values.ndim - 1, columns)):
         have = values.shape[axis]
         index = np.arange(-margin, size + margin) % (2 * have)
@@ -134,7 +134,7 @@ def _mirrored(values: NDArray[np.generic], rows: int, columns: int, margin: int 
 def views_of_crops(
     crops: Sequence[Crop], config: AugmentConfig, rng: np.random.Generator
 ) -> Tuple[Dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Return the network's views of crops of one size, changed by chance, their labels and what their cells count.
+    """Return the randomly augmented views of crops of one size, their labels, and the weights of their cells.
 
     Labels and weights are (n, rows, columns) of the map.
     """
@@ -147,7 +147,7 @@ def views_of_crops(
             scaled = normalise(_high_passed(scaled, _between(rng, *_PASSED)))
         elif how < _HIGH_PASSED + _NOISY:
             scaled = normalise(_noisy(scaled, _between(rng, *_NOISE), rng, generator))
-            spectrum = torch.full_like(spectrum, torch.nan)  # it would be another one
+            spectrum = torch.full_like(spectrum, torch.nan)  # the noise would change it
         if scaled is not crop.view:
             around = relative_statistics(scaled[inner, inner])
         if rng.random() < _BLURRED:
@@ -167,10 +167,10 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _high_passed(view: torch.Tensor, half: float) -> torch.Tensor:
-    """Return a view less what is coarser than ``half`` Å, at half amplitude: programs do this to pictures they keep.
+    """Return a high-passed view, with half amplitude at ``half`` Å, as programs store pictures.
 
-    A Gaussian of standard deviation s in Å falls to a half at 1 / d where s = d sqrt(ln 2 / 2) / pi. It is made of
-    means of 8 px, since none is narrower than two of them.
+    A Gaussian of standard deviation s in Å falls to a half at 1 / d where s = d sqrt(ln 2 / 2) / pi. It is applied to
+    means of 8 px, since it is always wider than two of them.
     """
     sigma = half * math.sqrt(math.log(2) / 2) / math.pi / (SAMPLING * CELL)
     means = functional.avg_pool2d(view[None, None], CELL)
@@ -180,7 +180,7 @@ def _high_passed(view: torch.Tensor, half: float) -> torch.Tensor:
 
 
 def _noisy(view: torch.Tensor, deviation: float, rng: np.random.Generator, generator: torch.Generator) -> torch.Tensor:
-    """Return a view with strong noise, white or of coarser pixels: of low doses, and of pictures that were shrunk."""
+    """Return a view with strong noise, white or low-passed, as at low doses and in downscaled pictures."""
     noise = torch.randn(view.shape, generator=generator)
     if rng.random() < 0.5:
         noise = _blurred(noise, float(rng.uniform(0.4, 1.2)))
@@ -199,12 +199,12 @@ def _blurred(view: torch.Tensor, sigma: float) -> torch.Tensor:
 def _cut_spectrum(
     spectrum: torch.Tensor, share: float, rng: np.random.Generator, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return spectral features (features, rows, columns), sometimes only up to a limit of resolution, or none."""
+    """Return spectral features (features, rows, columns), sometimes cut at a resolution limit or removed."""
     limit = np.inf
     if rng.random() < share:
         limit = 0.0 if rng.random() < NOTHING_LEFT else float(rng.uniform(*CUTS))
     spectrum = spectrum + _SPREAD * torch.randn(spectrum.shape[0], 1, 1, generator=generator)
-    # Other detectors and filters: a smooth curve added to the logarithm of the power, not to what is relative.
+    # Imitate other detectors and filters: add a smooth curve to the logarithm of the power, not to the relative power.
     position = torch.linspace(-1, 1, len(BANDS))
     low, middle, high = (_FILTERED * torch.randn(3, generator=generator)).tolist()
     spectrum[: len(BANDS)] += (low + middle * position + high * position.square())[:, None, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fit the U-Net to crops of whole labelled micrographs: averaged weights, one seed."""
+"""Fit the U-Net to crops of whole labelled micrographs, and average its weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.training.unet.crops import Cropper, views_of_crops
 
-_AVERAGE = 0.995  # share of the averaged weights that stays at each step (Polyak & Juditsky 1992)
+_AVERAGE = 0.995  # share of the old averaged weights in each step (Polyak & Juditsky 1992)
 
 
 def map_loss(
@@ -29,11 +29,11 @@ def map_loss(
     ----------
     logits : torch.Tensor, shape (n, classes, rows, columns)
     labels : torch.Tensor, int64, shape (n, rows, columns)
-        Indices into ``CLASSES``; any other value, and classes that the network does not have: left out.
+        Indices into ``CLASSES``. Other values, and classes that the network does not have, are left out.
     classes : sequence of str
         The network's; good first.
     weights : torch.Tensor, shape (n, rows, columns), optional
-        What each cell counts. Default: all alike.
+        Weight of each cell. Default: 1.
     """
     table = torch.full((256,), -1, dtype=torch.long)
     for index, name in enumerate(classes):
@@ -53,12 +53,12 @@ class UNetRun:
 
     def __init__(self, network: UNet, croppers: Sequence[Cropper], classes: List[str], config: TrainConfig,
                  repeats: Dict[str, int], device: str) -> None:  # fmt: skip
-        """Take the micrographs to train on.
+        """Set the micrographs to train on.
 
         Parameters
         ----------
         repeats : dict
-            Crops an epoch of the micrographs by name; 1 of the others.
+            Crops in an epoch by name of the micrograph; by default 1.
         """
         self.network, self.classes, self.config, self.device = network.to(device), classes, config, device
         self.averaged = copy.deepcopy(network)
@@ -78,7 +78,7 @@ class UNetRun:
         return [batches[index] for index in self.rng.permutation(len(batches))]
 
     def state_dict(self) -> Dict[str, Any]:
-        """Return all that the next epoch depends on."""
+        """Return everything that the next epoch depends on."""
         return {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -87,7 +87,7 @@ class UNetRun:
         }
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Restore the state that :meth:`state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -118,7 +118,7 @@ class UNetRun:
         return total / max(1, count)
 
     def _rate(self) -> float:
-        """Return the share of the learning rate: rising for a twentieth of the steps, then falling as a cosine."""
+        """Return the factor of the learning rate: it rises for a twentieth of the steps, then falls as a cosine."""
         warm = max(1, self.steps // 20)
         done = min(1.0, self.step / self.steps)
         return min((self.step + 1) / warm, 0.5 * (1 + math.cos(math.pi * done)) + 1e-3)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second stage of the U-Net's training: the layer that weighs the U-Net against how cells stand out.
+"""Fit the refinement head: the last two layers of the U-Net, which also read the outlier features of each cell.
 
-A small ice crystal among many particles is a few cells of some thousands: whole-crop training hardly sees it, although
-its deviation stands out of its micrograph. So cells are drawn here, of each real micrograph as many of each class, and
-only the last two layers are fitted to them; what the U-Net says of them stays. Correcting the probabilities for
-how much more often a class is drawn than it occurs was tried: it gives most of the small crystals away again.
+A small ice crystal among many particles covers a few of some thousands of cells. It has little influence on the
+training with crops, although it is an outlier on its micrograph. Here, cells are drawn, the same number of each class
+on each real micrograph, and only the last two layers are fitted to them. A correction of the probabilities for the
+frequency of the classes was tried; it loses most of the small crystals again.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ from cryoice_scipion.core.views.outlier_features import outlier_features
 from cryoice_scipion.core.views.patch_spectrum import local_view
 
 HIDDEN = 256
-_DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class, and good
+_DRAWN, _EACH, _CLEAN = 300, 1500, 4000  # cells: of a simulated micrograph; of a real one, of each bad class; good
 _EPOCHS, _BATCH, _RATE = 8, 2048, 3e-3
-# In standard deviations of what is read: without it these layers rely on details that other microscopes do not share.
-# Real micrographs that are left out are ranked better with it, simulated ones as well as without
-# (docs/explanation/training.md).
+# In standard deviations of the inputs. Without this noise, these layers rely on details that other microscopes do not
+# share. It improves the ranking on real micrographs that are left out, and does not change it on simulated ones.
 _NOISE = 0.3
 
-Cells = Tuple[torch.Tensor, torch.Tensor]  # what these two layers read (n, features), and labels (n,)
+Cells = Tuple[torch.Tensor, torch.Tensor]  # inputs of these two layers (n, features), and labels (n,)
 
 
 def with_refinement_head(body: UNet) -> UNet:
-    """Return a network with a layer that weighs, over the U-Net of another one, which has none."""
+    """Return a network with a new refinement head on the layers of a U-Net that has none."""
     network = UNet(body.head.out_channels, body.head.in_channels // FEATURES, HIDDEN)
     own = network.state_dict()
     taken = {key: value for key, value in body.state_dict().items() if not key.startswith("head.")}
@@ -62,7 +61,7 @@ def fit_refinement_head(
     loaded : dict
         The micrographs to train on, by name.
     crops : dict
-        Crops an epoch by name: more than 1 says that a micrograph is of a small, real set.
+        Crops in an epoch by name; more than 1 means that a micrograph is of a small set of real ones.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -77,7 +76,7 @@ def fit_refinement_head(
 
 
 def last_layers(network: UNet) -> nn.Sequential:
-    """Return the last two layers of a network, which read cells; the dropout between them acts in training only."""
+    """Return the last two layers of a network, which read single cells, with dropout between them for training."""
     assert network.refine is not None
     return nn.Sequential(network.refine, nn.Dropout(0.1), network.head)
 
@@ -94,7 +93,7 @@ def fit_cells(
     steps = _EPOCHS * -(-len(values) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
     last.train()
-    for _ in tqdm(range(_EPOCHS), desc="weighing", unit="epoch", disable=not progress):
+    for _ in tqdm(range(_EPOCHS), desc="refinement head", unit="epoch", disable=not progress):
         for some in torch.split(torch.from_numpy(rng.permutation(len(values))), _BATCH):
             seen = values[some] + noise * torch.randn(len(some), values.shape[1])
             logits = last(seen.to(device)[:, :, None, None])
@@ -107,7 +106,7 @@ def fit_cells(
 
 
 def drawn(micrograph: TrainingMicrograph, real: bool, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the flat indices of the cells to train on; of a simulated micrograph, drawn by their weight."""
+    """Return the flat indices of the cells to train on; of a simulated micrograph, cells are drawn by weight."""
     labels = micrograph.labels.ravel()
     known = micrograph.labelled
     if not real:
@@ -118,7 +117,7 @@ def drawn(micrograph: TrainingMicrograph, real: bool, rng: np.random.Generator) 
     for code in np.unique(labels[known]):
         cells = known[labels[known] == code]
         number = _EACH if code else _CLEAN
-        # A class of few cells counts as one of many: it is drawn again and again, up to ten times.
+        # Cells of a rare class are drawn repeatedly, up to ten times each.
         parts.append(rng.choice(cells, min(number, 10 * len(cells)), replace=len(cells) < number))
     chosen: NDArray[np.int64] = np.concatenate(parts) if parts else known
     return chosen
@@ -127,7 +126,7 @@ def drawn(micrograph: TrainingMicrograph, real: bool, rng: np.random.Generator) 
 def features_of_micrograph(
     network: UNet, micrograph: TrainingMicrograph, device: str, quick: bool = False
 ) -> torch.Tensor:
-    """Return what the last layer of a network reads of every cell of a micrograph; see ``UNet.map``."""
+    """Return the features that the last layer of a network reads, of every cell of a micrograph; see ``UNet.map``."""
     scaled = torch.from_numpy(micrograph.view.astype(np.float32)).to(device)
     spectrum = torch.from_numpy(micrograph.spectrum.astype(np.float32)).to(device)
     shape = (int(micrograph.labels.shape[0]), int(micrograph.labels.shape[1]))
@@ -136,9 +135,9 @@ def features_of_micrograph(
 
 @torch.inference_mode()
 def cells_of_micrograph(body: UNet, micrograph: TrainingMicrograph, indices: NDArray[np.int64], device: str) -> Cells:
-    """Return what the weighing layer reads of some cells (flat indices), and their labels.
+    """Return the inputs of the refinement head for some cells (flat indices), and their labels.
 
-    The body has no such layer yet.
+    The body has no refinement head yet.
     """
     features = features_of_micrograph(body, micrograph, device)
     beside = outlier_features(torch.from_numpy(micrograph.view.astype(np.float32)).to(device))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From whole labelled micrographs to a model folder with the U-Net; an interrupted call goes on."""
+"""Train the U-Net on whole labelled micrographs; a later call continues an interrupted training."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
@@ -18,29 +18,36 @@ from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.unet import SAMPLING, UNet
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.labels import find_labelled
+from cryoice_scipion.core.training.fine_tuning import fine_tune
 from cryoice_scipion.core.training.metrics import measure
-from cryoice_scipion.core.training.patches.fit import Fitted, Log, runaway
+from cryoice_scipion.core.training.patches.fit import Fitted, runaway
 from cryoice_scipion.core.training.saving import Result, model_config, save_model
-from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, matches_name
+from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
+from cryoice_scipion.core.training.trainers import TrainRequest, refuse_options
 from cryoice_scipion.core.training.unet.calibration import calibrate_maps, cells_of_maps
-from cryoice_scipion.core.training.unet.checkpoint import Unfinished, checksum
+from cryoice_scipion.core.training.unet.checkpoint import Checkpoint, checksum
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import UNetRun
 from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_refinement_head
-from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph
+from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
 from cryoice_scipion.core.views.patch_spectrum import WINDOW
 from cryoice_scipion.core.views.patches import cut
 
 _PARTS = (TRAIN, VALIDATION, TEST)
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
+# Options of the training on patches, which this one does not use.
+_UNUSED = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
+           "per_micrograph_reference", "views", "patience")  # fmt: skip
+_OPTION = "--network unet"
 
 
 @dataclasses.dataclass
 class TrainingSet:
-    """The micrographs of one data set, and how many crops of each an epoch has.
+    """The micrographs of one data set, and the number of crops of each in an epoch.
 
-    Sets of more than one crop are small and precious: all of them are trained on, and most of their crops hold
-    something bad.
+    Sets with more than one crop are small ones of real micrographs: all of them are trained on unless they are held
+    out, and most of their crops contain bad area.
     """
 
     name: str
@@ -53,71 +60,127 @@ class TrainingSet:
         return [f"{self.name}/{path.stem}" for path in self.micrographs]
 
 
-def train_unet(
-    sets: Sequence[TrainingSet],
-    config: TrainConfig,
-    folder: Path,
-    trained_on: Dict[str, str],
-    device: str,
-    log: Log,
-    progress: bool = True,
-) -> Result:
+@dataclasses.dataclass
+class TrainingData:
+    """Micrographs by name (SET/STEM), and what each is used for."""
+
+    micrographs: Dict[str, TrainingMicrograph]
+    split: Dict[str, str]
+    crops: Dict[str, int]  # in an epoch; more than 1: of a small set of real micrographs
+    classes: List[str]  # of the training micrographs; good is the first
+
+    @classmethod
+    def load(cls, sets: Sequence[TrainingSet], split: Dict[str, str]) -> TrainingData:
+        """Read the prepared micrographs of all sets.
+
+        Raises
+        ------
+        SettingsError
+            When nothing good, or nothing bad, is labelled on the training or validation micrographs.
+        """
+        paths = {name: path for item in sets for name, path in zip(item.names, item.micrographs)}
+        micrographs = {name: TrainingMicrograph.load(path) for name, path in paths.items()}
+        crops = {name: item.crops for item in sets for name in item.names}
+        classes = classes_in(item.labels for name, item in micrographs.items() if split[name] == TRAIN)
+        _check_labels(micrographs, split)
+        return cls(micrographs, split, crops, classes)
+
+    def training(self) -> Iterator[Tuple[str, TrainingMicrograph]]:
+        """Yield the training micrographs and their names."""
+        return ((name, item) for name, item in self.micrographs.items() if self.split[name] == TRAIN)
+
+
+def train(request: TrainRequest) -> Result:
+    """Train a U-Net on whole micrographs with label images; with a base model, fine-tune that to coordinates.
+
+    Raises
+    ------
+    SettingsError
+        When other labels, or options of a training on patches, are given.
+    """
+    if request.config.base:
+        return fine_tune(request)
+    folders = request.sources.simulated
+    if not folders or request.sources.has_positions or request.patch_sets:
+        raise SettingsError(
+            _OPTION,
+            "learns from label images",
+            "give --simulated folders and nothing else, or coordinates with --from a U-Net model",
+        )
+    refuse_options(request, _UNUSED, _OPTION)
+    crops = request.crops or [1] * len(folders)
+    if len(crops) != len(folders) or min(crops) < 1:
+        raise SettingsError("--crops", f"needs {len(folders)} numbers above 0, one for each --simulated folder")
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise SettingsError("--simulated", f"{', '.join(names)}: two folders of one name", "rename one of them")
+    cache = request.cache or request.output.with_name(f"{request.output.name}_cache")
+    sets = [
+        TrainingSet(name, prepare_micrographs(find_labelled(folder), cache / name, request.progress), number)
+        for folder, name, number in zip(folders, names, crops)
+    ]
+    topics = {"label images": ", ".join(f"{len(item.micrographs)} of {item.name}" for item in sets)}
+    return train_on_maps(sets, request, request.describe(topics, backgrounds=True))
+
+
+def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Dict[str, str]) -> Result:
     """Fit, calibrate, evaluate and save a U-Net model.
 
     Parameters
     ----------
     sets : sequence of TrainingSet
-    config : TrainConfig
-        Held-out micrographs are named by their stem; an epoch is kept in ``folder`` when it is done, and a later call
-        with the same settings goes on from there.
-    folder : Path
-        The model folder to write.
-    trained_on, device, log, progress
-        As in :func:`train.train`.
+    request : TrainRequest
+        Held-out micrographs are named by their stem. Each finished epoch is stored in the output folder, and a later
+        call with the same settings continues from it.
+    topics : dict
+        Text by topic, for the model card.
 
     Raises
     ------
     SettingsError
-        When there is nothing to train or to validate on, or the weights ran away.
+        When there is nothing to train or to validate on, or the weights become infinite.
     """
+    config, device = request.config, request.device
     split = split_micrographs(sets, config)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
-    log("; ".join(f"{part}: {number} micrographs" for part, number in counts.items()))
-    loaded = {name: TrainingMicrograph.load(path) for item in sets for name, path in zip(item.names, item.micrographs)}
-    crops = {name: item.crops for item in sets for name in item.names}
-    classes = classes_in(micrograph.labels for name, micrograph in loaded.items() if split[name] == TRAIN)
-    _check_labels(loaded, split)
+    request.log("; ".join(f"{part}: {number} micrographs" for part, number in counts.items()))
+    data = TrainingData.load(sets, split)
     torch.manual_seed(config.seed)
-    network = UNet(len(classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = UNet(len(data.classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
-    data = {"split": split, "crops": crops, "classes": classes, "network": shapes, "sum": checksum(loaded)}
-    kept = Unfinished(folder, config, data)
-    network, fitted = _fit(network, loaded, split, crops, classes, config, kept, device, log, progress)
-    predictions, reference = calibrate_maps(cells_of_maps(network, loaded, split, (VALIDATION, TEST), device))
-    model = model_config(config, SAMPLING, fitted, predictions, {**trained_on, "micrographs": str(counts)})
+    made_from = {
+        "split": split,
+        "crops": data.crops,
+        "classes": data.classes,
+        "network": shapes,
+        "sum": checksum(data.micrographs),
+    }
+    checkpoint = Checkpoint(request.output, config, made_from)
+    network, fitted = _fit(network, data, checkpoint, request)
+    cells = cells_of_maps(network, data.micrographs, split, (VALIDATION, TEST), device)
+    predictions, reference = calibrate_maps(cells)
+    model = model_config(config, SAMPLING, fitted, predictions, {**topics, "micrographs": str(counts)})
     model = model.model_copy(update=reference)
-    save_model(folder, model, fitted, predictions, [], _patches(predictions.table, loaded))
+    save_model(request.output, model, fitted, predictions, [], _patches(predictions.table, data.micrographs))
     if not fitted.interrupted:
-        kept.delete()
-    return Result(folder, model, predictions.validation, predictions.test, fitted.interrupted)
+        checkpoint.delete()
+    return Result(request.output, model, predictions.validation, predictions.test, fitted.interrupted)
 
 
 def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[str, str]:
-    """Say of each micrograph (SET/STEM) whether it is for training, validation or testing.
+    """Assign each micrograph (SET/STEM) to the training, validation or test set.
 
     Raises
     ------
     SettingsError
-        When a held-out one is not there, or nothing is left to train or to validate on.
+        When a held-out micrograph does not exist, or nothing is left to train or to validate on.
     """
     names = [name for item in sets for name in item.names]
     stems = [name.split("/")[-1] for name in names]
-    held = {name for name, stem in zip(names, stems) if any(matches_name(stem, key) for key in config.hold_out)}
-    absent = [key for key in config.hold_out if not any(matches_name(stem, key) for stem in stems)]
-    if absent:
-        raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(absent))}")
-    precious = all(item.crops > 1 for item in sets)
-    free = [name for item in sets if item.crops == 1 or precious for name in item.names if name not in held]
+    test_stems = set(held_out(stems, config.hold_out))
+    held = {name for name, stem in zip(names, stems) if stem in test_stems}
+    all_small = all(item.crops > 1 for item in sets)
+    free = [name for item in sets if item.crops == 1 or all_small for name in item.names if name not in held]
     number = min(max(1, round(config.validation * len(free))), len(free) - 1)
     if number < 1:
         raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
@@ -126,57 +189,49 @@ def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[
 
 
 def classes_in(labels: Any) -> List[str]:
-    """Return the classes that a network of these label images has; good is the first."""
+    """Return the classes of a network that learns from these label images; good is the first."""
     codes = set(np.unique(np.concatenate([np.unique(item) for item in labels])).tolist())
     there = [name for code, name in enumerate(CLASSES) if code in codes and name not in (GOOD, BORDER, BAD)]
     return [GOOD, *(there or [BAD])]
 
 
 def _check_labels(loaded: Dict[str, TrainingMicrograph], split: Dict[str, str]) -> None:
-    """Raise SettingsError where training or validation micrographs show nothing good, or nothing bad."""
+    """Raise SettingsError if nothing good, or nothing bad, is labelled on the training or validation micrographs."""
     good = CLASSES.index(GOOD)
     for part, word in ((TRAIN, "training"), (VALIDATION, "validation")):
         labels = [
             micrograph.labels.ravel()[micrograph.labelled] for name, micrograph in loaded.items() if split[name] == part
         ]
-        for kind, there in (
+        for word_of_label, there in (
             ("good", any((item == good).any() for item in labels)),
             ("bad", any((item != good).any() for item in labels)),
         ):
             if not there:
                 raise SettingsError(
-                    "training set", f"nothing on its {word} micrographs is labelled {kind}", "give more of them"
+                    "training set",
+                    f"nothing on its {word} micrographs is labelled {word_of_label}",
+                    "give more of them",
                 )
 
 
-def _fit(
-    network: UNet,
-    loaded: Dict[str, TrainingMicrograph],
-    split: Dict[str, str],
-    crops: Dict[str, int],
-    classes: List[str],
-    config: TrainConfig,
-    kept: Unfinished,
-    device: str,
-    log: Log,
-    progress: bool,
-) -> Tuple[UNet, Fitted]:
-    """Train to the last epoch; nothing is stopped early, since the rate falls to nothing over the epochs asked for."""
+def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: TrainRequest) -> Tuple[UNet, Fitted]:
+    """Train for all epochs; there is no early stopping, since the learning rate falls to 0 over the epochs."""
+    config, device, progress = request.config, request.device, request.progress
     torch.backends.cudnn.deterministic = True
-    train = [Cropper(name, micrograph, crops[name] > 1) for name, micrograph in loaded.items() if split[name] == TRAIN]
+    train = [Cropper(name, micrograph, data.crops[name] > 1) for name, micrograph in data.training()]
     rng = np.random.default_rng(config.seed)
     some = [item for item in train if rng.random() < _MEASURED] or train
     cells = [torch.from_numpy(item.spectrum.astype(np.float32)).flatten(1).T[::7] for item in some]
     network.spectral.measure(torch.cat(cells))
-    run = UNetRun(network, train, classes, config, crops, device)
-    history = kept.restore(run, log)
+    run = UNetRun(network, train, data.classes, config, data.crops, device)
+    history = checkpoint.restore(run, request.log)
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            row.update(_validate(run.averaged, loaded, split, device))
-            kept.save(run, [*history, row])
+            row.update(_validate(run.averaged, data, device))
+            checkpoint.save(run, [*history, row])
             history.append(row)
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
@@ -184,18 +239,17 @@ def _fit(
         if not history:
             raise
         interrupted = True
-        log(f"interrupted after {len(history)} epochs; the same command goes on from there")
-        history = kept.restore(run, lambda _: None)  # without the part of an epoch that has begun
-    micrographs = {name: micrograph for name, micrograph in loaded.items() if split[name] == TRAIN}
-    refined = fit_refinement_head(run.averaged, micrographs, crops, classes, config.seed, device, progress)
+        request.log(f"interrupted after {len(history)} epochs; the same command continues from there")
+        history = checkpoint.restore(run, lambda _: None)  # without the part of an epoch that has begun
+    micrographs = dict(data.training())
+    refined = fit_refinement_head(run.averaged, micrographs, data.crops, data.classes, config.seed, device, progress)
     options = {"width": config.width, "hidden": HIDDEN}
-    return refined, Fitted(refined, classes, history, interrupted, options)
+    return refined, Fitted(refined, data.classes, history, interrupted, options)
 
 
-def _validate(
-    network: UNet, loaded: Dict[str, TrainingMicrograph], split: Dict[str, str], device: str
-) -> Dict[str, float]:
-    cells = cells_of_maps(network, loaded, split, (VALIDATION,), device, quick=True)
+def _validate(network: UNet, data: TrainingData, device: str) -> Dict[str, float]:
+    """Return loss, AUC and AP on the validation micrographs."""
+    cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():
         raise runaway()

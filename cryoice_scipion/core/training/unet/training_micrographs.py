@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole labelled micrographs as the U-Net is trained on them: its views, and the label of every map cell.
+"""Prepare whole labelled micrographs for the training of the U-Net: its views, and the label of every map cell.
 
-Made once and kept as one file a micrograph, so that an interrupted training finds them again.
+Each micrograph is prepared once and stored as one file, so that a later training reuses it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BORDER, CLASSES
-from cryoice_scipion.core.detectors.unet import CELL, SAMPLING, SPECTRAL
+from cryoice_scipion.core.detectors.unet import SAMPLING, SPECTRAL
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledImage, read_labels
+from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledMicrograph, read_labels
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_view, spectral_view
+from cryoice_scipion.core.views.outlier_features import CELL
 from cryoice_scipion.core.views.patches import grid_shape, normalise
 
-VERSION = 2  # of the files; older ones are made anew
+VERSION = 2  # of the files; older ones are made again
 
 
 @dataclasses.dataclass
@@ -35,7 +36,7 @@ class TrainingMicrograph:
     name: str
     view: NDArray[np.float16]  # (rows, columns), the context view, normalised by the micrograph
     spectrum: NDArray[np.float16]  # (features, rows, columns) of cells of 64 Å, NaN where unknown
-    labels: NDArray[np.uint8]  # (rows, columns) of map cells: places in CLASSES, LEFT_OUT where nobody is sure
+    labels: NDArray[np.uint8]  # (rows, columns) of map cells: indices into CLASSES; LEFT_OUT: doubtful
 
     @property
     def labelled(self) -> NDArray[np.int64]:
@@ -69,14 +70,14 @@ class TrainingMicrograph:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 if int(stored["version"]) != VERSION:
-                    raise ImageError(path, "is of another version", "delete it, it is made anew")
+                    raise ImageError(path, "is of another version", "delete it; it is made again")
                 return cls(path.stem, stored["view"], stored["spectrum"], stored["labels"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ImageError(path, f"cannot be read ({error})", "delete it, it is made anew") from None
+            raise ImageError(path, f"cannot be read ({error})", "delete it; it is made again") from None
 
 
-def prepare_micrograph(image: LabelledImage) -> TrainingMicrograph:
-    """Return the views of a labelled micrograph and the labels of its map cells.
+def prepare_micrograph(image: LabelledMicrograph) -> TrainingMicrograph:
+    """Return the views of a labelled micrograph, and the labels of its map cells.
 
     Raises
     ------
@@ -102,8 +103,8 @@ def prepare_micrograph(image: LabelledImage) -> TrainingMicrograph:
     )
 
 
-def prepare_micrographs(images: Sequence[LabelledImage], folder: Path, progress: bool = True) -> List[Path]:
-    """Make the micrographs of a data set that are not there yet; return their files.
+def prepare_micrographs(images: Sequence[LabelledMicrograph], folder: Path, progress: bool = True) -> List[Path]:
+    """Prepare the micrographs of a data set that have no current file; return all files.
 
     Raises
     ------

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The jobs that a run gives to its executors: map a micrograph, or score it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Optional, Tuple
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.maps import session_baseline
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
+from cryoice_scipion.core.screening.state import RunState
+from cryoice_scipion.core.workers.interface import Executor
+from cryoice_scipion.core.workers.pool import Job
+
+#: The map result, if the micrograph had to be mapped (again), and the record.
+Scored = Tuple[Optional[MapResult], MicrographRecord]
+
+
+class JobMaker:
+    """Makes the jobs of one run."""
+
+    def __init__(self, folder: Path, config: ScreenConfig, state: RunState) -> None:
+        """Take the folder and the settings of the run, and its state, which has the stored maps."""
+        self._folder, self._config, self._state = folder, config, state
+
+    def map(self, task: MicrographTask, contrast: str) -> Job[MapResult]:
+        """Return the job that maps a micrograph.
+
+        Parameters
+        ----------
+        contrast : str
+            "dark", "bright" or "auto".
+        """
+        return Job(task, lambda executor: executor.map(task, self._config, contrast, self._folder))
+
+    def score(self, task: MicrographTask, reference: Reference) -> Job[Scored]:
+        """Return the job that scores a micrograph.
+
+        The job maps the micrograph first if there is no stored map, or if the stored map cannot be read or has another
+        contrast than the reference.
+        """
+        stored = self._state.mapped.get(task.id)
+        if stored is not None and not session_baseline.has_contrast(stored, reference.contrast):
+            stored = None
+
+        def work(executor: Executor) -> Scored:
+            if stored is not None:
+                with contextlib.suppress(ImageError):
+                    return None, executor.score(task, stored, reference, self._config, self._folder)
+            result = executor.map(task, self._config, reference.contrast, self._folder)
+            return result, executor.score(task, result, reference, self._config, self._folder)
+
+        return Job(task, work)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What went wrong with a micrograph: the record of one that failed, and the lines in the log."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Optional
+
+from cryoice_scipion.constants import FAILED, OUTSIDE
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore
+from cryoice_scipion.core.screening.state import LATE_FAILED
+
+
+def failed_record(task: MicrographTask, reason: str, earlier: Optional[MicrographRecord]) -> MicrographRecord:
+    """Return a record in which the coordinates are rejected, unscored.
+
+    Parameters
+    ----------
+    reason : str
+        Why the micrograph failed.
+    earlier : MicrographRecord, optional
+        The record of the same micrograph when it was screened before. It keeps its status and its scores; only the
+        coordinates that came later are rejected.
+    """
+    known = {score.id: score for score in earlier.scores} if earlier else {}
+    scores = [known.get(pick.id) or PickScore(pick.id, None, FAILED, False) for pick in task.picks]
+    if earlier is not None:
+        flags = [flag for flag in earlier.flags if flag != LATE_FAILED]
+        return dataclasses.replace(earlier, scores=scores, flags=[*flags, LATE_FAILED])
+    return MicrographRecord(id=task.id, stem=task.stem, path=task.path, status=FAILED, reason=reason, scores=scores)
+
+
+def log_problems(log: logging.Logger, task: MicrographTask, record: MicrographRecord) -> None:
+    """Log why a micrograph failed, and how many of its coordinates are outside the frame."""
+    if record.status == FAILED:
+        log.error("failed: %s", record.reason)
+    outside = sum(score.cls == OUTSIDE for score in record.scores)
+    if outside:
+        log.warning("%s: %d coordinates are outside the frame %s", task.path, outside, record.shape)

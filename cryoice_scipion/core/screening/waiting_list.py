@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The micrographs of a run that are known and not screened yet, and the failed ones that are tried again."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterable, Iterator, List, Mapping, Set
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.maps.scoring import particle_diameter
+from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.state import RunState, digest_of
+from cryoice_scipion.core.streaming.file_retry import RetryPolicy
+
+
+class WaitingList(Mapping[int, MicrographTask]):
+    """The micrographs that wait to be screened, by id.
+
+    A micrograph whose file cannot be read stays in the list as long as the file may still be being written.
+    """
+
+    def __init__(self, state: RunState, config: ScreenConfig, options: RunOptions) -> None:
+        """Begin with an empty list.
+
+        Parameters
+        ----------
+        state : RunState
+            The micrographs that are screened or have failed.
+        options : RunOptions
+            Sets whether micrographs that failed in an earlier session are tried again, and for how long a file is
+            given time to become readable.
+        """
+        self._state, self._config = state, config
+        self._tasks: Dict[int, MicrographTask] = {}
+        self._retry: Set[int] = state.failed | state.incomplete if options.retry_failed else set()
+        self._policy = RetryPolicy(options.retry_seconds)
+
+    def __getitem__(self, key: int) -> MicrographTask:
+        """Return the micrograph with this id."""
+        return self._tasks[key]
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the ids, in the order in which the micrographs were added."""
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        """Return the number of micrographs that wait."""
+        return len(self._tasks)
+
+    def is_done(self, task: MicrographTask) -> bool:
+        """Return whether a micrograph has been screened with exactly these coordinates."""
+        return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)
+
+    def add(self, tasks: Iterable[MicrographTask]) -> None:
+        """Add the micrographs that are not done; newer coordinates replace the ones in the list.
+
+        Raises
+        ------
+        SettingsError
+            When another micrograph of the run has the same name or id.
+        CoordinatesError
+            When the particle diameter is not known.
+        """
+        for task in tasks:
+            self._state.name(task)
+            for pick in task.picks:
+                particle_diameter(pick, self._config, 1.0, "coordinates")
+            if not self.is_done(task):
+                self._tasks[task.id] = task
+
+    def remove(self, key: int) -> MicrographTask:
+        """Remove and return a micrograph that is screened or has failed."""
+        self._retry.discard(key)
+        self._policy.forget(key)
+        return self._tasks.pop(key)
+
+    def is_due(self, key: int) -> bool:
+        """Return whether it is time to process a micrograph; only those that failed before must wait."""
+        return self._policy.is_due(key)
+
+    def keeps(self, task: MicrographTask) -> bool:
+        """Return whether a micrograph that just failed is tried again later, since its file may still be written."""
+        return self._policy.again(task.id, task.path)
+
+    def try_again(self, key: int) -> None:
+        """Screen a failed micrograph once more when it is added again: its file has changed."""
+        if key in self._state.failed:
+            self._retry.add(key)
+
+    def failed_earlier(self) -> List[int]:
+        """Return the ids of waiting micrographs that failed earlier and are not tried again."""
+        return [key for key in self._tasks if key in self._state.failed and key not in self._retry]

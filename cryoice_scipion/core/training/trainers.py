@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Train a model of any kind: one request that every trainer takes. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
+
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.detectors.choice import kind_to_train
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.training.sources import Sources
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.training.saving import Result
+
+Log = Callable[[str], None]
+
+
+@dataclasses.dataclass
+class TrainRequest:
+    """Everything that a trainer needs to know; a trainer returns a ``saving.Result``."""
+
+    config: TrainConfig
+    output: Path  # the model folder to write
+    sources: Sources = dataclasses.field(default_factory=Sources)
+    patch_sets: Sequence[Path] = ()  # folders of 'cryoice patches'
+    crops: Sequence[int] = ()  # U-Net: crops of a micrograph in an epoch, one number for each folder
+    cache: Optional[Path] = None  # U-Net: the folder that keeps views between calls; None: beside the output
+    note: str = ""  # a sentence about the data, for the model card
+    given: Sequence[str] = ()  # the options that the user gave, so that a trainer can refuse those it does not use
+    device: str = "cpu"
+    log: Log = print
+    warn: Callable[[List[str]], None] = lambda messages: None  # reports what was left out
+    progress: bool = True
+
+    def describe(self, topics: Dict[str, str], backgrounds: bool) -> Dict[str, str]:
+        """Return what the model card says about the data and the settings.
+
+        Parameters
+        ----------
+        topics : dict
+            The origin of the labels by topic.
+        backgrounds : bool
+            Whether clean background is among the GOOD examples.
+        """
+        note = {"note": self.note} if self.note else {}
+        # Cards are passed on: the base model is given by its name, not by its path on this machine.
+        settings = self.config.model_copy(update={"base": Path(self.config.base).name}).model_dump_json()
+        return {**topics, "backgrounds as GOOD": "yes" if backgrounds else "no", **note, "settings": settings}
+
+
+def train_model(request: TrainRequest) -> Result:
+    """Train a model of the requested kind, and write its folder.
+
+    Raises
+    ------
+    ModelError
+        When the model to start from is damaged or missing.
+    SettingsError
+        When the settings do not fit each other or the data.
+    """
+    trainer = kind_to_train(request.config).trainer
+    module, _, function = trainer.partition(":")
+    train: Callable[[TrainRequest], Result] = getattr(importlib.import_module(module), function)
+    return train(request)
+
+
+def refuse_options(request: TrainRequest, unused: Sequence[str], option: str) -> None:
+    """Refuse options that a trainer does not use.
+
+    Parameters
+    ----------
+    unused : sequence of str
+        Names of options, without dashes in front, with underscores.
+    option : str
+        The option that selects the trainer, for the message.
+
+    Raises
+    ------
+    SettingsError
+        When the user gave one of them.
+    """
+    found = [f"--{name.replace('_', '-')}" for name in unused if name in request.given]
+    if found:
+        raise SettingsError(option, f"does not use {', '.join(found)}", "leave these options out")
