@@ -65,7 +65,6 @@ _LEFT_OUT: Dict[str, Tuple[str, str]] = {  # description, exit status
     constants.UNMATCHED: ("The micrograph is not in the run.", "0; 2 if all coordinates are unmatched"),
     constants.AMBIGUOUS: ("The name fits several micrographs.", "1"),
     constants.UNREADABLE: ("A value is missing or is not a number. The log names the file and the line.", "1"),
-    constants.UNUSED_BLOCK: ("The file has several tables of coordinates, and only one is read.", "1"),
     constants.DISABLED: ("The picker has disabled the coordinate (`.pos`).", "0"),
     constants.WAITING: ("The micrograph is not screened yet. Only in a run that is not finished.", "—"),
 }
