@@ -7,7 +7,7 @@ A coordinate is a particle's centre in px of its micrograph, in MRC order: row 0
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
@@ -21,7 +21,7 @@ from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, join_op
 from cryoice_scipion.core.formats.pick_tables import BOX_SIZE, DIAMETER, MICROGRAPH, SCORE, X, Y, empty_table
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.formats.table import format_of, is_coordinate_file, is_unspecific, suffixes_in_words
-from cryoice_scipion.core.images.naming import NameIndex
+from cryoice_scipion.core.images.naming import NameIndex, contradicting_names
 from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
 __all__ = [
@@ -179,23 +179,33 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
     index, ids = NameIndex(task.path for task in tasks), {task.path: task.id for task in tasks}
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-    shared: Dict[int, int] = Counter()
+    rows: Dict[str, npt.NDArray[np.int64]] = {}
+    matched: Dict[str, List[str]] = defaultdict(list)  # names, by the path of the micrograph
     for code, positions in enumerate(np.split(order, ends[:-1]) if len(names) else []):
         name = str(names[code])
+        rows[name] = positions if name not in rows else np.concatenate([rows[name], positions])
+    for name, positions in rows.items():
         try:
             match = index.find(name)
         except CryoIceError as error:
-            found.ambiguous[name] = found.ambiguous.get(name, 0) + len(positions)
+            found.ambiguous[name] = len(positions)
             found.warnings.append(f"{error}; its {len(positions)} coordinates are left out")
             continue
         if match is None:
-            found.unmatched[name] = found.unmatched.get(name, 0) + len(positions)
-            continue
-        found.rows[ids[match]] += positions.tolist()
-        shared[ids[match]] += 1
-    for key, number in shared.items():
-        if number > 1:  # two names of one micrograph
-            found.rows[key].sort()
+            found.unmatched[name] = len(positions)
+        else:
+            matched[match].append(name)
+    for path, own in matched.items():
+        others, doubtful = contradicting_names(own, path)
+        found.unmatched.update({name: len(rows[name]) for name in others})
+        found.ambiguous.update({name: len(rows[name]) for name in doubtful})
+        if doubtful:
+            number = sum(len(rows[name]) for name in doubtful)
+            found.warnings.append(
+                f"{path}: {', '.join(doubtful[:3])} match it equally well; their {number} coordinates are left out"
+            )
+        kept = [rows[name] for name in own if name not in {*others, *doubtful}]
+        found.rows[ids[path]] = np.sort(np.concatenate(kept)).tolist() if kept else []
     return found
 
 

@@ -7,7 +7,7 @@ import glob
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,8 @@ class NameIndex:
     def find(self, name: str) -> Optional[str]:
         """Return the name of the same micrograph in the index, or None.
 
-        Names are compared as a whole first, then by stem, then by :func:`micrograph_key`.
+        Names are compared as a whole first, then by stem, then by :func:`micrograph_key`. Of several equal ones, the
+        one with the same folder counts.
 
         Raises
         ------
@@ -81,12 +82,45 @@ class NameIndex:
         """
         for key, table in self._tables:
             found = table.get(key(name), [])
+            if len(found) > 1:
+                agreement = [agreeing_folders(name, other) for other in found]
+                best = max(agreement)
+                found = [other for other, number in zip(found, agreement) if number == best] if best else found
             if len(found) == 1:
                 return found[0]
             if found:
                 reason = f"fits several micrographs: {', '.join(found[:3])}"
                 raise CryoIceError(name, reason, "rename them or leave one out")
         return None
+
+
+def agreeing_folders(name: str, other: str) -> int:
+    """Return how many folders before the file name are the same in both names, counted from the file name."""
+    number = 0
+    for one, two in zip(_folders(name), _folders(other)):
+        if one != two:
+            break
+        number += 1
+    return number
+
+
+def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
+    """Return which of the names that match a micrograph belong to another one, and which are ambiguous.
+
+    Names in several folders stand for several micrographs. The folder that agrees with the micrograph's own counts. If
+    no single folder agrees best, all names with folders are ambiguous. Names without a folder match any folder.
+    """
+    by_folder: Dict[Tuple[str, ...], List[str]] = defaultdict(list)
+    for name in names:
+        if _folders(name):
+            by_folder[_folders(name)].append(name)
+    if len(by_folder) < 2:
+        return [], []
+    agreement = {folder: agreeing_folders(found[0], path) for folder, found in by_folder.items()}
+    best = max(agreement.values())
+    if not best or list(agreement.values()).count(best) > 1:
+        return [], [name for found in by_folder.values() for name in found]
+    return [name for folder, found in by_folder.items() if agreement[folder] < best for name in found], []
 
 
 def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:
@@ -110,7 +144,10 @@ def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
     Raises
     ------
     CryoIceError
-        When an argument gives no micrograph, or two micrographs have the same stem.
+        When an argument gives no micrograph, or two micrographs would have the same output files.
+
+    The stem of a micrograph is its file name without extension. If two micrographs have the same one, the stem of the
+    second begins with its folder.
     """
     found: Dict[str, Optional[float]] = {}
     for argument in arguments:
@@ -120,13 +157,23 @@ def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
         raise CryoIceError("micrographs", "none were given", "give files, a folder, or a .star file")
     tasks, taken = [], {}  # type: List[MicrographTask], Dict[str, str]
     for number, (path, pixel_size) in enumerate(found.items(), 1):
-        stem = stem_of(path)
+        stem = free_stem(path, taken)
         if stem in taken:
             reason = f"has the same name as {taken[stem]}, and outputs are named by it"
             raise CryoIceError(path, reason, "rename one, or screen them in two runs")
         taken[stem] = path
         tasks.append(MicrographTask(number, path, stem, pixel_size))
     return tasks
+
+
+def free_stem(path: str, taken: Container[str]) -> str:
+    """Return the stem of a micrograph, with as many of its folders in front as no other micrograph has."""
+    stem = stem_of(path)
+    for folder in _folders(path):
+        if stem not in taken:
+            break
+        stem = f"{folder}_{stem}"
+    return stem
 
 
 def micrograph_files(folder: Path) -> List[Path]:
@@ -150,6 +197,13 @@ def resolve_beside(name: str, file: Path) -> str:
         if (folder / name).exists():
             return str(folder / name)
     return name
+
+
+def _folders(name: str) -> Tuple[str, ...]:
+    """Return the folders before a file name, the nearest first."""
+    frame = _FRAME.match(name)
+    parts = re.split(r"[/\\]", frame.group(2) if frame else name)[:-1]
+    return tuple(part for part in reversed(parts) if part not in ("", "."))
 
 
 def _identity(name: str) -> str:

@@ -4,7 +4,14 @@
 import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.images.naming import expand_micrographs, match_names, micrograph_key, stem_of
+from cryoice_scipion.core.images.naming import (
+    NameIndex,
+    contradicting_names,
+    expand_micrographs,
+    match_names,
+    micrograph_key,
+    stem_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +77,24 @@ def test_a_file_given_twice_counts_once_and_frames_are_found_beside_their_list(t
     assert expand_micrographs([str(tmp_path / "m.star")])[0].path == f"000002@{tmp_path / 'Mics' / 's.mrcs'}"
 
 
-def test_two_micrographs_of_one_stem_are_both_named(tmp_path):
-    with pytest.raises(CryoIceError, match=r"y/a\.mrc.*x/a\.mrc"):
-        expand_micrographs(["x/a.mrc", "y/a.mrc"])
+def test_micrographs_of_one_name_in_two_folders_have_different_stems(tmp_path):
+    for folder in ("x", "y", "z/x"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.mrc").touch()
+    tasks = expand_micrographs([str(tmp_path / folder / "a.mrc") for folder in ("x", "y", "z/x")])
+    assert [task.stem for task in tasks] == ["a", "y_a", "x_a"]
+    again = expand_micrographs([str(tmp_path / folder / "a.mrc") for folder in ("x", "z/x", "y")])
+    assert [task.stem for task in again] == ["a", "x_a", "y_a"]
+
+
+def test_names_in_several_folders_are_several_micrographs():
+    names = ["gridA/m.mrc", "gridB/m.mrc", "m_DW"]
+    assert contradicting_names(names, "/data/gridA/m.mrc") == (["gridB/m.mrc"], [])
+    assert contradicting_names(names, "/data/m.mrc") == ([], ["gridA/m.mrc", "gridB/m.mrc"])
+    assert contradicting_names(names[1:], "/data/gridA/m.mrc") == ([], [])  # files move: one folder is no contradiction
+    assert contradicting_names(["s1/g/m", "s2/g/m"], "/d/s2/g/m.mrc") == (["s1/g/m"], [])
+    assert contradicting_names(["s1/g/m", "s2/g/m"], "/d/g/m.mrc") == ([], ["s1/g/m", "s2/g/m"])
+    assert NameIndex(["gridA/m.mrc", "gridB/m.mrc"]).find("job/gridB/m_DW.mrc") == "gridB/m.mrc"
 
 
 def test_relion_star_gives_names_and_pixel_sizes(tmp_path):
