@@ -14,17 +14,12 @@ import pandas as pd
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.star import Block, read_star
+from cryoice_scipion.core.images.name_suffixes import without_suffixes
 from cryoice_scipion.core.images.reading import SUFFIXES
 from cryoice_scipion.core.records import MicrographTask
 
 _EXTENSIONS = (*SUFFIXES, ".eer", ".map")
 _UID = re.compile(r"^\d{21}_")  # prefix that cryoSPARC adds to names
-_SUFFIXES = re.compile(
-    r"_(?:dws?|nodw|mic|ali|aligned|patch|rigid|full|local|motion|corrected|motioncorrected|motioncor2?|motioncorr"
-    r"|doseweighted|dose-weighted|non|extract|extracted|manualpick|autopick|manual|auto|picks?|picked|picking"
-    r"|particles?|coords?|coordinates|boxes|cryolo|topaz|gautomatch|denoised)$",
-    re.IGNORECASE,
-)
 _FRAME = re.compile(r"^(\d+)@(.+)$")
 
 
@@ -45,12 +40,7 @@ def micrograph_key(name: str) -> str:
     This is the base name without extension, without suffixes that programs append (``_DW``, ``_aligned_mic``,
     ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that cryoSPARC adds at the front.
     """
-    key = _UID.sub("", stem_of(name)) or stem_of(name)
-    while True:
-        shorter = _SUFFIXES.sub("", key)
-        if not shorter or shorter == key:
-            return key
-        key = shorter
+    return without_suffixes(_UID.sub("", stem_of(name)) or stem_of(name))
 
 
 class NameIndex:

@@ -33,6 +33,31 @@ def test_names_of_one_micrograph_have_one_key(name):
     assert micrograph_key(name) == "FoilHole_1_Data_2"
 
 
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        "topazpicks",
+        "automatch",
+        "cnnPick",
+        "ptcls",
+        "info",
+        "BoxNet2Mask_20180918",
+        "SumCorr",
+        "fractions",
+        "EER",
+        "DW_picks",
+    ],
+)
+def test_suffixes_of_cameras_and_pickers_are_ignored(suffix):
+    assert micrograph_key(f"mic_001_{suffix}") == "mic_001"
+
+
+def test_users_add_suffixes_of_their_own(monkeypatch):
+    assert micrograph_key("m_1_mine_DW.mrc") == "m_1_mine"
+    monkeypatch.setenv("CRYOICE_NAME_SUFFIXES", "_mine, v2")
+    assert micrograph_key("m_1_mine_DW.mrc") == micrograph_key("m_1_V2_picks") == "m_1"
+
+
 def test_what_is_not_a_suffix_stays():
     assert stem_of("a/b_1.77.mrc") == "b_1.77"
     assert micrograph_key("_DW.mrc") == "_DW"
