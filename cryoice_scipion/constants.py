@@ -52,3 +52,7 @@ ENOUGH_BAD = 200
 
 #: Flag of a micrograph whose header contradicts the given pixel size; "=" and the header's one in Å/px follow.
 PIXEL_SIZE_DIFFERS = "pixel_size_differs"
+#: Flag of a micrograph whose coordinates are in px of another size; "=" and that size in Å/px follow.
+COORDINATES_SCALED = "coordinates_scaled"
+#: Flag of a micrograph whose coordinate file contradicts the given size; "=" and the file's one in Å/px follow.
+COORDINATES_DIFFER = "coordinates_pixel_size_differs"

@@ -79,6 +79,8 @@ class ScreenConfig(Settings):
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
     particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
     box_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, if the coordinate files have none
+    coordinates_pixel_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å/px; None: from the files
+    flip_y: bool = False  # coordinates count rows from the other end
     full_size_masks: bool = False
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume

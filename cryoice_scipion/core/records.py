@@ -25,6 +25,7 @@ class Pick:
     y: float
     diameter: Optional[float] = None  # of the particle, px of the micrograph; None: the file does not say it
     box_size: Optional[float] = None  # px of the micrograph; None: the file does not say it
+    pixel_size: Optional[float] = None  # Å/px that all these numbers are in; None: that of the micrograph
 
 
 @dataclasses.dataclass

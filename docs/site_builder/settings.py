@@ -28,6 +28,8 @@ _SCREEN: Dict[str, Tuple[str, str]] = {  # unit, description
     "pixel_size": ("Å/px", "Pixel size. It overrides the headers. None: the headers'."),
     "particle_diameter": ("Å", "Particle diameter. None: the coordinate file's, else two thirds of the box size."),
     "box_size": ("px", "Box size of coordinates whose file does not contain it."),
+    "coordinates_pixel_size": ("Å/px", "Pixel size that the coordinates are in. Empty: from the coordinate files."),
+    "flip_y": ("", "Whether the coordinates count rows from the other end of the image."),
     "full_size_masks": ("", "Also write masks of the micrographs' own size."),
     "thumbnails": ("", "Write thumbnails."),
     "max_thumbnails": ("", "Largest number of thumbnails. −1: no limit. It may change on resume."),

@@ -53,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixel size of the micrographs in Å/px (default: from the headers)",
     )
     add("--particle-diameter", type=float, metavar="A", help=_DIAMETER)
+    add(
+        "--coordinates-pixel-size",
+        type=float,
+        metavar="A",
+        help="Å/px of the coordinates, if they were picked on binned micrographs (default: as in the coordinate files, "
+        "else that of the micrographs)",
+    )
+    add("--flip-y", action="store_true", help="the coordinates count rows from the other end of the image")
     add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")
     add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="model name or folder (default: %(default)s)")
     add("--threshold", type=float, metavar="T", help=_THRESHOLD)
@@ -148,6 +156,8 @@ def _config(args: argparse.Namespace) -> ScreenConfig:
         pixel_size=args.pixel_size,
         particle_diameter=args.particle_diameter,
         box_size=args.box_size,
+        coordinates_pixel_size=args.coordinates_pixel_size,
+        flip_y=args.flip_y,
         full_size_masks=args.full_size_masks,
         max_thumbnails=args.max_thumbnails,
     )

@@ -20,7 +20,7 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.evaluation.labelled_sets import EvaluatedMap
 from cryoice_scipion.core.evaluation.labels import read_label_image
 from cryoice_scipion.core.evaluation.map_metrics import interval, weights
-from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, Y, make_pick, read_picks, sizes_of
+from cryoice_scipion.core.formats.coordinates import MICROGRAPH, picks_of_rows, read_picks
 from cryoice_scipion.core.images.grid import Frame, cells_at
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.scoring import goodness_of_picks, is_kept
@@ -96,9 +96,8 @@ def picks_of_folder(folder: Path) -> Dict[str, List[Pick]]:
         return {}
     table = read_picks(path).table
     found: Dict[str, List[Pick]] = {}
-    rows = zip(table[MICROGRAPH].astype(str), table[X].astype(float), table[Y].astype(float), *sizes_of(table))
-    for key, (name, x, y, diameter, box_size) in enumerate(rows):
-        found.setdefault(stem_of(name), []).append(make_pick(key, x, y, float(diameter), float(box_size)))
+    for name, pick in zip(table[MICROGRAPH].astype(str), picks_of_rows(table, range(len(table)))):
+        found.setdefault(stem_of(name), []).append(pick)
     return found
 
 

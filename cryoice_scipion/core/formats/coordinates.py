@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,16 @@ import pandas as pd
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, join_optics, read_each
-from cryoice_scipion.core.formats.pick_tables import BOX_SIZE, DIAMETER, MICROGRAPH, SCORE, X, Y, empty_table
+from cryoice_scipion.core.formats.pick_tables import (
+    BOX_SIZE,
+    DIAMETER,
+    MICROGRAPH,
+    PIXEL_SIZE,
+    SCORE,
+    X,
+    Y,
+    empty_table,
+)
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.formats.table import format_of, is_coordinate_file, is_unspecific, suffixes_in_words
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names
@@ -26,7 +35,7 @@ from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
 __all__ = [
     "BOX_SIZE", "DIAMETER", "MICROGRAPH", "ROWS_OF_A_PART", "SCORE", "X", "Y", "Matches", "PickSource", "PickTable",
-    "join_optics", "make_pick", "picks_by_micrograph", "read_picks", "sizes_of", "write_star",
+    "join_optics", "picks_by_micrograph", "picks_of_rows", "read_picks", "sizes_of", "write_star",
 ]  # fmt: skip
 
 ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
@@ -61,7 +70,8 @@ class PickTable:
     optics: Optional[pd.DataFrame] = None  # RELION's optics block, passed through
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)  # rows of the files that are not in the table
     warnings: List[str] = dataclasses.field(default_factory=list)
-    unmatched: List[int] = dataclasses.field(default_factory=list)  # rows of micrographs that are not there
+    unmatched: List[int] = dataclasses.field(default_factory=list)  # rows that belong to no micrograph
+    ambiguous: Set[int] = dataclasses.field(default_factory=set)  # those of them whose name matches several
     files: int = 1  # that were read
     not_read: Mapping[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
     other: Sequence[str] = ()  # paths of files in the same folder that hold something else
@@ -126,14 +136,26 @@ def read_picks(path: Union[str, Path]) -> PickTable:
 
 def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the particle diameter and the box size of each row in px; NaN where the table does not say."""
-    unknown = np.full(len(table), np.nan)
-    diameter, box = (table[name].to_numpy(dtype=float) if name in table else unknown for name in (DIAMETER, BOX_SIZE))
-    return np.where(diameter > 0, diameter, np.nan), np.where(box > 0, box, np.nan)
+    return positive_numbers(table, DIAMETER), positive_numbers(table, BOX_SIZE)
 
 
-def make_pick(key: int, x: float, y: float, diameter: float, box_size: float) -> Pick:
-    """Return a coordinate; a size that is NaN is not known."""
-    return Pick(key, x, y, None if np.isnan(diameter) else diameter, None if np.isnan(box_size) else box_size)
+def positive_numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    """Return a column; NaN where there is no such column or the number is not positive."""
+    values = table[column].to_numpy(dtype=float) if column in table else np.full(len(table), np.nan)
+    return np.where(values > 0, values, np.nan)
+
+
+def picks_of_rows(table: pd.DataFrame, rows: npt.ArrayLike, first_id: int = 0) -> List[Pick]:
+    """Return rows of a table as coordinates; their ids are the rows plus ``first_id``."""
+    numbers = np.asarray(rows, dtype=np.int64)
+    diameters, box_sizes = sizes_of(table)
+    scales = positive_numbers(table, PIXEL_SIZE)
+    x, y = (table[column].to_numpy(float) for column in (X, Y))
+    columns = [values[numbers].tolist() for values in (x, y, diameters, box_sizes, scales)]
+    return [
+        Pick(int(row) + first_id, x, y, *(None if np.isnan(value) else value for value in known))
+        for row, x, y, *known in zip(numbers, *columns)
+    ]
 
 
 def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.DataFrame] = None) -> None:
@@ -212,14 +234,11 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
 def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
     """Give the coordinates of a table to their micrographs, and note in it those that belong to none."""
     matches = picks_by_micrograph(picks.table, tasks)
-    x, y = picks.table[X].to_numpy(float), picks.table[Y].to_numpy(float)
-    diameters, box_sizes = sizes_of(picks.table)
     for task in tasks:
-        for row in matches.rows[task.id]:
-            sizes = float(diameters[row]), float(box_sizes[row])
-            task.picks.append(make_pick(row, float(x[row]), float(y[row]), *sizes))
+        task.picks += picks_of_rows(picks.table, matches.rows[task.id])
     assigned = {row for task in tasks for row in matches.rows[task.id]}
     picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
+    picks.ambiguous = set(np.flatnonzero(picks.table[MICROGRAPH].astype(str).isin(list(matches.ambiguous))).tolist())
     return matches
 
 

@@ -22,6 +22,7 @@ from cryoice_scipion.core.images.naming import stem_of
 X, Y, MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
 SCORE = "rlnAutopickFigureOfMerit"
 DIAMETER, BOX_SIZE = "cryoiceDiameter", "cryoiceBoxSize"  # px of the micrograph: of the particle; of its box
+PIXEL_SIZE = "cryoicePixelSize"  # Å/px of the coordinates, where the file has it; not written to outputs
 
 
 def empty_table() -> pd.DataFrame:

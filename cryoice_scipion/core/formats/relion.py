@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Callable, List, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
+
+import pandas as pd
 
 from cryoice_scipion.constants import UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError
@@ -14,6 +16,7 @@ from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
     DIAMETER,
     MICROGRAPH,
+    PIXEL_SIZE,
     SCORE,
     X,
     Y,
@@ -27,6 +30,7 @@ from cryoice_scipion.core.formats.rows import Rows
 from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.images.naming import resolve_beside
 
+_GROUP, _MICROGRAPH_PIXEL_SIZE = "rlnOpticsGroup", "rlnMicrographPixelSize"
 _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
 
 
@@ -40,11 +44,24 @@ def read(path: Path) -> Picks:
         if {MICROGRAPH, _COORDINATE_FILES} <= set(block.table.columns):
             return _from_list(path, block.rows)
     optics = next((block.table for block in blocks if block.name == "optics" and X not in block.table), None)
-    return read_blocks(blocks, (X, Y), _convert)._replace(optics=optics)
+    sizes = _pixel_sizes(optics)
+    return read_blocks(blocks, (X, Y), lambda block: _convert(block, sizes))._replace(optics=optics)
 
 
-def _convert(block: Block) -> Picks:
+def _pixel_sizes(optics: Optional[pd.DataFrame]) -> Dict[str, float]:
+    """Return the pixel size of the micrographs in Å/px by optics group."""
+    if optics is None or not {_GROUP, _MICROGRAPH_PIXEL_SIZE} <= set(optics):
+        return {}
+    sizes = pd.to_numeric(optics[_MICROGRAPH_PIXEL_SIZE], errors="coerce")
+    return {str(group): float(size) for group, size in zip(optics[_GROUP], sizes)}
+
+
+def _convert(block: Block, pixel_sizes: Dict[str, float]) -> Picks:
     table, rows = block.table.copy(), block.rows
+    if _MICROGRAPH_PIXEL_SIZE in table:
+        table[PIXEL_SIZE] = rows.numbers(_MICROGRAPH_PIXEL_SIZE, optional=True)
+    elif _GROUP in table and pixel_sizes:
+        table[PIXEL_SIZE] = table[_GROUP].astype(str).map(pixel_sizes).astype(float)
     table[X], table[Y] = rows.numbers(X), rows.numbers(Y)
     for name in {DIAMETER, BOX_SIZE, SCORE} & set(table):
         table[name] = rows.numbers(name, optional=True)

@@ -26,7 +26,14 @@ TEMPLATE = "report.html.j2"
 FAILED_ROWS = 200
 _SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="Table of the model card">\n'
 # Units of the settings.
-UNITS = {"margin": "Å", "pixel_size": "Å/px", "particle_diameter": "Å", "box_size": "px", "min_area": "nm²"}
+UNITS = {
+    "margin": "Å",
+    "pixel_size": "Å/px",
+    "particle_diameter": "Å",
+    "box_size": "px",
+    "min_area": "nm²",
+    "coordinates_pixel_size": "Å/px",
+}
 
 
 def write_report(

@@ -14,6 +14,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps import bad_area, scoring
+from cryoice_scipion.core.maps.placement import in_micrograph_pixels, scale_flags
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask
 
 
@@ -84,10 +85,11 @@ def score_micrograph(
     good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
     codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
     discarded = area > config.max_bad_area
-    diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in task.picks]
     frame = Frame(mapped.shape, mapped.pixel_size)
+    picks = in_micrograph_pixels(task.picks, frame, config, mapped.flags)
+    diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in picks]
     sizes = [diameter.angstrom for diameter in diameters]
-    scores = scoring.score_picks(cells, task.picks, sizes, frame, config, model, discarded)
+    scores = scoring.score_picks(cells, picks, sizes, frame, config, model, discarded)
     record = MicrographRecord(
         id=task.id,
         stem=task.stem,
@@ -97,7 +99,8 @@ def score_micrograph(
         bad_area=area,
         areas=bad_area.areas(codes),
         scores=scores,
-        flags=_flags(mapped.flags, area, sum(score.cls == OUTSIDE for score in scores)),
+        flags=_flags(mapped.flags, area, sum(score.cls == OUTSIDE for score in scores))
+        + scale_flags(task.picks, frame, config, mapped.flags),
         pixel_size=mapped.pixel_size,
         shape=list(mapped.shape),
         # Ignored classes must not make the session look unusual.
@@ -107,7 +110,7 @@ def score_micrograph(
         particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )
-    at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
+    at = np.array([(pick.x, pick.y) for pick in picks], dtype=np.float64).reshape(-1, 2)
     return MicrographResult(probability, good, codes, cells.sampling, at, record)
 
 

@@ -16,7 +16,15 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, GOOD, PIXEL_SIZE_DIFFERS
+from cryoice_scipion.constants import (
+    ACCEPTED,
+    COORDINATES_DIFFER,
+    COORDINATES_SCALED,
+    DISCARDED,
+    FAILED,
+    GOOD,
+    PIXEL_SIZE_DIFFERS,
+)
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
@@ -87,6 +95,7 @@ class RunSums:
         self.micrographs: Dict[int, Seen] = {}
         self.status: CounterType[str] = Counter()
         self.flags: CounterType[str] = Counter()  # without the numbers they carry
+        self.noted_sizes: CounterType[str] = Counter()  # flags about the pixel size of coordinates, with the number
         self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, where these differ
         self.rejected_by_class: CounterType[str] = Counter()
         self.goodness = GoodnessHistogram(threshold)
@@ -124,6 +133,8 @@ class RunSums:
         self._bad_area += sign * _steps(record.bad_area or 0.0)
         self._seconds += sign * _steps(record.seconds)
         _add(self._areas, {name: _steps(share) for name, share in record.areas.items()}, sign)
+        noted = [flag for flag in record.flags if flag.startswith((COORDINATES_SCALED, COORDINATES_DIFFER))]
+        _add(self.noted_sizes, Counter(noted), sign)
         _add(self.flags, Counter(flag.split("=")[0] for flag in record.flags), sign)
         if kept < len(record.scores):
             why = DISCARDED if record.status == DISCARDED else GOOD  # of good ones, when their micrograph is discarded

@@ -18,6 +18,7 @@ from cryoice_scipion.core.images.caption import Caption
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.thumbnails import BadAreas, PickMark, draw_thumbnail
 from cryoice_scipion.core.maps import bad_area, scoring
+from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.records import MapResult, MicrographTask
 
 _DPI = 100
@@ -71,8 +72,9 @@ class CutPreview:
         classmap = ClassMap.load(folder / result.raw_path)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
         self._frame = Frame(result.shape, result.pixel_size)
+        self._picks = in_micrograph_pixels(task.picks, self._frame, config, result.flags)
         #: Of each coordinate; NaN outside the frame.
-        self.goodness = scoring.goodness_of_picks(self.cells, task.picks, config, self._frame, task.path)
+        self.goodness = scoring.goodness_of_picks(self.cells, self._picks, config, self._frame, task.path)
 
     def cut(self, threshold: Optional[float]) -> Cut:
         """Return what the screening keeps at this threshold; None: at the thresholds that the model recommends."""
@@ -82,7 +84,7 @@ class CutPreview:
         discarded = area > self._config.max_bad_area
         marks = [
             (pick.x, pick.y, bool(kept) and not discarded)
-            for pick, kept in zip(self._task.picks, scoring.is_kept(self.goodness, for_picks))
+            for pick, kept in zip(self._picks, scoring.is_kept(self.goodness, for_picks))
         ]
         return Cut(good, area, discarded, marks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import List, Set
 
-from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_micrograph
+from cryoice_scipion.core.formats.coordinates import PickTable
 from cryoice_scipion.core.records import MicrographTask, PickCounts
 from cryoice_scipion.core.screening.run import ScreeningRun
 
@@ -17,9 +17,9 @@ def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun
     for record in run.recorded() if picks.unmatched else ():
         if record.stem not in given:
             scored.update(score.id for score in record.scores)
-    left = picks.table.iloc[[row for row in picks.unmatched if row not in scored]]
-    matches = picks_by_micrograph(left, tasks)
-    return matches.counts(picks)
+    left = {row for row in picks.unmatched if row not in scored}
+    ambiguous = len(left & picks.ambiguous)
+    return picks.counts(len(left) - ambiguous, ambiguous)
 
 
 def keep_ids(tasks: List[MicrographTask], run: ScreeningRun) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
-from cryoice_scipion.core.formats.pick_tables import empty_table
+from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE, empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
@@ -49,7 +49,7 @@ class StarFiles:
         classes = np.array([*self._classes, ""], dtype=object)
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
             rows = np.flatnonzero(scores["state"] == state)
-            chosen = table.iloc[rows].copy()
+            chosen = table.iloc[rows].drop(columns=PIXEL_SIZE, errors="ignore")
             chosen["cryoiceGoodness"] = np.round(scores["goodness"][rows], 9)  # all digits of float32
             chosen["cryoiceClass"] = classes[scores["cls"][rows]]
             with writing(self.folder):

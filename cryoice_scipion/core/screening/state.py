@@ -32,7 +32,9 @@ _ANEW = "use the same settings, or start a new run in another folder"
 
 def digest_of(picks: Sequence[Pick]) -> str:
     """Return a digest of the coordinates of a micrograph, to detect changes."""
-    text = ";".join(f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r},{pick.box_size!r}" for pick in picks)
+    text = ";".join(
+        f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r},{pick.box_size!r},{pick.pixel_size!r}" for pick in picks
+    )
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

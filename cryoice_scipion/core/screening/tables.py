@@ -12,7 +12,17 @@ import os
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from cryoice_scipion.constants import ACCEPTED, AMBIGUOUS, CLASSES, DISCARDED, FAILED, UNMATCHED, VERSION, WAITING
+from cryoice_scipion.constants import (
+    ACCEPTED,
+    AMBIGUOUS,
+    CLASSES,
+    COORDINATES_SCALED,
+    DISCARDED,
+    FAILED,
+    UNMATCHED,
+    VERSION,
+    WAITING,
+)
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
 from cryoice_scipion.core.records import MicrographRecord, PickCounts, Reference, Summary, to_json
@@ -155,7 +165,7 @@ def balance_of(sums: RunSums, given: PickCounts, finished: bool) -> Tuple[Dict[s
 
 def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
     """Return warnings that the user should read before using the results."""
-    found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line]
+    found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line] + _coordinate_warnings(sums)
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
         found.append(
@@ -189,6 +199,24 @@ def _pixel_size_warning(sums: RunSums) -> str:
         f"({sums.micrographs[first].stem}: {given:g} Å/px given, {header:g} Å/px in the header); "
         "the given one is used; check which one is correct"
     )
+
+
+def _coordinate_warnings(sums: RunSums) -> List[str]:
+    """Return a line for each other pixel size of coordinates: those scaled, and those that contradict the given one."""
+    found = []
+    for flag, number in sorted(sums.noted_sizes.items()):
+        name, _, size = flag.partition("=")
+        if name == COORDINATES_SCALED:
+            found.append(
+                f"the coordinates of {number} micrographs are at {size} Å/px, not at that of the micrographs: "
+                "they were scaled; --coordinates-pixel-size corrects this"
+            )
+        else:
+            found.append(
+                f"the coordinate files of {number} micrographs say {size} Å/px, which is not the given pixel size; the "
+                "given one is used: check which one is right"
+            )
+    return found
 
 
 def _rounded(value: Optional[float], digits: int) -> Optional[float]:

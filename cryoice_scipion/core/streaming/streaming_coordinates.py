@@ -24,10 +24,10 @@ from cryoice_scipion.core.formats.coordinates import (
     X,
     Y,
     join_optics,
-    make_pick,
+    picks_of_rows,
     read_picks,
-    sizes_of,
 )
+from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.images.naming import NameIndex, micrograph_key
 from cryoice_scipion.core.records import Pick, PickCounts
 
@@ -188,12 +188,7 @@ class StreamingCoordinates:
             source = self._sources[number]
             names = [name for name in self._names[micrograph] if name in source.rows]
             rows = np.sort(np.concatenate([source.rows[name] for name in names]))
-            table = source.picks.table
-            positions = (table[column].to_numpy(float)[rows] for column in (X, Y))
-            sizes = (values[rows] for values in sizes_of(table))
-            for row, x, y, diameter, box_size in zip(rows, *positions, *sizes):
-                key = number * ROWS_OF_A_PART + int(row)
-                found.append(make_pick(key, float(x), float(y), float(diameter), float(box_size)))
+            found += picks_of_rows(source.picks.table, rows, number * ROWS_OF_A_PART)
         return found
 
     def _next_number(self, name: str) -> int:
@@ -264,7 +259,7 @@ def _names_that_differ(old: Optional[pd.DataFrame], new: pd.DataFrame) -> Set[st
         return set(new[MICROGRAPH].astype(str).unique())
     both = min(len(old), len(new))
     differs = np.zeros(both, dtype=bool)
-    for column in (X, Y, DIAMETER, BOX_SIZE):
+    for column in (X, Y, DIAMETER, BOX_SIZE, PIXEL_SIZE):
         before, now = (_numbers(table, column)[:both] for table in (old, new))
         differs |= (before != now) & ~(np.isnan(before) & np.isnan(now))
     names = [table[MICROGRAPH].astype(str).to_numpy() for table in (old, new)]
