@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scipion plugin: the contamination gate of a cryo-EM pipeline.
+"""Scipion plugin: find bad areas on micrographs, and reject the coordinates that lie on them.
 
-Imports nothing of Scipion and no torch: ``cryoice_scipion.core`` has to work where neither is installed.
+This module does not import Scipion or torch: ``cryoice_scipion.core`` must work without them.
 """
 
 from __future__ import annotations
