@@ -155,7 +155,7 @@ def take_form(window: Any, simulated: Any, telling: Any) -> None:
             dialog.names.selection_clear(0, tk.END)
             dialog.names.selection_set([row.id for row in dialog.rows].index(telling.id))
             dialog.names.event_generate("<<ListboxSelect>>")
-            wait_for(dialog, lambda: not dialog.state.cget("text") and " still " not in dialog.level.cget("text"))
+            wait_for(dialog, lambda: not dialog.state.cget("text") and " still " not in dialog.baseline.cget("text"))
             take(dialog, "scipion_preview.jpg")
         except Exception as error:  # noqa: BLE001 (Tk would print it and go on)
             told.append(error)
