@@ -26,6 +26,7 @@ from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
 from cryoice_scipion.core.errors import ImageError, PixelSizeError, SettingsError
 from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
 from cryoice_scipion.core.maps.mapping import map_micrograph
+from cryoice_scipion.core.maps.scoring import positions_of
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.balance import all_unmatched
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
@@ -262,11 +263,11 @@ def _options(detector: LoadedDetector, picks: Optional[PickTable], resume: bool)
 
 def _read_result(run: ScreeningRun, task: MicrographTask, record: MicrographRecord) -> MicrographResult:
     """Return the result of a micrograph that a run has screened, from its stored map."""
-    at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
+    positions = positions_of(task.picks)
     if record.status == FAILED or run.reference is None:
         nothing = np.zeros((0, 0))
         return MicrographResult(
-            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, at, record
+            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, positions, record
         )
     classmap = ClassMap.load(run.folder / RunFolder(run.folder).raw_map(record.stem))
     scored = score_micrograph(classmap, task, run.mapped(task.id), run.config, run.model, run.reference.logit_offset)

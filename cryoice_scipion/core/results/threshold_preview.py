@@ -77,9 +77,9 @@ class CutPreview:
     def cut(self, threshold: Optional[float]) -> Cut:
         """Return what the screening keeps at this threshold; None: at the thresholds that the model recommends."""
         good = bad_area.good_mask(self.cells, bad_area.mask_threshold(threshold, self._model.recommended_threshold))
-        for_picks = self._model.threshold_for_picks if threshold is None else threshold
+        for_picks = scoring.pick_threshold(threshold, self._model)
         area = bad_area.bad_area(self.cells, good)
-        discarded = area > self._config.max_bad_area
+        discarded = bad_area.is_discarded(area, self._config)
         marks = [
             (pick.x, pick.y, bool(kept) and not discarded)
             for pick, kept in zip(self._task.picks, scoring.is_kept(self.goodness, for_picks))

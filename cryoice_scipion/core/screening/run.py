@@ -97,7 +97,7 @@ class ScreeningRun:
     @property
     def threshold(self) -> float:
         """Return the threshold for coordinates: the one in the settings, else the model's."""
-        return pick_threshold(self.config, self.model)
+        return pick_threshold(self.config.threshold, self.model)
 
     @property
     def reference(self) -> Optional[Reference]:
