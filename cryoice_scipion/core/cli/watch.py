@@ -122,8 +122,8 @@ def _watch(
     from cryoice_scipion.core.workers.devices import find_devices
 
     batch = _BATCH * len(find_devices(args.device))
-    register = IdRegistry(args.output, run.ids)
-    return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE_SECONDS)
+    registry = IdRegistry(args.output, run.ids)
+    return Watch(Path(args.micrographs[0]), run, registry, late, log, batch, args.settle or SETTLE_SECONDS)
 
 
 def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any, log: logging.Logger) -> None:

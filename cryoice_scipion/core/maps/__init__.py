@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a class map to mask, areas, the level of a session and the scores of coordinates. No torch, no files."""
+"""Compute class maps, masks and areas, score coordinates, and measure the session baseline. No torch, no files."""

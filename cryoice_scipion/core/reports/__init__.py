@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures of what was found: thumbnails, plots, the HTML report. Imports no torch."""
+"""Draw plots, and write the HTML report. Imports no torch."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of a run: where its files lie, the journal, and readers for viewers and reports."""
+"""The result of a micrograph, the run folder with its journal, and the readers for viewers and reports."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Screening: the map of one micrograph, what it says of its coordinates, and runs over many of them."""
+"""Screen many micrographs in a run that can be resumed, and write its output files."""

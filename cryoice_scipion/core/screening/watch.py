@@ -41,7 +41,7 @@ class Watch:
         self,
         folder: Path,
         run: ScreeningRun,
-        register: IdRegistry,
+        registry: IdRegistry,
         picks: Optional[CoordinateWatcher],
         log: logging.Logger,
         batch: int,
@@ -60,7 +60,7 @@ class Watch:
         settle : float
             Seconds without a change after which a micrograph is taken.
         """
-        self.run, self._register, self._picks, self._log = run, register, picks, log
+        self.run, self._registry, self._picks, self._log = run, registry, picks, log
         self.files = FolderWatcher(folder, is_micrograph, settle)
         self.interval = self.files.interval
         self.came: Set[str] = set()  # stems of all micrographs that arrived, in any session
@@ -86,12 +86,12 @@ class Watch:
         """
         for record in self.run.recorded():
             self._note(record)
-            self._register.paths.setdefault(record.stem, record.path)
-        self.came = set(self._register.paths)
-        self._owed = [stem for stem in self._register.paths if stem not in self._screened]
+            self._registry.paths.setdefault(record.stem, record.path)
+        self.came = set(self._registry.paths)
+        self._owed = [stem for stem in self._registry.paths if stem not in self._screened]
         if self._picks is not None:
-            self._picks.begin(self._register.files, self._register.number_of)
-            for stem in self._register.paths:
+            self._picks.begin(self._registry.files, self._registry.number_of)
+            for stem in self._registry.paths:
                 self._picks.picks.add_micrograph(stem)
             self._enqueue(self._picks.poll(first=True))
 
@@ -172,7 +172,7 @@ class Watch:
         self.files.close()
         if self._picks is not None:
             self._picks.files.close()
-        self._register.close()
+        self._registry.close()
 
     def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[MicrographRecord]:
         if self._picks is not None:
@@ -194,7 +194,7 @@ class Watch:
             self._here[stem] = path
             new[stem] = str(path)
         if new:
-            self._register.add_micrographs(new)
+            self._registry.add_micrographs(new)
         for stem in new:
             if stem not in self.came and self._picks is not None:
                 self._enqueue(self._picks.picks.add_micrograph(stem))
@@ -207,7 +207,7 @@ class Watch:
 
     def _is_second(self, stem: str, path: Path) -> bool:
         """Return whether another file has the same micrograph name; log a warning once."""
-        known = self._here.get(stem) or Path(self._register.paths.get(stem, path))
+        known = self._here.get(stem) or Path(self._registry.paths.get(stem, path))
         if known.name == path.name or (stem not in self._here and not known.is_file()):
             return False
         self._second[stem] = path
@@ -222,14 +222,14 @@ class Watch:
             path = self._second.pop(stem)
             self._log.warning("%s: used, since %s cannot be read", path, self._here.get(stem, stem))
             self._here[stem] = path
-            self._register.add_micrographs({stem: str(path)})
-            self.run.try_again(self._register.ids[stem])
+            self._registry.add_micrographs({stem: str(path)})
+            self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
 
     def _take_changed(self, stem: str, path: Path) -> None:
         """Screen a changed micrograph again if it failed; if it is done, only log that its file has changed."""
         if stem in self._failed:
-            self.run.try_again(self._register.ids[stem])
+            self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
         elif stem in self._screened and str(path) not in self._told:
             self._told.add(str(path))
@@ -237,9 +237,9 @@ class Watch:
 
     def _enqueue(self, stems: Iterable[str]) -> None:
         for stem in stems:
-            if stem not in self._queued and stem in self._register.paths:
+            if stem not in self._queued and stem in self._registry.paths:
                 self._queued.add(stem)
-                heapq.heappush(self._queue, (self._register.ids[stem], stem))
+                heapq.heappush(self._queue, (self._registry.ids[stem], stem))
 
     def _next_batch(self) -> List[MicrographTask]:
         """Return the next micrographs by id, without those screened with exactly their current coordinates."""
@@ -248,7 +248,7 @@ class Watch:
             number, stem = heapq.heappop(self._queue)
             self._queued.discard(stem)
             picks = self._picks.picks.of(stem) if self._picks is not None else []
-            task = MicrographTask(number, self._register.paths[stem], stem, None, picks)
+            task = MicrographTask(number, self._registry.paths[stem], stem, None, picks)
             if not self.run.is_done(task):
                 batch.append(task)
         return batch

@@ -382,14 +382,13 @@ def test_only_a_file_that_holds_coordinates_decides_the_format(tmp_path, first, 
         go_on(watch)
         go_on(watch, seconds=1.0)
         finish(watch)
-        counts = watch._picks.counts()
     assert [len(one.scores) for one in read_records(output)] == [2, 0]
     summary = read_summary(output)
     assert (summary.input_picks, summary.kept + summary.rejected, summary.adds_up) == (2, 2, True)
     if not first.startswith("empty"):
         unread = first == "broken.cbox" or (first == "a_list.csv" and name.endswith(".csv"))
-        assert [os.path.basename(path) for path in counts.not_read] == ([first] if unread else [])
-        assert [os.path.basename(path) for path in counts.other] == ([] if unread else [first])
+        assert [os.path.basename(path) for path in summary.files_not_read] == ([first] if unread else [])
+        assert [os.path.basename(path) for path in summary.files_of_other_format] == ([] if unread else [first])
 
 
 def test_another_format_displaces_csv_and_txt_and_a_resume_does_not_go_back(tmp_path, caplog):
@@ -432,8 +431,7 @@ def test_a_resume_keeps_the_format_only_if_a_file_of_it_can_still_be_read(tmp_pa
     with watching(tmp_path / "m", output, picks, resume=True) as watch:
         assert go_on(watch) == []
         finish(watch)
-        (unused,) = watch._picks.counts().not_read.values()
-        assert "a.box: is left out, since the coordinates are read from .star files" in unused
+    assert [os.path.basename(path) for path in read_summary(output).files_not_read] == ["a.box"]
     (picks / "mic001.star").write_text("")
     (picks / "a.box").rename(picks / "mic001.box")
     with watching(tmp_path / "m", output, picks, resume=True) as watch:
