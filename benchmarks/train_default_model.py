@@ -79,10 +79,10 @@ HOLD_OUT = [
 
 
 NOTE = (
-    f"of {sum(number for _, number, *_ in SETS)} simulated micrographs of 1 to 8 Å/px, each of a session of its own, "
-    "those on which there is any ice; and micrographs of EMPIAR-10017 (8-bit, low-passed) and examples of MicAssess "
-    "(8 Å/px assumed), outlined by three annotators, those that are bad from edge to edge by one "
-    "(benchmarks/results/annotators.md)."
+    f"{sum(number for _, number, *_ in SETS)} simulated micrographs of 1 to 8 Å/px, each a session of its own, without "
+    "those that have no ice; and micrographs of EMPIAR-10017 (8-bit, low-pass filtered) and examples of MicAssess "
+    "(8 Å/px assumed). Three annotators outlined the bad area, one annotator on micrographs that are bad from edge to "
+    "edge (benchmarks/results/annotators.md)."
 )
 
 

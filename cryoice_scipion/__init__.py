@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scipion plugin that screens micrographs for contamination.
+"""Scipion plugin: find bad areas on micrographs, and reject the coordinates that lie on them.
 
-Imports neither Scipion nor torch, because ``cryoice_scipion.core`` must work where Scipion is not installed.
+This module does not import Scipion or torch: ``cryoice_scipion.core`` must work without them.
 """
 
 from __future__ import annotations

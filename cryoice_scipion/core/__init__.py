@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The core: finds bad areas in cryo-EM micrographs. Does not depend on Scipion; importing it does not import torch.
+"""Find bad areas on cryo-EM micrographs, and score coordinates. Importing this loads neither Scipion nor torch.
 
 ``load``, ``screen_files`` and ``MicrographResult`` are the public interface; see ``cryoice_scipion.core.api``.
 """

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute class maps, masks and areas, score coordinates, and measure the session baseline. No torch, no files."""
+"""Derive mask, bad area, session level and the goodness of coordinates from a class map.
+
+``scoring`` applies the threshold to coordinates. No torch, no files.
+"""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Screen many micrographs in a run that can be resumed, and write its output files."""
+"""Run a screening: read the inputs, order the micrographs, call the workers, write the outputs, and resume."""

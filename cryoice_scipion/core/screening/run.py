@@ -234,12 +234,12 @@ class ScreeningRun:
     def _freeze(self, reference: Reference) -> None:
         self._state.set_reference(reference)
         if reference.micrographs:
+            offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
             self.log.info(
-                "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: "
-                "%.2f",
+                "session reference over %d micrographs: particles are %s, %s",
                 len(reference.micrographs),
                 reference.contrast,
-                reference.logit_offset,
+                offset if reference.logit_offset else "scores need no correction",
             )
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:

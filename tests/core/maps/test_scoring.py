@@ -247,10 +247,10 @@ def test_a_model_whose_picks_pass_inside_its_mask_is_refused():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"margins": {"carbon": 10}}, "no bad class carbon; there are crystalline"),
-        ({"ignore": ["good"]}, "no bad class good"),
-        ({"margins": {"support": -1}}, "0 or more"),
-        ({"margins": {"support": float("inf")}}, "0 or more"),
+        ({"margins": {"carbon": 10}}, "unknown class carbon; the classes of bad area are crystalline"),
+        ({"ignore": ["good"]}, "unknown class good"),
+        ({"margins": {"support": -1}}, "0 Å or more"),
+        ({"margins": {"support": float("inf")}}, "0 Å or more"),
         ({"min_area": -1}, "min_area"),
         ({"particle_diameter": float("inf")}, "particle_diameter"),
     ],
