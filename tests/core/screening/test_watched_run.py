@@ -96,7 +96,7 @@ def test_too_few_for_the_reference_are_mapped_and_screened_at_the_end(tmp_path):
     with watching(tmp_path / "m", tmp_path / "o", reference=5) as watch:
         assert go_on(watch) == []
         assert len(lines(tmp_path / "o", "mapped")) == 2
-        assert (watch.done, watch.came) == (0, {"mic001", "mic002"})
+        assert (watch.done, watch.arrived) == (0, {"mic001", "mic002"})
         assert finish(watch) == ["mic001", "mic002"]
     assert lines(tmp_path / "o", "reference")[0]["reference"]["micrographs"] == [1, 2]
     assert read_summary(tmp_path / "o").finished
@@ -143,7 +143,7 @@ def test_ids_are_those_of_arrival_whatever_the_names_and_sessions(tmp_path):
     with watching(tmp_path / "m", tmp_path / "o", reference=9) as watch:
         for name in ("z", "a", "m"):
             write_micrograph(tmp_path / "m" / f"{name}.mrc")
-            go_on(watch, lambda name=name: name in watch.came)
+            go_on(watch, lambda name=name: name in watch.arrived)
     write_micrograph(tmp_path / "m" / "b.mrc")
     with watching(tmp_path / "m", tmp_path / "o", reference=9, resume=True) as watch:
         go_on(watch)
@@ -158,7 +158,7 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
     for stem in ("stalled", "broken"):
         (tmp_path / "m" / f"{stem}.mrc").write_bytes(data[:5000])
     with watching(tmp_path / "m", tmp_path / "o", patience=0.9) as watch:
-        rounds(watch, lambda: len(watch.came) == 4 and watch.run.backlog)
+        rounds(watch, lambda: len(watch.arrived) == 4 and watch.run.backlog)
         time.sleep(0.2)
         (tmp_path / "m" / "stalled.mrc").write_bytes(data)
         rounds(watch, lambda: watch.done == 4)
@@ -203,7 +203,7 @@ def test_a_second_file_of_one_name_is_used_if_the_first_cannot_be_read(tmp_path,
     shutil.copy(broken, whole)
     broken.write_bytes(b"no micrograph")
     with watching(tmp_path / "m", tmp_path / "o", reference=0, patience=0.2) as watch:
-        rounds(watch, lambda: watch.done if late else watch.came)
+        rounds(watch, lambda: watch.done if late else watch.arrived)
         shutil.copy(whole, tmp_path / "m" / "mic001.mrcs")
         go_on(watch)
         finish(watch)
