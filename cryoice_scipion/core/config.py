@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
@@ -34,7 +35,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise _one_line(cls.__name__, error) from None
+            raise _one_line("settings", error) from None
 
     @classmethod
     def load(cls: Type[Config], path: Path) -> Config:
@@ -60,7 +61,10 @@ class Settings(BaseModel):
 
 
 def _one_line(what: str, error: ValidationError) -> SettingsError:
-    faults = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+    faults = []
+    for fault in error.errors():
+        name, words = ".".join(map(str, fault["loc"])), re.sub("^Value error, ", "", fault["msg"])  # pydantic's prefix
+        faults.append(f"{name}: {words}" if name else words)
     return SettingsError(what, "; ".join(faults))
 
 
