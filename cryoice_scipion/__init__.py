@@ -17,7 +17,7 @@ _references = ["SanchezGarcia2020"]
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``Plugin`` when Scipion asks for it (PEP 562), so that nobody else loads pwem."""
+    """Return ``Plugin`` when Scipion asks for it (PEP 562), so that other users of the package do not load pwem."""
     if name == "Plugin":
         return importlib.import_module("cryoice_scipion.plugin").Plugin
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ _PUBLIC = {
     "CryoIceError": "errors",
 }
 
-__all__ = ["CryoIceError", "MicrographResult", "load", "screen_files"]  # noqa: F822 (loaded when they are asked for)
+__all__ = ["CryoIceError", "MicrographResult", "load", "screen_files"]  # noqa: F822 (loaded on first use)
 
 
 def __getattr__(name: str) -> Any:

@@ -235,7 +235,7 @@ def test_a_diameter_is_the_setting_else_the_files_else_two_thirds_of_the_box():
 
 @pytest.mark.parametrize("threshold, cut", [(None, 0.45), (-1.0, -1.0), (0.0, 0.0), (0.8, 0.8)])
 def test_picks_have_a_threshold_of_their_own(threshold, cut):
-    assert scoring.pick_threshold(ScreenConfig(threshold=threshold), model(0.4, 0.45)) == cut
+    assert scoring.pick_threshold(threshold, model(0.4, 0.45)) == cut
 
 
 def test_a_model_whose_picks_pass_inside_its_mask_is_refused():
