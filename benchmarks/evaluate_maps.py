@@ -70,7 +70,7 @@ class Counted:
     """All maps of one data set, counted."""
 
     group: str
-    tallies: Dict[str, List[CellCounts]]  # by map
+    cell_counts: Dict[str, List[CellCounts]]  # by map
     notes: Dict[str, str]  # by micrograph
     shift: float
 
@@ -128,23 +128,23 @@ def is_held_out(image: LabelledMicrograph, model: Any) -> bool:
 
 def count(detector: Any, data: DataSet, settings: Settings, bar: tqdm) -> Counted:
     """Evaluate one data set with the model and the classical maps."""
-    tallies: Dict[str, List[CellCounts]] = {name: [] for name in (MODEL, *classical.NAMES)}
+    cell_counts: Dict[str, List[CellCounts]] = {name: [] for name in (MODEL, *classical.NAMES)}
     waiting: List[tuple] = []  # name, spectra, labels, sampling: the distance is fitted when all are there
     shift, notes = 0.0, {}
     for evaluated in evaluate_set(detector, data.images, settings, tqdm.write):
         name = evaluated.counts.name = f"{data.name}/{evaluated.image.stem}"
-        tallies[MODEL].append(evaluated.counts)
+        cell_counts[MODEL].append(evaluated.counts)
         shift, notes[name] = (
             evaluated.reference.logit_offset,
             "held out" if is_held_out(evaluated.image, detector.config) else "",
         )
-        waiting.append((name, *classical_maps(evaluated, tallies), evaluated.labels, evaluated.sampling))
+        waiting.append((name, *classical_maps(evaluated, cell_counts), evaluated.labels, evaluated.sampling))
         bar.update()
-    tallies[classical.MAHALANOBIS] = distances(waiting)
-    return Counted(data.group, tallies, notes, shift)
+    cell_counts[classical.MAHALANOBIS] = distances(waiting)
+    return Counted(data.group, cell_counts, notes, shift)
 
 
-def classical_maps(evaluated: EvaluatedMap, tallies: Dict[str, List[CellCounts]]) -> tuple:
+def classical_maps(evaluated: EvaluatedMap, cell_counts: Dict[str, List[CellCounts]]) -> tuple:
     """Count the maps that need no fit; return the local spectra and the cells left out."""
     loaded, name, shape = evaluated.loaded, evaluated.counts.name, evaluated.labels.shape
     image = classical.scaled(-loaded.image if evaluated.reference.contrast == "bright" else loaded.image, loaded.border)
@@ -155,7 +155,7 @@ def classical_maps(evaluated: EvaluatedMap, tallies: Dict[str, List[CellCounts]]
         maps[classical.ICINESS] = classical.at_cells(spectra.iciness, *grid)
     outside = evaluated.left_out
     for kind, scores in maps.items():
-        tallies[kind].append(count_cells(name, evaluated.labels, scores, left_out=outside))
+        cell_counts[kind].append(count_cells(name, evaluated.labels, scores, left_out=outside))
     return spectra, outside
 
 
@@ -186,11 +186,11 @@ def distances(waiting: List[tuple]) -> List[CellCounts]:
     return counted
 
 
-def group_figures(tallies: Dict[str, List[CellCounts]]) -> Dict[str, Any]:
+def group_figures(cell_counts: Dict[str, List[CellCounts]]) -> Dict[str, Any]:
     """Return the figures of all maps over one group of micrographs, and how far the model is from each other map."""
-    ours = tallies[MODEL]
+    ours = cell_counts[MODEL]
     model = metrics_of_maps(ours)
-    others = {name: tallies[name] for name in classical.NAMES if tallies[name]}
+    others = {name: cell_counts[name] for name in classical.NAMES if cell_counts[name]}
     there = [name for name in (ALL, *BAD_CLASSES) if name in model["by_class"]]
     return {
         MODEL: model,
@@ -232,14 +232,14 @@ def one_group(group: str, counted: List[Counted]) -> Dict[str, Any]:
     wanted = (EMPIAR, MICASSESS) if group == HELD_OUT else (group,)
     parts = [item for item in counted if item.group in wanted]
     notes = {name: note for part in parts for name, note in part.notes.items()}
-    tallies = {
-        name: [item for part in parts for item in part.tallies[name] if group != HELD_OUT or notes[item.name]]
+    cell_counts = {
+        name: [item for part in parts for item in part.cell_counts[name] if group != HELD_OUT or notes[item.name]]
         for name in (MODEL, *classical.NAMES)
     }
-    if not tallies[MODEL]:
+    if not cell_counts[MODEL]:
         return {}
-    rows = [{**shares_of(item), "notes": notes[item.name]} for item in tallies[MODEL]]
-    return {group: {**group_figures(tallies), "by_micrograph": rows}}
+    rows = [{**shares_of(item), "notes": notes[item.name]} for item in cell_counts[MODEL]]
+    return {group: {**group_figures(cell_counts), "by_micrograph": rows}}
 
 
 def main() -> None:

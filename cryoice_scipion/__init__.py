@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scipion plugin: the contamination gate of a cryo-EM pipeline.
+"""Scipion plugin: find bad areas on micrographs, and reject the coordinates that lie on them.
 
-Imports nothing of Scipion and no torch: ``cryoice_scipion.core`` has to work where neither is installed.
+This module does not import Scipion or torch: ``cryoice_scipion.core`` must work without them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _references = ["SanchezGarcia2020"]
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``Plugin`` when Scipion asks for it (PEP 562), so that nobody else loads pwem."""
+    """Return ``Plugin`` when Scipion asks for it (PEP 562), so that other users of the package do not load pwem."""
     if name == "Plugin":
         return importlib.import_module("cryoice_scipion.plugin").Plugin
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

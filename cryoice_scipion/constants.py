@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that both the core and the Scipion shell use. Imports nothing."""
+"""Constants that the core and the Scipion plugin share. Imports nothing."""
 
 VERSION = "0.1.0"
 
@@ -18,7 +18,7 @@ GOOD = "good"
 BAD = "bad"
 BORDER = "border"
 OUTSIDE = "outside"  # class of a coordinate that lies outside its micrograph
-NO_MICROGRAPH = "no_micrograph"  # class of a coordinate whose micrograph is not among those screened
+NO_MICROGRAPH = "no_micrograph"  # class of a coordinate whose micrograph is not screened
 
 #: Codes of label images and masks of classes; the order is part of the file format.
 CLASSES = (
@@ -30,7 +30,7 @@ CLASSES = (
     "aggregate",
     BORDER,
     "vacuum",
-    BAD,  # bad of an unknown kind: what a user's BAD coordinates say
+    BAD,  # bad area of an unknown class: the label of BAD coordinates
 )
 
 ACCEPTED = "accepted"
@@ -39,18 +39,18 @@ FAILED = "failed"
 
 #: Reasons why a coordinate of the input is neither kept nor rejected; keys of ``left_out`` in summary.json.
 UNMATCHED = "unmatched"  # its micrograph is not in the run
-AMBIGUOUS = "ambiguous_name"  # its micrograph's name fits several micrographs
-UNREADABLE = "unreadable_row"  # a value of its row is missing or no number
+AMBIGUOUS = "ambiguous_name"  # its micrograph name fits several micrographs
+UNREADABLE = "unreadable_row"  # a value of its row is missing or not a number
 DISABLED = "disabled"  # the picker has disabled it
 WAITING = "waiting"  # its micrograph is not screened yet
 
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
-#: BAD coordinates that a new network needs. With 50, tuning the shipped model is clearly better
+#: BAD coordinates that a new network needs. With 50, fine-tuning the shipped model is clearly better
 #: (benchmarks/results/few_labels.md).
 ENOUGH_BAD = 200
 
-#: Flag of a micrograph whose header contradicts the given pixel size; "=" and the header's one in Å/px follow.
+#: Flag of a micrograph whose header contradicts the given pixel size. It ends in "=" and the value of the header, Å/px.
 PIXEL_SIZE_DIFFERS = "pixel_size_differs"
 #: Flag of a micrograph whose coordinates are in px of another size; "=" and that size in Å/px follow.
 COORDINATES_SCALED = "coordinates_scaled"

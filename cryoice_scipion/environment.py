@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parent
 FOLDER = f"{BINARY}-{VERSION}"
 INSTALLED = "cryoice_installed"  # this file is written when everything else is in place
 CONDA_PYTHON = "3.11"
-#: Older versions of Python get no current torch, and so none for current GPUs.
+#: Current versions of torch, which current GPUs need, do not support older versions of Python.
 OLDEST_FOR_TORCH = (3, 10)
 _PYTHON = "env/bin/python -I"  # isolated: neither Scipion's PYTHONPATH nor the user's own packages are seen
 
@@ -66,7 +66,7 @@ def install_commands(conda: Optional[str]) -> List[Tuple[str, str]]:
 def _environment(conda: Optional[str]) -> Tuple[str, str]:
     """Return the command that makes an empty virtual environment from the first Python that can.
 
-    That is conda's. Where there is none, or conda cannot make one, it is Scipion's own, or a newer one if that is old.
+    The order is: the Python of conda, newer versions on the machine if Scipion's own is old, and Scipion's own Python.
     """
     newer = [] if sys.version_info[:2] >= OLDEST_FOR_TORCH else ["python3.12", "python3.11", "python3.10"]
     pythons = _quoted(*([] if conda is None else ["conda/bin/python"]), *newer, sys.executable)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Scipion asks of a plugin: its variables, its environment, and which Python runs the core."""
+"""Define the plugin for Scipion: its variables, its environment, and the Python that runs the core."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def validateInstallation(cls) -> List[str]:
-        """Return what is missing, one line each."""
+        """Return the problems of the installation, one line each."""
         python = cls.getPython()
         if os.path.exists(python):
             return []
@@ -67,12 +67,12 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def getActiveVersion(cls, *_: Any, **__: Any) -> str:
-        """Return the version: the core always has that of the plugin."""
+        """Return the version of the core, which is always that of the plugin."""
         return VERSION
 
     @classmethod
     def seesGpu(cls) -> bool:
-        """Return whether this machine has an NVIDIA GPU; asks no torch, so that forms open quickly."""
+        """Return whether this machine has an NVIDIA GPU. Does not import torch, so that forms open quickly."""
         return bool(glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/dxg"))
 
     @classmethod

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find out from a protocol's database whether it still runs, so that its output may still grow."""
+"""Read from the database of a protocol whether it still runs, because its output may then still grow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUSY_TIMEOUT = 10.0  # s to wait while another process writes the database
 
 
 class Producer:
-    """Say whether the protocol that makes a set has ended. A killed protocol cannot close its output itself."""
+    """The protocol that makes a set: whether it has ended. A killed protocol cannot close its output itself."""
 
     def __init__(self, pointer: Any) -> None:
         """Take a pointer to an output; if it does not name its protocol, the protocol never counts as ended."""

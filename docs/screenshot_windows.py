@@ -144,7 +144,7 @@ def take_form(window: Any, simulated: Any, telling: Any) -> None:
     tabs = below(form.root, ttk.Notebook)[0]
     tabs.select(2)  # with the threshold
     take(form.root, "scipion_form.png")
-    told: List[Exception] = []
+    errors: List[Exception] = []
 
     def look_at_it() -> None:
         """Take the picture while the dialog's own loop runs."""
@@ -155,18 +155,18 @@ def take_form(window: Any, simulated: Any, telling: Any) -> None:
             dialog.names.selection_clear(0, tk.END)
             dialog.names.selection_set([row.id for row in dialog.rows].index(telling.id))
             dialog.names.event_generate("<<ListboxSelect>>")
-            wait_for(dialog, lambda: not dialog.state.cget("text") and " still " not in dialog.level.cget("text"))
+            wait_for(dialog, lambda: not dialog.state.cget("text") and " still " not in dialog.baseline.cget("text"))
             take(dialog, "scipion_preview.jpg")
         except Exception as error:  # noqa: BLE001 (Tk would print it and go on)
-            told.append(error)
+            errors.append(error)
         for dialog in below(form.root, PreviewDialog):
             dialog.cancel()
 
     form.root.after(100, look_at_it)
     CryoIceThresholdWizard().show(form)
     form.root.destroy()
-    if told:
-        raise told[0]
+    if errors:
+        raise errors[0]
 
 
 if __name__ == "__main__":

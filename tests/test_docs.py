@@ -139,6 +139,8 @@ def test_the_shell_tutorial_runs_as_written(tmp_path):
     assert loose > strict
     total = int(re.search(r"of the (\d+) coordinates", text).group(1))
     assert f"{total} coordinates in 1 file" in said[1]
+    columns = next(one for one in said if one.startswith("stem")).splitlines()[0]
+    assert columns == "stem,status,bad_area,picks,kept,rejected"  # as the tutorial explains them
 
 
 def kept_in(output):

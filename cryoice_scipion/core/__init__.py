@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The core: finds bad areas in cryo-EM micrographs. Knows nothing of Scipion; importing it takes no torch.
+"""Find bad areas on cryo-EM micrographs, and score coordinates. Importing this loads neither Scipion nor torch.
 
 ``load``, ``screen_files`` and ``MicrographResult`` are the public interface; see ``cryoice_scipion.core.api``.
 """
@@ -16,7 +16,7 @@ _PUBLIC = {
     "CryoIceError": "errors",
 }
 
-__all__ = ["CryoIceError", "MicrographResult", "load", "screen_files"]  # noqa: F822 (loaded when they are asked for)
+__all__ = ["CryoIceError", "MicrographResult", "load", "screen_files"]  # noqa: F822 (loaded on first use)
 
 
 def __getattr__(name: str) -> Any:

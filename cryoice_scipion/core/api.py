@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Python interface: a micrograph in memory in, its verdict out; or a session of files. Imported by ``core`` itself.
+"""Provide the Python interface: screen a micrograph in memory, or a session of files. ``core`` exports it.
 
     from cryoice_scipion import core as cryoice
     detector = cryoice.load("default")
     result = detector.screen(image, pixel_size=1.1, coordinates=xy, diameter=150.0)
 
-It is the pipeline of the command line and of Scipion's worker. Importing it takes no torch; ``load`` does.
+It uses the same pipeline as the command line and Scipion's worker. Importing it does not import torch; ``load`` does.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
 from cryoice_scipion.core.errors import ImageError, PixelSizeError, SettingsError
 from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
 from cryoice_scipion.core.maps.mapping import map_micrograph
+from cryoice_scipion.core.maps.scoring import positions_of
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.balance import all_unmatched
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
@@ -68,7 +69,7 @@ def load(model: PathLike = DEFAULT_MODEL, device: str = "auto") -> LoadedDetecto
 
 
 class LoadedDetector:
-    """A detector on its device; made by :func:`load`."""
+    """A detector on its device, as returned by :func:`load`."""
 
     def __init__(self, folder: Path, executor: LocalExecutor) -> None:
         """Take a model folder and the executor that has it loaded."""
@@ -101,15 +102,15 @@ class LoadedDetector:
         diameter : float, optional
             Particle diameter in Å; needed with coordinates, unless ``box_size`` (px) is given.
         name : str
-            Of the micrograph; names the files of ``save``.
+            Name of the micrograph; ``save`` names the files by it.
         **settings
-            Others of :class:`~cryoice_scipion.core.config.ScreenConfig`: threshold, margin, margins, ignore, min_area,
-            contrast, box_size, max_bad_area …
+            Other fields of :class:`~cryoice_scipion.core.config.ScreenConfig`: threshold, margin, margins, ignore,
+            min_area, contrast, box_size, max_bad_area …
 
         Raises
         ------
         SettingsError
-            When a setting makes no sense.
+            When a setting is invalid.
         ImageError, PixelSizeError
             When the image cannot be screened.
         CoordinatesError
@@ -132,7 +133,7 @@ class LoadedDetector:
 
 @dataclasses.dataclass
 class ScreenedImage(MicrographResult):
-    """The verdict on an image in memory, which can be saved."""
+    """The result of an image in memory; it can be saved."""
 
     detector: LoadedDetector = dataclasses.field(repr=False)
     micrograph: LoadedMicrograph = dataclasses.field(repr=False)
@@ -147,7 +148,7 @@ class ScreenedImage(MicrographResult):
         SettingsError
             When the folder holds a run already.
         FolderError
-            When it cannot be written.
+            When the folder cannot be written.
         """
         picks = _table([self.task]) if self.task.picks else None
         executor = _InMemory(self.detector.executor, self.micrograph)
@@ -164,7 +165,7 @@ def screen_files(
     coordinates: Optional[PathLike] = None,
     **settings: Any,
 ) -> Iterator[MicrographResult]:
-    """Screen a session of files, as ``cryoice screen`` does, and yield each micrograph's result by and by.
+    """Screen a session of files, as ``cryoice screen`` does, and yield a result for each micrograph.
 
     Parameters
     ----------
@@ -173,17 +174,17 @@ def screen_files(
     detector : LoadedDetector, optional
         Default: the shipped one.
     output : path, optional
-        Folder for everything that is written. A run that is there is continued: what is done is not done again, and
-        is not yielded again. None: nothing is kept.
+        Output folder. A run in the folder is continued; micrographs that are already screened are skipped and not
+        yielded. None: nothing is kept.
     coordinates : path, optional
-        A coordinate file, or a folder of them.
+        A coordinate file, or a folder of coordinate files.
     **settings
-        Of :class:`~cryoice_scipion.core.config.ScreenConfig`.
+        Fields of :class:`~cryoice_scipion.core.config.ScreenConfig`.
 
     Yields
     ------
     MicrographResult
-        Of a micrograph that failed: empty grids, and ``record.status`` "failed" with ``record.reason``.
+        For a failed micrograph, the grids are empty, ``record.status`` is "failed", and ``record.reason`` is set.
 
     Raises
     ------
@@ -215,14 +216,14 @@ def screen_files(
 
 
 class _InMemory(LocalExecutor):
-    """An executor whose one micrograph is in memory."""
+    """An executor for one micrograph that is in memory."""
 
     def __init__(self, executor: LocalExecutor, micrograph: LoadedMicrograph) -> None:
         super().__init__(executor.detector, executor.fingerprint, executor.device)
         self._micrograph = micrograph
 
     def read(self, task: MicrographTask, config: ScreenConfig) -> LoadedMicrograph:
-        """Return it."""
+        """Return the micrograph in memory."""
         return self._micrograph
 
 
@@ -262,11 +263,11 @@ def _options(detector: LoadedDetector, picks: Optional[PickTable], resume: bool)
 
 def _read_result(run: ScreeningRun, task: MicrographTask, record: MicrographRecord) -> MicrographResult:
     """Return the result of a micrograph that a run has screened, from its stored map."""
-    at = np.array([(pick.x, pick.y) for pick in task.picks], dtype=np.float64).reshape(-1, 2)
+    positions = positions_of(task.picks)
     if record.status == FAILED or run.reference is None:
         nothing = np.zeros((0, 0))
         return MicrographResult(
-            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, at, record
+            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, positions, record
         )
     classmap = ClassMap.load(run.folder / RunFolder(run.folder).raw_map(record.stem))
     scored = score_micrograph(classmap, task, run.mapped(task.id), run.config, run.model, run.reference.logit_offset)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
@@ -34,7 +35,7 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise _one_line(cls.__name__, error) from None
+            raise _one_line("settings", error) from None
 
     @classmethod
     def load(cls: Type[Config], path: Path) -> Config:
@@ -60,7 +61,10 @@ class Settings(BaseModel):
 
 
 def _one_line(what: str, error: ValidationError) -> SettingsError:
-    faults = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+    faults = []
+    for fault in error.errors():
+        name, words = ".".join(map(str, fault["loc"])), re.sub("^Value error, ", "", fault["msg"])  # pydantic's prefix
+        faults.append(f"{name}: {words}" if name else words)
     return SettingsError(what, "; ".join(faults))
 
 
@@ -74,7 +78,7 @@ class ScreenConfig(Settings):
     ignore: List[str] = Field(default_factory=list)  # bad classes treated as good
     min_area: float = Field(0.0, ge=0, allow_inf_nan=False)  # nm²; smaller bad regions are treated as good
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
-    reference: int = Field(20, ge=0)  # number of micrographs for the contrast and the session baseline
+    reference: int = Field(20, ge=0)  # number of micrographs that decide contrast and session baseline
     max_bad_area: float = Field(1.0, ge=0, le=1)
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
     particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
@@ -131,7 +135,7 @@ def parse_margins(words: Sequence[str]) -> Tuple[float, Dict[str, float]]:
 
 
 class ViewConfig(Settings):
-    """One view of a micrograph that a detector takes; core/views/__init__.py describes each."""
+    """One input of a detector; core/views/__init__.py describes the views."""
 
     kind: str = Field("patch", pattern=_NAME)
     sampling: float = Field(4.0, gt=0)  # Å/px, or Å per cell; of spectra: the finest that is used
@@ -140,7 +144,7 @@ class ViewConfig(Settings):
 
 
 class ModelConfig(Settings):
-    """What ``model.json`` holds: all that is needed to use a model."""
+    """The content of ``model.json``: everything that is needed to use a model."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -151,16 +155,18 @@ class ModelConfig(Settings):
     views: List[ViewConfig]
     stride: int = Field(16, ge=1)  # px of the first view's sampling: side of a map cell
     temperature: float = Field(1.0, gt=0)
-    recommended_threshold: float = Field(0.5, ge=0, le=1)  # on goodness of single cells: where masks are cut
-    pick_threshold: Optional[float] = Field(None, ge=0, le=1)  # on goodness of coordinates; None: that of masks
-    baseline_logit: float = 0.0  # level of the data-set reference on held-out micrographs
+    recommended_threshold: float = Field(0.5, ge=0, le=1)  # smallest goodness (1 - P(BAD)) of a good cell of a mask
+    pick_threshold: Optional[float] = Field(
+        None, ge=0, le=1
+    )  # smallest goodness of a kept coordinate; None: recommended_threshold
+    baseline_logit: float = 0.0  # session_logit of the validation micrographs
     offset_limit: float = Field(0.0, ge=0)  # log-odds: the largest offset of a session that is subtracted
     offset_tolerance: float = Field(4.0, ge=0)  # log-odds above baseline_logit: a session beyond it is unusual
     metrics: Dict[str, float] = Field(default_factory=dict)
-    trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the card
+    trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the model card
 
     @model_validator(mode="after")
-    def _picks_in_bad_area_go(self) -> ModelConfig:
+    def _no_pick_in_the_mask_is_kept(self) -> ModelConfig:
         if self.pick_threshold is not None and self.pick_threshold < self.recommended_threshold:
             raise ValueError("pick_threshold is below recommended_threshold: picks inside the mask would be kept")
         return self
@@ -177,26 +183,28 @@ class ModelConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """What is done to training patches, seeded."""
+    """Random changes of training patches, from a seed."""
 
     rotations: bool = True  # by 90 degrees
     flips: bool = True
     invert: bool = False  # contrast inversion, for data whose contrast is unknown
     noise: float = Field(0.3, ge=0)  # largest standard deviation added, in robust deviations of the micrograph
-    scale: float = Field(0.2, ge=0, lt=1)  # contrast changed by up to this share
-    shift: float = Field(0.3, ge=0)  # grey level moved by up to this: what else is on a micrograph moves its median
-    spectrum_dropout: float = Field(0.25, ge=0, lt=1)  # share of spectra cut at a coarser pixel's limit, or left out
+    scale: float = Field(0.2, ge=0, lt=1)  # largest relative change of the contrast
+    shift: float = Field(0.3, ge=0)  # largest change of the grey level, which differs between micrographs
+    spectrum_dropout: float = Field(
+        0.25, ge=0, lt=1
+    )  # share of spectra that are cut at the limit of coarser pixels, or left out
 
 
 class PatchConfig(Settings):
-    """How labelled patches are cut."""
+    """Settings for cutting labelled patches."""
 
     sampling: float = Field(4.0, gt=0)  # Å/px
     window: int = Field(64, ge=8)
     pixel_size: Optional[float] = Field(None, gt=0)  # Å/px of the micrographs; None: their headers
     contrast: str = Field("dark", pattern="^(dark|bright)$")
     background: bool = True  # draw clean positions as additional GOOD patches
-    background_ratio: float = Field(1.0, ge=0)  # as many backgrounds as this times the GOOD ones
+    background_ratio: float = Field(1.0, ge=0)  # background patches per GOOD patch
     jitter_copies: int = Field(1, ge=0)  # further copies at a jittered sampling
     sampling_jitter: float = Field(0.05, ge=0, lt=0.5)
     max_per_micrograph: int = Field(500, ge=1)
@@ -209,7 +217,7 @@ class TrainConfig(Settings):
     name: str = "model"
     patches: PatchConfig = Field(default_factory=PatchConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
-    # A kind of detectors/kinds.py. "auto": that of the model that training starts from; without one, patch_fft.
+    # A kind of detectors/kinds.py. "auto": the kind of ``base``, or patch_fft without ``base``.
     network: str = Field("auto", pattern=_NAME)
     views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see detectors/choice.py
     width: int = Field(16, ge=2)  # channels of the first layer
@@ -221,7 +229,7 @@ class TrainConfig(Settings):
     validation: float = Field(0.25, gt=0, lt=1)  # share of micrographs
     hold_out: List[str] = Field(default_factory=list)  # stems kept aside as the test set
     class_weights: bool = False
-    per_micrograph_reference: bool = False  # each micrograph is a session of its own, as simulated ones are
+    per_micrograph_reference: bool = False  # treat each micrograph as a session, as for simulated ones
     mixed_precision: bool = False  # U-Net: bfloat16 where it is safe; halves the time if the processor supports it
-    base: str = ""  # a model (folder or name) whose weights training starts from; "": random ones
+    base: str = ""  # model (folder or name) that training starts from; "": random weights
     seed: int = 0

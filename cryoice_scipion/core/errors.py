@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mistakes a user can make, each said in one line: what, why, and the remedy."""
+"""Define the errors that users see. Each is one line: the file or option, the reason, and the remedy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ def one_line(text: object) -> str:
 
 
 class CryoIceError(Exception):
-    """A user's mistake or a broken input. ``str(error)`` is one line that names it.
+    """A mistake of the user or a damaged input. ``str(error)`` is one line.
 
-    The command line prints it without a traceback; the screening records it as the
-    reason why a micrograph failed.
+    The command line prints it without a traceback. The screening records it as the reason why a micrograph failed.
     """
 
     def __init__(self, what: object, reason: str, remedy: str = "") -> None:
@@ -24,9 +23,9 @@ class CryoIceError(Exception):
         what : object
             The file, folder or option that is at fault.
         reason : str
-            Why it cannot be used.
+            The reason why it cannot be used.
         remedy : str
-            What the user can do about it.
+            The action that solves the problem.
         """
         self.what, self.reason, self.remedy = str(what), reason, remedy
         super().__init__(f"{what}: {reason}" + (f"; {remedy}" if remedy else ""))
@@ -37,7 +36,7 @@ class ImageError(CryoIceError):
 
 
 class PixelSizeError(CryoIceError):
-    """No believable pixel size is known."""
+    """No plausible pixel size is known."""
 
 
 class CoordinatesError(CryoIceError):
@@ -45,11 +44,11 @@ class CoordinatesError(CryoIceError):
 
 
 class NoCoordinatesError(CoordinatesError):
-    """A file is sound, but it is no file of coordinates."""
+    """A file is valid, but it does not contain coordinates."""
 
 
 class MapError(CryoIceError):
-    """A detector's map of a micrograph holds values that are not numbers."""
+    """The map of a micrograph contains log-odds that are not finite."""
 
 
 class ModelError(CryoIceError):
@@ -57,12 +56,12 @@ class ModelError(CryoIceError):
 
 
 class SettingsError(CryoIceError):
-    """Settings that are not valid or do not go together."""
+    """Settings are invalid or contradict each other."""
 
 
 class WorkerError(CryoIceError):
     """The worker could not start, died, or answered with an error."""
 
 
-class Terminated(KeyboardInterrupt):  # noqa: N818 (no error, but the system's wish that we end)
-    """SIGTERM came: the end is the same as that by Ctrl-C."""
+class Terminated(KeyboardInterrupt):  # noqa: N818 (a request of the system, not an error)
+    """The process received SIGTERM. It ends in the same way as after Ctrl-C."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows that travel: between parent and worker, and into journal, csv and json.
+"""Define the records that parent and worker exchange, and that journal, csv and json files hold.
 
-Plain dataclasses without numpy or torch, so that every room can import them. ``to_json`` and
-``from_json`` are their only file format; ``RECORDS_VERSION`` goes into each file's head.
+The records are plain dataclasses without numpy or torch, so that every room can import them. ``to_json`` and
+``from_json`` define the file format. ``RECORDS_VERSION`` is its version, stored at the head of each file.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Row = TypeVar("Row")
 
 @dataclasses.dataclass
 class Pick:
-    """One coordinate: a particle's centre, in px of its micrograph, row 0 is y = 0."""
+    """One coordinate: the centre of a particle in px of its micrograph; row 0 is y = 0."""
 
     id: int
     x: float
     y: float
-    diameter: Optional[float] = None  # of the particle, px of the micrograph; None: the file does not say it
-    box_size: Optional[float] = None  # px of the micrograph; None: the file does not say it
+    diameter: Optional[float] = None  # of the particle, px of the micrograph; None: not in the file
+    box_size: Optional[float] = None  # px of the micrograph; None: not in the file
     pixel_size: Optional[float] = None  # Å/px that all these numbers are in; None: that of the micrograph
 
 
@@ -41,11 +41,11 @@ class MicrographTask:
 
 @dataclasses.dataclass
 class PickCounts:
-    """How many coordinates a run was given, and which of them no micrograph gets."""
+    """Numbers of input coordinates, and of those without a micrograph by reason."""
 
-    rows: int = 0  # coordinates in all files that could be read, those left out included
+    rows: int = 0  # coordinates in all readable files, including those left out
     left_out: Dict[str, int] = dataclasses.field(default_factory=dict)  # coordinates by reason, see constants.py
-    files: int = 0  # that were read; 0: the coordinates are of no file
+    files: int = 0  # number of files that were read; 0: the coordinates are not from files
     not_read: Dict[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
     other: List[str] = dataclasses.field(default_factory=list)  # paths of files of another format or content
 
@@ -57,7 +57,7 @@ class PickCounts:
 
 @dataclasses.dataclass
 class MapResult:
-    """What mapping one micrograph gave. The map itself is in ``raw_path``."""
+    """The result of mapping one micrograph. The map itself is in the file ``raw_path``."""
 
     shape: List[int]  # rows, columns of the micrograph, px
     pixel_size: float  # Å/px that was used
@@ -73,17 +73,17 @@ class MapResult:
 
 @dataclasses.dataclass
 class Reference:
-    """The data-set reference (docs/explanation/sessions.md): frozen once, then recorded."""
+    """The session reference (docs/explanation/sessions.md). It is set once and recorded in the journal."""
 
     session_logit: float  # 25th percentile over micrographs of MapResult.median_logit
-    logit_offset: float  # what is subtracted from every micrograph's log-odds of BAD
+    logit_offset: float  # subtracted from the log-odds of BAD of every micrograph
     contrast: str  # "dark" or "bright": the majority of the reference micrographs
     micrographs: List[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class PickScore:
-    """The record of one coordinate."""
+    """The score of one coordinate."""
 
     id: int
     goodness: Optional[float]  # 1 - the largest P(BAD) that counts (see scoring.py); None: could not be scored
@@ -93,7 +93,7 @@ class PickScore:
 
 @dataclasses.dataclass
 class MicrographRecord:
-    """What the screening says of one micrograph, whatever happened to it."""
+    """The result of screening one micrograph: accepted, discarded or failed."""
 
     id: int
     stem: str
@@ -107,14 +107,18 @@ class MicrographRecord:
     seconds: float = 0.0
     pixel_size: Optional[float] = None  # Å/px
     shape: Optional[List[int]] = None  # rows, columns, px
-    median_logit: Optional[float] = None  # median log-odds of BAD; None: all is border, or the median means nothing
-    particle_diameter: Optional[float] = None  # Å, median over its coordinates; None: it has none
-    diameter_from: str = ""  # where the diameter comes from
+    median_logit: Optional[float] = (
+        None  # median log-odds of BAD; None: all cells are border, or the log-odds are absolute
+    )
+    particle_diameter: Optional[float] = None  # Å, median over its coordinates; None: no coordinates
+    diameter_from: str = ""  # origin of the diameter; see scoring.Diameter
     probability: str = ""  # paths, relative to the run's folder; empty: not written
     mask: str = ""
     full_mask: str = ""
     thumbnail: str = ""
-    screened_at: float = dataclasses.field(default=0.0, compare=False)  # when first, s since 1970; 0: not known
+    screened_at: float = dataclasses.field(
+        default=0.0, compare=False
+    )  # time of the first screening, s since 1970; 0: unknown
 
     @property
     def kept(self) -> int:
@@ -148,46 +152,46 @@ def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:
     return kind(**values)
 
 
-@functools.lru_cache(maxsize=None)  # asked for once a coordinate, of which there are millions
+@functools.lru_cache(maxsize=None)  # called for each coordinate of a run
 def _names(kind: Any) -> FrozenSet[str]:
     return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 @dataclasses.dataclass
 class Summary:
-    """The state of a run: what ``summary.json`` holds, for a facility's monitor to poll."""
+    """The state of a run, as stored in ``summary.json`` for monitoring programs."""
 
     records_version: int = RECORDS_VERSION
     version: str = ""  # of the package
-    started: str = ""  # this session; ISO 8601, with the zone
+    started: str = ""  # start of this session; ISO 8601 with time zone
     updated: str = ""
     finished: bool = False
-    micrographs: int = 0  # that are screened
+    micrographs: int = 0  # number of screened ones
     accepted: int = 0
     discarded: int = 0
     failed: int = 0
-    backlog: int = 0  # known, but not screened yet
+    backlog: int = 0  # number of known micrographs that are not screened yet
     mostly_bad: int = 0
-    picks: int = 0  # of the screened micrographs
+    picks: int = 0  # coordinates on the screened micrographs
     kept: int = 0
     rejected: int = 0
     rejected_share: Optional[float] = None
-    unmatched_picks: int = 0  # of micrographs that are not in this run, or whose name fits several
-    input_picks: int = 0  # coordinates given: kept, rejected and left out together
+    unmatched_picks: int = 0  # coordinates whose micrograph is not in this run, or whose name is ambiguous
+    input_picks: int = 0  # all input coordinates: kept, rejected and left out
     left_out: Dict[str, int] = dataclasses.field(default_factory=dict)  # coordinates by reason, see constants.py
-    files_read: int = 0  # of coordinates; 0: the coordinates are of no file
-    files_not_read: List[str] = dataclasses.field(default_factory=list)  # that should hold coordinates
-    files_of_other_format: List[str] = dataclasses.field(default_factory=list)  # beside them, not used
+    files_read: int = 0  # number of coordinate files; 0: the coordinates are not from files
+    files_not_read: List[str] = dataclasses.field(default_factory=list)  # coordinate files that cannot be read
+    files_of_other_format: List[str] = dataclasses.field(default_factory=list)  # other files in the same folder
     adds_up: bool = True  # whether input_picks = kept + rejected + all of left_out
     mean_bad_area: Optional[float] = None  # over the micrographs that did not fail
     areas: Dict[str, float] = dataclasses.field(default_factory=dict)  # mean share by class
     rejected_by_class: Dict[str, int] = dataclasses.field(default_factory=dict)
-    seconds_per_micrograph: Optional[float] = None  # of computing, mean
-    micrographs_per_hour: Optional[float] = None  # of this session, as it came
-    recent_per_hour: Optional[float] = None  # over the last ten minutes; 0: none came
+    seconds_per_micrograph: Optional[float] = None  # mean computing time
+    micrographs_per_hour: Optional[float] = None  # average of this session
+    recent_per_hour: Optional[float] = None  # over the last ten minutes; 0: none
     reference: Optional[Dict[str, Any]] = None
     session_logit: Optional[float] = None  # 25th percentile over all micrographs of their median log-odds of BAD
-    session_unusual: bool = False  # whether that is beyond what clean and mixed sessions reach
+    session_unusual: bool = False  # whether it is above the range of clean and mixed sessions
     particle_diameter: Optional[float] = None  # Å, median over the micrographs that have coordinates
-    diameter_from: str = ""  # where it comes from
+    diameter_from: str = ""  # origin of the diameter
     warnings: List[str] = dataclasses.field(default_factory=list)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The protocols: form -> config -> core -> outputs. Import no torch, compute nothing."""
+"""Provide the Scipion protocols: they pass the form to the core and register the outputs. No torch, no computation."""
 
 from cryoice_scipion.protocols.protocol_import_coordinates import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.protocol_import_cryoppp import CryoIceProtImportCryoPPP

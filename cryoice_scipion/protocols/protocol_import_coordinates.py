@@ -17,6 +17,7 @@ from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.records import Pick, PickCounts
 from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
 from cryoice_scipion.protocols.picks_input import ImportedPicks, PicksInput
@@ -29,8 +30,8 @@ OUTPUT_COORDINATES = "outputCoordinates"
 class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
     """Imports coordinates (picks) that other programs wrote. The plugins of these programs are not needed.
 
-    Reads RELION .star (old and 3.1), EMAN .box, crYOLO .cbox, Xmipp .pos, CryoPPP .csv and Topaz .txt files: a single
-    file, or a folder with one file per micrograph. Coordinates are matched with micrographs by name. The summary
+    Reads the files of RELION, EMAN, crYOLO, Xmipp, CryoPPP, Topaz and others: a single file, or a folder with one file
+    per micrograph. Coordinates are matched with micrographs by name. The summary
     counts coordinates without a matching micrograph. The protocol works in streaming: it imports coordinates while
     the picking program writes them.
     """
@@ -54,9 +55,8 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             params.PathParam,
             important=True,
             label="Coordinates (file or folder)",
-            help="A coordinate file (.star, .box, .cbox, .pos, .csv or .txt), or a folder with coordinate files of one "
-            "format. Files are matched with micrographs by name; common suffixes such as _DW, _aligned or _autopick "
-            "are ignored.",
+            help=f"A coordinate file ({suffixes_in_words()}), or a folder with coordinate files of one format. Files "
+            "are matched with micrographs by name; common suffixes such as _DW, _aligned or _autopick are ignored.",
         )
         form.addParam(
             "boxSize",
@@ -105,9 +105,9 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
     def stepsGeneratorStep(self) -> None:
         """Import the existing coordinates, or wait for new ones in streaming."""
         if self._isStreaming():
-            self._importWhatComes(self.timeout.get())
+            self._importArriving(self.timeout.get())
         elif self.hasAttribute(OUTPUT_COORDINATES):  # other protocols may have read it: its items keep their ids
-            self._importWhatComes(0)
+            self._importArriving(0)
         else:
             self.createOutputStep()
 
@@ -121,23 +121,23 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             self._refuseIfUseless(output.getSize(), given, sorted(matches.unmatched))
         for line in [*picks.warnings, *matches.warnings]:
             self.warning(line)
-        self._tell(_balance(output.getSize(), given, sorted(matches.unmatched)))
+        self._setSummary(_balance(output.getSize(), given, sorted(matches.unmatched)))
         self._defineOutputs(**{OUTPUT_COORDINATES: output})
         self._defineSourceRelation(self.inputMicrographs, output)
 
-    def _importWhatComes(self, timeout: float) -> None:
+    def _importArriving(self, timeout: float) -> None:
         """Append coordinates to the output until the input ends; after a restart, continue where the output ends."""
         path = Path(self.coordinatesPath.get().strip())
         with self._oneLine():
             source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get())
             with contextlib.closing(source):
-                handed = self._resume()
+                known = self._resume()
                 if not path.exists():
                     self.info(f"{path} does not exist yet; waiting for it")
                 while True:
                     found = source.look()
                     self._open(source.box)
-                    self._handOn(found, handed)
+                    self._appendNew(found, known)
                     if source.is_over(timeout):
                         break
                     time.sleep(max(1, self._getStreamingSleepOnWait()))
@@ -166,15 +166,15 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             self._updateOutputSet(OUTPUT_COORDINATES, output, Set.STREAM_OPEN)
             self._defineSourceRelation(self.inputMicrographs, output)
 
-    def _handOn(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], handed: ImportedPicks) -> None:
+    def _appendNew(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], known: ImportedPicks) -> None:
         items: List[Coordinate] = []
         for row, picks in found.values():
-            positions, gone = handed.take(row.id, picks)
+            positions, gone = known.take(row.id, picks)
             if gone:
                 self.warning(f"{row.name}: {gone} picks are no longer in the coordinate file; they stay in the output")
             for x, y in positions:
-                handed.last += 1
-                items.append(_coordinate(handed.last, x, y, row))
+                known.last += 1
+                items.append(_coordinate(known.last, x, y, row))
         if not items:
             return
         with self._writing(OUTPUT_COORDINATES):
@@ -198,7 +198,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
                 f"{source.incomplete} failed or was stopped, so micrographs may be missing; press Continue in that "
                 "protocol, then in this one"
             )
-        self._tell(lines)
+        self._setSummary(lines)
 
     def _newOutput(self, box: int) -> SetOfCoordinates:
         if not box:
@@ -220,7 +220,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
                 self.coordinatesPath, f"{reason} (names in the files: {names_in_short(names)})", "check 'Micrographs'"
             )
 
-    def _tell(self, lines: List[str]) -> None:
+    def _setSummary(self, lines: List[str]) -> None:
         for line in lines:
             self.warning(line)
         self.summaryVar.set("\n".join(lines))

@@ -177,7 +177,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         held = len(self._heldOut())
         on_test = self.outputModel.getMeasuredOn() == "test"
         where = f"the {held} held-out micrographs" if on_test else "the validation micrographs (optimistic)"
-        words = _figures(self.outputModel.getMetric)
+        words = _metrics_in_words(self.outputModel.getMetric)
         lines = [f"Model: {self.outputModel}", f"On {where}: {words}", *self._before()]
         if held and not on_test:
             lines.append("The held-out micrographs lack good or bad coordinates, so accuracy was not measured on them")
@@ -190,7 +190,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             metrics = load_config(Path(self._modelPath())).metrics
         except CryoIceError:
             return []
-        words = _figures(lambda key: metrics.get(f"before_{METRICS[f'_{key}']}"))
+        words = _metrics_in_words(lambda key: metrics.get(f"before_{METRICS[f'_{key}']}"))
         return [f"Before fine-tuning, on the same micrographs: {words}"] if words else []
 
     def _methods(self) -> List[str]:
@@ -215,10 +215,10 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         return ["Guo2017", "Youden1950"]
 
 
-def _figures(value_of: Callable[[str], Optional[float]]) -> str:
-    """Return the known values of ``FIGURES`` in one line."""
-    values = ((name, value_of(key)) for name, key in FIGURES)
+def _metrics_in_words(value_of: Callable[[str], Optional[float]]) -> str:
+    """Return the known values of ``SHOWN_METRICS`` in one line."""
+    values = ((name, value_of(key)) for name, key in SHOWN_METRICS)
     return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None)
 
 
-FIGURES = (("AUC", "auc"), ("AP", "averagePrecision"), ("F1", "f1"), ("ECE", "ece"))
+SHOWN_METRICS = (("AUC", "auc"), ("AP", "averagePrecision"), ("F1", "f1"), ("ECE", "ece"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Viewers of the protocols' results. They show recorded results only, and need no Java."""
+"""Show the results of the protocols in Scipion. The viewers read recorded results only, and need no Java."""
 
 import cryoice_scipion.viewers.preferred  # noqa: F401 (makes our viewer the preferred one)
 from cryoice_scipion.viewers.viewer_model import CryoIceModelViewer

@@ -13,8 +13,8 @@ from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.caption import bar_length
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
 from cryoice_scipion.core.results.micrograph_fields import in_words, shown_values
+from cryoice_scipion.core.results.picture_layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
 
 RADIUS = 6  # px, of a circle; a cross reaches as far
 SMALLEST = 0.005  # classes with a smaller area fraction are not listed

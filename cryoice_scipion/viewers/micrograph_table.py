@@ -179,14 +179,14 @@ class MicrographTable(tk.Frame):
             self.tree.selection_remove(*chosen)
         if not self.tree.selection():
             self.step(0)
-        self._place()
+        self._show_position()
 
     def _selected(self) -> None:
-        self._place()
+        self._show_position()
         if self.chosen is not None:
             self._on_select(self.chosen)
 
-    def _place(self) -> None:
+    def _show_position(self) -> None:
         shown, chosen = self.tree.get_children(), self.tree.selection()
         index = shown.index(chosen[0]) + 1 if chosen and chosen[0] in shown else 0
         self.label.config(text=f"{index} of {len(shown)}" if shown else "none")

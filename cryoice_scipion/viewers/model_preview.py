@@ -44,10 +44,10 @@ class Preview:
             When the model folder is missing or damaged.
         """
         self.news: queue.Queue[Tuple[str, Any]] = queue.Queue()
-        self._place = tempfile.TemporaryDirectory(
+        self._temporary = tempfile.TemporaryDirectory(
             prefix="cryoice_preview_"
         )  # deleted at the latest when the process ends
-        self.folder = Path(self._place.name)
+        self.folder = Path(self._temporary.name)
         self.config = config.model_copy(update={"thumbnails": True})
         self._client = WorkerClient(python, config.model, device, self.folder / "worker.log")
         self.model = self._client.model
@@ -92,7 +92,7 @@ class Preview:
         finally:
             self._client.close()
             with contextlib.suppress(OSError):
-                self._place.cleanup()
+                self._temporary.cleanup()
 
     def _latest_request(self) -> int:
         """Return the id that was requested last; wait for a request if there is none."""

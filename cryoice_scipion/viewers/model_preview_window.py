@@ -15,7 +15,7 @@ from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import REJECTED
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
-from cryoice_scipion.core.results.threshold_preview import CutPreview
+from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 from cryoice_scipion.viewers.model_preview import Preview
 
 POLL, PAUSE = 100, 40  # ms between two checks for news; ms without a slider move before the picture is drawn
@@ -45,7 +45,7 @@ class PreviewDialog(Dialog):
         self._begin = self.recommended if threshold is None else threshold
         self.rows: List[MicrographRow] = []
         self._mapped: Optional[Tuple[MicrographTask, MapResult]] = None
-        self._shown: Optional[CutPreview] = None
+        self._shown: Optional[ThresholdPreview] = None
         self._offset, self._drawing = 0.0, ""
         buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
         Dialog.__init__(self, parent, "Threshold: preview of the run", buttons=buttons, default="Apply")
@@ -96,7 +96,7 @@ class PreviewDialog(Dialog):
         tk.Label(frame, text="Threshold (higher removes more)").grid(row=0, column=0, sticky="s", padx=MARGIN)
         self.slider = tk.Scale(frame, from_=0, to=1, resolution=10**-DIGITS, orient=tk.HORIZONTAL, showvalue=True)
         self.slider.set(self._begin)
-        self.slider.config(command=lambda _value: self._cutSoon())
+        self.slider.config(command=lambda _value: self._applySoon())
         self.slider.grid(row=0, column=1, sticky="ew")
         text = f"Recommended: {self.recommended:.{DIGITS}g}"
         self.recommend = tk.Button(frame, text=text, command=lambda: self.slider.set(self.recommended))
@@ -163,31 +163,31 @@ class PreviewDialog(Dialog):
             return
         try:
             settings = self.preview.config, self.preview.model
-            self._shown = CutPreview(self.preview.folder, *self._mapped, *settings, self._offset)
+            self._shown = ThresholdPreview(self.preview.folder, *self._mapped, *settings, self._offset)
         except CryoIceError as error:
             self._say(str(error), REJECTED)
             return
         self._put(self.map, self._shown.map_picture(MAP))
-        self._cut()
+        self._applyThreshold()
 
-    def _cutSoon(self) -> None:
+    def _applySoon(self) -> None:
         """Apply the threshold once the slider has stopped; each of its steps calls this."""
         if self._drawing:
             self.after_cancel(self._drawing)
-        self._drawing = self.after(PAUSE, self._cut)
+        self._drawing = self.after(PAUSE, self._applyThreshold)
 
-    def _cut(self) -> None:
+    def _applyThreshold(self) -> None:
         self._drawing = ""
         if self._shown is None:
             return
-        cut = self._shown.cut(self._threshold())
-        number = len(cut.marks)
-        share = f" ({100 * cut.kept / number:.0f} %)" if number else ""
-        words = f"{cut.kept} of {number} coordinates kept{share}\nbad area {100 * cut.bad_area:.1f} %"
-        if cut.discarded:
+        result = self._shown.apply(self._threshold())
+        number = len(result.marks)
+        share = f" ({100 * result.kept / number:.0f} %)" if number else ""
+        words = f"{result.kept} of {number} coordinates kept{share}\nbad area {100 * result.bad_area:.1f} %"
+        if result.discarded:
             words += "\nthe micrograph is discarded: its bad area is larger than the form allows"
         self.counts.config(text=words)
-        self._put(self.picture, self._shown.picture(cut, self.side))
+        self._put(self.picture, self._shown.picture(result, self.side))
 
     def _sayBaseline(self, reference: Optional[Reference], total: int) -> None:
         """Say how far the session's baseline is measured, and its contrast."""

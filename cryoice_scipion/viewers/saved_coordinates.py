@@ -22,7 +22,7 @@ from cryoice_scipion.databases import opened
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, REJECTED
 
 PREFIX = f"{COORDINATES}_Viewer"
-PATIENCE = 10.0  # s to wait while the run writes an output
+BUSY_TIMEOUT = 10.0  # s to wait while the run writes an output
 _FIXED = ("id", "enabled", "label", "comment", "creation")  # columns of every set
 
 
@@ -59,7 +59,7 @@ def write_chosen(path: str, outputs: Sequence[str], ids: Sequence[int]) -> int:
     temporary = Path(path).with_name(f".{Path(path).name}.tmp")
     try:
         with contextlib.closing(sqlite3.connect(str(temporary))) as chosen:
-            with opened(Path(outputs[0]), PATIENCE) as first:
+            with opened(Path(outputs[0]), BUSY_TIMEOUT) as first:
                 first.backup(chosen)
             chosen.execute("CREATE TEMP TABLE wanted (id INTEGER PRIMARY KEY)")
             chosen.executemany("INSERT INTO wanted VALUES (?)", ((int(key),) for key in ids))
@@ -84,7 +84,7 @@ def write_chosen(path: str, outputs: Sequence[str], ids: Sequence[int]) -> int:
 def _add(chosen: sqlite3.Connection, path: str) -> None:
     """Add the wanted items of another set of the same kind."""
     chosen.execute("ATTACH ? AS other", (os.path.abspath(path),))
-    chosen.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE)}")
+    chosen.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_TIMEOUT)}")
     mine, theirs = (
         dict(chosen.execute(f"SELECT label_property, column_name FROM {name}.Classes WHERE label_property != 'self'"))
         for name in ("main", "other")

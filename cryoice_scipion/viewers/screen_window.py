@@ -14,7 +14,7 @@ from pyworkflow.viewer import View
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.results.layers import Layers, read_layers
+from cryoice_scipion.core.results.picture_layers import Layers, read_layers
 from cryoice_scipion.core.results.run_reader import Records, RunReader, read_summary
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture

@@ -15,7 +15,7 @@ from cryoice_scipion.protocols.protocol_screen import FOLDER
 from cryoice_scipion.protocols.screen_outputs import COORDINATES
 from cryoice_scipion.viewers import saved_coordinates
 
-PATIENCE = 5.0  # s to wait while another protocol writes the input
+BUSY_TIMEOUT = 5.0  # s to wait while another protocol writes the input
 
 
 class ScreenedRun:
@@ -53,7 +53,7 @@ class ScreenedRun:
             return positions
         rows = {int(key): row for row, key in enumerate(ids)}
         try:
-            with opened(Path(self._picked), PATIENCE) as connection:
+            with opened(Path(self._picked), BUSY_TIMEOUT) as connection:
                 names = dict(connection.execute(f"SELECT label_property, column_name FROM {self._prefix}Classes"))
                 query = f"SELECT id, {names['_x']}, {names['_y']} FROM {self._prefix}Objects WHERE id IN "
                 for part in in_parts(list(rows)):

@@ -96,7 +96,7 @@ def test_an_empty_set_of_other_columns_has_to_be_made_anew_and_one_with_items_is
     bare.setObjId(3)
     output.append(bare)
     output.write()
-    with pytest.raises(CryoIceError, match="other attributes"):
+    with pytest.raises(CryoIceError, match="attributes of its items differ"):
         set_writing.enable_append(output, rich)
 
 
@@ -107,13 +107,13 @@ def test_training_takes_only_micrographs_with_labels_and_tells_names_apart(tmp_p
     good = coordinates(tmp_path / "one", [(1, 5, 5)], of=mics)
     assert [row.stem for row, _ in convert.labelled_micrographs([good])] == ["m"]
     others = coordinates(tmp_path / "two", [(1, 5, 5)], of=micrographs(tmp_path / "two", ["/b/m.mrc"]))
-    with pytest.raises(CryoIceError, match="has the name of /a/m.mrc"):
+    with pytest.raises(CryoIceError, match="has the same name as /a/m.mrc"):
         convert.labelled_micrographs([good, others])
 
 
 def test_training_refuses_two_micrographs_of_one_name_in_one_set(tmp_path):
     mics = micrographs(tmp_path, ["/a/m.mrc", "/b/m.mrc"])
-    with pytest.raises(CryoIceError, match="has the name of /a/m.mrc"):
+    with pytest.raises(CryoIceError, match="has the same name as /a/m.mrc"):
         convert.labelled_micrographs([coordinates(tmp_path, [(1, 5, 5), (2, 5, 5)], of=mics)])
 
 

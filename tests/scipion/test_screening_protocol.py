@@ -96,7 +96,7 @@ def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
     assert again._validate() == []
     assert not any("few" in line for line in again._warnings())
     again.startFrom.set(2)
-    assert any("starting from the shipped model does better" in line for line in again._warnings())
+    assert any("Starting from the shipped model gives better results" in line for line in again._warnings())
 
 
 def test_training_gives_a_model_that_says_how_good_it_is(scipion):

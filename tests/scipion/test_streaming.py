@@ -231,7 +231,7 @@ def test_an_output_that_somebody_has_locked_is_not_taken_for_damaged(streams, mo
         screening.setStepsExecutor(StepExecutor(screening.getHostConfig()))
         screening.run()
         assert screening.isFailed()
-        assert "close what has this set" in screening.getErrorMessage()
+        assert "close all programs that have this set" in screening.getErrorMessage()
         writer.rollback()
     screening.run()
     assert screening.isFinished(), screening.getErrorMessage()

@@ -181,7 +181,7 @@ def test_what_is_drawn_over_a_picture_can_be_switched(scipion, open_on):
 
 def test_the_text_has_the_colours_that_the_bad_area_has(scipion, open_on):
     from cryoice_scipion.core.images.palette import class_colour
-    from cryoice_scipion.core.results.layers import MASK_COLOUR
+    from cryoice_scipion.core.results.picture_layers import MASK_COLOUR
 
     folder = Path(scipion.screening.getPath("extra", "screening"))
     stored = folder / RunFolder(folder).raw_map(NAMES[2])

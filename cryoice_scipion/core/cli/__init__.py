@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command ``cryoice``. Each subcommand is a module with NAME, HELP, add_arguments(parser) and main(arguments).
+"""Run the command ``cryoice``. Each subcommand is a module with NAME, HELP, add_arguments(parser) and main(arguments).
 
 These modules import slow libraries, such as torch, only in ``main``, so that ``--help`` is fast.
 """

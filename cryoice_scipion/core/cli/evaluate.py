@@ -105,7 +105,7 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
 
     settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
     config = ScreenConfig.make(threshold=args.threshold)
-    threshold = pick_threshold(config, detector.config)
+    threshold = pick_threshold(config.threshold, detector.config)
     counted: List[CellCounts] = []
     verdicts: List[pick_verdicts.PickVerdicts] = []
     sessions: Dict[str, Any] = {}

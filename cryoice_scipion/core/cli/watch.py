@@ -81,11 +81,11 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
                 _loop(watch, args, config, bar, log)
             except (KeyboardInterrupt, CryoIceError):
                 bar.close()
-                _say_stopped(watch, print_report(args.output, run, watch.came, late.counts() if late else None)[0])
+                _say_stopped(watch, print_report(args.output, run, watch.arrived, late.counts() if late else None)[0])
                 raise
         bar.close()
         given = late.counts() if late else None
-        done, failed = print_report(args.output, run, watch.came, given)
+        done, failed = print_report(args.output, run, watch.arrived, given)
         if watch.is_stopping:
             _say_stopped(watch, done)
         return status_of(run, failed, given)
@@ -122,8 +122,8 @@ def _watch(
     from cryoice_scipion.core.workers.devices import find_devices
 
     batch = _BATCH * len(find_devices(args.device))
-    register = IdRegistry(args.output, run.ids)
-    return Watch(Path(args.micrographs[0]), run, register, late, log, batch, args.settle or SETTLE_SECONDS)
+    registry = IdRegistry(args.output, run.ids)
+    return Watch(Path(args.micrographs[0]), run, registry, late, log, batch, args.settle or SETTLE_SECONDS)
 
 
 def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any, log: logging.Logger) -> None:
@@ -133,7 +133,7 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
         number = 0
         for _ in records:
             number += 1
-            bar.total, bar.n = len(watch.came), watch.done
+            bar.total, bar.n = len(watch.arrived), watch.done
             bar.refresh()
         return number
 
@@ -165,6 +165,6 @@ def _gently(watch: Watch) -> Callable[[int], None]:
 
 
 def _say_stopped(watch: Watch, done: int) -> None:
-    left = len(watch.came) - done
+    left = len(watch.arrived) - done
     waiting = f", {left} are waiting" if left else ""
     print(f"stopped: {done} micrographs are done and saved{waiting}; continue with --resume", file=sys.stderr)

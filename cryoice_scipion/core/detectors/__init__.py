@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Detectors: views of a micrograph in, log-odds of each class on a coarse grid out; and the model folder."""
+"""Detect bad areas: networks and tests that turn the views of a micrograph into class maps. Read model folders."""

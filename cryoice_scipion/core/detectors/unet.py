@@ -28,8 +28,8 @@ from cryoice_scipion.core.views import spots
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, spectral_view
 from cryoice_scipion.core.views.outlier_features import (
     CELL,
+    OUTLIER_CHANNELS,
     RELATIVE,
-    STANDING_OUT,
     outlier_features,
     relative_statistics,
 )
@@ -97,7 +97,7 @@ class UNet(Network):
             below = sizes[6] if level == 0 else _UP[level - 1] * width
             beside = sizes[5 - level] + (len(_STATISTICS) if level == 3 else 4 * width if level == 2 else 0)
             self.up.append(_layer(below + beside, factor * width))
-        inner = FEATURES * width + STANDING_OUT
+        inner = FEATURES * width + OUTLIER_CHANNELS
         self.refine = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
         self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 

@@ -30,7 +30,7 @@ class Settings:
 
     contrast: str = "auto"
     reference: int = 20  # micrographs that the session baseline is measured on; 0: none
-    threshold: Optional[float] = None  # on goodness; None: the model's recommended one
+    threshold: Optional[float] = None  # on goodness; None or -1 (keep all): the one that the model recommends for masks
     pixel_size: Optional[float] = None  # Å/px of the micrographs; None: as the data set has it
     sampling: float = SAMPLING  # Å, side of the evaluated cells
 
@@ -73,7 +73,7 @@ def evaluate_set(
         except CryoIceError as error:
             log(f"left out: {error}")
             continue
-        threshold = detector.config.recommended_threshold if settings.threshold is None else settings.threshold
+        threshold = bad_area.mask_threshold(settings.threshold, detector.config.recommended_threshold)
         cells = bad_area.probabilities(classmap, reference.logit_offset)
         good = bad_area.good_mask(cells, threshold)
         odds, predicted_bad, p_bad, border = (

@@ -28,7 +28,7 @@ Row = Dict[str, Any]
 
 
 @dataclasses.dataclass
-class Figure:
+class Estimate:
     """A metric and its interval; NaN where it is undefined."""
 
     value: float
@@ -52,33 +52,35 @@ def weights(number: int, seed: int = 0) -> Weights:
     return result
 
 
-def interval(values: NDArray[np.float64]) -> Figure:
-    """Return the figure (first value) with the interval of the draws (the others); draws without it do not count."""
+def interval(values: NDArray[np.float64]) -> Estimate:
+    """Return the metric (first value) with the interval of the draws (the other values); NaN draws are left out."""
     draws = values[1:][np.isfinite(values[1:])]
     tail = (100.0 - LEVEL) / 2.0
     low, high = np.percentile(draws, [tail, 100.0 - tail]) if draws.size else (np.nan, np.nan)
-    return Figure(float(values[0]), float(low), float(high))
+    return Estimate(float(values[0]), float(low), float(high))
 
 
-def auc_draws(tallies: Sequence[CellCounts], name: str, drawn: Weights) -> NDArray[np.float64]:
+def auc_draws(cell_counts: Sequence[CellCounts], name: str, drawn: Weights) -> NDArray[np.float64]:
     """Return the AUC of a bad class (or ``ALL`` of them) against clean, for each draw; equal scores count half."""
     code = None if name == ALL else CLASSES.index(name)
-    if not tallies:
+    if not cell_counts:
         return np.full(len(drawn), np.nan)
-    bad = drawn @ np.stack([item.histogram(code) for item in tallies]).astype(np.float64)
-    clean = drawn @ np.stack([item.histogram(CLEAN) for item in tallies]).astype(np.float64)
+    bad = drawn @ np.stack([item.histogram(code) for item in cell_counts]).astype(np.float64)
+    clean = drawn @ np.stack([item.histogram(CLEAN) for item in cell_counts]).astype(np.float64)
     below = np.cumsum(clean, axis=1) - clean / 2.0
     with np.errstate(invalid="ignore", divide="ignore"):
         value: NDArray[np.float64] = (bad * below).sum(axis=1) / (bad.sum(axis=1) * clean.sum(axis=1))
     return value
 
 
-def auc(tallies: Sequence[CellCounts], name: str = ALL, seed: int = 0) -> Figure:
+def auc(cell_counts: Sequence[CellCounts], name: str = ALL, seed: int = 0) -> Estimate:
     """Return the AUC over cells of a bad class, or of all of them, against clean."""
-    return interval(auc_draws(tallies, name, weights(len(tallies), seed)))
+    return interval(auc_draws(cell_counts, name, weights(len(cell_counts), seed)))
 
 
-def auc_difference(ours: Sequence[CellCounts], others: Sequence[CellCounts], name: str = ALL, seed: int = 0) -> Figure:
+def auc_difference(
+    ours: Sequence[CellCounts], others: Sequence[CellCounts], name: str = ALL, seed: int = 0
+) -> Estimate:
     """Return the AUC of one map minus that of another on the micrographs that both have, drawn together."""
     known = {item.name: item for item in others}
     both = [(item, known[item.name]) for item in ours if item.name in known]
@@ -87,24 +89,24 @@ def auc_difference(ours: Sequence[CellCounts], others: Sequence[CellCounts], nam
     return interval(first - second)
 
 
-def by_class(tallies: Sequence[CellCounts], seed: int = 0) -> Dict[str, Row]:
+def by_class(cell_counts: Sequence[CellCounts], seed: int = 0) -> Dict[str, Row]:
     """Return, for all bad cells and for each class that is there: AUC, how many cells and micrographs, share found."""
     rows: Dict[str, Row] = {}
     for name in (ALL, *BAD_CLASSES):
         codes = [CLASSES.index(one) for one in (BAD_CLASSES if name == ALL else (name,))]
-        counts = [sum(item.cells(code) for code in codes) for item in tallies]
+        counts = [sum(item.cells(code) for code in codes) for item in cell_counts]
         if not sum(counts):
             continue
         row: Row = {"cells": sum(counts), "micrographs": sum(count > 0 for count in counts)}
-        row["auc"] = auc(tallies, name, seed).to_json()
-        if all(item.predicted_bad is not None for item in tallies):
-            found = sum((item.predicted_bad or {}).get(code, 0) for item in tallies for code in codes)
+        row["auc"] = auc(cell_counts, name, seed).to_json()
+        if all(item.predicted_bad is not None for item in cell_counts):
+            found = sum((item.predicted_bad or {}).get(code, 0) for item in cell_counts for code in codes)
             row["found"] = _number(found / sum(counts))
         rows[name] = row
     return rows
 
 
-def metrics_of_maps(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
+def metrics_of_maps(cell_counts: Sequence[CellCounts], seed: int = 0) -> Row:
     """Return all metrics of one map over micrographs, as plain numbers for JSON.
 
     ``false_positive_area`` is the mean over micrographs that are clean by at least 5 %, with the worst one named;
@@ -112,19 +114,19 @@ def metrics_of_maps(tallies: Sequence[CellCounts], seed: int = 0) -> Row:
     the threshold; ``ece`` of P(BAD) over cells. Those that need a threshold or P(BAD) are there where these are.
     """
     result: Row = {
-        "micrographs": len(tallies),
-        "clean_cells": sum(item.clean for item in tallies),
-        "bad_cells": sum(item.bad for item in tallies),
-        "by_class": by_class(tallies, seed),
+        "micrographs": len(cell_counts),
+        "clean_cells": sum(item.clean for item in cell_counts),
+        "bad_cells": sum(item.bad for item in cell_counts),
+        "by_class": by_class(cell_counts, seed),
     }
-    drawn = weights(len(tallies), seed)
-    if tallies and all(item.predicted_bad is not None for item in tallies):
-        shares = [shares_of(item) for item in tallies]
-        result["iou"] = interval(_iou(tallies, drawn)).to_json()
+    drawn = weights(len(cell_counts), seed)
+    if cell_counts and all(item.predicted_bad is not None for item in cell_counts):
+        shares = [shares_of(item) for item in cell_counts]
+        result["iou"] = interval(_iou(cell_counts, drawn)).to_json()
         result["false_positive_area"] = _mean_and_worst(shares, "false_positive_area", drawn)
         result["bad_area_error"] = _mean_and_worst(shares, "bad_area_error", drawn)
-    if tallies and all(item.calibration is not None for item in tallies):
-        result["ece"] = interval(_ece(tallies, drawn)).to_json()
+    if cell_counts and all(item.calibration is not None for item in cell_counts):
+        result["ece"] = interval(_ece(cell_counts, drawn)).to_json()
     return result
 
 
@@ -166,19 +168,19 @@ def _mean_and_worst(shares: List[Row], key: str, drawn: Weights) -> Row:
     return result
 
 
-def _iou(tallies: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
+def _iou(cell_counts: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
     """Return the intersection over union of what is bad and what is predicted bad, for each draw."""
-    hits = np.array([sum(n for code, n in (item.predicted_bad or {}).items() if code != CLEAN) for item in tallies])
-    false = np.array([(item.predicted_bad or {}).get(CLEAN, 0) for item in tallies])
-    bad = np.array([item.bad for item in tallies])
+    hits = np.array([sum(n for code, n in (item.predicted_bad or {}).items() if code != CLEAN) for item in cell_counts])
+    false = np.array([(item.predicted_bad or {}).get(CLEAN, 0) for item in cell_counts])
+    bad = np.array([item.bad for item in cell_counts])
     with np.errstate(invalid="ignore", divide="ignore"):
         value: NDArray[np.float64] = (drawn @ hits) / (drawn @ (bad + false))
     return value
 
 
-def _ece(tallies: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
+def _ece(cell_counts: Sequence[CellCounts], drawn: Weights) -> NDArray[np.float64]:
     """Return the expected calibration error (Guo et al. 2017, arXiv:1706.04599) over cells, for each draw."""
-    counts = np.stack([item.calibration for item in tallies if item.calibration is not None])
+    counts = np.stack([item.calibration for item in cell_counts if item.calibration is not None])
     cells, sums, bad = np.moveaxis(np.tensordot(drawn, counts, axes=1), 1, 0)  # each (draws, bins)
     with np.errstate(invalid="ignore", divide="ignore"):
         value: NDArray[np.float64] = np.abs(sums - bad).sum(axis=1) / cells.sum(axis=1)

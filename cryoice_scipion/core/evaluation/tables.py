@@ -25,7 +25,7 @@ def percent(value: Optional[float]) -> str:
 
 
 def with_interval(figure: Optional[Mapping[str, Optional[float]]], share: bool = False) -> str:
-    """Return a figure and its interval."""
+    """Return a metric and its interval."""
     if not figure or figure.get("value") is None:
         return NONE
     say = percent if share else number
@@ -46,9 +46,9 @@ def class_table(figures: Row, others: Optional[Mapping[str, Row]] = None) -> str
     Parameters
     ----------
     figures : dict
-        Of ``figures``; with the share found at the threshold where there is one.
+        Result of ``metrics_of_maps``.
     others : mapping, optional
-        Name of a map to its figures.
+        The same for other maps, by the name of the map.
     """
     others = others or {}
     rows: List[List[str]] = []

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read and write coordinate files: one module a format, listed in ``table.FORMATS``; and RELION's STAR."""
+"""Read and write coordinate files and RELION STAR files. ``table.FORMATS`` lists the formats, one module each."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Coordinates: read from what pickers write, matched to micrographs, written as RELION .star.
+"""Read coordinates from files of any format, match them to micrographs, and write them as RELION .star.
 
 A coordinate is a particle's centre in px of its micrograph, in MRC order: row 0 is y = 0.
 """
@@ -29,7 +29,13 @@ from cryoice_scipion.core.formats.pick_tables import (
     empty_table,
 )
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
-from cryoice_scipion.core.formats.table import format_of, is_coordinate_file, is_unspecific, suffixes_in_words
+from cryoice_scipion.core.formats.table import (
+    format_of,
+    is_coordinate_file,
+    is_unspecific,
+    suffix_of,
+    suffixes_in_words,
+)
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names
 from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
@@ -38,11 +44,11 @@ __all__ = [
     "join_optics", "picks_by_micrograph", "picks_of_rows", "read_picks", "sizes_of", "write_star",
 ]  # fmt: skip
 
-ROWS_OF_A_PART = 10_000_000  # coordinates of one part: its first one's id is a multiple of this
+ROWS_OF_A_PART = 10_000_000  # coordinates in a part; the id of the first one is a multiple of this
 
 
 class PickSource(Protocol):
-    """Where the coordinates of a run come from: a table, or files that grow."""
+    """Source of the coordinates of a run: a table, or files that arrive during the run."""
 
     @property
     def optics(self) -> Optional[pd.DataFrame]:
@@ -50,7 +56,7 @@ class PickSource(Protocol):
         ...
 
     def parts(self) -> Iterator[Tuple[int, pd.DataFrame]]:
-        """Yield tables of at most ``ROWS_OF_A_PART`` rows, each with the id of its first one; the others follow."""
+        """Yield tables of at most ``ROWS_OF_A_PART`` rows, each with the id of its first coordinate."""
         ...
 
     def lost(self) -> Sequence[int]:
@@ -72,9 +78,9 @@ class PickTable:
     warnings: List[str] = dataclasses.field(default_factory=list)
     unmatched: List[int] = dataclasses.field(default_factory=list)  # rows that belong to no micrograph
     ambiguous: Set[int] = dataclasses.field(default_factory=set)  # those of them whose name matches several
-    files: int = 1  # that were read
+    files: int = 1  # number of files that were read
     not_read: Mapping[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
-    other: Sequence[str] = ()  # paths of files in the same folder that hold something else
+    other: Sequence[str] = ()  # paths of files in the same folder without coordinates, or of another format
 
     def __len__(self) -> int:
         """Return the number of coordinates."""
@@ -86,14 +92,14 @@ class PickTable:
         return sum(self.left_out.values())
 
     def counts(self, unmatched: int = 0, ambiguous: int = 0) -> PickCounts:
-        """Return how many coordinates there are, with those left out by reason.
+        """Return the number of coordinates, and of those left out, by reason.
 
         Parameters
         ----------
         unmatched : int
-            Rows of the table whose micrograph is not there.
+            Rows of the table whose micrograph is not in the run.
         ambiguous : int
-            Rows of the table whose micrograph's name fits several.
+            Rows of the table whose micrograph name fits several micrographs.
         """
         more = {UNMATCHED: unmatched, AMBIGUOUS: ambiguous}
         left_out = {**self.left_out, **{reason: number for reason, number in more.items() if number}}
@@ -111,7 +117,7 @@ class PickTable:
 
 
 def read_picks(path: Union[str, Path]) -> PickTable:
-    """Read a file of coordinates, or a folder with files of one kind; an empty file holds no picks.
+    """Read a file of coordinates, or a folder with files of one format; an empty file holds no picks.
 
     Corners become centres, box sizes become cryoiceBoxSize, scores become rlnAutopickFigureOfMerit. Rows and files
     that cannot be read are left out, counted and named in the warnings.
@@ -119,7 +125,7 @@ def read_picks(path: Union[str, Path]) -> PickTable:
     Raises
     ------
     CoordinatesError
-        When the path is missing, of unknown kind or mixed, or when nothing in it can be read (the line is named).
+        When the path is missing, the format is unknown, a folder has several formats, or nothing can be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -168,7 +174,7 @@ def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.
     table : DataFrame
         Columns named without underscore.
     optics : DataFrame, optional
-        With it the file is of RELION 3.1's form (data_optics, data_particles), else of the old one.
+        If given, the file has the form of RELION 3.1 (data_optics, data_particles), otherwise the older form.
 
     Raises
     ------
@@ -182,11 +188,11 @@ def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.
 
 
 class Matches(NamedTuple):
-    """Which coordinates belong to which micrograph, and which belong to none."""
+    """Result of matching coordinates with micrographs."""
 
-    rows: Dict[int, List[int]]  # for each task's id the positions of its rows, in order
-    unmatched: Dict[str, int]  # for each name that fits no micrograph the number of its rows
-    ambiguous: Dict[str, int]  # for each name that fits several micrographs the number of its rows
+    rows: Dict[int, List[int]]  # row numbers of each micrograph, by its id, in order
+    unmatched: Dict[str, int]  # number of rows, by name, of names that fit no micrograph
+    ambiguous: Dict[str, int]  # number of rows, by name, of names that fit several
     warnings: List[str]  # a line for each ambiguous name
 
     def counts(self, picks: PickTable) -> PickCounts:
@@ -232,7 +238,7 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
 
 
 def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
-    """Give the coordinates of a table to their micrographs, and note in it those that belong to none."""
+    """Assign the coordinates of a table to their micrographs; store the rows without a micrograph in the table."""
     matches = picks_by_micrograph(picks.table, tasks)
     for task in tasks:
         task.picks += picks_of_rows(picks.table, matches.rows[task.id])
@@ -243,7 +249,7 @@ def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
 
 
 def unknown_format(path: Path) -> CoordinatesError:
-    """Return the error of a file that is of no known coordinate format."""
+    """Return the error for a file of an unknown coordinate format."""
     extension = path.suffix or "no extension"
     return CoordinatesError(path, f"coordinates of an unknown format ({extension})", f"give {suffixes_in_words()}")
 
@@ -256,48 +262,44 @@ def _read_file(path: Path) -> Picks:
 
 
 def _read_folder(folder: Path) -> Picks:
-    """Read the files of the one format in a folder that holds coordinates; a file decides only if it can be read."""
+    """Read the files of a folder in one format, which is that of the readable files with coordinates."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and is_coordinate_file(file.name))
     files = [file for file in files if not file.name.startswith(".")]
     if not files:
         raise CoordinatesError(folder, "there are no coordinate files in this folder", f"give {suffixes_in_words()}")
-    unspecific = [file for file in files if is_unspecific(_kind(file))]
-    read = _read_all(file for file in files if not is_unspecific(_kind(file)))
-    kinds, other = _kinds_in(read), {str(file): "" for file in unspecific}
-    if not kinds and unspecific:
+    unspecific = [file for file in files if is_unspecific(suffix_of(file))]
+    read = _read_all(file for file in files if not is_unspecific(suffix_of(file)))
+    formats, other = _formats_in(read), {str(file): "" for file in unspecific}
+    if not formats and unspecific:
         tried = _read_all(unspecific)
-        kinds = _kinds_in(tried)
-        if kinds or not read.parts:
+        formats = _formats_in(tried)
+        if formats or not read.parts:
             read, other = read.and_also(tried), {}
-    if len(kinds) > 1:
-        counts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-        reason = f"holds coordinates of several kinds ({counts})"
-        raise CoordinatesError(folder, reason, "give a folder of one kind, or a file")
+    if len(formats) > 1:
+        counts = ", ".join(f"{number} {suffix}" for suffix, number in sorted(formats.items()))
+        reason = f"holds coordinates of several formats ({counts})"
+        raise CoordinatesError(folder, reason, "give a folder of one format, or a file")
     read.refuse_if_nothing(folder)
-    return join(_only(next(iter(kinds), ""), read, other), empty_table())
-
-
-def _kind(path: Path) -> str:
-    return path.suffix.lower()
+    return join(_only(next(iter(formats), ""), read, other), empty_table())
 
 
 def _read_all(files: Iterable[Path]) -> FilesRead:
     return read_each((file, known.read) for file, known in ((file, format_of(file)) for file in files) if known)
 
 
-def _kinds_in(read: FilesRead) -> Dict[str, int]:
+def _formats_in(read: FilesRead) -> Dict[str, int]:
     """Return the formats that hold coordinates, and in how many files."""
-    return Counter(_kind(path) for path, part in read.parts if len(part.table))
+    return Counter(suffix_of(path) for path, part in read.parts if len(part.table))
 
 
-def _only(kind: str, read: FilesRead, other: Mapping[str, str]) -> FilesRead:
-    """Return the files of one format; unreadable files with an unspecific suffix beside it hold something else."""
+def _only(suffix: str, read: FilesRead, other: Mapping[str, str]) -> FilesRead:
+    """Return the files of one format; unreadable files with an unspecific suffix count as no coordinate files."""
     other = {**read.other, **other}
-    if not kind:
+    if not suffix:
         return read._replace(other=dict(other))
-    parts = [(path, part) for path, part in read.parts if _kind(path) == kind]
-    other.update((str(path), "") for path, _ in read.parts if _kind(path) != kind)
+    parts = [(path, part) for path, part in read.parts if suffix_of(path) == suffix]
+    other.update((str(path), "") for path, _ in read.parts if suffix_of(path) != suffix)
     not_read = dict(read.not_read)
-    for name in [name for name in not_read if is_unspecific(_kind(Path(name))) and _kind(Path(name)) != kind]:
+    for name in [name for name in not_read if is_unspecific(suffix_of(Path(name))) and suffix_of(Path(name)) != suffix]:
         other[name] = not_read.pop(name)
     return FilesRead(parts, not_read, dict(other))

@@ -21,8 +21,8 @@ class CryoPPP:
 
     micrographs: List[Path]
     good: PickTable
-    bad: Optional[PickTable] = None  # false positives of pickers, where the entry has them
-    messages: List[str] = dataclasses.field(default_factory=list)  # what does not fit together
+    bad: Optional[PickTable] = None  # false positives of pickers; None: the entry has none
+    messages: List[str] = dataclasses.field(default_factory=list)  # mismatches of micrographs and coordinates
 
 
 def read_cryoppp(folder: Path) -> CryoPPP:
@@ -31,7 +31,7 @@ def read_cryoppp(folder: Path) -> CryoPPP:
     Raises
     ------
     CoordinatesError
-        When the folder has not that layout, or a file of coordinates is damaged.
+        When the folder has another layout, or a coordinate file is damaged.
     """
     folder = _entry(Path(folder))
     micrographs = _one_of_each_stem(micrograph_files(folder / "micrographs"))
@@ -71,7 +71,7 @@ def _has_files(folder: Path) -> bool:
 
 
 def _one_of_each_stem(files: List[Path]) -> List[Path]:
-    """Return one file a micrograph; where there are an MRC and a picture of it, the MRC."""
+    """Return one file for each micrograph: the MRC file if there are also pictures of it."""
     chosen: Dict[str, Path] = {}
     for file in files:
         stem = stem_of(file.name)
@@ -83,11 +83,12 @@ def _one_of_each_stem(files: List[Path]) -> List[Path]:
 def _compare(micrographs: List[Path], picks: PickTable, what: str) -> List[str]:
     tasks = [MicrographTask(number, str(file), stem_of(file.name)) for number, file in enumerate(micrographs)]
     matches = picks_by_micrograph(picks.table, tasks)
-    orphans = [*matches.unmatched, *matches.ambiguous]
+    unmatched = [*matches.unmatched, *matches.ambiguous]
     without = sum(not rows for rows in matches.rows.values())
     messages = []
-    if orphans:
-        messages.append(f"{what} of {len(orphans)} micrographs that are not there ({', '.join(orphans[:3])} …)")
+    if unmatched:
+        names = ", ".join(unmatched[:3])
+        messages.append(f"{what} of {len(unmatched)} micrographs that are not in the folder ({names} …)")
     if without:
         messages.append(f"{without} of {len(micrographs)} micrographs have no {what}")
     return messages

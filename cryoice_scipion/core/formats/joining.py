@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put the coordinates of several files together, and name the files and rows that cannot be read."""
+"""Join the coordinates of several files, and report the files and rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _GROUP = "rlnOpticsGroup"
 
 
 class Picks(NamedTuple):
-    """The coordinates of one file, or of several files, and everything that is left out of them."""
+    """The coordinates of one or several files, and counts and messages about everything that is left out."""
 
     table: pd.DataFrame
     optics: Optional[pd.DataFrame] = None
     left_out: Mapping[str, int] = {}  # rows, by reason
     warnings: Sequence[str] = ()
-    files: int = 1  # that were read
+    files: int = 1  # number of files that were read
     not_read: Mapping[str, str] = {}  # path -> error, of files that cannot be read
     other: Sequence[str] = ()  # paths of files that hold no coordinates, or another format
 
@@ -75,7 +75,7 @@ def read_each(files: Iterable[Tuple[Path, Callable[[Path], Picks]]]) -> FilesRea
 
 
 def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
-    """Put the coordinates of several files together.
+    """Join the coordinates of several files.
 
     A file whose optics groups contradict those of the files before it is left out and named.
 
@@ -115,12 +115,12 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
 
 
 def _warnings(not_read: Mapping[str, str], parts: Sequence[Picks]) -> List[str]:
-    told = {line for part in parts for line in part.warnings}
-    return [line for line in (f"{error}; the file is left out" for error in not_read.values()) if line not in told]
+    known = {line for part in parts for line in part.warnings}
+    return [line for line in (f"{error}; the file is left out" for error in not_read.values()) if line not in known]
 
 
 def join_optics(opticses: Sequence[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:
-    """Put optics blocks together; None when there are none.
+    """Join optics blocks; None if there are none.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the coordinate formats share: column names, centres from boxes, and the count of rows that are left out."""
+"""Share code between coordinate formats: column names, centres of boxes, and counts of rows that are left out."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _NAMES = re.compile(r"(name|image|label|id)$", re.IGNORECASE)  # text, even if i
 
 @dataclasses.dataclass
 class Rows:
-    """A table and where it came from."""
+    """A table of text, with the file and line of each row."""
 
     table: pd.DataFrame
     path: Path

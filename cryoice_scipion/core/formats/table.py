@@ -46,9 +46,17 @@ def register(added: CoordinateFormat) -> None:
     FORMATS.append(added)
 
 
+def suffix_of(path: Union[str, Path]) -> str:
+    """Return a file's suffix in lower case (".star"), which names its format."""
+    return Path(path).suffix.lower()
+
+
 def format_of(path: Union[str, Path]) -> Optional[CoordinateFormat]:
     """Return the format of a file, by its suffix, or None."""
-    suffix = Path(path).suffix.lower()
+    return _format_with(suffix_of(path))
+
+
+def _format_with(suffix: str) -> Optional[CoordinateFormat]:
     return next((one for one in reversed(FORMATS) if suffix in one.suffixes), None)
 
 
@@ -59,7 +67,8 @@ def is_coordinate_file(name: Union[str, Path]) -> bool:
 
 def is_unspecific(suffix: str) -> bool:
     """Return whether files with this suffix (".txt") may also be logs or lists."""
-    return any(one.unspecific for one in FORMATS if suffix in one.suffixes)
+    found = _format_with(suffix)
+    return found is not None and found.unspecific
 
 
 def suffixes_in_words() -> str:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Micrographs in, masks and maps out. Imports no torch."""
+"""Read micrographs, find their borders, and write maps, masks and thumbnails. Imports no torch."""

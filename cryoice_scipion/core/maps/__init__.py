@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a class map to mask, areas, the level of a session and the scores of coordinates. No torch, no files."""
+"""Derive mask, bad area, session level and the goodness of coordinates from a class map.
+
+``scoring`` applies the threshold to coordinates. No torch, no files.
+"""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
 
 MOSTLY_BAD = 0.8  # share of bad area above which a micrograph is flagged as mostly bad
@@ -141,6 +142,11 @@ def bad_area(cells: Cells, good: Mask) -> float:
     """Return the share of bad cells among the cells that are not border; 1 if all cells are border."""
     inside = ~cells.border
     return float((~good[inside]).mean()) if inside.any() else 1.0
+
+
+def is_discarded(area: float, config: ScreenConfig) -> bool:
+    """Return whether a micrograph with this share of bad area is discarded with its coordinates."""
+    return area > config.max_bad_area
 
 
 def mask_threshold(threshold: Optional[float], recommended: float) -> float:

@@ -71,9 +71,9 @@ def particle_diameter(pick: Pick, config: ScreenConfig, pixel_size: float, what:
     raise CoordinatesError(what, *UNKNOWN_DIAMETER)
 
 
-def pick_threshold(config: ScreenConfig, model: ModelConfig) -> float:
-    """Return the threshold in the settings (-1 keeps all), else the model's threshold for coordinates."""
-    return model.threshold_for_picks if config.threshold is None else config.threshold
+def pick_threshold(threshold: Optional[float], model: ModelConfig) -> float:
+    """Return the threshold for coordinates: the given one (-1 keeps all), or the model's for None."""
+    return model.threshold_for_picks if threshold is None else threshold
 
 
 def is_kept(goodness: Numbers, threshold: float) -> NDArray[np.bool_]:
@@ -185,14 +185,13 @@ def goodness_of_picks(cells: Cells, picks: Sequence[Pick], config: ScreenConfig,
         When a particle diameter is not known.
     """
     sizes = [particle_diameter(pick, config, frame.pixel_size, what).angstrom for pick in picks]
-    x, y = _positions(picks)
+    x, y = positions_of(picks).T
     return goodness_of(cells, x, y, np.asarray(sizes, dtype=np.float64) / 2, config, frame)[0]
 
 
-def _positions(picks: Sequence[Pick]) -> Tuple[Numbers, Numbers]:
-    """Return x and y of coordinates in px, shape (n,) each."""
-    at = np.array([(pick.x, pick.y) for pick in picks], dtype=np.float64).reshape(-1, 2)
-    return at[:, 0], at[:, 1]
+def positions_of(picks: Sequence[Pick]) -> Numbers:
+    """Return x and y of coordinates in px, shape (n, 2)."""
+    return np.array([(pick.x, pick.y) for pick in picks], dtype=np.float64).reshape(-1, 2)
 
 
 def score_picks(
@@ -221,10 +220,10 @@ def score_picks(
     """
     if not picks:
         return []
-    x, y = _positions(picks)
+    x, y = positions_of(picks).T
     radius = np.asarray(diameters, dtype=np.float64) / 2
     goodness, classes = goodness_of(cells, x, y, radius, config, frame)
-    threshold = pick_threshold(config, model)
+    threshold = pick_threshold(config.threshold, model)
     kept = is_kept(goodness, threshold) & (not discarded)
     good = is_kept(goodness, model.threshold_for_picks if threshold == KEEP_ALL else threshold)
     scores = []

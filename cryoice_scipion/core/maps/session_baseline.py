@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure a session's baseline: how far the model's log-odds are off on this data set, and its particles' contrast.
+"""Decide the contrast of a session, and measure its baseline: the level of the model's log-odds on this data set.
 
 It depends on the first N micrographs by id only: not on timing, batches, executors or kills. The method is described in
 docs/explanation/sessions.md.
@@ -16,14 +16,14 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.records import MapResult, Reference
 
 PERCENTILE = 25  # over micrographs, of the median log-odds: robust to a data set that is mostly bad
-MINIMUM = 3  # micrographs; fewer say nothing about a data set
+MINIMUM = 3  # micrographs; fewer do not represent a data set
 BRIGHT = 0.25  # skewness above which a micrograph votes for bright particles (benchmarks/results/contrast_decision.md)
 MAJORITY = 0.8  # share of the micrographs that must vote for bright before a data set is inverted
 
 
 @dataclasses.dataclass(frozen=True)
 class BaselineStep:
-    """Say what a session's baseline still needs, or hold its reference."""
+    """The next micrographs to map for the session reference, or the reference."""
 
     to_map: List[int]  # ids of the micrographs to map next
     contrast: str  # to map them with: "dark", "bright", or "auto" before the vote
@@ -116,13 +116,18 @@ def freeze(chosen: Dict[int, MapResult], contrast: str, model: ModelConfig) -> R
         if result.median_logit is not None and np.isfinite(result.median_logit)
     ]
     session_logit = session_logit_of(medians) if medians else model.baseline_logit
-    offset = offset_of(session_logit - model.baseline_logit, model.offset_limit) if len(medians) >= MINIMUM else 0.0
+    offset = offset_of(excess_of(session_logit, model), model.offset_limit) if len(medians) >= MINIMUM else 0.0
     return Reference(session_logit=session_logit, logit_offset=offset, contrast=contrast, micrographs=sorted(chosen))
 
 
 def session_logit_of(medians: Sequence[float]) -> float:
     """Return a data set's baseline: a low percentile over its micrographs of their median log-odds of BAD."""
     return float(np.percentile(medians, PERCENTILE))
+
+
+def excess_of(session_logit: float, model: ModelConfig) -> float:
+    """Return how far the baseline of a session is above that of the model, in log-odds."""
+    return session_logit - model.baseline_logit
 
 
 def offset_of(excess: float, limit: float) -> float:
@@ -142,5 +147,5 @@ def offset_of(excess: float, limit: float) -> float:
 
 
 def is_unusual(session_logit: float, model: ModelConfig) -> bool:
-    """Return whether a session looks worse to the model than clean and mixed sessions do, whatever the detector."""
-    return session_logit - model.baseline_logit > model.offset_tolerance
+    """Return whether the baseline of a session is higher than that of any clean or mixed session."""
+    return excess_of(session_logit, model) > model.offset_tolerance

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures of what was found: thumbnails, plots, the HTML report. Imports no torch."""
+"""Make the HTML report of a run, and the plots of a model. Imports no torch."""

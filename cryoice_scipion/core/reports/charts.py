@@ -14,7 +14,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import BORDER, FAILED
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
-from cryoice_scipion.core.results.run_sums import GoodnessHistogram, RunSums, Seen
+from cryoice_scipion.core.results.run_sums import GoodnessHistogram, MicrographValues, RunSums
 
 BARS = 100  # maximum number of bars: three px each on a phone
 ROWS = 12  # maximum number of table rows
@@ -49,7 +49,7 @@ def charts_of(sums: RunSums) -> List[Chart]:
     return [chart for chart in found if chart is not None]
 
 
-def _bad_area(every: List[Seen]) -> Optional[Chart]:
+def _bad_area(every: List[MicrographValues]) -> Optional[Chart]:
     """Return the chart of bad area by class over the readable micrographs."""
     mapped = [one for one in every if one.status != FAILED]
     if not mapped:
@@ -82,7 +82,7 @@ def _bad_area(every: List[Seen]) -> Optional[Chart]:
     )
 
 
-def _rejected(every: List[Seen]) -> Optional[Chart]:
+def _rejected(every: List[MicrographValues]) -> Optional[Chart]:
     """Return the chart of rejected coordinates over the micrographs."""
     if not any(one.picks for one in every):
         return None
@@ -117,7 +117,7 @@ def _rejected(every: List[Seen]) -> Optional[Chart]:
     )
 
 
-def _rate(every: List[Seen]) -> Optional[Chart]:
+def _rate(every: List[MicrographValues]) -> Optional[Chart]:
     """Return the chart of micrographs screened per time interval; None for fewer than three intervals."""
     times = sorted(one.screened_at for one in every if one.screened_at)
     if not times:
@@ -186,14 +186,16 @@ def _goodness(histogram: GoodnessHistogram) -> Chart:
     )
 
 
-def _inside(one: Seen) -> Dict[str, float]:
+def _inside(one: MicrographValues) -> Dict[str, float]:
     """Return the area fraction of each bad class, without the border; their sum is the bad area."""
     areas = dict(one.areas)
     inside = 1.0 - areas.pop(BORDER, 0.0)
     return {name: share / inside for name, share in areas.items()} if inside > 0 else {}
 
 
-def _mean_areas(mapped: List[Seen], names: List[str], most: int) -> Tuple[List[Tuple[int, int]], List[List[float]]]:
+def _mean_areas(
+    mapped: List[MicrographValues], names: List[str], most: int
+) -> Tuple[List[Tuple[int, int]], List[List[float]]]:
     spans = _spans(len(mapped), most)
     means = []
     for first, last in spans:
@@ -243,7 +245,7 @@ def _named(span: Tuple[int, int]) -> str:
     return ("micrograph " if span[0] == span[1] else "micrographs ") + _between(span)
 
 
-def _ends(every: List[Seen]) -> Tuple[str, str]:
+def _ends(every: List[MicrographValues]) -> Tuple[str, str]:
     """Return the labels at the ends of an axis of micrographs."""
     first, last = every[0].screened_at, every[-1].screened_at
     if first and last and last - first >= _WIDTHS[0][0]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cryoice_scipion.core.images.thumbnails import BAR, ROWS
 from cryoice_scipion.core.results.micrograph_fields import in_words, percent
-from cryoice_scipion.core.results.run_sums import RunSums, Seen
+from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
 
 PICTURES = 6  # of each kind
 SIDE = 480  # px, longest side of an embedded thumbnail
@@ -39,7 +39,7 @@ def pictures_of(folder: Path, sums: RunSums) -> Tuple[List[Picture], List[Pictur
     return worst, typical
 
 
-def _first(folder: Path, candidates: Sequence[Seen], number: int) -> Tuple[int, List[Picture]]:
+def _first(folder: Path, candidates: Sequence[MicrographValues], number: int) -> Tuple[int, List[Picture]]:
     """Return the number of micrographs tried, and the pictures of the first ones with a valid thumbnail."""
     found: List[Picture] = []
     looked = 0
@@ -53,7 +53,7 @@ def _first(folder: Path, candidates: Sequence[Seen], number: int) -> Tuple[int, 
     return looked, found
 
 
-def _picture(folder: Path, one: Seen) -> Optional[Picture]:
+def _picture(folder: Path, one: MicrographValues) -> Optional[Picture]:
     """Return a reduced thumbnail; None if it is missing or damaged."""
     try:
         with Image.open(folder / one.thumbnail) as opened:

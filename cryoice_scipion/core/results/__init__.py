@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of a run: where its files lie, the journal, and readers for viewers and reports."""
+"""Write and read the output folder of a run: paths, journal, sums, and readers for viewers and reports."""

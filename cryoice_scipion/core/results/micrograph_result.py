@@ -84,7 +84,7 @@ def score_micrograph(
     cells = bad_area.cells_of(classmap, probability, config.ignore, config.min_area)
     good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
     codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
-    discarded = area > config.max_bad_area
+    discarded = bad_area.is_discarded(area, config)
     frame = Frame(mapped.shape, mapped.pixel_size)
     picks = in_micrograph_pixels(task.picks, frame, config, mapped.flags)
     diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in picks]
@@ -110,8 +110,8 @@ def score_micrograph(
         particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
         diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
     )
-    at = np.array([(pick.x, pick.y) for pick in picks], dtype=np.float64).reshape(-1, 2)
-    return MicrographResult(probability, good, codes, cells.sampling, at, record)
+    positions = scoring.positions_of(picks)
+    return MicrographResult(probability, good, codes, cells.sampling, positions, record)
 
 
 def _flags(noticed: Sequence[str], area: float, outside: int) -> List[str]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running sums over the micrographs of a run: what summary.json and the report say, without reading all of it again.
+"""Keep running sums over the micrographs of a run, for summary.json and the report.
 
-A record can be taken out again when a later one replaces it. All sums are of whole numbers, so that adding and
-taking out leaves nothing behind, and the order does not matter: a resumed run has the sums of an undisturbed one.
+A record can be removed when a later one replaces it. All sums are of integers. Adding and removing a record therefore
+leaves no rounding error, and the order does not matter: a resumed run has the sums of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.micrograph_fields import shown_values
 
 BINS = 50
-_STEPS = 10**9  # to 1 in shares and seconds that are summed
+_STEPS = 10**9  # shares and seconds are summed as integers in units of 1e-9
 
 
-class Seen(NamedTuple):
-    """What is remembered of each micrograph: no scores, of which there are millions."""
+class MicrographValues(NamedTuple):
+    """The values of one micrograph that are kept in memory; its scores are not, because a run has millions."""
 
     id: int
     stem: str
     status: str
-    reason: str  # of failed ones only
+    reason: str  # empty unless the micrograph failed
     bad_area: Optional[float]
-    areas: Tuple[Tuple[str, float], ...]  # share of all cells by class, without the good ones
+    areas: Tuple[Tuple[str, float], ...]  # share of all cells, by bad class
     picks: int
     kept: int
     shown: Tuple[Tuple[str, str], ...]  # label and text of the fields that the report shows
     thumbnail: str
-    screened_at: float  # s since 1970; 0: not known
+    screened_at: float  # s since 1970; 0: unknown
 
 
 class GoodnessHistogram:
-    """How many coordinates have which goodness, in bins from 0 to 1, apart for below the threshold and the others."""
+    """Histograms of goodness from 0 to 1: one of the coordinates below the threshold, one of the others."""
 
     def __init__(self, threshold: Optional[float]) -> None:
-        """Take the threshold; none, or one below 0, rejects nothing."""
+        """Set the threshold. None, or a value below 0, rejects nothing."""
         self.threshold = -1.0 if threshold is None else float(threshold)
         self.edges: NDArray[np.float64] = np.linspace(0.0, 1.0, BINS + 1)
         self.below: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
@@ -63,7 +63,7 @@ class GoodnessHistogram:
         self.scored = self.unscored = 0
 
     def add(self, values: Iterable[Optional[float]], sign: int = 1) -> None:
-        """Add coordinates, or with ``sign`` -1 take them out; None or NaN = could not be scored."""
+        """Add coordinates, or remove them with ``sign`` -1. None and NaN mean that there is no goodness."""
         everything = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         if not everything.size:
             return
@@ -84,19 +84,19 @@ class RunSums:
         Parameters
         ----------
         threshold : float, optional
-            On goodness; what is below it is counted apart.
+            Threshold on the goodness, for the histogram.
         model : ModelConfig, optional
-            Says which level a session usually has.
+            Has the baseline that sessions are compared with.
         """
         self._model = model
         self._median_logits: List[float] = []  # of the micrographs, ascending
         self._diameters: List[float] = []  # Å, ascending
         self.diameter_origins: CounterType[str] = Counter()
-        self.micrographs: Dict[int, Seen] = {}
+        self.micrographs: Dict[int, MicrographValues] = {}
         self.status: CounterType[str] = Counter()
-        self.flags: CounterType[str] = Counter()  # without the numbers they carry
+        self.flags: CounterType[str] = Counter()  # without "=" and the number after it
         self.noted_sizes: CounterType[str] = Counter()  # flags about the pixel size of coordinates, with the number
-        self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, where these differ
+        self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, if they differ
         self.rejected_by_class: CounterType[str] = Counter()
         self.goodness = GoodnessHistogram(threshold)
         self.picks = self.kept = 0
@@ -104,21 +104,21 @@ class RunSums:
         self._bad_area = self._seconds = 0
 
     def add(self, record: MicrographRecord) -> None:
-        """Take a record; one of a micrograph that is there already has to be removed first."""
-        self.micrographs[record.id] = _seen(record)
+        """Add a record. An earlier record of the same micrograph must be removed first."""
+        self.micrographs[record.id] = _values_of(record)
         header = _header_pixel_size(record)
         if header is not None and record.pixel_size is not None:
             self.pixel_sizes[record.id] = record.pixel_size, header
         self._count(record, 1)
 
     def remove(self, record: MicrographRecord) -> None:
-        """Take out a record that is replaced: the very one that was added."""
+        """Remove a record that was added and is now replaced."""
         del self.micrographs[record.id]
         self.pixel_sizes.pop(record.id, None)
         self._count(record, -1)
 
     def drop_thumbnails(self, keys: Iterable[int]) -> None:
-        """Forget the thumbnails of micrographs."""
+        """Clear the thumbnail paths of these micrographs."""
         for key in keys:
             self.micrographs[key] = self.micrographs[key]._replace(thumbnail="")
 
@@ -137,19 +137,19 @@ class RunSums:
         _add(self.noted_sizes, Counter(noted), sign)
         _add(self.flags, Counter(flag.split("=")[0] for flag in record.flags), sign)
         if kept < len(record.scores):
-            why = DISCARDED if record.status == DISCARDED else GOOD  # of good ones, when their micrograph is discarded
+            why = DISCARDED if record.status == DISCARDED else GOOD  # instead of "good"
             causes = (why if one.cls == GOOD else one.cls for one in record.scores if not one.kept)
             _add(self.rejected_by_class, Counter(causes), sign)
         self.goodness.add([one.goodness for one in record.scores], sign)
 
     @property
     def session_logit(self) -> Optional[float]:
-        """Return the level of the session, over all micrographs that have one, in whatever order they came."""
+        """Return the baseline of the session over all mapped micrographs; it does not depend on their order."""
         return session_logit_of(self._median_logits) if self._median_logits else None
 
     @property
     def is_unusual(self) -> bool:
-        """Return whether the session looks worse to the model than it should, whatever the detector."""
+        """Return whether the baseline of the session is unusually high for the model."""
         return (
             self._model is not None and self.session_logit is not None and is_unusual(self.session_logit, self._model)
         )
@@ -166,26 +166,26 @@ class RunSums:
 
     @property
     def bad_area(self) -> Optional[float]:
-        """Return the mean share of bad area; None without a micrograph that could be read."""
+        """Return the mean share of bad area; None if no micrograph could be read."""
         return self._mean(self._bad_area)
 
     @property
     def seconds(self) -> Optional[float]:
-        """Return the mean time of computing in seconds; None without a micrograph that could be read."""
+        """Return the mean computing time in seconds; None if no micrograph could be read."""
         return self._mean(self._seconds)
 
     @property
     def areas(self) -> Dict[str, float]:
-        """Return the mean share of each class that was found, over the micrographs that could be read."""
+        """Return the mean share of each class over the readable micrographs."""
         return {name: self._mean(total) or 0.0 for name, total in self._areas.items()} if self.mapped else {}
 
     @property
-    def failed(self) -> List[Seen]:
+    def failed(self) -> List[MicrographValues]:
         """Return the micrographs that failed, by id."""
         return sorted(one for one in self.micrographs.values() if one.status == FAILED)
 
     def worst(self) -> Dict[str, Tuple[float, str]]:
-        """Return, for each bad class that was found, the largest share of a micrograph, and the stem of that one."""
+        """Return, for each bad class, its largest share on a micrograph, and the stem of that micrograph."""
         found: Dict[str, Tuple[float, str]] = {}
         for key in sorted(self.micrographs):
             one = self.micrographs[key]
@@ -198,10 +198,10 @@ class RunSums:
         return total / _STEPS / self.mapped if self.mapped else None
 
 
-def _seen(record: MicrographRecord) -> Seen:
-    """Return what is remembered; words that come again and again are shared."""
+def _values_of(record: MicrographRecord) -> MicrographValues:
+    """Return the values that are kept in memory; repeated strings are shared."""
     areas = {name: share for name, share in record.areas.items() if share > 0 and name != GOOD}
-    return Seen(
+    return MicrographValues(
         id=record.id,
         stem=record.stem,
         status=sys.intern(record.status),
@@ -217,7 +217,7 @@ def _seen(record: MicrographRecord) -> Seen:
 
 
 def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
-    """Insert a number into a sorted list, or with ``sign`` -1 take it out."""
+    """Insert a number into a sorted list, or remove it with ``sign`` -1."""
     if value is None:
         return
     index = bisect.bisect_left(values, value)
@@ -228,7 +228,7 @@ def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
 
 
 def _header_pixel_size(record: MicrographRecord) -> Optional[float]:
-    """Return the pixel size in the header (Å/px) when it contradicts the given one; None otherwise."""
+    """Return the pixel size in the header (Å/px) if it contradicts the given one; None otherwise."""
     start = f"{PIXEL_SIZE_DIFFERS}="
     return next((float(flag[len(start) :]) for flag in record.flags if flag.startswith(start)), None)
 
@@ -238,7 +238,7 @@ def _steps(value: float) -> int:
 
 
 def _add(counter: CounterType[str], more: Dict[str, int], sign: int) -> None:
-    """Add whole numbers; a name whose number comes back to zero is forgotten."""
+    """Add integers to a counter; names with a count of zero are removed."""
     for name, number in more.items():
         counter[name] += sign * number
         if not counter[name]:

@@ -25,8 +25,8 @@ _DPI = 100
 
 
 @dataclasses.dataclass
-class Cut:
-    """Hold what a threshold keeps of one micrograph."""
+class ThresholdResult:
+    """The effect of a threshold on one micrograph."""
 
     good: Mask  # (rows, columns) of the map
     bad_area: float  # share from 0 to 1
@@ -39,8 +39,8 @@ class Cut:
         return sum(kept for _, _, kept in self.marks)
 
 
-class CutPreview:
-    """Show one micrograph at any threshold, from its map and the goodness of its coordinates."""
+class ThresholdPreview:
+    """Apply thresholds to one micrograph, from its map and the goodness of its coordinates."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class CutPreview:
         Raises
         ------
         CryoIceError
-            When the map cannot be read, or the particles' size is not known.
+            When the map cannot be read, or the particle diameter is not known.
         """
         self._folder, self._task, self._result, self._config = folder, task, result, config
         self._model = model
@@ -76,29 +76,29 @@ class CutPreview:
         #: Of each coordinate; NaN outside the frame.
         self.goodness = scoring.goodness_of_picks(self.cells, self._picks, config, self._frame, task.path)
 
-    def cut(self, threshold: Optional[float]) -> Cut:
+    def apply(self, threshold: Optional[float]) -> ThresholdResult:
         """Return what the screening keeps at this threshold; None: at the thresholds that the model recommends."""
         good = bad_area.good_mask(self.cells, bad_area.mask_threshold(threshold, self._model.recommended_threshold))
-        for_picks = self._model.threshold_for_picks if threshold is None else threshold
+        for_picks = scoring.pick_threshold(threshold, self._model)
         area = bad_area.bad_area(self.cells, good)
-        discarded = area > self._config.max_bad_area
+        discarded = bad_area.is_discarded(area, self._config)
         marks = [
             (pick.x, pick.y, bool(kept) and not discarded)
             for pick, kept in zip(self._picks, scoring.is_kept(self.goodness, for_picks))
         ]
-        return Cut(good, area, discarded, marks)
+        return ThresholdResult(good, area, discarded, marks)
 
-    def picture(self, cut: Cut, side: int) -> Image.Image:
+    def picture(self, result: ThresholdResult, side: int) -> Image.Image:
         """Return the micrograph with its bad areas tinted and its coordinates marked, at most ``side`` px wide."""
         base, drawn = (self._folder / f"preview_{name}_{side}.png" for name in (self._task.id, "drawn"))
         if not base.is_file():
             with Image.open(self._folder / self._result.base_path) as whole:
                 whole.thumbnail((side, side))
                 whole.save(base)
-        codes = bad_area.class_of_cells(self.cells, cut.good)
-        areas = BadAreas(codes, ~cut.good, self.cells.sampling)
-        caption = Caption(Path(self._task.path).name, cut.bad_area)
-        draw_thumbnail(base, drawn, areas, self._frame, cut.marks, caption)
+        codes = bad_area.class_of_cells(self.cells, result.good)
+        areas = BadAreas(codes, ~result.good, self.cells.sampling)
+        caption = Caption(Path(self._task.path).name, result.bad_area)
+        draw_thumbnail(base, drawn, areas, self._frame, result.marks, caption)
         with Image.open(drawn) as finished:
             return finished.convert("RGB")
 

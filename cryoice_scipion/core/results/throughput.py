@@ -40,7 +40,7 @@ class Throughput:
 
     @property
     def recent_per_hour(self) -> Optional[float]:
-        """Return micrographs per hour over the last ten minutes; 0 when none came, None before the first one."""
+        """Return micrographs per hour over the last ten minutes; 0 if there were none, None before the first one."""
         if not self._count:
             return None
         now = self._clock()

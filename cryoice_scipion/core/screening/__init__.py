@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Screening: the map of one micrograph, what it says of its coordinates, and runs over many of them."""
+"""Run a screening: read the inputs, order the micrographs, call the workers, write the outputs, and resume."""

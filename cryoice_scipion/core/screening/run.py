@@ -20,10 +20,10 @@ from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBaseline
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickCounts, Reference, Summary
 from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.screening.failures import failed_record, log_problems
 from cryoice_scipion.core.screening.jobs import JobMaker
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.outputs import Outputs
-from cryoice_scipion.core.screening.problems import failed_record, log_problems
 from cryoice_scipion.core.screening.state import RunState, digest_of
 from cryoice_scipion.core.screening.thumbnail_retention import ThumbnailRetention
 from cryoice_scipion.core.screening.waiting_list import WaitingList
@@ -97,7 +97,7 @@ class ScreeningRun:
     @property
     def threshold(self) -> float:
         """Return the threshold for coordinates: the one in the settings, else the model's."""
-        return pick_threshold(self.config, self.model)
+        return pick_threshold(self.config.threshold, self.model)
 
     @property
     def reference(self) -> Optional[Reference]:
@@ -234,12 +234,12 @@ class ScreeningRun:
     def _freeze(self, reference: Reference) -> None:
         self._state.set_reference(reference)
         if reference.micrographs:
+            offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
             self.log.info(
-                "session reference over %d micrographs: particles are %s, offset of the log-odds of BAD subtracted: "
-                "%.2f",
+                "session reference over %d micrographs: particles are %s, %s",
                 len(reference.micrographs),
                 reference.contrast,
-                reference.logit_offset,
+                offset if reference.logit_offset else "scores need no correction",
             )
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of a run: its journal, and a small index of it in memory."""
+"""Keep the state of a run: its journal, and a small index of the journal in memory."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class RunState:
         """Write a record to the journal and return the record that it replaces."""
         earlier = self.record(record.id)
         record.screened_at = (earlier.screened_at if earlier else 0.0) or round(time.time(), 1)
-        told = to_json(record)
-        self._index(told, digest, self._journal.append("screened", record=told, picks=digest))
+        values = to_json(record)
+        self._index(values, digest, self._journal.append("screened", record=values, picks=digest))
         return earlier
 
     def drop_thumbnails(self, keys: Sequence[int]) -> None:

@@ -41,7 +41,7 @@ class Watch:
         self,
         folder: Path,
         run: ScreeningRun,
-        register: IdRegistry,
+        registry: IdRegistry,
         picks: Optional[CoordinateWatcher],
         log: logging.Logger,
         batch: int,
@@ -60,19 +60,19 @@ class Watch:
         settle : float
             Seconds without a change after which a micrograph is taken.
         """
-        self.run, self._register, self._picks, self._log = run, register, picks, log
+        self.run, self._registry, self._picks, self._log = run, registry, picks, log
         self.files = FolderWatcher(folder, is_micrograph, settle)
         self.interval = self.files.interval
-        self.came: Set[str] = set()  # stems of all micrographs that arrived, in any session
+        self.arrived: Set[str] = set()  # stems of all micrographs that arrived, in any session
         self._batch = batch
         self._queue: List[Tuple[int, str]] = []  # a heap of ids and stems
         self._queued: Set[str] = set()
-        self._here: Dict[str, Path] = {}  # by stem; the files of this session
+        self._paths: Dict[str, Path] = {}  # by stem; the files of this session
         self._screened: Set[str] = set()
         self._failed: Set[str] = set()
-        self._second: Dict[str, Path] = {}  # by stem; used if the first file of that name fails
-        self._told: Set[str] = set()  # messages that are logged only once
-        self._owed: List[str] = []  # arrived in an earlier session and not screened
+        self._duplicates: Dict[str, Path] = {}  # by stem; used if the first file of that name fails
+        self._logged: Set[str] = set()  # messages that are logged only once
+        self._left_over: List[str] = []  # micrographs that arrived in an earlier session and are not screened yet
         self.pause, self._called = _PAUSE, 0.0
         self._stopping = threading.Event()
 
@@ -86,12 +86,12 @@ class Watch:
         """
         for record in self.run.recorded():
             self._note(record)
-            self._register.paths.setdefault(record.stem, record.path)
-        self.came = set(self._register.paths)
-        self._owed = [stem for stem in self._register.paths if stem not in self._screened]
+            self._registry.paths.setdefault(record.stem, record.path)
+        self.arrived = set(self._registry.paths)
+        self._left_over = [stem for stem in self._registry.paths if stem not in self._screened]
         if self._picks is not None:
-            self._picks.begin(self._register.files, self._register.number_of)
-            for stem in self._register.paths:
+            self._picks.begin(self._registry.files, self._registry.number_of)
+            for stem in self._registry.paths:
                 self._picks.picks.add_micrograph(stem)
             self._enqueue(self._picks.poll(first=True))
 
@@ -141,8 +141,8 @@ class Watch:
         if self._picks is not None:
             self._enqueue(self._picks.poll())
         self._take(self.files.poll())
-        if self.files.problem and self.files.problem not in self._told:
-            self._told.add(self.files.problem)
+        if self.files.problem and self.files.problem not in self._logged:
+            self._logged.add(self.files.problem)
             self._log.warning(self.files.problem)
         batch = self._next_batch()
         now = time.monotonic()
@@ -161,7 +161,7 @@ class Watch:
         while True:
             stopping = self.is_stopping
             yield from self._process(self._next_batch(), closed=True)
-            self._use_seconds()
+            self._use_duplicates()
             if stopping or not (self.run.backlog or self._queue):
                 return
             if not self._queue:
@@ -172,7 +172,7 @@ class Watch:
         self.files.close()
         if self._picks is not None:
             self._picks.files.close()
-        self._register.close()
+        self._registry.close()
 
     def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[MicrographRecord]:
         if self._picks is not None:
@@ -186,60 +186,60 @@ class Watch:
         new: Dict[str, str] = {}
         for path in paths:
             stem = stem_of(path.name)
-            if self._is_second(stem, path):
+            if self._is_duplicate(stem, path):
                 continue
-            if stem in self._here:
+            if stem in self._paths:
                 self._take_changed(stem, path)
                 continue
-            self._here[stem] = path
+            self._paths[stem] = path
             new[stem] = str(path)
         if new:
-            self._register.add_micrographs(new)
+            self._registry.add_micrographs(new)
         for stem in new:
-            if stem not in self.came and self._picks is not None:
+            if stem not in self.arrived and self._picks is not None:
                 self._enqueue(self._picks.picks.add_micrograph(stem))
-            self.came.add(stem)
+            self.arrived.add(stem)
         self._enqueue(stem for stem in new if stem not in self._screened or stem in self._failed)
-        if self._owed and self.files.is_there:
-            self._enqueue(self._owed)
-            self._owed = []
-        self._use_seconds()
+        if self._left_over and self.files.is_there:
+            self._enqueue(self._left_over)
+            self._left_over = []
+        self._use_duplicates()
 
-    def _is_second(self, stem: str, path: Path) -> bool:
+    def _is_duplicate(self, stem: str, path: Path) -> bool:
         """Return whether another file has the same micrograph name; log a warning once."""
-        known = self._here.get(stem) or Path(self._register.paths.get(stem, path))
-        if known.name == path.name or (stem not in self._here and not known.is_file()):
+        known = self._paths.get(stem) or Path(self._registry.paths.get(stem, path))
+        if known.name == path.name or (stem not in self._paths and not known.is_file()):
             return False
-        self._second[stem] = path
-        if str(path) not in self._told:
-            self._told.add(str(path))
+        self._duplicates[stem] = path
+        if str(path) not in self._logged:
+            self._logged.add(str(path))
             self._log.warning("%s: left out, since %s has the same name, and outputs are named by it", path, known)
         return True
 
-    def _use_seconds(self) -> None:
+    def _use_duplicates(self) -> None:
         """Screen the second file of a name if the first one cannot be read."""
-        for stem in self._failed & set(self._second):
-            path = self._second.pop(stem)
-            self._log.warning("%s: used, since %s cannot be read", path, self._here.get(stem, stem))
-            self._here[stem] = path
-            self._register.add_micrographs({stem: str(path)})
-            self.run.try_again(self._register.ids[stem])
+        for stem in self._failed & set(self._duplicates):
+            path = self._duplicates.pop(stem)
+            self._log.warning("%s: used, since %s cannot be read", path, self._paths.get(stem, stem))
+            self._paths[stem] = path
+            self._registry.add_micrographs({stem: str(path)})
+            self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
 
     def _take_changed(self, stem: str, path: Path) -> None:
         """Screen a changed micrograph again if it failed; if it is done, only log that its file has changed."""
         if stem in self._failed:
-            self.run.try_again(self._register.ids[stem])
+            self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
-        elif stem in self._screened and str(path) not in self._told:
-            self._told.add(str(path))
-            self._log.warning("%s: has changed after it was screened, which is not done again", path)
+        elif stem in self._screened and str(path) not in self._logged:
+            self._logged.add(str(path))
+            self._log.warning("%s: has changed after it was screened; it is not screened again", path)
 
     def _enqueue(self, stems: Iterable[str]) -> None:
         for stem in stems:
-            if stem not in self._queued and stem in self._register.paths:
+            if stem not in self._queued and stem in self._registry.paths:
                 self._queued.add(stem)
-                heapq.heappush(self._queue, (self._register.ids[stem], stem))
+                heapq.heappush(self._queue, (self._registry.ids[stem], stem))
 
     def _next_batch(self) -> List[MicrographTask]:
         """Return the next micrographs by id, without those screened with exactly their current coordinates."""
@@ -248,7 +248,7 @@ class Watch:
             number, stem = heapq.heappop(self._queue)
             self._queued.discard(stem)
             picks = self._picks.picks.of(stem) if self._picks is not None else []
-            task = MicrographTask(number, self._register.paths[stem], stem, None, picks)
+            task = MicrographTask(number, self._registry.paths[stem], stem, None, picks)
             if not self.run.is_done(task):
                 batch.append(task)
         return batch

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Watch files and coordinates that arrive during a run."""
+"""Watch folders for micrographs and coordinates that arrive during a run."""

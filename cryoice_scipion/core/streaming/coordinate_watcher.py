@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Set
 
 from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, one_line
 from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
-from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific
+from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS, RetryPolicy
@@ -86,8 +86,8 @@ class CoordinateWatcher:
         self.picks.number_of = number_of
         for name in numbers if self.path.is_dir() else ():
             path = self.path / name
-            if not self._format and not is_unspecific(_format(path)) and _holds_coordinates(path):
-                self._format = _format(path)
+            if not self._format and not is_unspecific(suffix_of(path)) and _holds_coordinates(path):
+                self._format = suffix_of(path)
 
     @property
     def is_pending(self) -> bool:
@@ -109,7 +109,7 @@ class CoordinateWatcher:
             With ``first`` only.
         """
         now, touched = time.monotonic(), set()  # type: float, Set[str]
-        for path in sorted(self.files.poll(), key=lambda path: (is_unspecific(_format(path)), path)):
+        for path in sorted(self.files.poll(), key=lambda path: (is_unspecific(suffix_of(path)), path)):
             file = self._files.setdefault(path, _File())
             file.due = max(now, file.earliest)
             self._retry_policy.forget(path)
@@ -128,7 +128,7 @@ class CoordinateWatcher:
         """Return the number of coordinates, of those left out, and the files that could not be read."""
         counts = self.picks.counts()
         is_decided = self._format or any(
-            file.result == _READ and not is_unspecific(_format(path)) for path, file in self._files.items()
+            file.result == _READ and not is_unspecific(suffix_of(path)) for path, file in self._files.items()
         )
         for path, file in self._files.items():
             if file.result == _OTHER or (file.result == _NOT_READ and is_decided and self._is_unspecific_beside(path)):
@@ -154,16 +154,16 @@ class CoordinateWatcher:
 
     def _is_wanted(self, path: Path) -> bool:
         """Return whether a file is of the format that counts, or may still decide or replace it."""
-        name = _format(path)
+        name = suffix_of(path)
         return not self._format or name == self._format or (is_unspecific(self._format) and not is_unspecific(name))
 
     def _is_unspecific_beside(self, path: Path) -> bool:
         """Return whether a file has an unspecific extension and the coordinates are read from another format."""
-        return is_unspecific(_format(path)) and _format(path) != self._format
+        return is_unspecific(suffix_of(path)) and suffix_of(path) != self._format
 
     def _leave_out(self, path: Path) -> None:
         """Leave out a file because the coordinates are read from another format; log this once for each format."""
-        file, name = self._files[path], _format(path)
+        file, name = self._files[path], suffix_of(path)
         file.due, file.result, file.warn_at = None, _OTHER, None
         self._retry_policy.forget(path)
         reason = f"the coordinates are read from {self._format} files"
@@ -176,12 +176,12 @@ class CoordinateWatcher:
 
     def _decide_format(self, path: Path) -> Set[str]:
         """Read only files of this file's format from now on; return the micrographs that lose coordinates by this."""
-        name, before, touched = _format(path), self._format, set()  # type: str, str, Set[str]
+        name, before, touched = suffix_of(path), self._format, set()  # type: str, str, Set[str]
         self._format = name
         if name == before:
             return touched
         for other, file in self._files.items():
-            if _format(other) == name or (file.result == _NOT_READ and not is_unspecific(_format(other))):
+            if suffix_of(other) == name or (file.result == _NOT_READ and not is_unspecific(suffix_of(other))):
                 continue
             if file.result == _READ and self.picks.knows(other.name):
                 touched |= self.picks.remove(other.name)
@@ -230,11 +230,6 @@ class CoordinateWatcher:
                 file.warn_at = None
                 for line in file.row_warnings:
                     self._log.warning(line)
-
-
-def _format(path: Path) -> str:
-    """Return a file's extension, which says its format."""
-    return path.suffix.lower()
 
 
 def _holds_coordinates(path: Path) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The views of a micrograph that detectors take: pure tensor functions, on CPU and CUDA.
+"""Compute the views of a micrograph, which are the inputs of detectors: pure tensor functions, on CPU and CUDA.
 
 Names of the views, as model.json lists them:
 

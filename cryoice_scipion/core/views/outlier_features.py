@@ -17,7 +17,7 @@ from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
 CELL = 8  # px of the context view: side of a map cell of 32 Å
 SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation separate ice from particles best
 SCALES = (0.0, SIGMA, 120.0, 240.0)  # Å; 0: the cell alone
-STANDING_OUT = 5 * len(SCALES)  # channels of :func:`outlier_features`
+OUTLIER_CHANNELS = 5 * len(SCALES)  # channels of :func:`outlier_features`
 RELATIVE = slice(5 * SCALES.index(SIGMA), 5 * SCALES.index(SIGMA) + 2)  # those of :func:`relative_statistics`
 _REACH = 3.4  # standard deviations at which a Gaussian is cut off
 _FLOOR = 1e-3  # variance, of the micrograph's
@@ -50,7 +50,7 @@ def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor, shape (STANDING_OUT, rows / 8, columns / 8), rounded up
+    torch.Tensor, shape (OUTLIER_CHANNELS, rows / 8, columns / 8), rounded up
         For each of ``SCALES``: mean and log deviation as in :func:`relative_statistics`, and minus the decimal
         logarithm of the share of cells that are at least as dark, at least as bright, and deviate at least as much.
     """

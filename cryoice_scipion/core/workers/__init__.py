@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Map and score micrographs: in this process, or in a child process per device."""
+"""Compute and score the maps of micrographs, in this process or in one child process per device."""

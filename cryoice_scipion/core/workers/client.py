@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start a worker process and send it requests; its end is told from a failed micrograph. Imports no torch."""
+"""Start a worker process and send it requests. A dead worker is distinguished from a failed micrograph. No torch."""
 
 from __future__ import annotations
 

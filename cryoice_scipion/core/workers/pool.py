@@ -136,7 +136,7 @@ class ExecutorPool:
                 try:
                     if deaths >= _MOST_DEATHS:  # the device is at fault: spare the other micrographs
                         reason = f"its workers died of {deaths} micrographs in a row"
-                        raise WorkerError(executor.device, reason, "read the log, then go on")
+                        raise WorkerError(executor.device, reason, "read the log, then continue the run")
                     answer = self._attempt(executor, job)
                     deaths = deaths + 1 if isinstance(answer, Failure) and answer.died else 0
                     done.put(Done(job, answer))
@@ -157,7 +157,7 @@ class ExecutorPool:
             except WorkerDied as error:
                 if self._closing:
                     raise
-                self._log.warning("%s: %s; once more with a fresh worker", job.task.path, error)
+                self._log.warning("%s: %s; tried again with a new worker", job.task.path, error)
                 return job.work(executor)
         except WorkerDied as error:
             return Failure(f"{job.task.path}: two workers died of it ({error.reason}); {error.remedy}", died=True)

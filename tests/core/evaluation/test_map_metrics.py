@@ -32,7 +32,7 @@ def made(number=8, seed=0, offset=1.5):
     return maps
 
 
-def tallies(maps, threshold=0.5):
+def cell_counts(maps, threshold=0.5):
     return [
         count_cells(name, labels, odds, 1 - sigmoid(odds) < threshold, sigmoid(odds)) for name, labels, odds in maps
     ]
@@ -47,7 +47,7 @@ def pooled(maps):
 def test_auc_over_all_and_by_class_is_that_of_the_pooled_cells():
     maps = made()
     labels, odds = pooled(maps)
-    counted = tallies(maps)
+    counted = cell_counts(maps)
     assert auc(counted).value == pytest.approx(roc_auc_score(labels != GOOD, odds), abs=2e-4)
     for name, code in (("crystalline", CRYSTALLINE), ("support", SUPPORT)):
         rows = (labels == code) | (labels == GOOD)
@@ -58,7 +58,7 @@ def test_the_figures_at_the_threshold_are_those_of_the_pooled_cells():
     maps = made()
     labels, odds = pooled(maps)
     predicted_bad, bad = sigmoid(odds) > 0.5, labels != GOOD
-    result = metrics_of_maps(tallies(maps))
+    result = metrics_of_maps(cell_counts(maps))
     assert result["iou"]["value"] == pytest.approx((predicted_bad & bad).sum() / (predicted_bad | bad).sum(), abs=1e-4)
     assert result["ece"]["value"] == pytest.approx(expected_calibration_error(sigmoid(odds), bad), abs=1e-4)
     rows = labels == CRYSTALLINE
@@ -74,13 +74,13 @@ def test_the_worst_micrograph_is_named_and_slivers_of_clean_area_do_not_count():
     sliver = np.full((20, 30), SUPPORT, dtype=np.uint8)
     sliver[0, :5] = GOOD
     maps.append(("sliver", sliver, np.full((20, 30), 9.0)))
-    clean = metrics_of_maps(tallies(maps))["false_positive_area"]
+    clean = metrics_of_maps(cell_counts(maps))["false_positive_area"]
     assert clean["worst_micrograph"] == name and clean["worst"] == 1.0
     assert clean["micrographs"] == 8
     shares = [((odds > 0) & (labels == GOOD)).sum() / (labels == GOOD).sum() for _, labels, odds in maps[:8]]
     assert clean["value"] == pytest.approx(np.mean(shares), abs=1e-4)
     assert clean["low"] < clean["value"] < clean["high"]
-    worst = metrics_of_maps(tallies(maps))["bad_area_error"]
+    worst = metrics_of_maps(cell_counts(maps))["bad_area_error"]
     assert worst["worst_micrograph"] == name
 
 
@@ -88,10 +88,10 @@ def test_the_worst_micrograph_is_named_and_slivers_of_clean_area_do_not_count():
 def test_intervals_hold_the_true_value_about_as_often_as_they_say(monkeypatch, level, least, most):
     """True AUC from very many micrographs; intervals of 12 are somewhat too narrow, as percentile ones are."""
     monkeypatch.setattr("cryoice_scipion.core.evaluation.map_metrics.LEVEL", level)
-    truth = auc(tallies(made(400, seed=99))).value
+    truth = auc(cell_counts(made(400, seed=99))).value
     hits = 0
     for seed in range(60):
-        found = auc(tallies(made(12, seed=seed)), seed=1)
+        found = auc(cell_counts(made(12, seed=seed)), seed=1)
         hits += found.low <= truth <= found.high
     assert least <= hits / 60 <= most
 
@@ -102,24 +102,24 @@ def test_two_maps_are_compared_on_the_same_draws():
     noisier = [
         (name, labels, odds + np.random.default_rng(3).normal(0, 0.8, odds.shape)) for name, labels, odds in maps
     ]
-    gap = auc_difference(tallies(maps), tallies(noisier))
+    gap = auc_difference(cell_counts(maps), cell_counts(noisier))
     assert 0 < gap.low < gap.value < gap.high
-    one = auc_difference(tallies(maps), tallies(noisier[:3]))  # only the micrographs that both have
-    assert one.value == pytest.approx(auc(tallies(maps[:3])).value - auc(tallies(noisier[:3])).value)
+    one = auc_difference(cell_counts(maps), cell_counts(noisier[:3]))  # only the micrographs that both have
+    assert one.value == pytest.approx(auc(cell_counts(maps[:3])).value - auc(cell_counts(noisier[:3])).value)
 
 
 def test_a_class_that_is_not_there_has_no_row_and_one_kind_alone_no_auc():
     clean = [(name, np.full_like(labels, GOOD), odds) for name, labels, odds in made(3)]
-    result = metrics_of_maps(tallies(clean))
+    result = metrics_of_maps(cell_counts(clean))
     assert result["by_class"] == {} and result["clean_cells"] == 1800
-    assert shares_of(tallies(clean)[0])["auc"] is None and shares_of(tallies(clean)[0])["found"] is None
-    bad = metrics_of_maps(tallies([(name, np.full_like(labels, SUPPORT), odds) for name, labels, odds in made(3)]))
+    assert shares_of(cell_counts(clean)[0])["auc"] is None and shares_of(cell_counts(clean)[0])["found"] is None
+    bad = metrics_of_maps(cell_counts([(name, np.full_like(labels, SUPPORT), odds) for name, labels, odds in made(3)]))
     assert bad["by_class"]["support"]["auc"]["value"] is None
     assert bad["false_positive_area"]["value"] is None
     assert metrics_of_maps([])["micrographs"] == 0
     for row in (result, bad, metrics_of_maps([])):
         assert "class" in class_table(row) and isinstance(threshold_lines(row), list)
-    assert "m0" in micrograph_table([shares_of(item) for item in tallies(clean)])
+    assert "m0" in micrograph_table([shares_of(item) for item in cell_counts(clean)])
 
 
 def test_a_classical_map_needs_neither_threshold_nor_probability():

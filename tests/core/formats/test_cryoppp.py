@@ -36,7 +36,7 @@ def test_an_entry_without_false_positives_and_with_orphans(entry):
     (entry / "micrographs/b.mrc").unlink()
     data = read_cryoppp(entry)
     assert data.bad is None
-    assert "1 micrographs that are not there (b" in data.messages[0]
+    assert "1 micrographs that are not in the folder (b" in data.messages[0]
 
 
 def test_true_coordinates_from_the_star_file(entry):

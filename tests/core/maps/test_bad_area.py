@@ -29,10 +29,13 @@ def flat_cells(value, shape=(8, 8), sampling=30.0):
 
 
 def test_probability_is_the_softmax_share_of_the_bad_classes_and_one_on_the_border():
-    classmap = random_map()
-    exp = np.exp(classmap.logits.astype(float))
-    expected = np.where(classmap.border, 1, 1 - exp[0] / exp.sum(axis=0))
-    np.testing.assert_allclose(bad_area.probability(classmap, 0.0), expected, atol=1e-6)
+    """Odds of good : thick : support of 1 : 1 : 2, of 1 : 0 : 0 and of 0 : 1 : 0; the last cell is border."""
+    odds = np.array([[1, 1, 1e-30, 1], [1, 1e-30, 1, 1e-30], [2, 1e-30, 1e-30, 1e-30]])
+    border = np.array([[False, False, False, True]])
+    classmap = ClassMap(np.log(odds)[:, None].astype(np.float32), border, list(CLASSES_OF_MODEL), 30.0, 0.0)
+    np.testing.assert_allclose(bad_area.probability(classmap, 0.0), [[0.75, 0, 1, 1]], atol=1e-6)
+    shares = bad_area.probabilities(classmap, 0.0).by_class[:, 0, 0]
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0], atol=1e-6)  # thick, support, border
 
 
 def test_a_shift_moves_the_log_odds_by_itself_and_leaves_the_shares_of_the_bad_classes():
@@ -77,7 +80,6 @@ def test_masks_areas_and_codes_go_together():
     classmap = random_map()
     cells = bad_area.probabilities(classmap, 0.0)
     good = bad_area.good_mask(cells, 0.4)
-    np.testing.assert_array_equal(good, 1 - cells.probability >= np.float32(0.4))
     codes = bad_area.class_of_cells(cells, good)
     np.testing.assert_array_equal(codes == CLASSES.index("good"), good)
     assert set(np.unique(codes[classmap.border])) == {CLASSES.index("border")}
@@ -85,6 +87,13 @@ def test_masks_areas_and_codes_go_together():
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["border"] == pytest.approx(classmap.border.mean())
     assert bad_area.bad_area(cells, good) == pytest.approx((~good)[~classmap.border].mean())
+
+
+@pytest.mark.parametrize("probability, is_good", [(0.5, True), (0.75, True), (0.7501, False), (0.9, False)])
+def test_a_cell_is_good_if_one_minus_its_probability_is_at_least_the_threshold(probability, is_good):
+    cells = flat_cells(0.1)
+    cells.probability[:] = probability
+    assert bad_area.good_mask(cells, 0.25).all() == is_good
 
 
 def test_bad_area_of_nothing_but_border_is_all():

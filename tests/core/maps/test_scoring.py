@@ -235,7 +235,7 @@ def test_a_diameter_is_the_setting_else_the_files_else_two_thirds_of_the_box():
 
 @pytest.mark.parametrize("threshold, cut", [(None, 0.45), (-1.0, -1.0), (0.0, 0.0), (0.8, 0.8)])
 def test_picks_have_a_threshold_of_their_own(threshold, cut):
-    assert scoring.pick_threshold(ScreenConfig(threshold=threshold), model(0.4, 0.45)) == cut
+    assert scoring.pick_threshold(threshold, model(0.4, 0.45)) == cut
 
 
 def test_a_model_whose_picks_pass_inside_its_mask_is_refused():
@@ -247,10 +247,10 @@ def test_a_model_whose_picks_pass_inside_its_mask_is_refused():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"margins": {"carbon": 10}}, "no bad class carbon; there are crystalline"),
-        ({"ignore": ["good"]}, "no bad class good"),
-        ({"margins": {"support": -1}}, "0 or more"),
-        ({"margins": {"support": float("inf")}}, "0 or more"),
+        ({"margins": {"carbon": 10}}, "unknown class carbon; the classes of bad area are crystalline"),
+        ({"ignore": ["good"]}, "unknown class good"),
+        ({"margins": {"support": -1}}, "0 Å or more"),
+        ({"margins": {"support": float("inf")}}, "0 Å or more"),
         ({"min_area": -1}, "min_area"),
         ({"particle_diameter": float("inf")}, "particle_diameter"),
     ],

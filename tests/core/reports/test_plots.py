@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cryoice_scipion.core.reports import plots
@@ -21,8 +22,10 @@ def is_png(path):
 def drawn(monkeypatch):
     """Collect the figures that are written."""
     figures = []
-    write = plots._write
-    monkeypatch.setattr(plots, "_write", lambda figure, out: (figures.append(figure), write(figure, out)))
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *words, **options: (figures.append(self), save(self, *words, **options))
+    )
     return figures
 
 

@@ -2,10 +2,11 @@
 """Rates: over the session, and of late."""
 
 import datetime
+import pickle
 
 import pytest
 
-from cryoice_scipion.core.results import throughput as pace
+from cryoice_scipion.core.results import throughput
 
 
 class Clock:
@@ -18,7 +19,7 @@ class Clock:
 
 def test_rates_follow_what_comes():
     clock = Clock()
-    session = pace.Throughput(clock)
+    session = throughput.Throughput(clock)
     assert session.per_hour is None and session.recent_per_hour is None
     for _ in range(100):  # one in 6 s: 600 an hour, for ten minutes
         clock.now += 6
@@ -36,13 +37,23 @@ def test_rates_follow_what_comes():
 
 def test_the_rate_of_late_is_right_however_fast_they_come():
     clock = Clock()
-    session = pace.Throughput(clock)
+    session = throughput.Throughput(clock)
     for _ in range(5000):
         clock.now += 0.01
         session.tick()
     assert session.recent_per_hour == pytest.approx(360_000, rel=0.01)
-    assert len(session._times) <= 1000
+
+
+def test_the_memory_does_not_grow_with_the_run():
+    clock, sizes = Clock(), []
+    session = throughput.Throughput(clock)
+    for _ in range(2):
+        for _ in range(5000):
+            clock.now += 0.01
+            session.tick()
+        sizes.append(len(pickle.dumps(session)))
+    assert sizes[1] < 1.1 * sizes[0]
 
 
 def test_the_session_has_a_beginning_with_a_zone():
-    assert datetime.datetime.fromisoformat(pace.Throughput().started).tzinfo is not None
+    assert datetime.datetime.fromisoformat(throughput.Throughput().started).tzinfo is not None

@@ -31,12 +31,12 @@ class Records:
 
     def __init__(self, folder, most):
         self.state = RunState(folder, ScreenConfig(), "", resume=False)
-        self.gallery = ThumbnailRetention(folder, most, self.state)
+        self.retention = ThumbnailRetention(folder, most, self.state)
 
     def add(self, one):
-        lost = self.gallery.admit(one)
+        lost = self.retention.admit(one)
         self.state.add_record(one, "")
-        self.gallery.remove(lost)
+        self.retention.remove(lost)
 
     @property
     def shown(self):

@@ -96,7 +96,7 @@ def test_too_few_for_the_reference_are_mapped_and_screened_at_the_end(tmp_path):
     with watching(tmp_path / "m", tmp_path / "o", reference=5) as watch:
         assert go_on(watch) == []
         assert len(lines(tmp_path / "o", "mapped")) == 2
-        assert (watch.done, watch.came) == (0, {"mic001", "mic002"})
+        assert (watch.done, watch.arrived) == (0, {"mic001", "mic002"})
         assert finish(watch) == ["mic001", "mic002"]
     assert lines(tmp_path / "o", "reference")[0]["reference"]["micrographs"] == [1, 2]
     assert read_summary(tmp_path / "o").finished
@@ -143,7 +143,7 @@ def test_ids_are_those_of_arrival_whatever_the_names_and_sessions(tmp_path):
     with watching(tmp_path / "m", tmp_path / "o", reference=9) as watch:
         for name in ("z", "a", "m"):
             write_micrograph(tmp_path / "m" / f"{name}.mrc")
-            go_on(watch, lambda name=name: name in watch.came)
+            go_on(watch, lambda name=name: name in watch.arrived)
     write_micrograph(tmp_path / "m" / "b.mrc")
     with watching(tmp_path / "m", tmp_path / "o", reference=9, resume=True) as watch:
         go_on(watch)
@@ -158,7 +158,7 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
     for stem in ("stalled", "broken"):
         (tmp_path / "m" / f"{stem}.mrc").write_bytes(data[:5000])
     with watching(tmp_path / "m", tmp_path / "o", patience=0.9) as watch:
-        rounds(watch, lambda: len(watch.came) == 4 and watch.run.backlog)
+        rounds(watch, lambda: len(watch.arrived) == 4 and watch.run.backlog)
         time.sleep(0.2)
         (tmp_path / "m" / "stalled.mrc").write_bytes(data)
         rounds(watch, lambda: watch.done == 4)
@@ -203,7 +203,7 @@ def test_a_second_file_of_one_name_is_used_if_the_first_cannot_be_read(tmp_path,
     shutil.copy(broken, whole)
     broken.write_bytes(b"no micrograph")
     with watching(tmp_path / "m", tmp_path / "o", reference=0, patience=0.2) as watch:
-        rounds(watch, lambda: watch.done if late else watch.came)
+        rounds(watch, lambda: watch.done if late else watch.arrived)
         shutil.copy(whole, tmp_path / "m" / "mic001.mrcs")
         go_on(watch)
         finish(watch)
@@ -382,14 +382,13 @@ def test_only_a_file_that_holds_coordinates_decides_the_format(tmp_path, first, 
         go_on(watch)
         go_on(watch, seconds=1.0)
         finish(watch)
-        counts = watch._picks.counts()
     assert [len(one.scores) for one in read_records(output)] == [2, 0]
     summary = read_summary(output)
     assert (summary.input_picks, summary.kept + summary.rejected, summary.adds_up) == (2, 2, True)
     if not first.startswith("empty"):
         unread = first == "broken.cbox" or (first == "a_list.csv" and name.endswith(".csv"))
-        assert [os.path.basename(path) for path in counts.not_read] == ([first] if unread else [])
-        assert [os.path.basename(path) for path in counts.other] == ([] if unread else [first])
+        assert [os.path.basename(path) for path in summary.files_not_read] == ([first] if unread else [])
+        assert [os.path.basename(path) for path in summary.files_of_other_format] == ([] if unread else [first])
 
 
 def test_another_format_displaces_csv_and_txt_and_a_resume_does_not_go_back(tmp_path, caplog):
@@ -432,8 +431,7 @@ def test_a_resume_keeps_the_format_only_if_a_file_of_it_can_still_be_read(tmp_pa
     with watching(tmp_path / "m", output, picks, resume=True) as watch:
         assert go_on(watch) == []
         finish(watch)
-        (unused,) = watch._picks.counts().not_read.values()
-        assert "a.box: is left out, since the coordinates are read from .star files" in unused
+    assert [os.path.basename(path) for path in read_summary(output).files_not_read] == ["a.box"]
     (picks / "mic001.star").write_text("")
     (picks / "a.box").rename(picks / "mic001.box")
     with watching(tmp_path / "m", output, picks, resume=True) as watch:

@@ -9,7 +9,7 @@ from cryoice_scipion.core.formats.coordinates import ROWS_OF_A_PART, write_star
 from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
 
-def growing(check=lambda path, picks: None):
+def streaming(check=lambda path, picks: None):
     return StreamingCoordinates(check)
 
 
@@ -27,7 +27,7 @@ def places(picks, stem):
 def test_it_does_not_matter_which_comes_first_the_micrograph_or_its_coordinates(tmp_path):
     (tmp_path / "a.box").write_text("0 0 20 20\n")
     (tmp_path / "b_autopick.box").write_text("10 10 20 20\n")
-    picks = growing()
+    picks = streaming()
     assert picks.read(tmp_path / "a.box") == set()
     assert picks.count_unmatched() == 1
     assert picks.add_micrograph("a") == {"a"}
@@ -41,7 +41,7 @@ def test_it_does_not_matter_which_comes_first_the_micrograph_or_its_coordinates(
 
 
 def test_a_file_that_grows_touches_only_whom_it_tells_something_new(tmp_path):
-    picks = growing()
+    picks = streaming()
     for stem in "abc":
         picks.add_micrograph(stem)
     path = star(tmp_path / "p.star", ("a", 1.0, 1.0), ("b", 2.0, 2.0))
@@ -58,7 +58,7 @@ def test_a_file_that_grows_touches_only_whom_it_tells_something_new(tmp_path):
 
 
 def test_coordinates_of_one_micrograph_in_two_files_are_together_by_id(tmp_path):
-    picks = growing()
+    picks = streaming()
     picks.add_micrograph("a")
     picks.read(star(tmp_path / "one.star", ("a", 1.0, 1.0), ("x", 0.0, 0.0), ("a_DW", 2.0, 2.0), ("a", 3.0, 3.0)))
     assert picks.read(star(tmp_path / "two.star", ("a.mrc", 4.0, 4.0))) == {"a"}
@@ -67,7 +67,7 @@ def test_coordinates_of_one_micrograph_in_two_files_are_together_by_id(tmp_path)
 
 def test_a_better_match_that_comes_later_takes_the_coordinates_over(tmp_path):
     """The outcome is that of a run that knows all files from the start."""
-    picks = growing()
+    picks = streaming()
     picks.add_micrograph("a")
     picks.read(star(tmp_path / "p.star", ("a_DW.mrc", 1.0, 1.0)))
     assert len(picks.of("a")) == 1
@@ -76,7 +76,7 @@ def test_a_better_match_that_comes_later_takes_the_coordinates_over(tmp_path):
 
 
 def test_a_name_that_fits_two_is_said_once_and_its_coordinates_belong_to_none(tmp_path):
-    picks = growing()
+    picks = streaming()
     picks.add_micrograph("a")
     picks.read(star(tmp_path / "p.star", ("a_autopick", 1.0, 1.0)))
     assert picks.add_micrograph("a_DW") == {"a"}
@@ -86,7 +86,7 @@ def test_a_name_that_fits_two_is_said_once_and_its_coordinates_belong_to_none(tm
 
 
 def test_only_when_no_micrograph_can_come_any_more_coordinates_are_lost(tmp_path):
-    picks = growing()
+    picks = streaming()
     picks.add_micrograph("a")
     picks.read(star(tmp_path / "p.star", ("b", 1.0, 1.0), ("a", 1.0, 1.0), ("b", 2.0, 2.0)))
     assert picks.lost() == []
@@ -95,7 +95,7 @@ def test_only_when_no_micrograph_can_come_any_more_coordinates_are_lost(tmp_path
 
 
 def test_parts_come_by_the_files_names_with_the_numbers_that_were_given(tmp_path):
-    picks = growing()
+    picks = streaming()
     picks.number_of = {"z.star": 3, "a.star": 7}.__getitem__
     picks.read(star(tmp_path / "z.star", ("m", 1.0, 1.0)))
     picks.read(star(tmp_path / "a.star", ("m", 2.0, 2.0)))
@@ -106,7 +106,7 @@ def test_optics_are_joined_and_a_file_that_contradicts_the_others_is_refused(tmp
     def optics(group, voltage):
         return pd.DataFrame({"rlnOpticsGroup": [group], "rlnVoltage": [voltage]})
 
-    picks = growing()
+    picks = streaming()
     picks.read(star(tmp_path / "a.star", ("m", 1.0, 1.0), optics=optics(1, 300.0)))
     picks.read(star(tmp_path / "b.star", ("m", 1.0, 1.0), optics=optics(2, 300.0)))
     assert list(picks.optics["rlnOpticsGroup"]) == [1, 2]
@@ -118,7 +118,7 @@ def test_optics_are_joined_and_a_file_that_contradicts_the_others_is_refused(tmp
 
 
 def test_a_file_that_cannot_be_read_leaves_what_was_known(tmp_path):
-    picks = growing()
+    picks = streaming()
     picks.add_micrograph("a")
     path = star(tmp_path / "p.star", ("a", 1.0, 1.0))
     picks.read(path)
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_leaves_what_was_known(tmp_path):
 
 
 def test_a_row_that_is_half_written_is_counted_until_it_is_whole(tmp_path):
-    picks = growing()
+    picks = streaming()
     picks.add_micrograph("a")
     path = star(tmp_path / "p.star", ("a", 1.0, 1.0))
     whole = path.read_text().rstrip("\n") + "\n"
@@ -144,7 +144,7 @@ def test_a_row_that_is_half_written_is_counted_until_it_is_whole(tmp_path):
 
 
 def test_every_row_is_counted_under_one_reason(tmp_path):
-    picks = growing()
+    picks = streaming()
     for stem in ("a", "b_DW", "b_aligned"):
         picks.add_micrograph(stem)
     picks.read(star(tmp_path / "p.star", ("a", 1.0, 1.0), ("b", 2.0, 2.0), ("x", 3.0, 3.0), ("x", 4.0, 4.0)))
@@ -162,7 +162,7 @@ def test_every_row_is_counted_under_one_reason(tmp_path):
 
 def test_only_a_file_that_is_used_decides_optics_and_size(tmp_path):
     asked = []
-    picks = growing(lambda path, table: asked.append(path.name))
+    picks = streaming(lambda path, table: asked.append(path.name))
     wrong = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [200.0]})
     right = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [300.0]})
     picks.read(star(tmp_path / "empty.star", optics=wrong))
@@ -178,4 +178,4 @@ def test_what_the_settings_must_say_is_asked_for(tmp_path):
         raise SettingsError(path, "no size")
 
     with pytest.raises(SettingsError):
-        growing(check).read(star(tmp_path / "p.star", ("a", 1.0, 1.0)))
+        streaming(check).read(star(tmp_path / "p.star", ("a", 1.0, 1.0)))

@@ -22,7 +22,7 @@ from cryoice_scipion.core.formats.coordinates import read_picks, write_star
 from cryoice_scipion.core.training.unet import crops
 from cryoice_scipion.core.training.unet import fit as training
 from cryoice_scipion.core.training.unet.calibration import reference_of
-from cryoice_scipion.core.training.unet.crops import Cropper, _high_passed, views_of_crops, weights_of
+from cryoice_scipion.core.training.unet.crops import Cropper, high_passed, views_of_crops, weights_of
 from cryoice_scipion.core.training.unet.fit import map_loss
 from cryoice_scipion.core.training.unet.train import TrainingSet, split_micrographs
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
@@ -226,14 +226,14 @@ def test_a_high_passed_crop_has_lost_half_at_the_length_it_was_passed_at(length,
     """Away from its edges."""
     x = torch.arange(832) * 4.0
     wave = torch.cos(2 * torch.pi * x / length).expand(832, 832)
-    passed = _high_passed(wave, 1000.0)
+    passed = high_passed(wave, 1000.0)
     share = (passed * wave)[250:-250, 250:-250].mean() / wave.square()[250:-250, 250:-250].mean()
     assert float(share) == pytest.approx(kept, abs=0.04)
 
 
 def test_some_crops_are_high_passed_and_some_very_noisy_and_what_stands_out_is_made_anew(monkeypatch):
     passed = []
-    monkeypatch.setattr(crops, "_high_passed", lambda *values: passed.append(1) or _high_passed(*values))
+    monkeypatch.setattr(crops, "high_passed", lambda *values: passed.append(1) or high_passed(*values))
     item = field(640, 640)
     cropper = Cropper("m", item)
     rng = np.random.default_rng(0)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cryoice_scipion.core.views.outlier_features import (
+    OUTLIER_CHANNELS,
     RELATIVE,
     SCALES,
     SIGMA,
-    STANDING_OUT,
     outlier_features,
     relative_statistics,
 )
@@ -67,5 +67,5 @@ def test_a_micrograph_of_one_value_has_nothing_that_stands_out():
 def test_there_is_a_cell_for_every_32_angstroms_begun_and_one_scale_is_the_unets():
     view = noise(4, 203, 310)
     found = outlier_features(view)
-    assert found.shape == (STANDING_OUT, 26, 39)
+    assert found.shape == (OUTLIER_CHANNELS, 26, 39)
     assert torch.equal(found[RELATIVE], relative_statistics(view))

@@ -74,7 +74,8 @@ def test_the_model_is_loaded_once_for_all_micrographs(client, tmp_path):
     tasks = make_tasks(tmp_path / "m", 2)
     for task in tasks:
         client.map(task, ScreenConfig(), "auto", tmp_path)
-    assert client._child.pid == first["pid"]
+    ready = re.findall(r"worker (\d+) is ready", (tmp_path / "log.txt").read_text())
+    assert ready == [str(first["pid"])]
     assert first["version"] == VERSION
 
 
@@ -114,7 +115,8 @@ def test_a_worker_that_hangs_is_ended(model, tmp_path):
     task = make_tasks(tmp_path / "m", 1)[0]
     with pytest.raises(WorkerDied, match="did not answer within"):
         one.map(task, ScreenConfig(), "auto", tmp_path)
-    assert one._child is None
+    commands = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    assert not any("time.sleep(60)" in command for command in commands)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_the_real_worker_refuses_a_damaged_model(model):
 
 def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
     assert check_worker(sys.executable, str(model), "cpu") == []
-    monkeypatch.setattr(clients, "_check", lambda command: pytest.fail("asked again"))
+    monkeypatch.setattr(clients.subprocess, "run", lambda *words, **options: pytest.fail("asked again"))
     assert check_worker(sys.executable, str(model), "cpu") == []
 
 

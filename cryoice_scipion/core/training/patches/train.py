@@ -187,7 +187,7 @@ def _calibrate(
     )
 
 
-def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
+def _clean_medians(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
     """Return the median log-odds of BAD of each micrograph's GOOD patches, by micrograph."""
     good = (table["label"] == GOOD).to_numpy()
     return pd.Series(odds[good]).groupby(table["micrograph"].to_numpy()[good]).median()
@@ -196,15 +196,15 @@ def _clean_levels(odds: NDArray[np.float64], table: pd.DataFrame) -> pd.Series:
 def as_sessions(
     odds: NDArray[np.float64], table: pd.DataFrame, on_validation: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return log-odds with the level of each micrograph subtracted, as if each were a session of its own.
+    """Return log-odds with the median of each micrograph's GOOD patches subtracted, as if each were a session.
 
     Patches of micrographs without GOOD patches keep their log-odds.
     """
-    levels = _clean_levels(odds, table)
-    common = session_logit_of(_clean_levels(odds[on_validation], table[on_validation]))
-    shifts = table["micrograph"].map(levels).to_numpy(dtype=np.float64) - common
-    shifted: NDArray[np.float64] = odds - np.nan_to_num(shifts)
-    return shifted
+    medians = _clean_medians(odds, table)
+    common = session_logit_of(_clean_medians(odds[on_validation], table[on_validation]))
+    offsets = table["micrograph"].map(medians).to_numpy(dtype=np.float64) - common
+    corrected: NDArray[np.float64] = odds - np.nan_to_num(offsets)
+    return corrected
 
 
 def baseline_logit(
@@ -215,21 +215,21 @@ def baseline_logit(
     log: Log,
     progress: bool = True,
 ) -> float:
-    """Return the median log-odds of the validation micrographs, with which the level of a session is compared."""
-    levels: List[float] = []
+    """Return the median log-odds of the validation micrographs, the baseline of the model."""
+    medians: List[float] = []
     for item in tqdm(micrographs, desc="baseline", unit="mic", disable=not progress):
         try:
             micrograph = load_micrograph(item.path, config.patches.pixel_size or item.pixel_size)
             bright = item.is_bright(config.patches.contrast)
             classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, bright)
-            level = classmap.checked(item.path).median_logit
-            levels += [level] if np.isfinite(level) else []  # NaN: the whole micrograph is border
+            median = classmap.checked(item.path).median_logit
+            medians += [median] if np.isfinite(median) else []  # NaN: the whole micrograph is border
         except CryoIceError as error:
             log(f"left out of the baseline: {error}")
-    if not levels:
+    if not medians:
         rows = (predictions.table["split"] == VALIDATION).to_numpy()
-        levels = _clean_levels(predictions.log_odds[rows], predictions.table[rows]).tolist()
-    return session_logit_of(levels)
+        medians = _clean_medians(predictions.log_odds[rows], predictions.table[rows]).tolist()
+    return session_logit_of(medians)
 
 
 def _check(patches: PatchSet, views: Sequence[str]) -> None:

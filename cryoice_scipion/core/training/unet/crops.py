@@ -144,7 +144,7 @@ def views_of_crops(
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         scaled, spectrum, around, how = crop.view, crop.spectrum, crop.relative, rng.random()
         if how < _HIGH_PASSED:
-            scaled = normalise(_high_passed(scaled, _between(rng, *_PASSED)))
+            scaled = normalise(high_passed(scaled, _between(rng, *_PASSED)))
         elif how < _HIGH_PASSED + _NOISY:
             scaled = normalise(_noisy(scaled, _between(rng, *_NOISE), rng, generator))
             spectrum = torch.full_like(spectrum, torch.nan)  # the noise would change it
@@ -166,7 +166,7 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def _high_passed(view: torch.Tensor, half: float) -> torch.Tensor:
+def high_passed(view: torch.Tensor, half: float) -> torch.Tensor:
     """Return a high-passed view, with half amplitude at ``half`` Å, as programs store pictures.
 
     A Gaussian of standard deviation s in Å falls to a half at 1 / d where s = d sqrt(ln 2 / 2) / pi. It is applied to

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What went wrong with a micrograph: the record of one that failed, and the lines in the log."""
+"""Make the record of a micrograph that failed, and log failures and coordinates outside the frame."""
 
 from __future__ import annotations
 

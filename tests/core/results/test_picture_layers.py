@@ -11,7 +11,7 @@ from cryoice_scipion.core.images.palette import class_colour, rgb
 from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.layers import MASK_COLOUR, Layers, paint, read_layers
+from cryoice_scipion.core.results.picture_layers import MASK_COLOUR, Layers, paint, read_layers
 from cryoice_scipion.core.results.run_folder import RunFolder
 
 SHAPE, PIXEL_SIZE, SAMPLING = (200, 300), 2.0, 100.0  # px, Å/px, Å: the map has 4 x 6 cells
