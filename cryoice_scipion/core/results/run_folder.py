@@ -16,6 +16,7 @@ MICROGRAPHS = "micrographs.csv"
 SUMMARY = "summary.json"
 KEPT = Path("coordinates", "kept.star")
 REJECTED = Path("coordinates", "rejected.star")
+PENDING = Path("coordinates", "pending.star")  # of micrographs that have no map yet
 _LOCK = ".lock"
 _FULL_SIZE = "masks/full_size"
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")

@@ -73,7 +73,7 @@ class ScreeningRun:
         self._files.lock()
         try:
             self._files.sweep()
-            self._state = RunState(self.folder, config, executors[0].fingerprint, options.resume)
+            self._state = RunState(self.folder, config, self.model, executors[0].fingerprint, options.resume)
             self._waiting = WaitingList(self._state, config, options)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
             settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
 from cryoice_scipion.constants import FAILED, VERSION
-from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import (
     RECORDS_VERSION,
@@ -41,7 +41,7 @@ def digest_of(picks: Sequence[Pick]) -> str:
 class RunState:
     """The journal of a run and an index of it. Records stay on disk; only their byte offsets are in memory."""
 
-    def __init__(self, folder: Path, config: ScreenConfig, fingerprint: str, resume: bool) -> None:
+    def __init__(self, folder: Path, config: ScreenConfig, model: ModelConfig, fingerprint: str, resume: bool) -> None:
         """Open the journal, or create it.
 
         Raises
@@ -62,7 +62,7 @@ class RunState:
         try:
             head = self.read()
             if head is None:
-                self._begin(config, fingerprint)
+                self._begin(config, model, fingerprint)
             elif not resume:
                 raise SettingsError(
                     folder, "holds a run already", "continue it with --resume, or choose another folder"
@@ -137,7 +137,7 @@ class RunState:
                 record.thumbnail = ""
             yield record
 
-    def _begin(self, config: ScreenConfig, fingerprint: str) -> None:
+    def _begin(self, config: ScreenConfig, model: ModelConfig, fingerprint: str) -> None:
         created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         self._journal.append(
             "head",
@@ -145,6 +145,7 @@ class RunState:
             version=VERSION,
             config=config.model_dump(),
             model=fingerprint,
+            model_config=model.model_dump(),  # what scoring from stored maps needs, without the model
             created=created,
         )
 

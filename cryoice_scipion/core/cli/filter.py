@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice filter``: score new coordinates on the stored maps of a screening, without the model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+from tqdm import tqdm
+
+from cryoice_scipion.core.config import ScreenConfig, parse_margins
+from cryoice_scipion.core.errors import SettingsError
+
+NAME = "filter"
+HELP = "score new coordinates on the maps of an earlier screening"
+EPILOG = (
+    "The settings of the screening count where no option is given. Coordinates of micrographs that have no map yet are "
+    "in coordinates/pending.star: run the command again later. A running screening can be read. Exit status: 0 all "
+    "coordinates have a verdict, 1 some are pending, 2 nothing could be done."
+)
+#: Options that replace a setting of the screening.
+_SETTINGS = ("threshold", "particle_diameter", "box_size", "coordinates_pixel_size", "max_bad_area")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    from cryoice_scipion.core.formats.table import formats_in_words  # pandas: only when needed
+
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="output folder of 'cryoice screen' or of a Scipion run")
+    add("--coordinates", required=True, metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
+    add("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    add("--threshold", type=float, metavar="T", help="keep coordinates with at least this goodness; -1 keeps all")
+    add("--particle-diameter", type=float, metavar="A", help="particle diameter in Å")
+    add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")
+    add("--margin", action="append", metavar="[CLASS=]A", help="Å beyond the particle's edge; may be repeated")
+    add("--ignore", action="append", metavar="CLASS", help="class of bad area to treat as good; may be repeated")
+    add("--max-bad-area", type=float, metavar="SHARE", help="discard micrographs with more bad area, 0 to 1")
+    add("--coordinates-pixel-size", type=float, metavar="A", help="Å/px of the coordinates, if it is another one")
+    add("--flip-y", action="store_true", help="the coordinates count rows from the other end of the image")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from cryoice_scipion.core.formats.coordinates import read_picks
+    from cryoice_scipion.core.results.balance import balance_line
+    from cryoice_scipion.core.results.stored_maps import StoredMaps
+    from cryoice_scipion.core.screening.filter import filter_coordinates
+
+    if args.output.resolve() == args.run.resolve():
+        raise SettingsError("--output", "is the folder of the screening", "give another folder")
+    maps = StoredMaps.read(args.run)
+    picks = read_picks(Path(args.coordinates))
+    for warning in picks.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    summary = filter_coordinates(
+        maps,
+        picks,
+        _config(args, maps.config),
+        args.output,
+        lambda tasks: tqdm(tasks, "filter", unit="mic", disable=args.quiet or not sys.stderr.isatty()),
+    )
+    print(f"coordinates in {args.output / 'coordinates'}")
+    print(balance_line(summary))
+    return 0 if not summary.left_out.get("waiting") else 1
+
+
+def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:
+    """Return the settings of the screening with those on the command line."""
+    values: Dict[str, Any] = {name: getattr(args, name) for name in _SETTINGS if getattr(args, name) is not None}
+    if args.margin is not None:
+        values["margin"], values["margins"] = parse_margins(args.margin)
+    if args.ignore is not None:
+        values["ignore"] = sorted(set(args.ignore))
+    return ScreenConfig.make(**{**config.model_dump(), "flip_y": args.flip_y, **values})

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice filter``: new coordinates on stored maps have the verdicts that a whole screening gives them."""
+
+import json
+
+import mrcfile
+import numpy as np
+import pytest
+from random_model import write_random_model
+
+from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.formats.coordinates import read_picks
+
+SIDE, NAMES = 512, ("a", "b", "c")
+HEAD = "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
+
+
+@pytest.fixture(scope="module")
+def screened(tmp_path_factory):
+    """A folder with three micrographs, of which two are screened without coordinates, and picks on all of them."""
+    folder = tmp_path_factory.mktemp("filter")
+    rng = np.random.default_rng(3)
+    (folder / "mics").mkdir()
+    for name in NAMES:
+        with mrcfile.new(folder / "mics" / f"{name}.mrc") as mrc:
+            mrc.set_data(rng.normal(size=(SIDE, SIDE)).astype(np.float32))
+            mrc.voxel_size = 4.0
+    write_random_model(folder / "model")
+    rows = [f"{name}.mrc {x} {y}\n" for name in NAMES for x, y in rng.integers(0, SIDE, (40, 2))]
+    (folder / "picks.star").write_text(HEAD + "".join(rows))
+    run(folder, "maps", "a.mrc", "b.mrc")
+    return folder
+
+
+def run(folder, output, *names, options=()):
+    paths = [str(folder / "mics" / name) for name in names]
+    common = ["--model", str(folder / "model"), "--device", "cpu", "--contrast", "dark"]
+    assert main(["screen", *paths, "--output", str(folder / output), *common, *options]) == 0
+
+
+def filtered(folder, output, *options, status=0, run="maps", picks="picks.star"):
+    words = ["filter", str(folder / run), "--coordinates", str(folder / picks), "--output", str(folder / output)]
+    assert main([*words, *options]) == status
+    return folder / output
+
+
+def table(folder, name):
+    return read_picks(folder / "coordinates" / f"{name}.star").table
+
+
+def test_verdicts_are_those_of_a_screening_and_picks_without_a_map_are_pending(screened):
+    picks = ("--coordinates", str(screened / "picks.star"), "--particle-diameter", "60")
+    run(screened, "whole", "a.mrc", "b.mrc", options=picks)
+    output = filtered(screened, "new", "--particle-diameter", "60", status=1)
+    for name in ("kept", "rejected"):
+        ours, theirs = table(output, name), table(screened / "whole", name)
+        theirs = theirs[theirs["cryoiceClass"] != "no_micrograph"].reset_index(drop=True)
+        assert len(ours) and ours.equals(theirs)
+    assert table(output, "pending")["rlnMicrographName"].tolist() == ["c.mrc"] * 40
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["left_out"] == {"waiting": 40} and summary["adds_up"]
+    assert summary["input_picks"] == 120 == summary["kept"] + summary["rejected"] + 40
+
+
+def test_settings_of_the_screening_count_unless_others_are_given(screened):
+    (screened / "two.star").write_text("".join(line + "\n" for line in (screened / "picks.star").read_text().split("\n")
+                                               if not line.startswith("c.mrc")))  # fmt: skip
+    loose = filtered(screened, "loose", "--particle-diameter", "60", "--threshold", "0.1", picks="two.star")
+    strict = filtered(screened, "strict", "--particle-diameter", "60", "--threshold", "0.9", picks="two.star")
+    assert len(table(loose, "kept")) > len(table(strict, "kept"))
+    assert len(table(strict, "kept")) + len(table(strict, "rejected")) == 80
+
+
+def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert main(["filter", str(tmp_path / "empty"), "--coordinates", "x", "--output", str(tmp_path / "o")]) == 2
+    assert "holds no screening" in capsys.readouterr().err
+    filtered(screened, "maps", status=2)
+    assert "is the folder of the screening" in capsys.readouterr().err
+    filtered(screened, "other", status=2)
+    assert "diameter" in capsys.readouterr().err
