@@ -16,6 +16,8 @@ MICROGRAPHS = "micrographs.csv"
 SUMMARY = "summary.json"
 KEPT = Path("coordinates", "kept.star")
 REJECTED = Path("coordinates", "rejected.star")
+#: Kept coordinates as RELION's AutoPick job writes them.
+PER_MICROGRAPH, AUTOPICK = Path("coordinates", "per_micrograph"), Path("coordinates", "autopick.star")
 PENDING = Path("coordinates", "pending.star")  # of micrographs that have no map yet
 _LOCK = ".lock"
 _FULL_SIZE = "masks/full_size"

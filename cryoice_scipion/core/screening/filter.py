@@ -55,7 +55,7 @@ def filter_coordinates(
     pending = [row for row in picks.unmatched if row not in picks.ambiguous]
     left_out: Dict[str, int] = {**picks.left_out, WAITING: len(pending), AMBIGUOUS: len(picks.ambiguous)}
     unmatched, picks.unmatched = picks.unmatched, []  # they are not rejected, but wait
-    stars, sums = StarFiles(output, picks), RunSums(config.threshold, maps.model)
+    stars, sums = StarFiles(output, picks, config), RunSums(config.threshold, maps.model)
     table = MicrographTable(output / "micrographs.csv")
     for task in progress([task for task in tasks if task.picks]):
         record = maps.score(task.id, task.picks, config).record

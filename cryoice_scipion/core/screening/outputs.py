@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence
 
-from cryoice_scipion.core.config import ModelConfig
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, Reference, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
@@ -30,9 +31,9 @@ class Outputs:
         self,
         folder: Path,
         records: Callable[[], Iterator[MicrographRecord]],
-        settings: Mapping[str, Any],
+        config: ScreenConfig,
         options: RunOptions,
-        model: Optional[ModelConfig] = None,
+        model: ModelConfig,
     ) -> None:
         """Load the records that are already in the journal.
 
@@ -40,21 +41,23 @@ class Outputs:
         ----------
         records : callable
             Reads the records from the journal. Called at the start and by :meth:`reload`, not while the run goes on.
-        settings : mapping
-            Settings shown in the report; ``threshold`` is drawn into its histogram.
-        model : ModelConfig, optional
-            Has the baseline that sessions usually have.
+        config : ScreenConfig
+            Settings of the run; the report shows them.
+        model : ModelConfig
+            Has the recommended threshold, and the baseline that sessions usually have.
         """
         self.folder, self._records, self.given = folder, records, options.given
-        self._settings, self._options, self._model = dict(settings), options, model
+        self._config, self._options, self._model = config, options, model
+        self._threshold = pick_threshold(config.threshold, model)
+        self._settings = {**config.model_dump(), "model_name": model.name, "threshold": self._threshold}
         self._batch, self._throughput = max(1, options.summary_every), Throughput()
         self._due, self._fresh = time.monotonic() + EVERY, 0
         self.reload()
 
     def reload(self) -> None:
         """Load all records from the journal again."""
-        self._stars, self._stars_stale = _star_files(self.folder, self._options.picks), True
-        self._sums = RunSums(self._settings.get("threshold"), self._model)
+        self._stars, self._stars_stale = _star_files(self.folder, self._options.picks, self._config), True
+        self._sums = RunSums(self._threshold, self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         for record in self._records():
             self._count(record)
@@ -130,9 +133,9 @@ class Outputs:
         self._due = ended + max(EVERY, (ended - started) / _SHARE)
 
 
-def _star_files(folder: Path, picks: Optional[PickSource]) -> Optional[StarFiles]:
+def _star_files(folder: Path, picks: Optional[PickSource], config: ScreenConfig) -> Optional[StarFiles]:
     if picks is None:
         return None
     from cryoice_scipion.core.screening.stars import StarFiles  # loads pandas
 
-    return StarFiles(folder, picks)
+    return StarFiles(folder, picks, config)

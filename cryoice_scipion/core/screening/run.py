@@ -76,8 +76,7 @@ class ScreeningRun:
             self._state = RunState(self.folder, config, self.model, executors[0].fingerprint, options.resume)
             self._waiting = WaitingList(self._state, config, options)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
-            settings = {**config.model_dump(), "model_name": self.model.name, "threshold": self.threshold}
-            self._outputs = Outputs(self.folder, self.recorded, settings, options, self.model)
+            self._outputs = Outputs(self.folder, self.recorded, config, options, self.model)
         except BaseException:
             self._files.unlock()
             raise

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write kept.star and rejected.star: the columns of the input, plus goodness and class of each coordinate."""
+"""Write kept.star and rejected.star: the columns of the input, plus goodness and class; and files for RELION."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import NO_MICROGRAPH
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
 from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE, empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
+from cryoice_scipion.core.screening.relion_stars import RelionStars
 
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
 _SCORE = np.dtype([("state", "u1"), ("cls", "u1"), ("micrograph", "i4"), ("goodness", "f8")])
@@ -25,9 +27,10 @@ _Scores = npt.NDArray[np.void]
 class StarFiles:
     """Collects the score of each coordinate by its id; the coordinates themselves may arrive later."""
 
-    def __init__(self, folder: Path, picks: PickSource) -> None:
-        """Take the folder of the run and the source of the coordinates."""
+    def __init__(self, folder: Path, picks: PickSource, config: ScreenConfig) -> None:
+        """Take the folder of the run, the source of the coordinates and the settings."""
         self.folder, self.picks = folder, picks
+        self._relion = RelionStars(folder, config)
         self._parts: Dict[int, _Scores] = {}
         self._classes: Dict[str, int] = {}
         self._micrographs: Dict[str, int] = {}
@@ -35,6 +38,7 @@ class StarFiles:
     def add(self, record: MicrographRecord) -> None:
         """Store the scores of a micrograph's coordinates; a later record replaces an earlier one."""
         micrograph = self._micrographs.setdefault(record.path, len(self._micrographs))
+        self._relion.add(micrograph, record)
         for score in record.scores:
             part, row = divmod(score.id, ROWS_OF_A_PART)
             scores = self._parts.get(part)
@@ -44,7 +48,7 @@ class StarFiles:
             scores[row] = (_KEPT if score.kept else _REJECTED, self._class(score.cls), micrograph, goodness)
 
     def write(self) -> None:
-        """Write both files, atomically."""
+        """Write all files, each atomically."""
         table, scores = self._all()
         classes = np.array([*self._classes, ""], dtype=object)
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
@@ -54,6 +58,8 @@ class StarFiles:
             chosen["cryoiceClass"] = classes[scores["cls"][rows]]
             with writing(self.folder):
                 write_star(self.folder / path, chosen, self.picks.optics)
+        kept = np.flatnonzero(scores["state"] == _KEPT)
+        self._relion.write(table, kept, scores["micrograph"][kept].astype(np.int64))
 
     def _class(self, name: str) -> int:
         return self._classes.setdefault(name, len(self._classes))

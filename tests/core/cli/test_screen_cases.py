@@ -3,6 +3,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -11,6 +12,7 @@ from random_model import write_random_model
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 NAMES = ("gridA/mic_001", "gridA/mic_002", "gridB/mic_001", "numbered/0001", "numbered/0002", "odd/name with blanks")
@@ -126,3 +128,15 @@ def test_helices_and_picks_of_other_micrographs_are_refused(screen, capsys):
     assert "holds filaments" in capsys.readouterr().err
     screen(GRID_A, "other.box", "100 100 80 80\n", status=2)
     assert "none of the 1 coordinates" in capsys.readouterr().err
+
+
+def test_relion_gets_the_kept_picks_of_each_micrograph_in_its_own_pixels(screen, data, tmp_path):
+    text = BINNED + "gridA/mic_002.mrc 100 50 1\ngridA/mic_002.mrc 200 60 1\ngridA/mic_002.mrc 400 70 1\n"
+    _, summary = screen(GRID_A, "a.star", text)
+    assert (summary["kept"], summary["rejected"]) == (6, 1)
+    listed = read_star(tmp_path / "run" / "coordinates" / "autopick.star")[0]
+    assert listed.name == "coordinate_files"
+    assert listed.table["rlnMicrographName"].tolist() == [str(data / f"gridA/mic_00{n}.mrc") for n in (1, 2)]
+    first, second = (read_star(Path(name))[0].table for name in listed.table["rlnMicrographCoordinates"])
+    assert first["rlnCoordinateX"].tolist() == [200, 400, 400, 400]
+    assert second[["rlnCoordinateX", "rlnCoordinateY"]].values.tolist() == [[200, 100], [400, 120]]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write kept coordinates as RELION's jobs write them: one STAR file per micrograph, and a list of these files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.formats.coordinates import MICROGRAPH, SCORE, X, Y, picks_of_rows, write_star
+from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
+from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.maps.placement import in_micrograph_pixels
+from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.results.run_folder import AUTOPICK, PER_MICROGRAPH, writing
+
+
+class _Micrograph(NamedTuple):
+    path: str
+    file: Path
+    frame: Frame
+    flags: Sequence[str]
+
+
+class RelionStars:
+    """Write ``per_micrograph/STEM_cryoice.star`` of changed micrographs, and ``autopick.star`` that lists the files.
+
+    Positions are in px of the micrographs, also if the input had another pixel size.
+    """
+
+    def __init__(self, folder: Path, config: ScreenConfig) -> None:
+        """Take the folder of the run and its settings."""
+        self._folder, self._config = folder, config
+        self._micrographs: Dict[int, _Micrograph] = {}
+        self._changed: Dict[int, None] = {}
+
+    def add(self, index: int, record: MicrographRecord) -> None:
+        """Store a new record of a micrograph."""
+        if record.shape is None or record.pixel_size is None:
+            return  # failed: it has no scored coordinates
+        file = self._folder / PER_MICROGRAPH / f"{record.stem}_cryoice.star"
+        frame = Frame(record.shape, record.pixel_size)
+        self._micrographs[index] = _Micrograph(record.path, file, frame, record.flags)
+        self._changed[index] = None
+
+    def write(self, table: pd.DataFrame, kept: npt.NDArray[np.int64], micrographs: npt.NDArray[np.int64]) -> None:
+        """Write the files of all micrographs that changed since the last call, and the list.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            All coordinates.
+        kept : numpy.ndarray, shape (n,)
+            The rows of the kept ones.
+        micrographs : numpy.ndarray, shape (n,)
+            The index of the micrograph of each kept one.
+        """
+        order = np.argsort(micrographs, kind="stable")
+        numbers, starts = np.unique(micrographs[order], return_index=True)
+        rows = dict(zip(numbers.tolist(), np.split(kept[order], starts[1:]))) if len(numbers) else {}
+        with writing(self._folder):
+            (self._folder / PER_MICROGRAPH).mkdir(parents=True, exist_ok=True)
+            for index in self._changed:
+                self._write_one(self._micrographs[index], table, rows.get(index, kept[:0]))
+            self._write_list([self._micrographs[index] for index in sorted(rows)])
+        self._changed.clear()
+
+    def _write_one(self, micrograph: _Micrograph, table: pd.DataFrame, rows: npt.NDArray[np.int64]) -> None:
+        if not len(rows):
+            if micrograph.file.exists():
+                micrograph.file.unlink()
+            return
+        own = table.iloc[rows]
+        picks = in_micrograph_pixels(
+            picks_of_rows(own, range(len(own))), micrograph.frame, self._config, micrograph.flags
+        )
+        columns = {X: [pick.x for pick in picks], Y: [pick.y for pick in picks]}
+        if SCORE in own:
+            columns[SCORE] = own[SCORE].tolist()
+        write_star(micrograph.file, pd.DataFrame(columns))
+
+    def _write_list(self, micrographs: Iterable[_Micrograph]) -> None:
+        pairs: List[List[str]] = [[one.path, str(one.file)] for one in micrographs]
+        listed = pd.DataFrame(pairs, columns=[MICROGRAPH, "rlnMicrographCoordinates"], dtype=object)
+        write_blocks(self._folder / AUTOPICK, [("coordinate_files", listed)], VERSION_COMMENT)
