@@ -19,7 +19,8 @@ from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrogra
 from pyworkflow.object import Float, Pointer, String
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import BOX_SIZE, Matches, picks_by_micrograph, sizes_of, write_star
+from cryoice_scipion.core.formats.coordinates import BOX_SIZE, sizes_of, write_star
+from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER

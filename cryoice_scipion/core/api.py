@@ -191,7 +191,8 @@ def screen_files(
     CryoIceError
         When nothing can be screened.
     """
-    from cryoice_scipion.core.formats.coordinates import assign_picks, read_picks
+    from cryoice_scipion.core.formats.coordinates import read_picks
+    from cryoice_scipion.core.formats.matching import assign_picks
     from cryoice_scipion.core.images.naming import expand_micrographs
     from cryoice_scipion.core.screening.inputs import count_input, keep_ids
 

@@ -171,7 +171,7 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log
     CoordinatesError
         If no coordinate has a micrograph.
     """
-    from cryoice_scipion.core.formats.coordinates import assign_picks
+    from cryoice_scipion.core.formats.matching import assign_picks
 
     matches = assign_picks(picks, tasks)
     for warning in matches.warnings:

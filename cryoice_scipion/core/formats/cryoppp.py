@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_micrograph, read_picks
+from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
+from cryoice_scipion.core.formats.matching import picks_by_micrograph
 from cryoice_scipion.core.images.naming import micrograph_files, stem_of
 from cryoice_scipion.core.records import MicrographTask
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from cryoice_scipion.constants import AMBIGUOUS, VERSION, WAITING
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.formats.coordinates import PickTable, assign_picks, write_star
+from cryoice_scipion.core.formats.coordinates import PickTable, write_star
+from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.records import MicrographTask, Summary
 from cryoice_scipion.core.results.run_folder import PENDING, RunFolder, writing
 from cryoice_scipion.core.results.run_sums import RunSums

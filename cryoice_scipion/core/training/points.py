@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labelled, read_label_image
-from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_micrograph, read_picks
+from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
+from cryoice_scipion.core.formats.matching import picks_by_micrograph
 from cryoice_scipion.core.records import MicrographTask
 
 _PURE = (0.1, 0.6)  # a cell is good below the first share of bad pixels, and bad above the second

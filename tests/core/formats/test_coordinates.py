@@ -11,7 +11,8 @@ import pytest
 from gemmi import cif
 
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.formats.coordinates import PickTable, picks_by_micrograph, read_picks, write_star
+from cryoice_scipion.core.formats.coordinates import PickTable, read_picks, write_star
+from cryoice_scipion.core.formats.matching import picks_by_micrograph
 from cryoice_scipion.core.records import MicrographTask
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
