@@ -65,6 +65,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "scipion": SCIPION,
+        "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
         "test": [
             "hypothesis>=6",
             "ipykernel>=6",

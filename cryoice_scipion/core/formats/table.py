@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple, Union
 
-from cryoice_scipion.core.formats import cryolo_cbox, eman_box, relion, text_columns, xmipp_pos
+from cryoice_scipion.core.formats import cryolo_cbox, cryosparc_cs, eman_box, relion, text_columns, xmipp_pos
 from cryoice_scipion.core.formats.joining import Picks
 
 
@@ -33,6 +33,10 @@ FORMATS: List[CoordinateFormat] = [
     ),
     CoordinateFormat("EMAN", (".box",), eman_box.read, "boxes of one micrograph: corner, width, height, often a score"),
     CoordinateFormat("crYOLO", (".cbox",), cryolo_cbox.read, "boxes of one micrograph, with the confidence"),
+    CoordinateFormat(
+        "cryoSPARC", (".cs",), cryosparc_cs.read,
+        "particles on many micrographs; the compressed format of cryoSPARC 4 needs the package cryosparc-tools",
+    ),
     CoordinateFormat("Xmipp", (".pos",), xmipp_pos.read, "centres on one micrograph; disabled picks are left out"),
     CoordinateFormat(
         "CryoPPP, Topaz and others", (".csv", ".txt"), text_columns.read,

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""cryoSPARC .cs files: positions, names and uids are exact; nothing in a file is executed."""
+
+import os
+
+import numpy as np
+import pytest
+
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PIXEL_SIZE, SCORE, X, Y, picks_of_rows, read_picks
+from cryoice_scipion.core.formats.matching import picks_by_micrograph
+from cryoice_scipion.core.records import MicrographTask
+
+NAMES = [f"S1/motioncorrected/{number:021d}_mic_{number}_patch_aligned_doseweighted.mrc" for number in (1, 2, 2)]
+UIDS = [2**63 + 12345, 7, 9007199254740993]
+
+
+def particles(text):
+    """Return three particles on two micrographs of 1000 rows and 2000 columns; ``text`` is the type of names."""
+    dtype = [("uid", "<u8"), ("location/micrograph_path", text), ("location/micrograph_shape", "<u4", (2,)),
+             ("location/center_x_frac", "<f4"), ("location/center_y_frac", "<f4"),
+             ("location/micrograph_psize_A", "<f4"), ("pick_stats/ncc_score", "<f4")]  # fmt: skip
+    array = np.zeros(3, dtype=dtype)
+    array["uid"], array["location/micrograph_path"] = UIDS, NAMES
+    array["location/micrograph_shape"] = [1000, 2000]
+    array["location/center_x_frac"], array["location/center_y_frac"] = [0.25, 0.5, 0.75], [0.125, 0.25, 0.5]
+    array["location/micrograph_psize_A"], array["pick_stats/ncc_score"] = 1.5, [0.5, 0.25, 0.75]
+    return array
+
+
+def write(path, array, **options):
+    with open(path, "wb") as stream:
+        np.save(stream, array, **options)
+    return path
+
+
+@pytest.mark.parametrize("text", ["S120", "U120", "O"])
+def test_positions_names_and_uids_are_exact(tmp_path, text):
+    table = read_picks(write(tmp_path / "p.cs", particles(text))).table
+    assert table[X].tolist() == [500, 1000, 1500] and table[Y].tolist() == [125, 250, 500]
+    assert table["cryosparcUid"].tolist() == [str(uid) for uid in UIDS]
+    assert table[PIXEL_SIZE].tolist() == [1.5] * 3 and table[SCORE].tolist() == [0.5, 0.25, 0.75]
+    assert table[MICROGRAPH].tolist() == NAMES
+    tasks = [MicrographTask(1, "m/mic_1.mrc", "mic_1"), MicrographTask(2, "m/mic_2.mrc", "mic_2")]
+    assert picks_by_micrograph(table, tasks).rows == {1: [0], 2: [1, 2]}
+    assert picks_of_rows(table, [2])[0].pixel_size == 1.5
+
+
+def test_the_compressed_format_is_read_by_its_own_library_or_names_it(tmp_path):
+    (tmp_path / "p.cs").write_bytes(b"\x95CSDAT" + b"\0" * 20)
+    with pytest.raises(CoordinatesError, match="cryosparc-tools|cannot be read"):
+        read_picks(tmp_path / "p.cs")
+    dataset = pytest.importorskip("cryosparc.dataset", reason="cryosparc-tools is not installed")
+    records = particles("S120")
+    columns = [(name, records[name].astype(str) if "path" in name else records[name]) for name in records.dtype.names]
+    dataset.Dataset(columns).save(str(tmp_path / "q.cs"), format=dataset.CSDAT_FORMAT)
+    assert read_picks(tmp_path / "q.cs").table.equals(read_picks(write(tmp_path / "r.cs", records)).table)
+
+
+def test_particles_without_a_position_are_counted(tmp_path):
+    array = particles("S120")
+    array["location/micrograph_shape"][1] = 0
+    picks = read_picks(write(tmp_path / "p.cs", array))
+    assert len(picks) == 2 and picks.left_out == {"unreadable_row": 1} and "1 particles" in picks.warnings[0]
+
+
+class Command:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["command", "number", "short", "other", "table"])
+def test_hostile_and_damaged_files_are_one_line(tmp_path, kind):
+    path, made = tmp_path / "p.cs", tmp_path / "made"
+    array = particles("O")
+    if kind == "command":
+        array["location/micrograph_path"][0] = Command(str(made))
+    write(path, np.arange(5) if kind == "number" else array)
+    if kind == "short":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif kind == "other":
+        path.write_bytes(b"hello")
+    elif kind == "table":
+        write(path, array[["uid"]])
+    with pytest.raises(CoordinatesError) as caught:
+        read_picks(path)
+    assert "\n" not in str(caught.value) and caught.value.remedy and not made.exists()
