@@ -52,6 +52,7 @@ ENOUGH_BAD = 200
 
 #: Flag of a micrograph whose header contradicts the given pixel size. It ends in "=" and the value of the header, Å/px.
 PIXEL_SIZE_DIFFERS = "pixel_size_differs"
+SAME_PIXEL_SIZE = 0.02  # pixel sizes that differ by a smaller share are the same: calibrations differ by about 1 %
 #: Flag of a micrograph whose coordinates are in px of another size; "=" and that size in Å/px follow.
 COORDINATES_SCALED = "coordinates_scaled"
 #: Flag of a micrograph whose coordinate file contradicts the given size; "=" and the file's one in Å/px follow.

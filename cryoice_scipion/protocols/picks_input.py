@@ -13,7 +13,7 @@ from typing import Dict, List, Set, Tuple
 from cryoice_scipion import convert
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.formats.coordinates import PickTable
+from cryoice_scipion.core.formats.coordinates import PickTable, rescale
 from cryoice_scipion.core.records import Pick, PickCounts
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
@@ -27,7 +27,7 @@ Position = Tuple[int, int]  # px
 class PicksInput:
     """Picks that another program writes, in any order, while micrographs arrive."""
 
-    def __init__(self, micrographs: MicrographReader, path: Path, box: int) -> None:
+    def __init__(self, micrographs: MicrographReader, path: Path, box: int, pixel_size: float) -> None:
         """Start watching.
 
         Parameters
@@ -36,8 +36,10 @@ class PicksInput:
             A file or folder; it does not have to exist yet.
         box : int
             The box size in px; 0: from the first file that contains picks.
+        pixel_size : float
+            Å/px of the micrographs; picks at another pixel size are scaled.
         """
-        self.box, self._is_given = box, box > 0
+        self.box, self._is_given, self._pixel_size = box, box > 0, pixel_size
         self._micrographs = micrographs
         self._picks = StreamingCoordinates(self._check)
         self._files = CoordinateWatcher(path, self._picks, logger)
@@ -86,6 +88,7 @@ class PicksInput:
         self._files.close()
 
     def _check(self, path: Path, picks: PickTable) -> None:
+        rescale(picks, self._pixel_size)
         size = convert.typical_box_size(picks.table)
         if size and size != self.box and self.box and not self._is_given:
             logger.warning("%s: box size is %d px; the %d px of the first file are used", path, size, self.box)

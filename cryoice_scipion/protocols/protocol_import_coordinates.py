@@ -16,7 +16,7 @@ from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.coordinates import read_picks, rescale
 from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.records import Pick, PickCounts
 from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
@@ -115,6 +115,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         """Read the coordinate files and create the output set."""
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
+            rescale(picks, self.inputMicrographs.get().getSamplingRate())
             output = self._newOutput(self.boxSize.get() or convert.typical_box_size(picks.table))
             matches = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
             given = matches.counts(picks)
@@ -129,7 +130,8 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         """Append coordinates to the output until the input ends; after a restart, continue where the output ends."""
         path = Path(self.coordinatesPath.get().strip())
         with self._oneLine():
-            source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get())
+            pixel_size = self.inputMicrographs.get().getSamplingRate()
+            source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get(), pixel_size)
             with contextlib.closing(source):
                 known = self._resume()
                 if not path.exists():

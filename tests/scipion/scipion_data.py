@@ -106,8 +106,8 @@ class Scipion(BaseTest):
         return cls.run_here(protocol), "outputMicrographs"
 
     @classmethod
-    def import_picks(cls, path, micrographs, box=0):
-        protocol = cls.newProtocol(CryoIceProtImportCoordinates, coordinatesPath=str(path), boxSize=box)
+    def import_picks(cls, path, micrographs, box=0, **values):
+        protocol = cls.newProtocol(CryoIceProtImportCoordinates, coordinatesPath=str(path), boxSize=box, **values)
         point(protocol.inputMicrographs, micrographs)
         return cls.run_here(protocol), "outputCoordinates"
 

@@ -51,6 +51,19 @@ def test_boxes_of_eman_are_placed_by_their_centre(scipion, tmp_path):
     assert "No input micrograph matches these names (1): nobody" in text
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_picks_at_another_pixel_size_are_scaled(scipion, tmp_path, streaming):
+    sampling = scipion.micrographs[0].outputMicrographs.getSamplingRate()
+    head = f"data_optics\nloop_\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n1 {2 * sampling}\n\ndata_particles\nloop_\n"
+    columns = "_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n_cryoiceBoxSize\n_rlnOpticsGroup\n"
+    (tmp_path / "binned.star").write_text(f"{head}{columns}{NAMES[0]}.mrc 50 60 15 1\n")
+    protocol, _ = scipion.import_picks(
+        tmp_path / "binned.star", scipion.micrographs, dataStreaming=streaming, timeout=1
+    )
+    (item,) = items(protocol.outputCoordinates).values()
+    assert (item.getX(), item.getY(), protocol.outputCoordinates.getBoxSize()) == (100, 120, 30)
+
+
 def test_a_row_and_a_file_that_cannot_be_read_are_left_out_and_told(scipion, tmp_path):
     (tmp_path / f"{NAMES[0]}.box").write_text("1\t2\t30\t30\n1\tx\t30\t30\n")
     (tmp_path / f"{NAMES[1]}.box").write_text("no box\n")

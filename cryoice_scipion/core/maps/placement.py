@@ -6,12 +6,10 @@ from __future__ import annotations
 import dataclasses
 from typing import List, Optional, Sequence
 
-from cryoice_scipion.constants import COORDINATES_DIFFER, COORDINATES_SCALED, PIXEL_SIZE_DIFFERS
+from cryoice_scipion.constants import COORDINATES_DIFFER, COORDINATES_SCALED, PIXEL_SIZE_DIFFERS, SAME_PIXEL_SIZE
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.records import Pick
-
-_SAME = 0.02  # pixel sizes that differ by less are the same: calibrations differ by about 1 %
 
 
 def in_micrograph_pixels(
@@ -67,4 +65,4 @@ def _pixel_size(pick: Pick, frame: Frame, config: ScreenConfig, flags: Sequence[
 
 
 def _same(one: Optional[float], two: Optional[float]) -> bool:
-    return one is not None and two is not None and abs(one - two) <= _SAME * two
+    return one is not None and two is not None and abs(one - two) <= SAME_PIXEL_SIZE * two
