@@ -59,7 +59,7 @@ class PicksInput:
         touched: Set[str] = set()
         for row in self._micrographs.look():
             self._rows[row.stem], self._came = row, time.monotonic()
-            touched |= self._picks.add_micrograph(row.stem)
+            touched |= self._picks.add_micrograph(row.stem, row.path)
         touched |= self._files.poll(first=True)
         rows = (self._rows[stem] for stem in sorted(touched))
         return {row.id: (row, self._picks.of(row.stem)) for row in rows}

@@ -45,7 +45,7 @@ def read(path: Path) -> Picks:
     header, _, body = text[lead:].partition("\n")
     separator = next((mark for mark in (",", ";", "\t") if mark in header), BLANKS)
     names = [name.strip().strip('"') for name in re.split(separator, header.strip())]
-    if len(names) > 1 and all(_NUMBER.fullmatch(name) for name in names):
+    if separator in (BLANKS, "\t") and len(names) > 1 and all(_NUMBER.fullmatch(name) for name in names):
         names = ["x", "y", *(f"column{number}" for number in range(3, len(names) + 1))]
         lead, body = lead - 1, text
     found = {standard: _find(names, aliases) for standard, aliases in _ALIASES.items()}

@@ -92,7 +92,7 @@ class Watch:
         if self._picks is not None:
             self._picks.begin(self._registry.files, self._registry.number_of)
             for stem in self._registry.paths:
-                self._picks.picks.add_micrograph(stem)
+                self._picks.picks.add_micrograph(stem, self._registry.paths[stem])
             self._enqueue(self._picks.poll(first=True))
 
     def stop(self) -> None:
@@ -197,7 +197,7 @@ class Watch:
             self._registry.add_micrographs(new)
         for stem in new:
             if stem not in self.arrived and self._picks is not None:
-                self._enqueue(self._picks.picks.add_micrograph(stem))
+                self._enqueue(self._picks.picks.add_micrograph(stem, self._registry.paths[stem]))
             self.arrived.add(stem)
         self._enqueue(stem for stem in new if stem not in self._screened or stem in self._failed)
         if self._left_over and self.files.is_there:

@@ -28,7 +28,7 @@ from cryoice_scipion.core.formats.coordinates import (
     read_picks,
 )
 from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
-from cryoice_scipion.core.images.naming import NameIndex, micrograph_key
+from cryoice_scipion.core.images.naming import NameIndex, contradicting_names, micrograph_key
 from cryoice_scipion.core.records import Pick, PickCounts
 
 _Rows = npt.NDArray[np.int64]
@@ -73,6 +73,7 @@ class StreamingCoordinates:
         self._unmatched: Set[str] = set()  # names without a micrograph
         self._by_key: Dict[str, List[str]] = defaultdict(list)  # names by micrograph_key
         self._micrographs = NameIndex()
+        self._paths: Dict[str, str] = {}  # of micrographs, by stem
         self._ambiguous: Set[str] = set()  # names that fit several micrographs
         self._reported: Set[str] = set()  # ambiguous names that the user was warned of
         self._optics: Optional[pd.DataFrame] = None
@@ -115,9 +116,10 @@ class StreamingCoordinates:
             return []
         return [int(key) for name in self._unmatched for key in self._ids_of(name)]
 
-    def add_micrograph(self, stem: str) -> Set[str]:
+    def add_micrograph(self, stem: str, path: str = "") -> Set[str]:
         """Add a micrograph that has come; return the micrographs whose coordinates have changed."""
         self._micrographs.add(stem)
+        self._paths[stem] = path or stem
         return self._match_again(self._by_key.get(micrograph_key(stem), []))
 
     def read(self, path: Path) -> Set[str]:
@@ -178,7 +180,7 @@ class StreamingCoordinates:
             files |= {number} if name in source.rows else set()
         for name in new:
             self._by_key[micrograph_key(name)].append(name)
-        micrographs = self._match_again(new)
+        micrographs = self._match_again({other for name in new for other in self._by_key[micrograph_key(name)]})
         return micrographs | {match for match in (self._match[name] for name in changed) if match is not None}
 
     def of(self, micrograph: str) -> List[Pick]:
@@ -218,13 +220,34 @@ class StreamingCoordinates:
         """Return the micrograph that a name belongs to; None if there is none or several."""
         self._ambiguous.discard(name)
         try:
-            return self._micrographs.find(name)
+            found = self._micrographs.find(name)
         except CryoIceError as error:
-            self._ambiguous.add(name)
-            if name not in self._reported:
-                self._reported.add(name)
-                self.warnings.append(f"{error}; its coordinates are left out")
+            self._leave_out(name, str(error))
             return None
+        if found is None:
+            return None
+        others, doubtful = contradicting_names(self._names_like(name, found), self._paths[found])
+        if name in doubtful:
+            self._leave_out(name, f"{name}: several folders have this name, and none is that of {self._paths[found]}")
+        return None if name in others or name in doubtful else found
+
+    def _names_like(self, name: str, micrograph: str) -> List[str]:
+        """Return the names that match the same micrograph as this one, without regard to their folders."""
+        names = self._by_key[micrograph_key(name)]
+        return [other for other in names if other == name or self._matches(other, micrograph)] if len(names) > 1 else []
+
+    def _matches(self, name: str, micrograph: str) -> bool:
+        try:
+            return self._micrographs.find(name) == micrograph
+        except CryoIceError:
+            return False
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        """Note an ambiguous name, and warn of it once."""
+        self._ambiguous.add(name)
+        if name not in self._reported:
+            self._reported.add(name)
+            self.warnings.append(f"{reason}; its coordinates are left out")
 
     def _rows_of(self, name: str) -> Iterator[_Rows]:
         return (self._sources[number].rows[name] for number in self._files[name])

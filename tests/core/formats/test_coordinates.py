@@ -78,7 +78,7 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
     [
         ("a.box", "x 2 3 3\n1 2 3\n", "line 1.*'x'"),
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2,3\n", "line 2: 3 columns"),
-        ("a.csv", "a,b\n1,2\n", "line 1: no columns for x and y; there are: a, b"),
+        ("a.csv", "3,4\n1,2\n", "line 1: no columns for x and y; there are: 3, 4"),
         ("a.txt", "image_name\tx_coord\ty_coord\tscore\nm\t1\tz\t3\n", "line 2.*'z'"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
@@ -184,6 +184,11 @@ def test_all_blocks_of_coordinates_are_read(tmp_path, name, head, first, second)
         assert picks.table[X].tolist() == rows and picks.files == 1
         assert picks.left_out == ({"unreadable_row": unreadable} if unreadable else {})
         assert picks.counts().rows == len(rows) + unreadable
+
+
+def test_a_text_table_without_a_header_has_x_and_y_first(tmp_path):
+    table = read_picks(write(tmp_path / "m.txt", "10.5 20 7\n-1e1\t30 8\n")).table
+    assert table[X].tolist() == [10.5, -10] and table[Y].tolist() == [20, 30] and table[NAME].tolist() == ["m", "m"]
 
 
 def test_many_bad_rows_are_one_warning(tmp_path):

@@ -85,6 +85,20 @@ def test_a_name_that_fits_two_is_said_once_and_its_coordinates_belong_to_none(tm
     assert picks.count_unmatched() == 1
 
 
+@pytest.mark.parametrize("first", ["picks", "micrograph"])
+def test_picks_of_another_folder_belong_to_none(tmp_path, first):
+    picks = streaming()
+    if first == "micrograph":
+        picks.add_micrograph("m", "/data/gridB/m.mrc")
+    picks.read(star(tmp_path / "a.star", ("gridA/m.mrc", 1, 1), ("gridA/m.mrc", 2, 2)))
+    if first == "picks":
+        picks.add_micrograph("m", "/data/gridB/m.mrc")
+    assert [pick[1:] for pick in places(picks, "m")] == [(1, 1), (2, 2)]  # files move: one folder is no contradiction
+    assert picks.read(star(tmp_path / "b.star", ("gridB/m.mrc", 3, 3))) == {"m"}
+    assert [pick[1:] for pick in places(picks, "m")] == [(3, 3)]
+    assert picks.counts().left_out == {"unmatched": 2} and picks.counts().rows == 3
+
+
 def test_only_when_no_micrograph_can_come_any_more_coordinates_are_lost(tmp_path):
     picks = streaming()
     picks.add_micrograph("a")
