@@ -67,6 +67,7 @@ setup(
         "scipion": SCIPION,
         "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
         "test": [
+            "cryosparc-tools>=4",
             "hypothesis>=6",
             "ipykernel>=6",
             "nbclient>=0.8",

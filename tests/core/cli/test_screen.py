@@ -59,7 +59,8 @@ def arguments(micrographs, output, model, *more):
 def outcome(folder):
     """Return what a run says, without the times."""
     told = {j.stem: (j.status, j.bad_area, j.scores, j.areas, j.flags, j.reason) for j in read_records(folder)}
-    stars = {path.name: path.read_text() for path in (folder / "coordinates").glob("*.star")}
+    files = sorted((folder / "coordinates").rglob("*.star"))
+    stars = {str(path.relative_to(folder)): path.read_text().replace(str(folder), "RUN") for path in files}
     pictures = {path.name: path.read_bytes() for name in ("masks", "probability") for path in (folder / name).iterdir()}
     return told, stars, pictures
 
@@ -150,7 +151,7 @@ def test_two_micrographs_of_one_name_are_both_screened(micrographs, model, tmp_p
     words.insert(2, str(tmp_path / "other" / "mic0.mrc"))
     assert main(words) == 0
     masks = {path.name for path in (tmp_path / "o" / "masks").iterdir()}
-    assert {"mic0_mask.mrc", "other_mic0_mask.mrc"} <= masks
+    assert {"mic0.mrc", "other_mic0.mrc"} <= masks
 
 
 @pytest.mark.parametrize(

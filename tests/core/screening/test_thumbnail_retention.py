@@ -8,7 +8,8 @@ import random
 import pytest
 from standin import executor, make_tasks, write_micrograph
 
-from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.options import RunOptions
@@ -30,7 +31,7 @@ class Records:
     """A run's records without a run, which would take minutes for thousands of micrographs."""
 
     def __init__(self, folder, most):
-        self.state = RunState(folder, ScreenConfig(), ModelConfig(), "", resume=False)
+        self.state = RunState(folder, ScreenConfig(), load_config(resolve_model("spots")), "", resume=False)
         self.retention = ThumbnailRetention(folder, most, self.state)
 
     def add(self, one):
