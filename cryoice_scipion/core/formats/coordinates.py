@@ -170,10 +170,10 @@ def rescale(picks: PickTable, pixel_size: float) -> None:
 def picks_of_rows(table: pd.DataFrame, rows: npt.ArrayLike, first_id: int = 0) -> List[Pick]:
     """Return rows of a table as coordinates; their ids are the rows plus ``first_id``."""
     numbers = np.asarray(rows, dtype=np.int64)
-    diameters, box_sizes = sizes_of(table)
-    scales = positive_numbers(table, PIXEL_SIZE)
-    x, y = (table[column].to_numpy(float) for column in (X, Y))
-    columns = [values[numbers].tolist() for values in (x, y, diameters, box_sizes, scales)]
+    known = [column for column in (X, Y, DIAMETER, BOX_SIZE, PIXEL_SIZE) if column in table]
+    part = table[known].iloc[numbers]  # the table may be much larger
+    sizes = (*sizes_of(part), positive_numbers(part, PIXEL_SIZE))
+    columns = [values.tolist() for values in (part[X].to_numpy(float), part[Y].to_numpy(float), *sizes)]
     return [
         Pick(int(row) + first_id, x, y, *(None if np.isnan(value) else value for value in known))
         for row, x, y, *known in zip(numbers, *columns)

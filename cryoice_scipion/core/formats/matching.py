@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import Dict, List, NamedTuple, Sequence
 
@@ -69,9 +70,11 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
 def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
     """Assign the coordinates of a table to their micrographs; store the rows without a micrograph in the table."""
     matches = picks_by_micrograph(picks.table, tasks)
+    order = [row for task in tasks for row in matches.rows[task.id]]
+    found = iter(picks_of_rows(picks.table, order))
     for task in tasks:
-        task.picks += picks_of_rows(picks.table, matches.rows[task.id])
-    assigned = {row for task in tasks for row in matches.rows[task.id]}
+        task.picks += itertools.islice(found, len(matches.rows[task.id]))
+    assigned = set(order)
     picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
     picks.ambiguous = set(np.flatnonzero(picks.table[MICROGRAPH].astype(str).isin(list(matches.ambiguous))).tolist())
     return matches

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.special import logit
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL
@@ -19,6 +20,7 @@ MOSTLY_BAD = 0.8  # share of bad area above which a micrograph is flagged as mos
 MOSTLY_BAD_FLAG = "mostly_bad"
 _LEAST = 1e-9  # smallest probability, so that log-odds are finite
 _SQUARE_ANGSTROM = 100.0  # in a square nanometre
+_NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
 _ROUNDING = 1e-6  # cells: a region of exactly the smallest area is kept
 
 
@@ -101,16 +103,24 @@ def without_small_regions(cells: Cells, number: int) -> Cells:
     """
     if number < 2:
         return cells
-    from skimage import morphology  # loads slowly
-
-    opening: Any = morphology.area_opening  # untyped
     framed = np.pad(cells.probability, 1)  # area_opening does not accept a single row or column
     framed[1:-1, 1:-1][cells.border] = 0  # otherwise cells next to the border would belong to one large region
-    opened: Grid = opening(framed, number, connectivity=2)[1:-1, 1:-1].astype(np.float32)
+    opened: Grid = _area_opening(framed, number)[1:-1, 1:-1].astype(np.float32)
     opened[cells.border] = cells.probability[cells.border]
     with np.errstate(invalid="ignore", divide="ignore"):
         left = np.where(cells.probability > 0, opened / cells.probability, np.float32(1))
     return dataclasses.replace(cells, probability=opened, by_class=cells.by_class * left)
+
+
+def _area_opening(values: Grid, number: int) -> Grid:
+    """Return the area opening of a map: regions of fewer than ``number`` cells are removed at each threshold."""
+    if number == 2:  # a single cell falls to its highest neighbour: a hundred times as fast as the general way
+        return np.minimum(values, ndimage.maximum_filter(values, footprint=_NEIGHBOURS))
+    from skimage import morphology  # loads slowly
+
+    opening: Any = morphology.area_opening  # untyped
+    opened: Grid = opening(values, number, connectivity=2)
+    return opened
 
 
 def good_mask(cells: Cells, threshold: float) -> Mask:

@@ -57,6 +57,8 @@ class StoredMaps:
         tasks = {key: tasks[key] for key in sorted(tasks) if key in mapped}
         if reference is None or not tasks:
             raise CryoIceError(folder, "has no screened micrograph yet", "wait until the first ones are screened")
+        if "model_config" not in head:
+            raise CryoIceError(folder, "was screened by a version that stored no thresholds", "screen it again")
         config, model = ScreenConfig.make(**head["config"]), ModelConfig.make(**head["model_config"])
         return cls(Path(folder), config, model, reference, tasks, mapped)
 

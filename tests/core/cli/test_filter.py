@@ -77,5 +77,11 @@ def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
     assert "holds no screening" in capsys.readouterr().err
     filtered(screened, "maps", status=2)
     assert "is the folder of the screening" in capsys.readouterr().err
+    journal = tmp_path / "old" / "journal.jsonl"
+    journal.parent.mkdir()
+    head, rest = (screened / "maps" / "journal.jsonl").read_text().split("\n", 1)
+    journal.write_text(head.replace("model_config", "older") + "\n" + rest)
+    assert main(["filter", str(journal.parent), "--coordinates", "x", "--output", str(tmp_path / "o")]) == 2
+    assert "screen it again" in capsys.readouterr().err
     filtered(screened, "other", status=2)
     assert "diameter" in capsys.readouterr().err

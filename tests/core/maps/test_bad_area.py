@@ -154,3 +154,17 @@ def test_the_level_leaves_ignored_classes_and_the_border_out():
     assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0, ["support"])) < 0
     classmap.border[:] = True
     assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0)) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_fast_opening_of_single_cells_is_the_general_one(seed):
+    """Regions of two cells, by any level, against the area opening of scikit-image."""
+    from skimage.morphology import area_opening
+
+    cells = bad_area.probabilities(random_map(seed, 1 + seed % 4, 12), 0.0)
+    if seed % 2:
+        cells.probability = np.round(cells.probability, 1)  # equal neighbours
+    framed = np.pad(np.where(cells.border, np.float32(0), cells.probability), 1)
+    expected = area_opening(framed, 2, connectivity=2)[1:-1, 1:-1]
+    found = bad_area.without_small_regions(cells, 2).probability
+    assert np.array_equal(found[~cells.border], expected[~cells.border])
