@@ -15,6 +15,7 @@ from cryoice_scipion.constants import DISTRIBUTION, VERSION
 
 COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
 NAMES = {
+    "cryosparc": "cryosparc-tools",
     "PIL": "pillow",
     "markdown_it": "markdown-it-py",
     "skimage": "scikit-image",
