@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each view is good for: writes results/ablation.json and results/ablation.md.
+"""Measure the contribution of each view: writes results/ablation.json and results/ablation.md.
 
 usage: python benchmarks/ablation.py [--build DIR] [--micrographs N] [--epochs N]
 The patch networks, each trained on the same patches of simulated micrographs and evaluated on the same held-out ones

@@ -33,15 +33,13 @@ def make_run(folder: Path, number: int) -> None:
     cryoice(["screen", str(data / "micrographs"), "--output", str(run), "--device", "cpu"])
     lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     stem = next(line["stem"] for line in lines if line["kind"] == "mapped")
+    first = {line["kind"]: line for line in lines}
     for index in range(2, number + 1):
         name = f"mic_{index:05d}"
         os.link(run / ".maps" / f"{stem}.npz", run / ".maps" / f"{name}.npz")
-        for line in [line for line in lines if line["kind"] in ("mapped", "screened") and line.get("id", 1) == 1][:2]:
-            copy = json.loads(json.dumps(line).replace(stem, name))
-            copy["id" if line["kind"] == "mapped" else "record"] = (
-                index if line["kind"] == "mapped" else {**copy["record"], "id": index}
-            )
-            lines.append(copy)
+        mapped, screened = (json.loads(json.dumps(first[kind]).replace(stem, name)) for kind in ("mapped", "screened"))
+        mapped["id"] = screened["record"]["id"] = index
+        lines += [mapped, screened]
     (run / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

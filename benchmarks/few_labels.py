@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What 5, 20 and 50 labelled BAD patches are good for: writes results/few_labels.json and results/few_labels.md.
+"""Measure the gain from 5, 20 and 50 labelled BAD patches: writes results/few_labels.json and results/few_labels.md.
 
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What training on a project's own picks changes: writes results/tuned_on_picks.json and results/tuned_on_picks.md.
+"""Measure the effect of training on a project's own picks: writes results/tuned_on_picks.json and .md.
 
 usage: python benchmarks/tuned_on_picks.py [--sessions N] [--seed S] [--keep DIR] [--output DIR]
 Each session is simulated (one specimen, one microscope; any contamination, none on some micrographs) with the right

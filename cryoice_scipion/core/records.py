@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Dict, FrozenSet, List, Optional, Type, TypeVar
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Type, TypeVar
 
 RECORDS_VERSION = 1
 
@@ -124,6 +124,11 @@ class MicrographRecord:
     def kept(self) -> int:
         """Return how many coordinates are kept."""
         return sum(score.kept for score in self.scores)
+
+
+def number_in_flag(flags: Sequence[str], name: str) -> Optional[float]:
+    """Return the number after "=" of the first flag of this name; None without such a flag."""
+    return next((float(flag[len(name) + 1 :]) for flag in flags if flag.startswith(f"{name}=")), None)
 
 
 def to_json(record: Any) -> Dict[str, Any]:

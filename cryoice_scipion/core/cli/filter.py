@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     )
     print(f"coordinates in {args.output / 'coordinates'}")
     print(balance_line(summary))
-    return 0 if not summary.left_out.get("waiting") else 1
+    return 0 if summary.finished else 1
 
 
 def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Dict, List, Mapping, Protocol, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, Protocol, Sequence, Tuple, Union
 
 import torch
 from safetensors.torch import load_file, save
@@ -128,14 +128,22 @@ class NetworkDetector:
         return view, inside, SeenMicrograph(image, pixel_size, border, normalise(view, inside, inverted), shape)
 
 
-def load_network(network: Network, folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
-    """Load the weights of a model folder into its untrained network, and return it as a detector.
+def load_network(
+    build: Callable[[int, Sequence[str], Mapping[str, int]], Network], folder: Path, config: ModelConfig, device: str
+) -> NetworkDetector:
+    """Build the network of a model folder, load its weights, and return it as a detector.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the untrained network from the number of classes, the views and the network's options.
 
     Raises
     ------
     ModelError
         When the weights do not fit the network that model.json names.
     """
+    network = build(len(config.classes), [view.kind for view in config.views], config.network_options)
     try:
         network.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError, OSError) as error:

@@ -134,8 +134,7 @@ def fourier_branch(width: int) -> nn.Sequential:
 
 def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
     """Load a trained patch + FFT network as a detector."""
-    views = [view.kind for view in config.views]
-    return load_network(build(len(config.classes), views, config.network_options), folder, config, device)
+    return load_network(build, folder, config, device)
 
 
 def build(classes: int, views: Sequence[str], options: Mapping[str, int]) -> PatchFftNet:

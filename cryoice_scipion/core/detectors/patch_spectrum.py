@@ -171,8 +171,7 @@ def _spectra(seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[Optiona
 
 def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
     """Load a trained patch + spectrum network as a detector."""
-    views = [view.kind for view in config.views]
-    return load_network(build(len(config.classes), views, config.network_options), folder, config, device)
+    return load_network(build, folder, config, device)
 
 
 def build(classes: int, views: Sequence[str], options: Mapping[str, int]) -> PatchSpectrumNet:

@@ -200,8 +200,7 @@ class UNet(Network):
 
 def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:
     """Load a trained U-Net as a detector."""
-    views = [view.kind for view in config.views]
-    return load_network(build(len(config.classes), views, config.network_options), folder, config, device)
+    return load_network(build, folder, config, device)
 
 
 def build(classes: int, views: Sequence[str], options: Mapping[str, int]) -> UNet:

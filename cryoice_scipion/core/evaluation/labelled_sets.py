@@ -26,7 +26,7 @@ Log = Callable[[str], None]
 
 @dataclasses.dataclass
 class Settings:
-    """Say how a data set is evaluated; the defaults are the screening's."""
+    """Settings of an evaluation; the defaults are those of a screening."""
 
     contrast: str = "auto"
     reference: int = 20  # micrographs that the session baseline is measured on; 0: none

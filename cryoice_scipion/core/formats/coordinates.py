@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.constants import AMBIGUOUS, SAME_PIXEL_SIZE, UNMATCHED
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, join_optics, read_each
 from cryoice_scipion.core.formats.pick_tables import (
@@ -36,6 +36,7 @@ from cryoice_scipion.core.formats.table import (
     suffix_of,
     suffixes_in_words,
 )
+from cryoice_scipion.core.images.grid import is_same_pixel_size
 from cryoice_scipion.core.records import Pick, PickCounts
 
 __all__ = [
@@ -156,7 +157,7 @@ def rescale(picks: PickTable, pixel_size: float) -> None:
     Sizes that differ by less than ``SAME_PIXEL_SIZE`` are the same.
     """
     sizes = positive_numbers(picks.table, PIXEL_SIZE)
-    other = ~np.isnan(sizes) & (np.abs(sizes - pixel_size) > SAME_PIXEL_SIZE * pixel_size)
+    other = ~np.isnan(sizes) & ~is_same_pixel_size(sizes, pixel_size)
     if not other.any():
         return
     factor = np.where(other, sizes / pixel_size, 1.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Xmipp .pos: centres of manual and automatic picks, of which the user may have disabled some."""
+"""Xmipp .pos: centres of manual and automatic picks; the user may have disabled some."""
 
 from __future__ import annotations
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cryoice_scipion.constants import SAME_PIXEL_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +18,11 @@ class Frame:
 
     shape: Sequence[int]  # rows and columns, px
     pixel_size: float  # Å/px
+
+
+def is_same_pixel_size(one: Any, two: float) -> Any:
+    """Return whether pixel sizes in Å/px, a number or an array of them, are the same but for calibration."""
+    return abs(one - two) <= SAME_PIXEL_SIZE * two
 
 
 def containing_cells(number: int, step: float, sampling: float, cells: int) -> NDArray[np.intp]:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
-from cryoice_scipion.constants import COORDINATES_DIFFER, COORDINATES_SCALED, PIXEL_SIZE_DIFFERS, SAME_PIXEL_SIZE
+from cryoice_scipion.constants import COORDINATES_DIFFER, COORDINATES_SCALED, PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.images.grid import Frame
-from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.images.grid import Frame, is_same_pixel_size
+from cryoice_scipion.core.records import Pick, number_in_flag
 
 
 def in_micrograph_pixels(
@@ -29,11 +29,12 @@ def in_micrograph_pixels(
     flags : sequence of str
         Flags of the micrograph, which name the header's pixel size if it differs.
     """
-    if not config.flip_y and not config.coordinates_pixel_size and all(pick.pixel_size is None for pick in picks):
-        return list(picks)  # nothing to do, and quickly so for millions
+    sizes = _pixel_sizes(picks, frame, config, flags)
+    if not config.flip_y and set(sizes.values()) <= {frame.pixel_size}:
+        return list(picks)
     found = []
     for pick in picks:
-        factor = _pixel_size(pick, frame, config, flags) / frame.pixel_size
+        factor = sizes[pick.pixel_size] / frame.pixel_size
         y = pick.y * factor
         found.append(
             dataclasses.replace(
@@ -50,21 +51,24 @@ def in_micrograph_pixels(
 
 def scale_flags(picks: Sequence[Pick], frame: Frame, config: ScreenConfig, flags: Sequence[str] = ()) -> List[str]:
     """Return flags of a micrograph with coordinates at another pixel size, or at another one than their file says."""
-    found = []
-    scaled = {_pixel_size(pick, frame, config, flags) for pick in picks} - {frame.pixel_size}
-    if scaled:
-        found.append(f"{COORDINATES_SCALED}={min(scaled):g}")
+    sizes = _pixel_sizes(picks, frame, config, flags)
+    scaled = sorted(set(sizes.values()) - {frame.pixel_size})
     given = config.coordinates_pixel_size
-    others = {pick.pixel_size for pick in picks if given and pick.pixel_size and not _same(pick.pixel_size, given)}
-    return found + [f"{COORDINATES_DIFFER}={min(others):g}" for _ in others][:1]
+    others = sorted(size for size in sizes if given and size and not is_same_pixel_size(size, given))
+    return [f"{COORDINATES_SCALED}={size:g}" for size in scaled[:1]] + [
+        f"{COORDINATES_DIFFER}={size:g}" for size in others[:1]
+    ]
 
 
-def _pixel_size(pick: Pick, frame: Frame, config: ScreenConfig, flags: Sequence[str]) -> float:
-    """Return the Å/px of a coordinate; that of the micrograph if it is the same but for calibration."""
-    header = next((float(flag.partition("=")[2]) for flag in flags if flag.startswith(f"{PIXEL_SIZE_DIFFERS}=")), None)
-    size = config.coordinates_pixel_size or (None if _same(pick.pixel_size, header) else pick.pixel_size)
-    return frame.pixel_size if size is None or _same(size, frame.pixel_size) else size
-
-
-def _same(one: Optional[float], two: Optional[float]) -> bool:
-    return one is not None and two is not None and abs(one - two) <= SAME_PIXEL_SIZE * two
+def _pixel_sizes(
+    picks: Sequence[Pick], frame: Frame, config: ScreenConfig, flags: Sequence[str]
+) -> Dict[Optional[float], float]:
+    """Return the Å/px to use for each pixel size of the picks; that of the micrograph where it is the same."""
+    header = number_in_flag(flags, PIXEL_SIZE_DIFFERS)
+    used: Dict[Optional[float], float] = {}
+    for size in {pick.pixel_size for pick in picks}:
+        known = None if size and header and is_same_pixel_size(size, header) else size
+        known = config.coordinates_pixel_size or known
+        same = known is None or is_same_pixel_size(known, frame.pixel_size)
+        used[size] = frame.pixel_size if same or known is None else known
+    return used

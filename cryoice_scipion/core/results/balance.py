@@ -107,7 +107,7 @@ def names_in_short(paths: Iterable[str]) -> str:
 
 
 def all_unmatched(number: int, names: str = "") -> CoordinatesError:
-    """Return the error for coordinates of which none matches a micrograph."""
+    """Return the error when no coordinate matches a micrograph."""
     reason = f"none of the {number} coordinates matches a micrograph by name"
     remedy = "check the micrograph names in the coordinate files"
     return CoordinatesError("--coordinates", reason + (f" (names in the files: {names})" if names else ""), remedy)

@@ -64,18 +64,11 @@ class Journal:
         CryoIceError
             At a damaged line. Crashes do not damage lines: an incomplete one is removed at opening.
         """
-        offset, end = 0, self._end
-        with open(self.path, "rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if offset >= end:
-                    return
-                try:
-                    yield offset, _parsed(line)
-                except ValueError:
-                    raise CryoIceError(
-                        self.path, f"line {number} is damaged", "restore the file, or start a new run in another folder"
-                    ) from None
-                offset += len(line)
+        written = self._end
+        for offset, _, line in read_lines(self.path):
+            if offset >= written:
+                return
+            yield offset, line
 
     def read(self, offsets: Iterable[int]) -> Iterator[Line]:
         """Yield the lines that begin at these byte offsets."""
@@ -89,8 +82,8 @@ class Journal:
         os.close(self._descriptor)
 
 
-def read_lines(path: Path, start: int = 0) -> Iterator[Tuple[int, Line]]:
-    """Yield the content of each complete line, with the byte offset of its end; also while the run goes on.
+def read_lines(path: Path, start: int = 0) -> Iterator[Tuple[int, int, Line]]:
+    """Yield each complete line: the byte offsets of its start and end, and its content; also while the run goes on.
 
     Parameters
     ----------
@@ -102,24 +95,23 @@ def read_lines(path: Path, start: int = 0) -> Iterator[Tuple[int, Line]]:
     CryoIceError
         When a line is damaged.
     """
+    offset = start
     with open(path, "rb") as stream:
         stream.seek(start)
-        for line in stream:
+        for number, line in enumerate(stream, start=1):
             if not line.endswith(b"\n"):
                 return
             try:
-                value = _LINE.validate_json(line)
-                if "kind" not in value:
-                    raise ValueError("not a journal line")
+                content = _parsed(line)
             except ValueError:
-                raise damaged_line(path, start + len(line)) from None
-            start += len(line)
-            yield start, value
+                raise damaged_line(path, f"line {number}" + (f" after byte {start}" if start else "")) from None
+            yield offset, offset + len(line), content
+            offset += len(line)
 
 
-def damaged_line(path: Path, end: int) -> CryoIceError:
-    """Return the error of a line that ends at this byte."""
-    return CryoIceError(path, f"the line before byte {end} is damaged", "restore the file, or run the screening anew")
+def damaged_line(path: Path, where: str) -> CryoIceError:
+    """Return the error of a damaged line of a journal."""
+    return CryoIceError(path, f"{where} is damaged", "restore the file, or start a new run in another folder")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -129,8 +121,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _parsed(line: bytes) -> Line:
     """Return a line's content; raise ValueError if it is no journal line."""
-    value = json.loads(line.decode("utf-8"))
-    if not isinstance(value, dict) or "kind" not in value:
+    value = _LINE.validate_json(line)
+    if "kind" not in value:
         raise ValueError("no journal line")
     return value
 

@@ -182,14 +182,14 @@ def _read_lines(
         When a line is damaged.
     """
     end = start
-    for end, value in read_lines(path, start):
+    for _, end, value in read_lines(path, start):
         try:
             if value["kind"] == "screened":
                 take(value["record"])
             elif value["kind"] == "thinned":
                 _drop_thumbnails(records, value["ids"])
         except (ValueError, KeyError, TypeError):
-            raise damaged_line(path, end) from None
+            raise damaged_line(path, f"the line before byte {end}") from None
     return end
 
 

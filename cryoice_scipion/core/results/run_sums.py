@@ -28,7 +28,7 @@ from cryoice_scipion.constants import (
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
-from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.records import MicrographRecord, number_in_flag
 from cryoice_scipion.core.results.micrograph_fields import shown_values
 
 BINS = 50
@@ -106,7 +106,7 @@ class RunSums:
     def add(self, record: MicrographRecord) -> None:
         """Add a record. An earlier record of the same micrograph must be removed first."""
         self.micrographs[record.id] = _values_of(record)
-        header = _header_pixel_size(record)
+        header = number_in_flag(record.flags, PIXEL_SIZE_DIFFERS)
         if header is not None and record.pixel_size is not None:
             self.pixel_sizes[record.id] = record.pixel_size, header
         self._count(record, 1)
@@ -225,12 +225,6 @@ def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
         values.insert(index, value)
     else:
         del values[index]
-
-
-def _header_pixel_size(record: MicrographRecord) -> Optional[float]:
-    """Return the pixel size in the header (Å/px) if it contradicts the given one; None otherwise."""
-    start = f"{PIXEL_SIZE_DIFFERS}="
-    return next((float(flag[len(start) :]) for flag in record.flags if flag.startswith(start)), None)
 
 
 def _steps(value: float) -> int:

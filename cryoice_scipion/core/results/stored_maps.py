@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
@@ -41,8 +41,10 @@ class StoredMaps:
         if not path.is_file():
             raise CryoIceError(folder, "holds no screening", "give the output folder of 'cryoice screen'")
         head: Dict[str, Any] = {}
-        reference, mapped, tasks = None, {}, {}
-        for _, line in read_lines(path):
+        reference: Optional[Reference] = None
+        mapped: Dict[int, MapResult] = {}
+        tasks: Dict[int, MicrographTask] = {}
+        for _, _, line in read_lines(path):
             if line["kind"] == "head":
                 head = line
             elif line["kind"] == "reference":
@@ -51,9 +53,9 @@ class StoredMaps:
                 mapped[line["id"]] = from_json(MapResult, line["result"])
             elif line["kind"] == "screened":
                 key, record = line["record"]["id"], line["record"]
-                tasks[key] = MicrographTask(key, record["path"], record["stem"])
-                if record["status"] == FAILED:
-                    del tasks[key]
+                tasks.pop(key, None)
+                if record["status"] != FAILED:
+                    tasks[key] = MicrographTask(key, record["path"], record["stem"])
         tasks = {key: tasks[key] for key in sorted(tasks) if key in mapped}
         if reference is None or not tasks:
             raise CryoIceError(folder, "has no screened micrograph yet", "wait until the first ones are screened")

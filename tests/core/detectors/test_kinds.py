@@ -100,7 +100,7 @@ def views_for(config, base, sampling):
     return [ViewConfig(kind="patch", sampling=sampling)]
 
 def load(folder, config, device):
-    return load_network(build(len(config.classes), [], config.network_options), folder, config, device)
+    return load_network(build, folder, config, device)
 """
 
 
