@@ -55,10 +55,8 @@ def filter_coordinates(
         (output / "coordinates").mkdir(parents=True, exist_ok=True)
     pending = [row for row in picks.unmatched if row not in picks.ambiguous]
     stars = StarFiles(output, dataclasses.replace(picks, unmatched=[]), config)  # they are not rejected, but wait
-    sums, table = (
-        RunSums(pick_threshold(config.threshold, maps.model), maps.model),
-        MicrographTable(output / MICROGRAPHS),
-    )
+    sums = RunSums(pick_threshold(config.threshold, maps.model), maps.model)
+    table = MicrographTable(output / MICROGRAPHS)
     for task in progress([task for task in tasks if task.picks]):
         record = maps.score(task.id, task.picks, config).record
         for target in (stars, sums):
