@@ -66,6 +66,7 @@ setup(
     extras_require={
         "scipion": SCIPION,
         "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
+        "pipeliner": ["ccpem-pipeliner"],
         "test": [
             "cryosparc-tools>=4",
             "hypothesis>=6",
