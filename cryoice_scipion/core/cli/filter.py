@@ -62,7 +62,9 @@ def main(args: argparse.Namespace) -> int:
         picks,
         _config(args, maps.config),
         args.output,
-        lambda tasks: tqdm(tasks, "filter", unit="mic", disable=args.quiet or not sys.stderr.isatty()),
+        lambda records, number: tqdm(
+            records, "filter", number, unit="mic", disable=args.quiet or not sys.stderr.isatty()
+        ),
     )
     print(f"coordinates in {args.output / 'coordinates'}")
     print(balance_line(summary))

@@ -11,6 +11,7 @@ from typing import List
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.errors import ImageError, MapError
@@ -38,7 +39,7 @@ class ClassMap:
     def log_odds(self) -> Grid:
         """Return the log-odds of BAD, shape (rows, columns), float32: logsumexp of all bad classes minus good."""
         good = self.classes.index(GOOD)
-        odds: Grid = np.logaddexp.reduce(np.delete(self.logits, good, axis=0), axis=0) - self.logits[good]
+        odds: Grid = logsumexp(np.delete(self.logits, good, axis=0), axis=0) - self.logits[good]
         return odds
 
     @property

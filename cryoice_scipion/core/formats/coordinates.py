@@ -7,6 +7,7 @@ A coordinate is a particle's centre in px of its micrograph, in MRC order: row 0
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Sequence, Set, Tuple, Union
@@ -174,11 +175,18 @@ def picks_of_rows(table: pd.DataFrame, rows: npt.ArrayLike, first_id: int = 0) -
     known = [column for column in (X, Y, DIAMETER, BOX_SIZE, PIXEL_SIZE) if column in table]
     part = table[known].iloc[numbers]  # the table may be much larger
     sizes = (*sizes_of(part), positive_numbers(part, PIXEL_SIZE))
-    columns = [values.tolist() for values in (part[X].to_numpy(float), part[Y].to_numpy(float), *sizes)]
-    return [
-        Pick(int(row) + first_id, x, y, *(None if np.isnan(value) else value for value in known))
-        for row, x, y, *known in zip(numbers, *columns)
-    ]
+    at = (part[X].to_numpy(float).tolist(), part[Y].to_numpy(float).tolist())
+    return list(map(Pick, (numbers + first_id).tolist(), *at, *map(_or_none, sizes)))
+
+
+def _or_none(values: npt.NDArray[np.float64]) -> Iterable[Optional[float]]:
+    """Return numbers, with None in the place of NaN."""
+    unknown = np.isnan(values)
+    if unknown.all():
+        return itertools.repeat(None)
+    found = values.astype(object)
+    found[unknown] = None
+    return found.tolist()  # type: ignore[no-any-return]
 
 
 def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.DataFrame] = None) -> None:

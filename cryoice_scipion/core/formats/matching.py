@@ -70,11 +70,11 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
 def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
     """Assign the coordinates of a table to their micrographs; store the rows without a micrograph in the table."""
     matches = picks_by_micrograph(picks.table, tasks)
-    order = [row for task in tasks for row in matches.rows[task.id]]
+    order = np.array([row for task in tasks for row in matches.rows[task.id]], dtype=np.int64)
     found = iter(picks_of_rows(picks.table, order))
     for task in tasks:
         task.picks += itertools.islice(found, len(matches.rows[task.id]))
-    assigned = set(order)
-    picks.unmatched = [row for row in range(len(picks)) if row not in assigned]
-    picks.ambiguous = set(np.flatnonzero(picks.table[MICROGRAPH].astype(str).isin(list(matches.ambiguous))).tolist())
+    picks.unmatched = np.setdiff1d(np.arange(len(picks)), order).tolist()
+    left = picks.table[MICROGRAPH].iloc[picks.unmatched].astype(str)
+    picks.ambiguous = set(np.array(picks.unmatched)[left.isin(list(matches.ambiguous)).to_numpy()].tolist())
     return matches

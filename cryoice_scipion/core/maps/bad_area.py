@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.special import logit
+from scipy.special import logit, softmax
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD, KEEP_ALL
 from cryoice_scipion.core.config import ScreenConfig
@@ -82,8 +82,7 @@ def cells_of(classmap: ClassMap, bad: Grid, ignore: Sequence[str] = (), min_area
     """
     names = [name for name in classmap.classes if name != GOOD]
     logits = classmap.logits[[classmap.classes.index(name) for name in names]].astype(np.float64)
-    shares = np.exp(logits - np.logaddexp.reduce(logits, axis=0))
-    by_class = np.where(classmap.border, 0.0, shares * bad)
+    by_class = np.where(classmap.border, 0.0, softmax(logits, axis=0) * bad)
     everything = np.concatenate([by_class, classmap.border[None].astype(np.float64)]).astype(np.float32)
     names = [*names, BORDER]
     ignored = [names.index(name) for name in ignore if name in names]

@@ -17,7 +17,7 @@ import dataclasses
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cryoice_scipion.constants import GOOD, KEEP_ALL, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
@@ -69,6 +69,24 @@ def particle_diameter(pick: Pick, config: ScreenConfig, pixel_size: float, what:
     if box_size:
         return Diameter(box_size * BOX_TO_DIAMETER * pixel_size, FROM_BOX)
     raise CoordinatesError(what, *UNKNOWN_DIAMETER)
+
+
+def particle_diameters(
+    picks: Sequence[Pick], config: ScreenConfig, pixel_size: float, what: object
+) -> Tuple[Numbers, str]:
+    """Return the diameter of each particle in Å, shape (n,), and the origins as text; see :func:`particle_diameter`.
+
+    Raises
+    ------
+    CoordinatesError
+        When neither a diameter nor a box size is known.
+    """
+    if config.particle_diameter and picks:  # all have the same
+        same = particle_diameter(picks[0], config, pixel_size, what)
+        return np.full(len(picks), same.angstrom), same.origin
+    found = [particle_diameter(pick, config, pixel_size, what) for pick in picks]
+    sizes = np.array([diameter.angstrom for diameter in found], dtype=np.float64)
+    return sizes, ", ".join(sorted({diameter.origin for diameter in found}))
 
 
 def pick_threshold(threshold: Optional[float], model: ModelConfig) -> float:
@@ -184,9 +202,8 @@ def goodness_of_picks(cells: Cells, picks: Sequence[Pick], config: ScreenConfig,
     CoordinatesError
         When a particle diameter is not known.
     """
-    sizes = [particle_diameter(pick, config, frame.pixel_size, what).angstrom for pick in picks]
     x, y = positions_of(picks).T
-    return goodness_of(cells, x, y, np.asarray(sizes, dtype=np.float64) / 2, config, frame)[0]
+    return goodness_of(cells, x, y, particle_diameters(picks, config, frame.pixel_size, what)[0] / 2, config, frame)[0]
 
 
 def positions_of(picks: Sequence[Pick]) -> Numbers:
@@ -197,7 +214,7 @@ def positions_of(picks: Sequence[Pick]) -> Numbers:
 def score_picks(
     cells: Cells,
     picks: Sequence[Pick],
-    diameters: Sequence[float],
+    diameters: ArrayLike,
     frame: Frame,
     config: ScreenConfig,
     model: ModelConfig,
@@ -207,7 +224,7 @@ def score_picks(
 
     Parameters
     ----------
-    diameters : sequence of float
+    diameters : array_like, shape (n,)
         Diameter of each particle, Å.
     discarded : bool
         Whether the micrograph is discarded. If so, no coordinate is kept; the goodness is unaffected.
@@ -221,14 +238,14 @@ def score_picks(
     if not picks:
         return []
     x, y = positions_of(picks).T
-    radius = np.asarray(diameters, dtype=np.float64) / 2
-    goodness, classes = goodness_of(cells, x, y, radius, config, frame)
+    goodness, classes = goodness_of(cells, x, y, np.asarray(diameters, dtype=np.float64) / 2, config, frame)
     threshold = pick_threshold(config.threshold, model)
     kept = is_kept(goodness, threshold) & (not discarded)
     good = is_kept(goodness, model.threshold_for_picks if threshold == KEEP_ALL else threshold)
-    scores = []
-    for index, pick in enumerate(picks):
-        value: Optional[float] = None if np.isnan(goodness[index]) else float(goodness[index])
-        name = OUTSIDE if value is None else GOOD if good[index] else cells.bad_classes[classes[index]]
-        scores.append(PickScore(pick.id, value, name, bool(kept[index])))
-    return scores
+    outside = np.isnan(goodness)
+    names = np.array([*cells.bad_classes, GOOD, OUTSIDE], dtype=object)
+    chosen = np.where(outside, len(names) - 1, np.where(good, len(names) - 2, classes))
+    values = goodness.astype(object)
+    values[outside] = None
+    columns = (values.tolist(), names[chosen].tolist(), kept.tolist())
+    return list(map(PickScore, (pick.id for pick in picks), *columns))

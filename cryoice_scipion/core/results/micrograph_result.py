@@ -87,8 +87,7 @@ def score_micrograph(
     discarded = bad_area.is_discarded(area, config)
     frame = Frame(mapped.shape, mapped.pixel_size)
     picks = in_micrograph_pixels(task.picks, frame, config, mapped.flags)
-    diameters = [scoring.particle_diameter(pick, config, mapped.pixel_size, task.path) for pick in picks]
-    sizes = [diameter.angstrom for diameter in diameters]
+    sizes, origin = scoring.particle_diameters(picks, config, mapped.pixel_size, task.path)
     scores = scoring.score_picks(cells, picks, sizes, frame, config, model, discarded)
     record = MicrographRecord(
         id=task.id,
@@ -107,8 +106,8 @@ def score_micrograph(
         median_logit=bad_area.median_logit(cells)
         if config.ignore and mapped.median_logit is not None
         else mapped.median_logit,
-        particle_diameter=round(float(np.median(sizes)), 2) if sizes else None,
-        diameter_from=", ".join(sorted({diameter.origin for diameter in diameters})),
+        particle_diameter=round(float(np.median(sizes)), 2) if len(sizes) else None,
+        diameter_from=origin,
     )
     positions = scoring.positions_of(picks)
     return MicrographResult(probability, good, codes, cells.sampling, positions, record)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Optional
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import PickTable, write_star
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.maps.scoring import pick_threshold
-from cryoice_scipion.core.records import MicrographTask, Summary
+from cryoice_scipion.core.records import MicrographRecord, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, PENDING, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
@@ -21,11 +23,12 @@ from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.stars import StarFiles
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 
-Progress = Callable[[Iterable[MicrographTask]], Iterable[MicrographTask]]
+#: Wraps the records of a number of micrographs, for a progress bar.
+Progress = Callable[[Iterable[MicrographRecord], int], Iterable[MicrographRecord]]
 
 
 def filter_coordinates(
-    maps: StoredMaps, picks: PickTable, config: ScreenConfig, output: Path, progress: Progress = iter
+    maps: StoredMaps, picks: PickTable, config: ScreenConfig, output: Path, progress: Optional[Progress] = None
 ) -> Summary:
     """Score coordinates on stored maps and write kept.star, rejected.star, pending.star and the tables.
 
@@ -39,8 +42,8 @@ def filter_coordinates(
         Settings for the coordinates; see :meth:`StoredMaps.score`.
     output : pathlib.Path
         The folder to write; files of an earlier filtering are replaced.
-    progress : callable
-        Wraps the micrographs, for a progress bar.
+    progress : callable, optional
+        Wraps the records, for a progress bar.
 
     Raises
     ------
@@ -57,11 +60,13 @@ def filter_coordinates(
     stars = StarFiles(output, dataclasses.replace(picks, unmatched=[]), config)  # they are not rejected, but wait
     sums = RunSums(pick_threshold(config.threshold, maps.model), maps.model)
     table = MicrographTable(output / MICROGRAPHS)
-    for task in progress([task for task in tasks if task.picks]):
-        record = maps.score(task.id, task.picks, config).record
-        for target in (stars, sums):
-            target.add(record)
-        table.note(record)
+    wanted = [task for task in tasks if task.picks]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time is spent in numpy, which runs beside Python
+        records = pool.map(lambda task: maps.score(task.id, task.picks, config).record, wanted)
+        for record in progress(records, len(wanted)) if progress else records:
+            for target in (stars, sums):
+                target.add(record)
+            table.note(record)
     stars.write()
     with writing(output):
         write_star(output / PENDING, picks.table.iloc[np.asarray(pending, dtype=np.int64)], picks.optics)

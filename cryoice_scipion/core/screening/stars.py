@@ -39,13 +39,18 @@ class StarFiles:
         """Store the scores of a micrograph's coordinates; a later record replaces an earlier one."""
         micrograph = self._micrographs.setdefault(record.path, len(self._micrographs))
         self._relion.add(micrograph, record)
-        for score in record.scores:
-            part, row = divmod(score.id, ROWS_OF_A_PART)
-            scores = self._parts.get(part)
-            if scores is None or row >= len(scores):
-                scores = self._parts[part] = _grown(scores, max(row + 1, len(record.scores)))
-            goodness = np.nan if score.goodness is None else score.goodness
-            scores[row] = (_KEPT if score.kept else _REJECTED, self._class(score.cls), micrograph, goodness)
+        found = record.scores
+        values = np.empty(len(found), dtype=_SCORE)
+        values["state"] = np.where(np.array([score.kept for score in found], dtype=bool), _KEPT, _REJECTED)
+        values["cls"] = [self._class(score.cls) for score in found]
+        values["micrograph"] = micrograph
+        values["goodness"] = np.array([score.goodness for score in found], dtype=np.float64)  # None becomes NaN
+        parts, rows = np.divmod(np.array([score.id for score in found], dtype=np.int64), ROWS_OF_A_PART)
+        for part in np.unique(parts).tolist():
+            own = parts == part
+            scores = _grown(self._parts.get(part), max(int(rows[own].max()) + 1, len(found)))
+            scores[rows[own]] = values[own]
+            self._parts[part] = scores
 
     def write(self) -> None:
         """Write all files, each atomically."""
