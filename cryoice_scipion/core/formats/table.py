@@ -37,6 +37,10 @@ FORMATS: List[CoordinateFormat] = [
         "cryoSPARC", (".cs",), cryosparc_cs.read,
         "particles on many micrographs; the compressed format of cryoSPARC 4 needs the package cryosparc-tools",
     ),
+    CoordinateFormat(
+        "cryoSPARC", (".csg",), cryosparc_cs.read,
+        "a result group: the particles of the .cs files that it names, joined by uid", unspecific=True,
+    ),
     CoordinateFormat("Xmipp", (".pos",), xmipp_pos.read, "centres on one micrograph; disabled picks are left out"),
     CoordinateFormat(
         "CryoPPP, Topaz and others", (".csv", ".txt"), text_columns.read,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.cryosparc_exposures import read_exposures
 from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.images.name_suffixes import without_suffixes
 from cryoice_scipion.core.images.reading import SUFFIXES
@@ -126,9 +127,10 @@ def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Op
 
 
 def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
-    """Return the micrographs given by files, patterns, folders and .star files, with ids from 1 in order.
+    """Return the micrographs given by files, patterns, folders, .star, .cs and .csg files, with ids from 1 in order.
 
-    Of a .star file, the column ``_rlnMicrographName`` and the pixel sizes, if any, are used. A file that is given twice
+    Of a .star file, the column ``_rlnMicrographName`` and the pixel sizes, if any, are used. Of cryoSPARC's exposures,
+    ``micrograph_blob/path`` and ``micrograph_blob/psize_A`` are used. A file that is given twice
     counts once. A missing file is included: the screening records it as failed.
 
     Raises
@@ -209,8 +211,8 @@ def _expand(argument: str) -> List[Tuple[str, Optional[float]]]:
                 argument, f"there is no image in this folder ({' '.join(SUFFIXES)})", "give another folder"
             )
         return [(file, None) for file in files]
-    if path.suffix.lower() == ".star":
-        return _from_star(path)
+    if path.suffix.lower() in _LISTS:
+        return _LISTS[path.suffix.lower()](path)
     if not path.exists() and glob.has_magic(argument):
         files = sorted(glob.glob(argument))
         if not files:
@@ -249,3 +251,18 @@ def _pixel_sizes(block: Block, optics: Optional[Block]) -> pd.Series:
         detector = pd.to_numeric(table["rlnDetectorPixelSize"], errors="coerce")
         return 1e4 * detector / pd.to_numeric(table["rlnMagnification"], errors="coerce")
     return pd.Series(np.nan, index=table.index)
+
+
+def _from_cryosparc(path: Path) -> List[Tuple[str, Optional[float]]]:
+    exposures = read_exposures(path)
+    if not exposures:
+        raise CryoIceError(path, "lists no micrographs", "give another file")
+    return [(resolve_beside(name, path), size) for name, size in exposures]
+
+
+#: Readers of files that list micrographs, by suffix. Each returns the path and the pixel size of each micrograph.
+_LISTS: Dict[str, Callable[[Path], List[Tuple[str, Optional[float]]]]] = {
+    ".star": _from_star,
+    ".cs": _from_cryosparc,
+    ".csg": _from_cryosparc,
+}

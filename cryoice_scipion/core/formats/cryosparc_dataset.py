@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and write cryoSPARC datasets (.cs) as numpy tables. Nothing in a file is executed."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import IO, Any, Dict, List, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cryoice_scipion.core.errors import CoordinatesError, one_line
+from cryoice_scipion.core.images.atomic import replacing
+
+Table = npt.NDArray[Any]  # structured array of one dimension; its fields are the columns
+
+UID = "uid"
+_NUMPY, _STREAM = b"\x93NUMPY", b"\x95CSDAT"
+#: What text columns of older versions are pickled with.
+_HARMLESS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+
+def read_dataset(path: Path) -> Table:
+    """Return the rows of a .cs file. Columns of Python text become text of a fixed width.
+
+    Raises
+    ------
+    CoordinatesError
+        When the file cannot be read, or holds anything but numbers and text.
+    """
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(6)
+            stream.seek(0)
+            if start == _NUMPY:
+                return _checked(path, _load(stream))
+    except OSError as error:
+        raise CoordinatesError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
+    except (ValueError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, IndexError) as error:
+        reason = f"is damaged or holds more than numbers and text ({type(error).__name__}: {error})"
+        raise CoordinatesError(path, one_line(reason), "export it anew from cryoSPARC") from None
+    if start != _STREAM:
+        raise CoordinatesError(path, "is not a cryoSPARC file", "check the file and its extension")
+    return _of_stream(path)
+
+
+def write_dataset(path: Path, table: Table) -> None:
+    """Write a table in the numpy format, which all versions of cryoSPARC read. Nothing is pickled.
+
+    Raises
+    ------
+    CryoIceError
+        When the folder cannot be written or the disk is full.
+    """
+    numpy_format: Any = np.lib.format  # has no types
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        numpy_format.write_array(stream, table, allow_pickle=False)
+
+
+def table_of(columns: Mapping[str, npt.NDArray[Any]]) -> Table:
+    """Return columns as one table; columns of Python text become text of a fixed width, as cryosparc-tools saves it."""
+    fixed = {name: _fixed(np.asarray(values)) for name, values in columns.items()}
+    rows = len(next(iter(fixed.values()))) if fixed else 0
+    table = np.empty(rows, dtype=[(name, values.dtype, values.shape[1:]) for name, values in fixed.items()])
+    for name, values in fixed.items():
+        table[name] = values
+    return table
+
+
+def append(tables: Sequence[Table]) -> Table:
+    """Return the rows of several tables as one, with the columns that all of them have."""
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    names = [name for name in first.dtype.names or () if all(name in (table.dtype.names or ()) for table in tables)]
+    return table_of({name: np.concatenate([table[name] for table in tables]) for name in names})
+
+
+def texts(values: npt.NDArray[Any]) -> List[str]:
+    """Return text values; a leading ">" marks a path beside the file itself, and is removed."""
+    known: Dict[Any, str] = {}  # a name is repeated for each particle of its micrograph
+    found = values.tolist()
+    for value in found:
+        if value not in known:
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            known[value] = text.lstrip(">").strip("\0")
+    return [known[value] for value in found]
+
+
+def _load(stream: IO[bytes]) -> Table:
+    """Return the array of a .npy stream; object columns may hold nothing but text."""
+    numpy_format: Any = np.lib.format  # has no types
+    version = numpy_format.read_magic(stream)
+    readers = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"version {version} of the numpy format")
+    _, _, dtype = readers[version](stream)
+    if dtype.hasobject:
+        array: Table = _TextOnly(stream).load()
+    else:
+        stream.seek(0)
+        array = numpy_format.read_array(stream, allow_pickle=False)
+    return array
+
+
+class _TextOnly(pickle.Unpickler):
+    """Rebuild arrays of numbers and text, and refuse everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a harmless class or function of a pickle.
+
+        Raises
+        ------
+        pickle.UnpicklingError
+            At any other name.
+        """
+        if (module, name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _checked(path: Path, array: Table) -> Table:
+    if not isinstance(array, np.ndarray) or array.dtype.names is None or array.ndim != 1:
+        raise CoordinatesError(path, "is not a table of cryoSPARC", "export it anew from cryoSPARC")
+    return table_of({name: array[name] for name in array.dtype.names}) if array.dtype.hasobject else array
+
+
+def _of_stream(path: Path) -> Table:
+    """Return the rows of the compressed format of cryoSPARC 4 and later, read by its own library."""
+    try:
+        from cryosparc.dataset import Dataset
+    except ImportError:
+        remedy = "install cryosparc-tools (pip install cryosparc-tools), or save the dataset in the numpy format"
+        raise CoordinatesError(path, "is in the compressed format of cryoSPARC", remedy) from None
+    try:
+        dataset = Dataset.load(str(path))
+        return table_of({name: np.asarray(dataset[name]) for name in dataset.fields()})
+    except Exception as error:  # the library's own errors are of many kinds
+        raise CoordinatesError(path, f"cannot be read ({one_line(error)})", "export it anew") from None
+
+
+def _fixed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return Python text as bytes of the width of the longest one; other columns as they are."""
+    if values.dtype.kind != "O":
+        return values
+    encoded = [value if isinstance(value, bytes) else str(value).encode("utf-8") for value in values.tolist()]
+    return np.array(encoded, dtype=np.bytes_) if encoded else np.empty(0, dtype="S1")

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read which micrographs a cryoSPARC file of exposures names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+import numpy as np
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.cryosparc_dataset import Table, texts
+from cryoice_scipion.core.formats.cryosparc_group import read_group_table
+
+_PATH, _PIXEL_SIZE = "micrograph_blob/path", "micrograph_blob/psize_A"
+
+
+def read_exposures(path: Path) -> List[Tuple[str, Optional[float]]]:
+    """Return the micrograph of each exposure in a .cs or .csg file, with its pixel size in Å/px if known.
+
+    Raises
+    ------
+    CryoIceError
+        When the file cannot be read or names no micrographs.
+    """
+    table = read_group_table(path).table
+    sizes = table[_PIXEL_SIZE].astype(float) if _PIXEL_SIZE in (table.dtype.names or ()) else np.zeros(len(table))
+    return [(name, float(size) if size > 0 else None) for name, size in zip(micrographs_of(path, table), sizes)]
+
+
+def micrographs_of(path: Path, table: Table) -> List[str]:
+    """Return the micrograph of each row; ``path`` is named in the error.
+
+    Raises
+    ------
+    CryoIceError
+        When the table names no micrographs.
+    """
+    if _PATH not in (table.dtype.names or ()):
+        reason = f"names no micrographs (no column {_PATH})"
+        raise CryoIceError(path, reason, "give the exposures of motion correction or of Import Micrographs")
+    return texts(table[_PATH])
