@@ -37,6 +37,7 @@ def open_run(
 ) -> ScreeningRun:
     """Load the model on each device, and open or continue the run in the output folder."""
     from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
+    from cryoice_scipion.core.images.naming import exposure_lists
     from cryoice_scipion.core.reports.html import write_report
     from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
@@ -53,6 +54,7 @@ def open_run(
         on_mapped=lambda task: bar.set_postfix_str(f"last: {task.stem}"),
         picks=picks,
         given=given,
+        exposures=exposure_lists(args.micrographs),
         card=read_card(model),
         write_report=write_report,
     )

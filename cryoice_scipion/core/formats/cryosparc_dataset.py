@@ -9,6 +9,7 @@ from typing import IO, Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.recfunctions import repack_fields
 
 from cryoice_scipion.core.errors import CoordinatesError, one_line
 from cryoice_scipion.core.images.atomic import replacing
@@ -60,8 +61,9 @@ def write_dataset(path: Path, table: Table) -> None:
         When the folder cannot be written or the disk is full.
     """
     numpy_format: Any = np.lib.format  # has no types
+    packed = repack_fields(table)  # a file that someone saved after removing columns has gaps in its rows
     with replacing(path) as temporary, open(temporary, "wb") as stream:
-        numpy_format.write_array(stream, table, allow_pickle=False)
+        numpy_format.write_array(stream, packed, allow_pickle=False)
 
 
 def table_of(columns: Mapping[str, npt.NDArray[Any]]) -> Table:

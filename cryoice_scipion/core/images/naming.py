@@ -14,6 +14,7 @@ import pandas as pd
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.cryosparc_exposures import read_exposures
+from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
 from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.images.name_suffixes import without_suffixes
 from cryoice_scipion.core.images.reading import SUFFIXES
@@ -158,6 +159,11 @@ def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
     return tasks
 
 
+def exposure_lists(arguments: Sequence[str]) -> List[Path]:
+    """Return which of the arguments of :func:`expand_micrographs` are files of cryoSPARC."""
+    return [path for path in map(Path, arguments) if path.suffix.lower() in CRYOSPARC and not path.is_dir()]
+
+
 def free_stem(path: str, taken: Container[str]) -> str:
     """Return the stem of a micrograph, with as many of its folders in front as no other micrograph has."""
     stem = stem_of(path)
@@ -263,6 +269,5 @@ def _from_cryosparc(path: Path) -> List[Tuple[str, Optional[float]]]:
 #: Readers of files that list micrographs, by suffix. Each returns the path and the pixel size of each micrograph.
 _LISTS: Dict[str, Callable[[Path], List[Tuple[str, Optional[float]]]]] = {
     ".star": _from_star,
-    ".cs": _from_cryosparc,
-    ".csg": _from_cryosparc,
+    **dict.fromkeys(CRYOSPARC, _from_cryosparc),
 }

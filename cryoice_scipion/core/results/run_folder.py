@@ -19,6 +19,8 @@ REJECTED = Path("coordinates", "rejected.star")
 #: Kept coordinates as RELION's AutoPick job writes them.
 PER_MICROGRAPH, AUTOPICK = Path("coordinates", "per_micrograph"), Path("coordinates", "autopick.star")
 PENDING = Path("coordinates", "pending.star")  # of micrographs that have no map yet
+#: Rows of cryoSPARC's input files; "_accepted.cs" and so on follow.
+PARTICLES, EXPOSURES = Path("coordinates", "particles"), Path("exposures")
 _LOCK = ".lock"
 _FULL_SIZE = "masks/full_size"
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")

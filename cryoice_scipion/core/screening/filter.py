@@ -20,6 +20,7 @@ from cryoice_scipion.core.results.run_folder import MICROGRAPHS, PENDING, SUMMAR
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.cryosparc_files import ParticleFiles
 from cryoice_scipion.core.screening.stars import StarFiles
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 
@@ -67,9 +68,13 @@ def filter_coordinates(
             for target in (stars, sums):
                 target.add(record)
             table.note(record)
-    stars.write()
+    verdicts = stars.write()
     with writing(output):
         write_star(output / PENDING, picks.table.iloc[np.asarray(pending, dtype=np.int64)], picks.optics)
+    particles = ParticleFiles.of(output, picks)
+    if particles is not None:
+        waiting = np.isin(np.arange(len(picks)), pending)
+        particles.write(verdicts._replace(pending=waiting))
     table.refresh()
     given = picks.counts(0, len(picks.ambiguous))
     summary = summarise(sums, Throughput(), 0, given, maps.reference, finished=not pending)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence
 
 from cryoice_scipion.core.records import MicrographTask, PickCounts, Summary
 from cryoice_scipion.core.results.run_sums import RunSums
@@ -30,5 +30,6 @@ class RunOptions:
     on_mapped: Optional[Callable[[MicrographTask], None]] = None  # called for each mapped micrograph: progress bar
     picks: Optional[PickSource] = None  # source of the columns of the coordinate files; None: no such files
     given: Optional[PickCounts] = None  # counts of the input coordinates; None: those of the micrographs
+    exposures: Sequence[Path] = ()  # cryoSPARC's files that list the micrographs
     card: str = ""  # text of the model card, for the report
     write_report: Optional[ReportWriter] = None  # None: no report is written

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.maps.scoring import pick_threshold
@@ -18,6 +18,7 @@ from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, s
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickSource
+    from cryoice_scipion.core.screening.cryosparc_files import ExposureFiles, ParticleFiles
     from cryoice_scipion.core.screening.stars import StarFiles
 
 EVERY = 60.0  # s between two updates of the report and of the coordinate files
@@ -57,6 +58,7 @@ class Outputs:
     def reload(self) -> None:
         """Load all records from the journal again."""
         self._stars, self._stars_stale = _star_files(self.folder, self._options.picks, self._config), True
+        self._particles, self._exposures = _cryosparc_files(self.folder, self._options)
         self._sums = RunSums(self._threshold, self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         for record in self._records():
@@ -115,6 +117,8 @@ class Outputs:
         if self._stars is not None:
             self._stars.add(record)
             self._stars_stale = self._stars_stale or bool(record.scores)
+        if self._exposures is not None:
+            self._exposures.add(record)
 
     def _write_summary(self, summary: Summary) -> None:
         write_summary(self.folder / SUMMARY, summary)
@@ -124,8 +128,12 @@ class Outputs:
         started = time.monotonic()
         self._table.refresh()
         if self._stars is not None and (self._stars_stale or everything):
-            self._stars.write()
+            verdicts = self._stars.write()
             self._stars_stale = False
+            if everything and self._particles is not None:
+                self._particles.write(verdicts)
+        if everything and self._exposures is not None:
+            self._exposures.write()
         if self._options.write_report is not None:
             with writing(self.folder):
                 self._options.write_report(self.folder, self._sums, self._settings, self._options.card, summary)
@@ -139,3 +147,11 @@ def _star_files(folder: Path, picks: Optional[PickSource], config: ScreenConfig)
     from cryoice_scipion.core.screening.stars import StarFiles  # loads pandas
 
     return StarFiles(folder, picks, config)
+
+
+def _cryosparc_files(folder: Path, options: RunOptions) -> Tuple[Optional[ParticleFiles], Optional[ExposureFiles]]:
+    if options.picks is None and not options.exposures:
+        return None, None
+    from cryoice_scipion.core.screening.cryosparc_files import ExposureFiles, ParticleFiles  # loads pandas
+
+    return ParticleFiles.of(folder, options.picks), ExposureFiles.of(folder, options.exposures)

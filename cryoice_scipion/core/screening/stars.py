@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,14 @@ from cryoice_scipion.core.screening.relion_stars import RelionStars
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
 _SCORE = np.dtype([("state", "u1"), ("cls", "u1"), ("micrograph", "i4"), ("goodness", "f8")])
 _Scores = npt.NDArray[np.void]
+
+
+class Verdicts(NamedTuple):
+    """All coordinates, and which of them are kept and which have no score yet; the others are rejected."""
+
+    table: pd.DataFrame
+    kept: npt.NDArray[np.bool_]
+    pending: npt.NDArray[np.bool_]
 
 
 class StarFiles:
@@ -52,8 +60,8 @@ class StarFiles:
             scores[rows[own]] = values[own]
             self._parts[part] = scores
 
-    def write(self) -> None:
-        """Write all files, each atomically."""
+    def write(self) -> Verdicts:
+        """Write all files, each atomically, and return what they were made from."""
         table, scores = self._all()
         classes = np.array([*self._classes, ""], dtype=object)
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
@@ -65,6 +73,7 @@ class StarFiles:
                 write_star(self.folder / path, chosen, self.picks.optics)
         kept = np.flatnonzero(scores["state"] == _KEPT)
         self._relion.write(table, kept, scores["micrograph"][kept].astype(np.int64))
+        return Verdicts(table, scores["state"] == _KEPT, scores["state"] == _OPEN)
 
     def _class(self, name: str) -> int:
         return self._classes.setdefault(name, len(self._classes))

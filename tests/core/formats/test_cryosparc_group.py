@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""cryoSPARC result groups: the files of a group are joined by uid, and what does not agree is said."""
+
+import numpy as np
+import pytest
+from cryosparc_project import exposures, micrograph, particles, split, write_cs, write_csg, write_project
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.cryosparc_group import parse, read_group_table
+from cryoice_scipion.core.images.naming import expand_micrographs
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Return a group whose positions are in a passthrough file, in another order."""
+    table = particles()
+    rest, location = split(table, "location/")
+    write_cs(tmp_path / "J42_particles.cs", rest)
+    write_cs(tmp_path / "J42_passthrough_particles.cs", location)
+    files = {"pick_stats": "J42_particles.cs", "location": "J42_passthrough_particles.cs"}
+    return table, write_csg(tmp_path / "J42_particles.csg", "particle", len(table), **files)
+
+
+def test_columns_of_several_files_are_joined_by_uid(job, tmp_path):
+    table, group = job
+    joined = read_group_table(group)
+    assert sorted(joined.table.dtype.names) == sorted(table.dtype.names) and not joined.warnings and not joined.lost
+    assert all(np.array_equal(joined.table[name], table[name]) for name in table.dtype.names)
+    alone = read_picks(write_cs(tmp_path / "x" / "alone.cs", table)).table
+    assert read_picks(group).table.equals(alone)
+
+
+def test_items_that_a_file_lacks_and_wrong_numbers_are_said(job, tmp_path):
+    table, group = job
+    write_cs(tmp_path / "J42_passthrough_particles.cs", split(table, "location/")[1][5:])
+    picks = read_picks(group)
+    assert len(picks) == len(table) - 5 and picks.left_out == {"unreadable_row": 5}
+    first, second = picks.warnings
+    assert f"has {len(table) - 5} items, and the group says {len(table)}" in first and "5 items are not in" in second
+
+
+def test_a_missing_file_and_a_file_without_groups_are_one_line(job, tmp_path):
+    (tmp_path / "J42_particles.cs").unlink()
+    with pytest.raises(CryoIceError, match="names J42_particles.cs, which is not in its folder"):
+        read_picks(job[1])
+    (tmp_path / "other.csg").write_text("results: {}\n")
+    with pytest.raises(CryoIceError, match="names no .cs file"):
+        read_picks(tmp_path / "other.csg")
+    with pytest.raises(CryoIceError, match="or the .csg file of the job"):
+        read_picks(write_cs(tmp_path / "y.cs", split(job[0], "location/")[0]))
+
+
+def test_the_yaml_of_cryosparc_is_understood_and_nothing_in_it_is_executed():
+    text = (
+        "created: 2026-01-01 10:11:12.5\ngroup:\n  description: All particles that were processed,\n"
+        "    with: alignments\n"
+        "  title: 'It''s all: of\n    them'\n  name: \"a\\tb\"\n  empty: ''\nflags: []\nlist:\n- one: 1\n- two\n"
+        "results:\n  location:\n    metafile: '>x.cs'\n    num_items: 3\n"
+        "bad: !!python/object/apply:os.mkdir [made]\n"
+    )
+    content = parse(text)
+    assert content["created"] == "2026-01-01 10:11:12.5" and content["results"]["location"]["num_items"] == "3"
+    assert content["group"]["description"] == "All particles that were processed, with: alignments"
+    assert content["group"]["title"] == "It's all: of them" and content["group"]["name"] == "a\tb"
+    assert content["group"]["empty"] == "" and content["bad"] == "!!python/object/apply:os.mkdir [made]"
+    assert content["results"]["location"]["metafile"] == ">x.cs"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_exposures_name_micrographs_and_their_pixel_sizes(tmp_path, compressed):
+    if compressed:
+        pytest.importorskip("cryosparc.dataset", reason="cryosparc-tools is not installed")
+    project = write_project(tmp_path)
+    source = write_cs(project / "J10" / "some.cs", exposures(), compressed)
+    group = write_csg(project / "J10" / "some.csg", "exposure", 3, micrograph_blob="some.cs")
+    for path in (source, group):
+        tasks = expand_micrographs([str(path)])
+        assert [task.path for task in tasks] == [str(project / micrograph(name)) for name in "abc"]
+        assert [task.pixel_size for task in tasks] == [4.0] * 3
+    with pytest.raises(CryoIceError, match="no column micrograph_blob/path"):
+        expand_micrographs([str(project / "J42" / "picked_particles.cs")])
