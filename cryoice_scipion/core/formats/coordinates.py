@@ -82,6 +82,7 @@ class PickTable:
     files: int = 1  # number of files that were read
     not_read: Mapping[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
     other: Sequence[str] = ()  # paths of files in the same folder without coordinates, or of another format
+    sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC
 
     def __len__(self) -> int:
         """Return the number of coordinates."""
@@ -137,7 +138,7 @@ def read_picks(path: Union[str, Path]) -> PickTable:
         picks = _read_file(path)
     return PickTable(
         picks.table, str(path), picks.optics, picks.left_out, list(picks.warnings),
-        files=picks.files, not_read=picks.not_read, other=picks.other,
+        files=picks.files, not_read=picks.not_read, other=picks.other, sources=picks.sources,
     )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def read(path: Path) -> Picks:
     for name, column in ((PIXEL_SIZE, _PIXEL_SIZE), (SCORE, _SCORE)):
         if column in (columns.dtype.names or ()):
             table[name] = np.asarray(columns[column], dtype=np.float64)
-    if UID in (columns.dtype.names or ()):
+    has_uid = UID in (columns.dtype.names or ())
+    if has_uid:
         table[UID_COLUMN] = list(map(str, columns[UID].tolist()))
     placed = np.isfinite(table[X]) & np.isfinite(table[Y]) & (shape > 0).all(axis=1) & table[MICROGRAPH].ne("")
     lost = int((~placed).sum())
@@ -55,4 +56,5 @@ def read(path: Path) -> Picks:
     if lost:
         warnings.append(f"{path}: {lost} particles without a position on a micrograph are left out")
     left_out = {UNREADABLE: lost + source.lost} if lost + source.lost else {}
-    return Picks(table[placed].reset_index(drop=True) if lost else table, None, left_out, warnings)
+    table = table[placed].reset_index(drop=True) if lost else table
+    return Picks(table, None, left_out, warnings, sources=[path] if has_uid else [])

@@ -24,6 +24,7 @@ class Picks(NamedTuple):
     files: int = 1  # number of files that were read
     not_read: Mapping[str, str] = {}  # path -> error, of files that cannot be read
     other: Sequence[str] = ()  # paths of files that hold no coordinates, or another format
+    sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC
 
 
 class FilesRead(NamedTuple):
@@ -111,6 +112,7 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         sum(part.files for part in parts),
         not_read,
         [*read.other, *(name for part in parts for name in part.other)],
+        sources=[source for part in parts for source in part.sources],
     )
 
 

@@ -20,7 +20,7 @@ from cryoice_scipion.core.formats.coordinates import PickSource, PickTable
 from cryoice_scipion.core.formats.cryosparc_cs import UID_COLUMN
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, append, write_dataset
 from cryoice_scipion.core.formats.cryosparc_exposures import micrographs_of
-from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES, GroupTable, read_group_table, write_group
+from cryoice_scipion.core.formats.cryosparc_group import GroupTable, read_group_table, write_group
 from cryoice_scipion.core.images.naming import NameIndex, resolve_beside
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import EXPOSURES, PARTICLES, writing
@@ -29,11 +29,6 @@ from cryoice_scipion.core.screening.stars import Verdicts
 _STATES = (ACCEPTED, "pending", "rejected")  # of several rows with one uid, the last state counts
 _ACCEPTED, _PENDING, _REJECTED = range(len(_STATES))
 _Codes = npt.NDArray[np.int8]
-
-
-def is_cryosparc(path: object) -> bool:
-    """Return whether a path names a file of cryoSPARC."""
-    return Path(str(path)).suffix.lower() in SUFFIXES
 
 
 class ParticleFiles:
@@ -46,14 +41,7 @@ class ParticleFiles:
     @classmethod
     def of(cls, folder: Path, picks: Optional[PickSource]) -> Optional[ParticleFiles]:
         """Return the writer for these coordinates; None unless they were read at once from files of cryoSPARC."""
-        if not isinstance(picks, PickTable) or UID_COLUMN not in picks.table:
-            return None
-        if picks.table[UID_COLUMN].isna().any():
-            return None  # a file without uid, which cryoSPARC does not write
-        source = Path(picks.source)
-        files = sorted(source.iterdir()) if source.is_dir() else [source]
-        unused = {*picks.not_read, *picks.other}
-        sources = [file for file in files if is_cryosparc(file) and str(file) not in unused and file.name[0] != "."]
+        sources = picks.sources if isinstance(picks, PickTable) else ()
         return cls(folder, sources) if sources else None
 
     def write(self, verdicts: Verdicts) -> None:
@@ -66,8 +54,11 @@ class ParticleFiles:
         FolderError
             When the folder cannot be written.
         """
-        uids = np.array(list(map(int, verdicts.table[UID_COLUMN])), dtype=np.uint64)
-        codes = np.where(verdicts.kept, _ACCEPTED, np.where(verdicts.pending, _PENDING, _REJECTED)).astype(np.int8)
+        known = verdicts.table[UID_COLUMN].notna().to_numpy()  # other rows are from files of other formats
+        uids = np.array(list(map(int, verdicts.table[UID_COLUMN][known])), dtype=np.uint64)
+        codes = np.where(verdicts.kept, _ACCEPTED, np.where(verdicts.pending, _PENDING, _REJECTED))[known].astype(
+            np.int8
+        )
         source = _joined(self._sources)
         _write(self._folder / PARTICLES, "particle", source, _codes_of(source.table[UID], uids, codes))
 
