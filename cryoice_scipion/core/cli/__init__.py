@@ -17,7 +17,7 @@ from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.errors import CryoIceError, Terminated
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-COMMANDS = ("screen", "filter", "patches", "train", "simulate", "evaluate", "info", "worker")
+COMMANDS = ("screen", "filter", "patches", "train", "simulate", "evaluate", "info", "cryosparc", "worker")
 DESCRIPTION = (
     "Find ice, contamination and support film on cryo-EM micrographs, and remove the coordinates that lie on them."
 )
