@@ -187,7 +187,7 @@ def _with_uid(group: Path, file: Path) -> Table:
 
 
 def _joined(group: ResultGroup, read: Mapping[Path, Table]) -> Tuple[Table, int]:
-    """Return the rows that all files have, in the order of the first one, and how many rows of it are left out."""
+    """Return the rows that all files have, in the order of the first one, and how many items not all of them have."""
     files = list(read)
     first = read[files[0]]
     if len(files) == 1:
@@ -205,7 +205,8 @@ def _joined(group: ResultGroup, read: Mapping[Path, Table]) -> Tuple[Table, int]
             owned = slot is not None and slot.file == file
             if name not in columns or (owned and name != UID):
                 columns[name] = table[name][np.flatnonzero(common) if file == files[0] else rows]
-    return table_of(columns), int((~common).sum())
+    different = len(np.unique(np.concatenate([table[UID] for table in read.values()])))
+    return table_of(columns), different - len(np.unique(uids[common]))
 
 
 def _wrong_numbers(path: Path, group: ResultGroup, read: Mapping[Path, Table]) -> List[str]:

@@ -127,16 +127,15 @@ class Outputs:
     def _write_slow(self, summary: Summary, everything: bool = False) -> None:
         started = time.monotonic()
         self._table.refresh()
-        if self._stars is not None and (self._stars_stale or everything):
-            verdicts = self._stars.write()
-            self._stars_stale = False
-            if everything and self._particles is not None:
-                self._particles.write(verdicts)
-        if everything and self._exposures is not None:
-            self._exposures.write()
+        verdicts = self._stars.write() if self._stars is not None and (self._stars_stale or everything) else None
+        self._stars_stale = False
         if self._options.write_report is not None:
             with writing(self.folder):
                 self._options.write_report(self.folder, self._sums, self._settings, self._options.card, summary)
+        if everything and verdicts is not None and self._particles is not None:
+            self._particles.write(verdicts)
+        if everything and self._exposures is not None:
+            self._exposures.write()
         ended = time.monotonic()
         self._due = ended + max(EVERY, (ended - started) / _SHARE)
 

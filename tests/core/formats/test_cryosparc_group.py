@@ -33,11 +33,15 @@ def test_columns_of_several_files_are_joined_by_uid(job, tmp_path):
 
 def test_items_that_a_file_lacks_and_wrong_numbers_are_said(job, tmp_path):
     table, group = job
-    write_cs(tmp_path / "J42_passthrough_particles.cs", split(table, "location/")[1][5:])
+    rest, location = split(table, "location/")
+    write_cs(tmp_path / "J42_particles.cs", rest[2:])
+    write_cs(tmp_path / "J42_passthrough_particles.cs", location[5:])
     picks = read_picks(group)
-    assert len(picks) == len(table) - 5 and picks.left_out == {"unreadable_row": 5}
-    first, second = picks.warnings
-    assert f"has {len(table) - 5} items, and the group says {len(table)}" in first and "5 items are not in" in second
+    assert len(picks) == len(table) - 7 and picks.left_out == {"unreadable_row": 7}
+    assert picks.table["cryosparcUid"].tolist() == [str(uid) for uid in table["uid"][2:-5]]
+    first, second, third = picks.warnings
+    assert f"J42_particles.cs has {len(table) - 2} items, and the group says {len(table)}" in first
+    assert f"has {len(table) - 5} items" in second and "7 items are not in" in third
 
 
 def test_a_missing_file_and_a_file_without_groups_are_one_line(job, tmp_path):

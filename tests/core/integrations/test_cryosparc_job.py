@@ -12,8 +12,9 @@ from random_model import write_random_model
 from cryoice_scipion.core.cli import main, screen
 from cryoice_scipion.core.formats.coordinates import read_picks
 
-tools = pytest.importorskip("cryosparc.tools", reason="cryosparc-tools is not installed")
+pytest.importorskip("cryosparc", minversion="5", reason="cryosparc-tools 5 is not installed")
 from cryosparc.dataset import Dataset  # noqa: E402
+from cryosparc.tools import CryoSPARC  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,9 @@ def server(tmp_path):
 @pytest.fixture
 def command(server, model, tmp_path, monkeypatch):
     """Return what runs the command on the stand-in."""
-    monkeypatch.setitem(
-        tools.CryoSPARC.__init__.__kwdefaults__, "password", "secret"
-    )  # from the environment, at import
+    environment = {"password": "secret", "host": None, "base_port": None, "email": None}  # read at import
+    for name, value in environment.items():
+        monkeypatch.setitem(CryoSPARC.__init__.__kwdefaults__, name, value)
 
     def run(*options, particles="J42", email="a@example.org"):
         with running(server) as url:
