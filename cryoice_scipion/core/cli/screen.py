@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("micrographs", nargs="+", metavar="MICROGRAPHS", help=_MICROGRAPHS)
+    add("micrographs", nargs="+", metavar="MICROGRAPHS", help="images, folders, or a list of images (.star, .cs, .csg)")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for all output files")
     add("--coordinates", metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
     add(
@@ -84,7 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_watch_arguments(parser)
 
 
-_MICROGRAPHS = "image files, folders, or a .star, .cs or .csg file that lists images"
 _DIAMETER = (
     "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
     "otherwise two thirds of the box size)"
