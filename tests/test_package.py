@@ -16,6 +16,7 @@ from cryoice_scipion.constants import DISTRIBUTION, VERSION
 COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
 NAMES = {
     "cryosparc": "cryosparc-tools",
+    "yaml": "pyyaml",
     "PIL": "pillow",
     "markdown_it": "markdown-it-py",
     "skimage": "scikit-image",

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import datetime
-import json
-import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
+import yaml
 
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, Table, read_dataset, table_of
@@ -17,8 +16,6 @@ from cryoice_scipion.core.images.atomic import replacing
 
 SUFFIXES = (".cs", ".csg")
 _VERSION = "v4.0.0"  # the layout that is written when the input does not say its version
-#: A line of a block mapping: an optional quote, the key, and perhaps a value.
-_LINE = re.compile(r"""(['"]?)([^:'"]+)\1:(?:\s+(.*))?$""")
 
 
 class Slot(NamedTuple):
@@ -75,11 +72,12 @@ def read_group(path: Path) -> ResultGroup:
         When it cannot be read or names no .cs file.
     """
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CoordinatesError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
-    except UnicodeDecodeError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise CoordinatesError(path, "is not a cryoSPARC result group", "check the file and its extension") from None
+    content = content if isinstance(content, dict) else {}
     results = content.get("results")
     slots: Dict[str, Slot] = {}
     for name, result in results.items() if isinstance(results, dict) else ():
@@ -108,73 +106,22 @@ def write_group(path: Path, kind: str, data: Path, table: Table, source: GroupTa
         The input, which may know the types of the slots.
     """
     slots = dict.fromkeys(name.split("/")[0] for name in table.dtype.names or () if "/" in name)
-    lines = [
-        f"created: {datetime.datetime.now().replace(microsecond=0)}",
-        "group:",
-        f"  description: {path.stem.replace('_', ' ').capitalize()} by cryoice",
-        f"  name: {path.stem}",
-        f"  title: {path.stem.replace('_', ' ').capitalize()}",
-        f"  type: {kind}",
-        "results:",
-    ]
-    for slot in slots:
-        lines += [f"  {slot}:", f"    metafile: '>{data.name}'", f"    num_items: {len(table)}"]
-        lines += [f"    type: {source.types.get(slot) or f'{kind}.{slot}'}"]
-    lines.append(f"version: {source.version or _VERSION}\n")
+    title = f"{path.stem.replace('_', ' ').capitalize()}"
+    content = {
+        "created": datetime.datetime.now().replace(microsecond=0),
+        "group": {"description": f"{title} by cryoice", "name": path.stem, "title": title, "type": kind},
+        "results": {
+            slot: {
+                "metafile": f">{data.name}",
+                "num_items": len(table),
+                "type": source.types.get(slot) or f"{kind}.{slot}",
+            }
+            for slot in slots
+        },
+        "version": source.version or _VERSION,
+    }
     with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-
-
-def parse(text: str) -> Dict[str, Any]:
-    """Return the block mappings of a YAML text; values are text. Lists and other syntax are skipped.
-
-    This is the part of YAML that cryoSPARC writes: mappings in mappings, plain or quoted values that may go on in the
-    next line.
-    """
-    root: Dict[str, Any] = {}
-    levels: List[Tuple[int, Dict[str, Any]]] = [(-1, root)]
-    value: List[str] = []  # lines of the value that is being read
-    owner: Tuple[int, Dict[str, Any], str] = (-1, root, "")
-    for line in [*text.split("\n"), "end:"]:
-        content, indent = line.strip(), len(line) - len(line.lstrip(" "))
-        if not content or content.startswith("#"):
-            continue
-        if value and (indent > owner[0] or _is_open(" ".join(value))):
-            value.append(content)
-            continue
-        if value:
-            owner[1][owner[2]] = _unquoted(" ".join(value))
-            value = []
-        found = _LINE.match(content)
-        if found is None or content.startswith("- "):
-            continue
-        while levels[-1][0] >= indent:
-            levels.pop()
-        inside, key = levels[-1][1], found.group(2).strip()
-        owner = (indent, inside, key)
-        if found.group(3):
-            value = [found.group(3)]
-        elif line != "end:":
-            inside[key] = {}
-            levels.append((indent, inside[key]))
-    return root
-
-
-def _is_open(value: str) -> bool:
-    """Return whether a quoted value has no closing quote yet."""
-    quotes = {"'": "'", '"': r'(?<!\\)"'}
-    return value[0] in quotes and len(re.findall(quotes[value[0]], value)) % 2 == 1
-
-
-def _unquoted(value: str) -> str:
-    if value[0] == value[-1] == "'" and len(value) > 1:
-        return value[1:-1].replace("''", "'")
-    if value[0] == value[-1] == '"' and len(value) > 1:
-        try:
-            return str(json.loads(value))
-        except ValueError:
-            return value[1:-1]
-    return value
+        temporary.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def _with_uid(group: Path, file: Path) -> Table:

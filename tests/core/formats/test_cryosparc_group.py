@@ -7,7 +7,7 @@ from cryosparc_project import exposures, micrograph, particles, split, write_cs,
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.formats.cryosparc_group import parse, read_group_table
+from cryoice_scipion.core.formats.cryosparc_group import read_group_table
 from cryoice_scipion.core.images.naming import expand_micrographs
 
 
@@ -55,20 +55,17 @@ def test_a_missing_file_and_a_file_without_groups_are_one_line(job, tmp_path):
         read_picks(write_cs(tmp_path / "y.cs", split(job[0], "location/")[0]))
 
 
-def test_the_yaml_of_cryosparc_is_understood_and_nothing_in_it_is_executed():
-    text = (
-        "created: 2026-01-01 10:11:12.5\ngroup:\n  description: All particles that were processed,\n"
-        "    with: alignments\n"
-        "  title: 'It''s all: of\n    them'\n  name: \"a\\tb\"\n  empty: ''\nflags: []\nlist:\n- one: 1\n- two\n"
-        "results:\n  location:\n    metafile: '>x.cs'\n    num_items: 3\n"
-        "bad: !!python/object/apply:os.mkdir [made]\n"
-    )
-    content = parse(text)
-    assert content["created"] == "2026-01-01 10:11:12.5" and content["results"]["location"]["num_items"] == "3"
-    assert content["group"]["description"] == "All particles that were processed, with: alignments"
-    assert content["group"]["title"] == "It's all: of them" and content["group"]["name"] == "a\tb"
-    assert content["group"]["empty"] == "" and content["bad"] == "!!python/object/apply:os.mkdir [made]"
-    assert content["results"]["location"]["metafile"] == ">x.cs"
+@pytest.mark.parametrize(
+    "text",
+    ["- one", "a: [", "x: !!python/object/apply:os.mkdir [made]", "results: {location: 3}", "\x00", "a: " + "[" * 2000],
+)
+def test_other_yaml_is_refused_and_nothing_in_it_is_executed(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x.csg"
+    path.write_text(text)
+    with pytest.raises(CryoIceError, match="is not a cryoSPARC result group"):
+        read_picks(path)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("compressed", [False, True])
