@@ -14,6 +14,7 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | page | question | script |
 |---|---|---|
 | [verdicts](verdicts.md) | Which picks are removed, and which sessions are flagged? | `benchmarks/verdicts.py` |
+| [topaz_picks](topaz_picks.md) | What do the kept and the rejected picks of Topaz lie on? | `benchmarks/real/topaz_picks.py` |
 | [evaluation](evaluation.md) | How good are the maps, on simulated and real micrographs? | `benchmarks/evaluate_maps.py` |
 | [leave_one_out](leave_one_out.md) | How good is a model on a real micrograph that it was not fitted to? | `benchmarks/leave_one_out.py` |
 | [annotators](annotators.md) | How well do the annotators of the real micrographs agree? | `benchmarks/real/agreement.py` |
