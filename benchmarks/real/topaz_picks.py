@@ -30,7 +30,7 @@ from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, Y, read_pick
 from cryoice_scipion.core.images.naming import stem_of  # noqa: E402
 
 BINNING, RADIUS = 4, 11  # 7.1 Å/px, as its detectors expect; px of the binned image: 78 Å
-DIAMETER = 160.0  # Å, as in label_picks.py
+DIAMETER = 160.0  # Å, of β-galactosidase
 MODEL = "resnet16"
 ORDER = (GOOD, *(f"near {name}" for name in CLASSES), *(name for name in CLASSES if name != GOOD), "doubtful")
 
