@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the command ``cryoice``. Each subcommand is a module with NAME, HELP, add_arguments(parser) and main(arguments).
 
-These modules import slow libraries, such as torch, only in ``main``, so that ``--help`` is fast.
+The modules import slow libraries, such as torch, only in ``main``, so that ``--help`` is fast. A module may also
+have a class Parser.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.errors import CryoIceError, Terminated
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-COMMANDS = ("screen", "filter", "patches", "train", "simulate", "evaluate", "info", "cryosparc", "worker")
+COMMANDS = (
+    *("screen", "filter", "patches", "train", "simulate", "evaluate", "info"),
+    *("relion", "cryosparc", "worker"),
+)
 DESCRIPTION = (
     "Find ice, contamination and support film on cryo-EM micrographs, and remove the coordinates that lie on them."
 )
@@ -50,8 +54,10 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return the parser of all commands, or only of the command in ``words[0]``."""
     parser = argparse.ArgumentParser(prog="cryoice", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"cryoice {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in _modules(words):
+    modules = _modules(words)
+    kind = getattr(modules[0], "Parser", argparse.ArgumentParser) if len(modules) == 1 else argparse.ArgumentParser
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=kind)
+    for module in modules:
         command = commands.add_parser(module.NAME, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(main=module.main)

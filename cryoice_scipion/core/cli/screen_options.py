@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of a screening, defined once for ``screen`` and ``relion``, and the settings that they give."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Callable
+
+from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
+from cryoice_scipion.core.config import ScreenConfig, parse_margins
+from cryoice_scipion.core.errors import SettingsError
+
+#: ``parser.add_argument``, or a function that passes its arguments on.
+AddArgument = Callable[..., object]
+
+
+def add_screen_options(add: AddArgument) -> None:
+    """Define the options that do not name the input or the output."""
+    add(
+        "--pixel-size",
+        type=float,
+        metavar="A",
+        help="pixel size of the micrographs in Å/px (default: from the headers)",
+    )
+    add("--particle-diameter", type=float, metavar="A", help=_DIAMETER)
+    add(
+        "--coordinates-pixel-size",
+        type=float,
+        metavar="A",
+        help="Å/px of the coordinates, if they were picked on binned micrographs (default: as in the coordinate files, "
+        "else that of the micrographs)",
+    )
+    add("--flip-y", action="store_true", help="the coordinates count rows from the other end of the image")
+    add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")
+    add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="model name or folder (default: %(default)s)")
+    add("--threshold", type=float, metavar="T", help=_THRESHOLD)
+    add("--margin", action="append", default=[], metavar="[CLASS=]A", help=_MARGIN)
+    add("--ignore", action="append", default=[], metavar="CLASS", help=_IGNORE)
+    add("--min-area", type=float, default=0.0, metavar="NM2", help=_MIN_AREA)
+    add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
+    add("--device", default="auto", help="auto, cpu, cuda:0, or several GPUs: cuda:0,1 (default: %(default)s)")
+    add(
+        "--summary-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="update summary.json after every N micrographs (default: 1)",
+    )
+    add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
+    add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
+    add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
+    add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
+
+
+_DIAMETER = (
+    "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
+    "otherwise two thirds of the box size)"
+)
+_MARGIN = (
+    "also reject coordinates with bad area within this distance (Å) of the particle's edge (default: 0); CLASS=A sets "
+    f"the margin of one class ({', '.join(name for name in CLASSES if name != GOOD)}); may be repeated"
+)
+_IGNORE = "class of bad area to treat as good; may be repeated"
+_MIN_AREA = "treat bad regions smaller than this (nm²) as good (default: %(default)g)"
+_MAX_BAD_AREA = "discard micrographs whose bad area exceeds this fraction, 0 to 1 (default: %(default)g, keep all)"
+_THRESHOLD = (
+    "keep coordinates with at least this goodness, 0 (bad) to 1 (clean); a higher threshold rejects more; -1 scores "
+    "all coordinates and keeps them (default: recommended by the model)"
+)
+_THUMBNAILS = (
+    "maximum number of thumbnails, about 1 MB each (default: %(default)s); those with the most bad area are kept, and "
+    "others spread over the run; -1: keep all"
+)
+_CONTRAST = (
+    "contrast of the particles; auto: dark, unless at least 3 reference micrographs, and at least 80 %% of them, show "
+    "bright particles (default: %(default)s)"
+)
+_REFERENCE = (
+    "number of micrographs, from the first one on, that determine the contrast if it is auto (default: %(default)s); "
+    "0: auto means dark"
+)
+
+
+def screen_config(args: argparse.Namespace) -> ScreenConfig:
+    """Return the settings that these options give.
+
+    Raises
+    ------
+    SettingsError
+        If a value is invalid.
+    """
+    if args.summary_every < 1:
+        raise SettingsError("--summary-every", f"{args.summary_every} is too small", "give 1 or more")
+    margin, margins = parse_margins(args.margin)
+    return ScreenConfig.make(
+        model=str(args.model),
+        threshold=args.threshold,
+        margin=margin,
+        margins=margins,
+        ignore=sorted(set(args.ignore)),
+        min_area=args.min_area,
+        contrast=args.contrast,
+        reference=args.reference,
+        max_bad_area=args.max_bad_area,
+        pixel_size=args.pixel_size,
+        particle_diameter=args.particle_diameter,
+        box_size=args.box_size,
+        coordinates_pixel_size=args.coordinates_pixel_size,
+        flip_y=args.flip_y,
+        full_size_masks=args.full_size_masks,
+        max_thumbnails=args.max_thumbnails,
+    )
