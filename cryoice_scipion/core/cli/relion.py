@@ -43,8 +43,10 @@ class Parser(argparse.ArgumentParser):
         self._words = list(args or ())
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            names = [name[2:] for action in self._actions for name in action.option_strings if "-" not in name[2:]]
-            self.error(f"{unknown[0]} is not an option; the options are {', '.join(names)}")
+            shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            self.error(
+                f"{unknown[0]} is not an option; the options are {', '.join(a.option_strings[0] for a in shown)}"
+            )
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -77,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="coordinates: an autopick.star of RELION 4 or 5, a coords_suffix_NAME.star of RELION 3, or a STAR file",
     )
     add("--j", type=int, default=1, metavar="N", help="number of threads on the CPU (default: %(default)s)")
+
+    add("--pipeline_control", help=argparse.SUPPRESS)  # RELION adds it if it finds "relion_" in the command
 
     def add_label(option: str, **settings: Any) -> None:
         """Define an option of a screening as a label of the job."""

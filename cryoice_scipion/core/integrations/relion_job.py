@@ -12,13 +12,14 @@ import re
 import shutil
 import threading
 from pathlib import Path
-from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Collection, Dict, Iterator, NamedTuple, Sequence
 
 import pandas as pd
 
 from cryoice_scipion.constants import ACCEPTED
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, read_star, write_blocks
+from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.naming import resolve_beside
 from cryoice_scipion.core.integrations.relion_logfile import write_logfile
@@ -38,7 +39,6 @@ _PIPELINER_PROJECT = ".CCPEM_pipeliner_project"
 _POLL = 0.5  # s between two looks for ABORT_NOW
 # RELION 3 looks for the coordinates of MotionCorr/job002/Movies/a.mrc in Movies/a<suffix>, without the job's folder.
 _JOB_FOLDER = re.compile(r"^.*?/job\d{3}[^/]*/")
-_VERSION = re.compile(r"^# version \d+", re.MULTILINE)
 
 
 class Node(NamedTuple):
@@ -209,13 +209,12 @@ def name_in_job(micrograph: str) -> str:
 
 
 def _write_kept(source: Path, target: Path, kept: Collection[str]) -> None:
-    """Copy a STAR file of micrographs with all its tables and columns, without the rows of other micrographs."""
-    version = _VERSION.search(source.read_text(encoding="utf-8", errors="replace"))
-    blocks = []
+    """Copy a STAR file of micrographs line by line, without the rows of other micrographs."""
+    lines = dict(enumerate(read_text(source).split("\n"), 1))
     for block in read_star(source):
-        table = block.table
-        if "rlnMicrographName" in table:
-            paths: List[Optional[str]] = [resolve_beside(str(name), source) for name in table["rlnMicrographName"]]
-            table = table[[path in kept for path in paths]]
-        blocks.append((block.name, table))
-    write_blocks(target, blocks, version.group() if version else "")
+        if "rlnMicrographName" in block.table:
+            for name, number in zip(block.table["rlnMicrographName"].astype(str), block.rows.lines):
+                if resolve_beside(name, source) not in kept:
+                    del lines[int(number)]
+    with replacing(target) as temporary:
+        temporary.write_text("\n".join(lines.values()), encoding="utf-8")
