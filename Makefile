@@ -5,17 +5,19 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10 python3.9
 ENV := .venv
 BIN := $(ENV)/bin
 DOCS_ENV := .venv-docs
+PIPELINER_ENV := .venv-pipeliner
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
 	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
 
-.PHONY: help env demo test quick lint types imports check docs default-model screenshots clean
+.PHONY: help env pipeliner-env demo test quick lint types imports check docs default-model screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
 	@echo "                    make demo MICROGRAPHS='folder/*.mrc' PICKS=folder PIXEL_SIZE=1.1 DEMO_ARGS='--box-size 200'"
 	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
+	@echo "make pipeliner-env  install CCP-EM Pipeliner, for the tests of its job, which are skipped without it"
 	@echo "make quick          the fast tests, under 2 minutes: no Scipion project, no training, no killed processes"
 	@echo "make check          lint, types and imports"
 	@echo "make docs           build the documentation into site; it executes the notebook, and fails on a dead link"
@@ -38,6 +40,15 @@ $(ENV)/.installed: setup.py requirements-core.txt constraints-ci.txt cryoice_sci
 
 $(ENV)/.installed-lint: $(ENV)/.installed
 	@$(INSTALL) --editable '.[scipion,test,lint]'
+	@touch $@
+
+# CCP-EM Pipeliner needs other versions of numpy and scipy than scipion-em pins. The tests of its job use this environment.
+pipeliner-env: $(PIPELINER_ENV)/.installed
+
+$(PIPELINER_ENV)/.installed: tests/core/integrations/requirements-pipeliner.txt | $(BIN)/pip
+	@echo "make: installing CCP-EM Pipeliner into $(PIPELINER_ENV)"
+	@$(BIN)/python -m venv $(PIPELINER_ENV)
+	@$(PIPELINER_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 demo: env

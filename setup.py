@@ -66,7 +66,7 @@ setup(
     extras_require={
         "scipion": SCIPION,
         "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
-        "pipeliner": ["ccpem-pipeliner"],
+        "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "test": [
             "cryosparc-tools>=4",
             "hypothesis>=6",
@@ -85,11 +85,15 @@ setup(
     packages=find_packages(include=["cryoice_scipion", "cryoice_scipion.*"]),
     package_data={
         "": ["*.j2"],
-        "cryoice_scipion": ["protocols.conf", "cryoice_logo.png", "models/*/*", "templates/*.json.template"],
+        "cryoice_scipion": ["protocols.conf", "cryoice_logo.png", "models/*/*", "templates/*.json.template"]
+        + ["templates/relion/*/*/*.star", "templates/relion/*/*/*/*.star"],
     },
     entry_points={
         "pyworkflow.plugin": ["cryoice_scipion = cryoice_scipion"],
         "pyworkflow.guiplugin": ["cryoice_scipion = cryoice_scipion.viewers.preferred"],
+        "ccpem_pipeliner.jobs": [
+            "cryoice.select.coordinates = cryoice_scipion.core.integrations.pipeliner_job:SelectCoordinates",
+        ],
         "console_scripts": ["cryoice = cryoice_scipion.core.cli:main"],
     },
 )

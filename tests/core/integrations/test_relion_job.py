@@ -21,7 +21,10 @@ import cryoice_scipion
 from cryoice_scipion.core.cli import build_parser, main
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.integrations import relion_job
 from cryoice_scipion.core.integrations.relion_job import name_in_job
+from cryoice_scipion.core.integrations.relion_logfile import write_logfile
+from cryoice_scipion.core.records import MicrographRecord, from_json
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -49,6 +52,8 @@ def relion(tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
     detector = project.BadRight(LocalExecutor.load(model, "cpu").model)
     monkeypatch.setattr(LocalExecutor, "load", lambda path, device: LocalExecutor(detector, "bad right", device))
+    # Drawing the log file takes most of the time of a job; one test draws it, and the jobs that RELION runs.
+    monkeypatch.setattr(relion_job, "write_logfile", lambda folder, records, out: out.touch())
     for number in (1, 2):
         project.write_micrograph(number)
     project.list_micrographs([1, 2])
@@ -88,8 +93,16 @@ def test_kept_micrographs_have_all_columns_and_coordinates_are_in_both_layouts(r
     assert (JOB / "coords_suffix_cryoice.star").read_text() == f"{JOB}/micrographs.star\n"
     for number, file in zip((1, 2), listed.table["rlnMicrographCoordinates"]):
         assert positions(file) == positions(JOB / f"Movies/mic{number}_cryoice.star") == project.KEPT
-    assert len(re.findall(rb"/Type /Page\b", (JOB / "logfile.pdf").read_bytes())) == 2
     assert states() == ["RELION_JOB_EXIT_SUCCESS"]
+
+
+def test_the_log_file_has_a_page_of_histograms_and_one_of_thumbnails(relion):
+    relion()
+    lines = map(json.loads, (JOB / "journal.jsonl").read_text().splitlines())
+    records = [from_json(MicrographRecord, line["record"]) for line in lines if line["kind"] == "screened"]
+    for given, pages in ((records, 2), ([], 1)):
+        write_logfile(JOB, given, Path("logfile.pdf"))
+        assert len(re.findall(rb"/Type /Page\b", Path("logfile.pdf").read_bytes())) == pages
 
 
 @pytest.mark.parametrize(
