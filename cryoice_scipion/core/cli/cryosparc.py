@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from cryoice_scipion.core.cli import screen
+from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options
 
 NAME = "cryosparc"
 HELP = "screen the outputs of cryoSPARC jobs, and save the result as an External Job"
@@ -16,8 +17,6 @@ EPILOG = (
     "cryosparc.tools login'. The variables CRYOSPARC_BASE_URL, CRYOSPARC_MASTER_HOSTNAME, CRYOSPARC_BASE_PORT and "
     "CRYOSPARC_EMAIL replace the options. Exit status: as 'cryoice screen'."
 )
-#: Options of ``screen`` that say where input comes from; the job knows.
-_NOT_HERE = {"help", "output", "coordinates", "watch", "timeout", "settle"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     job("--exposures", required=True, metavar="J[:OUTPUT]", help=f"job with the micrographs; {_OUTPUT}")
     job("--particles", metavar="J[:OUTPUT]", help=f"job with the picks; {_OUTPUT}")
     job("--output", required=True, type=Path, metavar="DIR", help="folder for all output files")
-    settings = argparse.ArgumentParser(add_help=False)
-    screen.add_arguments(settings)
-    for action in settings._actions:
-        if action.option_strings and action.dest not in _NOT_HERE:
-            parser._add_action(action)
+    add_screen_options(parser.add_argument)
+    add_resume(parser)
 
 
 _OUTPUT = "without OUTPUT, its output with one of the usual names"

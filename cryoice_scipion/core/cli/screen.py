@@ -19,7 +19,7 @@ from cryoice_scipion.core.cli.running import (
     print_report,
     status_of,
 )
-from cryoice_scipion.core.cli.screen_options import add_screen_options, screen_config
+from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options, screen_config
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
@@ -55,9 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, type=Path, metavar="DIR", help="folder for all output files")
     add("--coordinates", metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
     add_screen_options(add)
-    add("--resume", action="store_true", help="continue the run in the output folder, and retry failed micrographs")
+    add_resume(parser)
     add_watch_arguments(parser)
-    parser.set_defaults(how_to_continue="continue with --resume")
 
 
 def main(args: argparse.Namespace) -> int:

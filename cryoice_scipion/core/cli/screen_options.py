@@ -52,6 +52,13 @@ def add_screen_options(add: AddArgument) -> None:
     add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Define the option that continues a run."""
+    help_text = "continue the run in the output folder, and retry failed micrographs"
+    parser.add_argument("--resume", action="store_true", help=help_text)
+    parser.set_defaults(how_to_continue="continue with --resume")
+
+
 _DIAMETER = (
     "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
     "otherwise two thirds of the box size)"
