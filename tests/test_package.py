@@ -13,11 +13,12 @@ import pytest
 import cryoice_scipion
 from cryoice_scipion.constants import DISTRIBUTION, VERSION
 
-COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info"]
+COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info", "relion"]
 NAMES = {
     "cryosparc": "cryosparc-tools",
     "yaml": "pyyaml",
     "PIL": "pillow",
+    "pipeliner": "ccpem-pipeliner",
     "markdown_it": "markdown-it-py",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
