@@ -21,7 +21,7 @@ from pyworkflow.object import Float, Pointer, String
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import BOX_SIZE, sizes_of, write_star
 from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
-from cryoice_scipion.core.images.naming import stem_of
+from cryoice_scipion.core.images.naming import output_stem, stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, PickScore
@@ -48,11 +48,12 @@ def micrograph_row(
 ) -> MicrographRow:
     """Return a micrograph by its id and location, and add its stem to ``stems`` (stem -> id).
 
-    If the stem is taken, ``_<id>`` is appended. ``stem``: the stem from an earlier session, if any.
+    A long stem is shortened as on the command line. If it is taken, ``_<id>`` is appended.
+    ``stem``: the stem from an earlier session, if any.
     """
     path = os.path.abspath(name)
     path = f"{index}@{path}" if index else path  # notation of the core for a frame of a stack
-    stem = stem or stem_of(path)
+    stem = stem or output_stem(stem_of(path))
     while stems.setdefault(stem, key) != key:
         stem += f"_{key}"
     return MicrographRow(key, mic_name or stem, path, stem)
@@ -243,7 +244,7 @@ def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
     for path in paths:
         item = Micrograph()
         item.setFileName(str(path))
-        item.setMicName(path.stem)
+        item.setMicName(stem_of(path.name))
         item.setAcquisition(output.getAcquisition())
         item.setSamplingRate(output.getSamplingRate())
         append_unread(output, item, shape)

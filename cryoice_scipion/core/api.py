@@ -116,6 +116,8 @@ class LoadedDetector:
         CoordinatesError
             When the particle diameter is not known.
         """
+        from cryoice_scipion.core.images.naming import output_stem  # loads pandas
+
         config = _config(self.folder, particle_diameter=diameter, **settings)
         if not (np.isfinite(pixel_size) and pixel_size > 0):
             raise PixelSizeError(name, f"the pixel size {pixel_size} is not positive", "give it in Å/px")
@@ -124,7 +126,7 @@ class LoadedDetector:
             reason = f"is an array of shape {pixels.shape} and type {pixels.dtype}"
             raise ImageError(name, reason, "give real numbers of shape (rows, columns)")
         micrograph = take_image(pixels.astype(np.float32), float(pixel_size), name)
-        task = MicrographTask(1, name, name, float(pixel_size), _picks(coordinates))
+        task = MicrographTask(1, name, output_stem(name), float(pixel_size), _picks(coordinates))
         classmap, mapped = map_micrograph(self.executor.detector, micrograph, name, config.contrast)
         scored = score_micrograph(classmap, task, mapped, config, self.model, 0.0)
         fields = {field.name: getattr(scored, field.name) for field in dataclasses.fields(MicrographResult)}
@@ -162,7 +164,7 @@ def screen_files(
     micrographs: Union[PathLike, Sequence[PathLike]],
     detector: Optional[LoadedDetector] = None,
     output: Optional[PathLike] = None,
-    coordinates: Optional[PathLike] = None,
+    coordinates: Union[PathLike, Sequence[PathLike], None] = None,
     **settings: Any,
 ) -> Iterator[MicrographResult]:
     """Screen a session of files, as ``cryoice screen`` does, and yield a result for each micrograph.
@@ -176,8 +178,8 @@ def screen_files(
     output : path, optional
         Output folder. A run in the folder is continued; micrographs that are already screened are skipped and not
         yielded. None: nothing is kept.
-    coordinates : path, optional
-        A coordinate file, or a folder of coordinate files.
+    coordinates : path or sequence of paths, optional
+        A coordinate file, or a folder of coordinate files; or several of them, each of its own format.
     **settings
         Fields of :class:`~cryoice_scipion.core.config.ScreenConfig`.
 
@@ -199,8 +201,11 @@ def screen_files(
     detector = detector or load()
     config = _config(detector.folder, **settings)
     named = [micrographs] if isinstance(micrographs, (str, Path)) else micrographs
-    tasks = expand_micrographs([str(path) for path in named])
-    picks = read_picks(Path(coordinates)) if coordinates is not None else None
+    notes: List[str] = []
+    tasks = expand_micrographs([str(path) for path in named], notes)
+    picks = read_picks(coordinates) if coordinates is not None else None
+    for line in [*notes, *(picks.notes + picks.warnings if picks is not None else ())]:
+        _LOG.warning(line)
     known = output is not None and (Path(output) / JOURNAL).is_file()
     if picks is not None and not any(assign_picks(picks, tasks).rows.values()) and len(picks) and not known:
         raise all_unmatched(len(picks))

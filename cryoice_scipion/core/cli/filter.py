@@ -10,6 +10,7 @@ from typing import Any, Dict
 
 from tqdm import tqdm
 
+from cryoice_scipion.core.cli.running import COORDINATES
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import SettingsError
 
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="output folder of 'cryoice screen' or of a Scipion run")
-    add("--coordinates", required=True, metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
+    help_text = COORDINATES.format(formats=formats_in_words())
+    add("--coordinates", required=True, action="append", metavar="PATH", help=help_text)
     add("--output", required=True, type=Path, metavar="DIR", help="output folder")
     add("--threshold", type=float, metavar="T", help="keep coordinates with at least this goodness; -1 keeps all")
     add("--particle-diameter", type=float, metavar="A", help="particle diameter in Å")
@@ -54,7 +56,9 @@ def main(args: argparse.Namespace) -> int:
     if args.output.resolve() == args.run.resolve():
         raise SettingsError("--output", "is the folder of the screening", "give another folder")
     maps = StoredMaps.read(args.run)
-    picks = read_picks(Path(args.coordinates))
+    picks = read_picks(args.coordinates)
+    for note in picks.notes:
+        print(note, file=sys.stderr)
     for warning in picks.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
     summary = filter_coordinates(

@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, Optional, Tuple
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.records import PickCounts
     from cryoice_scipion.core.screening.run import ScreeningRun
 
+#: Help of the option --coordinates.
+COORDINATES = "a file, or a folder of one format, or a folder of a RELION job: {formats}; may be repeated"
 _FAILED_SHOWN = 20
 
 
@@ -139,6 +141,14 @@ def interrupt(number: int) -> None:
         ``Terminated`` for SIGTERM.
     """
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def log_lines(log: logging.Logger, warnings: Iterable[str], notes: Iterable[str]) -> None:
+    """Log warnings and notes about the input, one line each."""
+    for note in notes:
+        log.info(note)
+    for warning in warnings:
+        log.warning(warning)
 
 
 class _BarHandler(logging.Handler):

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, List, Optional
 
 from cryoice_scipion.core.cli.running import (
+    COORDINATES,
     interrupt,
+    log_lines,
     logger,
     on_signals,
     open_run,
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("micrographs", nargs="+", metavar="MICROGRAPHS", help="images, folders, or a list of images (.star, .cs, .csg)")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for all output files")
-    add("--coordinates", metavar="PATH", help=f"a file or a folder of one format: {formats_in_words()}")
+    add("--coordinates", action="append", metavar="PATH", help=COORDINATES.format(formats=formats_in_words()))
     add_screen_options(add)
     add_resume(parser)
     add_watch_arguments(parser)
@@ -90,12 +92,13 @@ def screen_micrographs(
     from cryoice_scipion.core.formats.coordinates import read_picks
     from cryoice_scipion.core.images.naming import expand_micrographs
 
-    tasks = expand_micrographs(args.micrographs)
+    notes: List[str] = []
+    tasks = expand_micrographs(args.micrographs, notes)
+    log_lines(log, (), notes)
     picks: Optional[PickTable] = None
     if args.coordinates:
-        picks = read_picks(Path(args.coordinates))
-        for warning in picks.warnings:
-            log.warning(warning)
+        picks = read_picks(args.coordinates)
+        log_lines(log, picks.warnings, picks.notes)
         _give_picks(tasks, picks, args.resume, log)
         _check_size(tasks, config)
     return _screen(args, config, tasks, picks, log, around)

@@ -23,7 +23,7 @@ from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 if TYPE_CHECKING:
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.screening.watch import Watch
-    from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
+    from cryoice_scipion.core.streaming.coordinate_sources import CoordinateSources
 
 _STOPPING = b"\nfinishing the current micrographs; press Ctrl-C again to stop immediately\n"
 _BATCH = 16  # micrographs per device; small, so that new files do not wait long
@@ -72,7 +72,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
     """Run the command."""
     from tqdm import tqdm
 
-    late = _coordinate_watcher(args, config, log)
+    late = _coordinate_sources(args, config, log)
     bar = tqdm(total=0, unit="micrograph", dynamic_ncols=True, disable=None)
     with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=RETRY_SECONDS) as run:
         watch = _watch(args, run, late, log)
@@ -91,17 +91,17 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
         return status_of(run, failed, given)
 
 
-def _coordinate_watcher(
+def _coordinate_sources(
     args: argparse.Namespace, config: ScreenConfig, log: logging.Logger
-) -> Optional[CoordinateWatcher]:
-    """Return the watcher of the coordinate files; None if no coordinates are given."""
+) -> Optional[CoordinateSources]:
+    """Return the coordinate files to watch; None if no coordinates are given."""
     if not args.coordinates:
         return None
     import numpy as np
 
     from cryoice_scipion.core.formats.coordinates import PickTable, sizes_of
     from cryoice_scipion.core.maps.scoring import UNKNOWN_DIAMETER
-    from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
+    from cryoice_scipion.core.streaming.coordinate_sources import CoordinateSources
     from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
     def check(path: Path, picks: PickTable) -> None:
@@ -111,11 +111,12 @@ def _coordinate_watcher(
         if unknown and not config.particle_diameter and not config.box_size:
             raise SettingsError(path, *UNKNOWN_DIAMETER)
 
-    return CoordinateWatcher(Path(args.coordinates), StreamingCoordinates(check), log, args.settle or SETTLE_SECONDS)
+    paths = [Path(path) for path in args.coordinates]
+    return CoordinateSources(paths, StreamingCoordinates(check), log, args.settle or SETTLE_SECONDS)
 
 
 def _watch(
-    args: argparse.Namespace, run: ScreeningRun, late: Optional[CoordinateWatcher], log: logging.Logger
+    args: argparse.Namespace, run: ScreeningRun, late: Optional[CoordinateSources], log: logging.Logger
 ) -> Watch:
     from cryoice_scipion.core.screening.watch import Watch
     from cryoice_scipion.core.streaming.id_registry import IdRegistry

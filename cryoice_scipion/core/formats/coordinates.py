@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Sequence, Set, Tuple, Union
+from typing import Iterable, Iterator, List, Mapping, Optional, Protocol, Sequence, Set, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,8 @@ import pandas as pd
 
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, join_optics, read_each
+from cryoice_scipion.core.formats.folders import read_folder
+from cryoice_scipion.core.formats.joining import Picks, join, join_optics, read_each
 from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
     DIAMETER,
@@ -30,13 +30,7 @@ from cryoice_scipion.core.formats.pick_tables import (
     empty_table,
 )
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
-from cryoice_scipion.core.formats.table import (
-    format_of,
-    is_coordinate_file,
-    is_unspecific,
-    suffix_of,
-    suffixes_in_words,
-)
+from cryoice_scipion.core.formats.table import format_of, suffixes_in_words
 from cryoice_scipion.core.images.grid import is_same_pixel_size
 from cryoice_scipion.core.records import Pick, PickCounts
 
@@ -45,6 +39,7 @@ __all__ = [
     "join_optics", "picks_of_rows", "read_picks", "sizes_of", "write_star",
 ]  # fmt: skip
 
+PathLike = Union[str, Path]
 ROWS_OF_A_PART = 10_000_000  # coordinates in a part; the id of the first one is a multiple of this
 
 
@@ -83,6 +78,7 @@ class PickTable:
     not_read: Mapping[str, str] = dataclasses.field(default_factory=dict)  # path -> error, of files that cannot be read
     other: Sequence[str] = ()  # paths of files in the same folder without coordinates, or of another format
     sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC
+    notes: List[str] = dataclasses.field(default_factory=list)  # lines about the choice of files, which are no warnings
 
     def __len__(self) -> int:
         """Return the number of coordinates."""
@@ -118,8 +114,10 @@ class PickTable:
         return self.unmatched
 
 
-def read_picks(path: Union[str, Path]) -> PickTable:
-    """Read a file of coordinates, or a folder with files of one format; an empty file holds no picks.
+def read_picks(source: Union[PathLike, Sequence[PathLike]]) -> PickTable:
+    """Read a file of coordinates, or a folder with files of one format, or several of them, each of its own format.
+
+    An empty file holds no picks. A coordinate's id is its row in the joined table.
 
     Corners become centres, box sizes become cryoiceBoxSize, scores become rlnAutopickFigureOfMerit. Rows and files
     that cannot be read are left out, counted and named in the warnings.
@@ -129,17 +127,30 @@ def read_picks(path: Union[str, Path]) -> PickTable:
     CoordinatesError
         When the path is missing, the format is unknown, a folder has several formats, or nothing can be read.
     """
-    path = Path(path)
-    if path.is_dir():
-        picks = _read_folder(path)
-    elif not path.exists():
-        raise CoordinatesError(path, "there is no such file or folder", "check the path")
+    paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(path) for path in source]
+    for path in paths:
+        if not path.exists():
+            raise CoordinatesError(path, "there is no such file or folder", "check the path")
+    if len(paths) == 1:
+        picks = _read_one(paths[0])
     else:
-        picks = _read_file(path)
+        read = read_each((path, _read_one) for path in paths)
+        read = read._replace(not_read={**read.not_read, **read.other}, other={})  # each was asked for by name
+        read.refuse_if_nothing(paths[0])
+        picks = join(read, empty_table())
     return PickTable(
-        picks.table, str(path), picks.optics, picks.left_out, list(picks.warnings),
-        files=picks.files, not_read=picks.not_read, other=picks.other, sources=picks.sources,
+        picks.table, ", ".join(map(str, paths)), picks.optics, picks.left_out, list(picks.warnings), files=picks.files,
+        not_read=picks.not_read, other=picks.other, sources=picks.sources, notes=list(picks.notes),
     )  # fmt: skip
+
+
+def _read_one(path: Path) -> Picks:
+    if path.is_dir():
+        return read_folder(path)
+    known = format_of(path)
+    if known is None:
+        raise unknown_format(path)
+    return known.read(path)
 
 
 def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -217,54 +228,3 @@ def unknown_format(path: Path) -> CoordinatesError:
     """Return the error for a file of an unknown coordinate format."""
     extension = path.suffix or "no extension"
     return CoordinatesError(path, f"coordinates of an unknown format ({extension})", f"give {suffixes_in_words()}")
-
-
-def _read_file(path: Path) -> Picks:
-    known = format_of(path)
-    if known is None:
-        raise unknown_format(path)
-    return known.read(path)
-
-
-def _read_folder(folder: Path) -> Picks:
-    """Read the files of a folder in one format, which is that of the readable files with coordinates."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and is_coordinate_file(file.name))
-    files = [file for file in files if not file.name.startswith(".")]
-    if not files:
-        raise CoordinatesError(folder, "there are no coordinate files in this folder", f"give {suffixes_in_words()}")
-    unspecific = [file for file in files if is_unspecific(suffix_of(file))]
-    read = _read_all(file for file in files if not is_unspecific(suffix_of(file)))
-    formats, other = _formats_in(read), {str(file): "" for file in unspecific}
-    if not formats and unspecific:
-        tried = _read_all(unspecific)
-        formats = _formats_in(tried)
-        if formats or not read.parts:
-            read, other = read.and_also(tried), {}
-    if len(formats) > 1:
-        counts = ", ".join(f"{number} {suffix}" for suffix, number in sorted(formats.items()))
-        reason = f"holds coordinates of several formats ({counts})"
-        raise CoordinatesError(folder, reason, "give a folder of one format, or a file")
-    read.refuse_if_nothing(folder)
-    return join(_only(next(iter(formats), ""), read, other), empty_table())
-
-
-def _read_all(files: Iterable[Path]) -> FilesRead:
-    return read_each((file, known.read) for file, known in ((file, format_of(file)) for file in files) if known)
-
-
-def _formats_in(read: FilesRead) -> Dict[str, int]:
-    """Return the formats that hold coordinates, and in how many files."""
-    return Counter(suffix_of(path) for path, part in read.parts if len(part.table))
-
-
-def _only(suffix: str, read: FilesRead, other: Mapping[str, str]) -> FilesRead:
-    """Return the files of one format; unreadable files with an unspecific suffix count as no coordinate files."""
-    other = {**read.other, **other}
-    if not suffix:
-        return read._replace(other=dict(other))
-    parts = [(path, part) for path, part in read.parts if suffix_of(path) == suffix]
-    other.update((str(path), "") for path, _ in read.parts if suffix_of(path) != suffix)
-    not_read = dict(read.not_read)
-    for name in [name for name in not_read if is_unspecific(suffix_of(Path(name))) and suffix_of(Path(name)) != suffix]:
-        other[name] = not_read.pop(name)
-    return FilesRead(parts, not_read, dict(other))

@@ -10,21 +10,12 @@ from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
 import pandas as pd
 
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError
+from cryoice_scipion.core.formats.picks import Picks
+from cryoice_scipion.core.formats.shared_micrographs import shared_lines
+
+__all__ = ["FilesRead", "Picks", "join", "join_optics", "read_each"]
 
 _GROUP = "rlnOpticsGroup"
-
-
-class Picks(NamedTuple):
-    """The coordinates of one or several files, and counts and messages about everything that is left out."""
-
-    table: pd.DataFrame
-    optics: Optional[pd.DataFrame] = None
-    left_out: Mapping[str, int] = {}  # rows, by reason
-    warnings: Sequence[str] = ()
-    files: int = 1  # number of files that were read
-    not_read: Mapping[str, str] = {}  # path -> error, of files that cannot be read
-    other: Sequence[str] = ()  # paths of files that hold no coordinates, or another format
-    sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC
 
 
 class FilesRead(NamedTuple):
@@ -108,11 +99,12 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         pd.concat(tables, ignore_index=True) if tables else empty,
         optics,
         dict(left_out),
-        [line for part in parts for line in part.warnings] + _warnings(not_read, parts),
+        [line for part in parts for line in part.warnings] + _warnings(not_read, parts) + shared_lines(read.parts),
         sum(part.files for part in parts),
         not_read,
         [*read.other, *(name for part in parts for name in part.other)],
-        sources=[source for part in parts for source in part.sources],
+        [line for part in parts for line in part.notes],
+        [source for part in parts for source in part.sources],
     )
 
 

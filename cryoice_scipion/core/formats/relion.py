@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""RELION .star: coordinates of one micrograph or many, old or 3.1, or RELION's list of coordinate files."""
+"""RELION .star: coordinates of one micrograph or many, old or 3.1, or a list of coordinate files of any version."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
@@ -26,16 +27,22 @@ from cryoice_scipion.core.formats.pick_tables import (
     readable_picks,
     with_micrograph,
 )
+from cryoice_scipion.core.formats.relion_jobs import files_of_suffix, suffix_of_picks
 from cryoice_scipion.core.formats.rows import Rows
 from cryoice_scipion.core.formats.star import Block, read_star
+from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.naming import resolve_beside
 
 _GROUP, _MICROGRAPH_PIXEL_SIZE = "rlnOpticsGroup", "rlnMicrographPixelSize"
+_BLOCK = re.compile(r"^[ \t]*data_[^\s/]*[ \t]*$", re.MULTILINE)
 _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
 
 
 def read(path: Path) -> Picks:
-    """Read RELION .star: old or 3.1, one micrograph or many, or its list of coordinate files."""
+    """Read RELION .star: old or 3.1, one micrograph or many, or a list of coordinate files of any version."""
+    suffix = suffix_of_picks(path)
+    if suffix is not None and not _BLOCK.search(read_text(path)):
+        return _from_suffix(path, suffix)
     blocks = read_star(path, lenient=True)
     if not blocks:
         return nothing_in(path)
@@ -73,13 +80,26 @@ def _from_list(path: Path, rows: Rows) -> Picks:
     files: List[Tuple[Path, Callable[[Path], Picks]]] = []
     for micrograph, name in zip(*(rows.table[column].astype(str) for column in (MICROGRAPH, _COORDINATE_FILES))):
         files.append((Path(resolve_beside(name, path)), _reader_of(path, name, micrograph)))
-    read = read_each(files)
-    read.refuse_if_nothing(path)
-    picks = join(read._replace(not_read={**read.not_read, **read.other}, other={}), empty_table())
+    picks = _join_listed(path, files)
     left_out, lost = Counter(picks.left_out), len(rows.unreadable)
     if lost:
         left_out[UNREADABLE] += lost
     return picks._replace(left_out=dict(left_out), warnings=[*rows.warnings(), *picks.warnings])
+
+
+def _from_suffix(path: Path, suffix: str) -> Picks:
+    """Read the coordinate files of RELION 3: one a micrograph, beside a file with the name of their suffix."""
+    found, missing = files_of_suffix(path, suffix)
+    picks = _join_listed(path, [(file, _reader_of(path, file.name, micrograph)) for file, micrograph in found])
+    note = f"{path}: {len(found)} files *{suffix}.star are read; {missing} micrographs of the list have none"
+    return picks._replace(notes=[note, *picks.notes])
+
+
+def _join_listed(path: Path, files: List[Tuple[Path, Callable[[Path], Picks]]]) -> Picks:
+    """Read the files of a list and join them; a file that cannot be read or holds no coordinates is named."""
+    read = read_each(files)
+    read.refuse_if_nothing(path)
+    return join(read._replace(not_read={**read.not_read, **read.other}, other={}), empty_table())
 
 
 def _reader_of(listing: Path, name: str, micrograph: str) -> Callable[[Path], Picks]:

@@ -9,6 +9,7 @@ order is the one that gives plausible sizes.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from pathlib import Path
 from typing import Any, Optional, Tuple
@@ -48,16 +49,23 @@ def looks_like_mrc(head: bytes) -> bool:
     return len(head) == HEADER_BYTES and any(_plausible(_fields(head, order)) for order in "<>")
 
 
-def read_header(path: Path) -> MrcHeader:
+def read_header(path: Path, data: Optional[bytes] = None) -> MrcHeader:
     """Read the header of an MRC file and check it against the length of the file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; named in errors.
+    data : bytes, optional
+        Its decompressed content, if the file is compressed.
 
     Raises
     ------
     ImageError
         When the file is not an MRC file, is truncated, or has a mode without real-space pixels.
     """
-    size = path.stat().st_size
-    with path.open("rb") as stream:
+    size = path.stat().st_size if data is None else len(data)
+    with path.open("rb") if data is None else io.BytesIO(data) as stream:
         head = stream.read(HEADER_BYTES)
     if len(head) < HEADER_BYTES:
         raise ImageError(path, f"truncated: {size} bytes are less than an MRC header", "copy or make the file again")
@@ -79,13 +87,16 @@ def read_header(path: Path) -> MrcHeader:
     )
 
 
-def map_section(path: Path, header: MrcHeader, section: int) -> npt.NDArray[Any]:
-    """Return one section (from 0) as a read-only memory map of shape (rows, columns).
+def map_section(path: Path, header: MrcHeader, section: int, data: Optional[bytes] = None) -> npt.NDArray[Any]:
+    """Return one section (from 0), shape (rows, columns): a read-only memory map, or a view of ``data``.
 
     The mapping, and with it the open file, lives as long as the array.
     """
     offset = header.offset + section * header.rows * header.columns * header.dtype.itemsize
     shape: Tuple[int, int] = (header.rows, header.columns)
+    if data is not None:
+        count = header.rows * header.columns
+        return np.frombuffer(data, dtype=header.dtype, count=count, offset=offset).reshape(shape)
     return np.memmap(os.fspath(path), dtype=header.dtype, mode="r", offset=offset, shape=shape)
 
 

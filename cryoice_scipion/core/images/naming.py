@@ -9,31 +9,23 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence, Tuple
 
-import numpy as np
-import pandas as pd
-
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.cryosparc_exposures import read_exposures
 from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
-from cryoice_scipion.core.formats.star import Block, read_star
+from cryoice_scipion.core.formats.micrograph_star import MicrographStar
+from cryoice_scipion.core.images.micrograph_folders import images_in
 from cryoice_scipion.core.images.name_suffixes import without_suffixes
-from cryoice_scipion.core.images.reading import SUFFIXES
+from cryoice_scipion.core.images.reading import is_image_name
+from cryoice_scipion.core.images.stems import FRAME, output_stem, stem_of
+from cryoice_scipion.core.images.trees import files_in
 from cryoice_scipion.core.records import MicrographTask
 
-_EXTENSIONS = (*SUFFIXES, ".eer", ".map")
+__all__ = [
+    "NameIndex", "agreeing_folders", "contradicting_names", "expand_micrographs", "exposure_lists", "folders_of",
+    "free_stem", "match_names", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside", "stem_of",
+]  # fmt: skip
+
 _UID = re.compile(r"^\d{21}_")  # prefix that cryoSPARC adds to names
-_FRAME = re.compile(r"^(\d+)@(.+)$")
-
-
-def stem_of(name: str) -> str:
-    """Return the base name without its extension; frame 3 of a stack called s.mrcs is ``s_3``."""
-    frame = _FRAME.match(name)
-    base = re.split(r"[/\\]", frame.group(2) if frame else name)[-1]
-    for extension in _EXTENSIONS:
-        if base.lower().endswith(extension) and len(base) > len(extension):
-            base = base[: -len(extension)]
-            break
-    return f"{base}_{int(frame.group(1))}" if frame else base
 
 
 def micrograph_key(name: str) -> str:
@@ -89,7 +81,7 @@ class NameIndex:
 def agreeing_folders(name: str, other: str) -> int:
     """Return how many folders before the file name are the same in both names, counted from the file name."""
     number = 0
-    for one, two in zip(_folders(name), _folders(other)):
+    for one, two in zip(folders_of(name), folders_of(other)):
         if one != two:
             break
         number += 1
@@ -104,8 +96,8 @@ def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], Lis
     """
     by_folder: Dict[Tuple[str, ...], List[str]] = defaultdict(list)
     for name in names:
-        if _folders(name):
-            by_folder[_folders(name)].append(name)
+        if folders_of(name):
+            by_folder[folders_of(name)].append(name)
     if len(by_folder) < 2:
         return [], []
     agreement = {folder: agreeing_folders(found[0], path) for folder, found in by_folder.items()}
@@ -127,12 +119,17 @@ def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Op
     return {name: index.find(name) for name in dict.fromkeys(wanted)}
 
 
-def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
+def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = None) -> List[MicrographTask]:
     """Return the micrographs given by files, patterns, folders, .star, .cs and .csg files, with ids from 1 in order.
 
     Of a .star file, the column ``_rlnMicrographName`` and the pixel sizes, if any, are used. Of cryoSPARC's exposures,
-    ``micrograph_blob/path`` and ``micrograph_blob/psize_A`` are used. A file that is given twice
-    counts once. A missing file is included: the screening records it as failed.
+    ``micrograph_blob/path`` and ``micrograph_blob/psize_A`` are used. Of a folder without images, its subfolders are
+    used. A file that is given twice counts once. A missing file is included: the screening records it as failed.
+
+    Parameters
+    ----------
+    notes : list of str, optional
+        Gets a line for what was left out, such as dead links, and for subfolders.
 
     Raises
     ------
@@ -140,11 +137,12 @@ def expand_micrographs(arguments: Sequence[str]) -> List[MicrographTask]:
         When an argument gives no micrograph, or two micrographs would have the same output files.
 
     The stem of a micrograph is its file name without extension. If two micrographs have the same one, the stem of the
-    second begins with its folder.
+    second begins with its folder. Long stems are shortened; see :func:`output_stem`.
     """
+    notes = [] if notes is None else notes
     found: Dict[str, Optional[float]] = {}
     for argument in arguments:
-        for path, pixel_size in _expand(argument):
+        for path, pixel_size in _expand(argument, notes):
             found.setdefault(path, pixel_size)
     if not found:
         raise CryoIceError("micrographs", "none were given", "give files, a folder, or a .star file")
@@ -165,19 +163,18 @@ def exposure_lists(arguments: Sequence[str]) -> List[Path]:
 
 
 def free_stem(path: str, taken: Container[str]) -> str:
-    """Return the stem of a micrograph, with as many of its folders in front as no other micrograph has."""
+    """Return the stem of a micrograph's outputs, with as many of its folders in front as no other micrograph has."""
     stem = stem_of(path)
-    for folder in _folders(path):
-        if stem not in taken:
+    for folder in folders_of(path):
+        if output_stem(stem) not in taken:
             break
         stem = f"{folder}_{stem}"
-    return stem
+    return output_stem(stem)
 
 
 def micrograph_files(folder: Path) -> List[Path]:
     """Return the images in a folder, sorted by name, without hidden files."""
-    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    return sorted(file for file in files if file.is_file())
+    return files_in(folder, is_image_name).files
 
 
 def resolve_beside(name: str, file: Path) -> str:
@@ -186,7 +183,7 @@ def resolve_beside(name: str, file: Path) -> str:
     The name is relative to the current folder, or to the folder of the other file or a parent of it: paths in RELION
     files start at the project folder.
     """
-    frame = _FRAME.match(name)
+    frame = FRAME.match(name)
     if frame and not Path(name).exists():
         return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}"
     if Path(name).is_absolute() or Path(name).exists():
@@ -197,9 +194,9 @@ def resolve_beside(name: str, file: Path) -> str:
     return name
 
 
-def _folders(name: str) -> Tuple[str, ...]:
+def folders_of(name: str) -> Tuple[str, ...]:
     """Return the folders before a file name, the nearest first."""
-    frame = _FRAME.match(name)
+    frame = FRAME.match(name)
     parts = re.split(r"[/\\]", frame.group(2) if frame else name)[:-1]
     return tuple(part for part in reversed(parts) if part not in ("", "."))
 
@@ -208,15 +205,10 @@ def _identity(name: str) -> str:
     return name
 
 
-def _expand(argument: str) -> List[Tuple[str, Optional[float]]]:
+def _expand(argument: str, notes: List[str]) -> List[Tuple[str, Optional[float]]]:
     path = Path(argument)
     if path.is_dir():
-        files = [str(file) for file in micrograph_files(path)]
-        if not files:
-            raise CryoIceError(
-                argument, f"there is no image in this folder ({' '.join(SUFFIXES)})", "give another folder"
-            )
-        return [(file, None) for file in files]
+        return [(str(file), None) for file in images_in(path, notes)]
     if path.suffix.lower() in _LISTS:
         return _LISTS[path.suffix.lower()](path)
     if not path.exists() and glob.has_magic(argument):
@@ -228,35 +220,7 @@ def _expand(argument: str) -> List[Tuple[str, Optional[float]]]:
 
 
 def _from_star(path: Path) -> List[Tuple[str, Optional[float]]]:
-    blocks = read_star(path)
-    block = next((block for block in blocks if "rlnMicrographName" in block.table), None)
-    if block is None:
-        reason = "has no column _rlnMicrographName"
-        raise CryoIceError(path, reason, "give RELION's micrographs.star, or the micrographs themselves")
-    optics = next((other for other in blocks if other.name == "optics"), None)
-    table = pd.DataFrame({"name": block.table["rlnMicrographName"].astype(str), "size": _pixel_sizes(block, optics)})
-    table = table.drop_duplicates("name")
-    if not len(table):
-        raise CryoIceError(path, "lists no micrographs", "give another file")
-    sizes = [float(size) if np.isfinite(size) and size > 0 else None for size in table["size"]]
-    return [(resolve_beside(name, path), size) for name, size in zip(table["name"], sizes)]
-
-
-def _pixel_sizes(block: Block, optics: Optional[Block]) -> pd.Series:
-    """Return the pixel size of each micrograph in Å/px; NaN if unknown."""
-    table = block.table
-    if optics is not None and {"rlnOpticsGroup", "rlnMicrographPixelSize"} <= set(optics.table):
-        groups = optics.table.drop_duplicates("rlnOpticsGroup").set_index("rlnOpticsGroup")["rlnMicrographPixelSize"]
-        if "rlnOpticsGroup" in table:
-            return pd.to_numeric(table["rlnOpticsGroup"].map(groups), errors="coerce")
-        if len(groups) == 1:
-            return pd.Series(float(groups.iloc[0]), index=table.index)
-    if "rlnMicrographPixelSize" in table:
-        return pd.to_numeric(table["rlnMicrographPixelSize"], errors="coerce")
-    if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table):  # RELION before 3.1: µm on the detector
-        detector = pd.to_numeric(table["rlnDetectorPixelSize"], errors="coerce")
-        return 1e4 * detector / pd.to_numeric(table["rlnMagnification"], errors="coerce")
-    return pd.Series(np.nan, index=table.index)
+    return [(resolve_beside(name, path), size) for name, size in MicrographStar.read(path).listed()]
 
 
 def _from_cryosparc(path: Path) -> List[Tuple[str, Optional[float]]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import os
 import re
@@ -19,6 +20,7 @@ from PIL import Image
 from cryoice_scipion.constants import PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.errors import ImageError, PixelSizeError
 from cryoice_scipion.core.images import mrc
+from cryoice_scipion.core.images.compressed import COMPRESSIONS, decompressed, is_compressed
 
 SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _FRAME = re.compile(r"^(\d+)@(.+)$")
@@ -49,6 +51,8 @@ class Micrograph:
 def read_micrograph(path: Union[str, Path]) -> Micrograph:
     """Open one micrograph. The format is determined from the content, not from the name.
 
+    ``.gz`` and ``.bz2`` files are decompressed in memory.
+
     Parameters
     ----------
     path : str or Path
@@ -62,12 +66,14 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
     frame, file = split_frame(str(path))
     head = _first_bytes(file)
     try:
+        data = decompressed(file) if is_compressed(head) else None
+        head = head if data is None else data[: mrc.HEADER_BYTES]
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            pixels, stated = _read_tiff(file, frame)
+            pixels, stated = _read_tiff(file, frame, data)
         elif head[:4] == b"\x89PNG" or head[:3] == b"\xff\xd8\xff":
-            pixels, stated = _read_pillow(file, frame), None
-        elif mrc.looks_like_mrc(head) or file.suffix.lower() in (".mrc", ".mrcs"):
-            pixels, stated = _read_mrc(file, frame)
+            pixels, stated = _read_pillow(file, frame, data), None
+        elif mrc.looks_like_mrc(head) or _uncompressed(file.name).endswith((".mrc", ".mrcs")):
+            pixels, stated = _read_mrc(file, frame, data)
         else:
             raise ImageError(file, "is not an image of a known format", _FORMATS)
     except OSError as error:
@@ -75,6 +81,11 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
     if pixels.ndim != 2 or 0 in pixels.shape:
         raise ImageError(path, f"is not a two-dimensional image (shape {pixels.shape})", "give one micrograph")
     return Micrograph(str(path), pixels, _plausible(stated), stated)
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file is an image, by its extension; ".mrc.gz" is one too."""
+    return os.path.splitext(_uncompressed(name))[1] in SUFFIXES
 
 
 def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[float, List[str]]:
@@ -113,6 +124,12 @@ def split_frame(path: str) -> Tuple[Optional[int], Path]:
     return int(found.group(1)), Path(found.group(2))
 
 
+def _uncompressed(name: str) -> str:
+    """Return a file name in lower case, without the extension of a compression."""
+    base, extension = os.path.splitext(name.lower())
+    return base if extension in COMPRESSIONS else name.lower()
+
+
 def _first_bytes(file: Path) -> bytes:
     try:
         if file.is_dir():
@@ -140,20 +157,20 @@ def _section(file: Path, frame: Optional[int], count: int) -> int:
     return frame - 1
 
 
-def _read_mrc(file: Path, frame: Optional[int]) -> Tuple[npt.NDArray[Any], Optional[float]]:
-    header = mrc.read_header(file)
-    return mrc.map_section(file, header, _section(file, frame, header.sections)), header.pixel_size
+def _read_mrc(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple[npt.NDArray[Any], Optional[float]]:
+    header = mrc.read_header(file, data)
+    return mrc.map_section(file, header, _section(file, frame, header.sections), data), header.pixel_size
 
 
-def _read_tiff(file: Path, frame: Optional[int]) -> Tuple[npt.NDArray[Any], Optional[float]]:
+def _read_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple[npt.NDArray[Any], Optional[float]]:
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with tifffile.TiffFile(file if data is None else io.BytesIO(data)) as tiff:
             number = _section(file, frame, len(tiff.pages))
             page: Any = tiff.pages[number]
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                return _read_pillow(file, frame), None
+                return _read_pillow(file, frame, data), None
             stated = _tiff_pixel_size(page)
-            if page.is_memmappable and page.ndim == 2:
+            if data is None and page.is_memmappable and page.ndim == 2:
                 try:
                     return tifffile.memmap(file, page=number, mode="r"), stated
                 except (ValueError, OSError):
@@ -163,7 +180,7 @@ def _read_tiff(file: Path, frame: Optional[int]) -> Tuple[npt.NDArray[Any], Opti
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds
         if "imagecodecs" in str(error):
-            return _read_pillow(file, frame), None  # LZW and the like, which Pillow knows
+            return _read_pillow(file, frame, data), None  # LZW and the like, which Pillow knows
         raise ImageError(file, f"is a damaged TIFF ({_first_line(error)})", "copy or make the file again") from None
 
 
@@ -177,12 +194,12 @@ def _tiff_pixel_size(page: Any) -> Optional[float]:
     return unit / x if x > 0 and abs(x - y) <= 0.01 * x else None
 
 
-def _read_pillow(file: Path, frame: Optional[int]) -> npt.NDArray[Any]:
+def _read_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> npt.NDArray[Any]:
     try:
         with _PILLOW_CAP:
             cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _PIXEL_CAP
             try:
-                image = Image.open(file)
+                image = Image.open(file if data is None else io.BytesIO(data))
             finally:
                 Image.MAX_IMAGE_PIXELS = cap
         with image:

@@ -8,13 +8,14 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple, Union
 
 from cryoice_scipion.constants import FAILED
-from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.images.reading import SUFFIXES
+from cryoice_scipion.core.images.naming import free_stem, output_stem, stem_of
+from cryoice_scipion.core.images.reading import is_image_name
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.streaming.coordinate_sources import CoordinateSources
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 from cryoice_scipion.core.streaming.id_registry import IdRegistry
@@ -23,11 +24,6 @@ from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 _AGAIN = 2.0  # s between two calls of the run while something waits in it
 _HEARTBEAT = 60.0  # longest time between two calls, s, so that monitors see that the run is alive
 _PAUSE = 5.0  # s between two attempts at the end, while micrographs still wait
-
-
-def is_micrograph(name: str) -> bool:
-    """Return whether a file is an image, by its extension."""
-    return Path(name).suffix.lower() in SUFFIXES
 
 
 class Watch:
@@ -42,7 +38,7 @@ class Watch:
         folder: Path,
         run: ScreeningRun,
         registry: IdRegistry,
-        picks: Optional[CoordinateWatcher],
+        picks: Union[CoordinateWatcher, CoordinateSources, None],
         log: logging.Logger,
         batch: int,
         settle: float = SETTLE_SECONDS,
@@ -61,7 +57,7 @@ class Watch:
             Seconds without a change after which a micrograph is taken.
         """
         self.run, self._registry, self._picks, self._log = run, registry, picks, log
-        self.files = FolderWatcher(folder, is_micrograph, settle)
+        self.files = FolderWatcher(folder, is_image_name, settle, subfolders=True)
         self.interval = self.files.interval
         self.arrived: Set[str] = set()  # stems of all micrographs that arrived, in any session
         self._batch = batch
@@ -71,6 +67,7 @@ class Watch:
         self._screened: Set[str] = set()
         self._failed: Set[str] = set()
         self._duplicates: Dict[str, Path] = {}  # by stem; used if the first file of that name fails
+        self._said_subfolders = False
         self._logged: Set[str] = set()  # messages that are logged only once
         self._left_over: List[str] = []  # micrographs that arrived in an earlier session and are not screened yet
         self.pause, self._called = _PAUSE, 0.0
@@ -87,6 +84,8 @@ class Watch:
         for record in self.run.recorded():
             self._note(record)
             self._registry.paths.setdefault(record.stem, record.path)
+        if any(self.files.folder in Path(path).parents[1:] for path in self._registry.paths.values()):
+            self.files.in_subfolders = True
         self.arrived = set(self._registry.paths)
         self._left_over = [stem for stem in self._registry.paths if stem not in self._screened]
         if self._picks is not None:
@@ -129,7 +128,7 @@ class Watch:
     @property
     def changed(self) -> float:
         """Return the time (monotonic clock) at which the last new or changed file was seen."""
-        times = [self.files.changed] + ([self._picks.files.changed] if self._picks is not None else [])
+        times = [self.files.changed] + ([self._picks.changed] if self._picks is not None else [])
         return max(times)
 
     def wait(self, seconds: float) -> None:
@@ -144,6 +143,9 @@ class Watch:
         if self.files.problem and self.files.problem not in self._logged:
             self._logged.add(self.files.problem)
             self._log.warning(self.files.problem)
+        if self.files.in_subfolders and not self._said_subfolders:
+            self._said_subfolders = True
+            self._log.info("%s: its subfolders are watched, since the images lie there", self.files.folder)
         batch = self._next_batch()
         now = time.monotonic()
         if batch or now - self._called >= (_AGAIN if self.run.backlog else _HEARTBEAT):
@@ -171,7 +173,7 @@ class Watch:
         """Stop looking."""
         self.files.close()
         if self._picks is not None:
-            self._picks.files.close()
+            self._picks.release()
         self._registry.close()
 
     def _process(self, batch: List[MicrographTask], closed: bool = False) -> Iterator[MicrographRecord]:
@@ -185,7 +187,7 @@ class Watch:
         """Register and queue new micrographs."""
         new: Dict[str, str] = {}
         for path in paths:
-            stem = stem_of(path.name)
+            stem = self._stem_of(path)
             if self._is_duplicate(stem, path):
                 continue
             if stem in self._paths:
@@ -204,6 +206,12 @@ class Watch:
             self._enqueue(self._left_over)
             self._left_over = []
         self._use_duplicates()
+
+    def _stem_of(self, path: Path) -> str:
+        """Return the stem of a file; one of another subfolder with the same name gets its folder in front."""
+        if not self.files.in_subfolders:
+            return output_stem(stem_of(path.name))
+        return free_stem(str(path), _TakenElsewhere(path.parent, self._paths, self._registry.paths))
 
     def _is_duplicate(self, stem: str, path: Path) -> bool:
         """Return whether another file has the same micrograph name; log a warning once."""
@@ -259,3 +267,14 @@ class Watch:
             self._failed.add(record.stem)
         else:
             self._failed.discard(record.stem)
+
+
+class _TakenElsewhere:
+    """The stems of micrographs in other folders than one."""
+
+    def __init__(self, folder: Path, *paths: Mapping[str, object]) -> None:
+        self._folder, self._paths = folder, paths
+
+    def __contains__(self, stem: object) -> bool:
+        known = [Path(str(paths[str(stem)])) for paths in self._paths if stem in paths]
+        return bool(known) and known[0].parent != self._folder

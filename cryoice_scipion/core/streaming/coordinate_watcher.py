@@ -11,6 +11,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Set
 
 from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, one_line
 from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
+from cryoice_scipion.core.formats.folders import may_hold_coordinates
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
@@ -48,6 +49,7 @@ class CoordinateWatcher:
         log: logging.Logger,
         settle: float = SETTLE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        prefix: str = "",
     ) -> None:
         """Begin to watch.
 
@@ -59,6 +61,8 @@ class CoordinateWatcher:
             Seconds without a change after which a file is read.
         retry_seconds : float
             How long an unreadable file is retried before a warning; it may be incomplete.
+        prefix : str
+            Distinguishes the names of these files from those of another watcher of the same coordinates.
 
         Raises
         ------
@@ -69,7 +73,9 @@ class CoordinateWatcher:
         if single_file and not is_coordinate_file(path.name):
             raise unknown_format(path)
         self.path, self.picks, self._log, self._retry_seconds = path, picks, log, retry_seconds
-        self.files = FolderWatcher(path, is_coordinate_file, settle, single_file, report_changing=True)
+        self._prefix = prefix
+        wanted = is_coordinate_file if single_file else may_hold_coordinates
+        self.files = FolderWatcher(path, wanted, settle, single_file, report_changing=True, subfolders=True)
         # Without modification times: a file that lists others may be old, and those that it lists still to come.
         self._retry_policy = RetryPolicy(retry_seconds, use_modification_time=False)
         self._format = ""  # the extension that counts; empty: not decided yet
@@ -84,10 +90,18 @@ class CoordinateWatcher:
         count, because any other format replaces them.
         """
         self.picks.number_of = number_of
-        for name in numbers if self.path.is_dir() else ():
+        own = [name[len(self._prefix) :] for name in numbers if name.startswith(self._prefix)]
+        for name in own if self.path.is_dir() else ():
             path = self.path / name
+            if path.parent != self.path and self.files.in_subfolders is None and path.is_file():
+                self.files.in_subfolders = True
             if not self._format and not is_unspecific(suffix_of(path)) and _holds_coordinates(path):
                 self._format = suffix_of(path)
+
+    @property
+    def changed(self) -> float:
+        """Return the time (monotonic clock) at which the last new or changed file was seen."""
+        return self.files.changed
 
     @property
     def is_pending(self) -> bool:
@@ -127,6 +141,11 @@ class CoordinateWatcher:
     def counts(self) -> PickCounts:
         """Return the number of coordinates, of those left out, and the files that could not be read."""
         counts = self.picks.counts()
+        self.add_unused(counts)
+        return counts
+
+    def add_unused(self, counts: PickCounts) -> None:
+        """Add the files that were not used to the counts."""
         is_decided = self._format or any(
             file.result == _READ and not is_unspecific(suffix_of(path)) for path, file in self._files.items()
         )
@@ -135,22 +154,37 @@ class CoordinateWatcher:
                 counts.other.append(str(path))
             elif file.result == _NOT_READ and (file.due is None or self._is_closed):
                 counts.not_read[str(path)] = file.error
-        return counts
 
     def close(self) -> None:
-        """Stop watching; log the warnings that are still held back."""
+        """Stop watching; log the warnings that are still held back, and about all coordinates."""
+        self.stop()
+        names = self.picks.unmatched_names()
+        if names:
+            shown = names_in_short(names)
+            self._log.warning("coordinates of %d micrographs that did not come are left out: %s", len(names), shown)
+        shared = self.picks.shared()
+        for stem, files in list(shared.items())[:1]:
+            text = "the coordinates of %d micrographs are in several files and are joined, such as %s of %s"
+            self._log.warning(text, len(shared), " and ".join(files[:2]), stem)
+
+    def stop(self) -> None:
+        """Stop watching; log the warnings about files that are still held back."""
         self.files.close()
         self._is_closed = True
         for file in self._files.values():
             if file.result == _NOT_READ and file.due is not None:
                 self._log.warning(file.error)
         self._log_row_warnings(float("inf"))
-        names = self.picks.unmatched_names()
-        if names:
-            shown = names_in_short(names)
-            self._log.warning("coordinates of %d micrographs that did not come are left out: %s", len(names), shown)
         if not self._files:
             self._log.warning(self.files.problem or f"{self.path}: no coordinates came")
+
+    def release(self) -> None:
+        """Stop watching, without a log."""
+        self.files.close()
+
+    def _name_of(self, path: Path) -> str:
+        """Return the name under which a file's coordinates are stored."""
+        return self._prefix + str(path.relative_to(self.files.folder))
 
     def _is_wanted(self, path: Path) -> bool:
         """Return whether a file is of the format that counts, or may still decide or replace it."""
@@ -183,8 +217,8 @@ class CoordinateWatcher:
         for other, file in self._files.items():
             if suffix_of(other) == name or (file.result == _NOT_READ and not is_unspecific(suffix_of(other))):
                 continue
-            if file.result == _READ and self.picks.knows(other.name):
-                touched |= self.picks.remove(other.name)
+            if file.result == _READ and self.picks.knows(self._name_of(other)):
+                touched |= self.picks.remove(self._name_of(other))
             self._leave_out(other)
         return touched
 
@@ -193,7 +227,7 @@ class CoordinateWatcher:
         file, started = self._files[path], time.monotonic()
         touched: Set[str] = set()
         try:
-            touched = self.picks.read(path)
+            touched = self.picks.read(path, self._name_of(path))
         except SettingsError as error:
             if first:
                 raise
@@ -212,14 +246,14 @@ class CoordinateWatcher:
         file.error, file.result = "", _READ
         file.earliest = ended + (ended - started) / _LONGEST_SHARE
         file.due = None
-        if self.picks.not_read_by(path.name):  # files that this one lists, which may still be being written
+        if self.picks.not_read_by(self._name_of(path)):  # files that this one lists, which may still be being written
             file.due = self._retry_policy.next_attempt(path, path)
         if file.due is None:
             self._retry_policy.forget(path)
-        row_warnings = self.picks.warnings_on(path.name)
+        row_warnings = self.picks.warnings_on(self._name_of(path))
         if row_warnings != file.row_warnings:  # the last row may be incomplete
             file.row_warnings, file.warn_at = row_warnings, ended + self._retry_seconds if row_warnings else None
-        if self.picks.rows_in(path.name):
+        if self.picks.rows_in(self._name_of(path)):
             touched |= self._decide_format(path)
         return touched
 

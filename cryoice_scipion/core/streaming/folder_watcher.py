@@ -14,8 +14,9 @@ from typing import Callable, Deque, Dict, List, Optional
 
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver
+from watchdog.observers.polling import PollingObserver, PollingObserverVFS
 
+from cryoice_scipion.core.images.trees import TreeListing, files_in
 from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS, FileState, StableFile
 
 _INTERVAL = 1.0  # s between two looks at the folder, at most
@@ -23,7 +24,11 @@ _LONGEST_WAIT = 15  # settle times after which a file that keeps changing is rep
 
 
 class FolderWatcher:
-    """Report the new and changed files of one folder, or one single file, once they stop changing."""
+    """Report the new and changed files of one folder, or one single file, once they stop changing.
+
+    With ``subfolders``, the first file decides: if it lies in a subfolder, only files in subfolders are reported, else
+    only those in the folder itself. Hidden subfolders and outputs of screenings are not searched.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class FolderWatcher:
         settle: float = SETTLE_SECONDS,
         single_file: bool = False,
         report_changing: bool = False,
+        subfolders: bool = False,
     ) -> None:
         """Prepare to watch; the first :meth:`poll` opens the folder, which may come into being later.
 
@@ -45,6 +51,8 @@ class FolderWatcher:
             Seconds without a change after which a file is reported.
         report_changing : bool
             Whether a file that never stops changing is reported too, every 15 ``settle``.
+        subfolders : bool
+            Whether files in subfolders are reported, as long as the folder itself has none.
         """
         self.interval = min(_INTERVAL, settle / 2)
         self.changed = time.monotonic()  # when a new or changed file was last seen
@@ -53,9 +61,11 @@ class FolderWatcher:
         self._longest = _LONGEST_WAIT * settle if report_changing else float("inf")
         self._single_name = path.name if single_file else None
         self.folder = path.parent if single_file else path
-        self._changing: Dict[str, StableFile] = {}  # by name; files that are not reported yet
+        #: Whether files in subfolders are reported; None: the first file decides.
+        self.in_subfolders: Optional[bool] = None if subfolders and not single_file else False
+        self._changing: Dict[str, StableFile] = {}  # by relative path; files that are not reported yet
         self._reported: Dict[str, FileState] = {}
-        self._events: Deque[str] = deque()  # names, from the observer's thread
+        self._events: Deque[str] = deque()  # relative paths, from the observer's thread
         self._is_lost = False
         self._observer: Optional[BaseObserver] = None
         self._last_check = 0.0
@@ -95,23 +105,34 @@ class FolderWatcher:
 
     def _open(self) -> None:
         """Start to watch if the folder exists; files in it that are old enough are complete at once."""
-        observer = PollingObserver(timeout=self.interval)
+        observer: Optional[BaseObserver] = None
         try:
             if not self.folder.is_dir():
                 return
-            observer.schedule(_Handler(self._on_event, self._on_folder_deleted), str(self.folder), recursive=False)
+            if self.in_subfolders is None and any(map(self._counts, os.listdir(self.folder))):
+                self.in_subfolders = False
+            deep = self.in_subfolders is not False
+            observer = self._tree_observer() if deep else PollingObserver(timeout=self.interval)
+            observer.schedule(_Handler(self._on_event, self._on_folder_deleted), str(self.folder), recursive=deep)
             observer.start()  # before the listing, so that no file is missed between the two
             for name in os.listdir(self.folder):
                 self._notice(name, use_modification_time=True)
+            for path in files_in(self.folder, self._is_wanted, recursive=True).files if deep else ():
+                self._notice(os.path.relpath(path, self.folder), use_modification_time=True)
         except OSError as error:  # deleted meanwhile, or no permission
-            observer.stop()
+            if observer is not None:
+                observer.stop()
             if not isinstance(error, FileNotFoundError):
                 self.problem = f"{self.folder}: cannot be read ({error.strerror}); it is tried again until it can"
             return
         self.problem = ""
         self._observer = observer
 
-    def _on_event(self, name: str) -> None:
+    def _tree_observer(self) -> BaseObserver:
+        return PollingObserverVFS(os.stat, TreeListing(self.folder), polling_interval=self.interval)
+
+    def _on_event(self, path: str) -> None:
+        name = os.path.relpath(path, self.folder)
         if self._counts(name):
             self.changed = time.monotonic()
             self._events.append(name)
@@ -120,7 +141,10 @@ class FolderWatcher:
         self._is_lost = True
 
     def _counts(self, name: str) -> bool:
-        return not name.startswith(".") and self._is_wanted(name) and self._single_name in (None, name)
+        base = os.path.basename(name)
+        if base.startswith(".") or not self._is_wanted(base) or self._single_name not in (None, name):
+            return False
+        return self.in_subfolders in (None, base != name)
 
     def _notice(self, name: str, use_modification_time: bool = False) -> None:
         """Begin to observe a file, unless it is as it was when it was reported."""
@@ -128,8 +152,15 @@ class FolderWatcher:
             return
         file = StableFile(self.folder / name, use_modification_time)
         if file.state is not None and file.state != self._reported.get(name):
+            self._decide(os.path.dirname(name) != "")
             self._changing[name] = file
             self.changed = file.first_seen
+
+    def _decide(self, in_subfolders: bool) -> None:
+        """Report only files in subfolders from now on, or only those in the folder itself."""
+        if self.in_subfolders is None:
+            self.in_subfolders = in_subfolders
+            self._is_lost = not in_subfolders  # the observer of the tree is replaced by a cheaper one
 
     def _is_complete(self, name: str) -> bool:
         """Return whether a file is to be reported now; a reported or deleted file is no longer observed."""
@@ -147,7 +178,7 @@ class FolderWatcher:
 
 
 class _Handler(FileSystemEventHandler):
-    """Pass on the names of files that were created, changed or renamed."""
+    """Pass on the paths of files that were created, changed or renamed."""
 
     def __init__(self, on_file: Callable[[str], None], on_folder_deleted: Callable[[], None]) -> None:
         self._on_file, self._on_folder_deleted = on_file, on_folder_deleted
@@ -157,4 +188,4 @@ class _Handler(FileSystemEventHandler):
         if isinstance(event, DirDeletedEvent):  # usually the watched folder; a subfolder only causes a new listing
             self._on_folder_deleted()
         elif not event.is_directory:
-            self._on_file(os.path.basename(os.fsdecode(event.dest_path or event.src_path)))
+            self._on_file(os.fsdecode(event.dest_path or event.src_path))

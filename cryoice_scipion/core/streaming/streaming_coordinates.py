@@ -10,28 +10,20 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 from typing import Counter as CounterType
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.formats.coordinates import (
-    BOX_SIZE,
-    DIAMETER,
-    MICROGRAPH,
     ROWS_OF_A_PART,
     PickTable,
-    X,
-    Y,
     join_optics,
     picks_of_rows,
     read_picks,
 )
-from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names, micrograph_key
 from cryoice_scipion.core.records import Pick, PickCounts
-
-_Rows = npt.NDArray[np.int64]
+from cryoice_scipion.core.streaming.row_changes import Rows, names_that_differ, rows_by_name
 
 
 @dataclasses.dataclass
@@ -40,7 +32,7 @@ class _Source:
 
     name: str
     picks: PickTable
-    rows: Dict[str, _Rows]  # by the micrograph name in the file
+    rows: Dict[str, Rows]  # by the micrograph name in the file
 
 
 class StreamingCoordinates:
@@ -72,8 +64,9 @@ class StreamingCoordinates:
         self._names: Dict[str, Set[str]] = defaultdict(set)  # by micrograph
         self._unmatched: Set[str] = set()  # names without a micrograph
         self._by_key: Dict[str, List[str]] = defaultdict(list)  # names by micrograph_key
-        self._micrographs = NameIndex()
+        self._micrographs = NameIndex()  # of their paths
         self._paths: Dict[str, str] = {}  # of micrographs, by stem
+        self._stems: Dict[str, str] = {}  # of micrographs, by path
         self._ambiguous: Set[str] = set()  # names that fit several micrographs
         self._reported: Set[str] = set()  # ambiguous names that the user was warned of
         self._optics: Optional[pd.DataFrame] = None
@@ -110,6 +103,17 @@ class StreamingCoordinates:
         rows = len(self) + sum(self._left_out.values())
         return PickCounts(rows, left_out, sum(table.files for table in tables), unread)
 
+    def shared(self) -> Dict[str, List[str]]:
+        """Return the micrographs whose coordinates are in several files, and the names of these files."""
+        files = {
+            stem: {number for name in names for number in self._files[name]} for stem, names in self._names.items()
+        }
+        return {
+            stem: [self._sources[number].name for number in sorted(numbers)]
+            for stem, numbers in files.items()
+            if len(numbers) > 1
+        }
+
     def lost(self) -> Sequence[int]:
         """Return the ids of coordinates that belong to no micrograph; none while micrographs can still arrive."""
         if not self.closed:
@@ -118,27 +122,34 @@ class StreamingCoordinates:
 
     def add_micrograph(self, stem: str, path: str = "") -> Set[str]:
         """Add a micrograph that has come; return the micrographs whose coordinates have changed."""
-        self._micrographs.add(stem)
-        self._paths[stem] = path or stem
-        return self._match_again(self._by_key.get(micrograph_key(stem), []))
+        path = path or stem
+        self._micrographs.add(path)
+        self._paths[stem], self._stems[path] = path, stem
+        return self._match_again(self._by_key.get(micrograph_key(path), []))
 
-    def read(self, path: Path) -> Set[str]:
+    def read(self, path: Path, name: str = "") -> Set[str]:
         """Read a new or changed file; return the micrographs whose coordinates have changed.
+
+        Parameters
+        ----------
+        name : str
+            A name of the file that no other file has. Default: its file name.
 
         Raises
         ------
         CoordinatesError
             If it cannot be used, perhaps because it is incomplete. Its earlier coordinates stay.
         """
+        name = name or path.name
         picks = read_picks(path)
         if len(picks) > ROWS_OF_A_PART:
             raise CoordinatesError(path, f"has more than {ROWS_OF_A_PART} coordinates", "give several files")
         picks.optics = picks.optics if len(picks) else None  # a file without coordinates decides nothing
-        optics = self._optics_with(self._numbers.get(path.name), picks.optics, path)
+        optics = self._optics_with(self._numbers.get(name), picks.optics, path)
         self._check(path, picks)  # last, because it may apply the file's values to all files
-        number = self._numbers.setdefault(path.name, self.number_of(path.name))
+        number = self._numbers.setdefault(name, self.number_of(name))
         self._optics = optics
-        return self._replace(number, _Source(path.name, picks, _rows_by_name(picks.table)))
+        return self._replace(number, _Source(name, picks, rows_by_name(picks.table)))
 
     def remove(self, name: str) -> Set[str]:
         """Drop a file's coordinates; return the micrographs whose coordinates have changed."""
@@ -168,7 +179,7 @@ class StreamingCoordinates:
     def _replace(self, number: int, source: _Source) -> Set[str]:
         """Replace a file's content; return the micrographs whose coordinates have changed."""
         old, picks = self._sources.get(number), source.picks
-        changed = _names_that_differ(old.picks.table if old else None, picks.table)
+        changed = names_that_differ(old.picks.table if old else None, picks.table)
         self._left_out.update(picks.left_out)
         if old is not None:
             self._left_out.subtract(old.picks.left_out)
@@ -220,12 +231,13 @@ class StreamingCoordinates:
         """Return the micrograph that a name belongs to; None if there is none or several."""
         self._ambiguous.discard(name)
         try:
-            found = self._micrographs.find(name)
+            path = self._micrographs.find(name)
         except CryoIceError as error:
             self._leave_out(name, str(error))
             return None
-        if found is None:
+        if path is None:
             return None
+        found = self._stems[path]
         others, doubtful = contradicting_names(self._names_like(name, found), self._paths[found])
         if name in doubtful:
             self._leave_out(name, f"{name}: several folders have this name, and none is that of {self._paths[found]}")
@@ -238,7 +250,7 @@ class StreamingCoordinates:
 
     def _matches(self, name: str, micrograph: str) -> bool:
         try:
-            return self._micrographs.find(name) == micrograph
+            return self._micrographs.find(name) == self._paths[micrograph]
         except CryoIceError:
             return False
 
@@ -249,7 +261,7 @@ class StreamingCoordinates:
             self._reported.add(name)
             self.warnings.append(f"{reason}; its coordinates are left out")
 
-    def _rows_of(self, name: str) -> Iterator[_Rows]:
+    def _rows_of(self, name: str) -> Iterator[Rows]:
         return (self._sources[number].rows[name] for number in self._files[name])
 
     def _ids_of(self, name: str) -> Iterator[int]:
@@ -266,33 +278,3 @@ class StreamingCoordinates:
         if old is not None:
             known = [source.picks.optics for key, source in self._sources.items() if key != number]
         return join_optics([optics for optics in (*known, new) if optics is not None], path)
-
-
-def _rows_by_name(table: pd.DataFrame) -> Dict[str, _Rows]:
-    """Return the rows of each micrograph name."""
-    codes, names = pd.factorize(table[MICROGRAPH].astype(str))
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-    return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]))} if len(names) else {}
-
-
-def _names_that_differ(old: Optional[pd.DataFrame], new: pd.DataFrame) -> Set[str]:
-    """Return the names of micrographs with a new, deleted or changed row."""
-    if old is None:
-        return set(new[MICROGRAPH].astype(str).unique())
-    both = min(len(old), len(new))
-    differs = np.zeros(both, dtype=bool)
-    for column in (X, Y, DIAMETER, BOX_SIZE, PIXEL_SIZE):
-        before, now = (_numbers(table, column)[:both] for table in (old, new))
-        differs |= (before != now) & ~(np.isnan(before) & np.isnan(now))
-    names = [table[MICROGRAPH].astype(str).to_numpy() for table in (old, new)]
-    differs |= names[0][:both] != names[1][:both]
-    found = [part for which in names for part in (which[:both][differs], which[both:])]
-    return {str(name) for name in np.unique(np.concatenate(found))} if found else set()
-
-
-def _numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
-    values: npt.NDArray[np.float64] = (
-        table[column].to_numpy(dtype=float) if column in table else np.full(len(table), np.nan)
-    )
-    return values

@@ -32,11 +32,18 @@ BOXES = "24 12 16 16\n162 32 16 16\n"  # one in the bad strip, one not
 @contextlib.contextmanager
 def watching(folder, output, coordinates=None, resume=False, reference=2, patience=0.3, batch=4, check=None):
     """Yield a watch that has begun."""
-    log, config = logging.getLogger("watch"), ScreenConfig(reference=reference, box_size=24.0)
-    late = None
+    log, late = logging.getLogger("watch"), None
     if coordinates is not None:
         picks = StreamingCoordinates(check or (lambda path, picks: None))
         late = CoordinateWatcher(coordinates, picks, log, SETTLE, patience)
+    with watching_with(folder, output, late, resume, reference, patience, batch) as watch:
+        yield watch
+
+
+@contextlib.contextmanager
+def watching_with(folder, output, late, resume=False, reference=2, patience=0.3, batch=4):
+    """Yield a watch that has begun, with a reader of its coordinates."""
+    log, config = logging.getLogger("watch"), ScreenConfig(reference=reference, box_size=24.0)
     with ScreeningRun(
         output,
         config,
@@ -365,7 +372,9 @@ def star_text(*places):
 STAR = star_text((32, 20), (170, 40))
 
 
-@pytest.mark.parametrize("first", ["log.txt", "a_list.csv", "empty.txt", "empty.star", "job.star", "broken.cbox"])
+@pytest.mark.parametrize(
+    "first", ["log.txt", "a_list.csv", "empty.txt", "empty.star", "micrographs.star", "broken.cbox"]
+)
 @pytest.mark.parametrize("name, text", [("mic001.star", STAR), ("mic001.csv", "x,y\n32,20\n170,40\n")])
 def test_only_a_file_that_holds_coordinates_decides_the_format(tmp_path, first, name, text):
     """Today a log that comes first leaves out every file of coordinates."""
@@ -373,7 +382,9 @@ def test_only_a_file_that_holds_coordinates_decides_the_format(tmp_path, first, 
     picks.mkdir()
     make_tasks(tmp_path / "m", 2)
     job = "data_job\n_rlnJobTypeLabel relion.autopick\n"
-    (picks / first).write_text({"log.txt": "all went well\n", "a_list.csv": "1,2\n", "job.star": job}.get(first, ""))
+    (picks / first).write_text(
+        {"log.txt": "all went well\n", "a_list.csv": "1,2\n", "micrographs.star": job}.get(first, "")
+    )
     if first == "broken.cbox":
         (picks / first).write_text("all went well\n")
     with watching(tmp_path / "m", output, picks) as watch:

@@ -148,3 +148,23 @@ def test_a_folder_that_cannot_be_looked_into_is_said_and_tried_again(tmp_path, m
         assert "cannot be read (Permission denied)" in files.problem
         assert gather(files, 1) == ["a.mrc"]
         assert files.problem == ""
+
+
+@pytest.mark.parametrize("first", ["here", "in a subfolder"])
+def test_the_first_file_decides_whether_subfolders_are_watched(tmp_path, first):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.jsonl").write_text("")
+    (tmp_path / "run" / "mask.mrc").write_text("x")
+    (tmp_path / "round").symlink_to(tmp_path)
+    with looking(tmp_path, subfolders=True) as files:
+        assert gather(files, 0) == []
+        names = ["a.mrc", "sub/b.mrc"] if first == "here" else ["sub/b.mrc", "a.mrc"]
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("x")
+            assert gather(files, 1 if name == names[0] else 0) == ([os.path.basename(name)] if name == names[0] else [])
+        assert files.in_subfolders == (first != "here")
+        (tmp_path / "sub" / "deep").mkdir()
+        (tmp_path / "sub" / "deep" / "c.mrc").write_text("x")
+        (tmp_path / "d.mrc").write_text("x")
+        assert gather(files, 1) == (["d.mrc"] if first == "here" else ["c.mrc"])

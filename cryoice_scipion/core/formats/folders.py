@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a folder of coordinate files: of one format, in the folder itself or else in its subfolders."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, read_each
+from cryoice_scipion.core.formats.pick_tables import empty_table
+from cryoice_scipion.core.formats.relion_jobs import is_own_file, job_output
+from cryoice_scipion.core.formats.table import (
+    format_of,
+    is_coordinate_file,
+    is_unspecific,
+    suffix_of,
+    suffixes_in_words,
+)
+from cryoice_scipion.core.images.trees import Tree, files_in
+
+
+def may_hold_coordinates(name: str) -> bool:
+    """Return whether a file of a folder is read as a coordinate file, by its name."""
+    return is_coordinate_file(name) and not is_own_file(name)
+
+
+def read_folder(folder: Path) -> Picks:
+    """Read the files of a folder in one format, which is that of the readable files with coordinates.
+
+    Of a RELION job, its file of coordinates is read. If no file in the folder itself holds coordinates, the files in
+    its subfolders are read too.
+
+    Raises
+    ------
+    CoordinatesError
+        When the folder has no coordinate files or several formats, or no file can be read.
+    """
+    job = job_output(folder)
+    if job is not None:
+        read = _read_all([job])
+        read.refuse_if_nothing(folder)
+        picks = join(read, empty_table())
+        return picks._replace(notes=[f"{folder}: a RELION job; the coordinates are read from {job.name}", *picks.notes])
+    tree = files_in(folder, may_hold_coordinates)
+    read, other = _read_files(tree.files)
+    notes: List[str] = []
+    deep = _without_listed(folder, files_in(folder, may_hold_coordinates, recursive=True))
+    nested = len(deep.files) - len(tree.files)
+    if nested and not _formats_in(read):
+        tree = deep
+        read, other = _read_files(tree.files)
+        notes.append(f"{folder}: {nested} coordinate files in {tree.folders} subfolders are read")
+    elif nested:
+        notes.append(
+            f"{folder}: {nested} coordinate files in its subfolders are not used; give the subfolders to use them"
+        )
+    if not tree.files:
+        raise _nothing_in(folder, tree)
+    formats = _formats_in(read)
+    if len(formats) > 1:
+        counts = ", ".join(f"{number} {suffix}" for suffix, number in sorted(formats.items()))
+        reason = f"holds coordinates of several formats ({counts})"
+        raise CoordinatesError(folder, reason, "give a folder of one format, or a file")
+    read.refuse_if_nothing(folder)
+    picks = join(_only(next(iter(formats), ""), read, other), empty_table())
+    return picks._replace(notes=[*notes, *picks.notes], warnings=[*tree.notes(), *picks.warnings])
+
+
+def _without_listed(top: Path, tree: Tree) -> Tree:
+    """Return the files of a tree; of a RELION job in it, only its file of coordinates, which may list the others."""
+    outputs: Dict[Path, Optional[Path]] = {top: None}
+
+    def output_above(folder: Path) -> Optional[Path]:
+        if folder not in outputs:
+            outputs[folder] = job_output(folder) or output_above(folder.parent)
+        return outputs[folder]
+
+    return dataclasses.replace(tree, files=[file for file in tree.files if output_above(file.parent) in (None, file)])
+
+
+def _nothing_in(folder: Path, tree: Tree) -> CoordinatesError:
+    reason = "; ".join(["there are no coordinate files in this folder or its subfolders", *tree.notes()])
+    return CoordinatesError(folder, reason, f"give {suffixes_in_words()}")
+
+
+def _read_files(files: List[Path]) -> Tuple[FilesRead, Dict[str, str]]:
+    """Read files; those with an unspecific suffix only if no other one holds coordinates. Return the others too."""
+    unspecific = [file for file in files if is_unspecific(suffix_of(file))]
+    read = _read_all(file for file in files if not is_unspecific(suffix_of(file)))
+    if unspecific and not _formats_in(read):
+        tried = _read_all(unspecific)
+        if _formats_in(tried) or not read.parts:
+            return read.and_also(tried), {}
+    return read, {str(file): "" for file in unspecific}
+
+
+def _read_all(files: Iterable[Path]) -> FilesRead:
+    return read_each((file, known.read) for file, known in ((file, format_of(file)) for file in files) if known)
+
+
+def _formats_in(read: FilesRead) -> Dict[str, int]:
+    """Return the formats that hold coordinates, and in how many files."""
+    return Counter(suffix_of(path) for path, part in read.parts if len(part.table))
+
+
+def _only(suffix: str, read: FilesRead, other: Mapping[str, str]) -> FilesRead:
+    """Return the files of one format; unreadable files with an unspecific suffix count as no coordinate files."""
+    other = {**read.other, **other}
+    if not suffix:
+        return read._replace(other=dict(other))
+    parts = [(path, part) for path, part in read.parts if suffix_of(path) == suffix]
+    other.update((str(path), "") for path, _ in read.parts if suffix_of(path) != suffix)
+    not_read = dict(read.not_read)
+    for name in [name for name in not_read if is_unspecific(suffix_of(Path(name))) and suffix_of(Path(name)) != suffix]:
+        other[name] = not_read.pop(name)
+    return FilesRead(parts, not_read, dict(other))

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What reading coordinate files returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Mapping, NamedTuple, Optional, Sequence
+
+import pandas as pd
+
+
+class Picks(NamedTuple):
+    """The coordinates of one or several files, and counts and messages about everything that is left out."""
+
+    table: pd.DataFrame
+    optics: Optional[pd.DataFrame] = None
+    left_out: Mapping[str, int] = {}  # rows, by reason
+    warnings: Sequence[str] = ()
+    files: int = 1  # number of files that were read
+    not_read: Mapping[str, str] = {}  # path -> error, of files that cannot be read
+    other: Sequence[str] = ()  # paths of files that hold no coordinates, or another format
+    notes: Sequence[str] = ()  # lines about the choice of files, which are no warnings
+    sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stems of micrographs: their base name without extension, and the name of their output files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from cryoice_scipion.core.images.compressed import COMPRESSIONS
+from cryoice_scipion.core.images.reading import SUFFIXES
+
+#: Extensions of images, the preferred ones first.
+EXTENSIONS = tuple(name + packed for name in (*SUFFIXES, ".eer", ".map") for packed in ("", *COMPRESSIONS))
+FRAME = re.compile(r"^(\d+)@(.+)$")
+_LONGEST_STEM = 200  # bytes; file systems allow names of 255, and outputs append to the stem
+
+
+def stem_of(name: str) -> str:
+    """Return the base name without its extension (".mrc.gz" is one); frame 3 of a stack called s.mrcs is ``s_3``."""
+    frame = FRAME.match(name)
+    base = re.split(r"[/\\]", frame.group(2) if frame else name)[-1]
+    for extension in EXTENSIONS:
+        if base.lower().endswith(extension) and len(base) > len(extension):
+            base = base[: -len(extension)]
+            break
+    return f"{base}_{int(frame.group(1))}" if frame else base
+
+
+def output_stem(stem: str) -> str:
+    """Return a stem that fits into the names of output files: a long one is shortened and ends in a hash of itself."""
+    data = stem.encode("utf-8", "surrogateescape")
+    if len(data) <= _LONGEST_STEM:
+        return stem
+    mark = "_" + hashlib.blake2b(data, digest_size=5).hexdigest()
+    return data[: _LONGEST_STEM - len(mark)].decode("utf-8", "ignore") + mark

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Other inputs of the command line: subfolders, several sources, compressed files, long and equal names."""
+
+import gzip
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.formats.coordinates import read_picks
+
+pytest.importorskip("torch")
+HEAD = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+LONG = "n" * 240
+
+
+@pytest.fixture
+def run(model, tmp_path, capsys):
+    """Return a function that screens and returns the rows of micrographs.csv by stem, the summary, and the log."""
+
+    def screen(*words, status=0, output="run"):
+        fixed = ["--output", tmp_path / output, "--model", model, "--device", "cpu", "--reference", 0]
+        assert main(["screen", *map(str, [*words, *fixed, "--particle-diameter", 40])]) == status
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        if status == 2:
+            return said
+        table = pd.read_csv(tmp_path / output / "micrographs.csv", index_col="stem")
+        summary = json.loads((tmp_path / output / "summary.json").read_text())
+        assert summary["input_picks"] == summary["kept"] + summary["rejected"] + sum(summary["left_out"].values())
+        return table, summary, said
+
+    return screen
+
+
+def test_subfolders_compressed_files_and_long_names_get_outputs(run, micrographs, tmp_path):
+    epu = tmp_path / "Images-Disc1"
+    for name, source in (("Sq1/a.mrc", 0), ("Sq2/a.mrc", 1), (f"Sq2/{LONG}.mrc", 2)):
+        (epu / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(micrographs / f"mic{source}.mrc", epu / name)
+    data = (micrographs / "mic0.mrc").read_bytes()
+    (epu / "Sq3").mkdir()
+    (epu / "Sq3" / "packed.mrc.gz").write_bytes(gzip.compress(data))
+    (epu / "Sq3" / "gone.mrc").symlink_to(tmp_path / "nowhere")
+    picks = tmp_path / "picks.star"
+    picks.write_text(f"{HEAD}Sq1/a.mrc 1 1\nSq2/a.mrc 2 2\nSq2/a.mrc 3 3\n{LONG}.mrc 4 4\npacked.mrc 5 5\na.mrc 9 9\n")
+    table, summary, said = run(epu, "--coordinates", picks, status=1)
+    assert "4 images in 3 subfolders are used" in said and "gone.mrc" in said
+    assert table["picks"].to_dict().items() >= {"a": 1, "Sq2_a": 2, "packed": 1}.items()
+    assert summary["left_out"] == {"ambiguous_name": 1} and summary["failed"] == 0
+    long = table[table["path"].str.contains(LONG)]
+    assert long["picks"].tolist() == [1] and len(long.index[0]) == 200
+    assert table.loc["packed", "bad_area"] == table.loc["a", "bad_area"]
+    kept = [read_picks(tmp_path / "run/coordinates" / f"{name}.star").table for name in ("kept", "rejected")]
+    assert sorted(pd.concat(kept)["rlnCoordinateX"]) == [1, 2, 3, 4, 5, 9]
+
+
+def test_several_coordinate_sources_are_one_and_a_run_with_them_resumes(run, micrographs, tmp_path):
+    mics = [micrographs / f"mic{number}.mrc" for number in (0, 1)]
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "mic0_topaz.box").write_text("0 0 20 20\n40 40 20 20\n")
+    (tmp_path / "b.star").write_text(f"{HEAD}mic1.mrc 5 5\nmic0.mrc 10 10\n")
+    words = ["--coordinates", tmp_path / "boxes", "--coordinates", tmp_path / "b.star"]
+    table, summary, said = run(mics[0], *words)
+    assert table["picks"].tolist() == [3] and summary["left_out"] == {"unmatched": 1}
+    assert "coordinates of 1 micrograph are in several files" in said and "1 of their positions" in said
+    before = table.drop(columns="seconds").loc["mic0"]
+    table, summary, _ = run(*mics, *words, "--resume")
+    assert table["picks"].tolist() == [3, 1] and summary["left_out"] == {} and summary["files_read"] == 2
+    assert table.drop(columns="seconds").loc["mic0"].equals(before)
+
+
+def test_one_wrong_source_of_several_is_named(run, micrographs, tmp_path):
+    (tmp_path / "b.star").write_text(f"{HEAD}mic0.mrc 10 10\n")
+    (tmp_path / "bad.box").write_text("words\n")
+    words = [micrographs / "mic0.mrc", "--coordinates", tmp_path / "b.star", "--coordinates"]
+    _, summary, _ = run(*words, tmp_path / "bad.box", status=1)
+    assert summary["files_not_read"] == [str(tmp_path / "bad.box")]
+    assert "typo.star: there is no such file" in run(*words, tmp_path / "typo.star", status=2, output="other")
+
+
+def test_filter_takes_several_sources_too(run, micrographs, tmp_path):
+    run(micrographs / "mic0.mrc")
+    (tmp_path / "mic0.box").write_text("0 0 20 20\n")
+    (tmp_path / "b.star").write_text(f"{HEAD}mic0.mrc 10 10\nmic0.mrc 30 30\n")
+    words = ["filter", tmp_path / "run", "--coordinates", tmp_path / "mic0.box", "--coordinates", tmp_path / "b.star"]
+    assert main([*map(str, [*words, "--output", tmp_path / "new", "--particle-diameter", 40])]) == 0
+    summary = json.loads((tmp_path / "new" / "summary.json").read_text())
+    assert summary["input_picks"] == 3 == summary["kept"] + summary["rejected"]

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Folders of coordinate files as programs leave them: RELION jobs, subfolders, two pickers, several sources."""
+
+import os
+
+import pytest
+
+from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, read_picks
+
+HEAD = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n"
+PARTICLES = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+#: RELION's own files of a job; the values of job.star are no valid table.
+OWN = {
+    "job.star": "data_job\n_rlnJobType 5\ndata_joboptions_values\nloop_\n_rlnJobOptionVariable\n_b\na b c\n",
+    "job_pipeline.star": "data_pipeline_general\n_rlnPipeLineJobCounter 9\n",
+    "default_pipeline.star": "data_pipeline_general\n_rlnPipeLineJobCounter 9\n",
+    "logfile.star": "data_\n_a 1\n",
+    "backup_job.star": "data_job\n",
+    "RELION_OUTPUT_NODES.star": "data_output_nodes\nloop_\n_rlnPipeLineNodeName\nx\n",
+    "run.out": "ran\n",
+    "note.txt": "++++ Executing new job\n",
+}
+
+
+def tree(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def rows(picks):
+    return sorted(zip(picks.table[MICROGRAPH], picks.table[X]))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return a RELION project that is the current folder, with two motion-corrected micrographs."""
+    names = "".join(f"MotionCorr/job002/Movies/m{number}.mrc\n" for number in (1, 2))
+    head = "data_optics\nloop_\n_rlnOpticsGroup\n1\ndata_micrographs\nloop_\n_rlnMicrographName\n"
+    tree(tmp_path, {"MotionCorr/job002/corrected_micrographs.star": head + names})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+M1 = "MotionCorr/job002/Movies/m1.mrc"
+LIST = "data_coordinate_files\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+SUFFIX = {
+    "coords_suffix_topaz.star": "MotionCorr/job002/corrected_micrographs.star\n",
+    "Movies/m1_topaz.star": HEAD + "1 2\n3 4\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "used", "found"),
+    [
+        ({"autopick.star": LIST + f"{M1} AutoPick/job008/Movies/m1_autopick.star\n",
+          "Movies/m1_autopick.star": HEAD + "1 2\n"}, "autopick.star", [(M1, 1)]),
+        ({"particles.star": PARTICLES + "m1.mrc 1 2\n", "Movies/m1_extract.star": HEAD + "7 8\n"}, "particles.star",
+         [("m1.mrc", 1)]),
+        (SUFFIX, "coords_suffix_topaz.star", [(M1, 1), (M1, 3)]),
+        ({f"run_it{n:03}_data.star": PARTICLES + f"m1.mrc {n} 2\n" for n in (0, 24, 25)}, "run_it025_data.star",
+         [("m1.mrc", 25)]),
+    ],
+)  # fmt: skip
+def test_a_relion_job_is_read_from_its_file_of_coordinates_and_its_own_files_do_not_stop_it(
+    project, files, used, found
+):
+    job = tree(project / "AutoPick" / "job008", {**OWN, **files})
+    picks = read_picks(job)
+    assert rows(picks) == found and not picks.warnings
+    assert used in picks.notes[0]
+
+
+def test_a_folder_of_bookkeeping_files_does_not_hide_picks_beside_it(tmp_path):
+    own = {name: text for name, text in OWN.items() if name != "note.txt"}
+    picks = read_picks(tree(tmp_path, {**own, "m1_autopick.star": HEAD + "1 2\n", "m2_autopick.star": HEAD}))
+    assert rows(picks) == [("m1_autopick", 1)] and not picks.not_read and not picks.other
+
+
+@pytest.mark.parametrize(
+    ("listed", "picks_at"),
+    [
+        (M1, "Movies/m1_topaz.star"),
+        ("Movies/m1.mrc", "Movies/m1_topaz.star"),
+        ("m1.tif", "m1_topaz.star"),
+        ("/abs/olute/m1.mrc", "m1_topaz.star"),
+    ],
+)
+def test_relion_3_finds_the_picks_of_each_micrograph_below_the_suffix_file(project, listed, picks_at):
+    listing = project / "CtfFind" / "job003" / "micrographs_ctf.star"
+    tree(project, {"CtfFind/job003/micrographs_ctf.star": f"data_\nloop_\n_rlnMicrographName\n{listed}\nother.mrc\n"})
+    job = tree(project / "job", {picks_at: HEAD + "5 6\n", "coords_suffix_topaz.star": f"\n{listing}\n"})
+    picks = read_picks(job / "coords_suffix_topaz.star")
+    assert rows(picks) == [(listed, 5)]
+    assert "1 micrographs of the list have none" in picks.notes[0]
+
+
+def test_a_copied_relion_3_job_is_read_without_its_project_and_an_empty_one_is_an_error(tmp_path):
+    job = tree(tmp_path / "copied", SUFFIX)
+    assert rows(read_picks(job / "coords_suffix_topaz.star")) == [("m1", 1), ("m1", 3)]
+    (job / "Movies" / "m1_topaz.star").unlink()
+    with pytest.raises(CoordinatesError, match=r"there is no file \*_topaz.star"):
+        read_picks(job / "coords_suffix_topaz.star")
+
+
+BOX = "0 0 2 2\n"
+
+
+def test_subfolders_are_read_if_the_folder_itself_has_no_coordinates(tmp_path):
+    folder = tree(tmp_path, {"Sq1/Data/a.box": BOX, "Sq2/b.box": BOX, ".hidden/c.box": BOX, "readme.txt": "hello\n"})
+    tree(tmp_path, {"run/journal.jsonl": "", "run/coordinates/kept.star": HEAD + "1 2\n"})
+    (tmp_path / "Sq1" / "loop").symlink_to(tmp_path)
+    picks = read_picks(folder)
+    assert rows(picks) == [("a", 1), ("b", 1)]
+    assert "2 coordinate files in 2 subfolders are read" in picks.notes[0]
+    tree(tmp_path, {"d.box": BOX})
+    picks = read_picks(folder)
+    assert rows(picks) == [("d", 1)] and "2 coordinate files in its subfolders are not used" in picks.notes[0]
+
+
+def test_a_job_among_subfolders_counts_once(project):
+    tree(project / "AutoPick" / "job008", {**OWN, **SUFFIX})
+    assert rows(read_picks(project / "AutoPick")) == [(M1, 1), (M1, 3)]
+
+
+def test_dead_links_and_unreadable_subfolders_are_named(tmp_path):
+    tree(tmp_path, {"sub/a.box": BOX, "closed/b.box": BOX})
+    (tmp_path / "sub" / "gone.box").symlink_to(tmp_path / "nowhere")
+    os.chmod(tmp_path / "closed", 0)
+    try:
+        warnings = read_picks(tmp_path).warnings
+        assert any("1 link points to a missing file" in line and "gone.box" in line for line in warnings)
+        if os.getuid():
+            assert any("closed (Permission denied)" in line for line in warnings)
+    finally:
+        os.chmod(tmp_path / "closed", 0o700)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"mic_001_topaz.box": BOX, "mic_001_cryolo.box": BOX + "9 9 2 2\n"}, ["1 micrograph ", "1 of their"]),
+        ({"mic_001_topaz.box": BOX, "mic_002_topaz.box": BOX}, []),
+        ({"1.star": PARTICLES + "a/m.mrc 1 1\n", "2.star": PARTICLES + "b/m.mrc 1 1\n"}, []),
+        ({"1.star": PARTICLES + "a/m.mrc 1 1\nc.mrc 1 1\n", "2.star": PARTICLES + "m.mrc 2 1\nc.mrc 3 1\n"},
+         ["2 micrographs ", "0 of their"]),
+    ],
+)  # fmt: skip
+def test_several_files_of_one_micrograph_are_joined_and_named(tmp_path, files, said):
+    picks = read_picks(tree(tmp_path, files))
+    assert len(picks) == sum(text.count("\n") - 5 * text.startswith("data") for text in files.values())
+    assert all(word in " ".join(picks.warnings) for word in said) and len(picks.warnings) == bool(said)
+    assert all(name in picks.warnings[0] for name in files) if said else True
+
+
+def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_path):
+    tree(tmp_path, {"boxes/a.box": BOX, "b.star": PARTICLES + "b.mrc 5 6\n", "a.csv": "x,y\n7,8\n"})
+    paths = [tmp_path / name for name in ("boxes", "b.star", "a.csv")]
+    picks = read_picks(paths)
+    assert picks.table[X].tolist() == [1, 5, 7] and picks.files == 3 and list(picks.table.index) == [0, 1, 2]
+    assert "of 1 micrograph are in several files" in picks.warnings[0] and str(paths[2]) in picks.warnings[0]
+    with pytest.raises(CoordinatesError, match="there is no such file"):
+        read_picks([*paths, tmp_path / "typo.star"])
+    tree(tmp_path, {"bad.star": "words\n"})
+    assert list(read_picks([*paths, tmp_path / "bad.star"]).not_read) == [str(tmp_path / "bad.star")]
