@@ -33,6 +33,7 @@ class Rows:
     lines: Union[Sequence[int], npt.NDArray[np.int64]]  # each row's line in the file, from 1
     lost: List[Tuple[int, str]] = dataclasses.field(default_factory=list)  # lines that are not a row, and the reason
     bad: Dict[int, str] = dataclasses.field(default_factory=dict)  # rows that cannot be read, and the reason
+    unit: str = "line"  # what ``lines`` counts
 
     def has(self, column: str) -> bool:
         """Return whether any row reaches this column."""
@@ -72,7 +73,7 @@ class Rows:
         mask = np.ones(len(self.table), dtype=bool)
         mask[list(self.bad)] = False
         if self.unreadable and not mask.any() and not lenient:
-            raise row_error(self.path, *self.unreadable[0])
+            raise row_error(self.path, *self.unreadable[0], self.unit)
         return mask
 
     def warnings(self) -> List[str]:
@@ -80,7 +81,7 @@ class Rows:
         unreadable = self.unreadable
         if not unreadable:
             return []
-        shown = "; ".join(f"line {line}: {why}" for line, why in unreadable[:_SHOWN])
+        shown = "; ".join(f"{self.unit} {line}: {why}" for line, why in unreadable[:_SHOWN])
         more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
         rows = "1 unreadable row is" if len(unreadable) == 1 else f"{len(unreadable)} unreadable rows are"
         return [f"{self.path}: {rows} left out ({shown}{more})"]
@@ -159,9 +160,9 @@ def width_reason(found: int, expected: int) -> str:
     return f"{found} columns where {expected} are expected"
 
 
-def row_error(path: Path, line: int, reason: str) -> CoordinatesError:
+def row_error(path: Path, line: int, reason: str, unit: str = "line") -> CoordinatesError:
     """Return the error of a file in which this row cannot be read, and no other one can."""
-    return CoordinatesError(path, f"line {line}: {reason}", "correct or remove that line")
+    return CoordinatesError(path, f"{unit} {line}: {reason}", f"correct or remove that {unit}")
 
 
 def _split(text: str, separator: str) -> Iterator[Tuple[int, List[str]]]:

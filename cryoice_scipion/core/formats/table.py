@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple, Union
 
-from cryoice_scipion.core.formats import cryolo_cbox, cryosparc_cs, eman_box, relion, text_columns, xmipp_pos
+from cryoice_scipion.core.formats import cryolo_cbox, cryosparc_cs, eman_box, eman_json, relion, text_columns, xmipp_pos
 from cryoice_scipion.core.formats.joining import Picks
 
 
@@ -32,6 +32,11 @@ FORMATS: List[CoordinateFormat] = [
         "centres on one micrograph or many, RELION 3.1 or older; or RELION's list of coordinate files",
     ),
     CoordinateFormat("EMAN", (".box",), eman_box.read, "boxes of one micrograph: corner, width, height, often a score"),
+    CoordinateFormat(
+        "EMAN2", (".json",), eman_json.read,
+        "centres on one micrograph, from `info/NAME_info.json`; boxes that mark bad areas or background are left out",
+        unspecific=True,
+    ),
     CoordinateFormat("crYOLO", (".cbox",), cryolo_cbox.read, "boxes of one micrograph, with the confidence"),
     CoordinateFormat(
         "cryoSPARC", (".cs",), cryosparc_cs.read,

@@ -67,7 +67,7 @@ def test_box_fifth_column_of_eman1_is_no_score(tmp_path):
     assert SCORE not in read_picks(write(tmp_path / "m.box", "1 2 3 3 -3\n4 5 3 3 -3\n")).table
 
 
-@pytest.mark.parametrize("name", ["a.box", "a.star", "a.cbox", "a.pos", "a.csv", "a.txt"])
+@pytest.mark.parametrize("name", ["a.box", "a.star", "a.cbox", "a.pos", "a.csv", "a.txt", "a.json"])
 def test_an_empty_file_holds_no_picks(tmp_path, name):
     picks = read_picks(write(tmp_path / name, "\n"))
     assert len(picks) == 0 and {X, Y, NAME} <= set(picks.table)
