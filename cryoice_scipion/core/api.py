@@ -212,6 +212,7 @@ def screen_files(
     with tempfile.TemporaryDirectory(prefix="cryoice_") as nowhere:
         folder = Path(output) if output is not None else Path(nowhere) / "run"
         options = _options(detector, picks, known) if output is not None else RunOptions()
+        options.micrograph_lists = [Path(name) for name in named if str(name).lower().endswith(".star")]
         if output is not None:
             options.exposures = exposure_lists([str(path) for path in named])
         with ScreeningRun(folder, config, [detector.executor], options, _LOG) as run:

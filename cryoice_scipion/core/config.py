@@ -86,6 +86,7 @@ class ScreenConfig(Settings):
     coordinates_pixel_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å/px; None: from the files
     flip_y: bool = False  # coordinates count rows from the other end
     full_size_masks: bool = False
+    box_files: bool = False  # also write EMAN .box files. Does not affect results; may change on resume
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 

@@ -32,6 +32,7 @@ _SCREEN: Dict[str, Tuple[str, str]] = {  # unit, description
     "flip_y": ("", "Whether the coordinates count rows from the other end of the image."),
     "full_size_masks": ("", "Also write masks of the micrographs' own size."),
     "thumbnails": ("", "Write thumbnails."),
+    "box_files": ("", "Whether EMAN .box files of the kept coordinates are written too. It may change on resume."),
     "max_thumbnails": ("", "Largest number of thumbnails. −1: no limit. It may change on resume."),
 }
 _MODEL: Dict[str, str] = {

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-bad-area", type=float, metavar="SHARE", help="discard micrographs with more bad area, 0 to 1")
     add("--coordinates-pixel-size", type=float, metavar="A", help="Å/px of the coordinates, if it is another one")
     add("--flip-y", action="store_true", help="the coordinates count rows from the other end of the image")
+    add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -82,4 +83,4 @@ def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:
         values["margin"], values["margins"] = parse_margins(args.margin)
     if args.ignore is not None:
         values["ignore"] = sorted(set(args.ignore))
-    return ScreenConfig.make(**{**config.model_dump(), "flip_y": args.flip_y, **values})
+    return ScreenConfig.make(**{**config.model_dump(), "flip_y": args.flip_y, "box_files": args.box_files, **values})

@@ -57,6 +57,7 @@ def open_run(
         picks=picks,
         given=given,
         exposures=exposure_lists(args.micrographs),
+        micrograph_lists=[Path(name) for name in args.micrographs if name.lower().endswith(".star")],
         card=read_card(model),
         write_report=write_report,
     )

@@ -49,6 +49,7 @@ def add_screen_options(add: AddArgument) -> None:
     add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
     add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
     add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
+    add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
     add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
 
 
@@ -115,5 +116,6 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
         coordinates_pixel_size=args.coordinates_pixel_size,
         flip_y=args.flip_y,
         full_size_masks=args.full_size_masks,
+        box_files=args.box_files,
         max_thumbnails=args.max_thumbnails,
     )

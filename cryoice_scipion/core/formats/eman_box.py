@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -18,9 +19,27 @@ from cryoice_scipion.core.formats.pick_tables import (
 )
 from cryoice_scipion.core.formats.rows import read_rows
 from cryoice_scipion.core.formats.text_files import read_text, without_comments
+from cryoice_scipion.core.images.atomic import replacing
 
 _HELIX_MARKS = (-1.0, -2.0)  # EMAN's helix boxer: start and end of a filament, not particles
 _EMAN1_MARK = -3.0  # EMAN 1 writes it as the fifth column of every box; it is no score
+
+
+def write(path: Path, boxes: Sequence[Tuple[float, float, float, Optional[float]]]) -> None:
+    """Write EMAN .box.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; replaced as a whole.
+    boxes : sequence of (x, y, size, score)
+        Centre and side in px; a score of None is not written.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        for x, y, size, score in boxes:
+            side = max(2, 2 * round(size / 2))
+            values = [x - side / 2, y - side / 2, side, side, *([] if score is None else [score])]
+            stream.write("\t".join(f"{value:.10g}" for value in values) + "\n")
 
 
 def read(path: Path) -> Picks:

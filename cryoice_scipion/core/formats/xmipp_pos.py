@@ -22,7 +22,6 @@ from cryoice_scipion.core.formats.pick_tables import (
 )
 from cryoice_scipion.core.formats.star import Block, read_star
 
-
 _COLUMNS = ("xcoor", "ycoor")
 _NAMES = ("micrograph", "micrographName", "micrograph_name", "_micrograph")  # columns with the name of the micrograph
 #: Blocks of one micrograph that Xmipp writes. Other blocks, if there are several, are named after their micrographs.

@@ -13,6 +13,7 @@ from cryoice_scipion.core.errors import CryoIceError, ImageError
 
 JOURNAL = "journal.jsonl"
 MICROGRAPHS = "micrographs.csv"
+MICROGRAPH_LISTS = "micrographs"  # folder with a list of micrographs for each status
 SUMMARY = "summary.json"
 KEPT = Path("coordinates", "kept.star")
 REJECTED = Path("coordinates", "rejected.star")
@@ -114,7 +115,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the unfinished files of a killed run. The folder must be locked."""
-        for name in (*_FOLDERS, _FULL_SIZE):
+        for name in (*_FOLDERS, _FULL_SIZE, MICROGRAPH_LISTS, PER_MICROGRAPH):
             for leftover in (self.path / name).glob(".*.tmp"):
                 with contextlib.suppress(OSError):
                     leftover.unlink()

@@ -31,5 +31,6 @@ class RunOptions:
     picks: Optional[PickSource] = None  # source of the columns of the coordinate files; None: no such files
     given: Optional[PickCounts] = None  # counts of the input coordinates; None: those of the micrographs
     exposures: Sequence[Path] = ()  # cryoSPARC's files that list the micrographs
+    micrograph_lists: Sequence[Path] = ()  # the .star files that name the micrographs; their columns are passed on
     card: str = ""  # text of the model card, for the report
     write_report: Optional[ReportWriter] = None  # None: no report is written

@@ -13,6 +13,7 @@ from cryoice_scipion.core.records import MicrographRecord, Reference, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.micrograph_lists import MicrographLists
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
@@ -61,6 +62,7 @@ class Outputs:
         self._particles, self._exposures = _cryosparc_files(self.folder, self._options)
         self._sums = RunSums(self._threshold, self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
+        self._lists = MicrographLists(self.folder, self._options.micrograph_lists)
         for record in self._records():
             self._count(record)
             self._table.note(record)
@@ -114,6 +116,7 @@ class Outputs:
 
     def _count(self, record: MicrographRecord) -> None:
         self._sums.add(record)
+        self._lists.add(record)
         if self._stars is not None:
             self._stars.add(record)
             self._stars_stale = self._stars_stale or bool(record.scores)
@@ -127,6 +130,7 @@ class Outputs:
     def _write_slow(self, summary: Summary, everything: bool = False) -> None:
         started = time.monotonic()
         self._table.refresh()
+        self._lists.write()
         verdicts = self._stars.write() if self._stars is not None and (self._stars_stale or everything) else None
         self._stars_stale = False
         if self._options.write_report is not None:

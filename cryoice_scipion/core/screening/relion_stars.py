@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Sequence
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.formats import eman_box
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, SCORE, X, Y, picks_of_rows, write_star
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
-from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, particle_diameter
+from cryoice_scipion.core.records import MicrographRecord, Pick
 from cryoice_scipion.core.results.run_folder import AUTOPICK, PER_MICROGRAPH, writing
+
+_ENDING = "_cryoice.star"
 
 
 class _Micrograph(NamedTuple):
@@ -24,6 +28,11 @@ class _Micrograph(NamedTuple):
     file: Path
     frame: Frame
     flags: Sequence[str]
+
+    @property
+    def box_file(self) -> Path:
+        """Return the path of the EMAN file, if there is one."""
+        return self.file.with_name(self.file.name[: -len(_ENDING)] + ".box")
 
 
 class RelionStars:
@@ -42,7 +51,7 @@ class RelionStars:
         """Store a new record of a micrograph."""
         if record.shape is None or record.pixel_size is None:
             return  # failed: it has no scored coordinates
-        file = self._folder / PER_MICROGRAPH / f"{record.stem}_cryoice.star"
+        file = self._folder / PER_MICROGRAPH / f"{record.stem}{_ENDING}"
         frame = Frame(record.shape, record.pixel_size)
         self._micrographs[index] = _Micrograph(record.path, file, frame, record.flags)
         self._changed[index] = None
@@ -71,8 +80,9 @@ class RelionStars:
 
     def _write_one(self, micrograph: _Micrograph, table: pd.DataFrame, rows: npt.NDArray[np.int64]) -> None:
         if not len(rows):
-            if micrograph.file.exists():
-                micrograph.file.unlink()
+            for file in (micrograph.file, micrograph.box_file):
+                if file.exists():
+                    file.unlink()
             return
         own = table.iloc[rows]
         picks = in_micrograph_pixels(
@@ -82,6 +92,20 @@ class RelionStars:
         if SCORE in own:
             columns[SCORE] = own[SCORE].tolist()
         write_star(micrograph.file, pd.DataFrame(columns))
+        if self._config.box_files:
+            self._write_boxes(micrograph, picks, columns.get(SCORE))
+
+    def _write_boxes(self, micrograph: _Micrograph, picks: Sequence[Pick], scores: Optional[List[float]]) -> None:
+        """Write an EMAN .box file beside the .star file; the box is 1.5 times the diameter where no box is known."""
+        size = micrograph.frame.pixel_size
+        known = [pick.box_size or self._config.box_size for pick in picks]
+        sides = [
+            side or particle_diameter(pick, self._config, size, micrograph.path).angstrom / size / BOX_TO_DIAMETER
+            for pick, side in zip(picks, known)
+        ]
+        values = scores if scores is not None and np.isfinite(scores).all() else [None] * len(picks)
+        boxes = [(pick.x, pick.y, side, score) for pick, side, score in zip(picks, sides, values)]
+        eman_box.write(micrograph.box_file, boxes)
 
     def _write_list(self, micrographs: Iterable[_Micrograph]) -> None:
         pairs: List[List[str]] = [[one.path, str(one.file)] for one in micrographs]

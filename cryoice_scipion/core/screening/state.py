@@ -25,7 +25,7 @@ from cryoice_scipion.core.records import (
 from cryoice_scipion.core.results.journal import Journal, Line
 from cryoice_scipion.core.results.run_folder import JOURNAL
 
-_FREE = ("max_thumbnails",)  # settings that do not affect results and may change on resume
+_FREE = ("max_thumbnails", "box_files")  # settings that do not affect results and may change on resume
 LATE_FAILED = "late_picks_failed"  # flag of a screened micrograph with later coordinates that could not be scored
 _ANEW = "use the same settings, or start a new run in another folder"
 

@@ -10,6 +10,7 @@ import pytest
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.star import read_star
 
 pytest.importorskip("torch")
 HEAD = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
@@ -89,3 +90,47 @@ def test_filter_takes_several_sources_too(run, micrographs, tmp_path):
     assert main([*map(str, [*words, "--output", tmp_path / "new", "--particle-diameter", 40])]) == 0
     summary = json.loads((tmp_path / "new" / "summary.json").read_text())
     assert summary["input_picks"] == 3 == summary["kept"] + summary["rejected"]
+
+
+OPTICS = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnMicrographPixelSize\n7 one 4.0\n"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_accepted_and_discarded_micrographs_are_listed_with_the_columns_of_the_input(
+    run, micrographs, tmp_path, monkeypatch, listed
+):
+    """Each list can be given to RELION, and to a new screening."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Mics").symlink_to(micrographs)
+    names = [f"Mics/mic{number}.mrc" for number in range(3)] + ["Mics/gone.mrc"]
+    rows = "".join(f"{name} {number}.5 7\n" for number, name in enumerate(names))
+    head = "data_micrographs\nloop_\n_rlnMicrographName\n_rlnDefocusU\n_rlnOpticsGroup\n"
+    (tmp_path / "mics.star").write_text(f"{OPTICS}\n{head}{rows}")
+    table, _, _ = run(*(["mics.star"] if listed else names), status=1)
+    middle = table["bad_area"].median()
+    table, _, _ = run(*(["mics.star"] if listed else names), "--max-bad-area", middle, status=1, output="new")
+    assert set(table["status"]) == {"accepted", "discarded", "failed"}
+    for status in ("accepted", "discarded", "failed"):
+        blocks = {block.name: block.table for block in read_star(tmp_path / "new" / "micrographs" / f"{status}.star")}
+        found = blocks["micrographs"]
+        assert found["rlnMicrographName"].tolist() == table["path"][table["status"] == status].tolist()
+        if listed:
+            assert found["rlnDefocusU"].tolist() == [names.index(name) + 0.5 for name in found["rlnMicrographName"]]
+            assert blocks["optics"].values.tolist() == [[7, "one", 4.0]]
+        elif status != "failed":
+            assert blocks["optics"]["rlnMicrographPixelSize"].tolist() == table["pixel_size"].dropna().unique().tolist()
+    again, _, _ = run("new/micrographs/accepted.star", output="again")
+    assert list(again.index) == table.index[table["status"] == "accepted"].tolist()
+
+
+def test_kept_coordinates_are_also_written_as_boxes(run, micrographs, tmp_path):
+    (tmp_path / "picks.star").write_text(f"{HEAD}mic0.mrc 50 60\nmic0.mrc 20.5 30\n")
+    words = [micrographs / "mic0.mrc", "--coordinates", tmp_path / "picks.star", "--threshold", -1]
+    run(*words)
+    folder = tmp_path / "run" / "coordinates" / "per_micrograph"
+    assert not list(folder.glob("*.box"))
+    table, _, _ = run(*words, "--box-files", "--resume")
+    boxes, star = read_picks(folder / "mic0.box").table, read_picks(folder / "mic0_cryoice.star").table
+    for column in ("rlnCoordinateX", "rlnCoordinateY"):
+        assert boxes[column].tolist() == star[column].tolist()
+    assert set(boxes["cryoiceBoxSize"]) == {2 * round(40 / table["pixel_size"].iloc[0] * 1.5 / 2)}
