@@ -217,7 +217,10 @@ def screen_files(
             options.exposures = exposure_lists([str(path) for path in named])
         with ScreeningRun(folder, config, [detector.executor], options, _LOG) as run:
             if picks is not None:
-                run.note_input(count_input(tasks, picks, run))
+                given = count_input(tasks, picks, run)
+                if len(picks) and not given.matched:
+                    raise all_unmatched(len(picks))
+                run.note_input(given)
             keep_ids(tasks, run)
             by_id = {task.id: task for task in tasks}
             for record in run.process(tasks):

@@ -19,7 +19,7 @@ HELP = "score new coordinates on the maps of an earlier screening"
 EPILOG = (
     "The settings of the screening count where no option is given. Coordinates of micrographs that have no map yet are "
     "in coordinates/pending.star: run the command again later. A running screening can be read. Exit status: 0 all "
-    "coordinates have a verdict, 1 some are pending, 2 nothing could be done."
+    "coordinates have a verdict, 1 some are pending, 2 all are pending or nothing could be done."
 )
 #: Options that replace a setting of the screening.
 _SETTINGS = ("threshold", "particle_diameter", "box_size", "coordinates_pixel_size", "max_bad_area")
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.formats.coordinates import read_picks
-    from cryoice_scipion.core.results.balance import balance_line
+    from cryoice_scipion.core.formats.coordinates import MICROGRAPH, read_picks
+    from cryoice_scipion.core.results.balance import all_unmatched, balance_line, names_in_short
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.filter import filter_coordinates
 
@@ -73,6 +73,8 @@ def main(args: argparse.Namespace) -> int:
     )
     print(f"coordinates in {args.output / 'coordinates'}")
     print(balance_line(summary))
+    if len(picks) and not summary.picks:
+        raise all_unmatched(len(picks), names_in_short(picks.table[MICROGRAPH].astype(str).unique()))
     return 0 if summary.finished else 1
 
 

@@ -27,6 +27,7 @@ _UNUSABLE = {
     4: ("holds complex numbers (mode 4), a Fourier transform", "give the real-space image"),
     101: ("holds 4-bit counts (mode 101), a movie", "give the motion-corrected micrograph"),
 }
+_SAMPLE_BYTES = 1 << 20  # after the header; enough pixels to tell signed from unsigned bytes
 _LARGEST_SIDE = 1_000_000
 _IMOD_STAMP = 1146047817  # "IMOD" in the bytes 152 to 155; the flags follow
 _IMOD_SIGNED_BYTES = 1
@@ -67,6 +68,7 @@ def read_header(path: Path, data: Optional[bytes] = None) -> MrcHeader:
     size = path.stat().st_size if data is None else len(data)
     with path.open("rb") if data is None else io.BytesIO(data) as stream:
         head = stream.read(HEADER_BYTES)
+        sample = stream.read(_SAMPLE_BYTES)
     if len(head) < HEADER_BYTES:
         raise ImageError(path, f"truncated: {size} bytes are less than an MRC header", "copy or make the file again")
     fields = _in_right_order(head, size)
@@ -80,7 +82,7 @@ def read_header(path: Path, data: Optional[bytes] = None) -> MrcHeader:
         reason = f"truncated: {size} of {needed} bytes are there"
         raise ImageError(path, reason, "copy or make the file again, or wait until it is complete")
     dtype = np.dtype(_DTYPES[mode]).newbyteorder(fields.dtype["mode"].byteorder)
-    if mode == 0 and _bytes_are_unsigned(head, fields):
+    if mode == 0 and _bytes_are_unsigned(head, fields, sample):
         dtype = np.dtype("u1")
     return MrcHeader(
         int(fields["nx"]), int(fields["ny"]), int(fields["nz"]), dtype, _offset(fields), _pixel_size(fields)
@@ -132,8 +134,11 @@ def _bytes_needed(fields: Any) -> int:
     return _offset(fields) + pixels * np.dtype(_DTYPES.get(int(fields["mode"]), "i1")).itemsize
 
 
-def _bytes_are_unsigned(head: bytes, fields: Any) -> bool:
+def _bytes_are_unsigned(head: bytes, fields: Any, sample: bytes) -> bool:
     """Return whether bytes are unsigned. MRC2014 uses signed bytes, IMOD writes a flag, old programs use unsigned ones.
+
+    If the header has no statistics, the reading with the smaller spread of pixels counts: the other one tears grey
+    levels apart.
 
     https://bio3d.colorado.edu/imod/doc/mrc_format.txt
     """
@@ -141,7 +146,13 @@ def _bytes_are_unsigned(head: bytes, fields: Any) -> bool:
     stamp, flags = np.frombuffer(head, dtype=np.dtype("i4").newbyteorder(order), count=2, offset=152)
     if stamp == _IMOD_STAMP:
         return not int(flags) & _IMOD_SIGNED_BYTES
-    return bool(fields["dmax"] > 127 and fields["dmin"] >= 0)
+    if fields["dmin"] < fields["dmax"]:
+        return bool(fields["dmax"] > 127 and fields["dmin"] >= 0)
+    pixels = np.frombuffer(sample[int(fields["nsymbt"]) :], dtype=np.uint8)
+    if pixels.size == 0:
+        return False
+    spreads = np.std(pixels), np.std(pixels.view(np.int8))
+    return bool(spreads[0] < spreads[1] or pixels.min() > 127)
 
 
 def _pixel_size(fields: Any) -> Optional[float]:

@@ -120,6 +120,20 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     leftover.unlink()
 
+    def remove_coordinates(self) -> bool:
+        """Remove the coordinate files of an earlier session; return whether there were any.
+
+        The folder must be locked.
+        """
+        files = [self.path / name for name in (KEPT, REJECTED, AUTOPICK) if (self.path / name).exists()]
+        files += [
+            path for ending in ("_cryoice.star", ".box") for path in (self.path / PER_MICROGRAPH).glob(f"*{ending}")
+        ]
+        with writing(self.path):
+            for path in files:
+                path.unlink()
+        return bool(files)
+
     def unlock(self) -> None:
         """Release the lock."""
         if self._lock is not None:

@@ -74,6 +74,10 @@ class ScreeningRun:
         try:
             self._files.sweep()
             self._state = RunState(self.folder, config, self.model, executors[0].fingerprint, options.resume)
+            if options.picks is None and self._files.remove_coordinates():
+                self.log.warning(
+                    "%s: no coordinates are given, so those of the earlier session are removed", self.folder
+                )
             self._waiting = WaitingList(self._state, config, options)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
             self._outputs = Outputs(self.folder, self.recorded, config, options, self.model)

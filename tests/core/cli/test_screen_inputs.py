@@ -5,10 +5,13 @@ import gzip
 import json
 import shutil
 
+import mrcfile
+import numpy as np
 import pandas as pd
 import pytest
 
 from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.star import read_star
 
@@ -134,3 +137,50 @@ def test_kept_coordinates_are_also_written_as_boxes(run, micrographs, tmp_path):
     for column in ("rlnCoordinateX", "rlnCoordinateY"):
         assert boxes[column].tolist() == star[column].tolist()
     assert set(boxes["cryoiceBoxSize"]) == {2 * round(40 / table["pixel_size"].iloc[0] * 1.5 / 2)}
+
+
+def test_a_resume_without_coordinates_leaves_no_stale_files(run, micrographs, tmp_path):
+    (tmp_path / "picks.star").write_text(f"{HEAD}mic0.mrc 50 60\n")
+    words = [micrographs / "mic0.mrc", "--coordinates", tmp_path / "picks.star", "--threshold", -1, "--box-files"]
+    run(*words)
+    (tmp_path / "run" / "coordinates" / "mine.star").write_text("")
+    table, summary, said = run(words[0], "--threshold", -1, "--resume")
+    assert table["picks"].tolist() == [0] == [summary["picks"]] and "no coordinates are given" in said
+    assert [path.name for path in (tmp_path / "run" / "coordinates").rglob("*.*")] == ["mine.star"]
+    run(*words, "--resume")
+    assert len(read_picks(tmp_path / "run" / "coordinates" / "kept.star")) == 1
+
+
+@pytest.mark.parametrize("way", ["screen", "resume", "filter", "watch", "api"])
+def test_coordinates_that_match_no_micrograph_at_all_are_an_error_everywhere(run, model, micrographs, tmp_path, way):
+    from cryoice_scipion import core as cryoice
+
+    folder = tmp_path / "m"
+    folder.mkdir()
+    shutil.copy(micrographs / "mic0.mrc", folder)
+    (tmp_path / "picks.star").write_text(f"{HEAD}other.mrc 50 60\n")
+    picks = ["--coordinates", tmp_path / "picks.star"]
+    if way in ("resume", "filter", "api"):
+        run(folder)
+    if way == "api":
+        with pytest.raises(CoordinatesError, match="none of the 1 coordinates"):
+            list(cryoice.screen_files(folder, cryoice.load(model, "cpu"), tmp_path / "run", picks[1], reference=0,
+                                      particle_diameter=40.0))  # fmt: skip
+    elif way == "filter":
+        words = ["filter", tmp_path / "run", *picks, "--output", tmp_path / "new", "--particle-diameter", 40]
+        assert main([*map(str, words)]) == 2
+        assert len(read_picks(tmp_path / "new" / "coordinates" / "pending.star")) == 1
+    else:
+        more = {"resume": ["--resume"], "watch": ["--watch", "--timeout", 1, "--settle", 0.2], "screen": []}[way]
+        assert "none of the 1 coordinates" in run(folder, *picks, *more, status=2)
+
+
+def test_one_pixel_of_enormous_value_changes_nothing(run, micrographs, tmp_path):
+    for name, value in (("a", None), ("b", 1e8)):
+        shutil.copy(micrographs / "mic0.mrc", tmp_path / f"{name}.mrc")
+        with mrcfile.open(tmp_path / f"{name}.mrc", "r+") as mrc:
+            middle = np.median(mrc.data)
+            mrc.data[20, 30] = middle if value is None else middle + value * mrc.data.std()
+    table, _, _ = run(tmp_path / "a.mrc", tmp_path / "b.mrc")
+    assert table.loc["b", "flags"].startswith("clipped_pixels=1")
+    assert abs(table.loc["a", "bad_area"] - table.loc["b", "bad_area"]) < 0.01

@@ -84,6 +84,17 @@ def test_bytes_of_imod_and_old_programs(tmp_path, mark):
     np.testing.assert_array_equal(read_micrograph(path).as_float32(), expected)
 
 
+@pytest.mark.parametrize(("middle", "unsigned"), [(130, True), (128, True), (200, True), (0, False), (40, False)])
+@pytest.mark.parametrize("statistics", [(0, 0, 0), (0, -1, -2)], ids=["zero", "marked as absent"])
+def test_bytes_without_statistics_are_read_without_a_tear_in_the_grey_levels(tmp_path, middle, unsigned, statistics):
+    levels = np.clip(np.random.default_rng(0).normal(middle, 15, (40, 60)).round(), -128, 255)
+    path = write_mrc(tmp_path / "a.mrc", levels.astype(np.uint8 if unsigned else np.int8), mode=0, nsymbt=80)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<3f", data, 76, *statistics)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_micrograph(path).as_float32(), levels)
+
+
 def test_stacks_give_single_frames_only(tmp_path):
     stack = np.stack([RAMP + n for n in range(3)]).astype(np.float32)
     with mrcfile.new(tmp_path / "s.mrcs") as mrc:
