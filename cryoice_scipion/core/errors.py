@@ -3,6 +3,18 @@
 
 from __future__ import annotations
 
+import re
+
+#: Characters that some program takes for the end of a line, and other control characters.
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_LONGEST = 1000  # characters of a reason
+
+
+def without_breaks(text: object) -> str:
+    """Return a text, such as values from a damaged file, in which nothing ends a line; a very long one is cut."""
+    line = _BREAKS.sub(" ", str(text))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+
 
 def one_line(text: object) -> str:
     """Return a text, such as an error's message, in one line."""
@@ -27,8 +39,8 @@ class CryoIceError(Exception):
         remedy : str
             The action that solves the problem.
         """
-        self.what, self.reason, self.remedy = str(what), reason, remedy
-        super().__init__(f"{what}: {reason}" + (f"; {remedy}" if remedy else ""))
+        self.what, self.reason, self.remedy = str(what), without_breaks(reason), remedy
+        super().__init__(_BREAKS.sub(" ", f"{what}: {self.reason}" + (f"; {remedy}" if remedy else "")))
 
 
 class ImageError(CryoIceError):

@@ -18,7 +18,7 @@ import pandas as pd
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.folders import read_folder
-from cryoice_scipion.core.formats.joining import Picks, join, join_optics, read_each
+from cryoice_scipion.core.formats.joining import Picks, join, join_optics, read_each, read_safely
 from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
     DIAMETER,
@@ -150,7 +150,7 @@ def _read_one(path: Path) -> Picks:
     known = format_of(path)
     if known is None:
         raise unknown_format(path)
-    return known.read(path)
+    return read_safely(path, known.read)
 
 
 def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import IO, Any, Dict, List, Mapping, Sequence
 
@@ -12,20 +11,13 @@ import numpy.typing as npt
 from numpy.lib.recfunctions import repack_fields
 
 from cryoice_scipion.core.errors import CoordinatesError, one_line
+from cryoice_scipion.core.formats.text_pickle import load_columns
 from cryoice_scipion.core.images.atomic import replacing
 
 Table = npt.NDArray[Any]  # structured array of one dimension; its fields are the columns
 
 UID = "uid"
 _NUMPY, _STREAM = b"\x93NUMPY", b"\x95CSDAT"
-#: What text columns of older versions are pickled with.
-_HARMLESS = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
 
 
 def read_dataset(path: Path) -> Table:
@@ -41,10 +33,12 @@ def read_dataset(path: Path) -> Table:
             start = stream.read(6)
             stream.seek(0)
             if start == _NUMPY:
-                return _checked(path, _load(stream))
+                return _load(path, stream)
     except OSError as error:
         raise CoordinatesError(path, f"cannot be read ({error.strerror or error})", "check the path") from None
-    except (ValueError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except CoordinatesError:
+        raise
+    except Exception as error:  # numpy, its parser of headers and pickle raise many kinds
         reason = f"is damaged or holds more than numbers and text ({type(error).__name__}: {error})"
         raise CoordinatesError(path, one_line(reason), "export it anew from cryoSPARC") from None
     if start != _STREAM:
@@ -96,42 +90,23 @@ def texts(values: npt.NDArray[Any]) -> List[str]:
     return [known[value] for value in found]
 
 
-def _load(stream: IO[bytes]) -> Table:
-    """Return the array of a .npy stream; object columns may hold nothing but text."""
+def _load(path: Path, stream: IO[bytes]) -> Table:
+    """Return the table of a .npy stream; object columns may hold nothing but text."""
     numpy_format: Any = np.lib.format  # has no types
     version = numpy_format.read_magic(stream)
     readers = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"version {version} of the numpy format")
-    _, _, dtype = readers[version](stream)
-    if dtype.hasobject:
-        array: Table = _TextOnly(stream).load()
-    else:
-        stream.seek(0)
-        array = numpy_format.read_array(stream, allow_pickle=False)
-    return array
-
-
-class _TextOnly(pickle.Unpickler):
-    """Rebuild arrays of numbers and text, and refuse everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a harmless class or function of a pickle.
-
-        Raises
-        ------
-        pickle.UnpicklingError
-            At any other name.
-        """
-        if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _checked(path: Path, array: Table) -> Table:
-    if not isinstance(array, np.ndarray) or array.dtype.names is None or array.ndim != 1:
+    shape, _, dtype = readers[version](stream)
+    if dtype.names is None or len(shape) != 1:
         raise CoordinatesError(path, "is not a table of cryoSPARC", "export it anew from cryoSPARC")
-    return table_of({name: array[name] for name in array.dtype.names}) if array.dtype.hasobject else array
+    if dtype.hasobject:
+        return table_of(load_columns(stream, dtype))
+    if shape[0] * dtype.itemsize > path.stat().st_size:
+        raise ValueError("it is shorter than its header says")
+    stream.seek(0)
+    array: Table = numpy_format.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _of_stream(path: Path) -> Table:

@@ -13,7 +13,7 @@ from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordi
 from cryoice_scipion.core.formats.picks import Picks
 from cryoice_scipion.core.formats.shared_micrographs import shared_lines
 
-__all__ = ["FilesRead", "Picks", "join", "join_optics", "read_each"]
+__all__ = ["FilesRead", "Picks", "join", "join_optics", "read_each", "read_safely"]
 
 _GROUP = "rlnOpticsGroup"
 
@@ -51,18 +51,33 @@ def _split(error: str) -> Tuple[str, str]:
     return what, reason
 
 
+def read_safely(path: Path, reader: Callable[[Path], Picks]) -> Picks:
+    """Read a file.
+
+    Raises
+    ------
+    CoordinatesError
+        Also when the file is damaged in a way that its reader does not foresee.
+    """
+    try:
+        return reader(path)
+    except CryoIceError:
+        raise
+    except Exception as error:
+        reason = f"cannot be read ({type(error).__name__}: {error})"
+        raise CoordinatesError(path, reason, "check the file") from error
+
+
 def read_each(files: Iterable[Tuple[Path, Callable[[Path], Picks]]]) -> FilesRead:
     """Read files one by one; an error in one file does not stop the others."""
     found = FilesRead([], {}, {})
     for path, reader in files:
         try:
-            found.parts.append((path, reader(path)))
+            found.parts.append((path, read_safely(path, reader)))
         except NoCoordinatesError as error:
             found.other[str(path)] = str(error)
         except CryoIceError as error:
             found.not_read[str(path)] = str(error)
-        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:  # damage that no check foresees
-            found.not_read[str(path)] = f"{path}: cannot be read ({type(error).__name__}: {error}); check the file"
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, without_breaks
 
 BLANKS = r"\s+"
 _SHOWN = 3  # unreadable rows that a warning names
@@ -84,7 +84,7 @@ class Rows:
         shown = "; ".join(f"{self.unit} {line}: {why}" for line, why in unreadable[:_SHOWN])
         more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
         rows = "1 unreadable row is" if len(unreadable) == 1 else f"{len(unreadable)} unreadable rows are"
-        return [f"{self.path}: {rows} left out ({shown}{more})"]
+        return [f"{self.path}: {rows} left out ({without_breaks(shown)}{more})"]
 
 
 def read_rows(
