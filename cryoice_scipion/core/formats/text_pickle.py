@@ -44,7 +44,7 @@ _KNOWN = {
 }
 
 
-class _TextOnly(pickle.Unpickler):
+class _TextOnly(pickle._Unpickler):  # in Python: that in C allocates whatever a damaged file asks for
     """Load numbers, text and stubs, and refuse everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
