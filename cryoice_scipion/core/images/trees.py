@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Set, Tuple
 
-#: A folder with one of these files is the output of a screening. Its files are no input.
-_OUTPUT_MARKS = ("journal.jsonl",)
+#: A folder with all files of one of these groups is the output of a screening or filtering. Its files are no input.
+_OUTPUT_MARKS = (("journal.jsonl",), ("micrographs.csv", "summary.json"))
 _SHOWN = 3  # names in a line
 
 
@@ -66,8 +66,8 @@ def is_hidden(name: str) -> bool:
 
 
 def is_output(folder: str) -> bool:
-    """Return whether a folder is the output of a screening."""
-    return any(os.path.exists(os.path.join(folder, mark)) for mark in _OUTPUT_MARKS)
+    """Return whether a folder is the output of a screening or filtering."""
+    return any(all(os.path.exists(os.path.join(folder, mark)) for mark in marks) for marks in _OUTPUT_MARKS)
 
 
 def _look_into(

@@ -129,6 +129,7 @@ class RunFolder:
         files += [
             path for ending in ("_cryoice.star", ".box") for path in (self.path / PER_MICROGRAPH).glob(f"*{ending}")
         ]
+        files += [path for ending in (".cs", ".csg") for path in self.path.glob(f"{PARTICLES}_*{ending}")]
         with writing(self.path):
             for path in files:
                 path.unlink()

@@ -112,6 +112,7 @@ BOX = "0 0 2 2\n"
 def test_subfolders_are_read_if_the_folder_itself_has_no_coordinates(tmp_path):
     folder = tree(tmp_path, {"Sq1/Data/a.box": BOX, "Sq2/b.box": BOX, ".hidden/c.box": BOX, "readme.txt": "hello\n"})
     tree(tmp_path, {"run/journal.jsonl": "", "run/coordinates/kept.star": HEAD + "1 2\n"})
+    tree(tmp_path, {"filtered/summary.json": "", "filtered/micrographs.csv": "", "filtered/coordinates/a.box": BOX})
     (tmp_path / "Sq1" / "loop").symlink_to(tmp_path)
     picks = read_picks(folder)
     assert rows(picks) == [("a", 1), ("b", 1)]
