@@ -160,3 +160,12 @@ def test_the_pixel_size_and_the_shape_are_those_of_the_first_micrograph_that_can
     assert convert.first_shape(files[:1]) is None
     with pytest.raises(CryoIceError, match="empty.mrc: is empty"):
         convert.header_pixel_size(files[:1])
+
+
+def test_long_and_equal_names_have_stems_that_fit_into_file_names():
+    stems = {}
+    name = "n" * 240
+    rows = [convert.micrograph_row(key, 0, f"/data/{key}/{name}.mrc.gz", None, stems) for key in (1, 1234567)]
+    assert len({row.stem for row in rows}) == 2 and all(len(row.stem) <= 210 for row in rows)
+    again = {}
+    assert [convert.micrograph_row(key, 0, f"/data/{key}/{name}.mrc.gz", None, again) for key in (1, 1234567)] == rows
