@@ -19,7 +19,7 @@ from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrogra
 from pyworkflow.object import Float, Pointer, String
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import BOX_SIZE, sizes_of, write_star
+from cryoice_scipion.core.formats.coordinates import BOX_SIZE, picks_of_rows, write_star
 from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
@@ -189,15 +189,37 @@ def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> Non
 # ---- for the imports ----------------------------------------------------------------------------------------
 
 
-def typical_box_size(table: pd.DataFrame) -> int:
+def typical_box_size(picks: Iterable[Pick]) -> int:
     """Return the median box size of coordinates in px, rounded to an even number; 0 if unknown.
 
     If only the particle diameter is known, the box size is 1.5 times the diameter.
     """
-    diameter, box_size = sizes_of(table)
-    sizes = np.where(np.isnan(box_size), diameter / BOX_TO_DIAMETER, box_size)
-    sizes = sizes[~np.isnan(sizes)]
-    return 2 * int(round(float(np.median(sizes)) / 2)) if len(sizes) else 0
+    sizes = [pick.box_size or (pick.diameter or 0) / BOX_TO_DIAMETER for pick in picks]
+    sizes = [size for size in sizes if size]
+    return 2 * int(round(float(np.median(sizes)) / 2)) if sizes else 0
+
+
+def box_size_of(table: pd.DataFrame) -> int:
+    """Return the typical box size of a table in px of its own; 0 if unknown."""
+    return typical_box_size(picks_of_rows(table, range(len(table))))
+
+
+def match_by_name(table: pd.DataFrame, rows: Sequence[MicrographRow]) -> Matches:
+    """Match the coordinates of a table with micrographs."""
+    tasks = [MicrographTask(row.id, name, row.stem) for row in rows for name in names_of(row)]
+    return picks_by_micrograph(table, tasks)
+
+
+def names_of(row: MicrographRow) -> List[str]:
+    """Return the paths by which coordinate files may name a micrograph.
+
+    The import of micrographs makes links. It drops blanks from their names, and puts the folder in front of a name
+    that it has already used. The file that was imported comes first, then the link if its name is another one.
+    """
+    if not os.path.islink(row.path):
+        return [row.path]
+    original = os.path.join(os.path.dirname(row.path), os.readlink(row.path))
+    return [original] if stem_of(original) == stem_of(row.path) else [original, row.path]
 
 
 def header_pixel_size(paths: Sequence[Path]) -> float:
@@ -258,7 +280,7 @@ def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs:
         Result of ``read_picks``: centres in px, and micrograph names.
     """
     rows = read_micrographs(micrographs)
-    matches = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
+    matches = match_by_name(table, rows)
     x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
     for row in rows:
         for index in matches.rows.get(row.id, []):

@@ -121,7 +121,7 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         return output
 
     def _createCoordinates(self, name: str, suffix: str, picks: Any) -> List[str]:
-        box = self.boxSize.get() or convert.typical_box_size(picks.table)
+        box = self.boxSize.get() or convert.box_size_of(picks.table)
         if not box:
             raise CryoIceError(picks.source, "does not contain the particle diameter", "set 'Box size' in the form")
         pointer = convert.pointer_to(self, OUTPUT_MICROGRAPHS)

@@ -110,7 +110,7 @@ class CryoIceProtSimulate(CryoIceProtocol):
         self._defineOutputs(**{OUTPUT_MICROGRAPHS: micrographs})
         with self._oneLine():
             tables = {name: read_picks(self._folder() / file_name).table for name, _, file_name in PICKS}
-        box = convert.typical_box_size(tables[OUTPUT_ALL])  # one for all three sets
+        box = convert.box_size_of(tables[OUTPUT_ALL])  # one for all three sets
         for name, suffix, _ in PICKS:
             self._createCoordinates(name, suffix, tables[name], box)
 

@@ -73,6 +73,7 @@ class StreamingCoordinates:
         self._unmatched: Set[str] = set()  # names without a micrograph
         self._by_key: Dict[str, List[str]] = defaultdict(list)  # names by micrograph_key
         self._micrographs = NameIndex()
+        self._stems: Dict[str, str] = {}  # of micrographs, by each of their names in the index
         self._paths: Dict[str, str] = {}  # of micrographs, by stem
         self._ambiguous: Set[str] = set()  # names that fit several micrographs
         self._reported: Set[str] = set()  # ambiguous names that the user was warned of
@@ -116,11 +117,25 @@ class StreamingCoordinates:
             return []
         return [int(key) for name in self._unmatched for key in self._ids_of(name)]
 
-    def add_micrograph(self, stem: str, path: str = "") -> Set[str]:
-        """Add a micrograph that has come; return the micrographs whose coordinates have changed."""
-        self._micrographs.add(stem)
+    def add_micrograph(self, stem: str, path: str = "", other_names: Sequence[str] = ()) -> Set[str]:
+        """Add a micrograph that has come; return the micrographs whose coordinates have changed.
+
+        Parameters
+        ----------
+        stem : str
+            The name that identifies it here.
+        path : str
+            Its path. Names in coordinate files are matched with it.
+        other_names : sequence of str
+            Further names of the micrograph that coordinate files may use.
+        """
         self._paths[stem] = path or stem
-        return self._match_again(self._by_key.get(micrograph_key(stem), []))
+        touched: Set[str] = set()
+        for name in (self._paths[stem], *other_names):
+            self._micrographs.add(name)
+            self._stems[name] = stem
+            touched |= self._match_again(self._by_key.get(micrograph_key(name), []))
+        return touched
 
     def read(self, path: Path) -> Set[str]:
         """Read a new or changed file; return the micrographs whose coordinates have changed.
@@ -186,12 +201,20 @@ class StreamingCoordinates:
     def of(self, micrograph: str) -> List[Pick]:
         """Return all coordinates of a micrograph, given by its stem, sorted by id."""
         found: List[Pick] = []
+        for number, rows in self._rows_on(micrograph):
+            found += picks_of_rows(self._sources[number].picks.table, rows, number * ROWS_OF_A_PART)
+        return found
+
+    def tables_of(self, micrograph: str) -> List[pd.DataFrame]:
+        """Return the rows of a micrograph, given by its stem: one table for each file that has some."""
+        return [self._sources[number].picks.table.iloc[rows] for number, rows in self._rows_on(micrograph)]
+
+    def _rows_on(self, micrograph: str) -> Iterator[Tuple[int, _Rows]]:
+        """Yield the number of each file with coordinates on a micrograph, and their rows in it."""
         for number in sorted({number for name in self._names.get(micrograph, ()) for number in self._files[name]}):
             source = self._sources[number]
             names = [name for name in self._names[micrograph] if name in source.rows]
-            rows = np.sort(np.concatenate([source.rows[name] for name in names]))
-            found += picks_of_rows(source.picks.table, rows, number * ROWS_OF_A_PART)
-        return found
+            yield number, np.sort(np.concatenate([source.rows[name] for name in names]))
 
     def _next_number(self, name: str) -> int:
         """Return a file's number, in the order in which files came."""
@@ -220,7 +243,7 @@ class StreamingCoordinates:
         """Return the micrograph that a name belongs to; None if there is none or several."""
         self._ambiguous.discard(name)
         try:
-            found = self._micrographs.find(name)
+            found = self._micrograph_with(name)
         except CryoIceError as error:
             self._leave_out(name, str(error))
             return None
@@ -238,9 +261,13 @@ class StreamingCoordinates:
 
     def _matches(self, name: str, micrograph: str) -> bool:
         try:
-            return self._micrographs.find(name) == micrograph
+            return self._micrograph_with(name) == micrograph
         except CryoIceError:
             return False
+
+    def _micrograph_with(self, name: str) -> Optional[str]:
+        found = self._micrographs.find(name)
+        return None if found is None else self._stems[found]
 
     def _leave_out(self, name: str, reason: str) -> None:
         """Note an ambiguous name, and warn of it once."""
