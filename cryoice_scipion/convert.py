@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 import pandas as pd
-from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
+from pwem.objects import Coordinate, Image, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
 from cryoice_scipion.core.errors import CryoIceError
@@ -111,7 +111,11 @@ def mark_coordinate(item: Coordinate, score: PickScore) -> None:
 
 
 def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
-    """Set the cryoice attributes of an output micrograph; paths are relative to the project."""
+    """Set the cryoice attributes of an output micrograph; paths are relative to the project.
+
+    Scipion's viewers and the monitors of facilities show the attribute ``thumbnail``. All items of a set have the same
+    attributes, so a micrograph without a thumbnail of ours keeps its own, or names its image file instead.
+    """
 
     def inside(name: str) -> Optional[str]:
         return os.path.join(folder, name) if name else None
@@ -121,6 +125,8 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
             value = field.value(record)
             value = inside(value) if field.is_path else value
             setattr(item, field.attribute, Float(value) if field.is_number else String(value or None))
+    if record.thumbnail or not hasattr(item, "thumbnail"):
+        item.thumbnail = Image(location=inside(record.thumbnail) or item.getLocation())
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:

@@ -174,6 +174,17 @@ def test_a_micrograph_that_fails_is_discarded_with_its_reason_and_its_picks_are_
     assert not any(item._cryoiceGoodness.hasValue() for item in of_it)
 
 
+def test_monitors_find_the_thumbnail_of_each_micrograph(scipion, screened):
+    """As scipion-em-facilities and pwem's viewers do; without a thumbnail they show the micrograph itself."""
+    accepted, discarded = micrographs_of(screened)
+    for item in accepted.values():
+        assert Path(item.thumbnail.getFileName()).parts[-2:] == ("thumbnails", f"{stem_of(item.getFileName())}.png")
+        assert (Path(scipion.proj.path) / item.thumbnail.getFileName()).is_file()
+    for item in discarded.values():
+        if item._cryoiceStatus.get() == "failed":
+            assert item.thumbnail.getFileName() == item.getFileName()
+
+
 def test_a_micrograph_without_picks_is_screened(scipion, screened):
     accepted, _ = micrographs_of(screened)
     empty = next(item for item in accepted.values() if EMPTY in item.getMicName())
