@@ -18,6 +18,7 @@ import pandas as pd
 from pwem.objects import Coordinate, Image, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
+from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import BOX_SIZE, picks_of_rows, write_star
 from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
@@ -27,6 +28,7 @@ from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, PickScore
 from cryoice_scipion.core.results.micrograph_fields import FIELDS
 from cryoice_scipion.databases import in_parts
+from cryoice_scipion.monitor_pictures import picture_of
 from cryoice_scipion.set_writing import append_unread, give_columns
 
 
@@ -114,7 +116,7 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
     """Set the cryoice attributes of an output micrograph; paths are relative to the project.
 
     Scipion's viewers and the monitors of facilities show the attribute ``thumbnail``. All items of a set have the same
-    attributes, so a micrograph without a thumbnail of ours keeps its own, or names its image file instead.
+    attributes, so a micrograph without a picture of ours keeps its own, or names its image file instead.
     """
 
     def inside(name: str) -> Optional[str]:
@@ -125,8 +127,9 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
             value = field.value(record)
             value = inside(value) if field.is_path else value
             setattr(item, field.attribute, Float(value) if field.is_number else String(value or None))
-    if record.thumbnail or not hasattr(item, "thumbnail"):
-        item.thumbnail = Image(location=inside(record.thumbnail) or item.getLocation())
+    picture = picture_of(record, Path(folder)) if record.status != FAILED else ""
+    if picture or not hasattr(item, "thumbnail"):
+        item.thumbnail = Image(location=picture or item.getLocation())
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:

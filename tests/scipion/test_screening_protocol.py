@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mrcfile
 import pytest
+from pwem.emlib.image import ImageHandler
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from pyworkflow.protocol.executor import StepExecutor
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
@@ -174,15 +175,16 @@ def test_a_micrograph_that_fails_is_discarded_with_its_reason_and_its_picks_are_
     assert not any(item._cryoiceGoodness.hasValue() for item in of_it)
 
 
-def test_monitors_find_the_thumbnail_of_each_micrograph(scipion, screened):
-    """As scipion-em-facilities and pwem's viewers do; without a thumbnail they show the micrograph itself."""
+def test_monitors_find_a_picture_of_each_micrograph_that_they_can_convert(scipion, screened):
+    """As scipion-em-facilities does; without a picture of ours it takes the micrograph itself."""
     accepted, discarded = micrographs_of(screened)
     for item in accepted.values():
-        assert Path(item.thumbnail.getFileName()).parts[-2:] == ("thumbnails", f"{stem_of(item.getFileName())}.png")
-        assert (Path(scipion.proj.path) / item.thumbnail.getFileName()).is_file()
-    for item in discarded.values():
-        if item._cryoiceStatus.get() == "failed":
-            assert item.thumbnail.getFileName() == item.getFileName()
+        picture = Path(scipion.proj.path) / item.thumbnail.getFileName()
+        assert picture.parts[-2:] == ("thumbnails", f"{stem_of(item.getFileName())}.jpg")
+        ImageHandler().convert(str(picture), str(picture.with_name("converted.jpg")))
+        picture.with_name("converted.jpg").unlink()
+    failed = [item for item in discarded.values() if item._cryoiceStatus.get() == "failed"]
+    assert failed and all(item.thumbnail.getFileName() == item.getFileName() for item in failed)
 
 
 def test_a_micrograph_without_picks_is_screened(scipion, screened):
