@@ -13,23 +13,20 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-import numpy as np
 import pandas as pd
 from pwem.objects import Coordinate, Image, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import BOX_SIZE, picks_of_rows, write_star
-from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
+from cryoice_scipion.core.formats.coordinates import BOX_SIZE, write_star
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
-from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
-from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, PickScore
+from cryoice_scipion.core.records import MicrographRecord, Pick, PickScore
 from cryoice_scipion.core.results.micrograph_fields import FIELDS
 from cryoice_scipion.databases import in_parts
 from cryoice_scipion.monitor_pictures import picture_of
-from cryoice_scipion.set_writing import append_unread, give_columns
+from cryoice_scipion.set_writing import append_unread
 
 
 @dataclasses.dataclass
@@ -198,39 +195,6 @@ def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> Non
 # ---- for the imports ----------------------------------------------------------------------------------------
 
 
-def typical_box_size(picks: Iterable[Pick]) -> int:
-    """Return the median box size of coordinates in px, rounded to an even number; 0 if unknown.
-
-    If only the particle diameter is known, the box size is 1.5 times the diameter.
-    """
-    sizes = [pick.box_size or (pick.diameter or 0) / BOX_TO_DIAMETER for pick in picks]
-    sizes = [size for size in sizes if size]
-    return 2 * int(round(float(np.median(sizes)) / 2)) if sizes else 0
-
-
-def box_size_of(table: pd.DataFrame) -> int:
-    """Return the typical box size of a table in px of its own; 0 if unknown."""
-    return typical_box_size(picks_of_rows(table, range(len(table))))
-
-
-def match_by_name(table: pd.DataFrame, rows: Sequence[MicrographRow]) -> Matches:
-    """Match the coordinates of a table with micrographs."""
-    tasks = [MicrographTask(row.id, name, row.stem) for row in rows for name in names_of(row)]
-    return picks_by_micrograph(table, tasks)
-
-
-def names_of(row: MicrographRow) -> List[str]:
-    """Return the paths by which coordinate files may name a micrograph.
-
-    The import of micrographs makes links. It drops blanks from their names, and puts the folder in front of a name
-    that it has already used. The file that was imported comes first, then the link if its name is another one.
-    """
-    if not os.path.islink(row.path):
-        return [row.path]
-    original = os.path.join(os.path.dirname(row.path), os.readlink(row.path))
-    return [original] if stem_of(original) == stem_of(row.path) else [original, row.path]
-
-
 def header_pixel_size(paths: Sequence[Path]) -> float:
     """Return the pixel size (Å/px) from the header of the first micrograph with a plausible one.
 
@@ -278,27 +242,6 @@ def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
         item.setAcquisition(output.getAcquisition())
         item.setSamplingRate(output.getSamplingRate())
         append_unread(output, item, shape)
-
-
-def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:
-    """Append picks to a set, rounded to whole pixels; return how picks and micrographs were matched.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Result of ``read_picks``: centres in px, and micrograph names.
-    """
-    rows = read_micrographs(micrographs)
-    matches = match_by_name(table, rows)
-    x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
-    for row in rows:
-        for index in matches.rows.get(row.id, []):
-            item = Coordinate(x=int(round(float(x[index]))), y=int(round(float(y[index]))))
-            item.setMicId(row.id)
-            item.setMicName(row.name)
-            output.append(item)
-    give_columns(output, Coordinate(x=0, y=0))
-    return matches
 
 
 def pointer_to(protocol: Any, output: str) -> Pointer:

@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Convert coordinates of files to items of a Scipion set: position, the picker's score, and what RELION exports."""
+"""Convert coordinates of files to items of a Scipion set: micrograph, position, score, and what RELION exports."""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 import pandas as pd
-from pwem.objects import Coordinate
+from pwem.objects import Coordinate, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Integer
 
 from cryoice_scipion.constants import COORDINATES_SCALED
-from cryoice_scipion.convert import MicrographRow, typical_box_size
+from cryoice_scipion.convert import MicrographRow, read_micrographs
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import PickTable, picks_of_rows
+from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN, drop_below, scores_of
 from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.images.reading import read_micrograph
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels, scale_flags
-from cryoice_scipion.core.records import Pick
+from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
+from cryoice_scipion.core.records import MicrographTask, Pick
+from cryoice_scipion.set_writing import give_columns
 
 _CLASS, _PSI = "rlnClassNumber", "rlnAnglePsi"  # columns of RELION's coordinate files
 
@@ -150,3 +155,57 @@ def example() -> Coordinate:
     item = Coordinate(x=0, y=0)
     mark_score(item, ImportedPick(0, 0))
     return item
+
+
+def typical_box_size(picks: Iterable[Pick]) -> int:
+    """Return the median box size of coordinates in px, rounded to an even number; 0 if unknown.
+
+    If only the particle diameter is known, the box size is 1.5 times the diameter.
+    """
+    sizes = [pick.box_size or (pick.diameter or 0) / BOX_TO_DIAMETER for pick in picks]
+    sizes = [size for size in sizes if size]
+    return 2 * int(round(float(np.median(sizes)) / 2)) if sizes else 0
+
+
+def box_size_of(table: pd.DataFrame) -> int:
+    """Return the typical box size of a table in px of its own; 0 if unknown."""
+    return typical_box_size(picks_of_rows(table, range(len(table))))
+
+
+def match_by_name(table: pd.DataFrame, rows: Sequence[MicrographRow]) -> Matches:
+    """Match the coordinates of a table with micrographs."""
+    tasks = [MicrographTask(row.id, name, row.stem) for row in rows for name in names_of(row)]
+    return picks_by_micrograph(table, tasks)
+
+
+def names_of(row: MicrographRow) -> List[str]:
+    """Return the paths by which coordinate files may name a micrograph.
+
+    The import of micrographs makes links. It drops blanks from their names, and puts the folder in front of a name
+    that it has already used. The file that was imported comes first, then the link if its name is another one.
+    """
+    if not os.path.islink(row.path):
+        return [row.path]
+    original = os.path.join(os.path.dirname(row.path), os.readlink(row.path))
+    return [original] if stem_of(original) == stem_of(row.path) else [original, row.path]
+
+
+def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:
+    """Append picks to a set, rounded to whole pixels; return how picks and micrographs were matched.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Result of ``read_picks``: centres in px, and micrograph names.
+    """
+    rows = read_micrographs(micrographs)
+    matches = match_by_name(table, rows)
+    x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
+    for row in rows:
+        for index in matches.rows.get(row.id, []):
+            item = Coordinate(x=int(round(float(x[index]))), y=int(round(float(y[index]))))
+            item.setMicId(row.id)
+            item.setMicName(row.name)
+            output.append(item)
+    give_columns(output, Coordinate(x=0, y=0))
+    return matches

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Set, Tuple
 
-from cryoice_scipion import convert
+from cryoice_scipion import picks_from_files
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import PickTable
@@ -60,7 +60,7 @@ class PicksInput:
         touched: Set[str] = set()
         for row in self._micrographs.look():
             self._rows[row.stem], self._came = row, time.monotonic()
-            first, *others = convert.names_of(row)
+            first, *others = picks_from_files.names_of(row)
             touched |= self._picks.add_micrograph(row.stem, first, others)
         touched |= self._files.poll(first=True)
         rows = (self._rows[stem] for stem in sorted(touched))

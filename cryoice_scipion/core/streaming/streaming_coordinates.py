@@ -16,20 +16,15 @@ import pandas as pd
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError
 from cryoice_scipion.core.formats.coordinates import (
-    BOX_SIZE,
-    DIAMETER,
-    MICROGRAPH,
     ROWS_OF_A_PART,
     PickTable,
-    X,
-    Y,
     join_optics,
     picks_of_rows,
     read_picks,
 )
-from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names, micrograph_key
 from cryoice_scipion.core.records import Pick, PickCounts
+from cryoice_scipion.core.streaming.coordinate_changes import names_that_differ, rows_by_name
 
 _Rows = npt.NDArray[np.int64]
 
@@ -153,7 +148,7 @@ class StreamingCoordinates:
         self._check(path, picks)  # last, because it may apply the file's values to all files
         number = self._numbers.setdefault(path.name, self.number_of(path.name))
         self._optics = optics
-        return self._replace(number, _Source(path.name, picks, _rows_by_name(picks.table)))
+        return self._replace(number, _Source(path.name, picks, rows_by_name(picks.table)))
 
     def remove(self, name: str) -> Set[str]:
         """Drop a file's coordinates; return the micrographs whose coordinates have changed."""
@@ -183,7 +178,7 @@ class StreamingCoordinates:
     def _replace(self, number: int, source: _Source) -> Set[str]:
         """Replace a file's content; return the micrographs whose coordinates have changed."""
         old, picks = self._sources.get(number), source.picks
-        changed = _names_that_differ(old.picks.table if old else None, picks.table)
+        changed = names_that_differ(old.picks.table if old else None, picks.table)
         self._left_out.update(picks.left_out)
         if old is not None:
             self._left_out.subtract(old.picks.left_out)
@@ -293,33 +288,3 @@ class StreamingCoordinates:
         if old is not None:
             known = [source.picks.optics for key, source in self._sources.items() if key != number]
         return join_optics([optics for optics in (*known, new) if optics is not None], path)
-
-
-def _rows_by_name(table: pd.DataFrame) -> Dict[str, _Rows]:
-    """Return the rows of each micrograph name."""
-    codes, names = pd.factorize(table[MICROGRAPH].astype(str))
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-    return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]))} if len(names) else {}
-
-
-def _names_that_differ(old: Optional[pd.DataFrame], new: pd.DataFrame) -> Set[str]:
-    """Return the names of micrographs with a new, deleted or changed row."""
-    if old is None:
-        return set(new[MICROGRAPH].astype(str).unique())
-    both = min(len(old), len(new))
-    differs = np.zeros(both, dtype=bool)
-    for column in (X, Y, DIAMETER, BOX_SIZE, PIXEL_SIZE):
-        before, now = (_numbers(table, column)[:both] for table in (old, new))
-        differs |= (before != now) & ~(np.isnan(before) & np.isnan(now))
-    names = [table[MICROGRAPH].astype(str).to_numpy() for table in (old, new)]
-    differs |= names[0][:both] != names[1][:both]
-    found = [part for which in names for part in (which[:both][differs], which[both:])]
-    return {str(name) for name in np.unique(np.concatenate(found))} if found else set()
-
-
-def _numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
-    values: npt.NDArray[np.float64] = (
-        table[column].to_numpy(dtype=float) if column in table else np.full(len(table), np.nan)
-    )
-    return values
