@@ -21,6 +21,7 @@ from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.filter import scored
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 from cryoice_scipion.protocols.filter_form import FilterForm
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -82,9 +83,9 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
         folder = self._folder()
         folder.mkdir(parents=True, exist_ok=True)
         threshold = pick_threshold(config.threshold, maps.model)
-        sums, table, batch = RunSums(threshold, maps.model), MicrographTable(folder / MICROGRAPHS), []
-        for task in tasks:
-            record: MicrographRecord = maps.score(task.id, task.picks, config).record
+        sums, table = RunSums(threshold, maps.model), MicrographTable(folder / MICROGRAPHS)
+        batch: List[MicrographRecord] = []
+        for record in scored(maps, tasks, config):
             sums.add(record)
             table.note(record)
             batch.append(record)

@@ -10,6 +10,7 @@ from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
+from cryoice_scipion.constants import NO_MICROGRAPH, WAITING
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.protocols import CryoIceProtFilter, CryoIceProtScreen
@@ -24,8 +25,8 @@ def scipion(tmp_path_factory):
     folder = write_data(tmp_path_factory.mktemp("data"))
     model = write_random_model(tmp_path_factory.mktemp("model") / "m", level=0.0)
     project = Scipion.begin("FilterProject")
-    full = project.import_micrographs(folder / "full", PIXEL_SIZE)
-    some = project.import_micrographs(folder / "full", PIXEL_SIZE, "mic_0[135].mrc")
+    full = project.import_micrographs(folder / "full", PIXEL_SIZE, "mic_0*.mrc")
+    some = project.import_micrographs(folder / "full", PIXEL_SIZE, "mic_[09][1359].mrc")  # one was not screened
     binned = project.import_micrographs(folder / "binned", 2 * PIXEL_SIZE)
     star = folder / "all.star"
     project.picks, project.on_some = (project.import_picks(star, micrographs) for micrographs in (full, some))
@@ -64,17 +65,14 @@ def test_verdicts_are_those_of_a_screening_with_these_picks(scipion):
     protocol = scipion.run_here(new_filter(scipion))
     kept, rejected, pending = outputs(protocol)
     assert kept and verdicts(kept) == verdicts(items(scipion.screening.outputCoordinates))
-    theirs = {
-        key: item for key, item in items(scipion.screening.outputCoordinatesRejected).items() if key not in pending
-    }
-    assert rejected and verdicts(rejected) == verdicts(theirs)
-    assert [stem_of(item.getMicName()) for item in pending.values()] == [BROKEN] * 3
-    assert {item._cryoiceClass.get() for item in pending.values()} == {"waiting"}
+    assert rejected and verdicts(rejected) == verdicts(items(scipion.screening.outputCoordinatesRejected))
+    assert not pending
     assert protocol.outputCoordinates.getBoxSize() == BOX
     text = "\n".join(protocol.summary())
-    assert f"{len(kept)} kept, {len(rejected)} rejected, 3 left out (3 waiting to be screened)" in text
-    assert "threshold 0.55, of the screening" in text
-    assert "3 coordinates are pending" in text
+    assert (
+        f"{len(kept) + len(rejected)} coordinates: {len(kept)} kept, {len(rejected)} rejected; threshold 0.55" in text
+    )
+    assert "of the screening" in text
 
 
 def test_micrographs_of_another_set_are_matched_by_name_and_their_pixel_size_may_differ(scipion):
@@ -83,8 +81,12 @@ def test_micrographs_of_another_set_are_matched_by_name_and_their_pixel_size_may
         for key, item in items(scipion.picks[0].outputCoordinates).items()
     }
     usual = set(items(scipion.screening.outputCoordinates))
-    kept, rejected, pending = outputs(scipion.run_here(new_filter(scipion, scipion.on_some)))
-    assert len(kept) + len(rejected) == 3 * 28 and not pending
+    protocol = scipion.run_here(new_filter(scipion, scipion.on_some))
+    kept, rejected, pending = outputs(protocol)
+    assert len(kept) + len(rejected) == 3 * 28
+    assert [stem_of(item.getMicName()) for item in pending.values()] == [BROKEN] * 3
+    assert {item._cryoiceClass.get() for item in pending.values()} == {NO_MICROGRAPH}
+    assert "3 coordinates are pending, because the screening has no micrograph" in "\n".join(protocol.summary())
     for key in kept:
         item = kept[key]
         assert by_place[stem_of(item.getMicName()), item.getX(), item.getY()] in usual
@@ -118,7 +120,10 @@ def test_picks_on_micrographs_that_wait_are_pending_until_the_filter_is_continue
         journal.write_text("".join(text + "\n" for text, there in zip(whole.splitlines(), early) if there))
         scipion.run_here(protocol)
         _, _, pending = outputs(protocol)
-        assert {stem_of(item.getMicName()) for item in pending.values()} == {*waiting, BROKEN}
+        assert {stem_of(item.getMicName()) for item in pending.values()} == waiting
+        assert {item._cryoiceClass.get() for item in pending.values()} == {WAITING}
+        words = "coordinates are pending, because their micrographs are not screened yet"
+        assert f"{len(pending)} {words}" in "\n".join(protocol.summary())
     finally:
         journal.write_text(whole)
     protocol.runMode.set(MODE_RESUME)
@@ -127,7 +132,7 @@ def test_picks_on_micrographs_that_wait_are_pending_until_the_filter_is_continue
     assert protocol.isFinished(), protocol.getErrorMessage()
     kept, _, pending = outputs(protocol)
     assert verdicts(kept) == verdicts(items(scipion.screening.outputCoordinates))
-    assert len(pending) == 3
+    assert not pending
     assert all(output.isStreamClosed() for _, output in protocol.iterOutputAttributes())
 
 
