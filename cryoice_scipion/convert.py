@@ -113,7 +113,7 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
     """Set the cryoice attributes of an output micrograph; paths are relative to the project.
 
     Scipion's viewers and the monitors of facilities show the attribute ``thumbnail``. All items of a set have the same
-    attributes, so a micrograph without a picture of ours keeps its own, or names its image file instead.
+    attributes, so a micrograph without a picture names its image file.
     """
 
     def inside(name: str) -> Optional[str]:
@@ -125,8 +125,7 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
             value = inside(value) if field.is_path else value
             setattr(item, field.attribute, Float(value) if field.is_number else String(value or None))
     picture = picture_of(record, Path(folder)) if record.status != FAILED else ""
-    if picture or not hasattr(item, "thumbnail"):
-        item.thumbnail = Image(location=picture or item.getLocation())
+    item.thumbnail = Image(location=picture or item.getLocation())
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
