@@ -75,6 +75,7 @@ setup(
             "psutil>=5",
             "pytest>=7",
             "pytest-xdist>=3",
+            "scipion-em-relion>=5.0.2",  # with RELION itself, a test runs the template with RELION
             "starfile>=0.5",
         ],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],

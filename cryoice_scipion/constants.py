@@ -42,6 +42,7 @@ UNMATCHED = "unmatched"  # its micrograph is not in the run
 AMBIGUOUS = "ambiguous_name"  # its micrograph name fits several micrographs
 UNREADABLE = "unreadable_row"  # a value of its row is missing or not a number
 DISABLED = "disabled"  # the picker has disabled it
+LOW_SCORE = "low_score"  # the picker gave it a score below the cut-off
 WAITING = "waiting"  # its micrograph is not screened yet
 
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores

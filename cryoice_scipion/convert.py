@@ -13,21 +13,20 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-import numpy as np
 import pandas as pd
-from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
+from pwem.objects import Coordinate, Image, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
+from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import BOX_SIZE, sizes_of, write_star
-from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
+from cryoice_scipion.core.formats.coordinates import BOX_SIZE, write_star
 from cryoice_scipion.core.images.naming import output_stem, stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
-from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
-from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, PickScore
+from cryoice_scipion.core.records import MicrographRecord, Pick, PickScore
 from cryoice_scipion.core.results.micrograph_fields import FIELDS
 from cryoice_scipion.databases import in_parts
-from cryoice_scipion.set_writing import append_unread, give_columns
+from cryoice_scipion.monitor_pictures import picture_of
+from cryoice_scipion.set_writing import append_unread
 
 
 @dataclasses.dataclass
@@ -112,7 +111,11 @@ def mark_coordinate(item: Coordinate, score: PickScore) -> None:
 
 
 def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
-    """Set the cryoice attributes of an output micrograph; paths are relative to the project."""
+    """Set the cryoice attributes of an output micrograph; paths are relative to the project.
+
+    Scipion's viewers and the monitors of facilities show the attribute ``thumbnail``. All items of a set have the same
+    attributes, so a micrograph without a picture names its image file.
+    """
 
     def inside(name: str) -> Optional[str]:
         return os.path.join(folder, name) if name else None
@@ -122,6 +125,8 @@ def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
             value = field.value(record)
             value = inside(value) if field.is_path else value
             setattr(item, field.attribute, Float(value) if field.is_number else String(value or None))
+    picture = picture_of(record, Path(folder)) if record.status != FAILED else ""
+    item.thumbnail = Image(location=picture or item.getLocation())
 
 
 def items_by_id(items: Any, keys: Sequence[int]) -> Iterator[Any]:
@@ -190,17 +195,6 @@ def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> Non
 # ---- for the imports ----------------------------------------------------------------------------------------
 
 
-def typical_box_size(table: pd.DataFrame) -> int:
-    """Return the median box size of coordinates in px, rounded to an even number; 0 if unknown.
-
-    If only the particle diameter is known, the box size is 1.5 times the diameter.
-    """
-    diameter, box_size = sizes_of(table)
-    sizes = np.where(np.isnan(box_size), diameter / BOX_TO_DIAMETER, box_size)
-    sizes = sizes[~np.isnan(sizes)]
-    return 2 * int(round(float(np.median(sizes)) / 2)) if len(sizes) else 0
-
-
 def header_pixel_size(paths: Sequence[Path]) -> float:
     """Return the pixel size (Å/px) from the header of the first micrograph with a plausible one.
 
@@ -248,27 +242,6 @@ def fill_micrographs(output: SetOfMicrographs, paths: Sequence[Path]) -> None:
         item.setAcquisition(output.getAcquisition())
         item.setSamplingRate(output.getSamplingRate())
         append_unread(output, item, shape)
-
-
-def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:
-    """Append picks to a set, rounded to whole pixels; return how picks and micrographs were matched.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Result of ``read_picks``: centres in px, and micrograph names.
-    """
-    rows = read_micrographs(micrographs)
-    matches = picks_by_micrograph(table, [MicrographTask(row.id, row.path, row.stem) for row in rows])
-    x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
-    for row in rows:
-        for index in matches.rows.get(row.id, []):
-            item = Coordinate(x=int(round(float(x[index]))), y=int(round(float(y[index]))))
-            item.setMicId(row.id)
-            item.setMicName(row.name)
-            output.append(item)
-    give_columns(output, Coordinate(x=0, y=0))
-    return matches
 
 
 def pointer_to(protocol: Any, output: str) -> Pointer:

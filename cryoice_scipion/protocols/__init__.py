@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Provide the Scipion protocols: they pass the form to the core and register the outputs. No torch, no computation."""
 
+from cryoice_scipion.protocols.protocol_filter import CryoIceProtFilter
 from cryoice_scipion.protocols.protocol_import_coordinates import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.protocol_import_cryoppp import CryoIceProtImportCryoPPP
 from cryoice_scipion.protocols.protocol_import_model import CryoIceProtImportModel
@@ -9,6 +10,7 @@ from cryoice_scipion.protocols.protocol_simulate import CryoIceProtSimulate
 from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
 
 __all__ = [
+    "CryoIceProtFilter",
     "CryoIceProtImportCoordinates",
     "CryoIceProtImportCryoPPP",
     "CryoIceProtImportModel",

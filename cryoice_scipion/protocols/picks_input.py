@@ -10,13 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Set, Tuple
 
-from cryoice_scipion import convert
+from cryoice_scipion import picks_from_files
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.formats.coordinates import PickTable, rescale
-from cryoice_scipion.core.records import Pick, PickCounts
+from cryoice_scipion.core.formats.coordinates import PickTable
+from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
+from cryoice_scipion.picks_from_files import ImportedPick, PicksFromFiles
 from cryoice_scipion.streams import Coordinates, MicrographReader
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ Position = Tuple[int, int]  # px
 class PicksInput:
     """Picks that another program writes, in any order, while micrographs arrive."""
 
-    def __init__(self, micrographs: MicrographReader, path: Path, box: int, pixel_size: float) -> None:
+    def __init__(self, micrographs: MicrographReader, path: Path, box: int, settings: PicksFromFiles) -> None:
         """Start watching.
 
         Parameters
@@ -36,10 +37,10 @@ class PicksInput:
             A file or folder; it does not have to exist yet.
         box : int
             The box size in px; 0: from the first file that contains picks.
-        pixel_size : float
-            Å/px of the micrographs; picks at another pixel size are scaled.
+        settings : PicksFromFiles
+            Selects and converts the picks.
         """
-        self.box, self._is_given, self._pixel_size = box, box > 0, pixel_size
+        self.box, self._is_given, self._settings = box, box > 0, settings
         self._micrographs = micrographs
         self._picks = StreamingCoordinates(self._check)
         self._files = CoordinateWatcher(path, self._picks, logger)
@@ -48,7 +49,7 @@ class PicksInput:
         self._rows: Dict[str, MicrographRow] = {}  # by stem
         self._came = time.monotonic()
 
-    def look(self) -> Dict[int, Tuple[MicrographRow, List[Pick]]]:
+    def look(self) -> Dict[int, Tuple[MicrographRow, List[ImportedPick]]]:
         """Return all picks of each micrograph whose picks have changed since the last call, by micrograph id.
 
         Raises
@@ -59,10 +60,14 @@ class PicksInput:
         touched: Set[str] = set()
         for row in self._micrographs.look():
             self._rows[row.stem], self._came = row, time.monotonic()
-            touched |= self._picks.add_micrograph(row.stem, row.path)
+            first, *others = picks_from_files.names_of(row)
+            touched |= self._picks.add_micrograph(row.stem, first, others)
         touched |= self._files.poll(first=True)
         rows = (self._rows[stem] for stem in sorted(touched))
-        return {row.id: (row, self._picks.of(row.stem)) for row in rows}
+        return {row.id: (row, self._on(row)) for row in rows}
+
+    def _on(self, row: MicrographRow) -> List[ImportedPick]:
+        return [pick for table in self._picks.tables_of(row.stem) for pick in self._settings.convert(table, row)]
 
     def is_over(self, timeout: float) -> bool:
         """Return whether the micrographs are complete and nothing else has arrived for ``timeout`` seconds."""
@@ -88,8 +93,8 @@ class PicksInput:
         self._files.close()
 
     def _check(self, path: Path, picks: PickTable) -> None:
-        rescale(picks, self._pixel_size)
-        size = convert.typical_box_size(picks.table)
+        self._settings.select(picks)
+        size = self._settings.box_size(picks.table)
         if size and size != self.box and self.box and not self._is_given:
             logger.warning("%s: box size is %d px; the %d px of the first file are used", path, size, self.box)
         self.box = self.box or size
@@ -111,15 +116,14 @@ class ImportedPicks:
             self.last = max(self.last, max(found[::3]))
             self._positions[micrograph] = array("i", [v for pair in zip(found[1::3], found[2::3]) for v in pair])
 
-    def take(self, micrograph: int, picks: List[Pick]) -> Tuple[List[Position], int]:
-        """Return the positions of new picks, and how many positions in the output are no longer picks."""
+    def take(self, micrograph: int, picks: List[ImportedPick]) -> Tuple[List[ImportedPick], int]:
+        """Return the new picks, and how many positions in the output are no longer picks."""
         known = self._positions.setdefault(micrograph, array("i"))
-        left, fresh = Counter(zip(known[::2], known[1::2])), []  # type: Counter[Position], List[Position]
+        left, fresh = Counter(zip(known[::2], known[1::2])), []  # type: Counter[Position], List[ImportedPick]
         for pick in picks:
-            position = int(round(pick.x)), int(round(pick.y))
-            if left[position]:
-                left[position] -= 1
+            if left[pick.x, pick.y]:
+                left[pick.x, pick.y] -= 1
             else:
-                fresh.append(position)
-        known.extend(value for position in fresh for value in position)
+                fresh.append(pick)
+        known.extend(value for pick in fresh for value in (pick.x, pick.y))
         return fresh, sum(left.values())

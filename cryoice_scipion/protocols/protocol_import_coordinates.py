@@ -6,20 +6,22 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 from pwem.objects import Coordinate, SetOfCoordinates
 from pyworkflow.object import Set
-from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase, params
+from pyworkflow.protocol import STEPS_SERIAL, ProtStreamingBase
 
-from cryoice_scipion import convert, set_writing
+from cryoice_scipion import convert, picks_from_files, set_writing
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import read_picks, rescale
-from cryoice_scipion.core.formats.table import suffixes_in_words
-from cryoice_scipion.core.records import Pick, PickCounts
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
+from cryoice_scipion.picks_from_files import ImportedPick, PicksFromFiles
+from cryoice_scipion.protocols.import_form import ImportForm
 from cryoice_scipion.protocols.picks_input import ImportedPicks, PicksInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.streams import CoordinateReader, MicrographReader
@@ -27,7 +29,7 @@ from cryoice_scipion.streams import CoordinateReader, MicrographReader
 OUTPUT_COORDINATES = "outputCoordinates"
 
 
-class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
+class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBase):
     """Imports coordinates (picks) that other programs wrote. The plugins of these programs are not needed.
 
     Reads the files of RELION, EMAN, crYOLO, Xmipp, CryoPPP, Topaz and others: a single file, or a folder with one file
@@ -39,66 +41,6 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
     _label = "import picks"
     _possibleOutputs = {OUTPUT_COORDINATES: SetOfCoordinates}
     stepsExecutionMode = STEPS_SERIAL  # one step, so no threads
-
-    def _defineParams(self, form: Any) -> None:
-        form.addSection(label="Import")
-        form.addParam(
-            "inputMicrographs",
-            params.PointerParam,
-            pointerClass="SetOfMicrographs",
-            important=True,
-            label="Micrographs",
-            help="The micrographs on which the particles were picked, with the same pixel size.",
-        )
-        form.addParam(
-            "coordinatesPath",
-            params.PathParam,
-            important=True,
-            label="Coordinates (file or folder)",
-            help=f"A coordinate file ({suffixes_in_words()}), or a folder with coordinate files of one format. Files "
-            "are matched with micrographs by name; common suffixes such as _DW, _aligned or _autopick are ignored.",
-        )
-        form.addParam(
-            "boxSize",
-            params.IntParam,
-            default=0,
-            label="Box size (px; 0: from file)",
-            help="Box size of the output coordinates, in pixels of the micrographs. *0* (default): the box size in the "
-            "coordinate files. It is required for .star, .pos and .txt files, which usually do not contain it.",
-        )
-        self._defineStreamingParams(form)
-
-    @staticmethod
-    def _defineStreamingParams(form: Any) -> None:
-        form.addSection(label="Streaming")
-        form.addParam(
-            "dataStreaming",
-            params.BooleanParam,
-            default=False,
-            label="Process data in streaming?",
-            help="*Yes*: import coordinates while another program writes them. The file or folder does not have to "
-            "exist yet. *No* (default): import the coordinates that exist now. If the input micrographs are still "
-            "being acquired, the protocol always works in streaming.",
-        )
-        form.addParam(
-            "timeout",
-            params.IntParam,
-            default=60,
-            condition="dataStreaming",
-            label="Timeout (s)",
-            help="The import ends when the set of micrographs is closed and no coordinate file has been added or "
-            "changed for this time (s). It never ends while the set of micrographs is open. Default: 60 s. Increase "
-            "it if the picking program pauses for longer.",
-        )
-        form.addParam(
-            "streamingSleepOnWait",
-            params.IntParam,
-            default=5,
-            condition="dataStreaming",
-            expertLevel=params.LEVEL_ADVANCED,
-            label="Sleep when waiting (s)",
-            help="How long to wait (s) before checking again for new files and micrographs. Default: 5 s.",
-        )
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
@@ -115,14 +57,20 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         """Read the coordinate files and create the output set."""
         with self._oneLine():
             picks = read_picks(Path(self.coordinatesPath.get()))
-            rescale(picks, self.inputMicrographs.get().getSamplingRate())
-            output = self._newOutput(self.boxSize.get() or convert.typical_box_size(picks.table))
-            matches = convert.fill_coordinates(output, picks.table, self.inputMicrographs.get())
+            settings = self._getSettings()
+            settings.select(picks)
+            output = self._newOutput(self.boxSize.get() or settings.box_size(picks.table))
+            rows = convert.read_micrographs(self.inputMicrographs.get())
+            matches = picks_from_files.match_by_name(picks.table, rows)
+            for row in rows:
+                for pick in settings.convert(picks.table.iloc[matches.rows[row.id]], row):
+                    output.append(picks_from_files.item_of(None, pick, row))
+            set_writing.give_columns(output, picks_from_files.example())
             given = matches.counts(picks)
             self._refuseIfUseless(output.getSize(), given, sorted(matches.unmatched))
         for line in [*picks.warnings, *matches.warnings]:
             self.warning(line)
-        self._setSummary(_balance(output.getSize(), given, sorted(matches.unmatched)))
+        self._setSummary(_balance(output.getSize(), given, sorted(matches.unmatched)) + settings.notes())
         self._defineOutputs(**{OUTPUT_COORDINATES: output})
         self._defineSourceRelation(self.inputMicrographs, output)
 
@@ -130,8 +78,8 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         """Append coordinates to the output until the input ends; after a restart, continue where the output ends."""
         path = Path(self.coordinatesPath.get().strip())
         with self._oneLine():
-            pixel_size = self.inputMicrographs.get().getSamplingRate()
-            source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get(), pixel_size)
+            settings = self._getSettings()
+            source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get(), settings)
             with contextlib.closing(source):
                 known = self._resume()
                 if not path.exists():
@@ -143,7 +91,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
                     if source.is_over(timeout):
                         break
                     time.sleep(max(1, self._getStreamingSleepOnWait()))
-            self._finish(source)
+            self._finish(source, settings)
 
     def _resume(self) -> ImportedPicks:
         """Open the output of an earlier session again, and return the coordinates that are in it."""
@@ -164,19 +112,19 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             return
         with self._writing(OUTPUT_COORDINATES):
             output = self._newOutput(box)
-            set_writing.give_columns(output, Coordinate(x=0, y=0))
+            set_writing.give_columns(output, picks_from_files.example())
             self._updateOutputSet(OUTPUT_COORDINATES, output, Set.STREAM_OPEN)
             self._defineSourceRelation(self.inputMicrographs, output)
 
-    def _appendNew(self, found: Dict[int, Tuple[MicrographRow, List[Pick]]], known: ImportedPicks) -> None:
+    def _appendNew(self, found: Dict[int, Tuple[MicrographRow, List[ImportedPick]]], known: ImportedPicks) -> None:
         items: List[Coordinate] = []
         for row, picks in found.values():
-            positions, gone = known.take(row.id, picks)
+            fresh, gone = known.take(row.id, picks)
             if gone:
                 self.warning(f"{row.name}: {gone} picks are no longer in the coordinate file; they stay in the output")
-            for x, y in positions:
+            for pick in fresh:
                 known.last += 1
-                items.append(_coordinate(known.last, x, y, row))
+                items.append(picks_from_files.item_of(known.last, pick, row))
         if not items:
             return
         with self._writing(OUTPUT_COORDINATES):
@@ -186,7 +134,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
         self.info(f"Imported {len(items)} new coordinates of {len(found)} micrographs")
 
-    def _finish(self, source: PicksInput) -> None:
+    def _finish(self, source: PicksInput, settings: PicksFromFiles) -> None:
         if not self.hasAttribute(OUTPUT_COORDINATES):
             reason = "no coordinates were found, and the box size is unknown"
             raise CryoIceError(self.coordinatesPath, reason, "check the path and set 'Box size'")
@@ -194,7 +142,7 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_CLOSED)
         given, imported = source.counts(), self.outputCoordinates.getSize()
         self._refuseIfUseless(imported, given, source.unmatched_names())
-        lines = _balance(imported, given, source.unmatched_names())
+        lines = _balance(imported, given, source.unmatched_names()) + settings.notes()
         if source.incomplete:
             lines.append(
                 f"{source.incomplete} failed or was stopped, so micrographs may be missing; press Continue in that "
@@ -228,6 +176,12 @@ class CryoIceProtImportCoordinates(CryoIceProtocol, ProtStreamingBase):
         self.summaryVar.set("\n".join(lines))
 
     # ---- information ----------------------------------------------------------------------------------------
+
+    def _getSettings(self) -> PicksFromFiles:
+        config = ScreenConfig.make(
+            coordinates_pixel_size=self.coordinatesPixelSize.get() or None, flip_y=self.flipY.get()
+        )
+        return PicksFromFiles(self.inputMicrographs.get().getSamplingRate(), config, self.minScore.get())
 
     def _isStreaming(self) -> bool:
         """Return whether coordinates may arrive during the run."""
@@ -271,11 +225,3 @@ def _balance(imported: int, given: PickCounts, unmatched: List[str]) -> List[str
     elif gone < 0:
         lines.append(f"{-gone} coordinates in the files are not in the output; press Continue to import them")
     return lines + file_lines(given) + complaints_on(given, given.left_out)
-
-
-def _coordinate(key: int, x: int, y: int, micrograph: MicrographRow) -> Coordinate:
-    item = Coordinate(x=x, y=y)
-    item.setObjId(key)
-    item.setMicId(micrograph.id)
-    item.setMicName(micrograph.name)
-    return item

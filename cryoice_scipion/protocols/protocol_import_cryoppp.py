@@ -9,7 +9,7 @@ from typing import Any, List
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, picks_from_files
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -121,13 +121,13 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         return output
 
     def _createCoordinates(self, name: str, suffix: str, picks: Any) -> List[str]:
-        box = self.boxSize.get() or convert.typical_box_size(picks.table)
+        box = self.boxSize.get() or picks_from_files.box_size_of(picks.table)
         if not box:
             raise CryoIceError(picks.source, "does not contain the particle diameter", "set 'Box size' in the form")
         pointer = convert.pointer_to(self, OUTPUT_MICROGRAPHS)
         output = self._createSetOfCoordinates(pointer, suffix)
         output.setBoxSize(int(box))
-        matches = convert.fill_coordinates(output, picks.table, self.outputMicrographs)
+        matches = picks_from_files.fill_coordinates(output, picks.table, self.outputMicrographs)
         self._defineOutputs(**{name: output})
         self._defineSourceRelation(self.outputMicrographs, output)
         return [*picks.warnings, *matches.warnings]

@@ -9,7 +9,7 @@ from typing import Any, List
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, picks_from_files
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
@@ -110,14 +110,14 @@ class CryoIceProtSimulate(CryoIceProtocol):
         self._defineOutputs(**{OUTPUT_MICROGRAPHS: micrographs})
         with self._oneLine():
             tables = {name: read_picks(self._folder() / file_name).table for name, _, file_name in PICKS}
-        box = convert.typical_box_size(tables[OUTPUT_ALL])  # one for all three sets
+        box = picks_from_files.box_size_of(tables[OUTPUT_ALL])  # one for all three sets
         for name, suffix, _ in PICKS:
             self._createCoordinates(name, suffix, tables[name], box)
 
     def _createCoordinates(self, name: str, suffix: str, table: Any, box: int) -> None:
         output = self._createSetOfCoordinates(convert.pointer_to(self, OUTPUT_MICROGRAPHS), suffix)
         output.setBoxSize(box)
-        convert.fill_coordinates(output, table, self.outputMicrographs)
+        picks_from_files.fill_coordinates(output, table, self.outputMicrographs)
         self._defineOutputs(**{name: output})
 
     def _folder(self) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The four outputs of the screening protocol, written while other protocols read them.
+"""The outputs of the screening and of the filter, written while other protocols read them.
 
 Each set is a database of its own, so two sets never change at the same moment. The sets are therefore made from the
 journal, and sets that a killed run left incomplete are repaired when the next run starts. Items keep their input ids.
@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 from array import array
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 from pwem.objects import Coordinate, Micrograph
@@ -26,14 +26,18 @@ COORDINATES = "outputCoordinates"
 REJECTED = "outputCoordinatesRejected"
 MICROGRAPHS = "outputMicrographs"
 DISCARDED = "outputMicrographsDiscarded"
-NAMES = (COORDINATES, REJECTED, MICROGRAPHS, DISCARDED)
+NAMES = (COORDINATES, REJECTED, MICROGRAPHS, DISCARDED)  # of the screening
+PENDING = "outputCoordinatesPending"  # of the filter: on micrographs that have no map yet
 
 _AT_ONCE = 20000  # coordinates that are written in one transaction
 logger = logging.getLogger(__name__)
 
 
 class ScreenOutputs:
-    """Writes each coordinate to the kept or rejected set, and each micrograph to the accepted or discarded set."""
+    """Writes each coordinate to the kept or rejected set, and each micrograph to the accepted or discarded set.
+
+    The filter has a set of pending coordinates instead of the sets of micrographs.
+    """
 
     def __init__(
         self,
@@ -90,13 +94,23 @@ class ScreenOutputs:
         Readers see either all or none of the items that one call adds to a set.
         """
         self._shape = self._shape or next((record.shape for record in records if record.shape), None)
-        self._put((MICROGRAPHS, DISCARDED), {record.id: record for record in records})
+        if MICROGRAPHS in self._make:
+            self._put((MICROGRAPHS, DISCARDED), {record.id: record for record in records})
         self._put_scores([score for record in records for score in record.scores])
+
+    def append_pending(self, scores: Sequence[PickScore]) -> None:
+        """Add coordinates that have no verdict yet."""
+        self._put_scores(scores, (PENDING,))
+
+    def clear(self) -> None:
+        """Remove all items of existing outputs."""
+        for name in filter(self._has, self._make):
+            self._remove(name, self._present(name))
 
     def finish(self, unmatched: Sequence[int]) -> None:
         """Reject the coordinates whose micrographs never arrived, and close all outputs."""
         self._put_scores([PickScore(key, None, NO_MICROGRAPH, False) for key in unmatched])
-        for name in NAMES:
+        for name in self._make:
             with self._protocol._writing(name):
                 output = getattr(self._protocol, name) if self._has(name) else self._make[name]()
                 if not self._has(name):
@@ -104,12 +118,12 @@ class ScreenOutputs:
                 set_writing.give_dimensions(output, self._shape)
                 self._update(name, output, Set.STREAM_CLOSED)
 
-    def _put_scores(self, scores: Sequence[PickScore]) -> None:
+    def _put_scores(self, scores: Sequence[PickScore], names: Sequence[str] = (COORDINATES, REJECTED)) -> None:
         for start in range(0, len(scores), _AT_ONCE):
-            self._put((COORDINATES, REJECTED), {score.id: score for score in scores[start : start + _AT_ONCE]})
+            self._put(names, {score.id: score for score in scores[start : start + _AT_ONCE]})
 
-    def _put(self, names: Tuple[str, str], wanted: Dict[int, Any]) -> None:
-        """Add input items, by id, to one of two outputs; create an output that does not exist yet."""
+    def _put(self, names: Sequence[str], wanted: Dict[int, Any]) -> None:
+        """Add input items, by id: the kept ones to the first output, others to the last; create missing outputs."""
         opened: Dict[str, Any] = {}
         with self._protocol._writing(names[0]):
             item, keys = None, sorted(wanted)
@@ -118,7 +132,7 @@ class ScreenOutputs:
             for item in convert.items_by_id(self._sources[names[0]].get(), keys):
                 fate = wanted[item.getObjId()]
                 self._mark(item, fate)
-                name = names[0] if _is_kept(fate) else names[1]
+                name = names[0] if _is_kept(fate) else names[-1]
                 if name not in opened:
                     opened[name] = self._open(name, item)
                 set_writing.append_unread(opened[name], item, self._shape)

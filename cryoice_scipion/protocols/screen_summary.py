@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The summary that the screening protocol shows."""
+"""The summaries that the screening and the filter show."""
 
 from __future__ import annotations
 
 from typing import List
 
+from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED, WAITING
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.results.balance import balance_line
 
@@ -32,7 +33,28 @@ def summary_lines(summary: Summary, threshold: str) -> List[str]:
         lines.append(f"{summary.unmatched_picks} coordinates {words}")
     if summary.mean_bad_area is not None:
         lines.append(f"Mean bad area per micrograph: {100 * summary.mean_bad_area:.1f} %")
-    if summary.rejected_by_class:
-        classes = sorted(summary.rejected_by_class.items(), key=lambda pair: -pair[1])
-        lines.append("Rejected by class: " + ", ".join(f"{name} {number}" for name, number in classes))
-    return lines + [f"*Warning:* {warning}" for warning in summary.warnings]
+    return lines + _by_class(summary) + _warnings(summary)
+
+
+def filter_lines(summary: Summary, threshold: str) -> List[str]:
+    """Return the summary of a filter, line by line; see :func:`summary_lines`."""
+    lines = [f"{balance_line(summary)}; {threshold}"]
+    waiting = summary.left_out.get(WAITING, 0)
+    if waiting:
+        words = "are pending, because their micrographs are not screened yet or could not be screened; press Continue"
+        lines.append(f"{waiting} coordinates {words} to filter again")
+    without = sum(summary.left_out.get(reason, 0) for reason in (UNMATCHED, AMBIGUOUS))
+    if without:
+        lines.append(f"{without} coordinates are pending, because the screening has no micrograph of their name")
+    if summary.discarded:
+        lines.append(f"All coordinates on {summary.discarded} micrographs with too much bad area are rejected")
+    return lines + _by_class(summary) + _warnings(summary)
+
+
+def _by_class(summary: Summary) -> List[str]:
+    classes = sorted(summary.rejected_by_class.items(), key=lambda pair: -pair[1])
+    return ["Rejected by class: " + ", ".join(f"{name} {number}" for name, number in classes)] if classes else []
+
+
+def _warnings(summary: Summary) -> List[str]:
+    return [f"*Warning:* {warning}" for warning in summary.warnings]

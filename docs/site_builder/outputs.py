@@ -66,6 +66,7 @@ _LEFT_OUT: Dict[str, Tuple[str, str]] = {  # description, exit status
     constants.AMBIGUOUS: ("The name fits several micrographs.", "1"),
     constants.UNREADABLE: ("A value is missing or is not a number. The log names the file and the line.", "1"),
     constants.DISABLED: ("The picker has disabled the coordinate (`.pos`).", "0"),
+    constants.LOW_SCORE: ("The score of the picker is below *Minimum score* of *import picks*.", "-"),
     constants.WAITING: ("The micrograph is not screened yet. Only in a run that is not finished.", "—"),
 }
 

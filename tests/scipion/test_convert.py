@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets to records and back."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import starfile
 from noise import write_image
+from PIL import Image
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float
 
 from cryoice_scipion import convert, set_writing
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.records import PickScore
+from cryoice_scipion.core.records import MicrographRecord, PickScore
+from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.monitor_pictures import picture_of
 from cryoice_scipion.streams import ids_in
 
 pytestmark = pytest.mark.scipion
@@ -169,3 +174,20 @@ def test_long_and_equal_names_have_stems_that_fit_into_file_names():
     assert len({row.stem for row in rows}) == 2 and all(len(row.stem) <= 210 for row in rows)
     again = {}
     assert [convert.micrograph_row(key, 0, f"/data/{key}/{name}.mrc.gz", None, again) for key in (1, 1234567)] == rows
+
+
+def test_the_picture_of_a_micrograph_stays_when_its_thumbnail_is_removed(tmp_path):
+    folder = RunFolder(tmp_path)
+    for path in (folder.thumbnail("m"), folder.base("m")):
+        (tmp_path / path).parent.mkdir()
+        Image.new("RGB", (1024, 800)).save(tmp_path / path)
+    record = MicrographRecord(1, "m", "/x/m.mrc", "accepted", thumbnail=folder.thumbnail("m"))
+    picture = picture_of(record, tmp_path)
+    with Image.open(picture) as image:
+        assert (image.format, image.size) == ("JPEG", (512, 400))
+    (tmp_path / folder.thumbnail("m")).unlink()
+    assert picture_of(record, tmp_path) == picture
+    assert picture_of(MicrographRecord(2, "n", "", "accepted"), tmp_path) == ""
+    Path(picture).unlink()
+    record.thumbnail = ""  # one of many, of which only some keep theirs
+    assert picture_of(record, tmp_path) == str(tmp_path / folder.base("m"))

@@ -6,9 +6,9 @@ from cryoice_feeding import install
 from scipion_data import items, point
 from streaming import Streams, kill, micrograph, wait_for
 
-from cryoice_scipion.core.records import Pick
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
 from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
+from cryoice_scipion.picks_from_files import ImportedPick
 from cryoice_scipion.protocols import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.picks_input import ImportedPicks
 
@@ -139,9 +139,9 @@ def test_an_import_of_files_that_cannot_be_read_fails_with_the_first_error(strea
 
 def test_picks_are_told_by_place_and_number():
     handed = ImportedPicks({5: [11, 1, 2, 12, 1, 2]})
-    same, moved = Pick(0, 1.2, 2.0, None), Pick(0, 3.6, 4.4, None)
+    same, moved = ImportedPick(1, 2), ImportedPick(4, 4)
     assert handed.take(5, [same, same]) == ([], 0)
-    assert handed.take(5, [same, same, same, moved]) == ([(1, 2), (4, 4)], 0)
+    assert handed.take(5, [same, same, same, moved]) == ([same, moved], 0)
     assert handed.take(5, [moved]) == ([], 3)
-    assert handed.take(6, [moved]) == ([(4, 4)], 0)
+    assert handed.take(6, [moved]) == ([moved], 0)
     assert handed.last == 12

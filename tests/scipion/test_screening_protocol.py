@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mrcfile
 import pytest
+from pwem.emlib.image import ImageHandler
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from pyworkflow.protocol.executor import StepExecutor
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
@@ -172,6 +173,18 @@ def test_a_micrograph_that_fails_is_discarded_with_its_reason_and_its_picks_are_
     of_it = [i for i in coordinates_of(screened)[1].values() if i.getMicId() == failed[0].getObjId()]
     assert len(of_it) == 3
     assert not any(item._cryoiceGoodness.hasValue() for item in of_it)
+
+
+def test_monitors_find_a_picture_of_each_micrograph_that_they_can_convert(scipion, screened):
+    """As scipion-em-facilities does; without a picture of ours it takes the micrograph itself."""
+    accepted, discarded = micrographs_of(screened)
+    for item in accepted.values():
+        picture = Path(scipion.proj.path) / item.thumbnail.getFileName()
+        assert picture.parts[-2:] == ("thumbnails", f"{stem_of(item.getFileName())}.jpg")
+        ImageHandler().convert(str(picture), str(picture.with_name("converted.jpg")))
+        picture.with_name("converted.jpg").unlink()
+    failed = [item for item in discarded.values() if item._cryoiceStatus.get() == "failed"]
+    assert failed and all(item.thumbnail.getFileName() == item.getFileName() for item in failed)
 
 
 def test_a_micrograph_without_picks_is_screened(scipion, screened):

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from streaming import PIXEL_SIZE, SHAPE, Streams, coordinates, kill, wait_for
 from cryoice_scipion.core.results.run_reader import read_summary
 
 pytestmark = pytest.mark.scipion
+ROOT = Path(__file__).resolve().parents[2]
 STREAMING, RELION = "cryoice_scipion-streaming", "cryoice_scipion-streaming_relion"
 #: Stands in for one that needs RELION; the streaming is pwem's in both.
 STAND_INS = {"ProtRelionExtractParticles": CryoIceTestExtractor}
@@ -96,6 +98,21 @@ def test_every_parameter_is_one_of_the_form_and_every_pointer_names_an_output(st
             assert attributes[key].getExtended() == output
             assert output in dict(loaded[source].iterOutputAttributes(includePossible=True))
     assert {"threshold", "useGpu", "gpuList", "streamingBatchSize", "modelSource"} <= set(described[2])
+
+
+def test_blocks_changed_as_the_how_to_says_fit_the_form_and_name_outputs(streams):
+    text = (ROOT / "docs" / "how-to" / "replace-deep-micrograph-cleaner.md").read_text(encoding="utf-8")
+    screening, extraction = json.loads(f"[{re.search(r'```json(.*?)```', text, re.DOTALL).group(1)}]")
+    source, output = screening["inputCoordinates"].split(".")
+    picker = {"object.className": "CryoIceProtImportCoordinates", "object.id": source}
+    extraction["object.className"] = STAND_INS[extraction["object.className"]].__name__
+    loaded = streams.proj.loadProtocols(jsonStr=json.dumps([picker, screening, extraction]))
+    ours, next_one = loaded[screening["object.id"]], loaded[extraction["object.id"]]
+    assert (ours.inputCoordinates.getObjValue(), ours.inputCoordinates.getExtended()) == (loaded[source], output)
+    given = {key for key in screening if not key.startswith("object.")}
+    assert given <= {key for key, _ in ours.iterDefinitionAttributes()}
+    assert next_one.inputCoordinates.getObjValue() is ours
+    assert next_one.inputCoordinates.getExtended() in dict(ours.iterOutputAttributes(includePossible=True))
 
 
 def test_the_chain_runs_while_micrographs_and_picks_come(streams, tmp_path):

@@ -31,7 +31,6 @@ from cryoice_scipion.core.formats.pick_tables import (
 )
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.formats.table import format_of, suffixes_in_words
-from cryoice_scipion.core.images.grid import is_same_pixel_size
 from cryoice_scipion.core.records import Pick, PickCounts
 
 __all__ = [
@@ -162,23 +161,6 @@ def positive_numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64
     """Return a column; NaN where there is no such column or the number is not positive."""
     values = table[column].to_numpy(dtype=float) if column in table else np.full(len(table), np.nan)
     return np.where(values > 0, values, np.nan)
-
-
-def rescale(picks: PickTable, pixel_size: float) -> None:
-    """Bring positions and sizes to px of another size, Å/px, where the file has its own; add a warning if any is moved.
-
-    Sizes that differ by less than ``SAME_PIXEL_SIZE`` are the same.
-    """
-    sizes = positive_numbers(picks.table, PIXEL_SIZE)
-    other = ~np.isnan(sizes) & ~is_same_pixel_size(sizes, pixel_size)
-    if not other.any():
-        return
-    factor = np.where(other, sizes / pixel_size, 1.0)
-    for column in {X, Y, DIAMETER, BOX_SIZE} & set(picks.table):
-        picks.table[column] = picks.table[column].to_numpy(dtype=float) * factor
-    picks.table[PIXEL_SIZE] = pixel_size
-    number, first = int(other.sum()), float(sizes[other][0])
-    picks.warnings.append(f"{picks.source}: {number} coordinates at {first:g} Å/px are scaled to {pixel_size:g} Å/px")
 
 
 def picks_of_rows(table: pd.DataFrame, rows: npt.ArrayLike, first_id: int = 0) -> List[Pick]:

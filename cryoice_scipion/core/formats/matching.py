@@ -31,7 +31,7 @@ class Matches(NamedTuple):
 
 
 def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) -> Matches:
-    """Match coordinates with micrographs by name."""
+    """Match coordinates with micrographs by name. Several tasks of one id are several names of one micrograph."""
     found = Matches({task.id: [] for task in tasks}, {}, {}, [])
     codes, names = pd.factorize(table[MICROGRAPH].astype(object), use_na_sentinel=False)
     index, ids = NameIndex(task.path for task in tasks), {task.path: task.id for task in tasks}
@@ -63,7 +63,7 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
                 f"{path}: {', '.join(doubtful[:3])} match it equally well; their {number} coordinates are left out"
             )
         kept = [rows[name] for name in own if name not in {*others, *doubtful}]
-        found.rows[ids[path]] = np.sort(np.concatenate(kept)).tolist() if kept else []
+        found.rows[ids[path]] = sorted(np.concatenate([found.rows[ids[path]], *kept]).astype(int).tolist())
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
-from cryoice_scipion.constants import AMBIGUOUS, DISABLED, UNMATCHED, UNREADABLE, WAITING
+from cryoice_scipion.constants import AMBIGUOUS, DISABLED, LOW_SCORE, UNMATCHED, UNREADABLE, WAITING
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.records import PickCounts, Summary
 
@@ -16,6 +16,7 @@ _REASONS: Dict[str, Tuple[str, str]] = {
     AMBIGUOUS: ("with an ambiguous name", "with ambiguous names"),
     UNREADABLE: ("unreadable row", "unreadable rows"),
     DISABLED: ("disabled by the picker", "disabled by the picker"),
+    LOW_SCORE: ("below the score cut-off", "below the score cut-off"),
     WAITING: ("waiting to be screened", "waiting to be screened"),
 }
 

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import PickTable, write_star
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.maps.scoring import pick_threshold
-from cryoice_scipion.core.records import MicrographRecord, Summary
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, PENDING, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
@@ -26,6 +26,18 @@ from cryoice_scipion.core.screening.tables import MicrographTable, summarise, wr
 
 #: Wraps the records of a number of micrographs, for a progress bar.
 Progress = Callable[[Iterable[MicrographRecord], int], Iterable[MicrographRecord]]
+
+
+def scored(maps: StoredMaps, tasks: Sequence[MicrographTask], config: ScreenConfig) -> Iterator[MicrographRecord]:
+    """Yield the result of each micrograph with its coordinates, in order, computed by several threads.
+
+    Raises
+    ------
+    CryoIceError
+        When a stored map is missing, or a particle diameter is not known.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time is spent in numpy, which runs beside Python
+        yield from pool.map(lambda task: maps.score(task.id, task.picks, config).record, tasks)
 
 
 def filter_coordinates(
@@ -62,12 +74,11 @@ def filter_coordinates(
     sums = RunSums(pick_threshold(config.threshold, maps.model), maps.model)
     table = MicrographTable(output / MICROGRAPHS)
     wanted = [task for task in tasks if task.picks]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time is spent in numpy, which runs beside Python
-        records = pool.map(lambda task: maps.score(task.id, task.picks, config).record, wanted)
-        for record in progress(records, len(wanted)) if progress else records:
-            for target in (stars, sums):
-                target.add(record)
-            table.note(record)
+    records = scored(maps, wanted, config)
+    for record in progress(records, len(wanted)) if progress else records:
+        for target in (stars, sums):
+            target.add(record)
+        table.note(record)
     verdicts = stars.write()
     with writing(output):
         write_star(output / PENDING, picks.table.iloc[np.asarray(pending, dtype=np.int64)], picks.optics)

@@ -64,9 +64,9 @@ class StreamingCoordinates:
         self._names: Dict[str, Set[str]] = defaultdict(set)  # by micrograph
         self._unmatched: Set[str] = set()  # names without a micrograph
         self._by_key: Dict[str, List[str]] = defaultdict(list)  # names by micrograph_key
-        self._micrographs = NameIndex()  # of their paths
+        self._micrographs = NameIndex()
         self._paths: Dict[str, str] = {}  # of micrographs, by stem
-        self._stems: Dict[str, str] = {}  # of micrographs, by path
+        self._stems: Dict[str, str] = {}  # of micrographs, by each of their names in the index
         self._ambiguous: Set[str] = set()  # names that fit several micrographs
         self._reported: Set[str] = set()  # ambiguous names that the user was warned of
         self._optics: Optional[pd.DataFrame] = None
@@ -120,12 +120,18 @@ class StreamingCoordinates:
             return []
         return [int(key) for name in self._unmatched for key in self._ids_of(name)]
 
-    def add_micrograph(self, stem: str, path: str = "") -> Set[str]:
-        """Add a micrograph that has come; return the micrographs whose coordinates have changed."""
-        path = path or stem
-        self._micrographs.add(path)
-        self._paths[stem], self._stems[path] = path, stem
-        return self._match_again(self._by_key.get(micrograph_key(path), []))
+    def add_micrograph(self, stem: str, path: str = "", other_names: Sequence[str] = ()) -> Set[str]:
+        """Add a micrograph that has come; return the micrographs whose coordinates have changed.
+
+        The stem identifies it here. Names in coordinate files are matched with its path and its other names.
+        """
+        self._paths[stem] = path or stem
+        touched: Set[str] = set()
+        for name in (self._paths[stem], *other_names):
+            self._micrographs.add(name)
+            self._stems[name] = stem
+            touched |= self._match_again(self._by_key.get(micrograph_key(name), []))
+        return touched
 
     def read(self, path: Path, name: str = "") -> Set[str]:
         """Read a new or changed file; return the micrographs whose coordinates have changed.
@@ -197,12 +203,20 @@ class StreamingCoordinates:
     def of(self, micrograph: str) -> List[Pick]:
         """Return all coordinates of a micrograph, given by its stem, sorted by id."""
         found: List[Pick] = []
+        for number, rows in self._rows_on(micrograph):
+            found += picks_of_rows(self._sources[number].picks.table, rows, number * ROWS_OF_A_PART)
+        return found
+
+    def tables_of(self, micrograph: str) -> List[pd.DataFrame]:
+        """Return the rows of a micrograph, given by its stem: one table for each file that has some."""
+        return [self._sources[number].picks.table.iloc[rows] for number, rows in self._rows_on(micrograph)]
+
+    def _rows_on(self, micrograph: str) -> Iterator[Tuple[int, Rows]]:
+        """Yield the number of each file with coordinates on a micrograph, and their rows in it."""
         for number in sorted({number for name in self._names.get(micrograph, ()) for number in self._files[name]}):
             source = self._sources[number]
             names = [name for name in self._names[micrograph] if name in source.rows]
-            rows = np.sort(np.concatenate([source.rows[name] for name in names]))
-            found += picks_of_rows(source.picks.table, rows, number * ROWS_OF_A_PART)
-        return found
+            yield number, np.sort(np.concatenate([source.rows[name] for name in names]))
 
     def _next_number(self, name: str) -> int:
         """Return a file's number, in the order in which files came."""
@@ -231,13 +245,12 @@ class StreamingCoordinates:
         """Return the micrograph that a name belongs to; None if there is none or several."""
         self._ambiguous.discard(name)
         try:
-            path = self._micrographs.find(name)
+            found = self._micrograph_with(name)
         except CryoIceError as error:
             self._leave_out(name, str(error))
             return None
-        if path is None:
+        if found is None:
             return None
-        found = self._stems[path]
         others, doubtful = contradicting_names(self._names_like(name, found), self._paths[found])
         if name in doubtful:
             self._leave_out(name, f"{name}: several folders have this name, and none is that of {self._paths[found]}")
@@ -250,9 +263,13 @@ class StreamingCoordinates:
 
     def _matches(self, name: str, micrograph: str) -> bool:
         try:
-            return self._micrographs.find(name) == self._paths[micrograph]
+            return self._micrograph_with(name) == micrograph
         except CryoIceError:
             return False
+
+    def _micrograph_with(self, name: str) -> Optional[str]:
+        found = self._micrographs.find(name)
+        return None if found is None else self._stems[found]
 
     def _leave_out(self, name: str, reason: str) -> None:
         """Note an ambiguous name, and warn of it once."""

@@ -5,37 +5,15 @@ import csv
 import json
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 import pytest
+from coordinate_cases import BINNED, CASES, GRID_A, HELIX, NAMES, write_micrographs
 from random_model import write_random_model
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
-
-NAMES = ("gridA/mic_001", "gridA/mic_002", "gridB/mic_001", "numbered/0001", "numbered/0002", "odd/name with blanks")
-GRID_A, BOTH, NUMBERED = ["gridA"], ["gridA", "gridB"], ["numbered"]
-HEAD = "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
-TWO_GRIDS = HEAD + "".join(f"grid{g}/mic_001.mrc {x} {x}\n" for g, x in zip("AABBB", range(100, 600, 100)))
-BINNED = (
-    "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnMicrographPixelSize #2\n1 4.0\n\n"
-    "data_particles\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnOpticsGroup #4\n"
-    + "".join(f"gridA/mic_001.mrc {x} {x} 1\n" for x in (100, 200, 200, 200))
-)
-POS = (
-    "# XMIPP_STAR_1 *\n#\ndata_header\nloop_\n _pickingMicrographState\n _cost\n Supervised 0.0\n"
-    "data_particles\nloop_\n _xcoor\n _ycoor\n 200 210\n 300 310\n"
-    "data_particles_auto\nloop_\n _xcoor\n _ycoor\n _cost\n _enabled\n 400 410 0.91 1\n"
-    " 500 510 0.88 1\n 600 610 0.35 -1\n"
-)
-TOPAZ = "x_coord\ty_coord\timage_name\tscore\n1\t1\tmic_001_topazpicks\t1\n2\t2\tmic_002_topazpicks\tnan\n"
-FILAMENT = (
-    "data_global\n\n_cbox_format_version 1.0\n\ndata_cbox_vertices\nloop_\n_VertexX #1\n_VertexY #2\n10 10\n20 20\n\n"
-    "data_cbox\nloop_\n_CoordinateX #1\n_CoordinateY #2\n_Width #3\n_Height #4\n_Confidence #5\n"
-    "60 60 80 80 0.8\n140 140 80 80 <NA>\n220 220 80 80 0.6\n"
-)
 
 
 class BadRight:
@@ -52,14 +30,7 @@ class BadRight:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cases")
-    for name in NAMES:
-        path = folder / f"{name}.mrc"
-        path.parent.mkdir(exist_ok=True)
-        with mrcfile.new(path) as mrc:
-            mrc.set_data(np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32))
-            mrc.voxel_size = 2.0
-    return folder
+    return write_micrographs(tmp_path_factory.mktemp("cases"))
 
 
 @pytest.fixture
@@ -88,26 +59,13 @@ def screen(data, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(
-    ("folders", "name", "text", "picks", "left_out"),
-    [
-        (GRID_A, "mic_001.pos", POS, {"mic_001": 4}, {"disabled": 1}),
-        (GRID_A, "mic_001.cbox", FILAMENT, {"mic_001": 3}, {}),
-        (GRID_A, "a.star", f"{HEAD}mic_001.mrc 1 1\n\n{HEAD}mic_002.mrc 2 2\nmic_002.mrc 3 3\n",
-         {"mic_001": 1, "mic_002": 2}, {}),
-        (BOTH, "a.star", TWO_GRIDS, {"mic_001": 2, "gridB_mic_001": 3}, {}),
-        (GRID_A, "a.star", TWO_GRIDS, {"mic_001": 2}, {"unmatched": 3}),
-        (["gridB"], "a.star", TWO_GRIDS, {"mic_001": 3}, {"unmatched": 2}),
-        (NUMBERED, "a.csv", "micrograph,x,y,score\n0001,1,1,.9\n0001,2,2,.8\n0002,3,3,nan\n",
-         {"0001": 2, "0002": 1}, {}),
-        (GRID_A, "t.txt", TOPAZ, {"mic_001": 1, "mic_002": 1}, {}),
-        (["odd"], "name with blanks.box", "60 60 80 80\n", {"name with blanks": 1}, {}),
-    ],
-)  # fmt: skip
-def test_every_pick_is_on_its_micrograph_or_counted(screen, folders, name, text, picks, left_out):
-    rows, summary = screen(folders, name, text)
-    assert {stem: int(row["picks"]) for stem, row in rows.items() if row["picks"] != "0"} == picks
-    assert summary["left_out"] == left_out and summary["failed"] == 0
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_pick_is_on_its_micrograph_or_counted(screen, data, case):
+    rows, summary = screen(case.folders, case.file, case.text)
+    names = {str(data / f"{name}.mrc"): name for name in NAMES}
+    picks = {names[row["path"]]: int(row["picks"]) for row in rows.values() if row["picks"] != "0"}
+    assert picks == {name: len(found) for name, found in case.picks.items()}
+    assert summary["left_out"] == case.left_out and summary["failed"] == 0
 
 
 def test_picks_on_binned_micrographs_are_scaled_and_the_summary_says_so(screen):
@@ -124,7 +82,7 @@ def test_the_pixel_size_of_coordinates_can_be_given(screen):
 
 
 def test_helices_and_picks_of_other_micrographs_are_refused(screen, capsys):
-    screen(GRID_A, "mic_001.box", "100 100 80 80 -1\n500 400 80 80 -2\n", status=2)
+    screen(GRID_A, "mic_001.box", HELIX, status=2)
     assert "holds filaments" in capsys.readouterr().err
     screen(GRID_A, "other.box", "100 100 80 80\n", status=2)
     assert "none of the 1 coordinates" in capsys.readouterr().err
