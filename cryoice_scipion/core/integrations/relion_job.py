@@ -12,16 +12,15 @@ import re
 import shutil
 import threading
 from pathlib import Path
-from typing import Callable, Collection, Dict, Iterator, NamedTuple, Sequence
+from typing import Callable, Dict, Iterator, NamedTuple, Sequence
 
 import pandas as pd
 
 from cryoice_scipion.constants import ACCEPTED
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.micrograph_lists import InputList, write_micrographs
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, read_star, write_blocks
-from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.images.naming import resolve_beside
 from cryoice_scipion.core.integrations.relion_logfile import write_logfile
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.results.run_folder import AUTOPICK, JOURNAL, writing
@@ -135,8 +134,8 @@ class RelionJob:
         """
         accepted = {record.stem for record in records if record.status == ACCEPTED}
         with writing(self.folder):
-            paths = {task.path for task in tasks if task.stem in accepted}
-            _write_kept(micrographs, self.folder / KEPT_MICROGRAPHS, paths)
+            kept = {task.path: task.pixel_size for task in tasks if task.stem in accepted}
+            write_micrographs(self.folder / KEPT_MICROGRAPHS, kept, InputList(micrographs))
             write_logfile(self.folder, records, self.folder / LOGFILE)
             nodes = [Node(self.folder / KEPT_MICROGRAPHS, 1, "MicrographGroupMetadata.star.relion")]
             if picks:
@@ -206,15 +205,3 @@ class RelionJob:
 def name_in_job(micrograph: str) -> str:
     """Return the name of a micrograph without the folder of its job; RELION 3 names coordinate files by it."""
     return os.path.normpath(_JOB_FOLDER.sub("", micrograph, count=1)).lstrip("/")
-
-
-def _write_kept(source: Path, target: Path, kept: Collection[str]) -> None:
-    """Copy a STAR file of micrographs line by line, without the rows of other micrographs."""
-    lines = dict(enumerate(read_text(source).split("\n"), 1))
-    for block in read_star(source):
-        if "rlnMicrographName" in block.table:
-            for name, number in zip(block.table["rlnMicrographName"].astype(str), block.rows.lines):
-                if resolve_beside(name, source) not in kept:
-                    del lines[int(number)]
-    with replacing(target) as temporary:
-        temporary.write_text("\n".join(lines.values()), encoding="utf-8")
