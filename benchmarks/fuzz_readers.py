@@ -52,7 +52,7 @@ def rows_in(suffix: str, data: bytes) -> Optional[int]:
         return sum(not line.lstrip(" \t").startswith("#") for line in lines)
     if suffix not in (".csv", ".txt") or not lines:
         return None
-    has_header = not re.fullmatch(r"[\s\d.eE+-]+", lines[0])
+    has_header = not re.fullmatch(r'[\s\d.eE+"-]+', lines[0])
     return len(lines) - has_header
 
 

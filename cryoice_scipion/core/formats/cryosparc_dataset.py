@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import IO, Any, Dict, List, Mapping, Sequence
 
@@ -106,7 +107,16 @@ def _load(path: Path, stream: IO[bytes]) -> Table:
         raise ValueError("it is shorter than its header says")
     stream.seek(0)
     array: Table = numpy_format.read_array(stream, allow_pickle=False)
+    for name in dtype.names:
+        if dtype[name].base.kind == "U" and not _is_text(array[name]):
+            raise ValueError(f"the column {name} holds no text")
     return array
+
+
+def _is_text(values: npt.NDArray[Any]) -> bool:
+    """Return whether all characters of a text column exist in Unicode."""
+    codes = np.ascontiguousarray(values).view(f"{values.dtype.str[0]}u4")
+    return bool((codes <= sys.maxunicode).all())
 
 
 def _of_stream(path: Path) -> Table:

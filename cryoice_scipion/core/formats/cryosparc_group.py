@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -125,7 +126,7 @@ def write_group(path: Path, kind: str, data: Path, table: Table, source: GroupTa
 
 
 def _with_uid(group: Path, file: Path) -> Table:
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise CoordinatesError(group, f"names {file.name}, which is not in its folder", "copy that file there")
     table = read_dataset(file)
     if UID not in (table.dtype.names or ()):

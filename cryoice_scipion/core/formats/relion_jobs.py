@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import List, Optional, Tuple
@@ -74,7 +75,7 @@ def files_of_suffix(path: Path, suffix: str) -> Tuple[List[Tuple[Path, str]], in
     """
     line = next((line.strip() for line in read_text(path).split("\n") if line.strip()), "")
     listing = Path(resolve_beside(line, path)) if line else None
-    if listing is not None and listing.is_file():
+    if listing is not None and os.path.isfile(listing):
         names = _micrographs(listing)
         found = [(file, name) for name in names for file in [_file_of(path.parent, name, suffix)] if file is not None]
         missing = len(names) - len(found)
@@ -105,6 +106,6 @@ def _file_of(folder: Path, micrograph: str, suffix: str) -> Optional[Path]:
     short = _JOB.sub("", base)
     for name in dict.fromkeys((short, base.lstrip("/"), base.split("/")[-1])):
         file = folder / f"{name}{suffix}.star"
-        if file.is_file():
+        if os.path.isfile(file):
             return file
     return None

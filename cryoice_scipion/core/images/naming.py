@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -184,12 +185,12 @@ def resolve_beside(name: str, file: Path) -> str:
     files start at the project folder.
     """
     frame = FRAME.match(name)
-    if frame and not Path(name).exists():
+    if frame and not os.path.exists(name):
         return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}"
-    if Path(name).is_absolute() or Path(name).exists():
+    if os.path.isabs(name) or os.path.exists(name):  # not Path.exists, which fails for names that are too long
         return name
     for folder in file.resolve().parents:
-        if (folder / name).exists():
+        if os.path.exists(folder / name):
             return str(folder / name)
     return name
 

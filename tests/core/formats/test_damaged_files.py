@@ -17,6 +17,8 @@ import fuzz_readers  # noqa: E402
 from reader_seeds import damaged, seeds_of, write_companions  # noqa: E402
 
 NUMBER = 150
+#: Numbers of inputs on which a reader once failed: names that are too long, and text that is none.
+FOUND = {".star": (11899, 15886), ".csg": (4426, 5369), ".cs": (12588, 13018)}
 BY_SUFFIX = {suffix: one for one in FORMATS for suffix in one.suffixes}
 
 
@@ -27,7 +29,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, suffix):
     write_companions(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for number in range(NUMBER):
+        for number in (*FOUND.get(suffix, ()), *range(NUMBER)):
             outcome, details = fuzz_readers.fault_of(
                 BY_SUFFIX[suffix], tmp_path / f"m{suffix}", damaged(suffix, number)
             )
