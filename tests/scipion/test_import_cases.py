@@ -17,7 +17,7 @@ BOX = 80
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Read files at once: nobody is writing them."""
-    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (0.0, 1.0))
+    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (0.0, 1.0, ""))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ BOX = 30
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Give up soon on files that cannot be read, in protocols that run in this process."""
-    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE_SECONDS, 1.0))
+    monkeypatch.setattr(CoordinateWatcher.__init__, "__defaults__", (SETTLE_SECONDS, 1.0, ""))
 
 
 @pytest.fixture(scope="module")
