@@ -64,6 +64,17 @@ FIELDS: List[MicrographField] = [
         "bad_area", "Bad area, as a share of the area inside the border.", lambda record: record.bad_area, "share",
         "{:.5f}".format, label="Bad area", shown=percent, attribute="_cryoiceBadArea",
     ),
+    MicrographField(
+        "outlier",
+        "How unlike the session's reference the micrograph is. 1 is typical. Empty: not measured.",
+        lambda record: record.outlier, "times the typical distance", "{:.3f}".format, label="Outlier",
+        shown="{:.1f}".format, attribute="_cryoiceOutlier",
+    ),
+    MicrographField(
+        "outlier_p",
+        "Share of reference micrographs that are at least as unlike. Empty with fewer than 20 reference micrographs.",
+        lambda record: record.outlier_p, "share", "{:.4f}".format,
+    ),
     *(_area(name) for name in CLASSES),
     MicrographField("picks", "Coordinates on the micrograph.", lambda record: len(record.scores)),
     MicrographField("kept", "Coordinates that are kept.", lambda record: record.kept),
@@ -74,6 +85,10 @@ FIELDS: List[MicrographField] = [
     MicrographField("", "Mask: 1 good, 0 bad.", lambda record: record.mask, attribute="_cryoiceMask", is_path=True),
     MicrographField(
         "", "Map of P(BAD).", lambda record: record.probability, attribute="_cryoiceMap", is_path=True
+    ),
+    MicrographField(
+        "", "Outlier map: how unlike the session's reference each cell is; 1 is typical.",
+        lambda record: record.outlier_map, attribute="_cryoiceOutlierMap", is_path=True,
     ),
 ]  # fmt: skip
 
