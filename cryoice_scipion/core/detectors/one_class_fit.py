@@ -136,7 +136,7 @@ class Outlier:
 
     number: float  # distance of the micrograph; 1 is typical
     p_value: Optional[float]  # share of clean micrographs that are at least as unlike; None: too few for a p-value
-    cells: NDArray[np.float32]  # (rows, columns): distance of each cell; 1 is typical, NaN at the border
+    cells: NDArray[np.float32]  # (rows, columns): distance of each cell; 1 is typical, 0 at the border
 
 
 def measure(record: OneClass, key: Optional[int], values: NDArray[Any], sampling: float) -> Optional[Outlier]:
@@ -151,8 +151,7 @@ def measure(record: OneClass, key: Optional[int], values: NDArray[Any], sampling
     sampling : float
         Å, side of a cell.
     """
-    comparable = values.shape[-1] == len(record.mean) and abs(sampling / record.sampling - 1) <= _SAME
-    moments = moments_of(values) if comparable else None
+    moments = moments_of(values) if is_comparable(record, values, sampling) else None
     if moments is None:
         return None
     fit, scores = distribution_of(record), np.array(record.scores)
@@ -162,8 +161,13 @@ def measure(record: OneClass, key: Optional[int], values: NDArray[Any], sampling
     else:
         score = fit.of_micrograph(moments)
     share = (1 + int((scores >= score).sum())) / (1 + len(scores))
-    cells = (fit.of_cells(values) / max(record.cell_unit, _TINY)).astype(np.float32)
+    cells = np.nan_to_num(fit.of_cells(values) / max(record.cell_unit, _TINY)).astype(np.float32)
     return Outlier(score / max(record.unit, _TINY), share if len(record.scores) >= RANKED else None, cells)
+
+
+def is_comparable(record: OneClass, values: NDArray[Any], sampling: float) -> bool:
+    """Return whether a micrograph has cells of the same size as the clean ones, with the same features."""
+    return values.shape[-1] == len(record.mean) and abs(sampling / record.sampling - 1) <= _SAME
 
 
 def distribution_of(record: OneClass) -> Distribution:

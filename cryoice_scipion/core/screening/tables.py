@@ -192,8 +192,8 @@ def _bad_reference_warning(sums: RunSums, reference: Optional[Reference]) -> Lis
     if len(bad) <= _BAD_REFERENCE * len(fitted):
         return []
     return [
-        f"{len(bad)} of the {len(fitted)} reference micrographs that 'outlier' compares with are bad over more than half "
-        "of their area: a bad micrograph may have a low 'outlier', and a clean one a high one"
+        f"{len(bad)} of the {len(fitted)} reference micrographs that 'outlier' compares with are bad over more than "
+        "half of their area: a bad micrograph may have a low 'outlier', and a clean one a high one"
     ]
 
 

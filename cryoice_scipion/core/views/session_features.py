@@ -32,6 +32,7 @@ class SessionFeatures:
 
     values: Array  # (rows, columns, features); NaN where a cell touches the border
     sampling: float  # Å, side of a cell
+    border_share: NDArray[np.float32]  # (rows, columns): share of the cell that is border
 
 
 def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_]) -> SessionFeatures:
@@ -53,13 +54,14 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
     starts = [np.minimum(np.arange(0, size, side), size - side) for size in image.shape]
     windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))
     outside = np.lib.stride_tricks.sliding_window_view(border, (side, side)) if border.any() else None
-    rows = []
+    values, shares = [], []
     for top in starts[0]:
         line = plan.of_windows(windows[top, starts[1]])
-        if outside is not None:
-            line[outside[top, starts[1]].any(axis=(1, 2))] = np.nan
-        rows.append(line)
-    return SessionFeatures(np.stack(rows), side * pixel_size * bin_size)
+        share = np.zeros(len(line)) if outside is None else outside[top, starts[1]].mean(axis=(1, 2))
+        line[share > 0] = np.nan
+        values.append(line)
+        shares.append(share)
+    return SessionFeatures(np.stack(values), side * pixel_size * bin_size, np.stack(shares).astype(np.float32))
 
 
 class _Plan:
