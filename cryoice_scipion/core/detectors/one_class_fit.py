@@ -2,8 +2,9 @@
 """Describe clean micrographs by the features of their cells, and measure how unlike them another one is. Numpy only.
 
 A micrograph has the mean of the features of its cells. Its distance is that of Mahalanobis (1936) from the means of the
-clean micrographs. Their covariance is shrunk towards its diagonal, because it is estimated from few micrographs. The
-distance of a cell also allows for the covariance of cells within a micrograph.
+clean micrographs. Their covariance is shrunk towards its diagonal, because it is estimated from few micrographs. A cell
+is measured together with its eight neighbours, and its distance also allows for the covariance of cells within a
+micrograph.
 
 Distances are divided by the typical one of a clean micrograph or cell: 1 is typical. The typical distance of a
 micrograph is the median over micrographs that were each left out of the fit. docs/explanation/sessions.md describes
@@ -18,6 +19,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.ndimage import uniform_filter
 
 from cryoice_scipion.core.records import OneClass
 
@@ -28,6 +30,7 @@ RANKED = 20  # micrographs; a p-value of fewer could not be below 0.05
 _LEAST_CELLS = 4  # of a micrograph
 _DIAGONAL = 0.1  # weight of the diagonal in the covariance of micrographs
 _CELLS = 0.01  # weight of the covariance within micrographs: the mean of 100 cells is uncertain by that much
+_NEIGHBOURS = 3  # cells: side of the square around a cell that its distance is measured on
 _ROUNDS = 4  # of trimming and fitting; usually two suffice
 _SAME = 0.01  # relative difference of the sides of cells that can be compared
 _TINY = 1e-6  # keeps the covariance of constant features invertible
@@ -66,9 +69,9 @@ class Distribution:
         return float(_distances(micrograph.mean[None] - self.mean, self.between)[0])
 
     def of_cells(self, values: NDArray[Any]) -> Array:
-        """Return the distance of each cell; NaN where its features are."""
-        rows = values.reshape(-1, values.shape[-1]) - self.mean
-        return _distances(rows, self.between + self.within).reshape(values.shape[:-1])
+        """Return the distance of each cell (rows, columns) with its neighbours; NaN where its features are."""
+        rows = _with_neighbours(values).reshape(-1, values.shape[-1]) - self.mean
+        return _distances(rows, self.between + self.within / _NEIGHBOURS**2).reshape(values.shape[:-1])
 
 
 def moments_of(values: NDArray[Any]) -> Optional[Moments]:
@@ -181,6 +184,17 @@ def _square(half: Sequence[float], record: OneClass) -> Array:
     matrix = np.zeros((len(record.mean),) * 2)
     matrix[rows, columns] = matrix[columns, rows] = half
     return matrix
+
+
+def _with_neighbours(values: NDArray[Any]) -> Array:
+    """Return the mean features of each cell and its neighbours that are not border; NaN at the border."""
+    inside = np.isfinite(values).all(axis=-1)
+    size = (_NEIGHBOURS, _NEIGHBOURS)
+    total = uniform_filter(np.where(inside[..., None], values, 0.0).astype(np.float64), (*size, 0), mode="constant")
+    share = uniform_filter(inside.astype(np.float64), size, mode="constant")
+    means: Array = total / np.maximum(share, _TINY)[..., None]
+    means[~inside] = np.nan
+    return means
 
 
 def _distances(rows: Array, covariance: Array) -> Array:
