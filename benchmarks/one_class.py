@@ -26,9 +26,25 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import one_class_page  # noqa: E402
 from about import about  # noqa: E402
-from one_class_sessions import CLEAN, COUNTS, EDGE_TO_EDGE, NUMBERS, UNSEEN, Exposure, exposures, make, sessions  # noqa: E402
+from one_class_sessions import (  # noqa: E402
+    CLEAN,
+    COUNTS,
+    EDGE_TO_EDGE,
+    NUMBERS,
+    UNSEEN,
+    Exposure,
+    exposures,
+    make,
+    sessions,
+)
 
-from cryoice_scipion.core.detectors.one_class_fit import UNUSUAL, fit_one_class, measure  # noqa: E402
+from cryoice_scipion.core.detectors.one_class import Tail, left_out_distances  # noqa: E402
+from cryoice_scipion.core.detectors.one_class_fit import (  # noqa: E402
+    UNUSUAL,
+    distribution_of,
+    fit_one_class,
+    measure,
+)
 from cryoice_scipion.core.images.atomic import replacing  # noqa: E402
 from cryoice_scipion.core.images.loading import load_micrograph, take_image  # noqa: E402
 from cryoice_scipion.core.views.session_features import session_features  # noqa: E402
@@ -242,6 +258,22 @@ def simulated(found: List[Session]) -> Dict[str, Any]:
     return result
 
 
+def area_found(found: List[Session]) -> Dict[str, Any]:
+    """Return the share of cells that a ``one_class`` model of 20 clean micrographs calls bad, by kind."""
+    shares: Dict[str, List[float]] = {kind: [] for kind in (CLEAN, *BAD)}
+    for session in found:
+        reference = session.features[CLEAN][:REFERENCE]
+        record = fit_one_class(dict(enumerate(reference)), 1.0)
+        if record is None:
+            continue
+        tail, fit = Tail.of(left_out_distances(reference)), distribution_of(record)
+        for kind, of_kind in shares.items():
+            for values in session.features[kind][REFERENCE if kind == CLEAN else 0 :]:
+                distances = fit.of_cells(values)
+                of_kind.append(float((tail.log_odds(distances[np.isfinite(distances)]) > 0).mean()))
+    return {kind: {"mean": round(float(np.mean(values)), 4), "number": len(values)} for kind, values in shares.items()}
+
+
 def real(folder: Path) -> Dict[str, Any]:
     """Return ``outlier`` and rank of each real micrograph among those of its folder, each left out of the fit."""
     result: Dict[str, Any] = {}
@@ -297,7 +329,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--real", type=Path, metavar="DIR", help="what shared/real/prepare.py wrote")
     args = parser.parse_args(arguments)
     prepare(args.build, args.workers)
-    result = {**about(), "unusual_above": UNUSUAL, **simulated(load(args.build)), "seconds": timed()}
+    found = load(args.build)
+    result = {**about(), "unusual_above": UNUSUAL, **simulated(found), "seconds": timed()}
+    result["area_found"] = area_found([session for session in found if session.group == COUNTS])
     result["real"] = real(args.real) if args.real else {}
     RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = one_class_page.page(result)
