@@ -23,7 +23,7 @@ from scipy.ndimage import uniform_filter
 
 from cryoice_scipion.core.records import OneClass
 
-UNUSUAL = 2.5  # times the typical distance: 1 % of clean micrographs are above (benchmarks/results/one_class.md)
+UNUSUAL = 2.5  # times the typical distance; below 1 % of clean ones are above (benchmarks/results/one_class.md)
 TRIMMED = 0.25  # share of the micrographs that are left out of the fit because they are the most unlike
 MINIMUM = 5  # micrographs; fewer do not tell what is usual
 RANKED = 20  # micrographs; a p-value of fewer could not be below 0.05
