@@ -64,6 +64,13 @@ FIELDS: List[MicrographField] = [
         "bad_area", "Bad area, as a share of the area inside the border.", lambda record: record.bad_area, "share",
         "{:.5f}".format, label="Bad area", shown=percent, attribute="_cryoiceBadArea",
     ),
+    *(_area(name) for name in CLASSES),
+    MicrographField("picks", "Coordinates on the micrograph.", lambda record: len(record.scores)),
+    MicrographField("kept", "Coordinates that are kept.", lambda record: record.kept),
+    MicrographField("rejected", "Coordinates that are rejected.", lambda record: len(record.scores) - record.kept),
+    MicrographField("seconds", "Computing time.", lambda record: record.seconds, "s", "{:.3f}".format),
+    MicrographField("pixel_size", "Pixel size that was used.", lambda record: record.pixel_size, "Å/px", "{:g}".format),
+    MicrographField("flags", "Observations, separated by semicolons.", lambda record: ";".join(record.flags)),
     MicrographField(
         "outlier",
         "How unlike the session's reference the micrograph is. 1 is typical. Empty: not measured.",
@@ -75,13 +82,6 @@ FIELDS: List[MicrographField] = [
         "Share of reference micrographs that are at least as unlike. Empty with fewer than 20 reference micrographs.",
         lambda record: record.outlier_p, "share", "{:.4f}".format,
     ),
-    *(_area(name) for name in CLASSES),
-    MicrographField("picks", "Coordinates on the micrograph.", lambda record: len(record.scores)),
-    MicrographField("kept", "Coordinates that are kept.", lambda record: record.kept),
-    MicrographField("rejected", "Coordinates that are rejected.", lambda record: len(record.scores) - record.kept),
-    MicrographField("seconds", "Computing time.", lambda record: record.seconds, "s", "{:.3f}".format),
-    MicrographField("pixel_size", "Pixel size that was used.", lambda record: record.pixel_size, "Å/px", "{:g}".format),
-    MicrographField("flags", "Observations, separated by semicolons.", lambda record: ";".join(record.flags)),
     MicrographField("", "Mask: 1 good, 0 bad.", lambda record: record.mask, attribute="_cryoiceMask", is_path=True),
     MicrographField(
         "", "Map of P(BAD).", lambda record: record.probability, attribute="_cryoiceMap", is_path=True
