@@ -26,8 +26,9 @@ def page(result: Dict[str, Any]) -> str:
         "",
         f"The reference of a session has 20 clean micrographs. Tested are {NUMBERS[CLEAN] - 20} other clean "
         f"micrographs and {NUMBERS['thick']} of each kind. *Edge to edge* takes {_words(list(EDGE_TO_EDGE))} "
-        f"together. The shipped model was trained on these kinds, and not on {_words(list(UNSEEN))}. *drift* is a "
-        "drifted exposure, *fibres* is a felt of fibres.",
+        "together. The shipped model was trained on these kinds, but not on micrographs without any ice, and not on "
+        f"{_words(list(UNSEEN))}. *drift* is a drifted exposure, *fibres* is a felt of fibres. The two groups "
+        "below have different sessions.",
     ]
     for group, table in methods.items():
         sessions = table["outlier"]["sessions"]

@@ -21,7 +21,7 @@ LEAST_WINDOW = 32  # px: side of a cell of coarser micrographs
 BANDS = 16  # of spatial frequency, up to that of Nyquist
 _BEND = 1.5  # bands are narrower at low frequencies
 _SMALL = 1e-12
-_AT_ONCE = 16  # windows that are transformed together: they stay in the cache
+_AT_ONCE = 8  # windows that are transformed together: they stay in the cache
 
 Array = NDArray[np.float32]
 
