@@ -21,6 +21,7 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | [few_labels](few_labels.md) | How much do 5, 20 and 50 labelled bad patches help? | `benchmarks/few_labels.py` |
 | [tuned_on_picks](tuned_on_picks.md) | How does training on a project's own picks change a model? | `benchmarks/tuned_on_picks.py` |
 | [contrast_decision](contrast_decision.md) | How often does contrast *auto* decide correctly? | `benchmarks/contrast_decision.py` |
+| [one_class](one_class.md) | Does `outlier` find micrographs that are unusual from edge to edge? | `benchmarks/one_class.py` |
 | [ablation](ablation.md) | How much does each view contribute? | `benchmarks/ablation.py` |
 
 The timings below come from `bench_*.json` in this folder. Compare numbers within one benchmark only: the benchmarks ran

@@ -87,6 +87,7 @@ class ScreenConfig(Settings):
     flip_y: bool = False  # coordinates count rows from the other end
     full_size_masks: bool = False
     box_files: bool = False  # also write EMAN .box files. Does not affect results; may change on resume
+    outlier: bool = True  # measure how unlike the session's reference each micrograph is; changes nothing else
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 

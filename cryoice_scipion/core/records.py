@@ -69,6 +69,23 @@ class MapResult:
     base_path: str  # grey picture that thumbnails are drawn on
     flags: List[str] = dataclasses.field(default_factory=list)  # "border", "no_fft", "coarse_pixels"…
     seconds: float = 0.0
+    features_path: str = ""  # features of each cell for the outlier map (.npy); empty: not measured
+    features_sampling: float = 0.0  # Å, side of a cell of these
+
+
+@dataclasses.dataclass
+class OneClass:
+    """What clean micrographs look like; see detectors/one_class_fit.py. Matrices are stored as their lower triangle."""
+
+    mean: List[float]  # of the features
+    between: List[float]  # their covariance between micrographs
+    within: List[float]  # their covariance between the cells of a micrograph
+    sampling: float  # Å, side of a cell
+    unit: float  # typical distance of a clean micrograph
+    cell_unit: float  # typical distance of a clean cell
+    micrographs: List[int]  # ids of the clean micrographs
+    scores: List[float]  # their distances, each from a fit to the others
+    fitted: List[int]  # ids of those that the fit uses: without the most unlike ones
 
 
 @dataclasses.dataclass
@@ -79,6 +96,7 @@ class Reference:
     logit_offset: float  # subtracted from the log-odds of BAD of every micrograph
     contrast: str  # "dark" or "bright": the majority of the reference micrographs
     micrographs: List[int] = dataclasses.field(default_factory=list)
+    one_class: Optional[OneClass] = None  # None: too few micrographs, or switched off
 
 
 @dataclasses.dataclass
@@ -116,6 +134,9 @@ class MicrographRecord:
     mask: str = ""
     full_mask: str = ""
     thumbnail: str = ""
+    outlier: Optional[float] = None  # how unlike the session's reference it is; 1 is typical; None: not measured
+    outlier_p: Optional[float] = None  # share of reference micrographs that are at least as unlike; None: below 20
+    outlier_map: str = ""
     screened_at: float = dataclasses.field(
         default=0.0, compare=False
     )  # time of the first screening, s since 1970; 0: unknown
@@ -140,6 +161,7 @@ _NESTED: Dict[str, Dict[str, Any]] = {
     "MicrographTask": {"picks": Pick},
     "MicrographRecord": {"scores": PickScore},
 }
+_NESTED_ONE: Dict[str, Dict[str, Any]] = {"Reference": {"one_class": OneClass}}
 
 
 def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:
@@ -154,6 +176,8 @@ def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:
     values = {key: value for key, value in data.items() if key in names}
     for key, nested in _NESTED.get(kind.__name__, {}).items():
         values[key] = [from_json(nested, item) for item in values.get(key, [])]
+    for key, nested in _NESTED_ONE.get(kind.__name__, {}).items():
+        values[key] = from_json(nested, values[key]) if values.get(key) else None
     return kind(**values)
 
 
@@ -199,4 +223,7 @@ class Summary:
     session_unusual: bool = False  # whether it is above the range of clean and mixed sessions
     particle_diameter: Optional[float] = None  # Å, median over the micrographs that have coordinates
     diameter_from: str = ""  # origin of the diameter
+    unusual: int = 0  # number of micrographs that are unlike the session's reference
+    #: The ten most unlike the reference, most unlike first: micrograph, outlier, p_value (None: reference below 20).
+    most_unusual: List[Dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: List[str] = dataclasses.field(default_factory=list)

@@ -48,6 +48,8 @@ _SUMMARY: Dict[str, str] = {
     "session_unusual": "`true` if `session_logit` is above the range of the model.",
     "particle_diameter": "Median particle diameter in Å.",
     "diameter_from": "Origin of the particle diameter: `setting`, `coordinates` or `two thirds of the box size`.",
+    "unusual": "Number of micrographs with the flag `unusual`.",
+    "most_unusual": "The ten micrographs that are the most unlike the session's reference: name, outlier, p-value.",
     "warnings": "What to check before you use the results, one sentence each.",
 }
 _CLASSES: Dict[str, str] = {

@@ -30,6 +30,7 @@ _SCREEN: Dict[str, Tuple[str, str]] = {  # unit, description
     "box_size": ("px", "Box size of coordinates whose file does not contain it."),
     "coordinates_pixel_size": ("Å/px", "Pixel size that the coordinates are in. Empty: from the coordinate files."),
     "flip_y": ("", "Whether the coordinates count rows from the other end of the image."),
+    "outlier": ("", "Measure how unlike the session's reference each micrograph is. Changes no other result."),
     "full_size_masks": ("", "Also write masks of the micrographs' own size."),
     "thumbnails": ("", "Write thumbnails."),
     "box_files": ("", "Whether EMAN .box files of the kept coordinates are written too. It may change on resume."),

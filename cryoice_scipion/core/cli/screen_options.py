@@ -49,6 +49,7 @@ def add_screen_options(add: AddArgument) -> None:
     add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
     add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
     add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
+    add("--no-outlier", action="store_true", help=_NO_OUTLIER)
     add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
     add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
 
@@ -78,6 +79,10 @@ _THRESHOLD = (
 _THUMBNAILS = (
     "maximum number of thumbnails, about 1 MB each (default: %(default)s); those with the most bad area are kept, and "
     "others spread over the run; -1: keep all"
+)
+_NO_OUTLIER = (
+    "do not measure how unlike the first micrographs of the session each one is; the measure has no effect on "
+    "coordinates, masks and micrographs"
 )
 _CONTRAST = (
     "contrast of the particles; auto: dark, unless at least 3 reference micrographs, and at least 80 %% of them, show "
@@ -116,6 +121,7 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
         coordinates_pixel_size=args.coordinates_pixel_size,
         flip_y=args.flip_y,
         full_size_masks=args.full_size_masks,
+        outlier=not args.no_outlier,
         box_files=args.box_files,
         max_thumbnails=args.max_thumbnails,
     )

@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + f" (default: that of --from, else {DEFAULT_KIND})",
     )
     group.add_argument(
+        "--one-class",
+        dest="network",
+        action="store_const",
+        const="one_class",
+        help="short for --network one_class, which takes only --clean",
+    )
+    group.add_argument(
         "--views",
         nargs="+",
         choices=list(dict.fromkeys(view for kind in kinds for view in kind.views)),

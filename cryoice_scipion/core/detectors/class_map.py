@@ -102,3 +102,12 @@ class ClassMap:
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ImageError(path, f"the stored map cannot be read ({error})", "screen this micrograph again") from None
+
+
+class AbsoluteMap(ClassMap):
+    """A map with absolute log-odds, which the session baseline does not shift."""
+
+    @property
+    def median_logit(self) -> float:
+        """Return NaN, so that a data set that is crystalline throughout is not shifted to clean."""
+        return float("nan")

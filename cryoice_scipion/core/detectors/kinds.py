@@ -72,6 +72,12 @@ KINDS: Dict[str, Kind] = {
             tunable=True,
         ),
         Kind(
+            "one_class",
+            "cryoice_scipion.core.detectors.one_class",
+            "measures how unlike clean micrographs (--clean) each cell is; needs no bad examples",
+            trainer="cryoice_scipion.core.training.one_class:train",
+        ),
+        Kind(
             "spot_test",
             "cryoice_scipion.core.detectors.spots",
             "a statistical test for lattice fringes; it is not trained",

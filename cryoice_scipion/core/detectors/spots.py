@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.detectors.class_map import AbsoluteMap, ClassMap
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views.micrograph import micrograph_evidence
 from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
@@ -28,15 +28,6 @@ from cryoice_scipion.core.views.spots import CELL
 FALSE_ALARMS = 1e-3  # of clean cells, where P(BAD) = 0.5
 FLOOR = -float(log_bayes_factor(np.asarray(math.log(FALSE_ALARMS))))
 _LARGEST = 20.0  # log-odds
-
-
-class AbsoluteMap(ClassMap):
-    """A map with absolute log-odds, which the session baseline does not shift."""
-
-    @property
-    def median_logit(self) -> float:
-        """Return NaN, so that a data set that is crystalline throughout is not shifted to clean."""
-        return float("nan")
 
 
 class SpotDetector:

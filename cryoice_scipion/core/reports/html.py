@@ -19,11 +19,12 @@ from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.charts import charts_of
 from cryoice_scipion.core.reports.embedded import pictures_of
 from cryoice_scipion.core.results.balance import balance_line
-from cryoice_scipion.core.results.run_sums import RunSums
+from cryoice_scipion.core.results.micrograph_fields import percent
+from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
 
 NAME = "report.html"
 TEMPLATE = "report.html.j2"
-FAILED_ROWS = 200
+FAILED_ROWS, UNUSUAL_ROWS = 200, 10
 _SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="Table of the model card">\n'
 # Units of the settings.
 UNITS = {
@@ -85,6 +86,7 @@ def _contents(folder: Path, sums: RunSums, settings: Mapping[str, Any], card: st
         "totals": _totals(sums),
         "mapped": sums.mapped,
         "areas": areas,
+        "unusual": [_unusual(one) for one in sums.most_unusual(UNUSUAL_ROWS)],
         "charts": charts_of(sums),
         "galleries": [("worst", "Highest bad area", worst), ("typical", "Typical micrographs", typical)],
         "classes": [(row["name"], row["colour"]) for row in areas],
@@ -117,6 +119,13 @@ def _areas(sums: RunSums) -> List[Dict[str, str]]:
         row.update(mean=f"{100 * means.get(name, 0.0):.1f} %", worst=f"{100 * share:.1f} %")
         rows.append(row)
     return rows
+
+
+def _unusual(one: MicrographValues) -> Dict[str, str]:
+    """Return a table row of a micrograph in the list of the most unusual."""
+    p_value = "" if one.outlier_p is None else f"{one.outlier_p:.3f}"
+    area = "" if one.bad_area is None else percent(one.bad_area)
+    return {"stem": one.stem, "outlier": f"{one.outlier:.1f}", "p_value": p_value, "bad_area": area}
 
 
 def _setting(name: str, value: Any) -> Tuple[str, str]:

@@ -71,9 +71,24 @@ FIELDS: List[MicrographField] = [
     MicrographField("seconds", "Computing time.", lambda record: record.seconds, "s", "{:.3f}".format),
     MicrographField("pixel_size", "Pixel size that was used.", lambda record: record.pixel_size, "Å/px", "{:g}".format),
     MicrographField("flags", "Observations, separated by semicolons.", lambda record: ";".join(record.flags)),
+    MicrographField(
+        "outlier",
+        "How unlike the session's reference the micrograph is. 1 is typical. Empty: not measured.",
+        lambda record: record.outlier, "times the typical distance", "{:.3f}".format, label="Outlier",
+        shown="{:.1f}".format, attribute="_cryoiceOutlier",
+    ),
+    MicrographField(
+        "outlier_p",
+        "Share of reference micrographs that are at least as unlike. Empty with fewer than 20 reference micrographs.",
+        lambda record: record.outlier_p, "share", "{:.4f}".format,
+    ),
     MicrographField("", "Mask: 1 good, 0 bad.", lambda record: record.mask, attribute="_cryoiceMask", is_path=True),
     MicrographField(
         "", "Map of P(BAD).", lambda record: record.probability, attribute="_cryoiceMap", is_path=True
+    ),
+    MicrographField(
+        "", "Outlier map: how unlike the session's reference each cell is; 1 is typical.",
+        lambda record: record.outlier_map, attribute="_cryoiceOutlierMap", is_path=True,
     ),
 ]  # fmt: skip
 

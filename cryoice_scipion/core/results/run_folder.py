@@ -23,7 +23,7 @@ PENDING = Path("coordinates", "pending.star")  # of micrographs that have no map
 #: Rows of cryoSPARC's input files; "_accepted.cs" and so on follow.
 PARTICLES, EXPOSURES = Path("coordinates", "particles"), Path("exposures")
 _LOCK = ".lock"
-_FULL_SIZE = "masks/full_size"
+_FULL_SIZE, _OUTLIER = "masks/full_size", "outlier"  # made when they are needed
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
 _REMEDY = "free disk space or set write permission, then continue with --resume (in Scipion: Continue)"
 
@@ -65,6 +65,14 @@ class RunFolder:
     def probability(self, stem: str) -> str:
         """Return the relative path of the map of P(BAD)."""
         return f"probability/{stem}.mrc"
+
+    def features(self, stem: str) -> str:
+        """Return the relative path of the features that the outlier map is made from."""
+        return f".maps/{stem}.npy"
+
+    def outlier(self, stem: str) -> str:
+        """Return the relative path of the outlier map."""
+        return f"{_OUTLIER}/{stem}.mrc"
 
     def mask(self, stem: str) -> str:
         """Return the relative path of the coarse mask."""
@@ -115,7 +123,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the unfinished files of a killed run. The folder must be locked."""
-        for name in (*_FOLDERS, _FULL_SIZE, MICROGRAPH_LISTS, PER_MICROGRAPH):
+        for name in (*_FOLDERS, _FULL_SIZE, _OUTLIER, MICROGRAPH_LISTS, PER_MICROGRAPH):
             for leftover in (self.path / name).glob(".*.tmp"):
                 with contextlib.suppress(OSError):
                     leftover.unlink()

@@ -11,7 +11,7 @@ import bisect
 import sys
 from collections import Counter
 from typing import Counter as CounterType
-from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from cryoice_scipion.core.records import MicrographRecord, number_in_flag
 from cryoice_scipion.core.results.micrograph_fields import shown_values
 
 BINS = 50
+Sortable = TypeVar("Sortable", float, Tuple[float, int])
 _STEPS = 10**9  # shares and seconds are summed as integers in units of 1e-9
 
 
@@ -49,6 +50,8 @@ class MicrographValues(NamedTuple):
     shown: Tuple[Tuple[str, str], ...]  # label and text of the fields that the report shows
     thumbnail: str
     screened_at: float  # s since 1970; 0: unknown
+    outlier: Optional[float]  # 1 is typical of the session's reference
+    outlier_p: Optional[float]
 
 
 class GoodnessHistogram:
@@ -91,6 +94,7 @@ class RunSums:
         self._model = model
         self._median_logits: List[float] = []  # of the micrographs, ascending
         self._diameters: List[float] = []  # Å, ascending
+        self._outliers: List[Tuple[float, int]] = []  # number and -id of the micrographs, ascending
         self.diameter_origins: CounterType[str] = Counter()
         self.micrographs: Dict[int, MicrographValues] = {}
         self.status: CounterType[str] = Counter()
@@ -126,6 +130,7 @@ class RunSums:
         kept = record.kept
         _sort_in(self._median_logits, record.median_logit, sign)
         _sort_in(self._diameters, record.particle_diameter, sign)
+        _sort_in(self._outliers, None if record.outlier is None else (record.outlier, -record.id), sign)
         _add(self.diameter_origins, {record.diameter_from: 1} if record.diameter_from else {}, sign)
         _add(self.status, {record.status: 1}, sign)
         self.picks += sign * len(record.scores)
@@ -184,6 +189,10 @@ class RunSums:
         """Return the micrographs that failed, by id."""
         return sorted(one for one in self.micrographs.values() if one.status == FAILED)
 
+    def most_unusual(self, number: int) -> List[MicrographValues]:
+        """Return the micrographs that are the most unlike the session's reference, most unlike first."""
+        return [self.micrographs[-key] for _, key in reversed(self._outliers[-number:])]
+
     def worst(self) -> Dict[str, Tuple[float, str]]:
         """Return, for each bad class, its largest share on a micrograph, and the stem of that micrograph."""
         found: Dict[str, Tuple[float, str]] = {}
@@ -213,11 +222,13 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
         shown=shown_values(record),
         thumbnail=record.thumbnail,
         screened_at=record.screened_at,
+        outlier=record.outlier,
+        outlier_p=record.outlier_p,
     )
 
 
-def _sort_in(values: List[float], value: Optional[float], sign: int) -> None:
-    """Insert a number into a sorted list, or remove it with ``sign`` -1."""
+def _sort_in(values: List[Sortable], value: Optional[Sortable], sign: int) -> None:
+    """Insert a value into a sorted list, or remove it with ``sign`` -1."""
     if value is None:
         return
     index = bisect.bisect_left(values, value)

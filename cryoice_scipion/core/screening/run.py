@@ -19,6 +19,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBaseline
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickCounts, Reference, Summary
+from cryoice_scipion.core.results.outliers import fit_reference
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.screening.failures import failed_record, log_problems
 from cryoice_scipion.core.screening.jobs import JobMaker
@@ -235,6 +236,8 @@ class ScreeningRun:
                 yield self._jobs.map(self._waiting[key], self.config.contrast)
 
     def _freeze(self, reference: Reference) -> None:
+        if self.config.outlier:
+            reference.one_class = fit_reference(self.folder, reference.micrographs, self._state.mapped)
         self._state.set_reference(reference)
         if reference.micrographs:
             offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"

@@ -197,7 +197,8 @@ def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -
     """
     if head["records_version"] > RECORDS_VERSION:
         raise SettingsError(folder, f"was written by a newer version ({head['version']})", "update this package")
-    then: Dict[str, Any] = {**head["config"], "model": head["model"]}
+    # A run of a version without a setting continues with its default.
+    then: Dict[str, Any] = {**ScreenConfig().model_dump(), **head["config"], "model": head["model"]}
     now: Dict[str, Any] = {**config.model_dump(), "model": fingerprint}
     binding = [name for name in now if name not in _FREE]
     differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in binding if then.get(name) != now[name]]

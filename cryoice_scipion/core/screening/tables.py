@@ -10,7 +10,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from cryoice_scipion.constants import (
     ACCEPTED,
@@ -28,6 +28,7 @@ from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
 from cryoice_scipion.core.records import MicrographRecord, PickCounts, Reference, Summary, to_json
 from cryoice_scipion.core.results.balance import complaints_on
 from cryoice_scipion.core.results.micrograph_fields import columns, row_of
+from cryoice_scipion.core.results.outliers import UNUSUAL_FLAG
 from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
@@ -36,6 +37,8 @@ SESSION_UNUSUAL = (
     "unusual session: either most micrographs are bad over most of their area, or the model is not suited to them; "
     "check the thumbnails, the pixel size and the contrast"
 )
+UNUSUAL_SHOWN = 10  # micrographs, in summary.json and report
+_BAD_REFERENCE, _BAD_AREA = 0.25, 0.5  # share of the micrographs that the outlier map is fitted to; of their area
 REASONS_SHOWN = 3  # in the message of a run in which all micrographs fail
 
 
@@ -141,11 +144,16 @@ def summarise(
         seconds_per_micrograph=_rounded(sums.seconds, 3),
         micrographs_per_hour=throughput.per_hour,
         recent_per_hour=throughput.recent_per_hour,
-        reference=to_json(reference) if reference else None,
+        reference=_reference_shown(reference) if reference else None,
         session_logit=_rounded(sums.session_logit, 3),
         session_unusual=sums.is_unusual,
         particle_diameter=_rounded(sums.particle_diameter, 2),
         diameter_from=", ".join(sorted(sums.diameter_origins)),
+        unusual=sums.flags[UNUSUAL_FLAG],
+        most_unusual=[
+            {"micrograph": one.stem, "outlier": one.outlier, "p_value": one.outlier_p}
+            for one in sums.most_unusual(UNUSUAL_SHOWN)
+        ],
         warnings=warnings_of(sums, reference) + complaints_on(given, left_out, adds_up or not finished),
     )
 
@@ -174,7 +182,26 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
         )
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
-    return found
+    return found + _bad_reference_warning(sums, reference)
+
+
+def _bad_reference_warning(sums: RunSums, reference: Optional[Reference]) -> List[str]:
+    """Return a line if the micrographs that define what is usual look bad to the model."""
+    fitted = reference.one_class.fitted if reference and reference.one_class else []
+    bad = [key for key in fitted if key in sums.micrographs and (sums.micrographs[key].bad_area or 0.0) > _BAD_AREA]
+    if len(bad) <= _BAD_REFERENCE * len(fitted):
+        return []
+    return [
+        f"{len(bad)} of the {len(fitted)} reference micrographs that 'outlier' compares with are bad over more than "
+        "half of their area: a bad micrograph may have a low 'outlier', and a clean one a high one"
+    ]
+
+
+def _reference_shown(reference: Reference) -> Dict[str, Any]:
+    """Return the reference without the matrices of the outlier map."""
+    shown = to_json(reference)
+    del shown["one_class"]
+    return shown
 
 
 def failure_of(sums: RunSums) -> str:

@@ -19,6 +19,8 @@ Names of the views, as model.json lists them:
     How much mean and deviation of each cell stand out of the micrograph, at four scales.
 "spectrum"
     Features of the local power spectrum, at the micrograph's own sampling.
+"grey_levels"
+    Mean, variance and power by band of each cell, in the grey levels of the micrograph (``session_features``).
 "spots"
     P-values of the test for lattice fringes, in windows of one size.
 """

@@ -8,16 +8,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import fingerprint
+from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.images.thumbnails import grey_base, write_base
 from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
 from cryoice_scipion.core.results.micrograph_result import score_micrograph
+from cryoice_scipion.core.results.outliers import add_outlier
 from cryoice_scipion.core.results.result_files import write_result
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
+from cryoice_scipion.core.views.session_features import session_features
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
@@ -54,9 +59,12 @@ class LocalExecutor:
         paths = RunFolder(folder)
         mapped.raw_path, mapped.base_path = paths.raw_map(task.stem), paths.base(task.stem)
         with writing(folder):
-            for name in (paths.probability(task.stem), paths.mask(task.stem), paths.full_mask(task.stem)):
+            made = (paths.probability, paths.outlier, paths.mask, paths.full_mask)
+            for name in (path(task.stem) for path in made):
                 _remove(folder / name)  # made from an earlier map; `score` would keep them
             classmap.save(folder / mapped.raw_path)
+            if config.outlier:
+                save_features(folder, task.stem, micrograph, mapped)
             if config.thumbnails:
                 grey = grey_base(micrograph.image, micrograph.border, micrograph.pixel_size)
                 write_base(folder / mapped.base_path, grey)
@@ -74,12 +82,22 @@ class LocalExecutor:
         started = time.monotonic()
         classmap = ClassMap.load(folder / result.raw_path)
         scored = score_micrograph(classmap, task, result, config, self.model, reference.logit_offset)
+        if config.outlier and reference.one_class is not None:
+            add_outlier(folder, scored.record, result, reference.one_class)
         write_result(folder, scored, result, config)
         scored.record.seconds = round(result.seconds + time.monotonic() - started, 3)
         return scored.record
 
     def close(self) -> None:
         """Do nothing: the memory is freed with the object."""
+
+
+def save_features(folder: Path, stem: str, micrograph: LoadedMicrograph, mapped: MapResult) -> None:
+    """Store the features that the outlier map is made from, and note their path in the map result."""
+    features = session_features(micrograph.image, micrograph.pixel_size, micrograph.border)
+    mapped.features_path, mapped.features_sampling = RunFolder(folder).features(stem), features.sampling
+    with replacing(folder / mapped.features_path) as temporary, open(temporary, "wb") as stream:
+        np.save(stream, features.values)
 
 
 def _remove(path: Path) -> None:

@@ -158,19 +158,19 @@ def test_the_command_line_offers_the_kinds_of_the_table(toy, capsys):
     with pytest.raises(SystemExit):
         build_parser(["train"]).parse_args(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--network {patch_fft,patch_spectrum,unet,toy}" in text
+    assert "--network {patch_fft,patch_spectrum,unet,one_class,toy}" in text
     assert f"toy: {kinds.KINDS['toy'].help}" in text
 
 
 def test_a_kind_that_is_missing_or_not_trained_is_one_line(labelled, tmp_path, capsys):
-    (tmp_path / "settings.json").write_text('{"network": "one_class"}')
+    (tmp_path / "settings.json").write_text('{"network": "forest"}')
     words = ["train", *labelled, "--output", str(tmp_path / "model"), "--config", str(tmp_path / "settings.json")]
     assert main(words) == 2
-    assert "there is no network one_class to train; give one of patch_fft, patch_spectrum, unet" in (
+    assert "there is no network forest to train; give one of patch_fft, patch_spectrum, unet, one_class" in (
         capsys.readouterr().err
     )
-    with pytest.raises(ModelError, match="needs the network 'one_class'"):
-        kinds.kind_of("one_class", "model")
+    with pytest.raises(ModelError, match="needs the network 'forest'"):
+        kinds.kind_of("forest", "model")
 
 
 @pytest.mark.parametrize("name", ["default", "spots"])

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure each cell of a micrograph in its own grey levels, for comparison with other micrographs of the session.
+
+Nothing is normalised by the micrograph. Mean, variance and power of a micrograph that is unusual from edge to edge
+therefore differ from those of its session. Numpy only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+FINEST = 1.0  # Å/px: finer micrographs are binned
+WINDOW = 128.0  # Å: side of a cell
+LEAST_WINDOW = 32  # px: side of a cell of coarser micrographs
+BANDS = 16  # of spatial frequency, up to that of Nyquist
+_BEND = 1.5  # bands are narrower at low frequencies
+_SMALL = 1e-12
+_AT_ONCE = 8  # windows that are transformed together: they stay in the cache
+
+Array = NDArray[np.float32]
+
+
+@dataclasses.dataclass
+class SessionFeatures:
+    """Features of each cell of one micrograph."""
+
+    values: Array  # (rows, columns, features); NaN where a cell touches the border
+    sampling: float  # Å, side of a cell
+    border_share: NDArray[np.float32]  # (rows, columns): share of the cell that is border
+
+
+def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_]) -> SessionFeatures:
+    """Return mean, log variance, and log power by band of each cell.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns), float32
+    pixel_size : float
+        Å/px.
+    border : numpy.ndarray, bool, same shape
+        True where there is no image.
+    """
+    bin_size = max(1, int(FINEST / pixel_size + 0.05))
+    if bin_size > 1:
+        image, border = _binned(image, bin_size), _binned(border, bin_size) > 0
+    side = min(max(LEAST_WINDOW, 2 * round(WINDOW / (pixel_size * bin_size) / 2)), *image.shape)
+    plan = _plan(side)
+    starts = [np.minimum(np.arange(0, size, side), size - side) for size in image.shape]
+    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))
+    outside = np.lib.stride_tricks.sliding_window_view(border, (side, side)) if border.any() else None
+    values, shares = [], []
+    for top in starts[0]:
+        line = plan.of_windows(windows[top, starts[1]])
+        share = np.zeros(len(line)) if outside is None else outside[top, starts[1]].mean(axis=(1, 2))
+        line[share > 0] = np.nan
+        values.append(line)
+        shares.append(share)
+    return SessionFeatures(np.stack(values), side * pixel_size * bin_size, np.stack(shares).astype(np.float32))
+
+
+class _Plan:
+    """The taper, and the frequencies of each band, for windows of one size."""
+
+    def __init__(self, side: int) -> None:
+        taper = np.hanning(side + 2)[1:-1].astype(np.float32)
+        self.taper = np.outer(taper, taper) / np.float32(np.square(taper).sum())
+        radius = np.hypot(fft.fftfreq(side)[:, None], fft.rfftfreq(side)[None, :]).ravel() * 2
+        step = 2.0 / side
+        edges = [0.5 * step]
+        for wanted in (np.arange(1, BANDS + 1) / BANDS) ** _BEND:
+            if wanted - edges[-1] >= 0.99 * step:
+                edges.append(float(wanted))
+        band = np.searchsorted(edges, radius, side="right") - 1
+        order = np.argsort(band, kind="stable")
+        self.order = order[(band[order] >= 0) & (band[order] < len(edges) - 1)]
+        self.starts = np.searchsorted(band[self.order], np.arange(len(edges) - 1))
+        self.counts = np.diff(np.append(self.starts, len(self.order))).astype(np.float32)
+
+    def of_windows(self, windows: Array) -> Array:
+        """Return the features (n, features) of windows (n, side, side)."""
+        return np.concatenate(
+            [self._some(windows[first : first + _AT_ONCE]) for first in range(0, len(windows), _AT_ONCE)]
+        )
+
+    def _some(self, windows: Array) -> Array:
+        mean = windows.mean(axis=(1, 2), keepdims=True)
+        centred = windows - mean
+        variance = np.einsum("nij,nij->n", centred, centred) / centred[0].size
+        transform = fft.rfft2(centred * self.taper).reshape(len(windows), -1)
+        power = (transform.real**2 + transform.imag**2)[:, self.order]
+        bands = np.add.reduceat(power, self.starts, axis=1) / self.counts
+        logarithms = np.log(np.concatenate([variance[:, None], bands], axis=1) + np.float32(_SMALL))
+        return np.concatenate([mean[:, 0], logarithms], axis=1)
+
+
+@functools.lru_cache(maxsize=4)
+def _plan(side: int) -> _Plan:
+    """Return the plan of a window size; it is computed once."""
+    return _Plan(side)
+
+
+def _binned(image: NDArray[np.generic], size: int) -> Array:
+    """Return means of size × size px; what is left over at the end is cut off."""
+    rows, columns = (length // size for length in image.shape)
+    shape: Tuple[int, ...] = (rows, size, columns, size)
+    means: Array = image[: rows * size, : columns * size].reshape(shape).mean(axis=(1, 3), dtype=np.float32)
+    return means
