@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -24,13 +25,14 @@ from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Fitted, runaway
 from cryoice_scipion.core.training.saving import Result, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
-from cryoice_scipion.core.training.trainers import TrainRequest, refuse_options
-from cryoice_scipion.core.training.unet.calibration import calibrate_maps, cells_of_maps
+from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, refuse_options
+from cryoice_scipion.core.training.unet.calibration import MapCells, calibrate_maps, cells_of_maps, some_cells
 from cryoice_scipion.core.training.unet.checkpoint import Checkpoint, checksum
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import UNetRun
-from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_refinement_head
+from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, features_of_micrograph, fit_refinement_head
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
+from cryoice_scipion.core.views.outlier_features import CELL
 from cryoice_scipion.core.views.patch_spectrum import WINDOW
 from cryoice_scipion.core.views.patches import cut
 
@@ -225,14 +227,18 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     network.spectral.measure(torch.cat(cells))
     run = UNetRun(network, train, data.classes, config, data.crops, device)
     history = checkpoint.restore(run, request.log)
+    for row in history:
+        request.on_epoch(Epoch(row))
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            row.update(_validate(run.averaged, data, device))
+            values, cells = _validate(run.averaged, data, device)
+            row.update(values)
             checkpoint.save(run, [*history, row])
             history.append(row)
+            request.on_epoch(Epoch(row, partial(_positions, run.averaged, data, cells, device)))
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
     except KeyboardInterrupt:
@@ -247,8 +253,8 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     return refined, Fitted(refined, data.classes, history, interrupted, options)
 
 
-def _validate(network: UNet, data: TrainingData, device: str) -> Dict[str, float]:
-    """Return loss, AUC and AP on the validation micrographs."""
+def _validate(network: UNet, data: TrainingData, device: str) -> Tuple[Dict[str, float], List[MapCells]]:
+    """Return loss, AUC and AP on the validation micrographs, and the predictions there."""
     cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():
@@ -256,7 +262,27 @@ def _validate(network: UNet, data: TrainingData, device: str) -> Dict[str, float
     bad = np.concatenate([item.bad for item in cells])
     values = measure(expit(odds), bad, 0.5)
     loss = float(np.mean(np.logaddexp(0.0, np.where(bad, -odds, odds))))
-    return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
+    return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}, cells
+
+
+def _positions(network: UNet, data: TrainingData, cells: Sequence[MapCells], device: str) -> Positions:
+    """Return the predictions on some cells of each validation micrograph, with their patches and features."""
+    table = some_cells(cells, [item.log_odds() for item in cells])
+
+    @torch.inference_mode()
+    def features() -> NDArray[np.float32]:
+        parts = []
+        for name, rows in table.groupby("micrograph", sort=False):
+            found = features_of_micrograph(network.eval(), data.micrographs[str(name)], device, quick=True)
+            x, y = (torch.from_numpy((rows[axis].to_numpy() // CELL).astype(np.int64)) for axis in ("x", "y"))
+            parts.append(found.cpu()[:, y, x].T.numpy())
+        read: NDArray[np.float32] = np.concatenate(parts)
+        return read
+
+    def patches(some: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.concatenate([_patches(table.iloc[[row]], data.micrographs) for row in some])
+
+    return Positions(table, patches, features)
 
 
 def _patches(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
