@@ -48,7 +48,7 @@ def require_tensorboard() -> None:
 
 
 class Dashboard:
-    """The event files of one training, in the folder ``dashboard`` of a model folder."""
+    """The event files of one training."""
 
     def __init__(self, folder: Path) -> None:
         """Start anew: event files of an earlier training in this folder are deleted.
@@ -59,16 +59,10 @@ class Dashboard:
             When TensorBoard is not installed.
         """
         require_tensorboard()
-        from torch.utils.tensorboard import SummaryWriter
-
+        tensorboard: Any = importlib.import_module("torch.utils.tensorboard")  # needs the package
         shutil.rmtree(folder, ignore_errors=True)
-        self._writer: Any = SummaryWriter(str(folder), flush_secs=5)  # type: ignore[no-untyped-call]
+        self._writer = tensorboard.SummaryWriter(str(folder), flush_secs=5)
         self._last: Optional[Epoch] = None
-
-    @classmethod
-    def of_model(cls, folder: Path) -> Dashboard:
-        """Return the dashboard of a model folder."""
-        return cls(folder / DASHBOARD)
 
     def epoch(self, epoch: Epoch) -> None:
         """Write the curves, precision and recall, calibration, and the worst mistakes of an epoch."""
@@ -102,10 +96,9 @@ class Dashboard:
 
     def hyperparameters(self, settings: Mapping[str, Value], metrics: Mapping[str, float]) -> None:
         """Write the row of this training in the table of hyperparameters."""
-        from torch.utils.tensorboard.summary import hparams
-
+        summaries: Any = importlib.import_module("torch.utils.tensorboard.summary")
         results = {f"result/{name}": value for name, value in metrics.items() if np.isfinite(value)}
-        for summary in hparams(dict(settings), dict(results)):  # type: ignore[no-untyped-call]
+        for summary in summaries.hparams(dict(settings), dict(results)):
             self._writer.file_writer.add_summary(summary)
         for name, value in results.items():
             self._writer.add_scalar(name, value)
@@ -124,15 +117,17 @@ class Dashboard:
         self._writer.add_embedding(features[rows], words, pictures, step, "last_layer", names)
 
 
-def train_with_dashboard(request: TrainRequest) -> Result:
+def train_with_dashboard(request: TrainRequest, folder: Optional[Path] = None) -> Result:
     """Train a model and write its dashboard meanwhile; otherwise as ``trainers.train_model``.
+
+    ``folder`` is that of the event files, by default ``dashboard`` in the model folder.
 
     Raises
     ------
     SettingsError
         When TensorBoard is not installed.
     """
-    dashboard = Dashboard.of_model(request.output)
+    dashboard = Dashboard(folder or request.output / DASHBOARD)
     try:
         result = train_model(dataclasses.replace(request, on_epoch=dashboard.epoch))
         dashboard.finish(request.config, result.config.metrics)
@@ -165,7 +160,7 @@ def _title(name: str) -> str:
 
 def _pixels(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure as an image (rows, columns, 3)."""
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3]
     return pixels

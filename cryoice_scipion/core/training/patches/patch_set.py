@@ -126,19 +126,25 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
     samplings = {item.sampling for item in sets}
     if len(samplings) != 1:
         raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
-    seen: Dict[str, int] = {}
-    tables = []
-    for item in sets:
-        stems = item.table["micrograph"].astype(str)
-        for stem in stems.unique():
-            seen[stem] = seen.get(stem, 0) + 1
-        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
-        tables.append(item.table.assign(micrograph=stems.map(names)))
+    tables = renamed([item.table for item in sets])
     real = np.concatenate([item.real for item in sets])
     messages = [message for item in sets for message in item.messages]
     common = [kind for kind in KINDS if all(kind in item.further for item in sets)]
     further = {kind: np.concatenate([item.further[kind] for item in sets]) for kind in common}
     return PatchSet(real, pd.concat(tables, ignore_index=True), samplings.pop(), messages, further)
+
+
+def renamed(tables: Sequence[pd.DataFrame]) -> List[pd.DataFrame]:
+    """Return the tables of patch sets with the micrograph names that :func:`join` gives."""
+    seen: Dict[str, int] = {}
+    found = []
+    for table in tables:
+        stems = table["micrograph"].astype(str)
+        for stem in stems.unique():
+            seen[stem] = seen.get(stem, 0) + 1
+        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
+        found.append(table.assign(micrograph=stems.map(names)))
+    return found
 
 
 def cut_patches(

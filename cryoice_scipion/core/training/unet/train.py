@@ -125,6 +125,12 @@ def train(request: TrainRequest) -> Result:
     return train_on_maps(sets, request, request.describe(topics, backgrounds=True))
 
 
+def micrographs_by_source(request: TrainRequest) -> Dict[str, List[str]]:
+    """Return the micrographs of each data set, as SET/STEM."""
+    folders = {folder.resolve().name: folder for folder in request.sources.simulated}
+    return {name: [f"{name}/{item.stem}" for item in find_labelled(folder)] for name, folder in folders.items()}
+
+
 def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Dict[str, str]) -> Result:
     """Fit, calibrate, evaluate and save a U-Net model.
 
@@ -179,8 +185,11 @@ def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[
     """
     names = [name for item in sets for name in item.names]
     stems = [name.split("/")[-1] for name in names]
-    test_stems = set(held_out(stems, config.hold_out))
-    held = {name for name, stem in zip(names, stems) if stem in test_stems}
+    whole = {name for name in config.hold_out if "/" in name}  # SET/STEM: sets may have micrographs of one name
+    if whole - set(names):
+        raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(whole - set(names)))}")
+    test_stems = set(held_out(stems, [name for name in config.hold_out if name not in whole]))
+    held = {name for name, stem in zip(names, stems) if stem in test_stems or name in whole}
     all_small = all(item.crops > 1 for item in sets)
     free = [name for item in sets if item.crops == 1 or all_small for name in item.names if name not in held]
     number = min(max(1, round(config.validation * len(free))), len(free) - 1)
@@ -234,11 +243,11 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            values, cells = _validate(run.averaged, data, device)
+            values, predicted = _validate(run.averaged, data, device)
             row.update(values)
             checkpoint.save(run, [*history, row])
             history.append(row)
-            request.on_epoch(Epoch(row, partial(_positions, run.averaged, data, cells, device)))
+            request.on_epoch(Epoch(row, partial(_positions, run.averaged, data, predicted, device)))
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
     except KeyboardInterrupt:
