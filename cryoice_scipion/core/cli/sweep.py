@@ -127,9 +127,8 @@ def _print_result(result: SweepResult, output: Path) -> None:
     states = [item.state for item in result.outcomes]
     counts = ", ".join(f"{states.count(name)} {name}" for name in ("complete", "pruned", "failed"))
     print(f"{len(states)} trials: {counts}")
-    for item in result.outcomes:
-        if item.trial == 0 and item.state == "complete":
-            print(f"usual settings: AUC {item.score:.3f} ({scores_in_words(item.sources)})")
+    if result.usual:
+        print(f"usual settings: AUC {result.usual.score:.3f} ({scores_in_words(result.usual.sources)})")
     for best in result.candidates:
         print(f"trial {best.trial}: AUC {best.words}; {settings_in_words(best.settings)}")
     print(f"model of trial {result.winner.trial} in {output}, read {output / TABLE}")

@@ -68,6 +68,7 @@ class SweepResult:
     winner: Candidate
     candidates: List[Candidate]  # the trials that were repeated, best first
     outcomes: List[Outcome]
+    usual: Optional[Outcome]  # the trial with the settings of an ordinary training, if it is complete
     groups: Groups
 
 
@@ -114,7 +115,9 @@ class _Sweep:
         candidates = self._candidates(best)
         last = f"model_of_{total}_trials_{len(best)}_best_{self.request.seeds}_seeds"
         _until(lambda: self._train(last, candidates, outcomes), lambda: not any(self.tasks.missing([last])))
-        return SweepResult(candidates[0], candidates, outcomes, self.groups)
+        start = self.request.space.start()
+        usual = (item for item in outcomes if item.state == "complete" and item.settings == start)
+        return SweepResult(candidates[0], candidates, outcomes, next(usual, None), self.groups)
 
     def _run_trial(self, total: int) -> bool:
         """Run one trial if there is one to run."""

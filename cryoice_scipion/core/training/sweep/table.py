@@ -72,7 +72,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], candidates: Sequence[Ca
     for outcome in outcomes:
         row: Dict[str, object] = {"trial": outcome.trial, "state": outcome.state, "score": outcome.score}
         row.update({f"score on {name}": value for name, value in outcome.sources.items()})
-        row.update({name: settings_in_words({name: value}, "{1}") for name, value in outcome.settings.items()})
+        row.update({name: _cell(value) for name, value in outcome.settings.items()})
         row.update(epochs=outcome.epochs, seconds=outcome.seconds)
         found = repeated.get(outcome.trial)
         row["seeds"] = len(found.scores) if found else 1
@@ -93,16 +93,12 @@ def scores_in_words(sources: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in sources.items())
 
 
-def settings_in_words(settings: Mapping[str, Value], form: str = "{0} {1}") -> str:
+def settings_in_words(settings: Mapping[str, Value]) -> str:
     """Return settings as text."""
-    parts = []
-    for name, value in settings.items():
-        text = (
-            f"{value:.3g}"
-            if isinstance(value, float)
-            else " ".join(map(str, value))
-            if isinstance(value, list)
-            else value
-        )
-        parts.append(form.format(name, text))
-    return ", ".join(parts)
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else _cell(value) for name, value in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _cell(value: Value) -> object:
+    """Return a value for a table: a list as words."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
