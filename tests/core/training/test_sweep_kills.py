@@ -43,13 +43,12 @@ def finished(folder):
 
 def test_kills_and_two_workers_lose_and_double_nothing(tmp_path):
     folder, log = tmp_path / "model", tmp_path / "log"
-    for enough in (3, 9):  # in the search; killed at any point of it
-        process = start(folder, log)
-        while len(trainings(log)) < enough:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-        process.communicate()
+    process = start(folder, log)
+    while len(trainings(log)) < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
     before = finished(folder)
     assert 0 < len(before) < TRIALS
     both = [start(folder, log) for _ in range(2)]
@@ -70,7 +69,7 @@ def test_kills_and_two_workers_lose_and_double_nothing(tmp_path):
     assert all(counts[line] == 1 for line in repeats)
     assert sum(line.startswith("[] ") for line in trainings(log)) == 1  # one model, by one of the two
     doubled = sum(number - 1 for number in counts.values())
-    assert doubled <= 2 * 2  # only what the two kills interrupted was trained again
+    assert doubled <= 2  # only what the kill interrupted was trained again
     tried = [line for process in said for line in process if " trials, number " in line]
     assert len(tried) == TRIALS - len(before)
     check_sums(folder)

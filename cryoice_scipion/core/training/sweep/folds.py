@@ -55,7 +55,8 @@ def micrographs_by_source(request: TrainRequest) -> Groups:
 
     Within a source, they are in the order of the number of BAD positions, so that dealing them out balances the parts.
     """
-    from cryoice_scipion.core.training.patches.patch_set import PatchSet, renamed
+    from cryoice_scipion.core.training.patches.patch_set import PatchSet
+    from cryoice_scipion.core.training.splits import with_unique_names
 
     counts: Dict[str, Dict[str, int]] = {}
     sources = request.sources
@@ -67,7 +68,7 @@ def micrographs_by_source(request: TrainRequest) -> Groups:
             raise SettingsError(
                 "--patches", "cannot be mixed with other labels in a sweep", "cut these with 'cryoice patches' too"
             )
-        tables = renamed([PatchSet.load(folder).table for folder in request.patch_sets])
+        tables = with_unique_names([PatchSet.load(folder).table for folder in request.patch_sets])
         for number, (folder, table) in enumerate(zip(request.patch_sets, tables)):
             name = folder.resolve().name
             name = f"{name}_{number + 1}" if name in counts else name

@@ -127,14 +127,16 @@ class Search:
         return {name: float(value) for name, value in shares.items() if math.isfinite(value)}
 
     def _in(self, *states: TrialState) -> List[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+        found: List[FrozenTrial] = self.study.get_trials(deepcopy=False, states=states)
+        return found
 
     def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
+        found: FrozenTrial = self.study.get_trials(deepcopy=False)[trial.number]
+        return found
 
     def _is_ours(self, trial: optuna.Trial) -> bool:
         now = self._frozen(trial)
-        return now.state == TrialState.RUNNING and now.user_attrs.get("worker") == self.worker.name
+        return bool(now.state == TrialState.RUNNING and now.user_attrs.get("worker") == self.worker.name)
 
     def _repeat(self, trial: FrozenTrial, counts: bool = True) -> None:
         """Close a trial that nobody runs any more, and queue its settings again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
-from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.unet import SAMPLING, UNet
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import find_labelled
@@ -24,7 +22,7 @@ from cryoice_scipion.core.training.fine_tuning import fine_tune
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Fitted, runaway
 from cryoice_scipion.core.training.saving import Result, model_config, save_model
-from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
+from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION
 from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, refuse_options
 from cryoice_scipion.core.training.unet.calibration import MapCells, calibrate_maps, cells_of_maps, some_cells
 from cryoice_scipion.core.training.unet.checkpoint import Checkpoint, checksum
@@ -32,6 +30,7 @@ from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import UNetRun
 from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, features_of_micrograph, fit_refinement_head
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
+from cryoice_scipion.core.training.unet.training_sets import TrainingSet, split_micrographs
 from cryoice_scipion.core.views.outlier_features import CELL
 from cryoice_scipion.core.views.patch_spectrum import WINDOW
 from cryoice_scipion.core.views.patches import cut
@@ -42,24 +41,6 @@ _MEASURED = 0.3  # share of the training micrographs that the units of the spect
 _UNUSED = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
            "per_micrograph_reference", "views", "patience")  # fmt: skip
 _OPTION = "--network unet"
-
-
-@dataclasses.dataclass
-class TrainingSet:
-    """The micrographs of one data set, and the number of crops of each in an epoch.
-
-    Sets with more than one crop are small ones of real micrographs: all of them are trained on unless they are held
-    out, and most of their crops contain bad area.
-    """
-
-    name: str
-    micrographs: List[Path]
-    crops: int = 1
-
-    @property
-    def names(self) -> List[str]:
-        """Return the micrographs as SET/STEM."""
-        return [f"{self.name}/{path.stem}" for path in self.micrographs]
 
 
 @dataclasses.dataclass
@@ -173,30 +154,6 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
     if not fitted.interrupted:
         checkpoint.delete()
     return Result(request.output, model, predictions.validation, predictions.test, fitted.interrupted)
-
-
-def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[str, str]:
-    """Assign each micrograph (SET/STEM) to the training, validation or test set.
-
-    Raises
-    ------
-    SettingsError
-        When a held-out micrograph does not exist, or nothing is left to train or to validate on.
-    """
-    names = [name for item in sets for name in item.names]
-    stems = [name.split("/")[-1] for name in names]
-    whole = {name for name in config.hold_out if "/" in name}  # SET/STEM: sets may have micrographs of one name
-    if whole - set(names):
-        raise SettingsError("--hold-out", f"no labelled micrograph is called {', '.join(sorted(whole - set(names)))}")
-    test_stems = set(held_out(stems, [name for name in config.hold_out if name not in whole]))
-    held = {name for name, stem in zip(names, stems) if stem in test_stems or name in whole}
-    all_small = all(item.crops > 1 for item in sets)
-    free = [name for item in sets if item.crops == 1 or all_small for name in item.names if name not in held]
-    number = min(max(1, round(config.validation * len(free))), len(free) - 1)
-    if number < 1:
-        raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
-    chosen = set(np.random.default_rng(config.seed).choice(free, number, replace=False).tolist())
-    return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
 
 
 def classes_in(labels: Any) -> List[str]:
