@@ -8,7 +8,7 @@ import importlib.util
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.config import Settings
+from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import DASHBOARD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.reports.mistakes import hardest, mistakes_picture
 from cryoice_scipion.core.reports.plots import calibration_figure
 from cryoice_scipion.core.training.metrics import expected_calibration_error
+from cryoice_scipion.core.training.model_card import flat
 from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, train_model
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 _THRESHOLD = 0.5  # on goodness; the recommended one is known only at the end
 _EMBEDDED = 500  # positions in the projector
 _SHOWN = 24  # px of a thumbnail in the projector
-Value = Union[str, float, int, bool]
+_METRICS = ("_auc", "_ap", "_ece")  # of a model, in the table of hyperparameters
+_PLAIN = (str, int, float, bool)
 
 
 def require_tensorboard() -> None:
@@ -87,18 +89,20 @@ class Dashboard:
         )
         self._writer.add_image("worst mistakes", np.asarray(picture), step, dataformats="HWC")
 
-    def finish(self, config: Settings, metrics: Mapping[str, float]) -> None:
+    def finish(self, config: TrainConfig, metrics: Mapping[str, float]) -> None:
         """Write the hyperparameters beside the metrics, and the embedding; then close the files."""
-        self.hyperparameters(flat(config), metrics)
+        shown = {name: value for name, value in metrics.items() if name.endswith(_METRICS)}
+        self.hyperparameters(dict(flat(config.model_dump())), shown)
         if self._last is not None and self._last.positions is not None:
             self._embed(self._last.positions(), int(self._last.row["epoch"]))
         self.close()
 
-    def hyperparameters(self, settings: Mapping[str, Value], metrics: Mapping[str, float]) -> None:
+    def hyperparameters(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Write the row of this training in the table of hyperparameters."""
+        row = {name: value if isinstance(value, _PLAIN) else _words(value) for name, value in settings.items()}
         summaries: Any = importlib.import_module("torch.utils.tensorboard.summary")
         results = {f"result/{name}": value for name, value in metrics.items() if np.isfinite(value)}
-        for summary in summaries.hparams(dict(settings), dict(results)):
+        for summary in summaries.hparams(row, dict(results)):
             self._writer.file_writer.add_summary(summary)
         for name, value in results.items():
             self._writer.add_scalar(name, value)
@@ -134,16 +138,6 @@ def train_with_dashboard(request: TrainRequest, folder: Optional[Path] = None) -
         return result
     finally:
         dashboard.close()
-
-
-def flat(config: Settings) -> Dict[str, Value]:
-    """Return settings as one row: those of a group as "group.name", lists as text."""
-    found: Dict[str, Value] = {}
-    for name, value in config.model_dump(mode="json").items():
-        for key, inner in value.items() if isinstance(value, dict) else [("", value)]:
-            plain = isinstance(inner, (str, int, float, bool))
-            found[f"{name}.{key}" if key else name] = inner if plain else _words(inner)
-    return found
 
 
 def _words(value: object) -> str:

@@ -32,7 +32,7 @@ class FolderLock:
             yield
 
 
-class _Journal(JournalFileBackend):
+class _Journal(JournalFileBackend):  # type: ignore[misc,unused-ignore]  # Optuna may be missing
     """Optuna's journal, which also survives a process that is killed while it writes a line."""
 
     def __init__(self, path: Path) -> None:

@@ -168,10 +168,7 @@ class _Sweep:
             scored = score_settings(self.training, settings, self.groups, self.models, watch)
             if self.request.dashboard:
                 row = Dashboard(self._dashboard / name / "result")
-                words = {
-                    key: value if isinstance(value, (int, float)) else str(value) for key, value in settings.items()
-                }
-                row.hyperparameters(words, {"score": scored.score, **scored.sources})
+                row.hyperparameters(settings, {"score": scored.score, **scored.sources})
                 row.close()
             return scored
         finally:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from cryoice_scipion.core.config import Settings, TrainConfig
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.training.model_card import flat
 
 Value = Union[bool, int, float, str, List[Any]]
 #: Settings that a sweep sets itself, or that change what is measured.
@@ -132,7 +133,7 @@ class SearchSpace:
 
     def start(self) -> Dict[str, Value]:
         """Return the settings of the first trial: those of an ordinary training, where the ranges contain them."""
-        now = flat_values(self.config)
+        now = dict(flat(self.config.model_dump()))
         return {name: now[name] for name, range_ in self.ranges.items() if range_.contains(now[name])}
 
     def to_json(self) -> Dict[str, Any]:
@@ -154,16 +155,6 @@ def _types(model: Type[BaseModel], above: str = "") -> Dict[str, Any]:
         else:
             hints[above + name] = kind
     return hints
-
-
-def flat_values(config: TrainConfig) -> Dict[str, Any]:
-    """Return all settings by name; those of a group as "group.name"."""
-    found: Dict[str, Any] = {}
-    for name, value in config.model_dump().items():
-        found.update(
-            {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
-        )
-    return found
 
 
 def with_settings(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
