@@ -102,9 +102,7 @@ def _check_installed(dashboard: bool) -> None:
     from cryoice_scipion.core.training.dashboard import require_tensorboard
 
     if importlib.util.find_spec("optuna") is None:
-        raise SettingsError(
-            "cryoice sweep", "Optuna is not installed", f"{sys.executable} -m pip install 'optuna>=4.3'"
-        )
+        raise SettingsError("Optuna", "is not installed", f"{sys.executable} -m pip install 'optuna>=4.3'")
     if dashboard:
         require_tensorboard()
 
