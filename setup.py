@@ -67,16 +67,20 @@ setup(
         "scipion": SCIPION,
         "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
+        "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
+        "dashboard": ["tensorboard>=2.10"],
         "test": [
             "cryosparc-tools>=4",
             "hypothesis>=6",
             "ipykernel>=6",
             "nbclient>=0.8",
+            "optuna>=4.3",
             "psutil>=5",
             "pytest>=7",
             "pytest-xdist>=3",
             "scipion-em-relion>=5.0.2",  # with RELION itself, a test runs the template with RELION
             "starfile>=0.5",
+            "tensorboard>=2.10",
         ],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },

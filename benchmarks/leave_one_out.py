@@ -49,8 +49,8 @@ from cryoice_scipion.core.training.unet.refinement_head import (  # noqa: E402
     last_layers,
     with_refinement_head,
 )
-from cryoice_scipion.core.training.unet.train import TrainingSet, split_micrographs  # noqa: E402
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs  # noqa: E402
+from cryoice_scipion.core.training.unet.training_sets import TrainingSet, split_micrographs  # noqa: E402
 
 CHECKED = 1000  # cells of a validation micrograph
 SEED = 0

@@ -63,6 +63,8 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         if self.cleanMicrographs.get() is not None:
             arguments += ["--clean", self._getExtraPath("clean.star")]
         arguments += ["--output", self._modelPath(), "--config", self._getExtraPath("train.json")]
+        if self.dashboard.get():
+            arguments.append("--dashboard")
         self.runCore(*arguments, "--device", self.getDevices()[0])
 
     def createOutputStep(self) -> None:
@@ -75,6 +77,10 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
             self._defineSourceRelation(pointer, model)
 
     # ---- information ----------------------------------------------------------------------------------------
+
+    def getModelFolder(self) -> Path:
+        """Return the model folder, which a running training may not have completed."""
+        return Path(self._modelPath())
 
     def _modelPath(self) -> str:
         return self._getExtraPath("model")

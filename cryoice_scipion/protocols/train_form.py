@@ -179,6 +179,16 @@ class TrainForm:
             help="Seed of the random numbers. The same seed, input and settings give the same model on the same "
             f"machine. Default: {_FIT.seed}.",
         )
+        form.addParam(
+            "dashboard",
+            params.BooleanParam,
+            default=False,
+            label="Write a dashboard?",
+            help="*Yes*: write the training for TensorBoard: curves, precision and recall, calibration, worst mistakes "
+            "and embedding, while it runs. *Analyze Results* opens it in the browser. TensorBoard must be installed "
+            "in the Python of the plugin (python -m pip install tensorboard). *No* (default): write the plots at the "
+            "end only.",
+        )
         for name, kind, default, label, words in _EXPERT:
             options = {"condition": _ANEW} if name != "validationShare" else {}
             form.addParam(

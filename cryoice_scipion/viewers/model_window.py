@@ -15,6 +15,7 @@ from pyworkflow.viewer import View
 
 from cryoice_scipion.core.detectors.model_folder import read_card
 from cryoice_scipion.core.reports.mistakes import PICTURE, TABLE
+from cryoice_scipion.viewers.dashboard import DashboardView, has_dashboard, missing
 from cryoice_scipion.viewers.windows import open_window
 
 SIZE = (1160, 670)  # px
@@ -78,6 +79,17 @@ class ModelWindow(Window):
             self._add("Hardest mistakes", MISTAKES, self._mistakes)
         if read_card(folder):
             self._add("Model card", "", self._card)
+        if has_dashboard(folder):
+            self.dashboard = tk.Button(self.root, text="Open dashboard (TensorBoard)", command=self.open_dashboard)
+            self.dashboard.grid(row=1, column=0, sticky="e", padx=MARGIN, pady=(0, MARGIN))
+
+    def open_dashboard(self) -> None:
+        """Open the dashboard in the browser, or show how to install TensorBoard."""
+        problem = missing()
+        if problem:
+            self.showError(problem)
+        else:
+            DashboardView(self.folder).show()
 
     @staticmethod
     def can_show(folder: Path) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Viewer of models: plots, hardest mistakes and model card."""
+"""Viewer of models: plots, hardest mistakes and model card; of a training that runs: its dashboard."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from cryoice_scipion.objects import CryoIceModel
 from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtTrain
+from cryoice_scipion.viewers.dashboard import DashboardView, has_dashboard, missing
 from cryoice_scipion.viewers.model_window import ModelView, ModelWindow
 
 
 class CryoIceModelViewer(Viewer):
-    """Shows training curves, ROC, precision and recall, calibration, hardest mistakes and the model card."""
+    """Shows training curves, ROC, precision and recall, calibration, hardest mistakes and the model card.
+
+    While a training with a dashboard runs, it opens the dashboard in the browser.
+    """
 
     _name = "model: plots, mistakes and model card"
     _targets = [CryoIceModel, CryoIceProtTrain, CryoIceProtImportModel]
@@ -22,6 +26,9 @@ class CryoIceModelViewer(Viewer):
 
     def _visualize(self, obj: Any, **kwargs: Any) -> List[View]:
         model = obj if isinstance(obj, CryoIceModel) else getattr(obj, "outputModel", None)
+        if model is None and isinstance(obj, CryoIceProtTrain) and has_dashboard(obj.getModelFolder()):
+            problem = missing()
+            return [self.infoMessage(problem, "No dashboard") if problem else DashboardView(obj.getModelFolder())]
         if model is None:
             return [self.infoMessage("The protocol has no output model yet.", "Nothing to show")]
         folder = Path(model.getPath())

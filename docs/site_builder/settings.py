@@ -66,6 +66,14 @@ _FILES = (
     (model_folder.CARD, "Model card: training data, accuracy, limits. `cryoice info` prints it."),
     (model_folder.HISTORY, "Loss and accuracy of each epoch."),
     ("*.png, mistakes.csv", "Plots, and the patches on which model and labels disagree most."),
+    (
+        "sweep.csv, importance.png",
+        "Trials of a sweep, and the importance of the settings; see [Tune the training](../how-to/tune-training.md).",
+    ),
+    (
+        f"{model_folder.DASHBOARD}/",
+        "Event files of TensorBoard, if the training wrote a dashboard. Not part of the model.",
+    ),
     (model_folder.SUMS, "SHA-256 of each file. `sha256sum -c SHA256SUMS` checks the folder."),
 )
 

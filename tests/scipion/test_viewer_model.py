@@ -2,6 +2,7 @@
 """The window of a model, on a real screen: whatever the folder holds is shown, and wrong labels can be found by it."""
 
 import shutil
+import urllib.request
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,9 @@ from random_model import write_random_model
 
 from cryoice_scipion.core.reports import mistakes, plots
 from cryoice_scipion.objects import CryoIceModel
+from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols import CryoIceProtTrain
-from cryoice_scipion.viewers import CryoIceModelViewer
+from cryoice_scipion.viewers import CryoIceModelViewer, dashboard
 from cryoice_scipion.viewers.model_window import ModelView, ModelWindow
 
 pytestmark = pytest.mark.scipion
@@ -139,3 +141,56 @@ def test_a_double_click_on_a_model_or_its_protocol_opens_the_window(main, folder
     opened.destroy()
     (message,) = viewer._visualize(CryoIceProtTrain())
     assert not isinstance(message, ModelView)
+
+
+@pytest.fixture
+def with_events(folder, tmp_path):
+    """Return a copy of the model folder with a dashboard."""
+    copied = tmp_path / "shown"
+    shutil.copytree(folder, copied)
+    (copied / "dashboard").mkdir()
+    (copied / "dashboard" / "events.out.tfevents.1").write_bytes(b"")
+    return copied
+
+
+def test_the_dashboard_of_a_model_is_opened_once_and_shown_again(main, folder, with_events, monkeypatch):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    shown = []
+    boards = dashboard.TensorBoards(shown.append)
+    monkeypatch.setattr(dashboard, "BOARDS", boards)
+    window = ModelWindow("a model", with_events, main)
+    window.dashboard.invoke()
+    wait_for(window, lambda: shown)
+    with urllib.request.urlopen(shown[0]) as page:
+        assert b"TensorBoard" in page.read()
+    window.dashboard.invoke()
+    assert shown == [shown[0]] * 2
+    boards.stop()
+    window.root.destroy()
+    plain = ModelWindow("without", folder, main)
+    assert not hasattr(plain, "dashboard")
+    plain.root.destroy()
+
+
+def test_a_missing_tensorboard_is_told_with_the_command_that_installs_it(main, with_events, monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(Plugin, "getPython", lambda: str(python))
+    said = []
+    monkeypatch.setattr(ModelWindow, "showError", lambda self, message: said.append(message))
+    window = ModelWindow("a model", with_events, main)
+    window.dashboard.invoke()
+    window.root.destroy()
+    assert said == [f"TensorBoard is not installed. Install it with: {python} -m pip install tensorboard"]
+
+
+def test_a_training_that_runs_opens_its_dashboard(main, with_events, monkeypatch):
+    viewer, training = CryoIceModelViewer(project=object(), parent=main), CryoIceProtTrain()
+    monkeypatch.setattr(training, "getModelFolder", lambda: with_events)
+    monkeypatch.setattr("cryoice_scipion.viewers.viewer_model.missing", lambda: "")
+    (view,) = viewer._visualize(training)
+    assert isinstance(view, dashboard.DashboardView)
+    monkeypatch.setattr("cryoice_scipion.viewers.viewer_model.missing", lambda: "TensorBoard is not installed")
+    (message,) = viewer._visualize(training)
+    assert not isinstance(message, dashboard.DashboardView)

@@ -19,7 +19,7 @@ from cryoice_scipion.core.errors import CryoIceError, Terminated
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 COMMANDS = (
-    *("screen", "filter", "patches", "train", "simulate", "evaluate", "info"),
+    *("screen", "filter", "patches", "train", "sweep", "simulate", "evaluate", "info"),
     *("relion", "cryosparc", "worker"),
 )
 DESCRIPTION = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from cryoice_scipion.core.cli.sources import (
     add_patch_arguments,
@@ -18,9 +18,12 @@ from cryoice_scipion.core.cli.sources import (
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.detectors.kinds import DEFAULT_KIND, KINDS, trained_kinds
-from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, UNFINISHED
+from cryoice_scipion.core.detectors.model_folder import DASHBOARD, MODEL_JSON, UNFINISHED
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.workers.devices import find_device
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.training.trainers import TrainRequest
 
 NAME = "train"
 HELP = "train or fine-tune a model with good and bad coordinates"
@@ -28,7 +31,7 @@ _NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_ou
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
+    """Define the options, which ``sweep`` also has."""
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
     add_source_arguments(parser)
     parser.add_argument(
@@ -115,21 +118,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="unet: compute in bfloat16 where it is safe; halves the time on GPUs and processors that support it",
     )
+    group.add_argument(
+        "--dashboard", action="store_true", help="also write the training for TensorBoard, into OUTPUT/dashboard"
+    )
     group.add_argument("--invert", action="store_true", help="also train on inverted contrast")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default %(default)s)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from cryoice_scipion.core.training.dashboard import train_with_dashboard
     from cryoice_scipion.core.training.metrics import in_words  # scikit-learn: only when needed
-    from cryoice_scipion.core.training.trainers import TrainRequest, train_model
+    from cryoice_scipion.core.training.trainers import train_model
 
-    config = _config(args)
-    ours = any((args.output / name).exists() for name in (MODEL_JSON, UNFINISHED))
+    request = request_of(args)
+    ours = any((args.output / name).exists() for name in (MODEL_JSON, UNFINISHED, DASHBOARD))
     if args.output.is_dir() and any(args.output.iterdir()) and not ours:
         raise SettingsError(args.output, "is not empty and holds no model", "give a new folder")
-    kind_to_train(config)  # reports a wrong --network or --from before anything slow
-    request = TrainRequest(
+    make_folder(args.output)
+    result = train_with_dashboard(request) if args.dashboard else train_model(request)
+    parts = (("validation", result.validation), ("test (held out)", result.test), ("before tuning", result.before))
+    for name, values in parts:
+        if values:
+            print(f"{name}: {in_words(values)}")
+    print(f"recommended threshold {result.config.recommended_threshold}")
+    print(f"model in {args.output}, read {args.output / 'card.md'}")
+    return 130 if result.interrupted else 0
+
+
+def request_of(args: argparse.Namespace) -> TrainRequest:
+    """Return the training that the options describe; a wrong --network or --from is reported here."""
+    from cryoice_scipion.core.training.trainers import TrainRequest
+
+    config = _config(args)
+    kind_to_train(config)
+    return TrainRequest(
         config=config,
         output=args.output,
         sources=sources_of(args),
@@ -141,15 +164,6 @@ def main(args: argparse.Namespace) -> int:
         device=find_device(args.device),
         warn=say,
     )
-    make_folder(args.output)
-    result = train_model(request)
-    parts = (("validation", result.validation), ("test (held out)", result.test), ("before tuning", result.before))
-    for name, values in parts:
-        if values:
-            print(f"{name}: {in_words(values)}")
-    print(f"recommended threshold {result.config.recommended_threshold}")
-    print(f"model in {args.output}, read {args.output / 'card.md'}")
-    return 130 if result.interrupted else 0
 
 
 def _default(name: str) -> str:

@@ -30,6 +30,16 @@ PATCH_TRAINER = "cryoice_scipion.core.training.patches.train:train"
 DEFAULT_KIND = "patch_fft"  # what is trained if neither --network nor --from is given
 
 
+#: Settings that a sweep varies if it is not told otherwise; see ``training/sweep/space.py``.
+SPACE: Mapping[str, Mapping[str, object]] = {
+    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
+    "width": {"values": [8, 16, 32]},
+    "augment.noise": {"low": 0.0, "high": 0.6},
+    "augment.shift": {"low": 0.0, "high": 0.6},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """One kind of detector."""
@@ -42,6 +52,9 @@ class Kind:
     defaults: Mapping[str, float] = dataclasses.field(
         default_factory=dict
     )  # of TrainConfig, in a training from scratch
+    space: Mapping[str, Mapping[str, object]] = dataclasses.field(
+        default_factory=lambda: SPACE
+    )  # the settings that a sweep varies, and their ranges
     has_weights: bool = True  # whether its model folders hold weights.safetensors
     tunable: bool = False  # whether its last layer alone can be fitted to few labels
 

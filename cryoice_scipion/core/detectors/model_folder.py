@@ -20,6 +20,7 @@ WEIGHTS = "weights.safetensors"
 HISTORY = "history.csv"
 CARD = "card.md"
 SUMS = "SHA256SUMS"
+DASHBOARD = "dashboard"  # folder with the event files of TensorBoard, which are no part of the model
 UNFINISHED = "unfinished.pt"  # checkpoint from which an interrupted training continues
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
 _REMEDY = "copy the whole model folder again, or train the model again"

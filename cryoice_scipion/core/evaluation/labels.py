@@ -43,6 +43,7 @@ class LabelledMicrograph:
     clean: bool = False  # the user states that the whole micrograph is clean: backgrounds are drawn here
     inverted: bool = False  # particles are bright, even if they are dark on the others: a simulated micrograph
     complete: bool = False  # the points already include clean positions: no background is drawn
+    source: str = ""  # name of the data source
 
     def is_bright(self, contrast: str) -> bool:
         """Return whether its particles are bright, where those of the others have ``contrast``, "dark" or "bright"."""

@@ -78,6 +78,13 @@ def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
     """
     with replacing(folder / TABLE) as temporary:
         found.round({"p_bad": 4, "x": 1, "y": 1}).to_csv(temporary, index=False)
+    page = mistakes_picture(found, patches)
+    with replacing(folder / PICTURE) as temporary:
+        page.quantize(2 * GREYS, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+
+
+def mistakes_picture(found: pd.DataFrame, patches: Array) -> Image.Image:
+    """Return the picture of :func:`write_mistakes`, which has the same arguments."""
     patches = np.asarray(patches, dtype=np.float64)
     smooth = gaussian_filter(patches, (0, SMOOTH, SMOOTH))
     pairs = list(zip(_stretched(smooth), _stretched(_log_power(patches)))) if len(found) else []
@@ -89,8 +96,7 @@ def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
     page = Image.new("RGB", (blocks[0].width, sum(block.height for block in blocks)), PAPER)
     page.paste(blocks[0], (0, 0))
     page.paste(blocks[1], (0, blocks[0].height))
-    with replacing(folder / PICTURE) as temporary:
-        page.quantize(2 * GREYS, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+    return page
 
 
 def _log_power(patches: Array) -> Array:

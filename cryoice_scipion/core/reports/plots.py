@@ -135,6 +135,11 @@ def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
     bins : int
         Number of equally wide bins of probability.
     """
+    _write(calibration_figure(p_bad, bad, bins), out)
+
+
+def calibration_figure(p_bad: Any, bad: Any, bins: int = 10) -> Figure:
+    """Return the figure of :func:`calibration`."""
     from sklearn.calibration import calibration_curve  # as in roc
 
     scores, labels = np.asarray(p_bad, dtype=np.float64), np.asarray(bad, dtype=bool)
@@ -153,6 +158,28 @@ def calibration(p_bad: Any, bad: Any, out: Path, bins: int = 10) -> None:
     lower.set(xlabel="P(BAD)", ylabel="patches", xlim=(0, 1))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
+    return figure
+
+
+def importance(shares: Mapping[str, float], out: Path) -> None:
+    """Draw the importance of each setting of a sweep as bars.
+
+    Parameters
+    ----------
+    shares : mapping
+        Importance by the name of the setting; they sum to 1. Empty: the plot says that it needs more trials.
+    out : pathlib.Path
+        The PNG file to write.
+    """
+    figure = _figure(7, 1.5 + 0.35 * max(3, len(shares)))
+    axes = figure.add_subplot()
+    names = sorted(shares, key=lambda name: shares[name])
+    axes.barh(names, [shares[name] for name in names], color=LINE)
+    axes.set(xlabel="share of the variance of the score", xlim=(0, 1))
+    if not shares:
+        axes.set_yticks([])
+        _say(axes, "needs more finished trials")
+    axes.grid(alpha=0.3, axis="x")
     _write(figure, out)
 
 

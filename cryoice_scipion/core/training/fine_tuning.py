@@ -7,7 +7,7 @@ The layers below do not change. With few labels this beats training from scratch
 from __future__ import annotations
 
 import math
-from typing import Dict, List, cast
+from typing import Callable, Dict, List, cast
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,18 @@ from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.training.metrics import measure
-from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, allowed_classes, bad_log_odds, loss_of
+from cryoice_scipion.core.training.patches.fit import (
+    Arrays,
+    Fitted,
+    allowed_classes,
+    bad_log_odds,
+    loss_of,
+    positions_of,
+)
 from cryoice_scipion.core.training.patches.train import gather_patches, train_on_patches
 from cryoice_scipion.core.training.saving import Result
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION, patch_weights
-from cryoice_scipion.core.training.trainers import Log, TrainRequest
+from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
 
 _LOOSE = 0.3  # standard deviation of the prior of the change of a weight, for a feature of the usual spread
 _FEATURES = 128  # for this number of features; with more, each weight changes less and a logit as much
@@ -64,7 +71,15 @@ def load_base(name: str, device: str = "cpu") -> NetworkDetector:
     return loaded
 
 
-def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool) -> Fitted:
+def fit_head(
+    views: Arrays,
+    table: pd.DataFrame,
+    config: TrainConfig,
+    device: str,
+    log: Log,
+    progress: bool,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Fitted:
     """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as of ``fit.fit``.
 
     The penalised likelihood, with a Gaussian prior around the old weights, is maximised by L-BFGS on all training
@@ -82,7 +97,13 @@ def fit_head(views: Arrays, table: pd.DataFrame, config: TrainConfig, device: st
     bad = (table["label"] != GOOD).to_numpy()
     weights = torch.from_numpy(patch_weights(table))
     rows = {name: torch.from_numpy(np.flatnonzero(table["split"] == name)) for name in (TRAIN, VALIDATION)}
-    history = _move(network, features, allowed, bad, weights, rows)
+    validation = rows[VALIDATION].numpy()
+
+    def report(row: Dict[str, float], p_bad: NDArray[np.float64]) -> None:
+        read = features[rows[VALIDATION]].numpy()
+        on_epoch(Epoch(row, lambda: positions_of(p_bad, table, validation, views, lambda: read)))
+
+    history = _move(network, features, allowed, bad, weights, rows, report)
     return Fitted(network, list(base.classes), history, options=dict(base.network_options))
 
 
@@ -93,8 +114,9 @@ def _move(
     bad: NDArray[np.bool_],
     weights: torch.Tensor,
     rows: Dict[str, torch.Tensor],
+    report: Callable[[Dict[str, float], NDArray[np.float64]], None],
 ) -> List[Dict[str, float]]:
-    """Fit the last layer in place; return one row of the training curves for each step."""
+    """Fit the last layer in place, and report each step; return one row of the training curves for each step."""
     train, validation = rows[TRAIN], rows[VALIDATION]
     weight, bias = network.head.parameters()
     old = weight.detach()[:, :, 0, 0].clone(), bias.detach().clone()
@@ -126,6 +148,7 @@ def _move(
             values = measure(p_bad, bad[validation.numpy()], 0.5)
             row = {"epoch": float(step), "train_loss": value, "validation_loss": float(loss(validation))}
         history.append({**row, "validation_auc": values["auc"], "validation_ap": values["ap"]})
+        report(history[-1], p_bad)
         if step > 1 and abs(history[-2]["train_loss"] - value) < 1e-6:
             break
     with torch.no_grad():

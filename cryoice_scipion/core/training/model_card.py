@@ -65,18 +65,18 @@ def write_card(path: Path, model: ModelConfig, predictions: pd.DataFrame, messag
 def _changed(settings: str) -> Optional[Dict[str, str]]:
     """Return the settings (JSON text) that differ from the defaults, by name; None if the text is no JSON."""
     try:
-        given = dict(_flat(json.loads(settings)))
+        given = dict(flat(json.loads(settings)))
     except ValueError:
         return None
-    usual = dict(_flat(TrainConfig().model_dump(mode="json")))
+    usual = dict(flat(TrainConfig().model_dump(mode="json")))
     return {name: _words(value) for name, value in given.items() if name not in usual or value != usual[name]}
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[Tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], above: str = "") -> Iterator[Tuple[str, Any]]:
     """Yield each setting with its name; settings of a group as "group.name"."""
     for name, value in settings.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         else:
             yield above + name, value
 

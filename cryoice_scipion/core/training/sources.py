@@ -42,11 +42,11 @@ class Sources:
         if self.clean and not (self.good and self.bad and self.micrographs):
             raise SettingsError("--clean", "goes with --good, --bad and --micrographs", "give these too")
         if self.good or self.bad or self.micrographs:
-            found += self._from_coordinates()
+            found += _of_source(self._from_coordinates(), "coordinates")
         for folder in self.cryoppp:
-            found += self._from_cryoppp(folder)
+            found += _of_source(self._from_cryoppp(folder), folder.resolve().name)
         for folder in self.simulated:
-            found += from_label_images(folder, self.per_class, seed)
+            found += _of_source(from_label_images(folder, self.per_class, seed), folder.resolve().name)
         if not found:
             raise SettingsError(
                 "labelled data", "none given", "give --good, --bad and --micrographs, or --cryoppp, or --simulated"
@@ -93,6 +93,12 @@ class Sources:
         found = from_coordinates(tasks, good, bad, clean)
         self.messages += good.warnings + bad.warnings
         return found
+
+
+def _of_source(found: List[LabelledMicrograph], source: str) -> List[LabelledMicrograph]:
+    for item in found:
+        item.source = source
+    return found
 
 
 def _make_unique(found: Sequence[LabelledMicrograph]) -> None:

@@ -89,6 +89,22 @@ def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
     return weights
 
 
+def with_unique_names(tables: Sequence[pd.DataFrame]) -> List[pd.DataFrame]:
+    """Return the tables of patch sets with one name for each micrograph.
+
+    If a name occurs in several tables, ``_2`` is appended to the second one, and so on.
+    """
+    seen: Dict[str, int] = {}
+    found = []
+    for table in tables:
+        stems = table["micrograph"].astype(str)
+        for stem in stems.unique():
+            seen[stem] = seen.get(stem, 0) + 1
+        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
+        found.append(table.assign(micrograph=stems.map(names)))
+    return found
+
+
 def matches_name(stem: str, name: str) -> bool:
     """Return whether the name of a held-out micrograph, or a pattern of names, matches this micrograph."""
     return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)

@@ -8,6 +8,10 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.errors import SettingsError
@@ -17,6 +21,24 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.training.saving import Result
 
 Log = Callable[[str], None]
+Patches = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # (n, 64, 64) of some rows of a table, for pictures
+
+
+@dataclasses.dataclass
+class Positions:
+    """Predictions on the validation positions, and what a dashboard shows beside them."""
+
+    table: pd.DataFrame  # label, p_bad (not calibrated), micrograph, x, y, origin; the index counts from 0
+    patches: Patches
+    features: Callable[[], NDArray[np.float32]]  # (n, features): what the last layer of the network reads
+
+
+@dataclasses.dataclass
+class Epoch:
+    """What a trainer reports after each epoch."""
+
+    row: Dict[str, float]  # of history.csv
+    positions: Optional[Callable[[], Positions]] = None  # None: an epoch of an interrupted training that continues
 
 
 @dataclasses.dataclass
@@ -35,6 +57,7 @@ class TrainRequest:
     log: Log = print
     warn: Callable[[List[str]], None] = lambda messages: None  # reports what was left out
     progress: bool = True
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None  # called after each epoch; may raise to stop the training
 
     def describe(self, topics: Dict[str, str], backgrounds: bool) -> Dict[str, str]:
         """Return what the model card says about the data and the settings.

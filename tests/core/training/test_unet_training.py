@@ -24,8 +24,8 @@ from cryoice_scipion.core.training.unet import fit as training
 from cryoice_scipion.core.training.unet.calibration import reference_of
 from cryoice_scipion.core.training.unet.crops import Cropper, high_passed, views_of_crops, weights_of
 from cryoice_scipion.core.training.unet.fit import map_loss
-from cryoice_scipion.core.training.unet.train import TrainingSet, split_micrographs
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
+from cryoice_scipion.core.training.unet.training_sets import TrainingSet, split_micrographs
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.outlier_features import relative_statistics
 

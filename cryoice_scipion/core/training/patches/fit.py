@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
@@ -22,7 +23,7 @@ from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.augment import augment
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION
-from cryoice_scipion.core.training.trainers import Log
+from cryoice_scipion.core.training.trainers import Epoch, Log, Positions
 
 Arrays = Mapping[str, NDArray[np.generic]]  # views by name, "patch" always among them
 _PREDICT_BATCH = 256
@@ -76,7 +77,13 @@ def bad_log_odds(logits: torch.Tensor) -> torch.Tensor:
 
 
 def fit(
-    views: Arrays, table: pd.DataFrame, config: TrainConfig, device: str, log: Log, progress: bool = True
+    views: Arrays,
+    table: pd.DataFrame,
+    config: TrainConfig,
+    device: str,
+    log: Log,
+    progress: bool = True,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Fitted:
     """Train on the rows of split "train", stop on those of split "validation".
 
@@ -93,6 +100,8 @@ def fit(
         Receives messages.
     progress : bool
         Whether to show a bar.
+    on_epoch : callable
+        Receives each epoch.
 
     Returns
     -------
@@ -116,6 +125,10 @@ def fit(
     history: List[Dict[str, float]] = []
     best, best_loss, interrupted = _copy_state(network), np.inf, False
     bad = (table["label"] != GOOD).to_numpy()
+
+    def embed() -> NDArray[np.float32]:
+        return read_by_last_layer(network, views, validation, device)
+
     bar = tqdm(range(1, config.epochs + 1), desc="training", unit="epoch", disable=not progress)
     try:
         for epoch in bar:
@@ -125,7 +138,8 @@ def fit(
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             if row["validation_loss"] < best_loss:
                 best, best_loss = _copy_state(network), row["validation_loss"]
-            elif epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
+            on_epoch(Epoch(row, lambda: positions_of(run.p_bad, table, validation, views, embed)))
+            if epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
                 break
     except KeyboardInterrupt:
         if not history:  # there are no trained weights yet
@@ -160,6 +174,33 @@ def start_from(network: Network, model: str) -> str:
 
 def _fits(own: Dict[str, torch.Tensor], key: str, value: torch.Tensor) -> bool:
     return key in own and own[key].shape == value.shape
+
+
+def positions_of(
+    p_bad: NDArray[np.float64],
+    table: pd.DataFrame,
+    rows: NDArray[np.int64],
+    views: Arrays,
+    features: Callable[[], NDArray[np.float32]],
+) -> Positions:
+    """Return the predictions on some rows of a table, with their patches and features."""
+    chosen = table.iloc[rows].assign(p_bad=p_bad).reset_index(drop=True)
+    return Positions(chosen, lambda some: np.asarray(views["patch"][rows[some]], dtype=np.float32), features)
+
+
+def read_by_last_layer(network: Network, views: Arrays, rows: NDArray[np.int64], device: str) -> NDArray[np.float32]:
+    """Return what the last layer of a network reads for some rows of the views, shape (n, features)."""
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    parts: List[NDArray[np.float32]] = []
+    hook = layers[-1].register_forward_pre_hook(
+        lambda _, given: parts.append(given[0].flatten(1).float().cpu().numpy())
+    )
+    try:
+        predict(network, views, rows, device)
+    finally:
+        hook.remove()
+    found: NDArray[np.float32] = np.concatenate(parts)
+    return found
 
 
 @torch.inference_mode()
@@ -197,6 +238,7 @@ class _Run:
         self.config, self.device = config, device
         self._good_or_bad = torch.cat([allowed[:, :1], (~allowed[:, :1]).expand(-1, allowed.shape[1] - 1)], dim=1)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.p_bad: NDArray[np.float64] = np.zeros(0)  # of the validation patches after the last epoch
         self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.epochs)
 
@@ -229,8 +271,8 @@ class _Run:
         logits = torch.from_numpy(predict(self.network, self._arrays, rows, self.device))
         if not torch.isfinite(logits).all():
             raise runaway()
-        p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
-        values = measure(p_bad, bad[rows], 0.5)
+        self.p_bad = torch.sigmoid(bad_log_odds(logits)).numpy()
+        values = measure(self.p_bad, bad[rows], 0.5)
         # The loss of BAD against GOOD, because bad classes are easily confused and only this decides.
         loss = float(loss_of(logits, self._good_or_bad[torch.from_numpy(rows)]))
         return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}

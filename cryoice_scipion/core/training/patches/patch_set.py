@@ -35,6 +35,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.training.patches.background import draw_background
+from cryoice_scipion.core.training.splits import with_unique_names
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
 from cryoice_scipion.core.views.patch_spectrum import WINDOW, MicrographViews
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
@@ -126,14 +127,7 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
     samplings = {item.sampling for item in sets}
     if len(samplings) != 1:
         raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
-    seen: Dict[str, int] = {}
-    tables = []
-    for item in sets:
-        stems = item.table["micrograph"].astype(str)
-        for stem in stems.unique():
-            seen[stem] = seen.get(stem, 0) + 1
-        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
-        tables.append(item.table.assign(micrograph=stems.map(names)))
+    tables = with_unique_names([item.table for item in sets])
     real = np.concatenate([item.real for item in sets])
     messages = [message for item in sets for message in item.messages]
     common = [kind for kind in KINDS if all(kind in item.further for item in sets)]

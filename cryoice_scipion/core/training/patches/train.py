@@ -25,14 +25,14 @@ from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, bad_log_od
 from cryoice_scipion.core.training.patches.patch_set import BACKGROUND, KINDS, PatchSet, cut_patches, join
 from cryoice_scipion.core.training.saving import Predictions, Result, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, VALIDATION, patch_weights, split_micrographs
-from cryoice_scipion.core.training.trainers import Log, TrainRequest
+from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
 
 CONTEXT_SAMPLING = 4.0  # Å/px of all views beside "patch" and "fft"
 _RULE = "Youden's point, or the threshold nearest to {} within one standard error of it"
 _WORSE = 0.01  # AUC by which chance may make a model worse
 _MINIMUM = 5  # GOOD, and BAD, patches that training needs
 
-Fitter = Callable[[Arrays, pd.DataFrame, TrainConfig, str, Log, bool], Fitted]
+Fitter = Callable[[Arrays, pd.DataFrame, TrainConfig, str, Log, bool, Callable[[Epoch], None]], Fitted]
 
 
 def train(request: TrainRequest) -> Result:
@@ -115,7 +115,7 @@ def train_on_patches(
     few = int(((table["label"] != GOOD) & (table["copy"] == 0)).sum())
     if not config.base and few < ENOUGH_BAD:
         log(f"warning: {few} BAD patches are few for a new network; use --from default to fine-tune the shipped one")
-    fitted = fitter(views, table, config, device, log, progress)
+    fitted = fitter(views, table, config, device, log, progress, request.on_epoch)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
     logits = predict(fitted.network, views, rows, device)

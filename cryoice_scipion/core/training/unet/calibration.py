@@ -104,12 +104,18 @@ def calibrate_maps(cells: Sequence[MapCells]) -> Tuple[Predictions, Dict[str, fl
         if chosen:
             p_bad = expit(np.concatenate([odds[item.name] for item in chosen]))
             figures[part] = measure(p_bad, np.concatenate([item.bad for item in chosen]), threshold)
-    rng = np.random.default_rng(0)
-    table = pd.concat([_some_cells(item, odds[item.name], rng) for item in cells], ignore_index=True)
+    table = some_cells(cells, [odds[item.name] for item in cells])
     log_odds = table.pop("log_odds").to_numpy()
     measured = (figures[VALIDATION], figures.get(TEST, {}))
-    predictions = Predictions(table.assign(origin="area"), log_odds, temperature, threshold, *measured, _RULE)
+    predictions = Predictions(table, log_odds, temperature, threshold, *measured, _RULE)
     return predictions, reference_of([(odds[item.name], item.labels) for item in validation])
+
+
+def some_cells(cells: Sequence[MapCells], odds: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
+    """Return the log-odds of BAD (``odds``) and P(BAD) of some cells of each micrograph, one row a cell."""
+    rng = np.random.default_rng(0)
+    parts = [_some_cells(item, values, rng) for item, values in zip(cells, odds)]
+    return pd.concat(parts, ignore_index=True).assign(origin="area")
 
 
 def _some_cells(item: MapCells, odds: NDArray[np.float64], rng: np.random.Generator) -> pd.DataFrame:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from functools import partial
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
-from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.unet import SAMPLING, UNet
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import find_labelled
@@ -23,14 +22,16 @@ from cryoice_scipion.core.training.fine_tuning import fine_tune
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Fitted, runaway
 from cryoice_scipion.core.training.saving import Result, model_config, save_model
-from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
-from cryoice_scipion.core.training.trainers import TrainRequest, refuse_options
-from cryoice_scipion.core.training.unet.calibration import calibrate_maps, cells_of_maps
+from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION
+from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, refuse_options
+from cryoice_scipion.core.training.unet.calibration import MapCells, calibrate_maps, cells_of_maps, some_cells
 from cryoice_scipion.core.training.unet.checkpoint import Checkpoint, checksum
 from cryoice_scipion.core.training.unet.crops import Cropper
 from cryoice_scipion.core.training.unet.fit import UNetRun
-from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_refinement_head
+from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, features_of_micrograph, fit_refinement_head
 from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicrograph, prepare_micrographs
+from cryoice_scipion.core.training.unet.training_sets import TrainingSet, split_micrographs
+from cryoice_scipion.core.views.outlier_features import CELL
 from cryoice_scipion.core.views.patch_spectrum import WINDOW
 from cryoice_scipion.core.views.patches import cut
 
@@ -40,24 +41,6 @@ _MEASURED = 0.3  # share of the training micrographs that the units of the spect
 _UNUSED = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
            "per_micrograph_reference", "views", "patience")  # fmt: skip
 _OPTION = "--network unet"
-
-
-@dataclasses.dataclass
-class TrainingSet:
-    """The micrographs of one data set, and the number of crops of each in an epoch.
-
-    Sets with more than one crop are small ones of real micrographs: all of them are trained on unless they are held
-    out, and most of their crops contain bad area.
-    """
-
-    name: str
-    micrographs: List[Path]
-    crops: int = 1
-
-    @property
-    def names(self) -> List[str]:
-        """Return the micrographs as SET/STEM."""
-        return [f"{self.name}/{path.stem}" for path in self.micrographs]
 
 
 @dataclasses.dataclass
@@ -123,6 +106,12 @@ def train(request: TrainRequest) -> Result:
     return train_on_maps(sets, request, request.describe(topics, backgrounds=True))
 
 
+def micrographs_by_source(request: TrainRequest) -> Dict[str, List[str]]:
+    """Return the micrographs of each data set, as SET/STEM."""
+    folders = {folder.resolve().name: folder for folder in request.sources.simulated}
+    return {name: [f"{name}/{item.stem}" for item in find_labelled(folder)] for name, folder in folders.items()}
+
+
 def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Dict[str, str]) -> Result:
     """Fit, calibrate, evaluate and save a U-Net model.
 
@@ -167,27 +156,6 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
     return Result(request.output, model, predictions.validation, predictions.test, fitted.interrupted)
 
 
-def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[str, str]:
-    """Assign each micrograph (SET/STEM) to the training, validation or test set.
-
-    Raises
-    ------
-    SettingsError
-        When a held-out micrograph does not exist, or nothing is left to train or to validate on.
-    """
-    names = [name for item in sets for name in item.names]
-    stems = [name.split("/")[-1] for name in names]
-    test_stems = set(held_out(stems, config.hold_out))
-    held = {name for name, stem in zip(names, stems) if stem in test_stems}
-    all_small = all(item.crops > 1 for item in sets)
-    free = [name for item in sets if item.crops == 1 or all_small for name in item.names if name not in held]
-    number = min(max(1, round(config.validation * len(free))), len(free) - 1)
-    if number < 1:
-        raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
-    chosen = set(np.random.default_rng(config.seed).choice(free, number, replace=False).tolist())
-    return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
-
-
 def classes_in(labels: Any) -> List[str]:
     """Return the classes of a network that learns from these label images; good is the first."""
     codes = set(np.unique(np.concatenate([np.unique(item) for item in labels])).tolist())
@@ -225,14 +193,18 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     network.spectral.measure(torch.cat(cells))
     run = UNetRun(network, train, data.classes, config, data.crops, device)
     history = checkpoint.restore(run, request.log)
+    for row in history:
+        request.on_epoch(Epoch(row))
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
     interrupted = False
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            row.update(_validate(run.averaged, data, device))
+            values, predicted = _validate(run.averaged, data, device)
+            row.update(values)
             checkpoint.save(run, [*history, row])
             history.append(row)
+            request.on_epoch(Epoch(row, partial(_positions, run.averaged, data, predicted, device)))
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
     except KeyboardInterrupt:
@@ -247,8 +219,8 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     return refined, Fitted(refined, data.classes, history, interrupted, options)
 
 
-def _validate(network: UNet, data: TrainingData, device: str) -> Dict[str, float]:
-    """Return loss, AUC and AP on the validation micrographs."""
+def _validate(network: UNet, data: TrainingData, device: str) -> Tuple[Dict[str, float], List[MapCells]]:
+    """Return loss, AUC and AP on the validation micrographs, and the predictions there."""
     cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION,), device, quick=True)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():
@@ -256,7 +228,27 @@ def _validate(network: UNet, data: TrainingData, device: str) -> Dict[str, float
     bad = np.concatenate([item.bad for item in cells])
     values = measure(expit(odds), bad, 0.5)
     loss = float(np.mean(np.logaddexp(0.0, np.where(bad, -odds, odds))))
-    return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}
+    return {"validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]}, cells
+
+
+def _positions(network: UNet, data: TrainingData, cells: Sequence[MapCells], device: str) -> Positions:
+    """Return the predictions on some cells of each validation micrograph, with their patches and features."""
+    table = some_cells(cells, [item.log_odds() for item in cells])
+
+    @torch.inference_mode()
+    def features() -> NDArray[np.float32]:
+        parts = []
+        for name, rows in table.groupby("micrograph", sort=False):
+            found = features_of_micrograph(network.eval(), data.micrographs[str(name)], device, quick=True)
+            x, y = (torch.from_numpy((rows[axis].to_numpy() // CELL).astype(np.int64)) for axis in ("x", "y"))
+            parts.append(found.cpu()[:, y, x].T.numpy())
+        read: NDArray[np.float32] = np.concatenate(parts)
+        return read
+
+    def patches(some: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.concatenate([_patches(table.iloc[[row]], data.micrographs) for row in some])
+
+    return Positions(table, patches, features)
 
 
 def _patches(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
