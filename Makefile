@@ -57,10 +57,10 @@ demo: env
 		$(if $(PIXEL_SIZE),--pixel-size $(PIXEL_SIZE)) $(DEMO_ARGS)
 
 test: env
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 quick: env
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(QUICK) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(QUICK) $(PYTEST_ARGS)
 
 lint: $(ENV)/.installed-lint
 	@$(BIN)/ruff check .

@@ -22,6 +22,20 @@ sys.path.insert(0, str(ROOT / "tests" / "scipion" / "plugin"))
 os.environ.update(SCIPION_USER_DATA=str(HOME / "user_data"), SCIPION_TEST_NOSYNC="True")
 
 
+#: The files that take longest. They begin first, so that no worker waits for another at the end.
+LONGEST = ("test_installed.py", "test_train.py")
+
+
+def pytest_configure(config):
+    """Let pytest-xdist keep the order of the files."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_unconfigure():
     """Remove the tests' Scipion, and what a test that failed has left running in it."""
     for process in psutil.process_iter(["cmdline"]):

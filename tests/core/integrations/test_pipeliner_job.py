@@ -18,10 +18,7 @@ ROOT = project.ROOT
 PYTHON = Path(os.environ.get("CRYOICE_PIPELINER_PYTHON", ROOT / ".venv-pipeliner" / "bin" / "python"))
 SCHEMES = ROOT / "cryoice_scipion" / "templates" / "relion" / "Schemes"
 
-pytestmark = [
-    pytest.mark.skipif(not PYTHON.exists(), reason="CCP-EM Pipeliner is missing: run make pipeliner-env"),
-    pytest.mark.xdist_group("pipeliner"),  # one worker, because the fixture is slow
-]
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="CCP-EM Pipeliner is missing: run make pipeliner-env")
 
 
 @pytest.fixture(scope="module")
