@@ -25,7 +25,7 @@ PARTICLES, EXPOSURES = Path("coordinates", "particles"), Path("exposures")
 _LOCK = ".lock"
 _FULL_SIZE, _OUTLIER = "masks/full_size", "outlier"  # made when they are needed
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
-_REMEDY = "free disk space or set write permission, then continue with --resume (in Scipion: Continue)"
+_REMEDY = "free disk space or set write permission, then continue (--resume; in Scipion and RELION: Continue)"
 
 
 class FolderError(CryoIceError):
