@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The preview before a run decides contrast and baseline as the run does."""
 
-import dataclasses
 import contextlib
+import dataclasses
 import time
 from types import SimpleNamespace
 
