@@ -75,7 +75,7 @@ class MapResult:
 
 @dataclasses.dataclass
 class OneClass:
-    """What clean micrographs look like; see detectors/one_class_fit.py. Matrices are stored as their lower triangle."""
+    """Statistics of clean micrographs; see detectors/one_class_fit.py. Matrices are stored as their lower triangle."""
 
     mean: List[float]  # of the features
     between: List[float]  # their covariance between micrographs

@@ -21,7 +21,7 @@ class ImportForm:
             pointerClass="SetOfMicrographs",
             important=True,
             label="Micrographs",
-            help="The micrographs on which the particles were picked, with the same pixel size.",
+            help="The micrographs on which the particles were picked, or the same ones at another pixel size.",
         )
         form.addParam(
             "coordinatesPath",

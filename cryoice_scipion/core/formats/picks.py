@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reading coordinate files returns."""
+"""Define the result of reading coordinate files."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Columns = Dict[str, Any]
 
 
 class _Stub:
-    """What stands for an array or a data type of numpy; its state is kept as it is in the pickle."""
+    """Replace an array or data type of numpy; it keeps the state that the pickle gives it."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -25,7 +25,7 @@ class _Stub:
 
 
 class _Encoded:
-    """What stands for ``codecs.encode``, with which raw bytes are pickled."""
+    """Replace ``codecs.encode``, which pickles use for raw bytes."""
 
     def __new__(cls, text: str, encoding: str = "latin1") -> Any:
         """Return the bytes."""

@@ -3,7 +3,7 @@
 
 Each row of the input is in exactly one file. Accepted rows were examined and kept. Rows that were never examined, such
 as particles without a position or without a micrograph, are rejected: cryoSPARC would otherwise go on with particles
-that nobody has checked. Rows that can still be examined, because their micrograph has no map yet, are pending.
+that were never checked. Rows that can still be examined, because their micrograph has no map yet, are pending.
 """
 
 from __future__ import annotations

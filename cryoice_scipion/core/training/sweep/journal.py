@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-_GRACE = 15  # s after which a lock that nobody uses is taken over: its process was killed
+_GRACE = 15  # s without use after which a lock is taken over, because its process was probably killed
 
 
 class FolderLock:

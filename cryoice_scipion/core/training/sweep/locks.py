@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell whether another process of a sweep is still alive, also one on another machine with the same file system."""
+"""Tell whether another process of a sweep is alive, on this machine or on another one with the same file system."""
 
 from __future__ import annotations
 
