@@ -33,6 +33,13 @@ CLASSES = (
     BAD,  # bad area of an unknown class: the label of BAD coordinates
 )
 
+#: Grades of whole micrographs; ``core/grades`` decides them. The first two are good.
+GREAT, DECENT, CONTAMINATED, CRYSTALLINE, THICK, FILM, EMPTY, UNSURE = (
+    "great", "decent", "contaminated", "crystalline", "thick", "film", "empty", "unsure",
+)  # fmt: skip
+GRADES = (GREAT, DECENT, CONTAMINATED, CRYSTALLINE, THICK, FILM, EMPTY)
+GOOD_GRADES = (GREAT, DECENT)
+
 ACCEPTED = "accepted"
 DISCARDED = "discarded"
 FAILED = "failed"

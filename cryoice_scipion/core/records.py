@@ -71,6 +71,8 @@ class MapResult:
     seconds: float = 0.0
     features_path: str = ""  # features of each cell for the outlier map (.npy); empty: not measured
     features_sampling: float = 0.0  # Å, side of a cell of these
+    #: Shape of the average power spectrum (``views.power_spectrum.power_evidence``); unknown values are left out.
+    power: Dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -137,6 +139,10 @@ class MicrographRecord:
     outlier: Optional[float] = None  # how unlike the session's reference it is; 1 is typical; None: not measured
     outlier_p: Optional[float] = None  # share of reference micrographs that are at least as unlike; None: below 20
     outlier_map: str = ""
+    grade: str = ""  # see constants.GRADES; empty: not graded
+    grade_confidence: Optional[float] = None  # probability of the grade
+    grade_reason: str = ""  # one sentence
+    grade_probabilities: Dict[str, float] = dataclasses.field(default_factory=dict)  # of each grade
     screened_at: float = dataclasses.field(
         default=0.0, compare=False
     )  # time of the first screening, s since 1970; 0: unknown

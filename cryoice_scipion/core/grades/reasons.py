@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say in one sentence why a micrograph has its grade: the evidence that counts most for it."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Tuple
+
+from cryoice_scipion.constants import DECENT, GREAT
+
+_MENTIONED = 2  # pieces of evidence
+_COUNTS = 0.3  # logits: evidence that adds less is not mentioned
+_SHOWN = 0.005  # share of the area
+_CLASSES = {
+    "crystalline": "crystalline ice",
+    "contamination": "contamination",
+    "thick": "thick ice",
+    "support": "film",
+    "aggregate": "aggregates",
+    "vacuum": "no ice",
+}
+#: What a piece of evidence means if it is low, and if it is high.
+_MEANINGS: Dict[str, Tuple[str, str]] = {
+    "outlier": ("typical of its session", "unlike its session"),
+    "brightness": ("darker than its session", "brighter than its session"),
+    "variance": ("less contrast than its session", "more contrast than its session"),
+    "fine_power": ("less fine detail than its session", "more fine detail than its session"),
+    "slope_1": ("little coarse structure", "coarse structure"),
+    "slope_2": ("little structure of particle size", "structure of particle size"),
+    "slope_3": ("little fine structure", "fine structure"),
+    "ring_energy": ("a weak ring of ice at 3.7 Å", "a strong ring of ice at 3.7 Å"),
+    "ring_sharpness": ("no sharp ring of ice", "a sharp ring of ice at 3.7 Å"),
+    "ring_spots": ("no spots of crystals at 3.7 Å", "spots of crystals at 3.7 Å"),
+}
+
+
+def reason_of(
+    grade: str, weighed: Mapping[str, float], standardised: Mapping[str, float], shares: Mapping[str, float]
+) -> str:
+    """Return why a micrograph has a grade.
+
+    Parameters
+    ----------
+    grade : str
+        One of ``constants.GRADES``.
+    weighed : mapping
+        What each known piece of evidence adds to the logit of this grade.
+    standardised : mapping
+        The evidence, in standard deviations from its mean over the micrographs that the grader was fitted to.
+    shares : mapping
+        Expected share of the area by class.
+    """
+    found = sorted(shares.items(), key=lambda item: -item[1])
+    areas = [f"{_CLASSES[name]} on {100 * share:.0f} %" for name, share in found if share >= _SHOWN][:_MENTIONED]
+    if grade == GREAT:
+        return _sentence(areas or ["no bad area"])
+    if grade == DECENT and areas:
+        return _sentence(areas)
+    strongest = sorted((name for name in weighed if weighed[name] >= _COUNTS), key=lambda name: -weighed[name])
+    other = [_MEANINGS[name][standardised[name] > 0] for name in strongest if name in _MEANINGS][:_MENTIONED]
+    return _sentence([*areas[:1], *other] or ["no single reason"])
+
+
+def unsure_reason(probabilities: Mapping[str, float]) -> str:
+    """Return between which grades the decision is."""
+    first, second = sorted(probabilities.items(), key=lambda item: -item[1])[:2]
+    return f"Between {first[0]} ({first[1]:.2f}) and {second[0]} ({second[1]:.2f})."
+
+
+def _sentence(parts: List[str]) -> str:
+    text = ", ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."

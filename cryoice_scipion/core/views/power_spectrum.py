@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The average power spectrum of a whole micrograph, and how much of a ring of ice is in it. Numpy only.
+
+The spectrum is the mean over windows of 256 Å (Welch 1967), as many as ``WINDOWS``, spread evenly over the micrograph.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Dict, List, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+WINDOW = 256.0  # Å
+WINDOWS = 64  # at most: more change little and cost time
+HALF = 88  # frequencies of 1/256 Å⁻¹ on either side of 0: up to 1/2.9 Å⁻¹
+FINEST = 1.0  # Å/px: finer micrographs are binned
+_LEAST = 16  # px: side of a window of coarse micrographs
+_SMALL = 1e-12
+#: Å⁻¹: hexagonal ice at 1/3.90, 1/3.67 and 1/3.44 Å, and the background on both sides.
+RING, BELOW, ABOVE = (0.250, 0.297), (0.205, 0.235), (0.312, 0.340)
+#: Å⁻¹: noise of the detector is flat, particles and films are not.
+BANDS = ((0.008, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.2))
+_STEP = 1.0 / WINDOW  # Å⁻¹
+_SPOTS = 0.995  # quantile of the power in the ring
+
+Array = NDArray[np.float32]
+
+
+def average_power(image: Array, pixel_size: float, border: NDArray[np.bool_]) -> Array:
+    """Return the logarithm of the average power.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns), float32
+    pixel_size : float
+        Å/px.
+    border : numpy.ndarray, bool, same shape
+        True where there is no image. Windows that touch it are left out, unless all do.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2 HALF, HALF), float32
+        Row ``HALF + i`` and column j hold the frequency (i, j) / 256 Å. Less the median of all; NaN beyond the
+        resolution of the micrograph.
+    """
+    bin_size = max(1, int(FINEST / pixel_size + 0.05))
+    side = max(_LEAST, round(WINDOW / pixel_size / bin_size)) * bin_size
+    windows = _windows(image, border, min(side, *image.shape))
+    rows = windows[0].shape[0] // bin_size
+    taper = np.hanning(rows + 2)[1:-1].astype(np.float32)
+    total = np.zeros((rows, rows // 2 + 1))
+    for window in windows:
+        window = window[: rows * bin_size, : rows * bin_size].astype(np.float32)
+        if bin_size > 1:
+            window = window.reshape(rows, bin_size, rows, bin_size).mean(axis=(1, 3))
+        total += np.square(np.abs(fft.rfft2((window - window.mean()) * np.outer(taper, taper))))
+    return _placed(np.log(total / len(windows) + _SMALL), rows * bin_size * pixel_size)
+
+
+def power_evidence(power: Array) -> Dict[str, float]:
+    """Return numbers that describe a spectrum of :func:`average_power`; those beyond its resolution are left out.
+
+    Returns
+    -------
+    dict
+        ``ring_energy``, ``ring_sharpness``, ``ring_spots``: of the ring of ice near 3.7 Å; its power relative to both
+        sides (thick ice has a strong diffuse ring), its strongest line, and its spots (crystals have lines and spots).
+        ``slope_1`` to ``slope_3``: by how much the logarithm of the power falls from one band to the next.
+    """
+    profile = _profile(power)
+    levels = [_level(profile, band) for band in BANDS]
+    found = {f"slope_{number}": one - next_one for number, (one, next_one) in enumerate(zip(levels, levels[1:]), 1)}
+    ring = _part(profile, RING)
+    sides = np.concatenate([_part(profile, BELOW), _part(profile, ABOVE)])
+    frequency = _frequencies()
+    inside = (frequency >= RING[0]) & (frequency <= RING[1])
+    whitened = power[inside] - profile[np.round(frequency[inside] / _STEP).astype(int)]
+    found["ring_energy"] = float(ring.mean() - sides.mean())
+    found["ring_sharpness"] = float(ring.max() - np.median(ring))
+    found["ring_spots"] = float(np.quantile(whitened, _SPOTS))
+    return {name: round(value, 4) for name, value in found.items() if np.isfinite(value)}
+
+
+@functools.lru_cache(maxsize=1)
+def _frequencies() -> NDArray[np.float64]:
+    """Return the frequency of each value of a spectrum, Å⁻¹."""
+    return np.hypot(np.arange(-HALF, HALF)[:, None], np.arange(HALF)[None, :]) * _STEP
+
+
+def _profile(power: Array) -> NDArray[np.float64]:
+    """Return the radial mean of a spectrum by steps of 1/256 Å⁻¹; NaN where it is not known all round."""
+    lines = np.round(_frequencies() / _STEP).astype(int).ravel()
+    values = power.ravel().astype(np.float64)
+    values[HALF * HALF] = 0.0  # the mean of the image: not known
+    return np.asarray(np.bincount(lines, values) / np.bincount(lines))
+
+
+def _part(profile: NDArray[np.float64], limits: Tuple[float, float]) -> NDArray[np.float64]:
+    """Return the part of a radial profile between two frequencies, Å⁻¹."""
+    return profile[int(np.ceil(limits[0] / _STEP)) : int(limits[1] / _STEP) + 1]
+
+
+def _level(profile: NDArray[np.float64], limits: Tuple[float, float]) -> float:
+    return float(_part(profile, limits).mean())
+
+
+def _windows(image: Array, border: NDArray[np.bool_], side: int) -> List[Array]:
+    """Return square windows that are spread over the image, those without border if there are any."""
+    number = [max(1, size // side) for size in image.shape]
+    scale = min(1.0, (WINDOWS / (number[0] * number[1])) ** 0.5)
+    tops, lefts = (
+        np.linspace(0, size - side, max(1, int(some * scale))).round().astype(int)
+        for size, some in zip(image.shape, number)
+    )
+    places = [(slice(top, top + side), slice(left, left + side)) for top in tops for left in lefts]
+    inside = [place for place in places if not border[place].any()]
+    return [image[place] for place in inside or places]
+
+
+def _placed(power: NDArray[np.float64], size: float) -> Array:
+    """Return the power of a window of ``size`` Å at the frequencies of a window of 256 Å."""
+    result = np.full((2 * HALF, HALF), np.nan, dtype=np.float32)
+    rows = len(power)
+    nyquist = rows // 2
+    wanted_rows = np.round(np.arange(-HALF, HALF) * size / WINDOW).astype(int)
+    wanted_columns = np.round(np.arange(HALF) * size / WINDOW).astype(int)
+    down, across = np.abs(wanted_rows) < nyquist, wanted_columns < nyquist
+    result[np.ix_(down, across)] = power[np.ix_(wanted_rows[down] % rows, wanted_columns[across])]
+    result[HALF, 0] = np.nan  # the mean
+    result -= np.nanmedian(result)
+    return result
