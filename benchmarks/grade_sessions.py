@@ -16,9 +16,10 @@ from cryoice_scipion.core.simulation.scene import Scene, simulate
 
 COUNTS, NORMALISED, COARSE = "counts", "normalised", "coarse"
 #: Sessions with grey levels as recorded, with each micrograph standardised by itself, and published at coarse pixels.
-SESSIONS = {COUNTS: 48, NORMALISED: 16, COARSE: 48}
+SESSIONS = {COUNTS: 30, NORMALISED: 12, COARSE: 30}
 PIXEL_SIZES = {COUNTS: (0.9, 1.2, 1.5, 2.0), NORMALISED: (0.9, 1.2, 1.5, 2.0), COARSE: (4.0, 6.0, 8.0)}  # Å/px
 SIDE = {COUNTS: 1536, NORMALISED: 1536, COARSE: 512}  # px
+LARGEST_REFERENCE = 1024  # px: side of the micrographs of a reference, of which only means are used
 #: What is drawn on the tested micrographs of a session, and the range of the share of its area.
 TESTED: Tuple[Tuple[Tuple[str, ...], Tuple[float, float]], ...] = (
     ((), (0.0, 0.0)),
@@ -62,7 +63,8 @@ def exposures(group: str, session: int) -> Iterator[Exposure]:
 
 def sessions() -> List[Tuple[str, int]]:
     """Return group and number of each session."""
-    return [(group, session) for group, number in SESSIONS.items() for session in range(number)]
+    found = [(group, session) for group, number in SESSIONS.items() for session in range(number)]
+    return sorted(found, key=lambda item: item[1])  # groups in turn, so that part of them is a fair sample
 
 
 def make(exposure: Exposure) -> Tuple[Scene, float]:
@@ -71,9 +73,9 @@ def make(exposure: Exposure) -> Tuple[Scene, float]:
     shared = np.random.default_rng(seed)
     rng = np.random.default_rng([*seed, exposure.number + REFERENCE])
     pixel_size = float(shared.choice(PIXEL_SIZES[exposure.group]))
-    side = SIDE[exposure.group]
+    side = SIDE[exposure.group] if exposure.number >= 0 else min(LARGEST_REFERENCE, SIDE[exposure.group])
     published = 0.6 if exposure.group == COARSE else 0.0
-    session = SceneConfig.random(shared, side, side, pixel_size, [], published=published)
+    session = SceneConfig.random(shared, side, side, pixel_size, [], published=published)  # the same for each side
     stored = "counts" if exposure.group == COUNTS else str(shared.choice(["standardised", "bytes"]))
     values: Dict[str, Any] = session.model_dump()
     values.update(_variation(session, rng))

@@ -223,6 +223,7 @@ class TrainConfig(Settings):
     network: str = Field("auto", pattern=_NAME)
     views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see detectors/choice.py
     width: int = Field(16, ge=2)  # channels of the first layer
+    depth: int = Field(18, ge=1)  # resnet: layers with weights
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss
     batch: int = Field(128, ge=1)

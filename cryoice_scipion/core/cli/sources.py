@@ -62,6 +62,12 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders with micrographs/ and label images in labels/, as 'cryoice simulate' writes them",
     )
     group.add_argument(
+        "--grades",
+        type=Path,
+        metavar="CSV",
+        help="resnet: table with the columns micrograph and grade, of the --micrographs",
+    )
+    group.add_argument(
         "--per-class",
         type=int,
         default=40,
@@ -92,7 +98,9 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def sources_of(args: argparse.Namespace) -> Sources:
     """Return the sources named on the command line."""
-    return Sources(args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated, args.per_class)
+    return Sources(
+        args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated, args.grades, args.per_class
+    )
 
 
 def patch_options(args: argparse.Namespace) -> Dict[str, Any]:

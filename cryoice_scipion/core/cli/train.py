@@ -27,7 +27,19 @@ if TYPE_CHECKING:
 
 NAME = "train"
 HELP = "train or fine-tune a model with good and bad coordinates"
-_NAMES = ("epochs", "patience", "batch", "learning_rate", "validation", "hold_out", "network", "views", "width", "base")
+_NAMES = (
+    "epochs",
+    "patience",
+    "batch",
+    "learning_rate",
+    "validation",
+    "hold_out",
+    "network",
+    "views",
+    "width",
+    "depth",
+    "base",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +102,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--learning-rate", type=float, help=f"initial learning rate of AdamW (default {_default('learning_rate')})"
     )
     group.add_argument("--width", type=int, help=f"channels of the first layer (default {_default('width')})")
+    group.add_argument(
+        "--depth", type=int, choices=(10, 18, 34), help=f"resnet: layers with weights (default {_default('depth')})"
+    )
     group.add_argument(
         "--class-weights",
         action="store_true",

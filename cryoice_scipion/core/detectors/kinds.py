@@ -40,6 +40,15 @@ SPACE: Mapping[str, Mapping[str, object]] = {
 }
 
 
+GRADER_SPACE: Mapping[str, Mapping[str, object]] = {
+    "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
+    "weight_decay": {"low": 1e-4, "high": 1e-1, "log": True},
+    "depth": {"values": [10, 18, 34]},
+    "width": {"values": [8, 16, 32]},
+    "augment.spectrum_dropout": {"low": 0.0, "high": 0.5},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """One kind of detector."""
@@ -56,6 +65,7 @@ class Kind:
         default_factory=lambda: SPACE
     )  # the settings that a sweep varies, and their ranges
     has_weights: bool = True  # whether its model folders hold weights.safetensors
+    grades: bool = False  # whether it grades micrographs instead of mapping them
     tunable: bool = False  # whether its last layer alone can be fitted to few labels
 
 
@@ -89,6 +99,15 @@ KINDS: Dict[str, Kind] = {
             "cryoice_scipion.core.detectors.one_class",
             "measures how unlike clean micrographs (--clean) each cell is; needs no bad examples",
             trainer="cryoice_scipion.core.training.one_class:train",
+        ),
+        Kind(
+            "resnet",
+            "cryoice_scipion.core.grades.resnet",
+            "grades whole micrographs by picture and power spectrum; learns from --grades or --simulated",
+            trainer="cryoice_scipion.core.training.grades.train:train",
+            defaults={"batch": 16, "learning_rate": 0.002, "width": 16, "epochs": 30},
+            space=GRADER_SPACE,
+            grades=True,
         ),
         Kind(
             "spot_test",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.kinds import kind_of, module_of
 from cryoice_scipion.core.detectors.model_folder import load_config
+from cryoice_scipion.core.errors import ModelError
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector, Network
@@ -29,7 +30,10 @@ def load_detector(folder: Path, device: str = "cpu") -> Detector:
         When the folder is damaged, or this version has no such kind of detector.
     """
     config = load_config(folder)
-    detector: Detector = module_of(kind_of(config.network, folder)).load(folder, config, device)
+    kind = kind_of(config.network, folder)
+    if kind.grades:
+        raise ModelError(folder, "grades micrographs and makes no maps", "give it with --grader")
+    detector: Detector = module_of(kind).load(folder, config, device)
     return detector
 
 

@@ -26,6 +26,7 @@ class Sources:
     clean: List[str] = dataclasses.field(default_factory=list)
     cryoppp: List[Path] = dataclasses.field(default_factory=list)
     simulated: List[Path] = dataclasses.field(default_factory=list)
+    grades: Optional[Path] = None  # table of the grades of whole micrographs
     per_class: int = 40  # positions drawn per micrograph and class of a simulated data set
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
 

@@ -24,7 +24,7 @@ RING, BELOW, ABOVE = (0.250, 0.297), (0.205, 0.235), (0.312, 0.340)
 #: Å⁻¹: noise of the detector is flat, particles and films are not.
 BANDS = ((0.008, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.2))
 _STEP = 1.0 / WINDOW  # Å⁻¹
-_SPOTS = 0.995  # quantile of the power in the ring
+_SPOTS = 0.999  # quantile of the power in the ring
 
 Array = NDArray[np.float32]
 
