@@ -36,7 +36,7 @@ from cryoice_scipion.core.detectors.class_map import ClassMap  # noqa: E402
 from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.one_class_fit import fit_one_class  # noqa: E402
-from cryoice_scipion.core.grades.evidence import AREAS, POWER, SESSION, evidence_of, shares_of  # noqa: E402
+from cryoice_scipion.core.grades.evidence import MAP, POWER, SESSION, evidence_of, shares_of  # noqa: E402
 from cryoice_scipion.core.grades.grade import grade_of_areas  # noqa: E402
 from cryoice_scipion.core.grades.logistic import DEFAULT, NAMES, LogisticModel, row_of  # noqa: E402
 from cryoice_scipion.core.grades.resnet import ResNet, grade_views, with_known  # noqa: E402
@@ -58,12 +58,13 @@ STRENGTH = 1.0  # inverse regularisation of the logistic model
 EXPECTED = dict(zip(GRADES, (0.45, 0.25, 0.10, 0.06, 0.06, 0.04, 0.04)))
 WITHOUT_SESSION = 0.5  # weight of each micrograph once more, as if its session were not known
 GOOD = [GRADES.index(name) for name in GOOD_GRADES]
+SHIPPED = "map, session, power"
 #: Groups of evidence that are left out in turn.
 EVIDENCE: Dict[str, Tuple[str, ...]] = {
-    "areas": tuple(f"area_{name}" for name in AREAS),
-    "areas, power": (*(f"area_{name}" for name in AREAS), *POWER),
-    "areas, session": (*(f"area_{name}" for name in AREAS), *SESSION),
-    "areas, session, power": NAMES,
+    "map": MAP,
+    "map, power": (*MAP, *POWER),
+    "map, session": (*MAP, *SESSION),
+    SHIPPED: NAMES,
 }
 #: Folders of MicAssess, and whether their micrographs are good.
 MICASSESS = {"great": True, "decent": True, "contamination": False, "crystalline_ice": False, "empty_no_ice": False}
@@ -360,7 +361,7 @@ def main() -> None:
         values[f"B: ResNet-{depth}"] = networks_out_of_fold(data, depth, options.epochs)
     graders = {"mean P(BAD) of the shipped model": summaries(data, baseline)}
     graders.update({name: summaries(data, some) for name, some in values.items()})
-    best = "A: areas, session, power"
+    best = f"A: {SHIPPED}"
     network = max((name for name in values if name.startswith("B")), key=lambda name: graders[name]["all"]["auc"][0])
     result: Dict[str, Any] = {
         "graders": graders,

@@ -20,7 +20,7 @@ _GROUPS = {
 def page(result: Dict[str, Any]) -> str:
     """Return the page as Markdown."""
     graders = result["graders"]
-    total = graders["A: areas, session, power"]["all"]
+    total = graders["A: map, session, power"]["all"]
     lines = [
         "# Grades of whole micrographs",
         "",
@@ -28,7 +28,7 @@ def page(result: Dict[str, Any]) -> str:
         "Each "
         "grader is measured on sessions that it was not fitted to. Intervals of 95 % are from resampled sessions.",
         "",
-        f"- The shipped grader is (A), a logistic model of class areas, session and power spectrum: AUC "
+        f"- The shipped grader is (A), a logistic model of map, session and power spectrum: AUC "
         f"{_interval(total['auc'])} "
         f"of bad against good, the right one of seven grades on {_interval(total['accuracy'], percent=True)}.",
         *_about_networks(graders),
@@ -49,7 +49,7 @@ def page(result: Dict[str, Any]) -> str:
         cells = [_interval(found[group]["auc"]) for group in _GROUPS]
         right = "–" if name.startswith("mean") else _interval(found["all"]["accuracy"], percent=True)
         lines.append(f"| {name} | {' | '.join(cells)} | {right} | {found['all']['ece']:.3f} |")
-    numbers = [str(graders["A: areas, session, power"][group]["micrographs"]) for group in _GROUPS]
+    numbers = [str(graders["A: map, session, power"][group]["micrographs"]) for group in _GROUPS]
     lines += [f"| micrographs | {' | '.join(numbers)} | | |", "", "## Confusion", ""]
     for name, counts in result["confusion"].items():
         lines += [f"**{name}**: true grade in rows, likeliest grade in columns.", "", *_confusion(counts), ""]

@@ -7,19 +7,28 @@ from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from cryoice_scipion.constants import BORDER
 from cryoice_scipion.core.detectors.one_class_fit import distribution_of, is_comparable, moments_of
 from cryoice_scipion.core.maps.bad_area import Cells
 from cryoice_scipion.core.records import OneClass
+from cryoice_scipion.core.views.power_spectrum import EDGES
 
 #: Classes of bad area that a grade needs; a model that does not tell them apart cannot grade.
 AREAS = ("crystalline", "contamination", "thick", "support", "aggregate", "vacuum")
-SESSION = ("outlier", "brightness", "variance", "fine_power")
-POWER = ("slope_1", "slope_2", "slope_3", "ring_energy", "ring_sharpness", "ring_spots")
+MAP = (*(f"area_{name}" for name in AREAS), "odds_low", "odds_middle", "odds_high")
+_GROUPS_OF_BANDS, _GROUPS_OF_PATCHY = 5, 3
+SESSION = (
+    "outlier", "brightness", "variance", *(f"power_{number}" for number in range(1, _GROUPS_OF_BANDS + 1)),
+    "patchy_brightness", "patchy_variance", *(f"patchy_power_{number}" for number in range(1, _GROUPS_OF_PATCHY + 1)),
+    "cells_low", "cells_middle", "cells_high",
+)  # fmt: skip
+POWER = (*(f"slope_{number}" for number in range(1, len(EDGES) - 1)), "ring_energy", "ring_sharpness", "ring_spots")
+_QUANTILES = (0.1, 0.5, 0.9)  # of cells: low, middle, high
 _SMALL = 0.002  # share of the area: keeps the logarithm of an area finite
-_MOST = 4.0  # of a deviation from the session, after compression
-_FINE = 4  # bands of the highest spatial frequencies
+_TINY = 1e-6
+_MOST = 12.0  # log-odds
 
 
 def evidence_of(
@@ -47,11 +56,18 @@ def evidence_of(
     Returns
     -------
     dict
-        ``area_CLASS`` for each of AREAS: the decimal logarithm of the expected share of the area inside the border,
-        0 for 0.2 % and less than it. Of SESSION: ``outlier``, the logarithm of the distance from the session; the
-        others are deviations from the session's mean. Of POWER: as they are.
+        Of MAP: ``area_CLASS``, the decimal logarithm of the expected share of the area inside the border (0 for 0.2 %
+        and less), and quantiles of the log-odds of BAD over the cells.
+        Of SESSION: ``outlier``, the logarithm of the distance from the session; deviations of the mean features from
+        the session, from coarse to fine bands of power; ``patchy_…``, how much more they vary between cells; and
+        quantiles of the logarithm of the distance of cells.
+        Of POWER: as they are.
     """
     found = {f"area_{name}": float(np.log10(1 + share / _SMALL)) for name, share in shares_of(cells).items()}
+    inside = cells.probability[~cells.border]
+    if inside.size:
+        odds = np.clip(logit(inside.astype(np.float64)), -_MOST, _MOST)
+        found.update(zip(MAP[len(AREAS) :], np.quantile(odds, _QUANTILES).tolist()))
     found.update({name: float(power[name]) for name in POWER if name in power})
     if features is not None and reference is not None:
         found.update(_session_evidence(features, sampling, reference))
@@ -71,8 +87,16 @@ def _session_evidence(features: NDArray[Any], sampling: float, reference: OneCla
     if moments is None:
         return {}
     fit = distribution_of(reference)
-    distance = fit.of_micrograph(moments) / max(reference.unit, 1e-6)
-    deviations = (moments.mean - fit.mean) / np.sqrt(np.diag(fit.between))
-    values = {"brightness": deviations[0], "variance": deviations[1], "fine_power": deviations[-_FINE:].mean()}
-    compressed = {name: float(np.clip(np.arcsinh(value), -_MOST, _MOST)) for name, value in values.items()}
-    return {"outlier": float(np.log(max(distance, 1e-3))), **compressed}
+    distance = fit.of_micrograph(moments) / max(reference.unit, _TINY)
+    deviations = np.arcsinh((moments.mean - fit.mean) / np.sqrt(np.diag(fit.between)))
+    patchy = np.sqrt(np.diag(moments.within) / np.maximum(np.diag(fit.within), _TINY**2)) + _TINY
+    cells = fit.of_cells(features).ravel() / max(reference.cell_unit, _TINY)
+    values = [
+        np.log(max(distance, _TINY)),
+        *deviations[:2],
+        *(part.mean() for part in np.array_split(deviations[2:], _GROUPS_OF_BANDS)),
+        *np.log(patchy[:2]),
+        *(np.log(part.mean()) for part in np.array_split(patchy[2:], _GROUPS_OF_PATCHY)),
+        *np.log(np.quantile(cells[np.isfinite(cells)], _QUANTILES) + _TINY),
+    ]
+    return {name: float(value) for name, value in zip(SESSION, values)}

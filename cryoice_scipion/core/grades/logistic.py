@@ -14,13 +14,13 @@ from scipy.special import softmax
 
 from cryoice_scipion.constants import GRADES, UNSURE
 from cryoice_scipion.core.config import Settings
-from cryoice_scipion.core.grades.evidence import AREAS, POWER, SESSION
+from cryoice_scipion.core.grades.evidence import MAP, POWER, SESSION
 from cryoice_scipion.core.grades.grade import Grade, decide
 from cryoice_scipion.core.grades.reasons import reason_of, unsure_reason
 
-NAMES = (*(f"area_{name}" for name in AREAS), *SESSION, *POWER)
+NAMES = (*MAP, *SESSION, *POWER)
 #: Numbers that are missing together; the model has a term for each group that is missing.
-GROUPS = (SESSION, POWER[1:3], POWER[3:])
+GROUPS = (SESSION, POWER[6:9], POWER[9:])
 DEFAULT = Path(__file__).with_name("default.json")
 _DIGITS = 5
 

@@ -21,6 +21,10 @@ Names of the views, as model.json lists them:
     Features of the local power spectrum, at the micrograph's own sampling.
 "grey_levels"
     Mean, variance and power by band of each cell, in the grey levels of the micrograph (``session_features``).
+"picture"
+    The image of the whole micrograph at 16 Å/px.
+"power"
+    The average power spectrum of the whole micrograph (``power_spectrum``), and where it is known.
 "spots"
     P-values of the test for lattice fringes, in windows of one size.
 """

@@ -21,8 +21,8 @@ _LEAST = 16  # px: side of a window of coarse micrographs
 _SMALL = 1e-12
 #: Å⁻¹: hexagonal ice at 1/3.90, 1/3.67 and 1/3.44 Å, and the background on both sides.
 RING, BELOW, ABOVE = (0.250, 0.297), (0.205, 0.235), (0.312, 0.340)
-#: Å⁻¹: noise of the detector is flat, particles and films are not.
-BANDS = ((0.008, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.2))
+#: Å⁻¹, of the bands whose powers are compared: noise of the detector is flat, particles and films are not.
+EDGES = (0.004, 0.008, 0.014, 0.022, 0.034, 0.05, 0.0625, 0.09, 0.13, 0.18, 0.235)
 _STEP = 1.0 / WINDOW  # Å⁻¹
 _SPOTS = 0.999  # quantile of the power in the ring
 
@@ -68,10 +68,10 @@ def power_evidence(power: Array) -> Dict[str, float]:
     dict
         ``ring_energy``, ``ring_sharpness``, ``ring_spots``: of the ring of ice near 3.7 Å; its power relative to both
         sides (thick ice has a strong diffuse ring), its strongest line, and its spots (crystals have lines and spots).
-        ``slope_1`` to ``slope_3``: by how much the logarithm of the power falls from one band to the next.
+        ``slope_1`` to ``slope_9``: by how much the logarithm of the power falls from one band to the next.
     """
     profile = _profile(power)
-    levels = [_level(profile, band) for band in BANDS]
+    levels = [float(_part(profile, band).mean()) for band in zip(EDGES, EDGES[1:])]
     found = {f"slope_{number}": one - next_one for number, (one, next_one) in enumerate(zip(levels, levels[1:]), 1)}
     ring = _part(profile, RING)
     sides = np.concatenate([_part(profile, BELOW), _part(profile, ABOVE)])
@@ -101,10 +101,6 @@ def _profile(power: Array) -> NDArray[np.float64]:
 def _part(profile: NDArray[np.float64], limits: Tuple[float, float]) -> NDArray[np.float64]:
     """Return the part of a radial profile between two frequencies, Å⁻¹."""
     return profile[int(np.ceil(limits[0] / _STEP)) : int(limits[1] / _STEP) + 1]
-
-
-def _level(profile: NDArray[np.float64], limits: Tuple[float, float]) -> float:
-    return float(_part(profile, limits).mean())
 
 
 def _windows(image: Array, border: NDArray[np.bool_], side: int) -> List[Array]:

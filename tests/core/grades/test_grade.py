@@ -7,7 +7,7 @@ import pytest
 from cryoice_scipion.constants import GRADES, UNSURE
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.one_class_fit import fit_one_class
-from cryoice_scipion.core.grades.evidence import AREAS, SESSION, evidence_of, shares_of
+from cryoice_scipion.core.grades.evidence import MAP, SESSION, evidence_of, shares_of
 from cryoice_scipion.core.grades.grade import bad_probability, decide, grade_of_areas
 from cryoice_scipion.core.grades.logistic import GROUPS, NAMES, LogisticGrader, LogisticModel, default_grader
 from cryoice_scipion.core.maps.bad_area import probabilities
@@ -77,7 +77,7 @@ def test_evidence_has_the_area_of_each_class_and_the_deviation_from_the_session(
     assert unlike["outlier"] > usual["outlier"] + 1
     assert "slope_1" not in unlike
     without = evidence_of(cells, {})
-    assert set(without) == {f"area_{name}" for name in AREAS}
+    assert set(without) == set(MAP)
     other_size = evidence_of(cells, {}, brighter, 150.0, reference)
     assert not set(SESSION) & set(other_size)
 
@@ -129,8 +129,8 @@ def test_the_shipped_grader_knows_large_bad_areas_without_a_session(name, grade)
 
 
 def test_the_shipped_grader_is_sure_of_clean_micrographs_that_are_typical_of_their_session():
-    evidence = evidence_of(cells_with(0.0, "support"), {"slope_1": 0.3, "slope_2": 0.2, "slope_3": 0.1})
-    evidence.update(outlier=0.0, brightness=0.0, variance=0.0, fine_power=0.0)
+    evidence = evidence_of(cells_with(0.0, "support"), {f"slope_{number}": 0.1 for number in range(1, 10)})
+    evidence.update(dict.fromkeys(SESSION, 0.0))
     found = default_grader().grade(evidence, {}, 1)
     assert found.name == "great"
     assert found.confidence > 0.8
