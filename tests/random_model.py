@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A small network of random weights in a model folder: all that a screening needs, in milliseconds a micrograph."""
 
+from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.model_folder import write_sums
 
 _LEVEL = 2.2  # log-odds: noise (noise.py) then lies about the level of the model, and has good and bad places
 
 
-def write_random_model(folder, threshold=0.5, width=2, level=_LEVEL):
+def write_random_model(folder, threshold=0.5, width=2, level=_LEVEL, classes=(GOOD, BAD)):
     """Write the model folder and return it. P(BAD) spreads over the whole range."""
     import torch
 
@@ -16,7 +17,8 @@ def write_random_model(folder, threshold=0.5, width=2, level=_LEVEL):
 
     folder.mkdir(parents=True)
     views = [ViewConfig(kind="patch", sampling=4.0), ViewConfig(kind="fft", sampling=4.0)]
-    config = ModelConfig(name="random", views=views, network_options={"width": width}, recommended_threshold=threshold)
+    options = {"classes": list(classes), "network_options": {"width": width}}
+    config = ModelConfig(name="random", views=views, recommended_threshold=threshold, **options)
     torch.manual_seed(3)
     network = build_network(config)
     for part in network.modules():  # so that the log-odds spread: fresh weights say .5 everywhere

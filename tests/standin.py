@@ -48,9 +48,10 @@ class VarianceDetector:
         share = np.bincount(cell, border.ravel(), rows * columns) / count
         odds = (4 * (np.log10(variance + 1e-6) - 1)).reshape(rows, columns)
         odds += 0.5 if inverted else 0.0  # so that a map of the wrong contrast is told from the right one
+        others = [np.full_like(odds, -30.0)] * (len(self.config.classes) - 2)  # never found
         low_passed = mean - np.median(mean)
         return ClassMap(
-            logits=np.stack([np.zeros_like(odds), odds]).astype(np.float32),
+            logits=np.stack([np.zeros_like(odds), odds, *others]).astype(np.float32),
             border=(share > 0.5).reshape(rows, columns),
             classes=list(self.config.classes),
             sampling=SAMPLING,

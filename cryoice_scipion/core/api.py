@@ -24,6 +24,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
 from cryoice_scipion.core.errors import ImageError, PixelSizeError, SettingsError
+from cryoice_scipion.core.grades.grading import check_grades, grade_micrograph, is_graded
 from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
 from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.maps.scoring import positions_of
@@ -105,12 +106,12 @@ class LoadedDetector:
             Name of the micrograph; ``save`` names the files by it.
         **settings
             Other fields of :class:`~cryoice_scipion.core.config.ScreenConfig`: threshold, margin, margins, ignore,
-            min_area, contrast, box_size, max_bad_area …
+            min_area, contrast, box_size, max_bad_area, reject_grades …
 
         Raises
         ------
         SettingsError
-            When a setting is invalid.
+            When a setting is invalid, or a grade is rejected and the model gives none.
         ImageError, PixelSizeError
             When the image cannot be screened.
         CoordinatesError
@@ -119,6 +120,7 @@ class LoadedDetector:
         from cryoice_scipion.core.images.naming import output_stem  # loads pandas
 
         config = _config(self.folder, particle_diameter=diameter, **settings)
+        check_grades(config, self.model)
         if not (np.isfinite(pixel_size) and pixel_size > 0):
             raise PixelSizeError(name, f"the pixel size {pixel_size} is not positive", "give it in Å/px")
         pixels = np.asarray(image)
@@ -127,8 +129,17 @@ class LoadedDetector:
             raise ImageError(name, reason, "give real numbers of shape (rows, columns)")
         micrograph = take_image(pixels.astype(np.float32), float(pixel_size), name)
         task = MicrographTask(1, name, output_stem(name), float(pixel_size), _picks(coordinates))
-        classmap, mapped = map_micrograph(self.executor.detector, micrograph, name, config.contrast)
-        scored = score_micrograph(classmap, task, mapped, config, self.model, 0.0)
+        graded = is_graded(config, self.model)
+        classmap, mapped = map_micrograph(self.executor.detector, micrograph, name, config.contrast, with_power=graded)
+        scored = score_micrograph(
+            classmap,
+            task,
+            mapped,
+            config,
+            self.model,
+            0.0,
+            lambda cells: grade_micrograph(cells, mapped, config, self.model),
+        )
         fields = {field.name: getattr(scored, field.name) for field in dataclasses.fields(MicrographResult)}
         return ScreenedImage(**fields, detector=self, micrograph=micrograph, task=task, config=config)
 

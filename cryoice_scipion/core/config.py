@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cryoice_scipion.constants import BAD, CLASSES, DEFAULT_MODEL, GOOD
+from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
@@ -88,6 +88,9 @@ class ScreenConfig(Settings):
     full_size_masks: bool = False
     box_files: bool = False  # also write EMAN .box files. Does not affect results; may change on resume
     outlier: bool = True  # measure how unlike the session's reference each micrograph is; changes nothing else
+    grade: bool = True  # grade micrographs, if the model tells the classes of bad area apart
+    miss_cost: float = Field(1.0, gt=0, allow_inf_nan=False)  # see grades/grade.py: decide
+    reject_grades: List[str] = Field(default_factory=list)  # micrographs of these grades are discarded
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 
@@ -105,6 +108,15 @@ class ScreenConfig(Settings):
             raise ValueError(f"unknown class {', '.join(unknown)}; the classes of bad area are {', '.join(known)}")
         if any(not 0 <= margin < float("inf") for margin in self.margins.values()):
             raise ValueError("margins must be 0 Å or more")
+        return self
+
+    @model_validator(mode="after")
+    def _grades_are_known(self) -> ScreenConfig:
+        unknown = sorted(set(self.reject_grades) - set(ALL_GRADES))
+        if unknown:
+            raise ValueError(f"unknown grade {', '.join(unknown)}; the grades are {', '.join(ALL_GRADES)}")
+        if self.reject_grades and not self.grade:
+            raise ValueError("micrographs cannot be rejected by grade, because grading is switched off")
         return self
 
     def margin_of(self, name: str) -> float:

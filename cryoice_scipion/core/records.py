@@ -230,6 +230,7 @@ class Summary:
     particle_diameter: Optional[float] = None  # Å, median over the micrographs that have coordinates
     diameter_from: str = ""  # origin of the diameter
     unusual: int = 0  # number of micrographs that are unlike the session's reference
+    grades: Dict[str, int] = dataclasses.field(default_factory=dict)  # micrographs by grade; empty: not graded
     #: The ten most unlike the reference, most unlike first: micrograph, outlier, p_value (None: reference below 20).
     most_unusual: List[Dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: List[str] = dataclasses.field(default_factory=list)

@@ -21,6 +21,11 @@ EPILOG = (
     "in coordinates/pending.star: run the command again later. A running screening can be read. Exit status: 0 all "
     "coordinates have a verdict, 1 some are pending, 2 all are pending or nothing could be done."
 )
+NONE = "none"
+_REJECT_GRADE = (
+    "reject the coordinates on micrographs that the screening gave this grade; may be repeated; replaces the rejected "
+    f"grades of the screening; {NONE}: no grade"
+)
 #: Options that replace a setting of the screening.
 _SETTINGS = ("threshold", "particle_diameter", "box_size", "coordinates_pixel_size", "max_bad_area")
 
@@ -41,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--margin", action="append", metavar="[CLASS=]A", help="Å beyond the particle's edge; may be repeated")
     add("--ignore", action="append", metavar="CLASS", help="class of bad area to treat as good; may be repeated")
     add("--max-bad-area", type=float, metavar="SHARE", help="discard micrographs with more bad area, 0 to 1")
+    add("--reject-grade", action="append", metavar="GRADE", help=_REJECT_GRADE)
     add("--coordinates-pixel-size", type=float, metavar="A", help="Å/px of the coordinates, if it is another one")
     add("--flip-y", action="store_true", help="the coordinates count rows from the other end of the image")
     add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
@@ -85,4 +91,6 @@ def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:
         values["margin"], values["margins"] = parse_margins(args.margin)
     if args.ignore is not None:
         values["ignore"] = sorted(set(args.ignore))
+    if args.reject_grade is not None:
+        values["reject_grades"] = [] if args.reject_grade == [NONE] else sorted(set(args.reject_grade))
     return ScreenConfig.make(**{**config.model_dump(), "flip_y": args.flip_y, "box_files": args.box_files, **values})

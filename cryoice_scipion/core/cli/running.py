@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, Optional, Tuple
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Ite
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError, Terminated
+from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses
 
 if TYPE_CHECKING:
@@ -82,6 +84,9 @@ def print_report(
         status[record.status] = status.get(record.status, 0) + 1
     counts = ", ".join(f"{number} {name}" for name, number in sorted(status.items()))
     print(f"{len(found)} micrographs" + (f": {counts}" if counts else ""))
+    grades = Counter(record.grade for record in found if record.grade)
+    if grades:
+        print(f"grades: {counts_in_words(grades)}")
     for record in [record for record in found if record.status == FAILED][:_FAILED_SHOWN]:
         print(f"failed: {record.reason}")
     print(f"pictures: {folder / 'thumbnails'}\nreport: {folder / 'report.html'}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Callable
 
-from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD
+from cryoice_scipion.constants import ALL_GRADES, CLASSES, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import SettingsError
 
@@ -50,6 +50,9 @@ def add_screen_options(add: AddArgument) -> None:
     add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
     add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
     add("--no-outlier", action="store_true", help=_NO_OUTLIER)
+    add("--reject-grade", action="append", default=[], metavar="GRADE", help=_REJECT_GRADE)
+    add("--miss-cost", type=float, default=1.0, metavar="C", help=_MISS_COST)
+    add("--no-grade", action="store_true", help="do not grade micrographs")
     add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
     add("--max-thumbnails", type=int, default=2000, metavar="N", help=_THUMBNAILS)
 
@@ -83,6 +86,14 @@ _THUMBNAILS = (
 _NO_OUTLIER = (
     "do not measure how unlike the first micrographs of the session each one is; the measure has no effect on "
     "coordinates, masks and micrographs"
+)
+_REJECT_GRADE = (
+    f"discard micrographs of this grade ({', '.join(ALL_GRADES)}); may be repeated (default: no micrograph is "
+    "discarded because of its grade)"
+)
+_MISS_COST = (
+    "cost of a bad micrograph that gets a good grade, relative to that of a good micrograph that gets a bad grade; a "
+    "higher cost gives more bad grades (default: %(default)g)"
 )
 _CONTRAST = (
     "contrast of the particles; auto: dark, unless at least 3 reference micrographs, and at least 80 %% of them, show "
@@ -122,6 +133,9 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
         flip_y=args.flip_y,
         full_size_masks=args.full_size_masks,
         outlier=not args.no_outlier,
+        grade=not args.no_grade,
+        miss_cost=args.miss_cost,
+        reject_grades=sorted(set(args.reject_grade)),
         box_files=args.box_files,
         max_thumbnails=args.max_thumbnails,
     )

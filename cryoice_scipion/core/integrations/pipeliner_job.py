@@ -32,6 +32,7 @@ _COLUMNS = {
     "stem": "Micrograph",
     "status": "Status",
     "bad_area": "Bad area",
+    "grade": "Grade",
     "picks": "Coordinates",
     "kept": "Kept",
     "rejected": "Rejected",
@@ -39,7 +40,7 @@ _COLUMNS = {
 }
 _METADATA = (
     *("micrographs", "accepted", "discarded", "failed", "input_picks", "kept", "rejected", "left_out"),
-    *("mean_bad_area", "areas", "rejected_by_class", "particle_diameter", "session_unusual", "warnings"),
+    *("grades", "mean_bad_area", "areas", "rejected_by_class", "particle_diameter", "session_unusual", "warnings"),
 )
 #: Options of the job that are options of the command under the same name, without those that take yes or no.
 _VALUES = ("particle_diameter", "threshold", "margin", "max_bad_area", "model", "device")

@@ -153,9 +153,11 @@ def bad_area(cells: Cells, good: Mask) -> float:
     return float((~good[inside]).mean()) if inside.any() else 1.0
 
 
-def is_discarded(area: float, config: ScreenConfig) -> bool:
-    """Return whether a micrograph with this share of bad area is discarded with its coordinates."""
-    return area > config.max_bad_area
+def why_discarded(area: float, grade: str, config: ScreenConfig) -> str:
+    """Return why a micrograph with this share of bad area and this grade is discarded; empty: it is accepted."""
+    reasons = [f"bad area {area:.3f} is more than {config.max_bad_area:g}"] if area > config.max_bad_area else []
+    reasons += [f"its grade is {grade}"] if grade in config.reject_grades else []
+    return "; ".join(reasons)
 
 
 def mask_threshold(threshold: Optional[float], recommended: float) -> float:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Dict, List, Tuple
 
-from cryoice_scipion.constants import CLASSES, FAILED
+from cryoice_scipion.constants import ALL_GRADES, CLASSES, FAILED, GOOD_GRADES, GRADES, UNSURE
+from cryoice_scipion.core.grades.grade import bad_probability
 from cryoice_scipion.core.records import RECORDS_VERSION, MicrographRecord
 
 
@@ -25,6 +26,7 @@ class MicrographField:
     text: Callable[[Any], str] = str  # in micrographs.csv
     label: str = ""  # in viewer and report; empty: not shown there
     shown: Callable[[Any], str] = str  # how it is shown there
+    rank: Callable[[Any], Any] = lambda value: value  # what viewer and report sort by
     attribute: str = ""  # of Scipion's micrographs; empty: none
     is_path: bool = False  # relative to the run's folder
 
@@ -81,6 +83,23 @@ FIELDS: List[MicrographField] = [
         "outlier_p",
         "Share of reference micrographs that are at least as unlike. Empty with fewer than 20 reference micrographs.",
         lambda record: record.outlier_p, "share", "{:.4f}".format,
+    ),
+    MicrographField(
+        "grade", f"Grade of the micrograph: {', '.join(GRADES)} or {UNSURE}. Empty: not graded.",
+        lambda record: record.grade or None, label="Grade", rank=ALL_GRADES.index, attribute="_cryoiceGrade",
+    ),
+    MicrographField(
+        "grade_confidence", "Probability of the grade; of the likeliest grade if it is unsure.",
+        lambda record: record.grade_confidence, "probability", "{:.4f}".format, attribute="_cryoiceGradeConfidence",
+    ),
+    MicrographField(
+        "grade_bad", f"Probability of all grades but {' and '.join(GOOD_GRADES)}.",
+        lambda record: bad_probability(record.grade_probabilities) if record.grade else None, "probability",
+        "{:.4f}".format,
+    ),
+    MicrographField(
+        "grade_reason", "Why the micrograph has this grade, in one sentence.", lambda record: record.grade_reason,
+        attribute="_cryoiceGradeReason",
     ),
     MicrographField("", "Mask: 1 good, 0 bad.", lambda record: record.mask, attribute="_cryoiceMask", is_path=True),
     MicrographField(

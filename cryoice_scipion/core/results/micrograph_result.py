@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, OUTSIDE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Grid, Mask
+from cryoice_scipion.core.grades.grade import Grade
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels, scale_flags
@@ -64,7 +65,13 @@ class MicrographResult:
 
 
 def score_micrograph(
-    classmap: ClassMap, task: MicrographTask, mapped: MapResult, config: ScreenConfig, model: ModelConfig, offset: float
+    classmap: ClassMap,
+    task: MicrographTask,
+    mapped: MapResult,
+    config: ScreenConfig,
+    model: ModelConfig,
+    offset: float,
+    grade_of: Callable[[bad_area.Cells], Optional[Grade]] = lambda cells: None,
 ) -> MicrographResult:
     """Score a mapped micrograph and its coordinates; all programs use this function.
 
@@ -74,6 +81,8 @@ def score_micrograph(
         The coordinates; pixel size, shape and flags of the micrograph.
     offset : float
         Subtracted from the log-odds of BAD (the session's offset).
+    grade_of : callable
+        Returns the grade of the micrograph; None: it has none.
 
     Raises
     ------
@@ -84,17 +93,18 @@ def score_micrograph(
     cells = bad_area.cells_of(classmap, probability, config.ignore, config.min_area)
     good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
     codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
-    discarded = bad_area.is_discarded(area, config)
+    grade = grade_of(cells)
+    reason = bad_area.why_discarded(area, grade.name if grade else "", config)
     frame = Frame(mapped.shape, mapped.pixel_size)
     picks = in_micrograph_pixels(task.picks, frame, config, mapped.flags)
     sizes, origin = scoring.particle_diameters(picks, config, mapped.pixel_size, task.path)
-    scores = scoring.score_picks(cells, picks, sizes, frame, config, model, discarded)
+    scores = scoring.score_picks(cells, picks, sizes, frame, config, model, bool(reason))
     record = MicrographRecord(
         id=task.id,
         stem=task.stem,
         path=task.path,
-        status=DISCARDED if discarded else ACCEPTED,
-        reason=f"bad area {area:.3f} is more than {config.max_bad_area:g}" if discarded else "",
+        status=DISCARDED if reason else ACCEPTED,
+        reason=reason,
         bad_area=area,
         areas=bad_area.areas(codes),
         scores=scores,
@@ -109,6 +119,9 @@ def score_micrograph(
         particle_diameter=round(float(np.median(sizes)), 2) if len(sizes) else None,
         diameter_from=origin,
     )
+    if grade is not None:
+        record.grade, record.grade_confidence, record.grade_reason = grade.name, grade.confidence, grade.reason
+        record.grade_probabilities = grade.probabilities
     positions = scoring.positions_of(picks)
     return MicrographResult(probability, good, codes, cells.sampling, positions, record)
 

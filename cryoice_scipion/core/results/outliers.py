@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure how unlike the reference of a session each micrograph is. Imports no torch.
 
-The result is shown and ranked. It has no part in P(BAD), in masks, or in verdicts on coordinates and micrographs.
+The result is shown and ranked. It has no part in P(BAD), in masks, or in verdicts on coordinates. The features that it
+is measured on also count for the grade of a micrograph.
 """
 
 from __future__ import annotations
@@ -40,20 +41,37 @@ def fit_reference(folder: Path, ids: Sequence[int], mapped: Mapping[int, MapResu
     return fit_one_class(features, sampling)
 
 
-def add_outlier(folder: Path, record: MicrographRecord, mapped: MapResult, reference: OneClass) -> None:
+def features_of(folder: Path, mapped: MapResult, reference: Optional[OneClass]) -> Optional[NDArray[Any]]:
+    """Return the features of a micrograph that are compared with the reference; None: they are not measured.
+
+    Raises
+    ------
+    ImageError
+        When the features are missing or damaged: the micrograph has to be read again.
+    """
+    if reference is None or not mapped.features_path:
+        return None
+    return read_features(folder / mapped.features_path)
+
+
+def add_outlier(
+    folder: Path, record: MicrographRecord, values: NDArray[Any], sampling: float, reference: OneClass
+) -> None:
     """Write the outlier map of a micrograph, and note the map and the number in its record.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, shape (rows, columns, features)
+        From :func:`features_of`.
+    sampling : float
+        Å, side of a cell of these features.
 
     Raises
     ------
     FolderError
         When the folder cannot be written.
-    ImageError
-        When the features are missing or damaged: the micrograph has to be read again.
     """
-    if not mapped.features_path:
-        return
-    values = read_features(folder / mapped.features_path)
-    found = measure(reference, record.id, values, mapped.features_sampling)
+    found = measure(reference, record.id, values, sampling)
     if found is None:
         return
     record.outlier, record.outlier_p = round(found.number, 4), found.p_value
@@ -61,7 +79,7 @@ def add_outlier(folder: Path, record: MicrographRecord, mapped: MapResult, refer
     if found.number > UNUSUAL:
         record.flags = [*record.flags, UNUSUAL_FLAG]
     with writing(folder):
-        write_map(folder / record.outlier_map, found.cells, mapped.features_sampling)
+        write_map(folder / record.outlier_map, found.cells, sampling)
 
 
 def read_features(path: Path) -> NDArray[Any]:

@@ -52,6 +52,9 @@ class MicrographValues(NamedTuple):
     screened_at: float  # s since 1970; 0: unknown
     outlier: Optional[float]  # 1 is typical of the session's reference
     outlier_p: Optional[float]
+    grade: str  # empty: not graded
+    grade_confidence: Optional[float]
+    grade_reason: str
 
 
 class GoodnessHistogram:
@@ -98,6 +101,7 @@ class RunSums:
         self.diameter_origins: CounterType[str] = Counter()
         self.micrographs: Dict[int, MicrographValues] = {}
         self.status: CounterType[str] = Counter()
+        self.grades: CounterType[str] = Counter()
         self.flags: CounterType[str] = Counter()  # without "=" and the number after it
         self.noted_sizes: CounterType[str] = Counter()  # flags about the pixel size of coordinates, with the number
         self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, if they differ
@@ -133,6 +137,7 @@ class RunSums:
         _sort_in(self._outliers, None if record.outlier is None else (record.outlier, -record.id), sign)
         _add(self.diameter_origins, {record.diameter_from: 1} if record.diameter_from else {}, sign)
         _add(self.status, {record.status: 1}, sign)
+        _add(self.grades, {record.grade: 1} if record.grade else {}, sign)
         self.picks += sign * len(record.scores)
         self.kept += sign * kept
         self._bad_area += sign * _steps(record.bad_area or 0.0)
@@ -224,6 +229,9 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
         screened_at=record.screened_at,
         outlier=record.outlier,
         outlier_p=record.outlier_p,
+        grade=sys.intern(record.grade),
+        grade_confidence=record.grade_confidence,
+        grade_reason=sys.intern(record.grade_reason),
     )
 
 

@@ -11,7 +11,8 @@ from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.records import MapResult, MicrographTask, Pick, Reference, from_json
+from cryoice_scipion.core.grades.grading import recorded_grade
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Pick, Reference, from_json
 from cryoice_scipion.core.results.journal import read_lines
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
 from cryoice_scipion.core.results.run_folder import JOURNAL
@@ -27,6 +28,7 @@ class StoredMaps:
     reference: Reference
     tasks: Dict[int, MicrographTask]  # screened micrographs with a map, without coordinates, by id
     _mapped: Dict[int, MapResult]
+    _records: Dict[int, MicrographRecord]  # without scores
 
     @classmethod
     def read(cls, folder: Path) -> StoredMaps:
@@ -43,7 +45,7 @@ class StoredMaps:
         head: Dict[str, Any] = {}
         reference: Optional[Reference] = None
         mapped: Dict[int, MapResult] = {}
-        tasks: Dict[int, MicrographTask] = {}
+        records: Dict[int, MicrographRecord] = {}
         for _, _, line in read_lines(path):
             if line["kind"] == "head":
                 head = line
@@ -52,17 +54,16 @@ class StoredMaps:
             elif line["kind"] == "mapped":
                 mapped[line["id"]] = from_json(MapResult, line["result"])
             elif line["kind"] == "screened":
-                key, record = line["record"]["id"], line["record"]
-                tasks.pop(key, None)
-                if record["status"] != FAILED:
-                    tasks[key] = MicrographTask(key, record["path"], record["stem"])
-        tasks = {key: tasks[key] for key in sorted(tasks) if key in mapped}
+                record = from_json(MicrographRecord, {**line["record"], "scores": []})
+                records[record.id] = record
+        found = [records[key] for key in sorted(records) if key in mapped and records[key].status != FAILED]
+        tasks = {one.id: MicrographTask(one.id, one.path, one.stem) for one in found}
         if reference is None or not tasks:
             raise CryoIceError(folder, "has no screened micrograph yet", "wait until the first ones are screened")
         if "model_config" not in head:
             raise CryoIceError(folder, "was screened by a version that stored no thresholds", "screen it again")
         config, model = ScreenConfig.make(**head["config"]), ModelConfig.make(**head["model_config"])
-        return cls(Path(folder), config, model, reference, tasks, mapped)
+        return cls(Path(folder), config, model, reference, tasks, mapped, records)
 
     def score(self, key: int, picks: Sequence[Pick], config: ScreenConfig) -> MicrographResult:
         """Return the result of a micrograph with these coordinates.
@@ -72,14 +73,19 @@ class StoredMaps:
         key : int
             Id of the micrograph, one of ``tasks``.
         config : ScreenConfig
-            The settings, which may differ from those of the run in everything that is decided on maps.
+            The settings, which may differ from those of the run in everything that is decided on maps. The grade is
+            the recorded one.
 
         Raises
         ------
         CryoIceError
-            When the stored map is missing or damaged.
+            When the stored map is missing or damaged, or a grade is rejected and the run has no grades.
         """
+        if config.reject_grades and not any(record.grade for record in self._records.values()):
+            raise CryoIceError(self.folder, "has no grades, so none can be rejected", "screen it again with grades")
         mapped = self._mapped[key]
         classmap = ClassMap.load(self.folder / mapped.raw_path)
         task = dataclasses.replace(self.tasks[key], picks=list(picks))
-        return score_micrograph(classmap, task, mapped, config, self.model, self.reference.logit_offset)
+        grade = recorded_grade(self._records[key])
+        offset = self.reference.logit_offset
+        return score_micrograph(classmap, task, mapped, config, self.model, offset, lambda cells: grade)

@@ -14,12 +14,14 @@ from PIL import Image
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
+from cryoice_scipion.core.grades.grading import grade_micrograph
 from cryoice_scipion.core.images.caption import Caption
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.thumbnails import BadAreas, PickMark, draw_thumbnail
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
-from cryoice_scipion.core.records import MapResult, MicrographTask
+from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
+from cryoice_scipion.core.results.outliers import features_of
 
 _DPI = 100
 
@@ -30,7 +32,7 @@ class ThresholdResult:
 
     good: Mask  # (rows, columns) of the map
     bad_area: float  # share from 0 to 1
-    discarded: bool  # whether the bad area is more than the settings allow
+    reason: str  # why the micrograph is discarded; empty: it is accepted
     marks: List[PickMark]
 
     @property
@@ -49,7 +51,7 @@ class ThresholdPreview:
         result: MapResult,
         config: ScreenConfig,
         model: ModelConfig,
-        offset: float,
+        reference: Optional[Reference] = None,
     ) -> None:
         """Read the stored map and score the coordinates.
 
@@ -59,8 +61,8 @@ class ThresholdPreview:
             The folder that the paths in ``result`` are relative to.
         model : ModelConfig
             Holds the recommended thresholds.
-        offset : float
-            The session's offset, which is subtracted from the log-odds.
+        reference : Reference, optional
+            The session: its offset is subtracted from the log-odds. None: not measured yet.
 
         Raises
         ------
@@ -70,7 +72,10 @@ class ThresholdPreview:
         self._folder, self._task, self._result, self._config = folder, task, result, config
         self._model = model
         classmap = ClassMap.load(folder / result.raw_path)
+        offset, usual = (reference.logit_offset, reference.one_class) if reference else (0.0, None)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
+        features = features_of(folder, result, usual)
+        self.grade = grade_micrograph(self.cells, result, config, model, features, usual)  # at every threshold
         self._frame = Frame(result.shape, result.pixel_size)
         self._picks = in_micrograph_pixels(task.picks, self._frame, config, result.flags)
         #: Of each coordinate; NaN outside the frame.
@@ -81,12 +86,12 @@ class ThresholdPreview:
         good = bad_area.good_mask(self.cells, bad_area.mask_threshold(threshold, self._model.recommended_threshold))
         for_picks = scoring.pick_threshold(threshold, self._model)
         area = bad_area.bad_area(self.cells, good)
-        discarded = bad_area.is_discarded(area, self._config)
+        reason = bad_area.why_discarded(area, self.grade.name if self.grade else "", self._config)
         marks = [
-            (pick.x, pick.y, bool(kept) and not discarded)
+            (pick.x, pick.y, bool(kept) and not reason)
             for pick, kept in zip(self._picks, scoring.is_kept(self.goodness, for_picks))
         ]
-        return ThresholdResult(good, area, discarded, marks)
+        return ThresholdResult(good, area, reason, marks)
 
     def picture(self, result: ThresholdResult, side: int) -> Image.Image:
         """Return the micrograph with its bad areas tinted and its coordinates marked, at most ``side`` px wide."""

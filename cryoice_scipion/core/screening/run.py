@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.grades.grading import check_grades
 from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBaseline
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickCounts, Reference, Summary
@@ -61,12 +62,13 @@ class ScreeningRun:
         ------
         SettingsError
             When the folder holds a run and ``options.resume`` is not set, or when that run has other settings or
-            another model.
+            another model, or when grades are rejected and the model gives none.
         FolderError
             When the folder cannot be written, or another run uses it.
         """
         self.folder, self.config, self.log = Path(folder), config, log or logging.getLogger(__name__)
         self.model: ModelConfig = executors[0].model
+        check_grades(config, self.model)
         options = options or RunOptions()
         self._on_mapped = options.on_mapped or (lambda task: None)
         self._files = RunFolder(self.folder)

@@ -14,15 +14,19 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from cryoice_scipion.constants import (
     ACCEPTED,
+    ALL_GRADES,
     AMBIGUOUS,
     CLASSES,
     COORDINATES_SCALED,
     DISCARDED,
     FAILED,
+    GOOD_GRADES,
     UNMATCHED,
+    UNSURE,
     VERSION,
     WAITING,
 )
+from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
 from cryoice_scipion.core.records import MicrographRecord, PickCounts, Reference, Summary, to_json
@@ -150,6 +154,7 @@ def summarise(
         particle_diameter=_rounded(sums.particle_diameter, 2),
         diameter_from=", ".join(sorted(sums.diameter_origins)),
         unusual=sums.flags[UNUSUAL_FLAG],
+        grades={name: sums.grades[name] for name in ALL_GRADES if sums.grades[name]},
         most_unusual=[
             {"micrograph": one.stem, "outlier": one.outlier, "p_value": one.outlier_p}
             for one in sums.most_unusual(UNUSUAL_SHOWN)
@@ -182,7 +187,16 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
         )
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
-    return found + _bad_reference_warning(sums, reference)
+    return found + _bad_grades_warning(sums) + _bad_reference_warning(sums, reference)
+
+
+def _bad_grades_warning(sums: RunSums) -> List[str]:
+    """Return a line if more than half of the micrographs have a bad grade."""
+    bad = {name: number for name, number in sums.grades.items() if name not in (*GOOD_GRADES, UNSURE)}
+    number, graded = sum(bad.values()), sum(sums.grades.values())
+    if 2 * number <= graded:
+        return []
+    return [f"{number} of {graded} micrographs have a bad grade ({counts_in_words(bad)}): check some of them"]
 
 
 def _bad_reference_warning(sums: RunSums, reference: Optional[Reference]) -> List[str]:

@@ -13,13 +13,14 @@ import numpy as np
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import fingerprint
+from cryoice_scipion.core.grades.grading import grade_micrograph, is_graded
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.images.thumbnails import grey_base, write_base
 from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
 from cryoice_scipion.core.results.micrograph_result import score_micrograph
-from cryoice_scipion.core.results.outliers import add_outlier
+from cryoice_scipion.core.results.outliers import add_outlier, features_of
 from cryoice_scipion.core.results.result_files import write_result
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 from cryoice_scipion.core.views.session_features import session_features
@@ -55,7 +56,8 @@ class LocalExecutor:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
         micrograph = self.read(task, config)
-        classmap, mapped = map_micrograph(self.detector, micrograph, task.path, contrast)
+        graded = is_graded(config, self.model)
+        classmap, mapped = map_micrograph(self.detector, micrograph, task.path, contrast, with_power=graded)
         paths = RunFolder(folder)
         mapped.raw_path, mapped.base_path = paths.raw_map(task.stem), paths.base(task.stem)
         with writing(folder):
@@ -80,10 +82,19 @@ class LocalExecutor:
     ) -> MicrographRecord:
         """Score one micrograph on its stored map; see ``Executor.score``."""
         started = time.monotonic()
-        classmap = ClassMap.load(folder / result.raw_path)
-        scored = score_micrograph(classmap, task, result, config, self.model, reference.logit_offset)
-        if config.outlier and reference.one_class is not None:
-            add_outlier(folder, scored.record, result, reference.one_class)
+        classmap, usual = ClassMap.load(folder / result.raw_path), reference.one_class
+        features = features_of(folder, result, usual)
+        scored = score_micrograph(
+            classmap,
+            task,
+            result,
+            config,
+            self.model,
+            reference.logit_offset,
+            lambda cells: grade_micrograph(cells, result, config, self.model, features, usual),
+        )
+        if features is not None and usual is not None:
+            add_outlier(folder, scored.record, features, result.features_sampling, usual)
         write_result(folder, scored, result, config)
         scored.record.seconds = round(result.seconds + time.monotonic() - started, 3)
         return scored.record

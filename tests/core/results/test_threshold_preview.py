@@ -8,7 +8,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.thumbnails import write_base
-from cryoice_scipion.core.records import MapResult, MicrographTask, Pick
+from cryoice_scipion.core.records import MapResult, MicrographTask, Pick, Reference
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 
 CELLS, CELL, PIXEL_SIZE = 16, 64.0, 4.0  # cells along a side; Å; Å/px
@@ -35,7 +35,7 @@ def kept(preview, threshold):
 
 
 def test_a_higher_threshold_removes_more(mapped):
-    preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL, offset=0.0)
+    preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL)
     numbers = [kept(preview, threshold) for threshold in (0.0, 0.1, 0.5, 0.9, 1.0)]
     assert numbers == sorted(numbers, reverse=True)
     assert (numbers[0], numbers[2], numbers[-1]) == (CELLS, CELLS // 2, 0)  # the one outside has no goodness
@@ -43,32 +43,32 @@ def test_a_higher_threshold_removes_more(mapped):
 
 
 def test_without_a_threshold_mask_and_picks_have_those_of_the_model(mapped):
-    preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL, offset=0.0)
+    preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL)
     result = preview.apply(None)
     assert result.bad_area == preview.apply(0.3).bad_area != preview.apply(0.6).bad_area
     assert result.kept == preview.apply(0.6).kept != preview.apply(0.3).kept
 
 
 def test_what_the_level_of_the_data_set_takes_off_makes_more_good(mapped):
-    alone, shifted = (ThresholdPreview(*mapped, ScreenConfig(), MODEL, offset=shift) for shift in (0.0, 2.0))
+    alone, shifted = (ThresholdPreview(*mapped, ScreenConfig(), MODEL, Reference(0.0, shift, "dark")) for shift in (0.0, 2.0))
     assert kept(shifted, 0.5) > kept(alone, 0.5)
 
 
 def test_of_a_micrograph_with_too_much_bad_area_nothing_is_kept(mapped):
-    preview = ThresholdPreview(*mapped, ScreenConfig(max_bad_area=0.4), MODEL, offset=0.0)
-    assert preview.apply(0.5).discarded
+    preview = ThresholdPreview(*mapped, ScreenConfig(max_bad_area=0.4), MODEL)
+    assert preview.apply(0.5).reason == "bad area 0.500 is more than 0.4"
     assert kept(preview, 0.5) == 0
-    assert not preview.apply(0.1).discarded
+    assert preview.apply(0.1).reason == ""
 
 
 def test_a_margin_removes_what_is_close_to_something_bad(mapped):
-    near, far = (ThresholdPreview(*mapped, ScreenConfig(margin=margin), MODEL, offset=0.0) for margin in (0.0, 100.0))
+    near, far = (ThresholdPreview(*mapped, ScreenConfig(margin=margin), MODEL) for margin in (0.0, 100.0))
     worse = [a > b for a, b in zip(near.goodness[: CELLS // 2 - 1], far.goodness)]
     assert all(worse)
 
 
 def test_a_threshold_is_seen_in_the_picture_and_not_in_the_map(mapped):
-    preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL, offset=0.0)
+    preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL)
     assert preview.map_picture(300).width == 300
     tinted = []
     for threshold in (0.1, 0.9):
@@ -81,4 +81,4 @@ def test_picks_of_an_unknown_size_are_told(mapped):
     folder, task, result = mapped
     task.picks[0].diameter = None
     with pytest.raises(CoordinatesError, match="diameter is not known"):
-        ThresholdPreview(folder, task, result, ScreenConfig(), MODEL, offset=0.0)
+        ThresholdPreview(folder, task, result, ScreenConfig(), MODEL)
