@@ -48,7 +48,7 @@ class MicrographPicture(tk.Frame):
     def _make(self) -> None:
         self.title = tk.Label(self, bg="white", anchor="w", font=("TkDefaultFont", 12, "bold"))
         self.title.grid(row=0, column=0, sticky="ew")
-        self.subtitle = tk.Text(self, bg="white", width=1, height=3, wrap=tk.WORD, font="TkDefaultFont", takefocus=0)
+        self.subtitle = tk.Text(self, bg="white", width=1, height=4, wrap=tk.WORD, font="TkDefaultFont", takefocus=0)
         self.subtitle.config(borderwidth=0, highlightthickness=0, cursor="arrow", state=tk.DISABLED)
         self.subtitle.grid(row=1, column=0, sticky="ew", pady=(0, 4))
         self.canvas = tk.Canvas(self, bg="#eeeeee", highlightthickness=0, width=320, height=320)
@@ -71,11 +71,13 @@ class MicrographPicture(tk.Frame):
         self.canvas.bind("<Configure>", lambda _event: self.paint())
 
     def describe(self, record: MicrographRecord) -> None:
-        """Show name, status and bad area, with the area of each class in the colour of the picture."""
+        """Show name, status, bad area and grade, with the area of each class in the colour of the picture."""
         self.title.config(text=record.stem)
         words = in_words(shown_values(record))
         if record.reason:
             words += f": {record.reason}"
+        if record.grade:
+            words += f"\nGraded {record.grade} (confidence {record.grade_confidence:.2f}): {record.grade_reason}"
         areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)
         found = [(name, f"\u00a0{name}\u00a0{100 * share:.0f}\u00a0%") for share, name in areas if share >= SMALLEST]
         text = self.subtitle

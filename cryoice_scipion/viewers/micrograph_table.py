@@ -7,7 +7,7 @@ import tkinter as tk
 from tkinter import ttk
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.constants import ACCEPTED, ALL_GRADES, DISCARDED, FAILED, GOOD_GRADES
 from cryoice_scipion.core.results.micrograph_fields import shown_fields
 from cryoice_scipion.core.results.run_reader import Numbers, Records
 
@@ -17,6 +17,12 @@ FILTERS: Dict[str, Tuple[str, ...]] = {
     ALL: (ACCEPTED, DISCARDED, FAILED),
     ACCEPTED: (ACCEPTED,),
     NOT_ACCEPTED: (DISCARDED, FAILED),
+}
+ALL_OF_THEM, BAD_ONES = "all grades", "bad or unsure"
+GRADES: Dict[str, Tuple[str, ...]] = {
+    ALL_OF_THEM: (*ALL_GRADES, ""),
+    BAD_ONES: tuple(name for name in ALL_GRADES if name not in GOOD_GRADES),
+    **{name: (name,) for name in ALL_GRADES},
 }
 
 
@@ -57,19 +63,23 @@ class MicrographTable(tk.Frame):
         self._on_select = on_select
         self._values: Dict[str, Tuple[Any, ...]] = {}
         self._keys: Dict[str, Dict[str, Any]] = {}
-        self._statuses: Dict[str, str] = {}
+        self._labels: Dict[str, Tuple[str, str]] = {}  # status and grade of each row
         self._columns, self._fields = columns(), shown_fields()
         self.sorted_by, self.falling = "order", False
-        self.filter = tk.StringVar(self, ALL)
+        self.filter, self.grade = tk.StringVar(self, ALL), tk.StringVar(self, ALL_OF_THEM)
         self._make()
 
     def _make(self) -> None:
         bar = tk.Frame(self, bg="white")
         bar.grid(row=0, column=0, columnspan=2, sticky="ew", pady=(0, 4))
         tk.Label(bar, text="Show", bg="white").pack(side=tk.LEFT)
-        self.choice = ttk.Combobox(bar, textvariable=self.filter, values=list(FILTERS), state="readonly", width=18)
-        self.choice.pack(side=tk.LEFT, padx=4)
-        self.choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
+        self.choice, self.grade_choice = (
+            ttk.Combobox(bar, textvariable=variable, values=list(values), state="readonly", width=width)
+            for variable, values, width in ((self.filter, FILTERS, 18), (self.grade, GRADES, 13))
+        )
+        for choice in (self.choice, self.grade_choice):
+            choice.pack(side=tk.LEFT, padx=4)
+            choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
         tk.Label(bar, text="Click a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
         self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
         width = self._columns["name"].width + (WIDER if self.winfo_screenwidth() >= WIDE else 0)
@@ -112,7 +122,7 @@ class MicrographTable(tk.Frame):
         gone = set(self._values) - {str(record.id) for record in records.micrographs}
         for key in gone:
             self.tree.delete(key)
-            del self._values[key], self._keys[key], self._statuses[key]
+            del self._values[key], self._keys[key], self._labels[key]
         for index, (record, picks, left) in enumerate(zip(records.micrographs, records.picks, kept)):
             key, rejected = str(record.id), int(picks - left)
             share = rejected / picks if picks else None
@@ -128,8 +138,9 @@ class MicrographTable(tk.Frame):
                 self.tree.insert("", tk.END, iid=key, values=values, tags=(record.status,))
             elif self._values[key] != values:
                 self.tree.item(key, values=values, tags=(record.status,))
-            self._values[key], self._statuses[key] = values, record.status
-            known = (index, record.stem, *fields, int(left), share)
+            self._values[key], self._labels[key] = values, (record.status, record.grade)
+            ranks = [None if value is None else field.rank(value) for field, value in zip(self._fields, fields)]
+            known = (index, record.stem, *ranks, int(left), share)
             self._keys[key] = dict(zip(self._columns, known))
         self._arrange()
 
@@ -141,9 +152,10 @@ class MicrographTable(tk.Frame):
         self._head()
         self._arrange()
 
-    def show_only(self, name: str) -> None:
-        """Set the filter."""
+    def show_only(self, name: str, grade: str = ALL_OF_THEM) -> None:
+        """Set the filters; see ``FILTERS`` and ``GRADES``."""
         self.filter.set(name)
+        self.grade.set(grade)
         self._arrange()
 
     def step(self, by: int) -> None:
@@ -166,9 +178,9 @@ class MicrographTable(tk.Frame):
             self.tree.heading(name, text=column.title + arrow)
 
     def _arrange(self) -> None:
-        """Sort the rows that match the filter; rows without a value come last."""
-        statuses, name = FILTERS[self.filter.get()], self.sorted_by
-        rows = [key for key in self._values if self._statuses[key] in statuses]
+        """Sort the rows that match the filters; rows without a value come last."""
+        statuses, grades, name = FILTERS[self.filter.get()], GRADES[self.grade.get()], self.sorted_by
+        rows = [key for key, (status, grade) in self._labels.items() if status in statuses and grade in grades]
         rows.sort(key=lambda key: self._keys[key]["order"])
         with_value = [key for key in rows if self._keys[key][name] is not None]
         without = [key for key in rows if self._keys[key][name] is None]

@@ -12,8 +12,10 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
+from cryoice_scipion.core.grades.grading import is_graded
 from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBaseline, has_contrast
 from cryoice_scipion.core.records import MapResult, MicrographTask
+from cryoice_scipion.core.results.outliers import fit_reference
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.workers.client import WorkerClient
 from cryoice_scipion.protocols.screen_input import ScreenInput
@@ -25,7 +27,8 @@ class Preview:
     """Map the micrograph that the window shows and, in between, those that the run's session baseline is measured on.
 
     ``news`` holds pairs: LISTED with the rows of all micrographs; MAPPED with a task and its result; BASELINE with the
-    reference over the micrographs mapped so far and the number that the run will use; FAILED with a line.
+    reference over the micrographs mapped so far and the number that the run will use; FAILED with a line. The last
+    reference also has the statistics that grades need.
     """
 
     def __init__(self, source: ScreenInput, config: ScreenConfig, python: str, device: str) -> None:
@@ -165,4 +168,6 @@ class Preview:
         """Tell the window the baseline if this micrograph has changed it."""
         ids, reference = self._reference_ids(), self._baseline_so_far().reference
         if key in ids and reference is not None:
+            if len(reference.micrographs) == len(ids) and is_graded(self.config, self.model):
+                reference.one_class = fit_reference(self.folder, reference.micrographs, self._results)
             self.news.put((BASELINE, (reference, len(ids))))

@@ -46,7 +46,7 @@ class PreviewDialog(Dialog):
         self.rows: List[MicrographRow] = []
         self._mapped: Optional[Tuple[MicrographTask, MapResult]] = None
         self._shown: Optional[ThresholdPreview] = None
-        self._offset, self._drawing = 0.0, ""
+        self._reference, self._drawing = None, ""  # type: Optional[Reference], str
         buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
         Dialog.__init__(self, parent, "Threshold: preview of the run", buttons=buttons, default="Apply")
 
@@ -133,8 +133,8 @@ class PreviewDialog(Dialog):
     def _onBaseline(self, baseline: Tuple[Reference, int]) -> None:
         reference, total = baseline
         self._sayBaseline(reference, total)
-        if reference.logit_offset != self._offset:
-            self._offset = reference.logit_offset
+        before, self._reference = self._reference, reference
+        if reference.logit_offset != (before.logit_offset if before else 0.0) or reference.one_class is not None:
             self._show()
 
     def _onFailed(self, line: str) -> None:
@@ -163,7 +163,7 @@ class PreviewDialog(Dialog):
             return
         try:
             settings = self.preview.config, self.preview.model
-            self._shown = ThresholdPreview(self.preview.folder, *self._mapped, *settings, self._offset)
+            self._shown = ThresholdPreview(self.preview.folder, *self._mapped, *settings, self._reference)
         except CryoIceError as error:
             self._say(str(error), REJECTED)
             return
@@ -184,8 +184,10 @@ class PreviewDialog(Dialog):
         number = len(result.marks)
         share = f" ({100 * result.kept / number:.0f} %)" if number else ""
         words = f"{result.kept} of {number} coordinates kept{share}\nbad area {100 * result.bad_area:.1f} %"
-        if result.discarded:
-            words += "\nthe micrograph is discarded: its bad area is larger than the form allows"
+        if self._shown.grade:
+            words += f"\ngrade {self._shown.grade.name} ({self._shown.grade.confidence:.2f})"
+        if result.reason:
+            words += f"\nthe micrograph is discarded: {result.reason}"
         self.counts.config(text=words)
         self._put(self.picture, self._shown.picture(result, self.side))
 

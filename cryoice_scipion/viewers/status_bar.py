@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.html import NAME
 from cryoice_scipion.core.results.run_reader import Records
@@ -38,6 +39,8 @@ class StatusBar(tk.Frame):
         words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrographs screened yet"]
         if areas:
             words.append(f"mean bad area {100 * sum(areas) / len(areas):.1f} %")
+        if summary is not None and summary.grades:
+            words.append(counts_in_words(summary.grades))
         words.append(_state(summary))
         self.words.config(text="   ·   ".join(words))
         warnings = summary.warnings if summary is not None else []

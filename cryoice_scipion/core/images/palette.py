@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from cryoice_scipion.constants import BAD, BORDER
+from cryoice_scipion.constants import BAD, BORDER, CONTAMINATED, CRYSTALLINE, DECENT, EMPTY, FILM, GREAT, THICK, UNSURE
 
 KEPT = "#009e73"
 REJECTED = "#d55e00"
@@ -25,6 +25,23 @@ CLASS_COLOURS: Dict[str, str] = {
     "vacuum": "#000000",
     BAD: "#d55e00",
 }
+
+#: A bad grade has the colour of its class of bad area.
+GRADE_COLOURS: Dict[str, str] = {
+    GREAT: KEPT,
+    DECENT: "#99d8c7",
+    CONTAMINATED: CLASS_COLOURS["contamination"],
+    CRYSTALLINE: CLASS_COLOURS["crystalline"],
+    THICK: CLASS_COLOURS["thick"],
+    FILM: CLASS_COLOURS["support"],
+    EMPTY: CLASS_COLOURS["vacuum"],
+    UNSURE: NEUTRAL,
+}
+
+
+def grade_colour(name: str) -> str:
+    """Return the colour of a grade as ``#rrggbb``."""
+    return GRADE_COLOURS[name]
 
 
 def class_colour(name: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the report of a screening: a single HTML page that needs neither a network nor scripts."""
+"""Write the report of a screening: a single HTML page that needs no network. Scripts only sort and filter a table."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.charts import charts_of
 from cryoice_scipion.core.reports.embedded import pictures_of
+from cryoice_scipion.core.reports.grades import grades_of
 from cryoice_scipion.core.results.balance import balance_line
 from cryoice_scipion.core.results.micrograph_fields import percent
 from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
@@ -85,6 +86,7 @@ def _contents(folder: Path, sums: RunSums, settings: Mapping[str, Any], card: st
         "moment": now.isoformat(timespec="seconds"),
         "totals": _totals(sums),
         "mapped": sums.mapped,
+        "grades": grades_of(sums, settings.get("reject_grades", ())),
         "areas": areas,
         "unusual": [_unusual(one) for one in sums.most_unusual(UNUSUAL_ROWS)],
         "charts": charts_of(sums),
@@ -132,6 +134,8 @@ def _setting(name: str, value: Any) -> Tuple[str, str]:
     words = name.replace("_", " ") + (f" ({UNITS[name]})" if name in UNITS else "")
     if isinstance(value, bool):
         return words, "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return words, ", ".join(map(str, value)) or "none"
     return words, "not given" if value in (None, "") else str(value)
 
 

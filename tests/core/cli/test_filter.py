@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``cryoice filter``: new coordinates on stored maps have the verdicts that a whole screening gives them."""
 
+import csv
 import json
 
 import mrcfile
 import numpy as np
 import pytest
 from random_model import write_random_model
+from simple_grader import CLASSES
 
+from cryoice_scipion.constants import ALL_GRADES
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
 
@@ -25,7 +28,7 @@ def screened(tmp_path_factory):
         with mrcfile.new(folder / "mics" / f"{name}.mrc") as mrc:
             mrc.set_data(rng.normal(size=(SIDE, SIDE)).astype(np.float32))
             mrc.voxel_size = 4.0
-    write_random_model(folder / "model")
+    write_random_model(folder / "model", classes=CLASSES)
     rows = [f"{name}.mrc {x} {y}\n" for name in NAMES for x, y in rng.integers(0, SIDE, (40, 2))]
     (folder / "picks.star").write_text(HEAD + "".join(rows))
     run(folder, "maps", "a.mrc", "b.mrc")
@@ -69,6 +72,24 @@ def test_settings_of_the_screening_count_unless_others_are_given(screened):
     strict = filtered(screened, "strict", "--particle-diameter", "60", "--threshold", "0.9", picks="two.star")
     assert len(table(loose, "kept")) > len(table(strict, "kept"))
     assert len(table(strict, "kept")) + len(table(strict, "rejected")) == 80
+
+
+def test_coordinates_on_micrographs_of_a_rejected_grade_are_rejected(screened, capsys):
+    with open(screened / "maps" / "micrographs.csv", newline="") as stream:
+        grades = {f"{row['stem']}.mrc": row["grade"] for row in csv.DictReader(stream)}
+    assert set(grades.values()) <= set(ALL_GRADES)
+    options = ("--particle-diameter", "60", "--threshold", "-1")
+    for rejected in (grades["a.mrc"], "none"):
+        output = filtered(screened, f"grade_{rejected}", *options, "--reject-grade", rejected, status=1)
+        left = set(table(output, "kept").get("rlnMicrographName", []))
+        assert left == {name for name, grade in grades.items() if grade != rejected}
+    options = ["--reject-grade", grades["a.mrc"]]
+    run(screened, "refused", "a.mrc", options=options)
+    assert json.loads((screened / "refused" / "summary.json").read_text())["discarded"] == 1
+    assert f"grades: 1 {grades['a.mrc']}" in capsys.readouterr().out
+    run(screened, "ungraded", "a.mrc", options=["--no-grade"])
+    filtered(screened, "no", "--particle-diameter", "60", "--reject-grade", "film", run="ungraded", status=2)
+    assert "grading is switched off" in capsys.readouterr().err
 
 
 def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):

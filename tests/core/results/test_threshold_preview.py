@@ -50,7 +50,9 @@ def test_without_a_threshold_mask_and_picks_have_those_of_the_model(mapped):
 
 
 def test_what_the_level_of_the_data_set_takes_off_makes_more_good(mapped):
-    alone, shifted = (ThresholdPreview(*mapped, ScreenConfig(), MODEL, Reference(0.0, shift, "dark")) for shift in (0.0, 2.0))
+    alone, shifted = (
+        ThresholdPreview(*mapped, ScreenConfig(), MODEL, Reference(0.0, shift, "dark")) for shift in (0.0, 2.0)
+    )
     assert kept(shifted, 0.5) > kept(alone, 0.5)
 
 

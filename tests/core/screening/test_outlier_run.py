@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outlier number of a run: recorded, shown, the same after a kill, and without effect on verdicts."""
+"""The outlier number of a run: recorded, shown, without effect on verdicts; like grades, the same after a kill."""
 
 import copy
 import csv
@@ -10,10 +10,12 @@ import shutil
 import mrcfile
 import numpy as np
 import pytest
+from simple_grader import CLASSES, simple_grader
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, X, Y
+from cryoice_scipion.core.grades import grading
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.records import to_json
 from cryoice_scipion.core.reports.html import write_report
@@ -23,6 +25,13 @@ from cryoice_scipion.core.screening.run import ScreeningRun
 
 REFERENCE, NUMBER = 6, 8
 CONFIG = ScreenConfig(reference=REFERENCE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def grader():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading, "default_grader", simple_grader)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +44,8 @@ def tasks(tmp_path_factory):
 
 
 def screen(folder, tasks, config=CONFIG, batches=1, **options):
-    with ScreeningRun(folder, config, [executor()], RunOptions(write_report=write_report, **options)) as run:
+    options = RunOptions(write_report=write_report, **options)
+    with ScreeningRun(folder, config, [executor(classes=CLASSES)], options) as run:
         size = -(-len(tasks) // batches)
         for batch in range(batches):
             list(run.process(tasks[batch * size : (batch + 1) * size], closed=batch == batches - 1))
@@ -82,8 +92,10 @@ def test_it_changes_no_verdict(run, tasks, tmp_path):
     without = screen(tmp_path / "out", tasks, CONFIG.model_copy(update={"outlier": False}))
     for record in read_records(run):
         plain = without[record.id]
+        assert plain.grade_probabilities != record.grade_probabilities  # the session counts for the grade
         assert (plain.outlier, plain.outlier_p, plain.outlier_map) == (None, None, "")
         same = {"outlier": None, "outlier_map": "", "seconds": 0.0, "screened_at": 0.0, "flags": plain.flags}
+        same.update({name: getattr(plain, name) for name in vars(plain) if name.startswith("grade")})
         assert dataclasses.replace(record, **same) == dataclasses.replace(plain, seconds=0.0, screened_at=0.0)
         assert (run / record.mask).read_bytes() == (tmp_path / "out" / plain.mask).read_bytes()
         assert (run / record.probability).read_bytes() == (tmp_path / "out" / plain.probability).read_bytes()
@@ -115,6 +127,7 @@ def test_a_run_that_stopped_at_a_line_of_its_journal_gives_the_same_numbers(run,
     journal.write_bytes(b"".join(lines[:stage]) + lines[stage][: len(lines[stage]) // 2])
     screen(tmp_path / "out", tasks, resume=True)
     assert results(tmp_path / "out") == results(run)
+    assert results(run)[0][-1]["grade"] == "empty"
 
 
 @pytest.mark.parametrize("batches", [2, 4, 8])
@@ -140,16 +153,21 @@ def test_a_run_of_a_version_without_the_setting_is_continued(tasks, tmp_path):
     journal = tmp_path / "out" / "journal.jsonl"
     head, *others = journal.read_text().splitlines()
     head = json.loads(head)
-    del head["config"]["outlier"]
+    for name in ("outlier", "grade", "miss_cost", "reject_grades"):
+        del head["config"][name]
     others = [json.loads(line) for line in others]
     for line in others:
-        for key in ("outlier", "outlier_p", "outlier_map", "features_path", "features_sampling", "one_class"):
+        for key in (
+            *("outlier", "outlier_p", "outlier_map", "features_path", "features_sampling", "one_class", "power"),
+            *("grade", "grade_confidence", "grade_reason", "grade_probabilities"),
+        ):
             for values in line.values():
                 if isinstance(values, dict):
                     values.pop(key, None)
     journal.write_text("".join(json.dumps(line) + "\n" for line in [head, *others]))
     found = screen(tmp_path / "out", tasks, resume=True)
     assert [found[key].outlier for key in sorted(found)] == [None] * NUMBER
+    assert [found[key].grade for key in sorted(found)] == [""] * REFERENCE + ["great"] * (NUMBER - REFERENCE)
 
 
 def test_a_reference_that_looks_bad_to_the_detector_is_a_warning(run, tmp_path):

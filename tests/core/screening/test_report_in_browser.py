@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from standin import executor, make_tasks
+from simple_grader import CLASSES, simple_grader
+from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.grades import grading
 from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
@@ -30,6 +32,21 @@ for (const frame of document.querySelectorAll("iframe")) {
   const page = frame.contentDocument, root = page.documentElement, shown = (name) => page.getElementById(name);
   const text = (node) => node.innerText.replace(/\\s+/g, " ").trim();
   page.querySelectorAll("details").forEach((one) => { one.open = true; });
+  const rows = () => [...page.querySelectorAll("#grade-table tbody tr")].filter((one) => one.offsetHeight > 0);
+  const grades = () => rows().map((one) => text(one.cells[1]));
+  const [name, grade] = page.querySelectorAll("#grade-table thead button");
+  grade.click();
+  const rising = grades();
+  grade.click();
+  const falling = grades();
+  name.click();
+  const names = rows().map((one) => text(one.cells[0]));
+  const choice = page.querySelector("#grade-filter select");
+  choice.value = "film";
+  choice.onchange();
+  const only = grades();
+  choice.value = "";
+  choice.onchange();
   told[frame.id] = {
     width: root.scrollWidth, room: root.clientWidth,
     totals: [...page.querySelectorAll(".numbers li")].map(text),
@@ -40,6 +57,7 @@ for (const frame of document.querySelectorAll("iframe")) {
     landmarks: ["header", "nav", "main", "footer"].map((name) => page.querySelectorAll(name).length),
     charts: [...page.querySelectorAll("svg[role=img]")].map((one) => one.getAttribute("aria-label")),
     headless: [...page.querySelectorAll("table")].filter((one) => !one.querySelector("th[scope=col]")).length,
+    graded: {rising, falling, names, only},
     stale: shown("stale") ? shown("stale").offsetHeight > 0 : null,
   };
 }
@@ -74,19 +92,21 @@ def browse(folder, pages):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a run of eight micrographs, of which two are broken and one has an odd name, that goes on."""
+    """Return a run of eight micrographs that goes on: two are broken, one has an odd name, the last one is a film."""
     base = tmp_path_factory.mktemp("browser")
-    tasks = make_tasks(base / "m", 9)
+    tasks = make_tasks(base / "m", 9, bad_columns=24)
+    write_micrograph(tasks[7].path, seed=7, bad_columns=150)
     Path(tasks[1].path).write_bytes(b"")
     Path(tasks[2].path).write_bytes(b"no image" * 5)
     for task in tasks[2:4]:
         task.stem = f"{ODD}{task.id}"
     card = "# model\n\n" + "a_long_word_" * 40 + "\n\n| measure | value |\n|---|---|\n" + f"| {'wide_' * 30} | 1 |\n"
-    with ScreeningRun(
-        base / "o", ScreenConfig(reference=2), [executor()], RunOptions(card=card, write_report=write_report)
-    ) as run:
-        list(run.process(tasks[:8]))
-        run._outputs.finish(3, run.reference, finished=False, everything=True)
+    options = RunOptions(card=card, write_report=write_report)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading, "default_grader", simple_grader)
+        with ScreeningRun(base / "o", ScreenConfig(reference=2), [executor(classes=CLASSES)], options) as run:
+            list(run.process(tasks[:8]))
+            run._outputs.finish(3, run.reference, finished=False, everything=True)
     return base / "o"
 
 
@@ -135,9 +155,20 @@ def test_pictures_are_there_and_everything_has_words(seen):
     assert page["pictures"] == [True] * 6
     assert page["landmarks"] == [1, 1, 1, 1]
     assert page["headless"] == 0, "tables without headings of columns"
-    assert len(page["charts"]) == 3 and all(re.search(r"\d", words) for words in page["charts"])
+    assert len(page["charts"]) == 4 and all(re.search(r"\d", words) for words in page["charts"])
     assert page["headings"][0] == 1 and page["headings"].count(1) == 1
     assert all(after - before <= 1 for before, after in zip(page["headings"], page["headings"][1:]))
+
+
+def test_micrographs_are_sorted_and_filtered_by_grade(folder, seen):
+    with open(folder / "micrographs.csv", newline="", encoding="utf-8") as stream:
+        grades = {row["stem"]: row["grade"] for row in csv.DictReader(stream) if row["grade"]}
+    assert sorted(grades.values()) == ["film"] + ["great"] * 5
+    for width in ("phone", "desktop"):
+        told = seen[width]["graded"]
+        assert told["rising"] == ["great"] * 5 + ["film"] and told["falling"] == told["rising"][::-1]
+        assert told["names"] == sorted(grades) and told["only"] == ["film"]
+        assert seen[width]["charts"][-1] == "Micrographs by grade: great 5 (83.3 %), film 1 (16.7 %)"
 
 
 def test_a_page_that_is_no_longer_written_says_that_the_run_has_probably_stopped(seen):
