@@ -7,6 +7,7 @@ from typing import Any, Dict
 
 from pyworkflow.protocol import params
 
+from cryoice_scipion.constants import ALL_GRADES
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.protocols.screen_form import BAD_CLASSES
 
@@ -102,6 +103,17 @@ class FilterForm:
             "(default): as in the screening.",
         )
 
+        form.addParam(
+            "rejectGrades",
+            params.StringParam,
+            default="",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Rejected grades (empty: as screening)",
+            help="All coordinates are rejected on micrographs to which the screening gave one of these grades. Enter "
+            "the grades separated by spaces, for example *crystalline film*. *Empty* (default): as in the screening. "
+            f"*{NO_CLASS}*: no grade is rejected. Grades: {', '.join(ALL_GRADES)}.",
+        )
+
     def _configFrom(self, screened: ScreenConfig) -> ScreenConfig:
         """Return the settings of a screening with those of the form."""
         values: Dict[str, Any] = {
@@ -115,4 +127,7 @@ class FilterForm:
             values["margin"], values["margins"] = parse_margins([str(self.margin.get() or 0), *by_class])
         if ignored:
             values["ignore"] = [] if ignored == [NO_CLASS] else sorted(set(ignored))
+        grades = (self.rejectGrades.get() or "").split()
+        if grades:
+            values["reject_grades"] = [] if grades == [NO_CLASS] else sorted(set(grades))
         return ScreenConfig.make(**{**screened.model_dump(), **values})

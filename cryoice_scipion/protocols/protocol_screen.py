@@ -204,8 +204,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         """
         if self.inputCoordinates.get() is None or self.getInputMicrographs() is None:
             raise PyworkflowException("Choose 'Coordinates' (and 'Input micrographs', if shown) first.")
-        complaints = self._validateInput() + self._validateDevices()
-        complaints += self._complaints(self._getConfig, self._modelConfig)
+        complaints = self._validateInput() + self._validateDevices() + self._validateSettings()
         if complaints:
             raise PyworkflowException("\n".join(complaints))
         return self._getConfig(), self._openInput({})
@@ -213,8 +212,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
     # ---- information ----------------------------------------------------------------------------------------
 
     def _validate(self) -> List[str]:
-        errors = self._validateInput() + self._validateDevices()
-        errors += self._complaints(self._getConfig, self._modelConfig)
+        errors = self._validateInput() + self._validateDevices() + self._validateSettings()
         return errors or self._validateWorkers()
 
     def _validateWorkers(self) -> List[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyworkflow.protocol import params
 
-from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.constants import ALL_GRADES, CLASSES, GOOD
 
 BAD_CLASSES = [name for name in CLASSES if name != GOOD]
 MICS_SAME, MICS_OTHER = 0, 1
@@ -195,6 +195,36 @@ class ScreenForm:
             help="A micrograph is discarded, with all its coordinates, if a larger fraction of its area is bad. The "
             "smeared border of motion-corrected micrographs does not count. Default: 1, no micrograph is discarded "
             "because of its bad area.",
+        )
+        form.addParam(
+            "gradeMicrographs",
+            params.BooleanParam,
+            default=True,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Grade micrographs?",
+            help=f"*Yes* (default): each micrograph gets a grade ({', '.join(ALL_GRADES)}), a confidence and a reason. "
+            "Grades need a model that tells the classes of bad area apart, as the shipped one does. *No*: no grades.",
+        )
+        form.addParam(
+            "missCost",
+            params.FloatParam,
+            default=1.0,
+            condition="gradeMicrographs",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Cost of a missed bad micrograph",
+            help="The cost of a bad micrograph that gets a good grade, relative to that of a good micrograph that gets "
+            "a bad grade. A higher cost gives more bad grades. Default: 1, both cost the same.",
+        )
+        form.addParam(
+            "rejectGrades",
+            params.StringParam,
+            default="",
+            condition="gradeMicrographs",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Rejected grades",
+            help="Micrographs of these grades are discarded, with all their coordinates. Enter the grades separated by "
+            "spaces, for example *crystalline film empty*. *Empty* (default): no micrograph is discarded because of "
+            f"its grade. Grades: {', '.join(ALL_GRADES)}.",
         )
         form.addParam(
             "saveMasks",

@@ -11,6 +11,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL, KEEP_ALL
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.grades.grading import check_grades
 from cryoice_scipion.protocols.screen_form import (
     CONTRASTS,
     MICS_OTHER,
@@ -92,10 +93,17 @@ class ScreenSettings(ScreenForm):
             contrast=CONTRASTS[self.contrast.get()],
             reference=self.referenceMicrographs.get(),
             max_bad_area=self.maxBadArea.get(),
+            grade=self.gradeMicrographs.get(),
+            miss_cost=self.missCost.get(),
+            reject_grades=self._rejectedGrades(),
             full_size_masks=self.saveMasks.get(),
             thumbnails=self.saveMicThumbnailWithMask.get(),
             max_thumbnails=self.maxThumbnails.get(),
         )
+
+    def _rejectedGrades(self) -> List[str]:
+        """Return the rejected grades; the form hides the field, and keeps its value, if there are no grades."""
+        return sorted(set((self.rejectGrades.get() or "").split())) if self.gradeMicrographs.get() else []
 
     def getUsedThreshold(self) -> Optional[float]:
         """Return the goodness threshold of the form, or the model's recommended one if the form has none."""
@@ -115,6 +123,10 @@ class ScreenSettings(ScreenForm):
         return "threshold unknown" if used is None else f"threshold {used:g}, {origin}"
 
     # ---- checks ---------------------------------------------------------------------------------------------
+
+    def _validateSettings(self) -> List[str]:
+        errors = self._complaints(self._getConfig, self._modelConfig)
+        return errors or self._complaints(lambda: check_grades(self._getConfig(), self._modelConfig()))
 
     def _validateInput(self) -> List[str]:
         coordinates, micrographs = self.inputCoordinates.get(), None

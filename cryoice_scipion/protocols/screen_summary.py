@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import List
 
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED, WAITING
+from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.results.balance import balance_line
 
@@ -33,6 +34,8 @@ def summary_lines(summary: Summary, threshold: str) -> List[str]:
         lines.append(f"{summary.unmatched_picks} coordinates {words}")
     if summary.mean_bad_area is not None:
         lines.append(f"Mean bad area per micrograph: {100 * summary.mean_bad_area:.1f} %")
+    if summary.grades:
+        lines.append(f"Grades: {counts_in_words(summary.grades)}")
     return lines + _by_class(summary) + _warnings(summary)
 
 
@@ -47,7 +50,9 @@ def filter_lines(summary: Summary, threshold: str) -> List[str]:
     if without:
         lines.append(f"{without} coordinates are pending, because the screening has no micrograph of their name")
     if summary.discarded:
-        lines.append(f"All coordinates on {summary.discarded} micrographs with too much bad area are rejected")
+        lines.append(
+            f"All coordinates on {summary.discarded} micrographs are rejected, because of their bad area or grade"
+        )
     return lines + _by_class(summary) + _warnings(summary)
 
 

@@ -18,10 +18,10 @@ FILTERS: Dict[str, Tuple[str, ...]] = {
     ACCEPTED: (ACCEPTED,),
     NOT_ACCEPTED: (DISCARDED, FAILED),
 }
-ALL_OF_THEM, BAD_ONES = "all grades", "bad or unsure"
+ANY_GRADE, BAD_OR_UNSURE = "all grades", "bad or unsure"
 GRADES: Dict[str, Tuple[str, ...]] = {
-    ALL_OF_THEM: (*ALL_GRADES, ""),
-    BAD_ONES: tuple(name for name in ALL_GRADES if name not in GOOD_GRADES),
+    ANY_GRADE: (*ALL_GRADES, ""),
+    BAD_OR_UNSURE: tuple(name for name in ALL_GRADES if name not in GOOD_GRADES),
     **{name: (name,) for name in ALL_GRADES},
 }
 
@@ -37,7 +37,7 @@ def columns() -> Dict[str, _Column]:
     """Return the columns: the fields that are shown, between the name and the counts at the chosen threshold."""
     fields = {
         field.column: _Column(
-            field.label, 82 if field.is_number else 72, "e" if field.is_number else "w", field.is_number
+            field.label, 82 if field.is_number else 84, "e" if field.is_number else "w", field.is_number
         )
         for field in shown_fields()
     }
@@ -66,7 +66,7 @@ class MicrographTable(tk.Frame):
         self._labels: Dict[str, Tuple[str, str]] = {}  # status and grade of each row
         self._columns, self._fields = columns(), shown_fields()
         self.sorted_by, self.falling = "order", False
-        self.filter, self.grade = tk.StringVar(self, ALL), tk.StringVar(self, ALL_OF_THEM)
+        self.filter, self.grade = tk.StringVar(self, ALL), tk.StringVar(self, ANY_GRADE)
         self._make()
 
     def _make(self) -> None:
@@ -152,7 +152,7 @@ class MicrographTable(tk.Frame):
         self._head()
         self._arrange()
 
-    def show_only(self, name: str, grade: str = ALL_OF_THEM) -> None:
+    def show_only(self, name: str, grade: str = ANY_GRADE) -> None:
         """Set the filters; see ``FILTERS`` and ``GRADES``."""
         self.filter.set(name)
         self.grade.set(grade)

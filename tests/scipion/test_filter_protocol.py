@@ -9,6 +9,7 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
+from simple_grader import CLASSES
 
 from cryoice_scipion.constants import NO_MICROGRAPH, WAITING
 from cryoice_scipion.core.images.naming import stem_of
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.scipion
 def scipion(tmp_path_factory):
     """A project with a screening, and its picks on the same micrographs and on two other sets of them."""
     folder = write_data(tmp_path_factory.mktemp("data"))
-    model = write_random_model(tmp_path_factory.mktemp("model") / "m", level=0.0)
+    model = write_random_model(tmp_path_factory.mktemp("model") / "m", level=0.0, classes=CLASSES)
     project = Scipion.begin("FilterProject")
     full = project.import_micrographs(folder / "full", PIXEL_SIZE, "mic_0*.mrc")
     some = project.import_micrographs(folder / "full", PIXEL_SIZE, "mic_[09][1359].mrc")  # one was not screened
@@ -106,6 +107,15 @@ def test_settings_of_the_form_replace_those_of_the_screening(scipion):
     assert set(outputs(strict)[0]) < set(usual) < set(outputs(all_kept)[0])
     assert outputs(all_kept)[1] == {}
     assert "set in the form" in "\n".join(strict.summary())
+    grade = next(iter(items(scipion.screening.outputMicrographs).values()))._cryoiceGrade.get()
+    graded = scipion.run_here(new_filter(scipion, rejectGrades=grade))
+    of = {key: item._cryoiceGrade.get() for key, item in items(scipion.screening.outputMicrographs).items()}
+    kept, rejected, _ = outputs(graded)
+    assert set(kept) == {key for key, item in usual.items() if of[item.getMicId()] != grade}
+    assert {item.getMicId() for item in rejected.values()} >= {key for key in of if of[key] == grade} & {
+        item.getMicId() for item in usual.values()
+    }
+    assert "because of their bad area or grade" in "\n".join(graded.summary())
     wrong = new_filter(scipion, classMargins="ice=50")
     assert any("unknown class ice" in line for line in wrong._validate())
 

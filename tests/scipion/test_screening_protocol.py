@@ -13,9 +13,11 @@ import pytest
 from pwem.emlib.image import ImageHandler
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
 from pyworkflow.protocol.executor import StepExecutor
+from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
+from simple_grader import CLASSES
 
-from cryoice_scipion.constants import DEFAULT_MODEL, NO_MICROGRAPH
+from cryoice_scipion.constants import ALL_GRADES, DEFAULT_MODEL, NO_MICROGRAPH
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
@@ -277,6 +279,25 @@ def test_threshold_zero_with_an_imported_model_and_a_largest_bad_area(scipion):
     with mrcfile.open(Path(scipion.proj.path) / protocol.getPath(*FOLDER) / screened[0].full_mask) as mrc:
         assert mrc.data.shape == (512, 512)
     assert len(accepted) == len(NAMES)
+
+
+def test_micrographs_of_rejected_grades_are_discarded_with_their_reason(scipion, tmp_path):
+    refused = new_screening(scipion, rejectGrades="film")._validate()
+    assert len(refused) == 1 and "gives no grades, because it does not know crystalline" in refused[0]
+    assert any("unknown grade ice" in line for line in new_screening(scipion, rejectGrades="ice")._validate())
+    model = str(write_random_model(tmp_path / "model", classes=CLASSES))
+    values = {"modelSource": 2, "modelFolder": model, "micsSource": 1, "saveMicThumbnailWithMask": False}
+    protocol = new_screening(scipion, **values, threshold=0.0, rejectGrades=" ".join(ALL_GRADES))
+    point(protocol.inputMicrographs, scipion.binned)
+    scipion.run_here(protocol)
+    check_that_counts_add_up(scipion, protocol, scipion.binned)
+    accepted, discarded = micrographs_of(protocol)
+    assert not accepted and not coordinates_of(protocol)[0]
+    for item in discarded.values():
+        assert item._cryoiceGrade.get() in ALL_GRADES and item._cryoiceGradeReason.get().endswith(".")
+        assert 0 < item._cryoiceGradeConfidence.get() <= 1
+        assert item._cryoiceReason.get() == f"its grade is {item._cryoiceGrade}"
+    assert any(line.startswith("Grades: ") for line in protocol.summary())
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(scipion, screened):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The screening viewer, its real window on a screen: what it shows is what the project holds, and what it saves too."""
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -335,6 +336,33 @@ def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on,
     wait_for(window, lambda: len(window.table.shown) == len(places))
     assert window.table.chosen == chosen
     assert f"{len(places)} micrographs" in window.status_bar.words.cget("text")
+
+
+def test_micrographs_are_sorted_and_filtered_by_grade(scipion, open_on, tmp_path):
+    shutil.copytree(scipion.screening.getPath("extra", "screening"), tmp_path / "screening")
+    grades = dict(zip(NAMES, ["decent", "unsure", "great", "film", "contaminated", "great"]))
+    journal, lines = tmp_path / "screening" / JOURNAL, []
+    for line in map(json.loads, (tmp_path / "screening" / JOURNAL).read_text().splitlines()):
+        if line["kind"] == "screened" and line["record"]["stem"] in grades:
+            name = grades[line["record"]["stem"]]
+            line["record"].update(grade=name, grade_confidence=0.75, grade_reason=f"Looks {name}.")
+        lines.append(json.dumps(line) + "\n")
+    journal.write_text("".join(lines))
+    run = ScreenedRun(scipion.proj, scipion.screening)
+    run.folder = tmp_path / "screening"
+    window = open_on.view(ScreenView(run, open_on.master))
+    names = {record.id: record.stem for record in window.records.micrographs}
+    window.table.sort("grade")
+    told = [grades.get(names[key], "") for key in window.table.shown]
+    assert told == ["great", "great", "decent", "contaminated", "film", "unsure", ""]  # the one that failed has none
+    for choice, shown in {"film": ["film"], "bad or unsure": ["contaminated", "film", "unsure"], "thick": []}.items():
+        window.table.grade_choice.set(choice)
+        window.table.grade_choice.event_generate("<<ComboboxSelected>>")
+        window.root.update()
+        assert [grades[names[key]] for key in window.table.shown] == shown
+    choose(window, NAMES[0])  # a click on the timeline: the filters no longer hide it
+    assert len(window.table.shown) == len(NAMES) + 1
+    assert "Graded decent (confidence 0.75): Looks decent." in window.picture.subtitle.get("1.0", "end")
 
 
 def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
