@@ -77,7 +77,7 @@ class MicrographPicture(tk.Frame):
         if record.reason:
             words += f": {record.reason}"
         if record.grade:
-            words += f"\nGraded {record.grade} (confidence {record.grade_confidence:.2f}): {record.grade_reason}"
+            words += f"\nWhy {record.grade}: {record.grade_reason} Confidence {record.grade_confidence:.2f}."
         areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)
         found = [(name, f"\u00a0{name}\u00a0{100 * share:.0f}\u00a0%") for share, name in areas if share >= SMALLEST]
         text = self.subtitle

@@ -33,24 +33,28 @@ class _Column(NamedTuple):
     falling: bool  # whether the first click sorts in descending order
 
 
+WIDTHS = {"status": 72, "outlier": 72, "grade": 96}  # px
+
+
 def columns() -> Dict[str, _Column]:
     """Return the columns: the fields that are shown, between the name and the counts at the chosen threshold."""
     fields = {
         field.column: _Column(
-            field.label, 82 if field.is_number else 84, "e" if field.is_number else "w", field.is_number
+            field.label, WIDTHS.get(field.column, 82), "e" if field.is_number else "w", field.is_number
         )
         for field in shown_fields()
     }
     return {
-        "order": _Column("#", 44, "e", False),
+        "order": _Column("#", 38, "e", False),
         "name": _Column("Micrograph", 108, "w", False),
         **fields,
-        "kept": _Column("Kept", 58, "e", True),
+        "kept": _Column("Kept", 54, "e", True),
         "rejected": _Column("Rejected", 86, "e", True),
     }
 
 
-WIDE, WIDER = 1500, 80  # px: on a screen at least this wide, the name column is wider by this
+WIDE, WIDER = 1700, 80  # px: on a screen at least this wide, the name column is wider by this
+NARROW = 1400  # px: a screen less wide has no room for the column of outliers
 LETTER = 10  # px, approximate width of a character
 
 
@@ -82,7 +86,9 @@ class MicrographTable(tk.Frame):
             choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
         tk.Label(bar, text="Click a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
         self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
-        width = self._columns["name"].width + (WIDER if self.winfo_screenwidth() >= WIDE else 0)
+        room = self.winfo_screenwidth()
+        self.tree.config(displaycolumns=[name for name in self._columns if name != "outlier" or room >= NARROW])
+        width = self._columns["name"].width + (WIDER if room >= WIDE else 0)
         self._letters = width // LETTER
         for name, column in self._columns.items():
             width_now = width if name == "name" else column.width

@@ -362,7 +362,7 @@ def test_micrographs_are_sorted_and_filtered_by_grade(scipion, open_on, tmp_path
         assert [grades[names[key]] for key in window.table.shown] == shown
     choose(window, NAMES[0])  # a click on the timeline: the filters no longer hide it
     assert len(window.table.shown) == len(NAMES) + 1
-    assert "Graded decent (confidence 0.75): Looks decent." in window.picture.subtitle.get("1.0", "end")
+    assert "Why decent: Looks decent. Confidence 0.75." in window.picture.subtitle.get("1.0", "end")
 
 
 def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
