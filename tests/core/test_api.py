@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from noise import write_noise
 from random_model import write_random_model
+from simple_grader import CLASSES
 
 from cryoice_scipion import core as cryoice
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, ImageError, PixelSizeError, SettingsError
 from cryoice_scipion.core.images.writing import read_map
+from cryoice_scipion.core.results.run_reader import read_records
 
 XY = np.array([[30.0, 40.0], [100.0, 90.0], [-5.0, 10.0], [200.0, 60.0]])
 DIAMETER = 100.0  # Å
@@ -25,7 +27,7 @@ DIAMETER = 100.0  # Å
 def folder(tmp_path_factory):
     """Return a folder with a model, two micrographs and their coordinates."""
     base = tmp_path_factory.mktemp("api")
-    write_random_model(base / "model")
+    write_random_model(base / "model", classes=CLASSES)
     (base / "mics").mkdir()
     head = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographName\n"
     rows = ""
@@ -71,6 +73,10 @@ def test_an_array_gets_the_verdict_that_its_file_gets(folder, detector, by_comma
     told = list(zip(goodness, result.coordinate_classes, result.kept.tolist()))
     assert told == scores_of(by_command, f"mic{number}")
     assert result.coordinate_classes[2] == "outside" and np.isnan(result.goodness[2])
+    record = {one.stem: one for one in read_records(by_command)}[f"mic{number}"]
+    assert (result.grade, result.record.grade_probabilities) == (record.grade, record.grade_probabilities)
+    discarded = detector.screen(image, pixel_size, XY, DIAMETER, reject_grades=[result.grade])
+    assert discarded.record.status == "discarded" and not discarded.kept.any()
     assert sum(result.areas.values()) == pytest.approx(1) and 0 <= result.bad_area <= 1
     assert result.mask.shape == result.classes.shape == result.probability.shape
 

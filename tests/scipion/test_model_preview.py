@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from simple_grader import CLASSES
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
@@ -74,8 +75,18 @@ def test_the_preview_has_the_contrast_and_offset_of_the_run(tmp_path, monkeypatc
     expected = reference_of_run(tmp_path / "o", tasks, config)
     assert expected.contrast == ("bright" if bright else "dark")
     assert expected.logit_offset > 0.5
-    assert news[-1][1] == (dataclasses.replace(expected, one_class=None), number)  # the preview shows no outliers
+    assert news[-1][1] == (dataclasses.replace(expected, one_class=None), number)  # no grades
     assert shown.inverted == bright
+
+
+def test_the_preview_of_a_model_with_grades_ends_with_the_session_of_the_run(tmp_path, monkeypatch):
+    tasks = make_tasks(tmp_path / "m", 6)
+    config = ScreenConfig(reference=5, box_size=24.0)
+    with previewing(monkeypatch, tasks, config, executor(classes=CLASSES)) as preview:
+        news = wait_for(preview, is_complete)
+    with ScreeningRun(tmp_path / "o", config, [executor(classes=CLASSES)]) as run:
+        list(run.process(tasks))
+        assert news[-1][1][0] == run.reference and run.reference.one_class is not None
 
 
 def test_the_shown_micrograph_is_mapped_again_when_the_contrast_turns_out_bright(tmp_path, monkeypatch):

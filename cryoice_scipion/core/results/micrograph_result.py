@@ -59,6 +59,11 @@ class MicrographResult:
         return [one.cls for one in self.record.scores]
 
     @property
+    def grade(self) -> str:
+        """Return the grade of the micrograph; empty: not graded. ``record`` has its confidence and its reason."""
+        return self.record.grade
+
+    @property
     def flags(self) -> List[str]:
         """Return the micrograph's flags, such as "border" or "nan_pixels"."""
         return self.record.flags

@@ -117,6 +117,18 @@ def test_bad_area_is_averaged_over_what_could_be_read(tmp_path):
     assert "crystalline 15.0 % 20.0 % in mic20" in page.text
 
 
+def test_grades_are_counted_and_listed_up_to_a_number_of_each(tmp_path):
+    graded = {"grade": "great", "grade_confidence": 0.9, "grade_reason": "No bad area."}
+    bad = {"grade": "film", "grade_confidence": 0.61, "grade_reason": "Film on 70 %."}
+    records = [record(1, tmp_path, id=number, **graded) for number in range(250)]
+    page = write(tmp_path, [*records, record(7, tmp_path, id=300, **bad)], {**SETTINGS, "reject_grades": ["film"]})
+    assert "great 250 (99.6 %) film 1 (0.4 %)" in page.text
+    assert page.text.count("great 0.90 1.0 % accepted No bad area.") == 200
+    assert "mic7 film 0.61 7.0 % accepted Film on 70 %." in page.text
+    assert "at most 200 micrographs of each grade; 50 more" in page.text
+    assert "discarded with their coordinates: film" in page.text and "reject grades film" in page.text
+
+
 def test_flags_are_counted_whatever_number_they_carry(tmp_path):
     flags = [["border", "picks_outside=3"], ["border", "picks_outside=5"]]
     page = write(tmp_path, [record(number, tmp_path, flags=flags[number]) for number in (0, 1)])
