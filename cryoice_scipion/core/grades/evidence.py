@@ -13,7 +13,6 @@ from cryoice_scipion.constants import BORDER
 from cryoice_scipion.core.detectors.one_class_fit import distribution_of, is_comparable, moments_of
 from cryoice_scipion.core.maps.bad_area import Cells
 from cryoice_scipion.core.records import OneClass
-from cryoice_scipion.core.views.power_spectrum import EDGES
 
 #: Classes of bad area that a grade needs; a model that does not tell them apart cannot grade.
 AREAS = ("crystalline", "contamination", "thick", "support", "aggregate", "vacuum")
@@ -24,7 +23,8 @@ SESSION = (
     "patchy_brightness", "patchy_variance", *(f"patchy_power_{number}" for number in range(1, _GROUPS_OF_PATCHY + 1)),
     "cells_low", "cells_middle", "cells_high",
 )  # fmt: skip
-POWER = (*(f"slope_{number}" for number in range(1, len(EDGES) - 1)), "ring_energy", "ring_sharpness", "ring_spots")
+SLOPES = 9  # of views.power_spectrum; a literal, because protocols and viewers must not import views
+POWER = (*(f"slope_{number}" for number in range(1, SLOPES + 1)), "ring_energy", "ring_sharpness", "ring_spots")
 _QUANTILES = (0.1, 0.5, 0.9)  # of cells: low, middle, high
 _SMALL = 0.002  # share of the area: keeps the logarithm of an area finite
 _TINY = 1e-6

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 
 import mrcfile
+import numpy as np
 import pytest
 from simple_grader import CLASSES, simple_grader
 from standin import executor, make_tasks, write_micrograph
@@ -17,12 +18,14 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.grades import grading
+from cryoice_scipion.core.grades.evidence import POWER
 from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.views.power_spectrum import average_power, power_evidence
 
 CONFIG = ScreenConfig(reference=5)
 EXPECTED = {**dict.fromkeys(range(1, 6), "great"), 6: "empty", 7: "film"}
@@ -146,6 +149,11 @@ def test_a_model_without_these_classes_gives_no_grades_and_rejects_none(tasks, t
     assert not (tmp_path / "other").exists()
     with pytest.raises(CryoIceError, match="has no grades"):
         StoredMaps.read(tmp_path / "out").score(1, tasks[0].picks, reject)
+
+
+def test_the_evidence_has_every_number_of_the_power_spectrum():
+    image = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    assert set(power_evidence(average_power(image, 1.0, np.zeros(image.shape, dtype=bool)))) == set(POWER)
 
 
 @pytest.mark.parametrize(
