@@ -24,9 +24,8 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
 from cryoice_scipion.core.errors import ImageError, PixelSizeError, SettingsError
-from cryoice_scipion.core.grades.grading import check_grades, grade_micrograph, is_graded
+from cryoice_scipion.core.grades.grading import check_grades, grade_micrograph
 from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
-from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.maps.scoring import positions_of
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.balance import all_unmatched
@@ -112,6 +111,8 @@ class LoadedDetector:
         ------
         SettingsError
             When a setting is invalid, or a grade is rejected and the model gives none.
+        ModelError
+            When the grader cannot be used.
         ImageError, PixelSizeError
             When the image cannot be screened.
         CoordinatesError
@@ -129,8 +130,7 @@ class LoadedDetector:
             raise ImageError(name, reason, "give real numbers of shape (rows, columns)")
         micrograph = take_image(pixels.astype(np.float32), float(pixel_size), name)
         task = MicrographTask(1, name, output_stem(name), float(pixel_size), _picks(coordinates))
-        graded = is_graded(config, self.model)
-        classmap, mapped = map_micrograph(self.executor.detector, micrograph, name, config.contrast, with_power=graded)
+        classmap, mapped = self.executor.compute(micrograph, name, config, config.contrast)
         scored = score_micrograph(
             classmap,
             task,

@@ -89,6 +89,7 @@ class ScreenConfig(Settings):
     box_files: bool = False  # also write EMAN .box files. Does not affect results; may change on resume
     outlier: bool = True  # measure how unlike the session's reference each micrograph is; changes nothing else
     grade: bool = True  # grade micrographs, if the model tells the classes of bad area apart
+    grader: str = ""  # path of a model folder that grades micrographs; "": the shipped grader
     miss_cost: float = Field(1.0, gt=0, allow_inf_nan=False)  # see grades/grade.py: decide
     reject_grades: List[str] = Field(default_factory=list)  # micrographs of these grades are discarded
     thumbnails: bool = True

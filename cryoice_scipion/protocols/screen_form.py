@@ -206,6 +206,16 @@ class ScreenForm:
             "Grades need a model that tells the classes of bad area apart, as the shipped one does. *No*: no grades.",
         )
         form.addParam(
+            "graderFolder",
+            params.FolderParam,
+            default="",
+            condition="gradeMicrographs",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Grader folder (empty: shipped)",
+            help="The folder of a grader that *cryoice train --network resnet* wrote. It grades micrographs also with "
+            "models that do not tell the classes of bad area apart. *Empty* (default): the shipped grader.",
+        )
+        form.addParam(
             "missCost",
             params.FloatParam,
             default=1.0,

@@ -94,6 +94,7 @@ class ScreenSettings(ScreenForm):
             reference=self.referenceMicrographs.get(),
             max_bad_area=self.maxBadArea.get(),
             grade=self.gradeMicrographs.get(),
+            grader=(self.graderFolder.get() or "").strip(),
             miss_cost=self.missCost.get(),
             reject_grades=self._rejectedGrades(),
             full_size_masks=self.saveMasks.get(),

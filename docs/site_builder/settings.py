@@ -32,6 +32,7 @@ _SCREEN: Dict[str, Tuple[str, str]] = {  # unit, description
     "flip_y": ("", "Whether the coordinates count rows from the other end of the image."),
     "outlier": ("", "Measure how unlike the session's reference each micrograph is. Grades use this measurement."),
     "grade": ("", "Grade micrographs, if the model tells the classes of bad area apart."),
+    "grader": ("", "Folder of a trained grader. Empty: the shipped grader."),
     "miss_cost": ("", "Cost of a bad micrograph with a good grade, relative to that of a good one with a bad grade."),
     "reject_grades": ("", "Micrographs of these grades are discarded."),
     "full_size_masks": ("", "Also write masks of the micrographs' own size."),

@@ -51,6 +51,7 @@ def add_screen_options(add: AddArgument) -> None:
     add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
     add("--no-outlier", action="store_true", help=_NO_OUTLIER)
     add("--reject-grade", action="append", default=[], metavar="GRADE", help=_REJECT_GRADE)
+    add("--grader", default="", metavar="DIR", help=_GRADER)
     add("--miss-cost", type=float, default=1.0, metavar="C", help=_MISS_COST)
     add("--no-grade", action="store_true", help="do not grade micrographs")
     add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
@@ -91,6 +92,7 @@ _REJECT_GRADE = (
     f"discard micrographs of this grade ({', '.join(ALL_GRADES)}); may be repeated (default: no micrograph is "
     "discarded because of its grade)"
 )
+_GRADER = "folder of a grader that 'cryoice train --network resnet' wrote (default: the shipped grader)"
 _MISS_COST = (
     "cost of a bad micrograph that gets a good grade, relative to that of a good micrograph that gets a bad grade; a "
     "higher cost gives more bad grades (default: %(default)g)"
@@ -134,6 +136,7 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
         full_size_masks=args.full_size_masks,
         outlier=not args.no_outlier,
         grade=not args.no_grade,
+        grader=args.grader,
         miss_cost=args.miss_cost,
         reject_grades=sorted(set(args.reject_grade)),
         box_files=args.box_files,

@@ -3,36 +3,58 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
 
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ALL_GRADES
+from cryoice_scipion.constants import ALL_GRADES, UNSURE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.detectors.kinds import kind_of
+from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
+from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.grades.evidence import AREAS, evidence_of, shares_of
-from cryoice_scipion.core.grades.grade import Grade
+from cryoice_scipion.core.grades.grade import Grade, decide
 from cryoice_scipion.core.grades.logistic import default_grader
+from cryoice_scipion.core.grades.reasons import reason_of, unsure_reason
 from cryoice_scipion.core.maps.bad_area import Cells
 from cryoice_scipion.core.records import MapResult, MicrographRecord, OneClass
 
 
 def is_graded(config: ScreenConfig, model: ModelConfig) -> bool:
     """Return whether a run with these settings and this model grades its micrographs."""
-    return config.grade and not _missing(model)
+    return config.grade and (bool(config.grader) or not _missing(model))
 
 
 def check_grades(config: ScreenConfig, model: ModelConfig) -> None:
-    """Make sure that a run which rejects micrographs by grade has grades.
+    """Make sure that the grader can be used, and that a run which rejects micrographs by grade has grades.
 
     Raises
     ------
+    ModelError
+        When the folder of the grader is damaged, or holds no grader.
     SettingsError
-        When the model does not tell the classes of bad area apart.
+        When grades are rejected, and the model does not tell the classes of bad area apart.
     """
-    if config.reject_grades and _missing(model):
+    if config.grader:
+        check_grader(resolve_model(config.grader))
+    elif config.reject_grades and _missing(model):
         reason = f"the model '{model.name}' gives no grades, because it does not know {', '.join(_missing(model))}"
         raise SettingsError("rejected grades", reason, "reject no grades, or use another model")
+
+
+def check_grader(folder: Path) -> ModelConfig:
+    """Return the description of a trained grader.
+
+    Raises
+    ------
+    ModelError
+        When the folder is damaged, or holds no grader.
+    """
+    config = load_config(folder)
+    if not kind_of(config.network, folder).grades:
+        raise ModelError(folder, "maps micrographs and does not grade them", "give it with --model")
+    return config
 
 
 def grade_micrograph(
@@ -50,12 +72,14 @@ def grade_micrograph(
     cells : Cells
         P(BAD) by class, with the settings applied: an ignored class is no reason for a bad grade.
     mapped : MapResult
-        Has the description of the power spectrum.
+        Has the description of the power spectrum, or the probabilities from a trained grader.
     features, reference
         See :func:`~cryoice_scipion.core.grades.evidence.evidence_of`.
     """
     if not is_graded(config, model):
         return None
+    if mapped.grade_probabilities:
+        return _grade_of(mapped.grade_probabilities, shares_of(cells), config.miss_cost)
     evidence = evidence_of(cells, mapped.power, features, mapped.features_sampling, reference)
     return default_grader().grade(evidence, shares_of(cells), config.miss_cost)
 
@@ -71,6 +95,15 @@ def recorded_grade(record: MicrographRecord) -> Optional[Grade]:
 def counts_in_words(counts: Mapping[str, int]) -> str:
     """Return numbers of micrographs by grade as text: "12 great, 3 film"."""
     return ", ".join(f"{counts[name]:,} {name}" for name in ALL_GRADES if counts.get(name))
+
+
+def _grade_of(probabilities: Dict[str, float], shares: Mapping[str, float], miss_cost: float) -> Grade:
+    """Return the grade that a trained grader gives; of its reasons only the areas are known."""
+    name = decide(probabilities, miss_cost)
+    if name == UNSURE:
+        return Grade(name, max(probabilities.values()), unsure_reason(probabilities), probabilities)
+    reason = reason_of(name, {}, {}, shares) if shares else "By the trained grader."
+    return Grade(name, probabilities[name], reason, probabilities)
 
 
 def _missing(model: ModelConfig) -> List[str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryoice_scipion.core.detectors.kinds import kind_of, module_of
-from cryoice_scipion.core.detectors.model_folder import load_config
-from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.grades.grading import check_grader
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.grades.resnet import ResNetGrader
@@ -22,9 +21,6 @@ def load_grader(folder: Path, device: str = "cpu") -> ResNetGrader:
     ModelError
         When the folder is damaged, or holds no grader.
     """
-    config = load_config(folder)
-    kind = kind_of(config.network, folder)
-    if not kind.grades:
-        raise ModelError(folder, "maps micrographs and does not grade them", "give it with --model")
-    grader: ResNetGrader = module_of(kind).load(folder, config, device)
+    config = check_grader(folder)
+    grader: ResNetGrader = module_of(kind_of(config.network, folder)).load(folder, config, device)
     return grader

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
 from cryoice_scipion.constants import FAILED, VERSION
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
+from cryoice_scipion.core.detectors import model_folder
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import (
     RECORDS_VERSION,
@@ -146,6 +147,7 @@ class RunState:
             config=config.model_dump(),
             model=fingerprint,
             model_config=model.model_dump(),  # what scoring from stored maps needs, without the model
+            grader=_fingerprint_of_grader(config),
             created=created,
         )
 
@@ -187,6 +189,10 @@ class RunState:
             (members.add if is_one else members.discard)(key)
 
 
+def _fingerprint_of_grader(config: ScreenConfig) -> str:
+    return model_folder.fingerprint(model_folder.resolve_model(config.grader)) if config.grader else ""
+
+
 def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -> None:
     """Refuse to continue a run with other settings.
 
@@ -198,8 +204,9 @@ def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -
     if head["records_version"] > RECORDS_VERSION:
         raise SettingsError(folder, f"was written by a newer version ({head['version']})", "update this package")
     # A run of a version without a setting continues with its default.
-    then: Dict[str, Any] = {**ScreenConfig().model_dump(), **head["config"], "model": head["model"]}
-    now: Dict[str, Any] = {**config.model_dump(), "model": fingerprint}
+    models = {"model": head["model"], "grader": head.get("grader", "")}
+    then: Dict[str, Any] = {**ScreenConfig().model_dump(), **head["config"], **models}
+    now: Dict[str, Any] = {**config.model_dump(), "model": fingerprint, "grader": _fingerprint_of_grader(config)}
     binding = [name for name in now if name not in _FREE]
     differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in binding if then.get(name) != now[name]]
     if differing:

@@ -196,7 +196,7 @@ def _bad_grades_warning(sums: RunSums) -> List[str]:
     number, graded = sum(bad.values()), sum(sums.grades.values())
     if 2 * number <= graded:
         return []
-    return [f"{number} of {graded} micrographs have a bad grade ({counts_in_words(bad)}): check some of them"]
+    return [f"{number} of {graded} micrographs have a bad grade ({counts_in_words(bad)}): look at some of them"]
 
 
 def _bad_reference_warning(sums: RunSums, reference: Optional[Reference]) -> List[str]:

@@ -6,14 +6,15 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Dict, Tuple
 
 import numpy as np
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.model_folder import fingerprint
+from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model
 from cryoice_scipion.core.grades.grading import grade_micrograph, is_graded
+from cryoice_scipion.core.grades.loading import load_grader
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import LoadedMicrograph, load_micrograph
 from cryoice_scipion.core.images.thumbnails import grey_base, write_base
@@ -27,6 +28,9 @@ from cryoice_scipion.core.views.session_features import session_features
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
+    from cryoice_scipion.core.grades.resnet import ResNetGrader
+
+_DIGITS = 5  # of probabilities
 
 
 class LocalExecutor:
@@ -38,6 +42,7 @@ class LocalExecutor:
         self.model = detector.config
         self.fingerprint = model_fingerprint
         self.device = device
+        self._graders: Dict[str, ResNetGrader] = {}
 
     @classmethod
     def load(cls, model: Path, device: str) -> LocalExecutor:
@@ -56,8 +61,7 @@ class LocalExecutor:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
         micrograph = self.read(task, config)
-        graded = is_graded(config, self.model)
-        classmap, mapped = map_micrograph(self.detector, micrograph, task.path, contrast, with_power=graded)
+        classmap, mapped = self.compute(micrograph, task.path, config, contrast)
         paths = RunFolder(folder)
         mapped.raw_path, mapped.base_path = paths.raw_map(task.stem), paths.base(task.stem)
         with writing(folder):
@@ -72,6 +76,25 @@ class LocalExecutor:
                 write_base(folder / mapped.base_path, grey)
         mapped.seconds = round(time.monotonic() - started, 3)
         return mapped
+
+    def compute(
+        self, micrograph: LoadedMicrograph, name: str, config: ScreenConfig, contrast: str
+    ) -> Tuple[ClassMap, MapResult]:
+        """Map one micrograph in memory, with what its grade needs; see ``map_micrograph``."""
+        graded = is_graded(config, self.model)
+        classmap, mapped = map_micrograph(self.detector, micrograph, name, contrast, graded and not config.grader)
+        if graded and config.grader:
+            found = self._grader(config.grader).probabilities(
+                micrograph.image, micrograph.pixel_size, micrograph.border
+            )
+            mapped.grade_probabilities = {grade: round(value, _DIGITS) for grade, value in found.items()}
+        return classmap, mapped
+
+    def _grader(self, folder: str) -> ResNetGrader:
+        """Return the grader of a folder, which is loaded once."""
+        if folder not in self._graders:
+            self._graders[folder] = load_grader(resolve_model(folder), self.device)
+        return self._graders[folder]
 
     def read(self, task: MicrographTask, config: ScreenConfig) -> LoadedMicrograph:
         """Return the micrograph of a task."""

@@ -10,15 +10,21 @@ import dataclasses
 import mrcfile
 import numpy as np
 import pytest
+import torch
 from simple_grader import CLASSES, simple_grader
 from standin import executor, make_tasks, write_micrograph
 
-from cryoice_scipion.constants import ALL_GRADES
-from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.constants import ALL_GRADES, GRADES
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig, ViewConfig
+from cryoice_scipion.core.detectors.model_folder import write_sums
+from cryoice_scipion.core.detectors.network_detector import save_weights
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.grades import grading
 from cryoice_scipion.core.grades.evidence import POWER
+from cryoice_scipion.core.grades.loading import load_grader
+from cryoice_scipion.core.grades.resnet import ResNet
+from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.results.stored_maps import StoredMaps
@@ -149,6 +155,38 @@ def test_a_model_without_these_classes_gives_no_grades_and_rejects_none(tasks, t
     assert not (tmp_path / "other").exists()
     with pytest.raises(CryoIceError, match="has no grades"):
         StoredMaps.read(tmp_path / "out").score(1, tasks[0].picks, reject)
+
+
+def write_grader(folder, seed):
+    """Write the model folder of an untrained grader."""
+    folder.mkdir()
+    torch.manual_seed(seed)
+    network = ResNet(10, 4)
+    config = ModelConfig(
+        name="grader", network="resnet", classes=list(GRADES), views=[ViewConfig()], network_options=network.options
+    )
+    (folder / "model.json").write_text(config.to_text())
+    save_weights(network, folder / "weights.safetensors")
+    write_sums(folder)
+    return folder
+
+
+def test_a_trained_grader_grades_with_any_model_and_is_bound_to_the_run(tasks, tmp_path):
+    first, second = (write_grader(tmp_path / name, seed) for seed, name in enumerate(("first", "second")))
+    config, two_classes = CONFIG.model_copy(update={"grader": str(first)}), ("good", "support")
+    told = screen(tmp_path / "out", tasks[:3], config, two_classes)
+    for task in tasks[:3]:
+        loaded = load_micrograph(task.path)
+        expected = load_grader(first).probabilities(loaded.image, loaded.pixel_size, loaded.border)
+        assert told[task.id].grade_probabilities == pytest.approx(expected, abs=1e-5)
+        assert told[task.id].grade in ALL_GRADES and told[task.id].grade_reason.endswith(".")
+    first.rename(tmp_path / "moved")
+    config = config.model_copy(update={"grader": str(tmp_path / "moved")})
+    assert set(screen(tmp_path / "out", tasks[:4], config, two_classes, resume=True)) == {4}
+    with pytest.raises(SettingsError, match="grader was"):
+        screen(tmp_path / "out", tasks[:4], config.model_copy(update={"grader": str(second)}), resume=True)
+    with pytest.raises(CryoIceError, match="maps micrographs and does not grade them"):
+        screen(tmp_path / "other", tasks[:1], config.model_copy(update={"grader": "default"}))
 
 
 def test_the_evidence_has_every_number_of_the_power_spectrum():
