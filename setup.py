@@ -90,7 +90,13 @@ setup(
     packages=find_packages(include=["cryoice_scipion", "cryoice_scipion.*"]),
     package_data={
         "": ["*.j2"],
-        "cryoice_scipion": ["protocols.conf", "cryoice_logo.png", "models/*/*", "core/grades/*.json", "templates/*.json.template"]
+        "cryoice_scipion": [
+            "protocols.conf",
+            "cryoice_logo.png",
+            "models/*/*",
+            "core/grades/*.json",
+            "templates/*.json.template",
+        ]
         + ["templates/relion/*/*/*.star", "templates/relion/*/*/*/*.star"],
     },
     entry_points={

@@ -29,14 +29,15 @@ sys.path.insert(0, str(HERE.parent))
 import grades_page  # noqa: E402
 from about import about  # noqa: E402
 from grade_sessions import SESSIONS, Exposure, exposures, make, sessions  # noqa: E402
+from power_evidence import POWER, power_evidence  # noqa: E402
 
 from cryoice_scipion.constants import BORDER, CLASSES, GOOD_GRADES, GRADES  # noqa: E402
 from cryoice_scipion.core.config import TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.class_map import ClassMap  # noqa: E402
 from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model  # noqa: E402
-from cryoice_scipion.core.detectors.one_class_fit import fit_one_class  # noqa: E402
-from cryoice_scipion.core.grades.evidence import MAP, POWER, SESSION, evidence_of, shares_of  # noqa: E402
+from cryoice_scipion.core.detectors.one_class_fit import fit_one_class, measure  # noqa: E402
+from cryoice_scipion.core.grades.evidence import MAP, SESSION, evidence_of, shares_of  # noqa: E402
 from cryoice_scipion.core.grades.grade import grade_of_areas  # noqa: E402
 from cryoice_scipion.core.grades.logistic import DEFAULT, NAMES, LogisticModel, row_of  # noqa: E402
 from cryoice_scipion.core.grades.resnet import ResNet, grade_views, with_known  # noqa: E402
@@ -45,7 +46,7 @@ from cryoice_scipion.core.images.loading import load_micrograph, take_image  # n
 from cryoice_scipion.core.maps.bad_area import probabilities  # noqa: E402
 from cryoice_scipion.core.training.grades.fit import Example, fit, logits_of, temperature_of  # noqa: E402
 from cryoice_scipion.core.training.metrics import expected_calibration_error  # noqa: E402
-from cryoice_scipion.core.views.power_spectrum import average_power, power_evidence  # noqa: E402
+from cryoice_scipion.core.views.power_spectrum import average_power  # noqa: E402
 from cryoice_scipion.core.views.session_features import session_features  # noqa: E402
 
 RESULTS = HERE / "results" / "grades.json"
@@ -58,13 +59,14 @@ STRENGTH = 1.0  # inverse regularisation of the logistic model
 EXPECTED = dict(zip(GRADES, (0.45, 0.25, 0.10, 0.06, 0.06, 0.04, 0.04)))
 WITHOUT_SESSION = 0.5  # weight of each micrograph once more, as if its session were not known
 GOOD = [GRADES.index(name) for name in GOOD_GRADES]
-SHIPPED = "map, session, power"
-#: Groups of evidence that are left out in turn.
+SHIPPED = "map, session"
+#: The evidence that a logistic model is given.
 EVIDENCE: Dict[str, Tuple[str, ...]] = {
     "map": MAP,
-    "map, power": (*MAP, *POWER),
-    "map, session": (*MAP, *SESSION),
-    SHIPPED: NAMES,
+    "map, ring": (*MAP, *POWER[-3:]),
+    "map, session": NAMES,
+    "map, session, ring": (*NAMES, *POWER[-3:]),
+    "map, session, power": (*NAMES, *POWER),
 }
 #: Folders of MicAssess, and whether their micrographs are good.
 MICASSESS = {"great": True, "decent": True, "contamination": False, "crystalline_ice": False, "empty_no_ice": False}
@@ -113,9 +115,10 @@ def evidence_from(stored: Any, reference: Any) -> Dict[str, float]:
     """Return the evidence of a stored micrograph."""
     classes = load_config(resolve_model("default")).classes
     classmap = ClassMap(stored["logits"], stored["border"], classes, float(stored["cell"]), 0.0)
-    cells, power = probabilities(classmap, 0.0), power_evidence(stored["power"])
-    evidence = evidence_of(cells, power, stored["values"], float(stored["sampling"]), reference)
-    return {**evidence, "bad_area": sum(shares_of(cells).values())}
+    cells = probabilities(classmap, 0.0)
+    outlier = measure(reference, None, stored["values"], float(stored["sampling"]))
+    area = {"bad_area": sum(shares_of(cells).values())}
+    return {**evidence_of(cells, outlier), **power_evidence(stored["power"]), **area}
 
 
 class Data:
@@ -162,16 +165,15 @@ def fit_logistic(
     """Fit the logistic model, each micrograph once with all evidence and once without that of its session."""
     known = [{name: value for name, value in one.items() if name in names} for one in evidence]
     alone = [{name: value for name, value in one.items() if name not in SESSION} for one in known]
-    table = np.array([[one.get(name, np.nan) for name in NAMES] for one in known])
-    mean = [float(np.nanmean(column)) if np.isfinite(column).any() else 0.0 for column in table.T]
-    scale = [float(np.nanstd(column)) or 1.0 if np.isfinite(column).any() else 1.0 for column in table.T]
-    rows = np.stack([row_of(one, np.array(mean), np.array(scale)) for one in (*known, *alone)])
+    table = np.array([[one.get(name, np.nan) for name in names] for one in known])
+    mean, scale = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
+    rows = np.stack([row_of(one, names, mean, scale) for one in (*known, *alone)])
     model = LogisticRegression(C=STRENGTH, max_iter=5000)
     model.fit(rows, np.tile(grades, 2), np.concatenate([weights, WITHOUT_SESSION * weights]))
     return LogisticModel(
-        names=list(NAMES),
-        mean=[round(value, 5) for value in mean],
-        scale=[round(value, 5) for value in scale],
+        names=list(names),
+        mean=np.round(mean, 5).tolist(),
+        scale=np.round(scale, 5).tolist(),
         weights=np.round(model.coef_, 4).tolist(),
         bias=np.round(model.intercept_, 4).tolist(),
     )
@@ -180,7 +182,7 @@ def fit_logistic(
 def logistic_probabilities(model: LogisticModel, evidence: Sequence[Dict[str, float]]) -> Any:
     """Return the probability of each grade (n, grades)."""
     mean, scale = np.array(model.mean), np.array(model.scale)
-    rows = np.stack([row_of(one, mean, scale) for one in evidence])
+    rows = np.stack([row_of(one, model.names, mean, scale) for one in evidence])
     return softmax(rows @ np.array(model.weights).T + np.array(model.bias), axis=1)
 
 
@@ -252,9 +254,9 @@ def summary(data: Data, values: Any, rows: Any) -> Dict[str, Any]:
         "accuracy": lambda some: (values[some].argmax(axis=1) == data.grades[some]).mean(),
     }
     found: Dict[str, Any] = {"micrographs": len(rows), "sessions": len(names)}
-    for name, measure in measures.items():
-        low, high = np.quantile([measure(some) for some in draws], [0.025, 0.975])
-        found[name] = [round(float(value), 3) for value in (measure(rows), low, high)]
+    for name, of_rows in measures.items():
+        low, high = np.quantile([of_rows(some) for some in draws], [0.025, 0.975])
+        found[name] = [round(float(value), 3) for value in (of_rows(rows), low, high)]
     picked = rng.choice(rows, 20 * len(rows), p=data.weights[rows] / data.weights[rows].sum())
     found["ece"] = round(expected_calibration_error(p_bad(values[picked]), data.bad[picked]), 3)
     return found
@@ -309,9 +311,8 @@ def real(folder: Path, model: LogisticModel, networks: Dict[str, Any]) -> Dict[s
         micrograph = load_micrograph(str(path))
         seen = (micrograph.image, micrograph.pixel_size, micrograph.border)
         cells = probabilities(shipped().map(*seen), 0.0)
-        power = average_power(*seen)
-        values = {"A": logistic_probabilities(model, [evidence_of(cells, power_evidence(power))])[0]}
-        example = Example(path.stem, "", grade_views(*seen)[0], with_known(power), 0)
+        values = {"A": logistic_probabilities(model, [evidence_of(cells)])[0]}
+        example = Example(path.stem, "", *grade_views(*seen), 0)
         for name, (network, temperature, shift) in networks.items():
             values[name] = network_probabilities(network, temperature, [example], shift)[0]
         grades = {

@@ -20,7 +20,7 @@ _GROUPS = {
 def page(result: Dict[str, Any]) -> str:
     """Return the page as Markdown."""
     graders = result["graders"]
-    total = graders["A: map, session, power"]["all"]
+    total = graders["A: map, session"]["all"]
     lines = [
         "# Grades of whole micrographs",
         "",
@@ -28,19 +28,20 @@ def page(result: Dict[str, Any]) -> str:
         "Each "
         "grader is measured on sessions that it was not fitted to. Intervals of 95 % are from resampled sessions.",
         "",
-        f"- The shipped grader is (A), a logistic model of map, session and power spectrum: AUC "
-        f"{_interval(total['auc'])} "
+        f"- The shipped grader is (A), a logistic model of map and session: AUC {_interval(total['auc'])} "
         f"of bad against good, the right one of seven grades on {_interval(total['accuracy'], percent=True)}.",
         *_about_networks(graders),
         *_about_real(result),
         "",
         "## Graders",
         "",
-        "AUC of bad against good micrographs. *A* leaves out parts of the evidence in turn; *B* are residual "
-        "networks of "
-        "10, 18 and 34 layers on the picture at 16 Å/px and the average power spectrum, without the session. The "
-        "first "
-        "row is the mean P(BAD) of the shipped model.",
+        "AUC of bad against good micrographs. *A* are logistic models of the evidence that the name lists: the map "
+        "of P(BAD), "
+        "the difference from the session, the ring of ice near 3.7 Å in the average power spectrum, and the slopes "
+        "of that "
+        "spectrum (*power*, with the ring). *B* are residual networks of 10, 18 and 34 layers on the picture at 16 "
+        "Å/px and "
+        "the average power spectrum, without the session. The first row is the mean P(BAD) of the shipped model.",
         "",
         "| grader | " + " | ".join(_GROUPS.values()) + " | right grade | ECE |",
         "|" + "---|" * (len(_GROUPS) + 3),
@@ -49,7 +50,7 @@ def page(result: Dict[str, Any]) -> str:
         cells = [_interval(found[group]["auc"]) for group in _GROUPS]
         right = "–" if name.startswith("mean") else _interval(found["all"]["accuracy"], percent=True)
         lines.append(f"| {name} | {' | '.join(cells)} | {right} | {found['all']['ece']:.3f} |")
-    numbers = [str(graders["A: map, session, power"][group]["micrographs"]) for group in _GROUPS]
+    numbers = [str(graders["A: map, session"][group]["micrographs"]) for group in _GROUPS]
     lines += [f"| micrographs | {' | '.join(numbers)} | | |", "", "## Confusion", ""]
     for name, counts in result["confusion"].items():
         lines += [f"**{name}**: true grade in rows, likeliest grade in columns.", "", *_confusion(counts), ""]

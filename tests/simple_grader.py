@@ -5,7 +5,7 @@ import numpy as np
 
 from cryoice_scipion.constants import GRADES
 from cryoice_scipion.core.grades.evidence import AREAS
-from cryoice_scipion.core.grades.logistic import GROUPS, NAMES, LogisticGrader, LogisticModel
+from cryoice_scipion.core.grades.logistic import NAMES, LogisticGrader, LogisticModel
 
 CLASSES = ("good", "support", *(name for name in AREAS if name != "support"))
 
@@ -15,7 +15,7 @@ def simple_grader():
 
     Every number of the evidence has a weight, so that a change of any of them changes the probabilities.
     """
-    weights = np.zeros((len(GRADES), len(NAMES) + len(GROUPS)))
+    weights = np.zeros((len(GRADES), len(NAMES) + 1))
     weights[GRADES.index("decent"), : len(NAMES)] = 0.01
     weights[GRADES.index("film"), NAMES.index("area_support")] = 20.0
     weights[GRADES.index("empty"), NAMES.index("outlier")] = 4.0

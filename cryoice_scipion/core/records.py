@@ -71,8 +71,6 @@ class MapResult:
     seconds: float = 0.0
     features_path: str = ""  # features of each cell for the outlier map (.npy); empty: not measured
     features_sampling: float = 0.0  # Å, side of a cell of these
-    #: Shape of the average power spectrum (``views.power_spectrum.power_evidence``); unknown values are left out.
-    power: Dict[str, float] = dataclasses.field(default_factory=dict)
     grade_probabilities: Dict[str, float] = dataclasses.field(default_factory=dict)  # from a trained grader, if any
 
 

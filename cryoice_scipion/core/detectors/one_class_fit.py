@@ -140,6 +140,8 @@ class Outlier:
     number: float  # distance of the micrograph; 1 is typical
     p_value: Optional[float]  # share of clean micrographs that are at least as unlike; None: too few for a p-value
     cells: NDArray[np.float32]  # (rows, columns): distance of each cell; 1 is typical, 0 at the border
+    deviations: Array  # (features,): of its mean features, in standard deviations of clean micrographs
+    patchiness: Array  # (features,): standard deviation between its cells, relative to that of clean micrographs
 
 
 def measure(record: OneClass, key: Optional[int], values: NDArray[Any], sampling: float) -> Optional[Outlier]:
@@ -165,7 +167,13 @@ def measure(record: OneClass, key: Optional[int], values: NDArray[Any], sampling
         score = fit.of_micrograph(moments)
     share = (1 + int((scores >= score).sum())) / (1 + len(scores))
     cells = np.nan_to_num(fit.of_cells(values) / max(record.cell_unit, _TINY)).astype(np.float32)
-    return Outlier(score / max(record.unit, _TINY), share if len(record.scores) >= RANKED else None, cells)
+    return Outlier(
+        number=score / max(record.unit, _TINY),
+        p_value=share if len(record.scores) >= RANKED else None,
+        cells=cells,
+        deviations=(moments.mean - fit.mean) / np.sqrt(np.diag(fit.between)),
+        patchiness=np.sqrt(np.diag(moments.within) / np.maximum(np.diag(fit.within), _TINY**2)),
+    )
 
 
 def is_comparable(record: OneClass, values: NDArray[Any], sampling: float) -> bool:

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The numbers that a micrograph is graded by: areas, the session, and the shape of the power spectrum. No torch."""
+"""The numbers that a micrograph is graded by: its map, and how it differs from its session. No torch."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Dict, Optional
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logit
 
 from cryoice_scipion.constants import BORDER
-from cryoice_scipion.core.detectors.one_class_fit import distribution_of, is_comparable, moments_of
+from cryoice_scipion.core.detectors.one_class_fit import Outlier
 from cryoice_scipion.core.maps.bad_area import Cells
-from cryoice_scipion.core.records import OneClass
 
 #: Classes of bad area that a grade needs; a model that does not tell them apart cannot grade.
 AREAS = ("crystalline", "contamination", "thick", "support", "aggregate", "vacuum")
@@ -23,35 +21,21 @@ SESSION = (
     "patchy_brightness", "patchy_variance", *(f"patchy_power_{number}" for number in range(1, _GROUPS_OF_PATCHY + 1)),
     "cells_low", "cells_middle", "cells_high",
 )  # fmt: skip
-SLOPES = 9  # of views.power_spectrum; a literal, because protocols and viewers must not import views
-POWER = (*(f"slope_{number}" for number in range(1, SLOPES + 1)), "ring_energy", "ring_sharpness", "ring_spots")
 _QUANTILES = (0.1, 0.5, 0.9)  # of cells: low, middle, high
 _SMALL = 0.002  # share of the area: keeps the logarithm of an area finite
 _TINY = 1e-6
 _MOST = 12.0  # log-odds
 
 
-def evidence_of(
-    cells: Cells,
-    power: Mapping[str, float],
-    features: Optional[NDArray[Any]] = None,
-    sampling: float = 0.0,
-    reference: Optional[OneClass] = None,
-) -> Dict[str, float]:
+def evidence_of(cells: Cells, outlier: Optional[Outlier] = None) -> Dict[str, float]:
     """Return the evidence of a micrograph; what is not known is left out.
 
     Parameters
     ----------
     cells : Cells
         P(BAD) by class.
-    power : mapping
-        From ``views.power_spectrum.power_evidence``.
-    features : numpy.ndarray, shape (rows, columns, features), optional
-        From ``views.session_features``; None: not measured.
-    sampling : float
-        Å, side of a cell of these features.
-    reference : OneClass, optional
-        The session; None: not known.
+    outlier : Outlier, optional
+        How it differs from its session; None: not known.
 
     Returns
     -------
@@ -61,17 +45,13 @@ def evidence_of(
         Of SESSION: ``outlier``, the logarithm of the distance from the session; deviations of the mean features from
         the session, from coarse to fine bands of power; ``patchy_…``, how much more they vary between cells; and
         quantiles of the logarithm of the distance of cells.
-        Of POWER: as they are.
     """
     found = {f"area_{name}": float(np.log10(1 + share / _SMALL)) for name, share in shares_of(cells).items()}
     inside = cells.probability[~cells.border]
     if inside.size:
         odds = np.clip(logit(inside.astype(np.float64)), -_MOST, _MOST)
         found.update(zip(MAP[len(AREAS) :], np.quantile(odds, _QUANTILES).tolist()))
-    found.update({name: float(power[name]) for name in POWER if name in power})
-    if features is not None and reference is not None:
-        found.update(_session_evidence(features, sampling, reference))
-    return found
+    return {**found, **_session_evidence(outlier)} if outlier else found
 
 
 def shares_of(cells: Cells) -> Dict[str, float]:
@@ -82,21 +62,14 @@ def shares_of(cells: Cells) -> Dict[str, float]:
     return {name: share for name, share in zip(names, means) if name in AREAS}
 
 
-def _session_evidence(features: NDArray[Any], sampling: float, reference: OneClass) -> Dict[str, float]:
-    moments = moments_of(features) if is_comparable(reference, features, sampling) else None
-    if moments is None:
-        return {}
-    fit = distribution_of(reference)
-    distance = fit.of_micrograph(moments) / max(reference.unit, _TINY)
-    deviations = np.arcsinh((moments.mean - fit.mean) / np.sqrt(np.diag(fit.between)))
-    patchy = np.sqrt(np.diag(moments.within) / np.maximum(np.diag(fit.within), _TINY**2)) + _TINY
-    cells = fit.of_cells(features).ravel() / max(reference.cell_unit, _TINY)
+def _session_evidence(outlier: Outlier) -> Dict[str, float]:
+    deviations, patchy = np.arcsinh(outlier.deviations), outlier.patchiness + _TINY
     values = [
-        np.log(max(distance, _TINY)),
+        np.log(max(outlier.number, _TINY)),
         *deviations[:2],
         *(part.mean() for part in np.array_split(deviations[2:], _GROUPS_OF_BANDS)),
         *np.log(patchy[:2]),
         *(np.log(part.mean()) for part in np.array_split(patchy[2:], _GROUPS_OF_PATCHY)),
-        *np.log(np.quantile(cells[np.isfinite(cells)], _QUANTILES) + _TINY),
+        *np.log(np.quantile(outlier.cells[outlier.cells > 0], _QUANTILES) + _TINY),
     ]
     return {name: float(value) for name, value in zip(SESSION, values)}

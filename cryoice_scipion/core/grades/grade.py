@@ -70,7 +70,7 @@ def decide(probabilities: Mapping[str, float], miss_cost: float) -> str:
     """Return the grade: the likeliest of the good or of the bad ones, or UNSURE.
 
     A micrograph is bad if letting it pass costs more, on average, than losing it (Elkan 2001): if P(bad) is above
-    1 / (1 + ``miss_cost``). It is unsure if the grade that results is less likely than ``UNSURE_BELOW``.
+    1 / (1 + ``miss_cost``). It is unsure if no grade is as likely as ``UNSURE_BELOW``.
 
     Parameters
     ----------

@@ -4,21 +4,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
-
-from numpy.typing import NDArray
+from typing import Dict, List, Mapping, Optional
 
 from cryoice_scipion.constants import ALL_GRADES, UNSURE
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.kinds import kind_of
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
+from cryoice_scipion.core.detectors.one_class_fit import Outlier
 from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.grades.evidence import AREAS, evidence_of, shares_of
 from cryoice_scipion.core.grades.grade import Grade, decide
 from cryoice_scipion.core.grades.logistic import default_grader
 from cryoice_scipion.core.grades.reasons import reason_of, unsure_reason
 from cryoice_scipion.core.maps.bad_area import Cells
-from cryoice_scipion.core.records import MapResult, MicrographRecord, OneClass
+from cryoice_scipion.core.records import MapResult, MicrographRecord
 
 
 def is_graded(config: ScreenConfig, model: ModelConfig) -> bool:
@@ -62,8 +61,7 @@ def grade_micrograph(
     mapped: MapResult,
     config: ScreenConfig,
     model: ModelConfig,
-    features: Optional[NDArray[Any]] = None,
-    reference: Optional[OneClass] = None,
+    outlier: Optional[Outlier] = None,
 ) -> Optional[Grade]:
     """Return the grade of a micrograph; None if this run does not grade.
 
@@ -72,16 +70,15 @@ def grade_micrograph(
     cells : Cells
         P(BAD) by class, with the settings applied: an ignored class is no reason for a bad grade.
     mapped : MapResult
-        Has the description of the power spectrum, or the probabilities from a trained grader.
-    features, reference
-        See :func:`~cryoice_scipion.core.grades.evidence.evidence_of`.
+        Has the probabilities from a trained grader, if there is one.
+    outlier : Outlier, optional
+        How it differs from its session; None: not known.
     """
     if not is_graded(config, model):
         return None
     if mapped.grade_probabilities:
         return _grade_of(mapped.grade_probabilities, shares_of(cells), config.miss_cost)
-    evidence = evidence_of(cells, mapped.power, features, mapped.features_sampling, reference)
-    return default_grader().grade(evidence, shares_of(cells), config.miss_cost)
+    return default_grader().grade(evidence_of(cells, outlier), shares_of(cells), config.miss_cost)
 
 
 def recorded_grade(record: MicrographRecord) -> Optional[Grade]:

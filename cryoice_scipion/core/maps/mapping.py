@@ -11,7 +11,6 @@ from cryoice_scipion.constants import BORDER
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.images.loading import LoadedMicrograph
 from cryoice_scipion.core.records import MapResult
-from cryoice_scipion.core.views.power_spectrum import average_power, power_evidence
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
@@ -20,7 +19,7 @@ BRIGHT = "bright"
 
 
 def map_micrograph(
-    detector: Detector, micrograph: LoadedMicrograph, name: str, contrast: str, with_power: bool = False
+    detector: Detector, micrograph: LoadedMicrograph, name: str, contrast: str
 ) -> Tuple[ClassMap, MapResult]:
     """Return the class map of a micrograph, and the map result for the journal.
 
@@ -30,8 +29,6 @@ def map_micrograph(
         Name of the micrograph, for error messages.
     contrast : str
         "dark", "bright" or "auto". "auto" is dark until the contrast of the session is decided.
-    with_power : bool
-        Whether the power spectrum of the micrograph is described too, for its grade.
 
     Raises
     ------
@@ -54,6 +51,4 @@ def map_micrograph(
         base_path="",
         flags=[*micrograph.flags, *classmap.flags, *([BORDER] if micrograph.border.any() else [])],
     )
-    if with_power:
-        mapped.power = power_evidence(average_power(micrograph.image, micrograph.pixel_size, micrograph.border))
     return classmap, mapped

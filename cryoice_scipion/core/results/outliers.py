@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.core.detectors.one_class_fit import UNUSUAL, fit_one_class, measure
+from cryoice_scipion.core.detectors.one_class_fit import UNUSUAL, Outlier, fit_one_class, measure
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images.writing import write_map
 from cryoice_scipion.core.records import MapResult, MicrographRecord, OneClass
@@ -41,8 +41,13 @@ def fit_reference(folder: Path, ids: Sequence[int], mapped: Mapping[int, MapResu
     return fit_one_class(features, sampling)
 
 
-def features_of(folder: Path, mapped: MapResult, reference: Optional[OneClass]) -> Optional[NDArray[Any]]:
-    """Return the features of a micrograph that are compared with the reference; None: they are not measured.
+def outlier_of(folder: Path, key: int, mapped: MapResult, reference: Optional[OneClass]) -> Optional[Outlier]:
+    """Return how a micrograph differs from the reference; None: it is not measured, or cannot be compared.
+
+    Parameters
+    ----------
+    key : int
+        Id of the micrograph.
 
     Raises
     ------
@@ -51,29 +56,22 @@ def features_of(folder: Path, mapped: MapResult, reference: Optional[OneClass]) 
     """
     if reference is None or not mapped.features_path:
         return None
-    return read_features(folder / mapped.features_path)
+    return measure(reference, key, read_features(folder / mapped.features_path), mapped.features_sampling)
 
 
-def add_outlier(
-    folder: Path, record: MicrographRecord, values: NDArray[Any], sampling: float, reference: OneClass
-) -> None:
+def add_outlier(folder: Path, record: MicrographRecord, found: Outlier, sampling: float) -> None:
     """Write the outlier map of a micrograph, and note the map and the number in its record.
 
     Parameters
     ----------
-    values : numpy.ndarray, shape (rows, columns, features)
-        From :func:`features_of`.
     sampling : float
-        Å, side of a cell of these features.
+        Å, side of a cell of the map.
 
     Raises
     ------
     FolderError
         When the folder cannot be written.
     """
-    found = measure(reference, record.id, values, sampling)
-    if found is None:
-        return
     record.outlier, record.outlier_p = round(found.number, 4), found.p_value
     record.outlier_map = RunFolder(folder).outlier(record.stem)
     if found.number > UNUSUAL:

@@ -21,7 +21,7 @@ from cryoice_scipion.core.images.thumbnails import BadAreas, PickMark, draw_thum
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
-from cryoice_scipion.core.results.outliers import features_of
+from cryoice_scipion.core.results.outliers import outlier_of
 
 _DPI = 100
 
@@ -74,8 +74,8 @@ class ThresholdPreview:
         classmap = ClassMap.load(folder / result.raw_path)
         offset, usual = (reference.logit_offset, reference.one_class) if reference else (0.0, None)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
-        features = features_of(folder, result, usual)
-        self.grade = grade_micrograph(self.cells, result, config, model, features, usual)  # at every threshold
+        outlier = outlier_of(folder, task.id, result, usual)
+        self.grade = grade_micrograph(self.cells, result, config, model, outlier)  # at every threshold
         self._frame = Frame(result.shape, result.pixel_size)
         self._picks = in_micrograph_pixels(task.picks, self._frame, config, result.flags)
         #: Of each coordinate; NaN outside the frame.

@@ -21,7 +21,7 @@ from cryoice_scipion.core.images.thumbnails import grey_base, write_base
 from cryoice_scipion.core.maps.mapping import map_micrograph
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
 from cryoice_scipion.core.results.micrograph_result import score_micrograph
-from cryoice_scipion.core.results.outliers import add_outlier, features_of
+from cryoice_scipion.core.results.outliers import add_outlier, outlier_of
 from cryoice_scipion.core.results.result_files import write_result
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 from cryoice_scipion.core.views.session_features import session_features
@@ -81,9 +81,8 @@ class LocalExecutor:
         self, micrograph: LoadedMicrograph, name: str, config: ScreenConfig, contrast: str
     ) -> Tuple[ClassMap, MapResult]:
         """Map one micrograph in memory, with what its grade needs; see ``map_micrograph``."""
-        graded = is_graded(config, self.model)
-        classmap, mapped = map_micrograph(self.detector, micrograph, name, contrast, graded and not config.grader)
-        if graded and config.grader:
+        classmap, mapped = map_micrograph(self.detector, micrograph, name, contrast)
+        if config.grader and is_graded(config, self.model):
             found = self._grader(config.grader).probabilities(
                 micrograph.image, micrograph.pixel_size, micrograph.border
             )
@@ -105,8 +104,8 @@ class LocalExecutor:
     ) -> MicrographRecord:
         """Score one micrograph on its stored map; see ``Executor.score``."""
         started = time.monotonic()
-        classmap, usual = ClassMap.load(folder / result.raw_path), reference.one_class
-        features = features_of(folder, result, usual)
+        classmap = ClassMap.load(folder / result.raw_path)
+        outlier = outlier_of(folder, task.id, result, reference.one_class)
         scored = score_micrograph(
             classmap,
             task,
@@ -114,10 +113,10 @@ class LocalExecutor:
             config,
             self.model,
             reference.logit_offset,
-            lambda cells: grade_micrograph(cells, result, config, self.model, features, usual),
+            lambda cells: grade_micrograph(cells, result, config, self.model, outlier),
         )
-        if features is not None and usual is not None:
-            add_outlier(folder, scored.record, features, result.features_sampling, usual)
+        if outlier is not None:
+            add_outlier(folder, scored.record, outlier, result.features_sampling)
         write_result(folder, scored, result, config)
         scored.record.seconds = round(result.seconds + time.monotonic() - started, 3)
         return scored.record

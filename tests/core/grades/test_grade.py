@@ -6,10 +6,10 @@ import pytest
 
 from cryoice_scipion.constants import GRADES, UNSURE
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.one_class_fit import fit_one_class
+from cryoice_scipion.core.detectors.one_class_fit import fit_one_class, measure
 from cryoice_scipion.core.grades.evidence import MAP, SESSION, evidence_of, shares_of
 from cryoice_scipion.core.grades.grade import bad_probability, decide, grade_of_areas
-from cryoice_scipion.core.grades.logistic import GROUPS, NAMES, LogisticGrader, LogisticModel, default_grader
+from cryoice_scipion.core.grades.logistic import NAMES, LogisticGrader, LogisticModel, default_grader
 from cryoice_scipion.core.maps.bad_area import probabilities
 
 CLASSES = ["good", "crystalline", "contamination", "thick", "support", "aggregate", "vacuum"]
@@ -66,25 +66,26 @@ def test_evidence_has_the_area_of_each_class_and_the_deviation_from_the_session(
     assert shares_of(cells)["support"] == pytest.approx(0.2, abs=1e-5)
     rng = np.random.default_rng(0)
     reference = fit_one_class({key: rng.normal(0, 1, (8, 8, 18)) for key in range(12)}, 100.0)
-    usual = evidence_of(cells, {"slope_1": 1.0}, rng.normal(0, 1, (8, 8, 18)), 100.0, reference)
+    usual = evidence_of(cells, measure(reference, None, rng.normal(0, 1, (8, 8, 18)), 100.0))
+    assert set(usual) == {*MAP, *SESSION}
     assert usual["area_support"] == pytest.approx(np.log10(1 + 0.2 / 0.002), abs=1e-4)
     assert usual["area_vacuum"] == pytest.approx(0, abs=1e-3)
-    assert usual["slope_1"] == 1.0
+    assert usual["odds_low"] < -10 < 10 < usual["odds_high"]
     brighter = rng.normal(0, 1, (8, 8, 18))
     brighter[..., 0] += 3
-    unlike = evidence_of(cells, {}, brighter, 100.0, reference)
+    brighter[:4, :, 1] += 3
+    unlike = evidence_of(cells, measure(reference, None, brighter, 100.0))
     assert unlike["brightness"] > 2 > abs(usual["brightness"])
     assert unlike["outlier"] > usual["outlier"] + 1
-    assert "slope_1" not in unlike
-    without = evidence_of(cells, {})
-    assert set(without) == set(MAP)
-    other_size = evidence_of(cells, {}, brighter, 150.0, reference)
-    assert not set(SESSION) & set(other_size)
+    assert unlike["patchy_variance"] > 0.4 > abs(usual["patchy_variance"])
+    assert abs(unlike["patchy_brightness"]) < 0.4
+    assert unlike["cells_low"] > usual["cells_high"]
+    assert set(evidence_of(cells)) == set(MAP)
 
 
 def model_of(**weights):
     """Return a model of which some weights of the evidence are 1 for one grade."""
-    table = np.zeros((len(GRADES), len(NAMES) + len(GROUPS)))
+    table = np.zeros((len(GRADES), len(NAMES) + 1))
     for name, grade in weights.items():
         table[GRADES.index(grade), NAMES.index(name)] = 5
     number = len(NAMES)
@@ -94,21 +95,20 @@ def model_of(**weights):
 
 
 def test_the_reason_names_the_evidence_that_counts():
-    grader = LogisticGrader(model_of(area_support="film", ring_sharpness="crystalline"))
+    grader = LogisticGrader(model_of(area_support="film", cells_high="crystalline"))
     film = grader.grade({"area_support": 2.0}, {"support": 0.62, "vacuum": 0.001}, 1)
     assert (film.name, film.reason) == ("film", "Film on 62 %.")
     assert sum(film.probabilities.values()) == pytest.approx(1, abs=1e-4)
     assert film.confidence == film.probabilities["film"]
-    crystals = grader.grade({"ring_sharpness": 2.0}, {}, 1)
-    assert (crystals.name, crystals.reason) == ("crystalline", "A sharp ring of ice at 3.7 Å.")
+    crystals = grader.grade({"cells_high": 2.0}, {}, 1)
+    assert (crystals.name, crystals.reason) == ("crystalline", "Unlike its session in some places.")
     nothing = grader.grade({}, {}, 1)
     assert (nothing.name, nothing.reason) == (UNSURE, "Between great (0.14) and decent (0.14).")
 
 
-def test_missing_evidence_has_terms_of_its_own():
+def test_a_session_that_is_not_known_has_a_term_of_its_own():
     model = model_of()
-    model.weights = [row[: len(NAMES)] + [0.0] * len(GROUPS) for row in model.weights]
-    model.weights[GRADES.index("thick")][len(NAMES)] = 5.0  # without the session
+    model.weights[GRADES.index("thick")][-1] = 5.0
     grader = LogisticGrader(model)
     assert grader.grade({}, {}, 1).name == "thick"
     assert grader.grade(dict.fromkeys(SESSION, 0.0), {}, 1).name == UNSURE
@@ -125,11 +125,11 @@ def test_missing_evidence_has_terms_of_its_own():
 )
 def test_the_shipped_grader_knows_large_bad_areas_without_a_session(name, grade):
     cells = cells_with(0.9, name)
-    assert default_grader().grade(evidence_of(cells, {}), shares_of(cells), 1).name == grade
+    assert default_grader().grade(evidence_of(cells), shares_of(cells), 1).name == grade
 
 
 def test_the_shipped_grader_is_sure_of_clean_micrographs_that_are_typical_of_their_session():
-    evidence = evidence_of(cells_with(0.0, "support"), {f"slope_{number}": 0.1 for number in range(1, 10)})
+    evidence = evidence_of(cells_with(0.0, "support"))
     evidence.update(dict.fromkeys(SESSION, 0.0))
     found = default_grader().grade(evidence, {}, 1)
     assert found.name == "great"

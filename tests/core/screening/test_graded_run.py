@@ -8,7 +8,6 @@ import csv
 import dataclasses
 
 import mrcfile
-import numpy as np
 import pytest
 import torch
 from simple_grader import CLASSES, simple_grader
@@ -21,7 +20,6 @@ from cryoice_scipion.core.detectors.network_detector import save_weights
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.grades import grading
-from cryoice_scipion.core.grades.evidence import POWER
 from cryoice_scipion.core.grades.loading import load_grader
 from cryoice_scipion.core.grades.resnet import ResNet
 from cryoice_scipion.core.images.loading import load_micrograph
@@ -31,7 +29,6 @@ from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
-from cryoice_scipion.core.views.power_spectrum import average_power, power_evidence
 
 CONFIG = ScreenConfig(reference=5)
 EXPECTED = {**dict.fromkeys(range(1, 6), "great"), 6: "empty", 7: "film"}
@@ -187,11 +184,6 @@ def test_a_trained_grader_grades_with_any_model_and_is_bound_to_the_run(tasks, t
         screen(tmp_path / "out", tasks[:4], config.model_copy(update={"grader": str(second)}), resume=True)
     with pytest.raises(CryoIceError, match="maps micrographs and does not grade them"):
         screen(tmp_path / "other", tasks[:1], config.model_copy(update={"grader": "default"}))
-
-
-def test_the_evidence_has_every_number_of_the_power_spectrum():
-    image = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
-    assert set(power_evidence(average_power(image, 1.0, np.zeros(image.shape, dtype=bool)))) == set(POWER)
 
 
 @pytest.mark.parametrize(

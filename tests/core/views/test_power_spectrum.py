@@ -2,9 +2,8 @@
 """The average power spectrum and the numbers that describe it."""
 
 import numpy as np
-import pytest
 
-from cryoice_scipion.core.views.power_spectrum import HALF, WINDOW, average_power, power_evidence
+from cryoice_scipion.core.views.power_spectrum import HALF, WINDOW, average_power
 
 
 def noise(side, seed=0):
@@ -52,35 +51,3 @@ def test_windows_on_the_border_are_left_out():
     border[:256] = True
     assert np.nanmax(average_power(image, 1.0, border)) < 2
     assert np.nanmax(average_power(image, 1.0, np.ones_like(border))) > 4  # nothing else is left
-
-
-def test_rings_of_ice_are_told_from_noise_by_energy_and_crystals_by_spots():
-    plain = noise(512)
-    flat = power_evidence(average_power(plain, 1.0, inside(plain)))
-    spotted = plain + 0.25 * waves(512, 1.0, 1 / 3.67, 0.5)
-    crystals = power_evidence(average_power(spotted, 1.0, inside(plain)))
-    transform = np.fft.rfft2(plain)
-    frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None])
-    transform *= 1 + np.exp(-(((frequency - 0.273) / 0.02) ** 2))
-    ring = np.fft.irfft2(transform).astype(np.float32)
-    vitreous = power_evidence(average_power(ring, 1.0, inside(plain)))
-    assert abs(flat["ring_energy"]) < 0.05
-    assert vitreous["ring_energy"] > 0.5 > crystals["ring_energy"]
-    assert crystals["ring_spots"] > flat["ring_spots"] + 0.2
-    assert vitreous["ring_spots"] < flat["ring_spots"] + 0.1
-
-
-def test_what_is_beyond_the_resolution_is_left_out():
-    image = noise(512)
-    assert set(power_evidence(average_power(image, 8.0, inside(image)))) == {f"slope_{n}" for n in range(1, 5)}
-    assert "ring_energy" not in power_evidence(average_power(image, 1.8, inside(image)))
-
-
-def test_coarse_structure_makes_the_first_slope_steep():
-    rng = np.random.default_rng(1)
-    coarse = np.kron(rng.normal(size=(32, 32)), np.ones((16, 16))).astype(np.float32)
-    found = power_evidence(average_power(coarse + noise(512), 2.0, inside(coarse)))
-    assert found["slope_4"] > 1
-    assert found["slope_1"] == pytest.approx(
-        power_evidence(average_power(3 * (coarse + noise(512)), 2.0, inside(coarse)))["slope_1"], abs=1e-3
-    )
