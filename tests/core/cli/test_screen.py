@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from noise import NUMBER, SHAPE, write_image, write_noise
 
-from cryoice_scipion.core.cli import COMMANDS, main
+from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks, write_star
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 
@@ -406,18 +406,6 @@ def test_a_disk_that_is_full_stops_the_run_with_one_line_and_it_can_go_on(microg
     assert main([*words, "--resume"]) == 0
     assert main(arguments(micrographs, tmp_path / "one", model, *more)) == 0
     assert outcome(tmp_path / "one") == outcome(tmp_path / "two")
-
-
-def test_help_is_quick_and_takes_no_torch():
-    code = (
-        "import sys\nfrom cryoice_scipion.core.cli import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    for words in ([], *([name] for name in COMMANDS)):
-        finished = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True)
-        assert finished.returncode == 0, (words, finished.stderr)
-        assert "usage: cryoice" in finished.stdout
 
 
 def test_a_summary_is_json_with_its_version(micrographs, model, tmp_path):
