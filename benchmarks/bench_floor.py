@@ -199,7 +199,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             sizes[size.replace("x", "×")] = screened(Path(folder), size, args.micrographs)
     result = {
-        "micrographs": f"{args.micrographs} simulated ones of each size at {PIXEL_SIZE} Å/px, with coordinates; one thread",
+        "micrographs": f"{args.micrographs} simulated ones of each size at {PIXEL_SIZE} Å/px, with coordinates",
         **about(),
         "torch": torch.__version__,
         "sizes": sizes,
