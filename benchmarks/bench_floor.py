@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare each stage of a screening with the floor: reading a micrograph, and one float32 Fourier transform of it.
 
-usage: python benchmarks/bench_floor.py [--micrographs 4 --sizes 4096x4096 5760x4092 --output results.json]
+usage: python benchmarks/bench_floor.py [--micrographs 4 --sizes 4096x4096 5760x4092 --output floor.json]
 The whole command ``cryoice screen`` runs on one thread, with coordinates and all outputs. A stage has the seconds of
 processor that its functions take, without those of other stages inside them. Compare ratios: the floor is measured in
 the same run. The simulated micrographs have contamination, since some stages look closer at suspicious places.

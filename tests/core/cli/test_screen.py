@@ -465,7 +465,7 @@ def test_the_number_of_thumbnails_is_limited(micrographs, model, tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["--watch", "--settle", 0.1, "--timeout", 0.3]])
-def test_a_run_whose_micrographs_all_fail_exits_1_and_names_the_reasons(model, tmp_path, capsys, more):
+def test_a_run_whose_micrographs_all_fail_exits_1_and_names_the_reasons(model, tmp_path, capsys, more, soon_again):
     folder = tmp_path / "m"
     folder.mkdir()
     for number in range(5):
