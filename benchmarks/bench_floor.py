@@ -37,6 +37,7 @@ from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
 from cryoice_scipion.core.images.loading import load_micrograph  # noqa: E402
 from cryoice_scipion.core.images.reading import read_micrograph  # noqa: E402
+from cryoice_scipion.core.views.session_features import session_features  # noqa: E402
 
 PIXEL_SIZE = "1.05"  # Å/px
 CORE = "cryoice_scipion.core."
@@ -130,7 +131,7 @@ def floor(path: str, repeats: int = 3) -> Dict[str, float]:
 
 
 def operations(path: str) -> Dict[str, float]:
-    """Return the operations of the detector on one micrograph, in units of 10⁹: convolutions, and transforms.
+    """Return the operations on one micrograph, in units of 10⁹: convolutions, and transforms.
 
     A transform of n complex numbers counts 5 n log2(n) operations; of real numbers, half of them.
     """
@@ -156,6 +157,7 @@ def operations(path: str) -> Dict[str, float]:
                 stack.enter_context(mock.patch.object(library, name, made))
         with FlopCounterMode(display=False) as counter:
             detector.map(loaded.image, loaded.pixel_size, loaded.border)
+            session_features(loaded.image, loaded.pixel_size, loaded.border)
     return {"convolutions": counter.get_total_flops() / 1e9, "Fourier transforms": counted / 1e9}
 
 

@@ -35,12 +35,12 @@ def work() -> str:
 
 def stages() -> str:
     """Return the seconds of each stage, and its ratio to the floor."""
-    found = sizes()
-    names = list(next(iter(found.values()))["stages (s)"])
-    body = [["floor: read, one transform", *(cell for one in found.values() for cell in (f"{floor(one):.2f}", "1.0"))]]
-    body += [[name, *(cell for one in found.values() for cell in cells(one["stages (s)"][name], one))] for name in names]
-    body += [["**all**", *(f"**{cell}**" for one in found.values() for cell in cells(one["all (s)"], one))]]
-    return table(["stage", *(head for size in found for head in (f"{size} px (s)", "times the floor"))], body)
+    found = list(sizes().values())
+    rows = [("floor: read, one transform", [floor(one) for one in found])]
+    rows += [(name, [one["stages (s)"][name] for one in found]) for name in found[0]["stages (s)"]]
+    rows += [("all", [one["all (s)"] for one in found])]
+    body = [[name, *(cell for value, one in zip(row, found) for cell in cells(value, one))] for name, row in rows]
+    return table(["stage", *(head for size in sizes() for head in (f"{size} px (s)", "times the floor"))], body)
 
 
 def floor(one: Dict[str, Any]) -> float:
@@ -66,8 +66,8 @@ def gpu() -> str:
             count["convolutions"] / ARITHMETIC,
         )
         body.append([f"{size} px", *(f"{value:.2g}" for value in least), f"{3.6e6 / max(least):,.0f}"])
-    head = ["micrograph", "disk", "copy to the GPU", "one pass over it", "transforms", "convolutions", "at most per hour"]
-    return table(head, body)
+    parts = ["disk", "copy to the GPU", "one pass over it", "transforms", "convolutions"]
+    return table(["micrograph", *parts, "at most per hour"], body)
 
 
 def startup() -> str:
