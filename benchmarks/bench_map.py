@@ -14,10 +14,9 @@ import time
 from pathlib import Path
 from typing import Callable, Dict
 
-import mrcfile
-import numpy as np
 import torch
 from about import about, record
+from trial import write_noise
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
@@ -128,9 +127,7 @@ def main() -> None:
     device = torch.device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.mrc"
-        with mrcfile.new(path) as mrc:
-            mrc.set_data(np.random.default_rng(0).normal(size=(args.rows, args.columns)).astype(np.float32))
-            mrc.voxel_size = args.pixel_size
+        write_noise(path, args.rows, args.columns, args.pixel_size)
         seconds = measure(path, args.pixel_size, device, args.repeats)
         shipped = measure_shipped(path, args.pixel_size, device, args.repeats)
     ratio = seconds["map (patch by patch)"] / seconds["map (fast)"]

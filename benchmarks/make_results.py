@@ -23,6 +23,7 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | [contrast_decision](contrast_decision.md) | How often does contrast *auto* decide correctly? | `benchmarks/contrast_decision.py` |
 | [one_class](one_class.md) | Does `outlier` find micrographs that are unusual from edge to edge? | `benchmarks/one_class.py` |
 | [ablation](ablation.md) | How much does each view contribute? | `benchmarks/ablation.py` |
+| [speed](../../docs/explanation/speed.md) | How far is each stage from the least that a program must do? | `benchmarks/bench_floor.py` |
 
 The timings below come from `bench_*.json` in this folder. Compare numbers within one benchmark only: the benchmarks ran
 at different commits.

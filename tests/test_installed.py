@@ -62,8 +62,9 @@ def clean_environment():
     """Return the environment of a user who has never heard of this checkout."""
     ours = ("SCIPION", "PYTHON", "CRYOICE", "EM_ROOT")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    # The CPU build of torch, where it is at hand; and no long wait for an index that cannot be reached.
-    return {**kept, "PIP_CONSTRAINT": str(ROOT / "constraints-ci.txt"), "PIP_RETRIES": "1"}
+    # The CPU build of torch, where it is at hand; no long wait for an index that cannot be reached; and modules are
+    # compiled only when they are imported.
+    return {**kept, "PIP_CONSTRAINT": str(ROOT / "constraints-ci.txt"), "PIP_RETRIES": "1", "PIP_NO_COMPILE": "1"}
 
 
 @pytest.fixture(scope="module")

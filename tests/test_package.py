@@ -13,7 +13,6 @@ import pytest
 import cryoice_scipion
 from cryoice_scipion.constants import DISTRIBUTION, VERSION
 
-COMMANDS = ["screen", "patches", "train", "simulate", "evaluate", "info", "relion"]
 NAMES = {
     "cryosparc": "cryosparc-tools",
     "yaml": "pyyaml",
@@ -103,8 +102,8 @@ def test_the_plugin_entry_point_gives_the_plugin():
     assert module.Plugin.__module__ == "cryoice_scipion"  # pyworkflow finds the package's folder by it
 
 
-@pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)], ids=lambda words: " ".join(words) or "-")
-def test_every_command_explains_itself(words):
+@pytest.mark.parametrize("words", [[], ["screen"]], ids=["cryoice", "cryoice screen"])
+def test_the_installed_command_explains_itself(words):
     script = Path(sys.executable).parent / "cryoice"
     finished = run(script, *words, "--help")
     assert finished.returncode == 0, finished.stderr

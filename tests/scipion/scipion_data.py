@@ -2,6 +2,7 @@
 """Small micrographs whose right half is bad, their picks, and how protocols are launched on them."""
 
 import os
+from unittest import mock
 
 import mrcfile
 import numpy as np
@@ -11,7 +12,8 @@ from pyworkflow.protocol.executor import StepExecutor
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from cryoice_scipion.core.formats.coordinates import write_star
-from cryoice_scipion.protocols import CryoIceProtImportCoordinates, CryoIceProtTrain
+from cryoice_scipion.core.streaming import file_retry
+from cryoice_scipion.protocols import CryoIceProtImportCoordinates, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 
 SIZE = 512  # px
@@ -81,16 +83,29 @@ class Scipion(BaseTest):
         return cls.project_class
 
     @classmethod
-    def run_here(cls, protocol):
+    def newProtocol(cls, kind, **values):
+        """Return a new protocol; a screening looks every second whether there is something to do."""
+        if kind is CryoIceProtScreen:
+            values = {"streamingSleepOnWait": 1, **values}
+        return super().newProtocol(kind, **values)
+
+    @classmethod
+    def run_here(cls, protocol, status="finished"):
         """Run a protocol in this process: seconds quicker, for steps on the way to what is tested."""
         cls.proj.saveProtocol(protocol)
         errors = protocol.validate()
         assert not errors, errors
         protocol.makePathsAndClean()
-        protocol.setStepsExecutor(StepExecutor(protocol.getHostConfig()))
-        protocol.run()
-        assert protocol.isFinished(), protocol.getErrorMessage()
+        cls.go_on_here(protocol)
+        assert protocol.getStatus() == status, protocol.getErrorMessage()
         return protocol
+
+    @classmethod
+    def go_on_here(cls, protocol):
+        """Run what is left of a protocol in this process; files that cannot be read are soon tried again."""
+        protocol.setStepsExecutor(StepExecutor(protocol.getHostConfig()))
+        with mock.patch.object(file_retry, "_SECOND_ATTEMPT", 0.2):
+            protocol.run()
 
     @classmethod
     def import_micrographs(cls, folder, pixel_size, pattern="*.mrc"):

@@ -52,11 +52,15 @@ def wait_for(happened, limit=LIMIT):
 class Streams(Scipion):
     """A project whose protocols run in processes of their own."""
 
-    def feed(self, folder, events, wait=True):
-        """Launch a feeder and return it when its outputs are there."""
+    def feeder(self, folder, events):
+        """Return a feeder with a plan."""
         plan = folder / "plan.json"
         plan.write_text(json.dumps(events))
-        feeder = self.newProtocol(CryoIceTestFeeder, plan=str(plan), pixelSize=PIXEL_SIZE)
+        return self.newProtocol(CryoIceTestFeeder, plan=str(plan), pixelSize=PIXEL_SIZE)
+
+    def feed(self, folder, events):
+        """Launch a feeder and return it when its outputs are there."""
+        feeder = self.feeder(folder, events)
         self.proj.launchProtocol(feeder, wait=False)
         wait_for(lambda: self.now(feeder).hasAttribute("outputMicrographs"))
         wait_for(lambda: self.now(feeder).hasAttribute("outputCoordinates"))
@@ -64,16 +68,12 @@ class Streams(Scipion):
         return feeder
 
     def fed(self, folder, events):
-        """Feed all of a plan, and return the feeder when it has ended."""
-        feeder = self.feed(folder, events)
-        status = "failed" if "fail" in events[-1] else "finished"
-        assert self.ended(feeder).getStatus() == status
-        self.proj._updateProtocol(feeder)
-        return feeder
+        """Return a feeder that has brought all of a plan and ended."""
+        return self.run_here(self.feeder(folder, events))
 
     def screening(self, feeder, model, **values):
         """Return a screening of what a feeder brings."""
-        fixed = {"useGpu": False, "streamingSleepOnWait": 1, "referenceMicrographs": 3, "modelSource": 2}
+        fixed = {"useGpu": False, "referenceMicrographs": 3, "modelSource": 2}
         protocol = self.newProtocol(CryoIceProtScreen, **{**fixed, "modelFolder": str(model), **values})
         point(protocol.inputCoordinates, (feeder, "outputCoordinates"))
         return protocol
@@ -102,6 +102,13 @@ class Streams(Scipion):
         self.proj._updateProtocol(protocol)  # as the window does all the time
         protocol.runMode.set(MODE_RESUME)
         self.proj.launchProtocol(protocol, wait=wait)
+        return protocol
+
+    def went_on_here(self, protocol):
+        """Press Continue, in this process, on the protocol as its database has it; return it when it has ended."""
+        protocol = self.now(protocol)
+        protocol.runMode.set(MODE_RESUME)
+        self.go_on_here(protocol)
         return protocol
 
     def folder(self, protocol):

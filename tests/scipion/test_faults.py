@@ -16,7 +16,7 @@ from test_streaming import check_exactly_once, streams, told  # noqa: F401 (a fi
 
 pytestmark = [pytest.mark.scipion, pytest.mark.slow]
 KILLS = int(os.environ.get("CRYOICE_KILLS", "3"))
-NUMBER = max(3 * KILLS, 24)  # they have to come for as long as something is killed
+NUMBER = max(3 * KILLS, 12)  # the last three come when nothing is killed any more
 SEED = int(os.environ.get("CRYOICE_SEED", "1"))
 
 

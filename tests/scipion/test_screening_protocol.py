@@ -12,7 +12,6 @@ import mrcfile
 import pytest
 from pwem.emlib.image import ImageHandler
 from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
-from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 from simple_grader import CLASSES
@@ -238,8 +237,7 @@ def test_what_is_put_right_after_a_kill_lies_on_the_other_micrographs_too(scipio
     before = placed(protocol)
     with sqlite3.connect(protocol.outputCoordinates.getFileName()) as connection:
         connection.execute("DELETE FROM Objects WHERE id % 3 = 0")
-    protocol.setStepsExecutor(StepExecutor(protocol.getHostConfig()))
-    protocol.run()
+    scipion.go_on_here(protocol)
     assert protocol.isFinished(), protocol.getErrorMessage()
     assert placed(protocol) == before
 
@@ -330,8 +328,7 @@ def test_a_run_is_not_continued_with_other_settings_and_says_which(scipion):
     protocol = new_screening(scipion, saveMicThumbnailWithMask=False)
     scipion.run_here(protocol)
     protocol.margin.set(25)
-    protocol.setStepsExecutor(protocol.getExecutor())
-    protocol.run()
+    scipion.go_on_here(protocol)
     assert protocol.isFailed()
     assert "margin was 0.0, is 25.0" in protocol.getErrorMessage()
     assert "Restart" in protocol.getErrorMessage()

@@ -8,7 +8,6 @@ import sqlite3
 import pytest
 from cryoice_feeding import install
 from noise import write_noise
-from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
 from scipion_data import items
 from streaming import SHAPE, Streams, coordinates, is_alive, kill, micrograph, planned, wait_for, workers_of
@@ -190,7 +189,9 @@ def test_what_came_from_a_protocol_that_failed_is_screened_and_the_user_is_told(
         coordinates(2),
         {"fail": "the disk is gone"},
     ]
-    feeder = streams.fed(tmp_path, events)
+    feeder = streams.feed(tmp_path, events)
+    assert streams.ended(feeder).isFailed()
+    streams.proj._updateProtocol(feeder)
     screening = streams.screening(feeder, model)
     streams.proj.launchProtocol(screening, wait=True)
     done = streams.now(screening)
@@ -228,8 +229,7 @@ def test_an_output_that_somebody_has_locked_is_not_taken_for_damaged(streams, mo
     monkeypatch.setattr(reading, "_BUSY_TIMEOUT", 0.5)
     with sqlite3.connect(path) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        screening.setStepsExecutor(StepExecutor(screening.getHostConfig()))
-        screening.run()
+        streams.go_on_here(screening)
         assert screening.isFailed()
         assert "close all programs that have this set" in screening.getErrorMessage()
         writer.rollback()
@@ -257,12 +257,12 @@ def test_the_outputs_are_made_anew_when_they_are_damaged_or_gone(streams, model,
     events = [*(micrograph(data, n) for n in range(1, 6)), *(coordinates(n) for n in range(1, 6))]
     feeder = streams.fed(tmp_path, events)
     screening = streams.screening(feeder, model)
-    streams.proj.launchProtocol(screening, wait=True)
-    before = told(streams.now(screening))
+    streams.run_here(screening)
+    before = told(screening)
     folder = streams.folder(screening).parents[1]
     (folder / "coordinates.sqlite").write_bytes(b"power cut" * 1000)
     (folder / "micrographs.sqlite").unlink()
-    done = streams.now(streams.go_on(screening))
+    done = streams.went_on_here(screening)
     assert done.isFinished(), done.getErrorMessage()
     check_exactly_once(done, events)
     assert told(done) == before
@@ -276,12 +276,11 @@ def test_micrographs_that_failed_are_tried_again_on_continue(streams, model, tmp
     os.utime(path, (0, 0))
     feeder = streams.fed(tmp_path, events)
     screening = streams.screening(feeder, model)
-    streams.proj.launchProtocol(screening, wait=True)
-    done = streams.now(screening)
-    check_exactly_once(done, events)
-    assert list(outputs_of(done)[3]) == [4]
+    streams.run_here(screening)
+    check_exactly_once(screening, events)
+    assert list(outputs_of(screening)[3]) == [4]
     write_noise(path, 4, SHAPE)
-    done = streams.now(streams.go_on(screening))
+    done = streams.went_on_here(screening)
     assert done.isFinished(), done.getErrorMessage()
     check_exactly_once(done, events)
     assert not outputs_of(done)[3]
@@ -298,11 +297,9 @@ def test_empty_files_from_the_first_one_on_lose_nothing(streams, model, tmp_path
         (data / f"mic_{number:03d}.mrc").write_bytes(b"")
         os.utime(data / f"mic_{number:03d}.mrc", (0, 0))
     screening = streams.screening(feeder, model)
-    streams.proj.launchProtocol(screening, wait=False)
-    done = streams.ended(screening)
-    assert done.isFailed() == (len(broken) == 3)
-    check_exactly_once(done, events)
-    assert sorted(outputs_of(done)[3]) == list(broken)
+    streams.run_here(screening, "failed" if len(broken) == 3 else "finished")
+    check_exactly_once(screening, events)
+    assert sorted(outputs_of(screening)[3]) == list(broken)
     for number in broken:
         write_noise(data / f"mic_{number:03d}.mrc", number, SHAPE)
     done = streams.now(streams.go_on(screening))

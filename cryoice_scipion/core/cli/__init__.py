@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the command ``cryoice``. Each subcommand is a module with NAME, HELP, add_arguments(parser) and main(arguments).
+"""Run the command ``cryoice``. Each subcommand is a module with add_arguments(parser) and main(arguments).
 
-The modules import slow libraries, such as torch, only in ``main``, so that ``--help`` is fast. A module may also
-have a class Parser.
+Only the module of the command that is called is imported, so that ``cryoice --help`` is fast. The modules import slow
+libraries, such as torch, only in ``main``. A module may also have a class Parser.
 """
 
 from __future__ import annotations
@@ -10,18 +10,29 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from types import ModuleType
-from typing import List, Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.cli.memory import keep_memory
 from cryoice_scipion.core.errors import CryoIceError, Terminated
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-COMMANDS = (
-    *("screen", "filter", "patches", "train", "sweep", "simulate", "evaluate", "info"),
-    *("relion", "cryosparc", "worker"),
-)
+#: The commands, and what ``cryoice --help`` says of each.
+COMMANDS: Dict[str, str] = {
+    "screen": "find bad areas on micrographs, and remove the coordinates that lie on them",
+    "filter": "score new coordinates on the maps of an earlier screening",
+    "patches": "cut labelled patches (image and FFT, label, origin) for training",
+    "train": "train or fine-tune a model with good and bad coordinates",
+    "sweep": "search the best settings of a training, and train a model with them",
+    "simulate": "simulate micrographs with known contamination, their label images and picks",
+    "evaluate": (
+        "measure a model on labelled data; with --simulated also its maps, and its verdicts on picks and sessions"
+    ),
+    "info": "print the card of a model: network, training data and accuracy",
+    "relion": "screen micrographs as an External job of RELION",
+    "cryosparc": "screen the outputs of cryoSPARC jobs, and save the result as an External Job",
+    "worker": "compute for the Scipion plugin, which starts it (not for direct use)",
+}
 DESCRIPTION = (
     "Find ice, contamination and support film on cryo-EM micrographs, and remove the coordinates that lie on them."
 )
@@ -51,19 +62,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Return the parser of all commands, or only of the command in ``words[0]``."""
+    """Return a parser that knows the names of all commands, and the arguments of the one among ``words``."""
+    chosen = next((word for word in words if word in COMMANDS), None)
+    module = importlib.import_module(f"{__name__}.{chosen}") if chosen else None
     parser = argparse.ArgumentParser(prog="cryoice", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"cryoice {VERSION}")
-    modules = _modules(words)
-    kind = getattr(modules[0], "Parser", argparse.ArgumentParser) if len(modules) == 1 else argparse.ArgumentParser
+    kind = getattr(module, "Parser", argparse.ArgumentParser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=kind)
-    for module in modules:
-        command = commands.add_parser(module.NAME, help=module.HELP, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(main=module.main)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if module and name == chosen:
+            command.description = module.__doc__
+            module.add_arguments(command)
+            command.set_defaults(main=module.main)
     return parser
-
-
-def _modules(words: Sequence[str]) -> List[ModuleType]:
-    wanted = [name for name in COMMANDS if words and name == words[0]] or COMMANDS
-    return [importlib.import_module(f"{__name__}.{name}") for name in wanted]

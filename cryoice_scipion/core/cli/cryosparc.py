@@ -10,8 +10,6 @@ from typing import Optional
 from cryoice_scipion.core.cli import screen
 from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options
 
-NAME = "cryosparc"
-HELP = "screen the outputs of cryoSPARC jobs, and save the result as an External Job"
 EPILOG = (
     "The password is taken from the environment variable CRYOSPARC_PASSWORD, or from an earlier 'python -m "
     "cryosparc.tools login'. The variables CRYOSPARC_BASE_URL, CRYOSPARC_MASTER_HOSTNAME, CRYOSPARC_BASE_PORT and "

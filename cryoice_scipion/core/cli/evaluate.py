@@ -27,8 +27,6 @@ from cryoice_scipion.core.workers.devices import find_device
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
 
-NAME = "evaluate"
-HELP = "measure a model on labelled data; with --simulated also its maps, and its verdicts on picks and sessions"
 JSON_NAME, MARKDOWN_NAME = "evaluation.json", "evaluation.md"
 
 

@@ -13,9 +13,8 @@ from tqdm import tqdm
 from cryoice_scipion.core.cli.running import COORDINATES
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.formats.table import formats_in_words
 
-NAME = "filter"
-HELP = "score new coordinates on the maps of an earlier screening"
 EPILOG = (
     "The settings of the screening count where no option is given. Coordinates of micrographs that have no map yet are "
     "in coordinates/pending.star: run the command again later. A running screening can be read. Exit status: 0 all "
@@ -32,8 +31,6 @@ _SETTINGS = ("threshold", "particle_diameter", "box_size", "coordinates_pixel_si
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    from cryoice_scipion.core.formats.table import formats_in_words  # pandas: only when needed
-
     parser.epilog = EPILOG
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="output folder of 'cryoice screen' or of a Scipion run")

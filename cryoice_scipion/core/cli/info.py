@@ -8,9 +8,6 @@ import argparse
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, read_card, resolve_model
 
-NAME = "info"
-HELP = "print the card of a model: network, training data and accuracy"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""

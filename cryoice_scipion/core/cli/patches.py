@@ -15,9 +15,6 @@ from cryoice_scipion.core.cli.sources import (
     say,
 )
 
-NAME = "patches"
-HELP = "cut labelled patches (image and FFT, label, origin) for training"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""

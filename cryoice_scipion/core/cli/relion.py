@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.integrations.relion_job import RelionJob
     from cryoice_scipion.core.screening.run import ScreeningRun
 
-NAME = "relion"
-HELP = "screen micrographs as an External job of RELION"
 EPILOG = (
     "RELION runs the command in the project folder. Each label of the job's Params tab is an option, with underscores "
     "or dashes. An option without a value accepts yes or no. If the job runs again, only new micrographs and "

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
@@ -39,17 +39,23 @@ def open_run(
     given: Optional[PickCounts] = None,
     retry_seconds: float = 0.0,
 ) -> ScreeningRun:
-    """Load the model on each device, and open or continue the run in the output folder."""
+    """Open or continue the run in the output folder, with the model on each device.
+
+    A new run loads the model first, so that an error leaves no folder. A continued run may have nothing to map.
+    """
     from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
     from cryoice_scipion.core.images.naming import exposure_lists
     from cryoice_scipion.core.reports.html import write_report
     from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
     from cryoice_scipion.core.workers.devices import find_devices
-    from cryoice_scipion.core.workers.local_executor import LocalExecutor
+    from cryoice_scipion.core.workers.local_executor import DeferredExecutor, LocalExecutor
 
     model = resolve_model(config.model)
-    executors = [LocalExecutor.load(model, device) for device in find_devices(args.device)]
+    if args.resume and args.device in ("auto", "cpu"):
+        executors: List[LocalExecutor] = [DeferredExecutor(model, args.device)]
+    else:
+        executors = [LocalExecutor.load(model, device) for device in find_devices(args.device)]
     options = RunOptions(
         resume=args.resume,
         retry_failed=True,

@@ -25,6 +25,7 @@ from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_optio
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.table import formats_in_words
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.results.balance import all_unmatched, names_in_short
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 #: See :func:`screen_micrographs`.
 Around = Callable[["ScreeningRun", List[MicrographTask]], ContextManager[object]]
-NAME = "screen"
-HELP = "find bad areas on micrographs, and remove the coordinates that lie on them"
 EPILOG = (
     "Exit status: 0 success; 1 some micrographs failed, or some coordinate files or rows could not be read (they are "
     "listed, all others are done); 2 invalid arguments, or no coordinates could be read or matched; 130 or 143 stopped "
@@ -49,8 +48,6 @@ def _nothing_around(run: ScreeningRun, tasks: List[MicrographTask]) -> ContextMa
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    from cryoice_scipion.core.formats.table import formats_in_words  # pandas: only when needed
-
     parser.epilog = EPILOG
     add = parser.add_argument
     add("micrographs", nargs="+", metavar="MICROGRAPHS", help="images, folders, or a list of images (.star, .cs, .csg)")
@@ -89,7 +86,6 @@ def screen_micrographs(
         Takes the run and its micrographs, and returns a context manager. It is entered before the first micrograph,
         and left after the last one, while the run is open.
     """
-    from cryoice_scipion.core.formats.coordinates import read_picks
     from cryoice_scipion.core.images.naming import expand_micrographs
 
     notes: List[str] = []
@@ -97,6 +93,8 @@ def screen_micrographs(
     log_lines(log, (), notes)
     picks: Optional[PickTable] = None
     if args.coordinates:
+        from cryoice_scipion.core.formats.coordinates import read_picks  # loads pandas
+
         picks = read_picks(args.coordinates)
         log_lines(log, picks.warnings, picks.notes)
         _give_picks(tasks, picks, args.resume, log)

@@ -11,9 +11,6 @@ from cryoice_scipion.core.simulation.config import PUBLISHED
 from cryoice_scipion.core.simulation.contaminants import KINDS
 from cryoice_scipion.core.simulation.folder import DataSet, write_data_set
 
-NAME = "simulate"
-HELP = "simulate micrographs with known contamination, their label images and picks"
-
 
 def size(text: str) -> Tuple[int, int]:
     """Parse rows and columns from a text such as 2048x2048."""

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.training.sweep.run import SweepResult
     from cryoice_scipion.core.training.trainers import TrainRequest
 
-NAME = "sweep"
-HELP = "search the best settings of a training, and train a model with them"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options: those of ``train``, and those of the sweep."""

@@ -25,8 +25,6 @@ from cryoice_scipion.core.workers.devices import find_device
 if TYPE_CHECKING:
     from cryoice_scipion.core.training.trainers import TrainRequest
 
-NAME = "train"
-HELP = "train or fine-tune a model with good and bad coordinates"
 _NAMES = (
     "epochs",
     "patience",

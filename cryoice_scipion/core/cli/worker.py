@@ -10,9 +10,6 @@ import sys
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 
-NAME = "worker"
-HELP = "compute for the Scipion plugin, which starts it (not for direct use)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""

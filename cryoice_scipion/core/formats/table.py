@@ -8,11 +8,12 @@ To add a format, write a module with a function ``read(path) -> Picks`` and add 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
 
-from cryoice_scipion.core.formats import cryolo_cbox, cryosparc_cs, eman_box, eman_json, relion, text_columns, xmipp_pos
-from cryoice_scipion.core.formats.joining import Picks
+if TYPE_CHECKING:
+    from cryoice_scipion.core.formats.joining import Picks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +27,43 @@ class CoordinateFormat:
     unspecific: bool = False  # logs and lists have these suffixes too: used only if no other format is in a folder
 
 
+def _reader(module: str) -> Callable[[Path], Picks]:
+    """Return the function ``read`` of a module of this package, which loads pandas when the first file is read."""
+
+    def read(path: Path) -> Picks:
+        picks: Picks = importlib.import_module(f"cryoice_scipion.core.formats.{module}").read(path)
+        return picks
+
+    return read
+
+
 FORMATS: List[CoordinateFormat] = [
     CoordinateFormat(
-        "RELION", (".star",), relion.read,
+        "RELION", (".star",), _reader("relion"),
         "centres on one micrograph or many, RELION 3.1 or older; or RELION's list of coordinate files",
     ),
-    CoordinateFormat("EMAN", (".box",), eman_box.read, "boxes of one micrograph: corner, width, height, often a score"),
     CoordinateFormat(
-        "EMAN2", (".json",), eman_json.read,
+        "EMAN", (".box",), _reader("eman_box"), "boxes of one micrograph: corner, width, height, often a score"
+    ),
+    CoordinateFormat(
+        "EMAN2", (".json",), _reader("eman_json"),
         "centres on one micrograph, from `info/NAME_info.json`; boxes that mark bad areas or background are left out",
         unspecific=True,
     ),
-    CoordinateFormat("crYOLO", (".cbox",), cryolo_cbox.read, "boxes of one micrograph, with the confidence"),
+    CoordinateFormat("crYOLO", (".cbox",), _reader("cryolo_cbox"), "boxes of one micrograph, with the confidence"),
     CoordinateFormat(
-        "cryoSPARC", (".cs",), cryosparc_cs.read,
+        "cryoSPARC", (".cs",), _reader("cryosparc_cs"),
         "particles on many micrographs; the compressed format of cryoSPARC 4 needs the package cryosparc-tools",
     ),
     CoordinateFormat(
-        "cryoSPARC", (".csg",), cryosparc_cs.read,
+        "cryoSPARC", (".csg",), _reader("cryosparc_cs"),
         "a result group: the particles of the .cs files that it names, joined by uid", unspecific=True,
     ),
-    CoordinateFormat("Xmipp", (".pos",), xmipp_pos.read, "centres on one micrograph; disabled picks are left out"),
     CoordinateFormat(
-        "CryoPPP, Topaz and others", (".csv", ".txt"), text_columns.read,
+        "Xmipp", (".pos",), _reader("xmipp_pos"), "centres on one micrograph; disabled picks are left out"
+    ),
+    CoordinateFormat(
+        "CryoPPP, Topaz and others", (".csv", ".txt"), _reader("text_columns"),
         "a table with a header line that names the columns x and y", unspecific=True,
     ),
 ]  # fmt: skip

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.cryosparc_exposures import read_exposures
 from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
-from cryoice_scipion.core.formats.micrograph_star import MicrographStar
 from cryoice_scipion.core.images.micrograph_folders import images_in
 from cryoice_scipion.core.images.name_suffixes import without_suffixes
 from cryoice_scipion.core.images.reading import is_image_name
@@ -221,10 +219,14 @@ def _expand(argument: str, notes: List[str]) -> List[Tuple[str, Optional[float]]
 
 
 def _from_star(path: Path) -> List[Tuple[str, Optional[float]]]:
+    from cryoice_scipion.core.formats.micrograph_star import MicrographStar  # loads pandas
+
     return [(resolve_beside(name, path), size) for name, size in MicrographStar.read(path).listed()]
 
 
 def _from_cryosparc(path: Path) -> List[Tuple[str, Optional[float]]]:
+    from cryoice_scipion.core.formats.cryosparc_exposures import read_exposures
+
     exposures = read_exposures(path)
     if not exposures:
         raise CryoIceError(path, "lists no micrographs", "give another file")

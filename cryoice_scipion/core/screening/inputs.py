@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from typing import List, Set
+from typing import TYPE_CHECKING, List, Set
 
-from cryoice_scipion.core.formats.coordinates import PickTable
 from cryoice_scipion.core.records import MicrographTask, PickCounts
 from cryoice_scipion.core.screening.run import ScreeningRun
+
+if TYPE_CHECKING:
+    from cryoice_scipion.core.formats.coordinates import PickTable
 
 
 def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun) -> PickCounts:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Tuple
@@ -12,7 +13,8 @@ import numpy as np
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model
+from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model
+from cryoice_scipion.core.errors import CryoIceError, WorkerError
 from cryoice_scipion.core.grades.grading import grade_micrograph, is_graded
 from cryoice_scipion.core.grades.loading import load_grader
 from cryoice_scipion.core.images.atomic import replacing
@@ -25,6 +27,7 @@ from cryoice_scipion.core.results.outliers import add_outlier, outlier_of
 from cryoice_scipion.core.results.result_files import write_result
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 from cryoice_scipion.core.views.session_features import session_features
+from cryoice_scipion.core.workers.devices import find_device
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.detectors.network_detector import Detector
@@ -123,6 +126,32 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Do nothing: the memory is freed with the object."""
+
+
+class DeferredExecutor(LocalExecutor):
+    """Load the detector when the first micrograph is mapped: a run with nothing to map needs no torch."""
+
+    def __init__(self, model: Path, device: str) -> None:
+        """Check the model folder; ``device`` is a name that ``find_devices`` takes.
+
+        Raises
+        ------
+        ModelError
+            When the model folder is damaged.
+        """
+        self.model, self.fingerprint, self.device = load_config(model), fingerprint(model), device
+        self._folder = model
+        self._graders = {}
+
+    @functools.cached_property
+    def detector(self) -> Detector:  # type: ignore[override]
+        """Return the detector; an error of its loading ends the run, not only the micrograph."""
+        try:
+            loaded = LocalExecutor.load(self._folder, find_device(self.device))
+        except CryoIceError as error:
+            raise WorkerError(error.what, error.reason, error.remedy) from None
+        self.device = loaded.device
+        return loaded.detector
 
 
 def save_features(folder: Path, stem: str, micrograph: LoadedMicrograph, mapped: MapResult) -> None:

@@ -5,6 +5,9 @@ import pytest
 from noise import NUMBER, write_noise
 from random_model import write_random_model
 
+from cryoice_scipion.core.screening import watch
+from cryoice_scipion.core.streaming import file_retry
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -19,3 +22,10 @@ def micrographs(tmp_path_factory):
     for number in range(NUMBER):
         write_noise(folder / f"mic{number}.mrc", number)
     return folder
+
+
+@pytest.fixture
+def soon_again(monkeypatch):
+    """Try micrographs that cannot be read again after fractions of a second."""
+    monkeypatch.setattr(file_retry, "_SECOND_ATTEMPT", 0.2)
+    monkeypatch.setattr(watch, "_PAUSE", 0.2)

@@ -244,7 +244,7 @@ def test_a_watch_whose_coordinates_are_all_of_no_use_ends_with_2(
     assert f"{NUMBER} micrographs: {NUMBER} accepted" in said.out
 
 
-def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_path, monkeypatch, capsys):
+def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_path, capsys, soon_again):
     folder = tmp_path / "m"
     folder.mkdir()
     shutil.copy(micrographs / "mic0.mrc", folder)

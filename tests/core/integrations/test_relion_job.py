@@ -19,6 +19,7 @@ from random_model import write_random_model
 
 import cryoice_scipion
 from cryoice_scipion.core.cli import build_parser, main
+from cryoice_scipion.core.detectors.model_folder import fingerprint
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.integrations import relion_job
@@ -51,7 +52,7 @@ def relion(tmp_path, monkeypatch, model):
     """Be in a project with two micrographs; return the detector and a function that runs the job."""
     monkeypatch.chdir(tmp_path)
     detector = project.BadRight(LocalExecutor.load(model, "cpu").model)
-    monkeypatch.setattr(LocalExecutor, "load", lambda path, device: LocalExecutor(detector, "bad right", device))
+    monkeypatch.setattr(LocalExecutor, "load", lambda path, device: LocalExecutor(detector, fingerprint(path), device))
     # Drawing the log file takes most of the time of a job; one test draws it, and the jobs that RELION runs.
     monkeypatch.setattr(relion_job, "write_logfile", lambda folder, records, out: out.touch())
     for number in (1, 2):

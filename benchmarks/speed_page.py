@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the tables of docs/explanation/speed.md from benchmarks/results/*.json: python benchmarks/speed_page.py."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List
+
+from accuracy_page import HERE, filled, load
+
+from cryoice_scipion.core.evaluation.tables import table
+
+PAGE = HERE.parent / "docs" / "explanation" / "speed.md"
+DISK = 2.0  # GB/s
+#: NVIDIA H100 SXM, from its data sheet.
+PCIE, MEMORY, ARITHMETIC = 64.0, 3350.0, 67.0  # GB/s in one direction, GB/s, 10¹² operations per second in float32
+
+
+def sizes() -> Dict[str, Any]:
+    """Return the figures of one micrograph, by its size."""
+    found: Dict[str, Any] = load("floor")["sizes"]
+    return found
+
+
+def work() -> str:
+    """Return the bytes and the operations that one micrograph needs."""
+    rows: Dict[str, Callable[[Dict[str, Any]], str]] = {
+        "bytes read (MB)": lambda one: f"{one['bytes read (MB)']:.0f}",
+        "bytes written (MB)": lambda one: f"{one['bytes written (MB)']:.1f}",
+        "Fourier transforms (10⁹ operations)": lambda one: f"{one['operations (10^9)']['Fourier transforms']:.0f}",
+        "convolutions (10⁹ operations)": lambda one: f"{one['operations (10^9)']['convolutions']:.0f}",
+    }
+    body = [[name, *(value(one) for one in sizes().values())] for name, value in rows.items()]
+    return table(["one micrograph", *(f"{size} px" for size in sizes())], body)
+
+
+def stages() -> str:
+    """Return the seconds of each stage, and its ratio to the floor."""
+    found = list(sizes().values())
+    rows = [("floor: read, one transform", [floor(one) for one in found])]
+    rows += [(name, [one["stages (s)"][name] for one in found]) for name in found[0]["stages (s)"]]
+    rows += [("all", [one["all (s)"] for one in found])]
+    body = [[name, *(cell for value, one in zip(row, found) for cell in cells(value, one))] for name, row in rows]
+    return table(["stage", *(head for size in sizes() for head in (f"{size} px (s)", "times the floor"))], body)
+
+
+def floor(one: Dict[str, Any]) -> float:
+    """Return the seconds of the floor."""
+    return float(sum(one["floor (s)"].values()))
+
+
+def cells(seconds: float, one: Dict[str, Any]) -> List[str]:
+    """Return seconds, and their ratio to the floor."""
+    return [f"{seconds:.2f}", f"{seconds / floor(one):.1f}"]
+
+
+def gpu() -> str:
+    """Return the least time of each part on an H100, in ms."""
+    body = []
+    for size, one in sizes().items():
+        count = one["operations (10^9)"]
+        least = (
+            one["bytes read (MB)"] / DISK,
+            one["bytes read (MB)"] / PCIE,
+            one["bytes read (MB)"] / MEMORY,
+            count["Fourier transforms"] / ARITHMETIC,
+            count["convolutions"] / ARITHMETIC,
+        )
+        body.append([f"{size} px", *(f"{value:.2g}" for value in least), f"{3.6e6 / max(least):,.0f}"])
+    parts = ["disk", "copy to the GPU", "one pass over it", "transforms", "convolutions"]
+    return table(["micrograph", *parts, "at most per hour"], body)
+
+
+def startup() -> str:
+    """Return the seconds of processor of each start."""
+    found = load("bench_startup")
+    body = [[name, f"{value:.2f}"] for name, value in found["seconds"].items()]
+    return table(["start", "processor (s)"], body)
+
+
+def memory() -> str:
+    """Return the memory by size, and its growth."""
+    found = load("bench_frames")["measured"]
+    body = [[name.replace(" (MB)", ""), f"{value:,}"] for name, value in found.items()]
+    return table(["screening", "memory (MB)"], body)
+
+
+TABLES: Dict[str, Callable[[], str]] = {
+    "work": work,
+    "stages": stages,
+    "gpu": gpu,
+    "startup": startup,
+    "memory": memory,
+}
+
+
+def main() -> None:
+    """Write the tables into the page."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
