@@ -4,6 +4,7 @@
 import numpy as np
 
 from cryoice_scipion.constants import GRADES
+from cryoice_scipion.core.grades import evidence, grading
 from cryoice_scipion.core.grades.evidence import AREAS
 from cryoice_scipion.core.grades.logistic import NAMES, LogisticGrader, LogisticModel
 
@@ -28,3 +29,9 @@ def simple_grader():
         bias=[bias.get(name, -1.0) for name in GRADES],
     )
     return LogisticGrader(model)
+
+
+def use_simple_grader(patch):
+    """Grade with it, and by a session of any size."""
+    patch.setattr(grading, "default_grader", simple_grader)
+    patch.setattr(evidence, "LEAST_SESSION", 1)

@@ -141,6 +141,7 @@ class Outlier:
     p_value: Optional[float]  # share of clean micrographs that are at least as unlike; None: too few for a p-value
     cells: NDArray[np.float32]  # (rows, columns): distance of each cell; 1 is typical, 0 at the border
     deviations: Array  # (features,): of its mean features, in standard deviations of clean micrographs
+    micrographs: int  # number of clean micrographs
     patchiness: Array  # (features,): standard deviation between its cells, relative to that of clean micrographs
 
 
@@ -172,6 +173,7 @@ def measure(record: OneClass, key: Optional[int], values: NDArray[Any], sampling
         p_value=share if len(record.scores) >= RANKED else None,
         cells=cells,
         deviations=(moments.mean - fit.mean) / np.sqrt(np.diag(fit.between)),
+        micrographs=len(record.scores),
         patchiness=np.sqrt(np.diag(moments.within) / np.maximum(np.diag(fit.within), _TINY**2)),
     )
 

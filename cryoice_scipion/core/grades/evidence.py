@@ -21,6 +21,7 @@ SESSION = (
     "patchy_brightness", "patchy_variance", *(f"patchy_power_{number}" for number in range(1, _GROUPS_OF_PATCHY + 1)),
     "cells_low", "cells_middle", "cells_high",
 )  # fmt: skip
+LEAST_SESSION = 10  # micrographs of a reference: fewer do not tell which differences are usual
 _QUANTILES = (0.1, 0.5, 0.9)  # of cells: low, middle, high
 _SMALL = 0.002  # share of the area: keeps the logarithm of an area finite
 _TINY = 1e-6
@@ -35,7 +36,7 @@ def evidence_of(cells: Cells, outlier: Optional[Outlier] = None) -> Dict[str, fl
     cells : Cells
         P(BAD) by class.
     outlier : Outlier, optional
-        How it differs from its session; None: not known.
+        How it differs from its session; None: not known. It does not count with a reference below ``LEAST_SESSION``.
 
     Returns
     -------
@@ -51,7 +52,9 @@ def evidence_of(cells: Cells, outlier: Optional[Outlier] = None) -> Dict[str, fl
     if inside.size:
         odds = np.clip(logit(inside.astype(np.float64)), -_MOST, _MOST)
         found.update(zip(MAP[len(AREAS) :], np.quantile(odds, _QUANTILES).tolist()))
-    return {**found, **_session_evidence(outlier)} if outlier else found
+    if outlier is None or outlier.micrographs < LEAST_SESSION:
+        return found
+    return {**found, **_session_evidence(outlier)}
 
 
 def shares_of(cells: Cells) -> Dict[str, float]:

@@ -81,6 +81,8 @@ def test_evidence_has_the_area_of_each_class_and_the_deviation_from_the_session(
     assert abs(unlike["patchy_brightness"]) < 0.4
     assert unlike["cells_low"] > usual["cells_high"]
     assert set(evidence_of(cells)) == set(MAP)
+    few = fit_one_class({key: rng.normal(0, 1, (8, 8, 18)) for key in range(9)}, 100.0)
+    assert set(evidence_of(cells, measure(few, None, brighter, 100.0))) == set(MAP)
 
 
 def model_of(**weights):

@@ -10,7 +10,7 @@ import dataclasses
 import mrcfile
 import pytest
 import torch
-from simple_grader import CLASSES, simple_grader
+from simple_grader import CLASSES, use_simple_grader
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.constants import ALL_GRADES, GRADES
@@ -37,7 +37,7 @@ EXPECTED = {**dict.fromkeys(range(1, 6), "great"), 6: "empty", 7: "film"}
 @pytest.fixture(scope="module", autouse=True)
 def grader():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "default_grader", simple_grader)
+        use_simple_grader(patch)
         yield
 
 

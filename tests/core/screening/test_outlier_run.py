@@ -10,12 +10,11 @@ import shutil
 import mrcfile
 import numpy as np
 import pytest
-from simple_grader import CLASSES, simple_grader
+from simple_grader import CLASSES, use_simple_grader
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, X, Y
-from cryoice_scipion.core.grades import grading
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.records import to_json
 from cryoice_scipion.core.reports.html import write_report
@@ -30,7 +29,7 @@ CONFIG = ScreenConfig(reference=REFERENCE)
 @pytest.fixture(scope="module", autouse=True)
 def grader():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "default_grader", simple_grader)
+        use_simple_grader(patch)
         yield
 
 

@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from simple_grader import CLASSES, simple_grader
+from simple_grader import CLASSES, use_simple_grader
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.grades import grading
 from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
@@ -103,7 +102,7 @@ def folder(tmp_path_factory):
     card = "# model\n\n" + "a_long_word_" * 40 + "\n\n| measure | value |\n|---|---|\n" + f"| {'wide_' * 30} | 1 |\n"
     options = RunOptions(card=card, write_report=write_report)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "default_grader", simple_grader)
+        use_simple_grader(patch)
         with ScreeningRun(base / "o", ScreenConfig(reference=2), [executor(classes=CLASSES)], options) as run:
             list(run.process(tasks[:8]))
             run._outputs.finish(3, run.reference, finished=False, everything=True)
