@@ -52,6 +52,7 @@ STAGES: Dict[str, Tuple[str, ...]] = {
     "network": ("detectors.unet:UNet.map", "detectors.unet:UNet.classify"),
     "session features": ("workers.local_executor:session_features", "results.outliers:measure"),
     "scoring": ("workers.local_executor:score_micrograph",),
+    "grade": ("workers.local_executor:grade_micrograph",),
     "thumbnail": (
         "workers.local_executor:grey_base",
         "workers.local_executor:write_base",

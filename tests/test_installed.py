@@ -63,8 +63,9 @@ def clean_environment():
     ours = ("SCIPION", "PYTHON", "CRYOICE", "EM_ROOT")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     # The CPU build of torch, where it is at hand; no long wait for an index that cannot be reached; and modules are
-    # compiled only when they are imported.
-    return {**kept, "PIP_CONSTRAINT": str(ROOT / "constraints-ci.txt"), "PIP_RETRIES": "1", "PIP_NO_COMPILE": "1"}
+    # compiled only when they are imported: pip takes "0" for yes in this option.
+    pip = {"PIP_CONSTRAINT": str(ROOT / "constraints-ci.txt"), "PIP_RETRIES": "1", "PIP_NO_COMPILE": "0"}
+    return {**kept, **pip}
 
 
 @pytest.fixture(scope="module")
