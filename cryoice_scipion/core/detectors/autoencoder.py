@@ -38,13 +38,14 @@ CELL = 128.0  # Å
 SCORE = 0.95  # the score of a micrograph is this quantile of the log-odds of its interior cells
 _FITTED = "clean."  # before the names of what is known of clean cells, in the file of weights
 _SMALLEST = 1e-6  # residual
+_CPU = torch.device("cpu")
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
 @dataclasses.dataclass
-class SeenCleanly:
+class InputView:
     """A micrograph as the autoencoder receives it, before the grey levels are scaled."""
 
     values: torch.Tensor  # (channels, rows, columns)
@@ -53,20 +54,17 @@ class SeenCleanly:
     sampling: float  # Å, side of a cell
 
 
-def see(image: Array, pixel_size: float, border: Mask, view: ViewConfig) -> SeenCleanly:
+def input_view(
+    image: Array, pixel_size: float, border: Mask, view: ViewConfig, device: torch.device = _CPU
+) -> InputView:
     """Return one of the two views of a micrograph: its low-passed pixels, or the features of its cells."""
     if view.kind == PIXELS:
-        pixels, inside = micrograph_view(image, pixel_size, border, view.sampling, torch.device("cpu"))
-        stride = stride_of(view.sampling)
-        return SeenCleanly(pixels[None], inside, stride, stride * view.sampling)
+        pixels, inside = micrograph_view(image, pixel_size, border, view.sampling, device)
+        stride = max(1, round(CELL / view.sampling))
+        return InputView(pixels[None], inside, stride, stride * view.sampling)
     cells = session_features(image, pixel_size, border)
-    values = torch.from_numpy(cells.values).movedim(-1, 0)
-    return SeenCleanly(values, values.isfinite().all(dim=0), 1, cells.sampling)
-
-
-def stride_of(sampling: float) -> int:
-    """Return the px of a cell of about ``CELL`` Å."""
-    return max(1, round(CELL / sampling))
+    values = torch.from_numpy(cells.values).to(device).movedim(-1, 0)
+    return InputView(values, values.isfinite().all(dim=0), 1, cells.sampling)
 
 
 class AutoencoderDetector(one_class.OneClassDetector):
@@ -84,7 +82,7 @@ class AutoencoderDetector(one_class.OneClassDetector):
         """Return the logarithms of the residuals of each cell."""
         if not is_same_pixel_size(pixel_size, float(self.network.pixel_size)):
             raise one_class.wrong_pixel_size(NAME, pixel_size)
-        return residual_features(self.network, see(image, pixel_size, border, self.config.views[0]))
+        return residual_features(self.network, input_view(image, pixel_size, border, self.config.views[0], self.device))
 
     def map(self, image: Array, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
         """Return the log-odds of bad against good.
@@ -106,7 +104,7 @@ class AutoencoderDetector(one_class.OneClassDetector):
 
 
 @torch.inference_mode()
-def residual_features(network: Autoencoder, seen: SeenCleanly) -> SessionFeatures:
+def residual_features(network: Autoencoder, seen: InputView) -> SessionFeatures:
     """Return the logarithms of the mean residuals of the pixels of each cell that are not border; NaN without any."""
     device = network.level.device
     scaled = scale(network, seen).to(device)
@@ -122,9 +120,10 @@ def residual_features(network: Autoencoder, seen: SeenCleanly) -> SessionFeature
     return SessionFeatures(values.movedim(0, -1).cpu().numpy(), seen.sampling, (1 - share).cpu().numpy())
 
 
-def scale(network: Autoencoder, seen: SeenCleanly) -> torch.Tensor:
+def scale(network: Autoencoder, seen: InputView) -> torch.Tensor:
     """Return the view in units of the clean micrographs, (channels, rows, columns); border of features is 0."""
-    level, deviation = (value.cpu()[:, None, None] for value in (network.level, network.deviation))
+    device = seen.values.device
+    level, deviation = (value.to(device)[:, None, None] for value in (network.level, network.deviation))
     scaled = ((seen.values - level) / deviation).clamp(-CLIP, CLIP)
     return torch.nan_to_num(scaled)
 

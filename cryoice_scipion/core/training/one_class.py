@@ -26,7 +26,7 @@ from cryoice_scipion.core.views.session_features import session_features
 _UNUSED = (
     "good", "bad", "micrographs", "cryoppp", "simulated", "patches", "base", "hold_out", "validation", "epochs",
     "patience", "batch", "learning_rate", "width", "class_weights", "per_micrograph_reference", "crops", "cache",
-    "mixed_precision", "invert", "sampling", "no_background", "jitter_copies", "views", "texture_weight",
+    "mixed_precision", "invert", "sampling", "no_background", "jitter_copies", "views", "texture_weight", "grades",
 )  # fmt: skip
 
 

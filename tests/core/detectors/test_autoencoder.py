@@ -33,7 +33,7 @@ def detector():
     """A network of random weights, with what is usual of its residuals on white noise."""
     network = Autoencoder(width=4)
     network.pixel_size.fill_(8.0)
-    found = [residual_features(network, autoencoder.see(noise(seed), 8.0, NOWHERE, VIEW)) for seed in range(8)]
+    found = [residual_features(network, autoencoder.input_view(noise(seed), 8.0, NOWHERE, VIEW)) for seed in range(8)]
     values = [np.where(interior_cells(one.border_share > 0, 1)[..., None], one.values, np.nan) for one in found]
     config = ModelConfig(name="random", network="autoencoder", views=[VIEW], stride=16, network_options={"width": 4})
     detector = AutoencoderDetector(
@@ -134,9 +134,7 @@ def test_another_pixel_size_is_refused(detector):
 def test_grey_levels_are_scaled_by_the_clean_micrographs_and_clipped():
     network = Autoencoder()
     network.level[0], network.deviation[0] = 100, 5
-    seen = autoencoder.SeenCleanly(
-        torch.tensor([[[100.0, 105.0, 9000.0]]]), torch.ones(1, 3, dtype=torch.bool), 16, 128
-    )
+    seen = autoencoder.InputView(torch.tensor([[[100.0, 105.0, 9000.0]]]), torch.ones(1, 3, dtype=torch.bool), 16, 128)
     assert autoencoder.scale(network, seen).flatten().tolist() == [0, 1, 10]
 
 

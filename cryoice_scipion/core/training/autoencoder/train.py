@@ -17,7 +17,7 @@ import torch
 from cryoice_scipion.constants import BAD, GOOD, VERSION
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors import autoencoder
-from cryoice_scipion.core.detectors.autoencoder import FEATURES, PIXELS, AutoencoderDetector, SeenCleanly
+from cryoice_scipion.core.detectors.autoencoder import FEATURES, PIXELS, AutoencoderDetector, InputView
 from cryoice_scipion.core.detectors.autoencoder_network import Autoencoder
 from cryoice_scipion.core.detectors.choice import training_views
 from cryoice_scipion.core.detectors.one_class import left_out_distances
@@ -40,7 +40,7 @@ from cryoice_scipion.core.views.patches import robust_scale
 _OPTION = "--network autoencoder"
 _UNUSED = (
     "patches", "base", "class_weights", "per_micrograph_reference", "crops", "cache", "mixed_precision", "invert",
-    "contrast", "no_background", "jitter_copies",
+    "contrast", "no_background", "jitter_copies", "grades",
 )  # fmt: skip
 _TRAINED = 3  # micrographs to train on, at least
 
@@ -85,17 +85,17 @@ def micrographs_by_source(request: TrainRequest) -> folds.Groups:
     )
 
 
-def _read(tasks: Sequence[MicrographTask], view: ViewConfig, request: TrainRequest) -> Tuple[float, List[SeenCleanly]]:
+def _read(tasks: Sequence[MicrographTask], view: ViewConfig, request: TrainRequest) -> Tuple[float, List[InputView]]:
     """Return the most frequent pixel size (Å/px) of clean micrographs, and those that have it."""
-    found: Dict[float, List[SeenCleanly]] = {}
+    found: Dict[float, List[InputView]] = {}
     for micrograph in read_clean(request, tasks):
-        seen = autoencoder.see(micrograph.image, micrograph.pixel_size, micrograph.border, view)
+        seen = autoencoder.input_view(micrograph.image, micrograph.pixel_size, micrograph.border, view)
         found.setdefault(float(np.round(micrograph.pixel_size, 3)), []).append(seen)
     size = max(sorted(found), key=lambda key: len(found[key])) if found else 0.0
     return size, found.get(size, [])
 
 
-def _new_network(seen: Sequence[SeenCleanly], pixel_size: float, request: TrainRequest) -> Autoencoder:
+def _new_network(seen: Sequence[InputView], pixel_size: float, request: TrainRequest) -> Autoencoder:
     """Return an untrained network that has the grey levels of the clean micrographs."""
     torch.manual_seed(request.config.seed)
     network = Autoencoder(int(seen[0].values.shape[0]), request.config.width)
@@ -106,7 +106,7 @@ def _new_network(seen: Sequence[SeenCleanly], pixel_size: float, request: TrainR
     return network.to(request.device)
 
 
-def _clean_image(network: Autoencoder, seen: SeenCleanly, texture_weight: bool) -> CleanImage:
+def _clean_image(network: Autoencoder, seen: InputView, texture_weight: bool) -> CleanImage:
     values, weights = autoencoder.scale(network, seen), seen.inside.float()
     if texture_weight:
         weights = weights * torch.from_numpy(low_texture_weights(values[0].numpy(), seen.stride))
@@ -114,7 +114,7 @@ def _clean_image(network: Autoencoder, seen: SeenCleanly, texture_weight: bool) 
 
 
 def _calibrated(
-    network: Autoencoder, left_out: Sequence[SeenCleanly], view: ViewConfig, request: TrainRequest
+    network: Autoencoder, left_out: Sequence[InputView], view: ViewConfig, request: TrainRequest
 ) -> AutoencoderDetector:
     """Return the detector that compares cells with those of clean micrographs that were left out of the training."""
     found = [autoencoder.residual_features(network, one) for one in left_out]
@@ -141,5 +141,5 @@ def _calibrated(
         Tail.of(left_out_distances(interior)),
         request.device,
     )
-    network.highest.fill_(max(detector.score(detector.map_of(one)) for one in found))
+    network.highest.fill_(float(np.nanmax([detector.score(detector.map_of(one)) for one in found])))
     return detector
