@@ -3,8 +3,8 @@
 
 Sessions are simulated by one_class_detector_sessions.py. A model of each kind is trained on the clean micrographs of
 each session, and maps its other micrographs. Simulated micrographs, models and measurements are kept in the build
-folder. Writes ``benchmarks/results/one_class_detectors.json`` and ``.md`` (one_class_detectors_page.py). ``--tuning``
-prints the table of the tuning sessions instead.
+folder. A sweep (``SWEEP``) is part of the tables if its output is in the build folder too. Writes
+``benchmarks/results/one_class_detectors.json`` and ``.md`` (one_class_detectors_page.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 from tqdm import tqdm
 
@@ -32,6 +33,7 @@ from one_class_detector_sessions import (  # noqa: E402
     CLEAN,
     FITTED,
     NUMBERS,
+    SESSIONS,
     TEST,
     TUNING,
     labels_of,
@@ -65,7 +67,17 @@ MODELS: Dict[str, Dict[str, Any]] = {
     "texture": {"network": "autoencoder", "views": ["pixels"], "texture_weight": True},
     "features": {"network": "autoencoder", "views": ["features"]},
 }
-METHODS = (*MODELS, ERROR, OUTLIER, SHIPPED)
+#: Settings that are compared on the tuning sessions; those of the winner of the sweep are added.
+CANDIDATES: Dict[str, Dict[str, Any]] = {
+    "pixels": MODELS["pixels"],
+    "coarse": {**MODELS["pixels"], "patches": {"sampling": 16.0}},
+}
+SWEPT = "swept"
+#: The sweep, in the build folder. It has one tuning session; frost, dirt and carbon are left out in turn.
+SWEEP = (
+    "cryoice sweep --network autoencoder --clean tuning_01/fitted/micrographs --simulated tuning_01/frost_in_places "
+    "tuning_01/dirt_in_places tuning_01/carbon_in_places --trials 8 --best 3 --seeds 3 --output swept"
+)
 SCORE = 0.95  # quantile of the log-odds of the cells of a micrograph
 MEASURED = "measured.pickle"
 
@@ -88,17 +100,18 @@ class Row:
     methods: Dict[str, Measured]
 
 
-def measure_session(session: Path, number: int) -> None:
+def measure_session(session: Path, number: int, models: Dict[str, Dict[str, Any]]) -> None:
     """Train the models of a session, map its micrographs, and keep the measurements in the folder of the session."""
     import torch
 
     torch.set_num_threads(1)
     detectors, seconds = {}, {}
-    for name, settings in MODELS.items():
+    for name, settings in models.items():
         started = time.process_time()
         detectors[name] = _trained(session, name, settings)
         seconds[name] = time.process_time() - started
-    detectors[SHIPPED] = load_detector(resolve_model("default"))
+    if "one_class" in models:
+        detectors[SHIPPED] = load_detector(resolve_model("default"))
     clean = [_session_features(load_micrograph(str(path))) for path in micrographs(session, FITTED)]
     record = fit_one_class(dict(enumerate(clean)), 1.0)
     rows = []
@@ -220,8 +233,45 @@ def tables(rows: Sequence[Row], sessions: int) -> Dict[str, Any]:
             name: [round(number, 4) for number in dataclasses.astuple(interval(values))]
             for name, values in Columns(rows, method, drawn).all()
         }
-        for method in METHODS
+        for method in rows[0].methods
     }
+
+
+def clean_by_session(rows: Sequence[Row], sessions: int) -> Dict[str, List[float]]:
+    """Return the share of the area of clean micrographs that is called bad, in each session, by method."""
+    each = np.eye(sessions)
+    with_map = (method for method in rows[0].methods if method not in (OUTLIER, ERROR))
+    return {
+        method: [round(float(share), 4) for share in Columns(rows, method, each).called_bad((CLEAN,), False)]
+        for method in with_map
+    }
+
+
+def trials_of(build: Path) -> List[Dict[str, Any]]:
+    """Return the trials of the sweep; none without its output."""
+    path = build / SWEPT / "sweep.csv"
+    return json.loads(pd.read_csv(path).to_json(orient="records")) if path.is_file() else []
+
+
+def _candidates(trials: Sequence[Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
+    """Return the settings to compare on the tuning sessions."""
+    found = dict(CANDIDATES)
+    for trial in (trial for trial in trials if trial["winner"] == "yes"):
+        varied = {name: trial[name] for name in ("learning_rate", "width", "texture_weight")}
+        found[SWEPT] = {**MODELS["pixels"], **varied, "patches": {"sampling": trial["patches.sampling"]}}
+    return found
+
+
+def measured(build: Path, group: str, models: Dict[str, Dict[str, Any]], workers: int) -> Tuple[List[Row], Any]:
+    """Return the micrographs of a group of sessions, and the mean seconds that each training takes."""
+    sessions = session_folders(build, group)
+    missing = [number for number, session in enumerate(sessions) if not (session / MEASURED).is_file()]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = pool.map(measure_session, [sessions[number] for number in missing], missing, [models] * len(missing))
+        list(tqdm(jobs, total=len(missing), desc=f"measured, {group}", unit="session"))
+    found = [pickle.loads((session / MEASURED).read_bytes()) for session in sessions]
+    seconds = {name: round(float(np.mean([spent[name] for _, spent in found])), 1) for name in models}
+    return [row for rows, _ in found for row in rows], seconds
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
@@ -229,28 +279,24 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, default=HERE.parent / "out" / "one_class_detectors", metavar="DIR")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--tuning", action="store_true", help="print the table of the tuning sessions only")
     args = parser.parse_args(arguments)
     prepare(args.build, args.workers)
-    sessions = session_folders(args.build, TUNING if args.tuning else TEST)
-    missing = [number for number, session in enumerate(sessions) if not (session / MEASURED).is_file()]
-    with ProcessPoolExecutor(args.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = pool.map(measure_session, [sessions[number] for number in missing], missing)
-        list(tqdm(jobs, total=len(missing), desc="measured", unit="session"))
-    found = [pickle.loads((session / MEASURED).read_bytes()) for session in sessions]
+    trials = trials_of(args.build)
+    tested, seconds = measured(args.build, TEST, MODELS, args.workers)
+    tuned, _ = measured(args.build, TUNING, _candidates(trials), args.workers)
     result = {
         **about(),
-        "sessions": len(sessions),
-        "micrographs": {kind: number * len(sessions) for kind, number in NUMBERS.items()},
-        "training_seconds": {
-            name: round(float(np.mean([seconds[name] for _, seconds in found])), 1) for name in MODELS
-        },
-        "methods": tables([row for rows, _ in found for row in rows], len(sessions)),
+        "sessions": SESSIONS,
+        "micrographs": {kind: number * SESSIONS[TEST] for kind, number in NUMBERS.items()},
+        "training_seconds": seconds,
+        "methods": tables(tested, SESSIONS[TEST]),
+        "clean_called_bad_by_session": clean_by_session(tested, SESSIONS[TEST]),
+        "choices": tables(tuned, SESSIONS[TUNING]),
+        "sweep": {"command": SWEEP, "trials": trials},
     }
+    RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = one_class_detectors_page.page(result)
-    if not args.tuning:
-        RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        RESULTS.with_suffix(".md").write_text(text, encoding="utf-8")
+    RESULTS.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -17,6 +17,12 @@ NAMES = {
     "error": "reconstruction error alone, pixels",
     "shipped": "shipped model",
 }
+CHOICES = {
+    "pixels": "`autoencoder`, pixels at 8 Å/px (usual settings)",
+    "coarse": "`autoencoder`, pixels at 16 Å/px",
+    "swept": "`autoencoder`, pixels, settings of the sweep",
+    "error": "reconstruction error alone, pixels at 8 Å/px",
+}
 _SUMS = ("edge to edge", "in places", *UNSEEN, "clean area called bad")
 _SHARES = ("clean area called bad", "area found, edge to edge", "area found, in places")
 
@@ -57,9 +63,21 @@ def page(result: Dict[str, Any]) -> str:
         "",
         *_table(methods, _SHARES),
         "",
+        "Share of the clean area called bad, in each session:",
+        "",
+        *_by_session(result["clean_called_bad_by_session"]),
+        "",
+        "## Choice of the settings",
+        "",
+        f"On {result['sessions']['tuning']} other sessions, with the same kinds and numbers of micrographs:",
+        "",
+        *_table(result["choices"], _SUMS, CHOICES),
+        "",
+        *_sweep(result["sweep"], result["choices"]),
+        "",
         "## Method",
         "",
-        f"- {result['sessions']} sessions of {sum(NUMBERS.values())} micrographs, {SIDE} × {SIDE} px at "
+        f"- {result['sessions']['test']} sessions of {sum(NUMBERS.values())} micrographs, {SIDE} × {SIDE} px at "
         f"{', '.join(f'{size:g}' for size in PIXEL_SIZES[:-1])} or {PIXEL_SIZES[-1]:g} Å/px. "
         "[One-class detection](one_class.md#method) describes what varies.",
         f"- Each trained model has the {NUMBERS[FITTED]} clean micrographs of its session. The autoencoder is trained "
@@ -71,8 +89,6 @@ def page(result: Dict[str, Any]) -> str:
         "good. It is the network of the row *pixels*.",
         "- Maps have one lowest value for all cells within the usual nine tenths. Such cells count as equal.",
         f"- Training takes {_seconds(result['training_seconds'])} of one core.",
-        "- The sampling of 8 Å/px, and the distance over the three residuals, were chosen on four other sessions "
-        "(`--tuning`).",
         "- Simulated sessions vary less than real ones: no change of the gain reference or of the energy filter, no "
         "tilt, no drift of the dose.",
         "",
@@ -83,9 +99,11 @@ def page(result: Dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(methods: Dict[str, Any], columns: Sequence[str]) -> List[str]:
+def _table(methods: Dict[str, Any], columns: Sequence[str], names: Dict[str, str] = NAMES) -> List[str]:
     rows = [f"| detector | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for method, name in NAMES.items():
+    for method, name in names.items():
+        if method not in methods:
+            continue
         values = methods[method]
         if any(column in values for column in columns):
             cells = (_cell(values[column], column in _SHARES) if column in values else "–" for column in columns)
@@ -102,6 +120,14 @@ def _cell(estimate: Sequence[float], is_share: bool) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def _by_session(shares: Dict[str, List[float]]) -> List[str]:
+    numbers = range(1, len(next(iter(shares.values()))) + 1)
+    rows = [f"| detector | {' | '.join(map(str, numbers))} |", "|---" * (len(numbers) + 1) + "|"]
+    for name in (name for name in NAMES if name in shares):
+        rows.append(f"| {NAMES[name]} | {' | '.join(f'{100 * share:.1f} %' for share in shares[name])} |")
+    return rows
+
+
 def _conclusion(methods: Dict[str, Any]) -> List[str]:
     """Return which trained detector is best in each column."""
     trained = ("one_class", "pixels", "texture", "features")
@@ -110,6 +136,41 @@ def _conclusion(methods: Dict[str, Any]) -> List[str]:
         best = max(trained, key=lambda method: methods[method][column][0])
         lines.append(f"- Best map of a trained detector, {column}: {NAMES[best]} ({methods[best][column][0]:.3f}).")
     return lines
+
+
+def _sweep(sweep: Dict[str, Any], choices: Dict[str, Any]) -> List[str]:
+    """Return the trials of the sweep, and how far its winner is from the usual settings."""
+    if not sweep["trials"]:
+        return []
+    trials = sweep["trials"]
+    usual, winner = trials[0], next(trial for trial in trials if trial["winner"] == "yes")
+    rows = [
+        f"| {trial['trial']}{' (usual settings)' if trial is usual else ' (winner)' if trial is winner else ''} "
+        f"| {trial['learning_rate']:.2g} | {trial['width']} | {trial['patches.sampling']} "
+        f"| {'yes' if trial['texture_weight'] else 'no'} | {trial['score']:.3f} | {_over_seeds(trial)} |"
+        for trial in trials
+    ]
+    found = [choices[name]["in places"][0] for name in ("pixels", "swept")]
+    return [
+        f"A sweep of {len(trials)} trials varies the settings on one of these sessions. The score is the mean AUC of "
+        "labelled positions with frost, dirt and carbon.",
+        "",
+        f"    {sweep['command']}",
+        "",
+        "| trial | learning rate | width | Å/px | texture weight | AUC | mean over seeds |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"The winner exceeds the usual settings by {winner['score'] - usual['score']:.3f} with the same seed. On all "
+        f"tuning sessions, *in places* is {found[1]:.3f} with its settings and {found[0]:.3f} with the usual ones. The "
+        "usual settings were not changed.",
+    ]
+
+
+def _over_seeds(trial: Dict[str, Any]) -> str:
+    if trial["seeds"] == 1:
+        return "–"
+    return f"{trial['mean_over_seeds']:.3f} ± {trial['deviation_over_seeds']:.3f} ({trial['seeds']})"
 
 
 def _count(number: Dict[str, int], kinds: Any) -> int:
