@@ -35,7 +35,6 @@ from one_class_detector_sessions import (  # noqa: E402
     NUMBERS,
     SESSIONS,
     TEST,
-    TUNING,
     labels_of,
     micrographs,
     prepare,
@@ -67,11 +66,6 @@ MODELS: Dict[str, Dict[str, Any]] = {
     "texture": {"network": "autoencoder", "views": ["pixels"], "texture_weight": True},
     "features": {"network": "autoencoder", "views": ["features"]},
 }
-#: Settings that are compared on the tuning sessions; those of the winner of the sweep are added.
-CANDIDATES: Dict[str, Dict[str, Any]] = {
-    "pixels": MODELS["pixels"],
-    "coarse": {**MODELS["pixels"], "patches": {"sampling": 16.0}},
-}
 SWEPT = "swept"
 #: The sweep, in the build folder. It has one tuning session; frost, dirt and carbon are left out in turn.
 SWEEP = (
@@ -100,18 +94,17 @@ class Row:
     methods: Dict[str, Measured]
 
 
-def measure_session(session: Path, number: int, models: Dict[str, Dict[str, Any]]) -> None:
+def measure_session(session: Path, number: int) -> None:
     """Train the models of a session, map its micrographs, and keep the measurements in the folder of the session."""
     import torch
 
     torch.set_num_threads(1)
     detectors, seconds = {}, {}
-    for name, settings in models.items():
+    for name, settings in MODELS.items():
         started = time.process_time()
         detectors[name] = _trained(session, name, settings)
         seconds[name] = time.process_time() - started
-    if "one_class" in models:
-        detectors[SHIPPED] = load_detector(resolve_model("default"))
+    detectors[SHIPPED] = load_detector(resolve_model("default"))
     clean = [_session_features(load_micrograph(str(path))) for path in micrographs(session, FITTED)]
     record = fit_one_class(dict(enumerate(clean)), 1.0)
     rows = []
@@ -253,24 +246,15 @@ def trials_of(build: Path) -> List[Dict[str, Any]]:
     return json.loads(pd.read_csv(path).to_json(orient="records")) if path.is_file() else []
 
 
-def _candidates(trials: Sequence[Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
-    """Return the settings to compare on the tuning sessions."""
-    found = dict(CANDIDATES)
-    for trial in (trial for trial in trials if trial["winner"] == "yes"):
-        varied = {name: trial[name] for name in ("learning_rate", "width", "texture_weight")}
-        found[SWEPT] = {**MODELS["pixels"], **varied, "patches": {"sampling": trial["patches.sampling"]}}
-    return found
-
-
-def measured(build: Path, group: str, models: Dict[str, Dict[str, Any]], workers: int) -> Tuple[List[Row], Any]:
-    """Return the micrographs of a group of sessions, and the mean seconds that each training takes."""
-    sessions = session_folders(build, group)
+def measured(build: Path, workers: int) -> Tuple[List[Row], Dict[str, float]]:
+    """Return the micrographs of the test sessions, and the mean seconds that each training takes."""
+    sessions = session_folders(build, TEST)
     missing = [number for number, session in enumerate(sessions) if not (session / MEASURED).is_file()]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = pool.map(measure_session, [sessions[number] for number in missing], missing, [models] * len(missing))
-        list(tqdm(jobs, total=len(missing), desc=f"measured, {group}", unit="session"))
+        jobs = pool.map(measure_session, [sessions[number] for number in missing], missing)
+        list(tqdm(jobs, total=len(missing), desc="measured", unit="session"))
     found = [pickle.loads((session / MEASURED).read_bytes()) for session in sessions]
-    seconds = {name: round(float(np.mean([spent[name] for _, spent in found])), 1) for name in models}
+    seconds = {name: round(float(np.mean([spent[name] for _, spent in found])), 1) for name in MODELS}
     return [row for rows, _ in found for row in rows], seconds
 
 
@@ -281,9 +265,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(arguments)
     prepare(args.build, args.workers)
-    trials = trials_of(args.build)
-    tested, seconds = measured(args.build, TEST, MODELS, args.workers)
-    tuned, _ = measured(args.build, TUNING, _candidates(trials), args.workers)
+    tested, seconds = measured(args.build, args.workers)
     result = {
         **about(),
         "sessions": SESSIONS,
@@ -291,8 +273,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         "training_seconds": seconds,
         "methods": tables(tested, SESSIONS[TEST]),
         "clean_called_bad_by_session": clean_by_session(tested, SESSIONS[TEST]),
-        "choices": tables(tuned, SESSIONS[TUNING]),
-        "sweep": {"command": SWEEP, "trials": trials},
+        "sweep": {"command": SWEEP, "trials": trials_of(args.build)},
     }
     RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = one_class_detectors_page.page(result)
