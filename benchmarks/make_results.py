@@ -23,6 +23,7 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | [contrast_decision](contrast_decision.md) | How often does contrast *auto* decide correctly? | `benchmarks/contrast_decision.py` |
 | [one_class](one_class.md) | Does `outlier` find micrographs that are unusual from edge to edge? | `benchmarks/one_class.py` |
 | [grades](grades.md) | How well are whole micrographs graded? | `benchmarks/grades.py` |
+| [one_class_detectors](one_class_detectors.md) | Which detector that learns from clean micrographs is best? | `benchmarks/one_class_detectors.py` |
 | [ablation](ablation.md) | How much does each view contribute? | `benchmarks/ablation.py` |
 | [speed](../../docs/explanation/speed.md) | How far is each stage from the least that a program must do? | `benchmarks/bench_floor.py` |
 

@@ -38,13 +38,14 @@ from one_class_sessions import (  # noqa: E402
     sessions,
 )
 
-from cryoice_scipion.core.detectors.one_class import Tail, left_out_distances  # noqa: E402
+from cryoice_scipion.core.detectors.one_class import left_out_distances  # noqa: E402
 from cryoice_scipion.core.detectors.one_class_fit import (  # noqa: E402
     UNUSUAL,
     distribution_of,
     fit_one_class,
     measure,
 )
+from cryoice_scipion.core.detectors.tail import Tail  # noqa: E402
 from cryoice_scipion.core.images.atomic import replacing  # noqa: E402
 from cryoice_scipion.core.images.loading import load_micrograph, take_image  # noqa: E402
 from cryoice_scipion.core.views.session_features import session_features  # noqa: E402

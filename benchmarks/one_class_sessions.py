@@ -23,6 +23,12 @@ CLEAN = "clean"
 EDGE_TO_EDGE = {"vacuum": 1.0, "carbon": 0.99, "thick": 0.99, "poly": 1.0}
 #: Kinds that the shipped model was never trained on: a drifted exposure, and a felt of fibres.
 UNSEEN = ("drift", "fibres")
+#: Micrographs with contamination on a part of the area: the simulator's kind, and the smallest and largest share.
+LOCAL = {
+    "frost in places": ("frost", (0.03, 0.3)),
+    "dirt in places": ("dirt", (0.01, 0.06)),
+    "carbon in places": ("carbon", (0.1, 0.5)),
+}
 NUMBERS = {CLEAN: 28, **dict.fromkeys((*EDGE_TO_EDGE, *UNSEEN), 3)}  # micrographs of a session
 PIXEL_SIZES = (0.9, 1.2, 1.5, 2.0)  # Å/px
 SIDE = 1024  # px
@@ -56,17 +62,28 @@ def exposures() -> Iterator[Exposure]:
 def make(exposure: Exposure) -> Tuple[Any, float]:
     """Return a simulated micrograph (rows, columns), float32, and its pixel size in Å/px."""
     seed = [22, list(SESSIONS).index(exposure.group), exposure.session]
-    shared = np.random.default_rng(seed)
-    rng = np.random.default_rng([*seed, list(NUMBERS).index(exposure.kind), exposure.number])
+    own = [list(NUMBERS).index(exposure.kind), exposure.number]
+    image, _, pixel_size = simulate_one(seed, own, exposure.kind, exposure.group == NORMALISED)
+    return image, pixel_size
+
+
+def simulate_one(session_seed: List[int], own_seed: List[int], kind: str, normalised: bool) -> Tuple[Any, Any, float]:
+    """Return a micrograph (rows, columns), float32, its label image and its pixel size in Å/px.
+
+    The session seed alone decides specimen, microscope and pixel size.
+    """
+    shared = np.random.default_rng(session_seed)
+    rng = np.random.default_rng([*session_seed, *own_seed])
     pixel_size = float(shared.choice(PIXEL_SIZES))
     session = SceneConfig.random(shared, SIDE, SIDE, pixel_size, [], published=0.0)
-    values = {**session.model_dump(), **_variation(session, rng), **_content(exposure.kind, rng)}
-    stored = str(shared.choice(["standardised", "bytes"])) if exposure.group == NORMALISED else "counts"
+    values = {**session.model_dump(), **_variation(session, rng), **_content(kind, rng)}
+    stored = str(shared.choice(["standardised", "bytes"])) if normalised else "counts"
     config = SceneConfig.make(**values)
-    image = simulate(config, rng).pixels.astype(np.float32)
-    if exposure.kind == "fibres":
+    scene = simulate(config, rng)
+    image = scene.pixels.astype(np.float32)
+    if kind == "fibres":
         image *= _fibres(rng, pixel_size)
-    return to_values(image, stored, False, inside(image.shape, config.border_px)), pixel_size
+    return to_values(image, stored, False, inside(image.shape, config.border_px)), scene.labels, pixel_size
 
 
 def _variation(session: SceneConfig, rng: np.random.Generator) -> Dict[str, Any]:
@@ -85,6 +102,8 @@ def _variation(session: SceneConfig, rng: np.random.Generator) -> Dict[str, Any]
 def _content(kind: str, rng: np.random.Generator) -> Dict[str, Any]:
     if kind in EDGE_TO_EDGE:
         return {"kinds": [kind], "areas": [EDGE_TO_EDGE[kind]]}
+    if kind in LOCAL:
+        return {"kinds": [LOCAL[kind][0]], "areas": [float(rng.uniform(*LOCAL[kind][1]))]}
     return {"drift": float(rng.uniform(*_DRIFT))} if kind == "drift" else {}
 
 

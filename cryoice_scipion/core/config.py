@@ -247,5 +247,6 @@ class TrainConfig(Settings):
     class_weights: bool = False
     per_micrograph_reference: bool = False  # treat each micrograph as a session, as for simulated ones
     mixed_precision: bool = False  # U-Net: bfloat16 where it is safe; halves the time if the processor supports it
+    texture_weight: bool = False  # autoencoder: give pixels whose surroundings have little texture more weight
     base: str = ""  # model (folder or name) that training starts from; "": random weights
     seed: int = 0

@@ -132,6 +132,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="unet: compute in bfloat16 where it is safe; halves the time on GPUs and processors that support it",
     )
     group.add_argument(
+        "--texture-weight",
+        action="store_true",
+        help="autoencoder: give places with little texture (co-occurrence of grey levels) more weight in the training",
+    )
+    group.add_argument(
         "--dashboard", action="store_true", help="also write the training for TensorBoard, into OUTPUT/dashboard"
     )
     group.add_argument("--invert", action="store_true", help="also train on inverted contrast")
@@ -198,7 +203,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
         values["name"] = args.name
     if args.seed is not None:
         values["seed"] = args.seed
-    for name in ("class_weights", "per_micrograph_reference", "mixed_precision"):
+    for name in ("class_weights", "per_micrograph_reference", "mixed_precision", "texture_weight"):
         if getattr(args, name):
             values[name] = True
     kind = KINDS.get(values.get("network", ""))

@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from types import ModuleType
-from typing import Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from cryoice_scipion.core.errors import ModelError
 
@@ -37,6 +37,12 @@ SPACE: Mapping[str, Mapping[str, object]] = {
     "width": {"values": [8, 16, 32]},
     "augment.noise": {"low": 0.0, "high": 0.6},
     "augment.shift": {"low": 0.0, "high": 0.6},
+}
+AUTOENCODER_SPACE: Mapping[str, Mapping[str, object]] = {
+    "learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+    "width": {"values": [8, 16, 32]},
+    "patches.sampling": {"values": [8.0, 16.0]},
+    "texture_weight": {"values": [False, True]},
 }
 
 
@@ -58,9 +64,7 @@ class Kind:
     help: str = ""  # one clause, for --help and the documentation
     trainer: str = ""  # "module:function"; empty: this kind is not trained
     views: Tuple[str, ...] = ()  # the views that --views selects from; empty: the kind always takes the same ones
-    defaults: Mapping[str, float] = dataclasses.field(
-        default_factory=dict
-    )  # of TrainConfig, in a training from scratch
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of TrainConfig, in a training from scratch
     space: Mapping[str, Mapping[str, object]] = dataclasses.field(
         default_factory=lambda: SPACE
     )  # the settings that a sweep varies, and their ranges
@@ -99,6 +103,21 @@ KINDS: Dict[str, Kind] = {
             "cryoice_scipion.core.detectors.one_class",
             "measures how unlike clean micrographs (--clean) each cell is; needs no bad examples",
             trainer="cryoice_scipion.core.training.one_class:train",
+        ),
+        Kind(
+            "autoencoder",
+            "cryoice_scipion.core.detectors.autoencoder",
+            "measures how unlike those of clean micrographs (--clean) the residuals of a reconstruction are",
+            trainer="cryoice_scipion.core.training.autoencoder.train:train",
+            views=("pixels", "features"),
+            defaults={
+                "batch": 16,
+                "epochs": 15,
+                "learning_rate": 0.002,
+                "validation": 0.5,
+                "patches": {"sampling": 8.0},
+            },
+            space=AUTOENCODER_SPACE,
         ),
         Kind(
             "resnet",

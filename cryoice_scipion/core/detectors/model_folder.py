@@ -67,6 +67,12 @@ def load_config(folder: Path) -> ModelConfig:
     return config
 
 
+def unfit_weights(folder: Path, config: ModelConfig, error: Exception) -> ModelError:
+    """Return the error to raise when the weights of a folder are not those of the network that model.json names."""
+    reason = f"does not fit the network '{config.network}' ({str(error).splitlines()[0]})"
+    return ModelError(folder / WEIGHTS, reason, "train it again with this version, or use the version that wrote it")
+
+
 def read_card(folder: Path) -> str:
     """Return the text of the model card; empty without one."""
     path = folder / CARD

@@ -17,8 +17,7 @@ from torch import nn
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.model_folder import WEIGHTS
-from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.detectors.model_folder import WEIGHTS, unfit_weights
 from cryoice_scipion.core.views.micrograph import Image, Mask, cells_of, check_sampling, micrograph_view, skewness
 from cryoice_scipion.core.views.patches import grid_shape, normalise
 
@@ -147,12 +146,7 @@ def load_network(
     try:
         network.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            folder / WEIGHTS,
-            f"does not fit the network '{config.network}' ({reason})",
-            "train it again with this version, or use the version that wrote it",
-        ) from None
+        raise unfit_weights(folder, config, error) from None
     return NetworkDetector(config, network, torch.device(device))
 
 

@@ -2,59 +2,32 @@
 """The kind ``one_class``: how unlike clean micrographs each cell is, fitted on clean micrographs only.
 
 Grey levels are those of the micrographs, so a model is good for one session, or for sessions that were recorded and
-processed alike. The log-odds of a cell are the largest log Bayes factor that its p-value can mean, minus that of
-``FALSE_ALARMS`` (``spots`` describes this). The p-value comes from the distances of cells of the clean micrographs,
-each from a fit to the other micrographs. Above the highest tenth, distances are taken to follow a power law.
+processed alike. ``tail`` gives the log-odds of a cell. Its clean cells are those of the clean micrographs, each
+measured with a fit to the other micrographs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import AbsoluteMap, ClassMap
-from cryoice_scipion.core.detectors.model_folder import WEIGHTS
+from cryoice_scipion.core.detectors.model_folder import WEIGHTS, unfit_weights
 from cryoice_scipion.core.detectors.one_class_fit import distribution_of, fit_robustly, is_comparable, moments_of
-from cryoice_scipion.core.errors import ModelError, PixelSizeError
+from cryoice_scipion.core.detectors.tail import Tail
+from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.records import OneClass
-from cryoice_scipion.core.views.session_features import LEAST_WINDOW, WINDOW, session_features
-from cryoice_scipion.core.views.spot_statistics import log_bayes_factor
+from cryoice_scipion.core.views.session_features import LEAST_WINDOW, WINDOW, SessionFeatures, session_features
 
 VIEW = "grey_levels"
-FALSE_ALARMS = 1e-3  # of clean cells, where P(BAD) = 0.5
-TAIL = 0.1  # share of clean cells in the tail of the distances
-_LARGEST = 20.0  # log-odds
 _BORDER = 0.5  # share of a cell
-
-
-@dataclasses.dataclass
-class Tail:
-    """The highest tenth of the distances of clean cells: P(distance > d) = 0.1 (d / start) ** -exponent."""
-
-    start: float
-    exponent: float
-
-    @classmethod
-    def of(cls, distances: NDArray[np.float64]) -> Tail:
-        """Estimate the tail from distances of clean cells (Hill 1975)."""
-        start = float(np.quantile(distances, 1 - TAIL))
-        excess = np.log(distances[distances > start] / start)
-        return cls(start, 1.0 / max(float(excess.mean()) if excess.size else 0.0, 1e-6))
-
-    def log_odds(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the log-odds of BAD; those of cells below the tail are the lowest."""
-        log_p = math.log(TAIL) - self.exponent * np.log(np.maximum(distances / self.start, 1.0))
-        floor = float(log_bayes_factor(np.asarray(math.log(FALSE_ALARMS))))
-        odds: NDArray[np.float64] = np.minimum(log_bayes_factor(log_p) - floor, _LARGEST)
-        return odds
 
 
 def left_out_distances(features: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -76,10 +49,8 @@ class OneClassDetector:
         self.config, self.fitted, self.tail = config, fitted, tail
         self._distribution = distribution_of(fitted)
 
-    def map(
-        self, image: NDArray[np.float32], pixel_size: float, border: NDArray[np.bool_], inverted: bool = False
-    ) -> ClassMap:
-        """Return the log-odds of bad against good; they do not depend on the contrast.
+    def features(self, image: NDArray[np.float32], pixel_size: float, border: NDArray[np.bool_]) -> SessionFeatures:
+        """Return the features of each cell.
 
         Raises
         ------
@@ -88,8 +59,17 @@ class OneClassDetector:
         """
         features = session_features(image, pixel_size, border)
         if not is_comparable(self.fitted, features.values, features.sampling):
-            reason = f"{pixel_size:g} Å/px is not the pixel size of the clean micrographs that the model was fitted to"
-            raise PixelSizeError("one_class model", reason, "train a model on micrographs of this pixel size")
+            raise wrong_pixel_size("one_class", pixel_size)
+        return features
+
+    def map(
+        self, image: NDArray[np.float32], pixel_size: float, border: NDArray[np.bool_], inverted: bool = False
+    ) -> ClassMap:
+        """Return the log-odds of bad against good; they do not depend on the contrast."""
+        return self.map_of(self.features(image, pixel_size, border))
+
+    def map_of(self, features: SessionFeatures) -> ClassMap:
+        """Return the log-odds of the cells that have these features."""
         distances = self._distribution.of_cells(features.values)
         unknown = ~np.isfinite(distances)
         odds = self.tail.log_odds(np.where(unknown, 0.0, distances)).astype(np.float32)
@@ -102,15 +82,32 @@ class OneClassDetector:
         )
 
 
+def wrong_pixel_size(network: str, pixel_size: float) -> PixelSizeError:
+    """Return the error to raise for a micrograph that has not the pixel size of the clean ones."""
+    reason = f"{pixel_size:g} Å/px is not the pixel size of the clean micrographs that the model was fitted to"
+    return PixelSizeError(f"{network} model", reason, "train a model on micrographs of this pixel size")
+
+
 def views_for(config: TrainConfig, base: Optional[ModelConfig], sampling: float) -> List[ViewConfig]:
     """Return the one view, ``sampling`` Å/px of the micrographs as they are measured."""
     return [ViewConfig(kind=VIEW, sampling=sampling, window=max(LEAST_WINDOW, round(WINDOW / sampling)))]
 
 
-def save_fit(path: Path, fitted: OneClass, tail: Tail) -> None:
-    """Write what was fitted as safetensors."""
+def to_arrays(fitted: OneClass, tail: Tail) -> Dict[str, NDArray[np.float64]]:
+    """Return what was fitted as arrays by name, for safetensors."""
     numbers: Dict[str, Any] = {**dataclasses.asdict(fitted), **dataclasses.asdict(tail)}
-    path.write_bytes(save({name: np.atleast_1d(np.array(value, dtype=np.float64)) for name, value in numbers.items()}))
+    return {name: np.atleast_1d(np.array(value, dtype=np.float64)) for name, value in numbers.items()}
+
+
+def from_arrays(arrays: Mapping[str, NDArray[np.float64]]) -> Tuple[OneClass, Tail]:
+    """Return what :func:`to_arrays` was given; raises KeyError or TypeError if something is missing."""
+    stored: Dict[str, Any] = {name: values.tolist() for name, values in arrays.items()}
+    for name in ("sampling", "unit", "cell_unit", "start", "exponent"):
+        stored[name] = stored[name][0]
+    for name in ("micrographs", "fitted"):
+        stored[name] = [int(value) for value in stored[name]]
+    tail = Tail(stored.pop("start"), stored.pop("exponent"))
+    return OneClass(**stored), tail
 
 
 def load(folder: Path, config: ModelConfig, device: str) -> OneClassDetector:
@@ -122,13 +119,6 @@ def load(folder: Path, config: ModelConfig, device: str) -> OneClassDetector:
         When the weights are not those of this kind.
     """
     try:
-        stored = {name: values.tolist() for name, values in load_file(str(folder / WEIGHTS)).items()}
-        for name in ("sampling", "unit", "cell_unit", "start", "exponent"):
-            stored[name] = stored[name][0]
-        for name in ("micrographs", "fitted"):
-            stored[name] = [int(value) for value in stored[name]]
-        tail = Tail(stored.pop("start"), stored.pop("exponent"))
-        return OneClassDetector(config, OneClass(**stored), tail)
+        return OneClassDetector(config, *from_arrays(load_file(str(folder / WEIGHTS))))
     except (KeyError, TypeError, ValueError, OSError) as error:
-        reason = f"does not fit the network '{config.network}' ({error})"
-        raise ModelError(folder / WEIGHTS, reason, "train it again with this version") from None
+        raise unfit_weights(folder, config, error) from None

@@ -3,30 +3,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from typing import Any, Dict, List
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+from safetensors.numpy import save
 
 from cryoice_scipion.constants import BAD, GOOD, VERSION
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors import one_class
-from cryoice_scipion.core.detectors.model_folder import CARD, MODEL_JSON, SUMS, WEIGHTS, write_sums
+from cryoice_scipion.core.detectors.model_folder import CARD, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.one_class_fit import MINIMUM, fit_one_class
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
-from cryoice_scipion.core.images.loading import load_micrograph
+from cryoice_scipion.core.detectors.tail import Tail
+from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.naming import expand_micrographs
-from cryoice_scipion.core.training.saving import Result
+from cryoice_scipion.core.training.clean_micrographs import read_clean
+from cryoice_scipion.core.training.saving import Result, start_folder
 from cryoice_scipion.core.training.trainers import TrainRequest, refuse_options
 from cryoice_scipion.core.views.session_features import session_features
 
 _UNUSED = (
     "good", "bad", "micrographs", "cryoppp", "simulated", "patches", "base", "hold_out", "validation", "epochs",
     "patience", "batch", "learning_rate", "width", "class_weights", "per_micrograph_reference", "crops", "cache",
-    "mixed_precision", "invert", "sampling", "no_background", "jitter_copies", "views",
+    "mixed_precision", "invert", "sampling", "no_background", "jitter_copies", "views", "texture_weight", "grades",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def train(request: TrainRequest) -> Result:
     if fitted is None:
         reason = f"only {len(chosen)} clean micrographs of one pixel size can be used, and {MINIMUM} are the least"
         raise SettingsError("--clean", reason, "name more clean micrographs")
-    tail = one_class.Tail.of(one_class.left_out_distances(chosen))
+    tail = Tail.of(one_class.left_out_distances(chosen))
     name, number = request.config.name, len(chosen)
     model = ModelConfig(
         name=name,
@@ -60,25 +60,17 @@ def train(request: TrainRequest) -> Result:
         metrics={"clean_micrographs": float(number)},
         trained_on=request.describe({"clean micrographs": str(number)}, backgrounds=False),
     )
-    with contextlib.suppress(FileNotFoundError):
-        (request.output / SUMS).unlink()
-    one_class.save_fit(request.output / WEIGHTS, fitted, tail)
-    (request.output / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
+    start_folder(request.output, model)
+    (request.output / WEIGHTS).write_bytes(save(one_class.to_arrays(fitted, tail)))
     (request.output / CARD).write_text(_card(model, number, len(fitted.fitted)), encoding="utf-8")
     write_sums(request.output)
     return Result(request.output, model, {}, {}, False)
 
 
 def _features_of(request: TrainRequest) -> Dict[float, List[NDArray[Any]]]:
-    """Return the features of the clean micrographs by the side of their cells; files that cannot be read are named."""
+    """Return the features of the clean micrographs by the side of their cells."""
     found: Dict[float, List[NDArray[Any]]] = {}
-    tasks = expand_micrographs(request.sources.clean)
-    for task in tqdm(tasks, desc="measured", unit="micrograph", disable=not request.progress):
-        try:
-            micrograph = load_micrograph(task.path, request.config.patches.pixel_size or task.pixel_size)
-        except CryoIceError as error:
-            request.warn([f"left out: {error}"])
-            continue
+    for micrograph in read_clean(request, expand_micrographs(request.sources.clean)):
         features = session_features(micrograph.image, micrograph.pixel_size, micrograph.border)
         found.setdefault(float(np.round(features.sampling, 3)), []).append(features.values)
     return found

@@ -79,6 +79,14 @@ def model_config(
     )
 
 
+def start_folder(folder: Path, model: ModelConfig) -> None:
+    """Write model.json into a folder, without checksums; ``write_sums`` comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / SUMS).unlink()
+    (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
+
+
 def save_model(
     folder: Path,
     model: ModelConfig,
@@ -92,11 +100,8 @@ def save_model(
     ``patches``, (n, window, window), are the images of the rows of ``predictions.table``, for the picture of the worst
     mistakes. Without them there is no such picture.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        (folder / SUMS).unlink()
+    start_folder(folder, model)
     save_weights(fitted.network, folder / WEIGHTS)
-    (folder / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
     pd.DataFrame(fitted.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
     training_curves(fitted.history, folder / "curves.png")
     shown = predictions.table[predictions.table["split"] == predictions.measured_on]

@@ -21,6 +21,10 @@ Names of the views, as model.json lists them:
     Features of the local power spectrum, at the micrograph's own sampling.
 "grey_levels"
     Mean, variance and power by band of each cell, in the grey levels of the micrograph (``session_features``).
+"features"
+    The same in standard deviations of the clean micrographs of the training.
+"pixels"
+    The image at the model's sampling, in standard deviations of the clean micrographs of the training.
 "picture"
     The image of the whole micrograph at 16 Å/px.
 "power"

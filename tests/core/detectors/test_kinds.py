@@ -158,7 +158,7 @@ def test_the_command_line_offers_the_kinds_of_the_table(toy, capsys):
     with pytest.raises(SystemExit):
         build_parser(["train"]).parse_args(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--network {patch_fft,patch_spectrum,unet,one_class,toy}" in text
+    assert "--network {patch_fft,patch_spectrum,unet,one_class,autoencoder,resnet,toy}" in text
     assert f"toy: {kinds.KINDS['toy'].help}" in text
 
 

@@ -39,7 +39,7 @@ _PARTS = (TRAIN, VALIDATION, TEST)
 _MEASURED = 0.3  # share of the training micrographs that the units of the spectral features are taken from
 # Options of the training on patches, which this one does not use.
 _UNUSED = ("contrast", "pixel_size", "sampling", "jitter_copies", "no_background", "invert", "class_weights",
-           "per_micrograph_reference", "views", "patience")  # fmt: skip
+           "per_micrograph_reference", "views", "patience", "texture_weight")  # fmt: skip
 _OPTION = "--network unet"
 
 
