@@ -13,7 +13,7 @@ from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights
 from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
-from cryoice_scipion.core.views.micrograph import fill_border, skewness
+from cryoice_scipion.core.views.micrograph import contrast_cells, fill_border, skewness
 from cryoice_scipion.core.views.patches import cut, grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.resample import resample
 
@@ -113,7 +113,7 @@ def test_skewness_is_of_what_there_is_not_of_how_finely_it_is_seen():
     image[:, :150] += 6.0
     finer = np.kron(image, np.ones((4, 4), dtype=np.float32))
     there, here = (
-        skewness(torch.from_numpy(view), torch.ones(view.shape, dtype=torch.bool), sampling)
+        skewness(contrast_cells(torch.from_numpy(view), sampling).numpy(), np.ones(view.shape, dtype=bool), sampling)
         for view, sampling in ((image, 4.0), (finer, 1.0))
     )
     assert there < 0
