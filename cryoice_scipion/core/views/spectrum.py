@@ -41,6 +41,7 @@ FEATURES = (
     + [f"spot {low}-{high}" for low, high in RINGS]
     + [f"variance {low}-{high}" for low, high in RINGS]
 )
+_NEEDED = [*BANDS, *BANDS, *(high for _, high in RINGS), *(high for _, high in RINGS)]  # Å⁻¹, of each feature
 _REACH = 0.98  # of Nyquist: the highest frequency that is used
 _FLOOR = 1e-4  # of white noise with the micrograph's deviation: keeps logarithms finite
 _EMPTY = 0.01  # a band with less than this share of the power at 1/20 to 1/8 Å⁻¹ was filtered away
@@ -51,8 +52,7 @@ _SPLIT = 1024  # windows whose spectra are computed at once
 
 def feature_frequencies() -> torch.Tensor:
     """Return the highest frequency (Å⁻¹) that each feature needs, shape (features,)."""
-    tops = [high for _, high in RINGS]
-    return torch.tensor([*BANDS, *BANDS, *tops, *tops])
+    return torch.tensor(_NEEDED)
 
 
 class Spectra:
@@ -135,7 +135,7 @@ class Spectra:
         if inner is not None:
             profile = profile[uploaded(inner, profile.device)]
         self._reference = torch.median(profile, dim=0).values
-        self._limit = _resolution(self._reference)
+        self._limit = _resolution(self._reference, self._plan.centres)
         return self._relative(grid).permute(2, 0, 1).contiguous()
 
     def _starts(self, cells: int) -> List[int]:
@@ -216,32 +216,38 @@ class _Plan:
 
     def __init__(self, sampling: float, device: torch.device) -> None:
         self.side = side = max(8, 2 * round(WINDOW / sampling / 2))
-        taper = torch.hann_window(side, periodic=True, dtype=torch.float64)
-        plane = taper[:, None] * taper[None, :]
-        self.taper = (plane / plane.square().sum().sqrt()).float().to(device)
-        y = torch.fft.fftfreq(side, sampling, dtype=torch.float64)[:, None]
-        x = torch.fft.rfftfreq(side, sampling, dtype=torch.float64)[None, :]
-        radius = torch.sqrt(y * y + x * x)
+        taper = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(side) / side)
+        plane = taper[:, None] * taper
+        radius = np.hypot(np.fft.fftfreq(side, sampling)[:, None], np.fft.rfftfreq(side, sampling))
         limit = _REACH * 0.5 / sampling
-        once = (x > 0) | (y > 0)  # of the column of zero x frequency, each pair of opposite frequencies once
-        chosen = torch.nonzero(((radius <= limit) & once).flatten())[:, 0]
-        at, order = radius.flatten()[chosen].sort(stable=True)  # by radius: a ring is one piece
-        self.chosen = chosen[order].to(device)
-        self.bands = _hats(at, limit).float().to(device)
-        self.needs = feature_frequencies().to(device)
-        circle = torch.round(at * side * sampling).long()  # one step of frequency wide
-        circles = torch.zeros(len(at), int(circle.max()) + 1)
-        circles[torch.arange(len(at)), circle] = 1.0 / torch.bincount(circle).float()[circle]
-        self.circle, self.circles = circle.to(device), circles.to(device)
+        once = radius <= limit
+        once[side // 2 :, 0] = once[0, 0] = False  # where x is zero, each pair of opposite frequencies is there twice
+        chosen = np.flatnonzero(once)
+        chosen = chosen[np.argsort(radius.ravel()[chosen], kind="stable")]  # by radius: a ring is one piece
+        at = radius.ravel()[chosen]
+        circle = np.round(at * side * sampling).astype(np.int64)  # one step of frequency wide
+        circles = np.zeros((len(at), int(circle.max()) + 1))
+        circles[np.arange(len(at)), circle] = 1.0 / np.bincount(circle)[circle]
         self.ends: List[Tuple[int, int]] = []  # first and end of the frequencies of each ring
-        rings = torch.zeros(len(at), len(RINGS))
+        rings = np.full((len(at), len(RINGS)), np.nan)
         for column, (low, high) in zip(rings.T, RINGS):
-            first, end = (int((at < edge).sum()) for edge in (low, high))
-            end = end if high <= limit else first
-            column[first:end] = 1.0 / max(1, end - first)
-            column[:] += torch.nan if end == first else 0.0
+            first, end = np.searchsorted(at, (low, high)).tolist() if high <= limit else (0, 0)
+            if end > first:
+                column[:] = 0.0
+                column[first:end] = 1.0 / (end - first)
             self.ends.append((first, end))
-        self.rings = rings.to(device)
+        self.chosen, self.circle = (torch.from_numpy(index).to(device) for index in (chosen, circle))
+        self.taper, self.bands, self.circles, self.rings, self.centres, self.needs = (
+            torch.from_numpy(values.astype(np.float32)).to(device)
+            for values in (
+                plane / np.sqrt(np.square(plane).sum()),
+                _hats(at, limit),
+                circles,
+                rings,
+                np.array(BANDS),
+                np.array(_NEEDED),
+            )
+        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -250,22 +256,20 @@ def _plan(sampling: float, device: torch.device) -> _Plan:
     return _Plan(sampling, device)
 
 
-def _hats(at: torch.Tensor, limit: float) -> torch.Tensor:
+def _hats(at: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
     """Return weights (frequencies, bands), linear from the centre of each band to its neighbours'; NaN beyond."""
-    centres = torch.tensor(BANDS, dtype=torch.float64)
-    before = torch.cat([torch.zeros(1, dtype=torch.float64), centres[:-1]])
-    after = torch.cat([centres[1:], centres[-1:] + 0.015])
+    centres = np.array(BANDS)
+    before, after = np.append(0.0, centres[:-1]), np.append(centres[1:], centres[-1] + 0.015)
     rising = (at[:, None] - before) / (centres - before)
     falling = (after - at[:, None]) / (after - centres)
-    weights = torch.minimum(rising, falling).clamp(min=0.0)
-    weights = weights / weights.sum(dim=0).clamp(min=1e-12)
-    weights[:, centres > limit] = torch.nan
+    weights: NDArray[np.float64] = np.minimum(rising, falling).clip(min=0.0)
+    weights /= weights.sum(axis=0).clip(min=1e-12)
+    weights[:, centres > limit] = np.nan
     return weights
 
 
-def _resolution(profile: torch.Tensor) -> torch.Tensor:
+def _resolution(profile: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     """Return the frequency (Å⁻¹) up to which a log profile holds signal: in low-passed micrographs below Nyquist."""
-    centres = torch.tensor(BANDS, device=profile.device)
     power = torch.exp(profile) - _FLOOR
     measured = (centres >= 0.05) & (centres <= 0.125) & torch.isfinite(power)
     base = torch.where(measured, power, 0.0).sum() / measured.sum()  # NaN: nothing is measured, all bands are empty
