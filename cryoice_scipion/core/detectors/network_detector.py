@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import WEIGHTS
-from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.errors import ModelError, WorkerError
 from cryoice_scipion.core.views.micrograph import (
     DeviceImage,
     Flags,
@@ -32,8 +33,9 @@ from cryoice_scipion.core.views.micrograph import (
     contrast_cells,
     skewness,
 )
-from cryoice_scipion.core.views.patches import grid_shape, normalise
+from cryoice_scipion.core.views.patches import grid_shape, halve_batches, normalise
 
+log = logging.getLogger(__name__)
 NO_FFT = "no_fft"  # flag: the pixels are too coarse for the rings of ice, or a filter has removed them
 
 
@@ -65,6 +67,10 @@ class SeenMicrograph:
     image: DeviceImage
     scaled: torch.Tensor  # the image at the model's sampling, normalised by the micrograph
     shape: Tuple[int, int]  # rows and columns of the map
+
+
+#: Logits, cells of contrast and flags in one vector; their shapes; the names of the flags; which pixels are image.
+Computed = Tuple[torch.Tensor, List[Tuple[int, ...]], List[str], Mask]
 
 
 class Network(nn.Module):
@@ -112,11 +118,15 @@ class NetworkDetector:
     def map(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
         """Return the calibrated class logits of a micrograph; see :class:`Detector`."""
         flags = check_sampling(pixel_size, self.sampling)
-        computed, shapes, named, inside = self._compute(DeviceImage(image, pixel_size, border, self.device), inverted)
-        # The only place where the host waits for the device.
+
+        def compute() -> Computed:
+            found = self._compute(DeviceImage(image, pixel_size, border, self.device), inverted)
+            return (found[0].cpu(), *found[1:])  # the only place where the host waits for the device
+
+        computed, shapes, named, inside = within_memory(compute, self.device)
         logits, cells, found = (
             part.reshape(shape).numpy()
-            for part, shape in zip(torch.split(computed.cpu(), [math.prod(shape) for shape in shapes]), shapes)
+            for part, shape in zip(torch.split(computed, [math.prod(shape) for shape in shapes]), shapes)
         )
         return ClassMap(
             logits=logits,
@@ -127,10 +137,8 @@ class NetworkDetector:
             flags=flags + [name for name, raised in zip(named, found) if raised],
         )
 
-    def _compute(
-        self, image: DeviceImage, inverted: bool
-    ) -> Tuple[torch.Tensor, List[Tuple[int, ...]], List[str], Mask]:
-        """Return logits, cells of contrast and flags in one vector, their shapes, the flags' names, and ``inside``."""
+    def _compute(self, image: DeviceImage, inverted: bool) -> Computed:
+        """Compute everything on the device, without waiting for it."""
         view, inside, seen = self._see(image, inverted)
         logits, flags = self._folded.classify_micrograph(seen, self.config.views)
         cells = contrast_cells(view, self.sampling)
@@ -150,6 +158,26 @@ class NetworkDetector:
         view, inside = image.at(self.sampling)
         shape = grid_shape((int(view.shape[0]), int(view.shape[1])), self.stride)
         return view, inside, SeenMicrograph(image, normalise(view, inside, inverted), shape)
+
+
+def within_memory(compute: Callable[[], Computed], device: torch.device) -> Computed:
+    """Return what ``compute`` returns; if the memory of a GPU is too small, compute on half as much at once.
+
+    Raises
+    ------
+    WorkerError
+        When the memory is too small for the least amount.
+    """
+    while True:
+        try:
+            return compute()
+        except torch.cuda.OutOfMemoryError:
+            log.warning("%s is out of memory; from now on it works on half as much at once", device)
+        # After the exception, which refers to what was in memory.
+        if not halve_batches(device.type):
+            reason = "is out of memory"
+            raise WorkerError(str(device), reason, "use fewer workers on this GPU, or another device") from None
+        torch.cuda.empty_cache()
 
 
 def without_norms(network: Network) -> Network:

@@ -16,6 +16,7 @@ from torch.nn import functional
 CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
 _FLOOR = 1e-3  # of the power of white noise: keeps the logarithm of low-passed images finite
 _SAMPLE = 1_000_000  # pixels that median and quartiles are taken from
+_FEWEST = 2**18
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
 
 
@@ -171,6 +172,14 @@ def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]
     number = max(1, _AT_ONCE[strip.device.type] // (side * side))
     for first in range(0, len(lefts), number):
         yield torch.stack([strip[:, left : left + side] for left in lefts[first : first + number]])
+
+
+def halve_batches(device: str) -> bool:
+    """Make :func:`batches` yield half as many windows on a kind of device; return False if they are few already."""
+    if _AT_ONCE[device] <= _FEWEST:
+        return False
+    _AT_ONCE[device] //= 2
+    return True
 
 
 def power_of(transform: torch.Tensor) -> torch.Tensor:
