@@ -28,11 +28,11 @@ from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.checks import check_pixels
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.reading import read_micrograph
-from cryoice_scipion.core.views.micrograph import micrograph_view, spectral_view
+from cryoice_scipion.core.views.micrograph import DeviceImage, spectral_view
 from cryoice_scipion.core.views.patch_spectrum import local_view
-from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, windows
+from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, robust_scale, windows
 from cryoice_scipion.core.views.spectrum import Spectra
-from cryoice_scipion.core.views.spots import spot_evidence
+from cryoice_scipion.core.views.spots import spot_maps
 
 
 def best_of(work: Callable[[], object], repeats: int, device: torch.device) -> float:
@@ -55,8 +55,8 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
     detector = NetworkDetector(config, network, device)
     loaded = load_micrograph(str(path), pixel_size)
     image, border = loaded.image, loaded.border
-    view, inside = micrograph_view(image, pixel_size, border, 4.0, device)
-    view = normalise(view, inside)
+    source = DeviceImage(image, pixel_size, border, device)
+    view = normalise(*source.at(4.0))
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), 16)
     padded = pad_for_grid(view, 64, 16)
 
@@ -71,7 +71,7 @@ def measure(path: Path, pixel_size: float, device: torch.device, repeats: int) -
     steps: Dict[str, Callable[[], object]] = {
         "read and check": lambda: check_pixels(read_micrograph(str(path)).as_float32(), str(path)),
         "find border": lambda: find_border(image),
-        "resample": lambda: micrograph_view(image, pixel_size, border, 4.0, device),
+        "resample": lambda: DeviceImage(image, pixel_size, border, device).at(4.0),
         "spectra of all windows": lambda: [fft_view(windows(padded, 64, 16, row, 1)) for row in range(shape[0])],
         "real branch": branch("patch"),
         "Fourier branch": branch("fft"),
@@ -91,11 +91,11 @@ def measure_shipped(path: Path, pixel_size: float, device: torch.device, repeats
     loaded = load_micrograph(str(path), pixel_size)
     seen = (loaded.image, pixel_size, loaded.border)
     fine = max(pixel_size, 1.0)
-    view, inside = micrograph_view(*seen, fine, device)
-    context, within = micrograph_view(*seen, 4.0, device)
-    scaled = normalise(context, within)
-    size = (int(context.shape[0]), int(context.shape[1]))
-    spectrum = spectral_view(*seen, device, grid_shape(size, 16)).features
+    source = DeviceImage(*seen, device)
+    view, inside = source.at(fine)
+    scaled = normalise(*source.at(4.0))
+    size = (int(scaled.shape[0]), int(scaled.shape[1]))
+    spectrum = spectral_view(source, grid_shape(size, 16)).features
     shape = grid_shape(size, detector.stride)
 
     def network() -> None:
@@ -104,10 +104,11 @@ def measure_shipped(path: Path, pixel_size: float, device: torch.device, repeats
 
     steps: Dict[str, Callable[[], object]] = {
         "read, check, find border": lambda: load_micrograph(str(path), pixel_size),
-        "context view (4 Å/px)": lambda: micrograph_view(*seen, 4.0, device),
-        "view for spectra": lambda: micrograph_view(*seen, fine, device),
+        "copy to the device": lambda: DeviceImage(*seen, device),
+        "context view (4 Å/px)": lambda: source.at(4.0),
+        "view for spectra": lambda: source.at(fine),
         "local spectra": lambda: Spectra(view, fine, inside, grid_shape(size, 16)).map(),
-        "spot test": lambda: spot_evidence(normalise(view, inside), fine, None),
+        "spot test": lambda: spot_maps(view, fine, None, robust_scale(view, inside)),
         "network": network,
         "detector, whole": lambda: detector.map(*seen),
     }

@@ -24,7 +24,7 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps.session_baseline import BRIGHT, MAJORITY, MINIMUM, is_bright
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import simulate
-from cryoice_scipion.core.views.micrograph import micrograph_view, skewness
+from cryoice_scipion.core.views.micrograph import contrast_cells, micrograph_view, skewness
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, PIXEL_SIZE = 1024, 3.0  # px, Å/px
@@ -78,6 +78,11 @@ def view_of(image: np.ndarray, border: np.ndarray, pixel_size: float) -> Tuple[t
     return micrograph_view(image, pixel_size, border, SAMPLING, torch.device("cpu"))
 
 
+def skewness_of(view: torch.Tensor, inside: torch.Tensor) -> float:
+    """Return the statistic of a micrograph at 8 Å/px."""
+    return skewness(contrast_cells(view, SAMPLING).numpy(), inside.numpy(), SAMPLING)
+
+
 def measured(cache: Path) -> List[Dict[str, Any]]:
     """Return the statistic of all micrographs, dark and bright."""
     rows = []
@@ -90,7 +95,7 @@ def measured(cache: Path) -> List[Dict[str, Any]]:
                     np.savez(path, view=view.numpy(), inside=inside.numpy())
                 stored = np.load(path)
                 view, inside = torch.from_numpy(stored["view"]), torch.from_numpy(stored["inside"])
-                values = {name: skewness(sign * view, inside, SAMPLING) for name, sign in (("dark", 1), ("bright", -1))}
+                values = {name: skewness_of(sign * view, inside) for name, sign in (("dark", 1), ("bright", -1))}
                 rows.append({"covered": covered, "specimen": number, "copy": copy, **values})
     return rows
 
@@ -135,7 +140,7 @@ def real_micrographs(folder: Path) -> List[Dict[str, Any]]:
         loaded = load_micrograph(str(path), pixel_size)
         view = view_of(loaded.image, loaded.border, pixel_size)
         source = "MicAssess" if "micassess" in path.parts else "EMPIAR-10017"
-        values.append({"source": source, "name": path.stem, "skewness": round(skewness(*view, SAMPLING), 3)})
+        values.append({"source": source, "name": path.stem, "skewness": round(skewness_of(*view), 3)})
     return values
 
 

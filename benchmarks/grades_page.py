@@ -171,8 +171,7 @@ def _method(result: Dict[str, Any]) -> List[str]:
         "the evidence of the session, so that it can do without. Networks were trained for "
         f"{result['epochs']} epochs on two thirds of the sessions, and calibrated on a fifth of these.",
         "",
-        "Simulated micrographs are not real ones: no tilt, no energy filter, no drift of the dose, no tears or "
-        "cracks.",
+        "Simulated micrographs are not real ones: no tilt, no energy filter, no drift of the dose, no tears or cracks.",
         "",
         f"`python benchmarks/grades.py --real DIR` makes this page and `grades.json` (commit "
         f"{result['about']['commit']}, "

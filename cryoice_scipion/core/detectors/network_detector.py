@@ -6,7 +6,10 @@ Masks, scores, streaming and reports use only :class:`Detector`.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import logging
+import math
 import re
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Protocol, Sequence, Tuple, Union
@@ -14,13 +17,25 @@ from typing import Callable, Dict, List, Mapping, Protocol, Sequence, Tuple, Uni
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import WEIGHTS, unfit_weights
-from cryoice_scipion.core.views.micrograph import Image, Mask, cells_of, check_sampling, micrograph_view, skewness
-from cryoice_scipion.core.views.patches import grid_shape, normalise
+from cryoice_scipion.core.errors import WorkerError
+from cryoice_scipion.core.views.micrograph import (
+    DeviceImage,
+    Flags,
+    Image,
+    Mask,
+    cells_of,
+    check_sampling,
+    contrast_cells,
+    skewness,
+)
+from cryoice_scipion.core.views.patches import grid_shape, halve_batches, normalise
 
+log = logging.getLogger(__name__)
 NO_FFT = "no_fft"  # flag: the pixels are too coarse for the rings of ice, or a filter has removed them
 
 
@@ -47,13 +62,15 @@ class Detector(Protocol):
 
 @dataclasses.dataclass
 class SeenMicrograph:
-    """A micrograph as a network receives it."""
+    """A micrograph as a network receives it, on the network's device."""
 
-    image: Image
-    pixel_size: float  # Å/px of the image
-    border: Mask
-    scaled: torch.Tensor  # the image at the model's sampling, normalised by the micrograph; on the network's device
+    image: DeviceImage
+    scaled: torch.Tensor  # the image at the model's sampling, normalised by the micrograph
     shape: Tuple[int, int]  # rows and columns of the map
+
+
+#: Logits, cells of contrast and flags in one vector; their shapes; the names of the flags; which pixels are image.
+Computed = Tuple[torch.Tensor, List[Tuple[int, ...]], List[str], Mask]
 
 
 class Network(nn.Module):
@@ -65,7 +82,7 @@ class Network(nn.Module):
     def measure(self, views: Mapping[str, torch.Tensor], rows: Union[slice, torch.Tensor] = slice(None)) -> None:
         """Set the units of features from training examples, before training; by default there are none."""
 
-    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits (classes, rows, columns) of a whole micrograph, and the flags of the record.
 
         Parameters
@@ -76,7 +93,7 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def features_of_micrograph(self, seen: SeenMicrograph) -> Tuple[torch.Tensor, List[str]]:
+    def features_of_micrograph(self, seen: SeenMicrograph) -> Tuple[torch.Tensor, Flags]:
         """Return what the last layer reads (features, rows, columns), and flags; only tunable kinds have this."""
         raise NotImplementedError
 
@@ -89,6 +106,7 @@ class NetworkDetector:
         self.config = config
         self.device = device
         self.network: Network = network.eval().to(device)
+        self._folded = without_norms(self.network)  # computes the maps
         self.stride = network.stride  # px of the normalised image to a map cell
 
     @property
@@ -100,31 +118,78 @@ class NetworkDetector:
     def map(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> ClassMap:
         """Return the calibrated class logits of a micrograph; see :class:`Detector`."""
         flags = check_sampling(pixel_size, self.sampling)
-        view, inside, seen = self._see(image, pixel_size, border, inverted)
-        logits, found = self.network.classify_micrograph(seen, self.config.views)
+
+        def compute() -> Computed:
+            found = self._compute(DeviceImage(image, pixel_size, border, self.device), inverted)
+            return (found[0].cpu(), *found[1:])  # the only place where the host waits for the device
+
+        computed, shapes, named, inside = within_memory(compute, self.device)
+        logits, cells, found = (
+            part.reshape(shape).numpy()
+            for part, shape in zip(torch.split(computed, [math.prod(shape) for shape in shapes]), shapes)
+        )
         return ClassMap(
-            logits=(logits / self.config.temperature).float().cpu().numpy(),
-            border=cells_of(~inside, self.stride, seen.shape),
+            logits=logits,
+            border=cells_of(inside, self.stride, (logits.shape[1], logits.shape[2])),
             classes=list(self.config.classes),
             sampling=self.config.sampling,
-            skewness=skewness(view, inside, self.sampling),
-            flags=flags + found,
+            skewness=skewness(cells, inside, self.sampling),
+            flags=flags + [name for name, raised in zip(named, found) if raised],
         )
+
+    def _compute(self, image: DeviceImage, inverted: bool) -> Computed:
+        """Compute everything on the device, without waiting for it."""
+        view, inside, seen = self._see(image, inverted)
+        logits, flags = self._folded.classify_micrograph(seen, self.config.views)
+        cells = contrast_cells(view, self.sampling)
+        parts = [logits.float() / self.config.temperature, cells, *(raised.float()[None] for raised in flags.values())]
+        shapes = [tuple(logits.shape), tuple(cells.shape), (len(flags),)]
+        return torch.cat([part.flatten() for part in parts]), shapes, list(flags), inside
 
     @torch.inference_mode()
     def features(self, image: Image, pixel_size: float, border: Mask, inverted: bool = False) -> torch.Tensor:
         """Return what the last layer reads, shape (features, rows, columns) of the map, float32; of a tunable kind."""
         check_sampling(pixel_size, self.sampling)
-        _, _, seen = self._see(image, pixel_size, border, inverted)
-        return self.network.features_of_micrograph(seen)[0].float().cpu()
+        _, _, seen = self._see(DeviceImage(image, pixel_size, border, self.device), inverted)
+        return self._folded.features_of_micrograph(seen)[0].float().cpu()
 
-    def _see(
-        self, image: Image, pixel_size: float, border: Mask, inverted: bool
-    ) -> Tuple[torch.Tensor, torch.Tensor, SeenMicrograph]:
+    def _see(self, image: DeviceImage, inverted: bool) -> Tuple[torch.Tensor, Mask, SeenMicrograph]:
         """Return the image at the model's sampling, its pixels that are not border, and what the network receives."""
-        view, inside = micrograph_view(image, pixel_size, border, self.sampling, self.device)
+        view, inside = image.at(self.sampling)
         shape = grid_shape((int(view.shape[0]), int(view.shape[1])), self.stride)
-        return view, inside, SeenMicrograph(image, pixel_size, border, normalise(view, inside, inverted), shape)
+        return view, inside, SeenMicrograph(image, normalise(view, inside, inverted), shape)
+
+
+def within_memory(compute: Callable[[], Computed], device: torch.device) -> Computed:
+    """Return what ``compute`` returns; if the memory of a GPU is too small, compute on half as much at once.
+
+    Raises
+    ------
+    WorkerError
+        When the memory is too small for the least amount.
+    """
+    while True:
+        try:
+            return compute()
+        except torch.cuda.OutOfMemoryError:
+            log.warning("%s is out of memory; from now on it works on half as much at once", device)
+        # After the exception, which refers to what was in memory.
+        if not halve_batches(device.type):
+            reason = "is out of memory"
+            raise WorkerError(str(device), reason, "use fewer workers on this GPU, or another device") from None
+        torch.cuda.empty_cache()
+
+
+def without_norms(network: Network) -> Network:
+    """Return a copy whose convolutions include the batch normalisation that follows them: the same result, faster."""
+    folded = copy.deepcopy(network)
+    for layers in folded.modules():
+        if isinstance(layers, nn.Sequential):
+            parts = list(layers)
+            for index, (layer, following) in enumerate(zip(parts, parts[1:])):
+                if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                    layers[index], layers[index + 1] = fuse_conv_bn_eval(layer, following), nn.Identity()
+    return folded
 
 
 def load_network(

@@ -18,6 +18,7 @@ from torch import nn
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.detectors.choice import selected_views
 from cryoice_scipion.core.detectors.network_detector import Network, NetworkDetector, SeenMicrograph, load_network
+from cryoice_scipion.core.views.micrograph import Flags
 from cryoice_scipion.core.views.patches import fft_view, pad_for_grid, windows
 
 WINDOW, STRIDE = 64, 16
@@ -68,9 +69,9 @@ class PatchFftNet(Network):
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[:, :, 0, 0]
 
-    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits of a whole micrograph; there are no flags."""
-        return self.map(pad_for_grid(seen.scaled, WINDOW, STRIDE), seen.shape), []
+        return self.map(pad_for_grid(seen.scaled, WINDOW, STRIDE), seen.shape), {}
 
     def map(self, padded: torch.Tensor, shape: Tuple[int, int], strip: int = 16) -> torch.Tensor:
         """Return logits (classes, rows, columns) of a whole view, equal to :meth:`forward` of each window.

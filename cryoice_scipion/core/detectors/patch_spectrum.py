@@ -26,7 +26,7 @@ from cryoice_scipion.core.detectors.network_detector import (
 from cryoice_scipion.core.detectors.patch_fft import fft_rows, fourier_branch, real_branch
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
 from cryoice_scipion.core.errors import PixelSizeError
-from cryoice_scipion.core.views.micrograph import micrograph_spectra
+from cryoice_scipion.core.views.micrograph import Flags, spectra_of
 from cryoice_scipion.core.views.patch_spectrum import COARSE, STRIDE, WINDOW, MicrographViews
 from cryoice_scipion.core.views.patches import fft_view
 from cryoice_scipion.core.views.spectrum import COARSEST, FEATURES, FINEST, Spectra
@@ -97,7 +97,7 @@ class PatchSpectrumNet(Network):
         logits: torch.Tensor = self.head(torch.cat(parts, dim=1))
         return logits[:, :, 0, 0]
 
-    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits of a whole micrograph; the flag ``no_fft`` if it shows no ice ring.
 
         Raises
@@ -152,21 +152,19 @@ def _coarse_branch(width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _spectra(seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[Optional[Spectra], List[str]]:
+def _spectra(seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[Optional[Spectra], Flags]:
     """Return the spectra if the model takes any, and the flags of the record."""
     view = next((view for view in views if view.kind == "spectrum"), None)
     if view is None:
-        return None, []
-    spectra = micrograph_spectra(seen.image, seen.pixel_size, seen.border, seen.scaled.device, seen.shape)
-    if spectra.sees_ice:
-        return spectra, []
-    if view.required:
+        return None, {}
+    spectra = spectra_of(seen.image, seen.shape)
+    if view.required and not bool(spectra.sees_ice):  # the host has to wait for the device here
         raise PixelSizeError(
-            f"pixel size {seen.pixel_size:.3g} Å/px",
+            f"pixel size {seen.image.pixel_size:.3g} Å/px",
             f"the 3.67 Å ring of ice, which this model needs, is not in the micrograph (limit {COARSEST} Å/px)",
             "use less binned and unfiltered micrographs, or a model trained to do without spectra",
         )
-    return spectra, [NO_FFT]
+    return spectra, {NO_FFT: ~spectra.sees_ice}
 
 
 def load(folder: Path, config: ModelConfig, device: str) -> NetworkDetector:

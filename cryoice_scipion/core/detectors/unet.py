@@ -25,7 +25,7 @@ from cryoice_scipion.core.detectors.network_detector import (
 )
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
 from cryoice_scipion.core.views import spots
-from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, spectral_view
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, Flags, spectral_view
 from cryoice_scipion.core.views.outlier_features import (
     CELL,
     OUTLIER_CHANNELS,
@@ -101,18 +101,18 @@ class UNet(Network):
         self.refine = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
         self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
 
-    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, List[str]]:
+    def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits of a whole micrograph; flags: ``no_fft`` without an ice ring, else those of the spot test."""
         features, flags = self.features_of_micrograph(seen)
         return self.classify(features), flags
 
-    def features_of_micrograph(self, seen: SeenMicrograph) -> Tuple[torch.Tensor, List[str]]:
+    def features_of_micrograph(self, seen: SeenMicrograph) -> Tuple[torch.Tensor, Flags]:
         """Return what the last layer reads of every cell of a micrograph, (features, rows, columns), and flags."""
         size = (int(seen.scaled.shape[0]), int(seen.scaled.shape[1]))
-        cells = grid_shape(size, CELL * SPECTRAL)
-        spectral = spectral_view(seen.image, seen.pixel_size, seen.border, seen.scaled.device, cells)
+        spectral = spectral_view(seen.image, grid_shape(size, CELL * SPECTRAL))
         context = torch.stack([seen.scaled, local_view(seen.scaled)])
-        flags = spectral.flags if spectral.sees_ice else [NO_FFT]
+        flags = {name: raised & spectral.sees_ice for name, raised in spectral.flags.items()}
+        flags[NO_FFT] = ~spectral.sees_ice
         return self.map(context, spectral.features, seen.shape), flags
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:

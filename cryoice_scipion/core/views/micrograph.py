@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views import contrast, spots
-from cryoice_scipion.core.views.patches import normalise
+from cryoice_scipion.core.views.patches import robust_scale, uploaded
 from cryoice_scipion.core.views.resample import resample
 from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, feature_frequencies
 
@@ -24,12 +25,36 @@ TOO_COARSE = 2.5
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
 
 
+#: Flags of a record that are not known to the host yet: one value, bool, on the device of the micrograph, for each.
+Flags = Dict[str, torch.Tensor]
+
+
 class SpectralView(NamedTuple):
     """The spectra of one micrograph, as the U-Net takes them."""
 
     features: torch.Tensor  # (SPECTRAL_FEATURES, rows, columns), float32, NaN where unknown
-    sees_ice: bool  # whether the 3.67 Å ring is within what the micrograph resolves
-    flags: List[str]  # of the spot test: the reason if it was not made, or only in part
+    sees_ice: torch.Tensor  # one value, bool: whether the 3.67 Å ring is within what the micrograph resolves
+    flags: Flags  # of the spot test: the reason if it was not made, or only in part
+
+
+class DeviceImage:
+    """A micrograph in the memory of a device, to which it is copied once; its border filled."""
+
+    def __init__(self, image: Image, pixel_size: float, border: Mask, device: torch.device) -> None:
+        self.pixels = uploaded(fill_border(image, border), device)
+        self.pixel_size = pixel_size  # Å/px
+        self.border = border  # in the memory of the host
+        self.has_border = bool(border.any())
+
+    def at(self, sampling: float) -> Tuple[torch.Tensor, Mask]:
+        """Return the micrograph at another sampling (Å/px), and which of its pixels are image rather than border."""
+        view = resample(self.pixels, self.pixel_size, sampling)
+        if not self.has_border:
+            return view, np.ones((int(view.shape[0]), int(view.shape[1])), dtype=bool)
+        rows, columns = (
+            containing_cells(int(n), sampling, self.pixel_size, size) for n, size in zip(view.shape, self.border.shape)
+        )
+        return view, ~self.border[rows[:, None], columns[None, :]]
 
 
 def spectral_frequencies() -> torch.Tensor:
@@ -69,12 +94,10 @@ def micrograph_view(
     -------
     view : torch.Tensor, float32, shape of the view
     inside : torch.Tensor, bool, same shape
+        In the memory of the host.
     """
-    filled = torch.from_numpy(fill_border(image, border)).to(device)
-    view = resample(filled, pixel_size, sampling)
-    rows, columns = (containing_cells(n, sampling, pixel_size, size) for n, size in zip(view.shape, border.shape))
-    inside = torch.from_numpy(~border[rows[:, None], columns[None, :]]).to(device)
-    return view, inside
+    view, inside = DeviceImage(image, pixel_size, border, device).at(sampling)
+    return view, torch.from_numpy(inside)
 
 
 def micrograph_spectra(
@@ -91,8 +114,13 @@ def micrograph_spectra(
     shape : tuple, optional
         (rows, columns) of the map.
     """
-    sampling = _spectral_sampling(pixel_size)
-    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
+    return spectra_of(DeviceImage(image, pixel_size, border, device), shape)
+
+
+def spectra_of(image: DeviceImage, shape: Optional[Tuple[int, int]] = None) -> Spectra:
+    """Return the spectra of a micrograph on a device; see :func:`micrograph_spectra`."""
+    sampling = _spectral_sampling(image.pixel_size)
+    view, inside = image.at(sampling)
     return Spectra(view, sampling, inside, shape)
 
 
@@ -105,55 +133,52 @@ def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: t
     pixel_size : float
         Å/px; below ``spots.FINEST`` the micrograph is cropped to 1 Å/px in Fourier space.
     """
-    if not _testable(pixel_size):
-        return spots.untested((int(image.shape[0]), int(image.shape[1])), pixel_size, spots.UNAVAILABLE)
-    sampling = _spot_sampling(pixel_size)
-    return _evidence(*micrograph_view(image, pixel_size, border, sampling, device), sampling, border)
+    return _spot_maps(DeviceImage(image, pixel_size, border, device)).on_host()
 
 
-def spectral_view(
-    image: Image, pixel_size: float, border: Mask, device: torch.device, shape: Tuple[int, int]
-) -> SpectralView:
+def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
     """Return the spectral features of every cell of 64 Å, with the evidence of the spot test among them.
 
     Parameters
     ----------
-    image, border : numpy.ndarray, shape (rows, columns)
-    pixel_size : float
-        Å/px.
-    device : torch.device
+    image : DeviceImage
     shape : tuple
         (rows, columns) of the grid of cells.
     """
-    sampling = _spectral_sampling(pixel_size)
-    view, inside = micrograph_view(image, pixel_size, border, sampling, device)
+    sampling = _spectral_sampling(image.pixel_size)
+    view, inside = image.at(sampling)
     spectra = Spectra(view, sampling, inside, shape)
-    if _testable(pixel_size) and _spot_sampling(pixel_size) == sampling:  # nearly always: reuse the view
-        found = _evidence(view, inside, sampling, border)
-    else:
-        found = micrograph_evidence(image, pixel_size, border, device)
+    found = _spot_maps(image, (view, inside) if sampling == _spot_sampling(image.pixel_size) else None)
     # Its grid may be a cell smaller or larger than this one, because the two round sizes differently.
-    row, column = (np.minimum(np.arange(size), have - 1) for size, have in zip(shape, found.log_p.shape[1:]))
-    evidence = torch.log1p(torch.from_numpy(-found.log_p[:, row[:, None], column[None, :]])).float().to(device)
+    row, column = (
+        torch.arange(size, device=view.device).clamp(max=int(have) - 1)
+        for size, have in zip(shape, found.log_p.shape[1:])
+    )
+    evidence = torch.log1p(-found.log_p[:, row[:, None], column]).float()
     features = torch.cat([spectra.map(), evidence])
-    return SpectralView(features, spectra.sees_ice, found.flags)
+    flags = {spots.NO_SIGNAL: ~found.has_signal}
+    if found.flag:
+        flags[found.flag] = found.has_signal
+    return SpectralView(features, spectra.sees_ice, flags)
 
 
 def _spectral_sampling(pixel_size: float) -> float:
     return pixel_size if pixel_size > 0.98 * FINEST else FINEST
 
 
-def _testable(pixel_size: float) -> bool:
-    return pixel_size <= spots.COARSEST * (1 + 1e-6)
-
-
 def _spot_sampling(pixel_size: float) -> float:
     return pixel_size if pixel_size >= spots.FINEST else FINEST
 
 
-def _evidence(view: torch.Tensor, inside: torch.Tensor, sampling: float, border: Mask) -> spots.SpotEvidence:
-    outside = ~inside if border.any() else None
-    return spots.spot_evidence(normalise(view, inside if border.any() else None), sampling, outside)
+def _spot_maps(image: DeviceImage, seen: Optional[Tuple[torch.Tensor, Mask]] = None) -> spots.SpotMaps:
+    """Return the spot test of a micrograph; ``seen`` is its view at the sampling of the test, if there is one."""
+    shape = (int(image.pixels.shape[0]), int(image.pixels.shape[1]))
+    if image.pixel_size > spots.COARSEST * (1 + 1e-6):
+        return spots.untested(shape, image.pixel_size, image.pixels.device)
+    sampling = _spot_sampling(image.pixel_size)
+    view, inside = image.at(sampling) if seen is None else seen
+    outside = ~inside if image.has_border else None
+    return spots.spot_maps(view, sampling, outside, robust_scale(view, inside if image.has_border else None))
 
 
 def fill_border(image: Image, border: Mask) -> Image:
@@ -174,28 +199,38 @@ def fill_border(image: Image, border: Mask) -> Image:
     return np.ascontiguousarray(np.pad(inner, pad, mode="symmetric"))
 
 
-def cells_of(pixels: torch.Tensor, stride: int, shape: Tuple[int, int]) -> Mask:
-    """Return which map cells have more than half of their pixels set (shape (rows, columns) of the grid)."""
-    below, right = shape[0] * stride - int(pixels.shape[0]), shape[1] * stride - int(pixels.shape[1])
-    padded = torch.nn.functional.pad(pixels.float()[None, None], (0, right, 0, below), mode="replicate")
-    share = torch.nn.functional.avg_pool2d(padded, stride)[0, 0]
-    cells: Mask = (share > 0.5).cpu().numpy()
+def cells_of(inside: Mask, stride: int, shape: Tuple[int, int]) -> Mask:
+    """Return which map cells have more than half of their pixels outside the image (shape (rows, columns))."""
+    if inside.all():
+        return np.zeros(shape, dtype=bool)
+    below, right = (cells * stride - size for cells, size in zip(shape, inside.shape))
+    outside = np.pad(~inside, ((0, below), (0, right)), mode="edge")
+    cells: Mask = outside.reshape(shape[0], stride, shape[1], stride).mean(axis=(1, 3)) > 0.5
     return cells
 
 
-def skewness(view: torch.Tensor, inside: torch.Tensor, sampling: float) -> float:
+def contrast_cells(view: torch.Tensor, sampling: float) -> torch.Tensor:
+    """Return the means of a view (at ``sampling`` Å/px) over the cells that contrast is measured on."""
+    return functional.avg_pool2d(view[None, None], _pool(sampling), ceil_mode=True)[0, 0]
+
+
+def skewness(cells: NDArray[np.float32], inside: Mask, sampling: float) -> float:
     """Return the skewness of the grey values of small objects; below 0: dark objects on a bright background.
 
     Large objects, their edges and their fringes have no influence (see :mod:`~.contrast`).
 
     Parameters
     ----------
-    view, inside : torch.Tensor, shape (rows, columns)
-        As :func:`micrograph_view` returns them.
+    cells : numpy.ndarray
+        What :func:`contrast_cells` returns.
+    inside : numpy.ndarray, bool
+        Which pixels of the view are image rather than border.
     sampling : float
         Å/px of the view.
     """
-    pool = max(1, round(contrast.CELL / sampling))
-    cells = torch.nn.functional.avg_pool2d(view[None, None], pool, ceil_mode=True)[0, 0]
-    kept = torch.nn.functional.avg_pool2d(inside.float()[None, None], pool, ceil_mode=True)[0, 0] > 0.99
-    return contrast.tile_skewness(cells.double().cpu().numpy(), kept.cpu().numpy())
+    kept = functional.avg_pool2d(torch.from_numpy(inside).float()[None, None], _pool(sampling), ceil_mode=True)[0, 0]
+    return contrast.tile_skewness(cells.astype(np.float64), (kept > 0.99).numpy())
+
+
+def _pool(sampling: float) -> int:
+    return max(1, round(contrast.CELL / sampling))

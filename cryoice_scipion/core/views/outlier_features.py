@@ -86,7 +86,7 @@ def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torc
 
 def _relative(values: torch.Tensor) -> torch.Tensor:
     middle, spread = robust_scale(values)
-    return ((values - middle) / max(spread, _FLOOR)).clamp(-CLIP, CLIP)
+    return ((values - middle) / spread.clamp(min=_FLOOR)).clamp(-CLIP, CLIP)
 
 
 def _rarity(values: torch.Tensor) -> torch.Tensor:

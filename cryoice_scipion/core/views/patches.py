@@ -3,28 +3,84 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Optional, Tuple
+import timeit
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
 CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
 _FLOOR = 1e-3  # of the power of white noise: keeps the logarithm of low-passed images finite
 _SAMPLE = 1_000_000  # pixels that median and quartiles are taken from
+_FEWEST = 2**18
+_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
 
 
-def robust_scale(image: torch.Tensor, valid: Optional[torch.Tensor] = None) -> Tuple[float, float]:
-    """Return median and robust standard deviation (IQR / 1.349, as for a Gaussian) of the valid pixels."""
-    values = image.flatten() if valid is None else image[valid]
-    if values.numel() == 0:
-        values = image.flatten()
-    values = values[:: max(1, values.numel() // _SAMPLE)].float().cpu()
-    low, middle, high = torch.quantile(values[:_SAMPLE], torch.tensor([0.25, 0.5, 0.75])).tolist()
-    return middle, max((high - low) / 1.349, 1e-12)
+def robust_scale(image: torch.Tensor, valid: Optional[ArrayLike] = None) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return median and robust standard deviation (IQR / 1.349, as for a Gaussian) of the valid pixels.
+
+    Both stay on the device of the image, which computes on without waiting for them.
+
+    Parameters
+    ----------
+    image : torch.Tensor
+    valid : array_like, bool, same shape, optional
+        In the memory of the host.
+    """
+    values = image.flatten()
+    index = None if valid is None else _some_of(np.asarray(valid))
+    values = values[:: _step(len(values))][:_SAMPLE] if index is None else values[uploaded(index, image.device)]
+    low, middle, high = quartiles(values.float())
+    return middle, ((high - low) / 1.349).clamp(min=1e-12)
 
 
-def normalise(image: torch.Tensor, valid: Optional[torch.Tensor] = None, inverted: bool = False) -> torch.Tensor:
+def _some_of(valid: NDArray[np.bool_]) -> Optional[NDArray[np.int64]]:
+    """Return the flat indices of the valid pixels that are measured; None where all or none are valid."""
+    if valid.all():
+        return None
+    index = np.flatnonzero(valid)
+    return index[:: _step(len(index))][:_SAMPLE] if len(index) else None
+
+
+def _step(number: int) -> int:
+    return max(1, number // _SAMPLE)
+
+
+def quartiles(values: torch.Tensor) -> List[torch.Tensor]:
+    """Return lower quartile, median and upper quartile of a vector, linearly interpolated."""
+    ranks = [share * (len(values) - 1) for share in (0.25, 0.5, 0.75)]
+    ordered = in_order(values, sorted({edge for rank in ranks for edge in (math.floor(rank), math.ceil(rank))}))
+    return [torch.lerp(ordered[math.floor(rank)], ordered[math.ceil(rank)], rank % 1.0) for rank in ranks]
+
+
+def in_order(values: torch.Tensor, ranks: Sequence[int]) -> torch.Tensor:
+    """Return values of which those of the given ranks along the last axis are where sorting would put them."""
+    if values.device.type != "cpu":
+        return values.sort(dim=-1).values
+    if _numpy_sorts_fast():
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    return torch.from_numpy(np.partition(values.numpy(), ranks, axis=-1))
+
+
+@functools.lru_cache(maxsize=1)
+def _numpy_sorts_fast() -> bool:
+    """Return whether numpy sorts faster than it selects, which depends on its version and on the processor."""
+    values = np.random.default_rng(0).random(2**15, dtype=np.float32)
+    times = [timeit.timeit(work, number=3) for work in (lambda: np.sort(values), lambda: np.partition(values, 2**14))]
+    return times[0] < times[1]
+
+
+def uploaded(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device; a GPU copies it while the host goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def normalise(image: torch.Tensor, valid: Optional[ArrayLike] = None, inverted: bool = False) -> torch.Tensor:
     """Return (image - median) / robust deviation of the whole micrograph, clipped to ±``CLIP``.
 
     The whole micrograph sets median and deviation, not the patch, because mean and deviation of a patch identify thick
@@ -33,13 +89,13 @@ def normalise(image: torch.Tensor, valid: Optional[torch.Tensor] = None, inverte
     Parameters
     ----------
     image : torch.Tensor, shape (rows, columns)
-    valid : torch.Tensor, bool, same shape
-        Pixels that are not border; only these are measured.
+    valid : array_like, bool, same shape, optional
+        Pixels that are not border, in the memory of the host; only these are measured.
     inverted : bool
         Whether to change the sign, for micrographs with bright particles.
     """
     middle, deviation = robust_scale(image, valid)
-    scaled = ((image - middle) / deviation).clamp(-CLIP, CLIP)
+    scaled = (image - middle).div_(deviation).clamp_(-CLIP, CLIP)
     return -scaled if inverted else scaled
 
 
@@ -101,6 +157,34 @@ def windows(padded: torch.Tensor, window: int, stride: int, row: int, number: in
     """Return the windows of ``number`` grid rows from ``row`` on, shape (number * columns, window, window)."""
     strip = padded[row * stride : (row + number - 1) * stride + window]
     return strip.unfold(0, window, stride).unfold(1, window, stride).reshape(-1, window, window)
+
+
+def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]:
+    """Yield copies of the square windows (n, side, side) of a strip (side, columns), a few at a time.
+
+    Parameters
+    ----------
+    strip : torch.Tensor
+    lefts : sequence of int
+        First column of each window.
+    """
+    side = len(strip)
+    number = max(1, _AT_ONCE[strip.device.type] // (side * side))
+    for first in range(0, len(lefts), number):
+        yield torch.stack([strip[:, left : left + side] for left in lefts[first : first + number]])
+
+
+def halve_batches(device: str) -> bool:
+    """Make :func:`batches` yield half as many windows on a kind of device; return False if they are few already."""
+    if _AT_ONCE[device] <= _FEWEST:
+        return False
+    _AT_ONCE[device] //= 2
+    return True
+
+
+def power_of(transform: torch.Tensor) -> torch.Tensor:
+    """Return the squared magnitude of a Fourier transform; several times as fast as ``abs().square()``."""
+    return transform.real.square().addcmul_(transform.imag, transform.imag)
 
 
 def fft_view(patches: torch.Tensor) -> torch.Tensor:

@@ -47,14 +47,17 @@ def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.T
     if ratio == 1.0:
         return image
     padded = _extend(_extend(image, from_rows, 0), from_columns, 1)
-    spectrum = torch.fft.rfft2(padded, norm="forward")
-    spectrum = _crop_rows(spectrum, to_rows)[:, : to_columns // 2 + 1]
     width = to_columns // 2 + 1
+    # Only the columns that are kept are transformed along the other axis.
+    spectrum = torch.fft.fft(torch.fft.rfft(padded, norm="forward")[:, :width], dim=0, norm="forward")
+    spectrum = _crop_rows(spectrum, to_rows)
     if spectrum.shape[1] < width:
-        spectrum = torch.nn.functional.pad(spectrum, (0, width - spectrum.shape[1]))
+        spectrum = torch.nn.functional.pad(spectrum, (0, width - int(spectrum.shape[1])))
     shift = (1.0 / ratio - 1.0) / 2.0  # px of the input
-    spectrum = spectrum * _phase(torch.fft.fftfreq(to_rows, 1.0 / to_rows), shift / from_rows, image)[:, None]
-    spectrum = spectrum * _phase(torch.arange(width, dtype=torch.float64), shift / from_columns, image)[None, :]
+    device = image.device
+    rows_at = torch.fft.fftfreq(to_rows, 1.0 / to_rows, dtype=torch.float64, device=device)
+    columns_at = torch.arange(width, dtype=torch.float64, device=device)
+    spectrum = spectrum * _phase(rows_at, shift / from_rows)[:, None] * _phase(columns_at, shift / from_columns)
     # The Nyquist frequency of an even length has no partner of opposite sign: a shifted one is no longer real.
     if to_rows % 2 == 0:
         spectrum[to_rows // 2] = 0
@@ -89,7 +92,8 @@ def _extend(image: torch.Tensor, length: int, axis: int) -> torch.Tensor:
     extra = length - size
     after = min(extra - extra // 2, size)
     before = min(extra - after, size)
-    parts = [image, image.flip(axis).narrow(axis, 0, after), image.narrow(axis, 0, before).flip(axis)]
+    ends = image.narrow(axis, size - after, after), image.narrow(axis, 0, before)
+    parts = [image, *(end.flip(axis) for end in ends)]
     joined = torch.cat(parts, dim=axis)
     if joined.shape[axis] < length:  # an image smaller than its padding: repeat the edge
         edge = joined.narrow(axis, int(joined.shape[axis]) - 1, 1)
@@ -110,6 +114,6 @@ def _crop_rows(spectrum: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.cat([spectrum[:positive], middle, spectrum[have - negative :]], dim=0)
 
 
-def _phase(frequency: torch.Tensor, step: float, like: torch.Tensor) -> torch.Tensor:
-    angle = 2.0 * math.pi * step * frequency.to(torch.float64)
-    return torch.polar(torch.ones_like(angle), angle).to(device=like.device, dtype=torch.complex64)
+def _phase(frequency: torch.Tensor, step: float) -> torch.Tensor:
+    angle = 2.0 * math.pi * step * frequency
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
-from cryoice_scipion.core.views.patches import robust_scale
+from cryoice_scipion.core.views.patches import batches, power_of, robust_scale, uploaded
 
 FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
 COARSEST = 1.72  # Å/px: with coarser pixels the rings of ice are beyond the resolution
@@ -39,6 +41,7 @@ FEATURES = (
     + [f"spot {low}-{high}" for low, high in RINGS]
     + [f"variance {low}-{high}" for low, high in RINGS]
 )
+_NEEDED = [*BANDS, *BANDS, *(high for _, high in RINGS), *(high for _, high in RINGS)]  # Å⁻¹, of each feature
 _REACH = 0.98  # of Nyquist: the highest frequency that is used
 _FLOOR = 1e-4  # of white noise with the micrograph's deviation: keeps logarithms finite
 _EMPTY = 0.01  # a band with less than this share of the power at 1/20 to 1/8 Å⁻¹ was filtered away
@@ -49,8 +52,7 @@ _SPLIT = 1024  # windows whose spectra are computed at once
 
 def feature_frequencies() -> torch.Tensor:
     """Return the highest frequency (Å⁻¹) that each feature needs, shape (features,)."""
-    tops = [high for _, high in RINGS]
-    return torch.tensor([*BANDS, *BANDS, *tops, *tops])
+    return torch.tensor(_NEEDED)
 
 
 class Spectra:
@@ -62,8 +64,8 @@ class Spectra:
         The micrograph at its own sampling, or at ``FINEST`` if that is coarser; its border filled.
     sampling : float
         Å/px of the view.
-    inside : torch.Tensor, bool, same shape, optional
-        False on the border: only the rest sets the unit of power.
+    inside : array_like, bool, same shape, optional
+        False on the border: only the rest sets the unit of power. In the memory of the host.
     shape : tuple, optional
         (rows, columns) of the map; by default cells of 64 Å, rounded up.
     """
@@ -72,17 +74,17 @@ class Spectra:
         self,
         view: torch.Tensor,
         sampling: float,
-        inside: Optional[torch.Tensor] = None,
+        inside: Optional[ArrayLike] = None,
         shape: Optional[Tuple[int, int]] = None,
     ) -> None:
         step = max(1, int((view.numel() / _SAMPLE) ** 0.5))
         some = (slice(None, None, step), slice(None, None, step))
-        middle, deviation = robust_scale(view[some], None if inside is None else inside[some])
+        self.inside = None if inside is None else np.asarray(inside)
+        middle, deviation = robust_scale(view[some], None if self.inside is None else self.inside[some])
         self.view = view
         self._within = (middle - _CLIP * deviation, middle + _CLIP * deviation)
         self._unit = deviation * deviation
         self.sampling = sampling
-        self.inside = inside
         self.shape = shape or (_cells(int(view.shape[0]), sampling), _cells(int(view.shape[1]), sampling))
         self._plan = _plan(sampling, view.device)
         self._grid: Optional[torch.Tensor] = None
@@ -104,96 +106,109 @@ class Spectra:
         for some in torch.split(centres.double(), max(1, _SPLIT // 9)):
             x = (some[:, 0, None, None] + steps[None, None, :]).expand(-1, 3, -1)
             y = (some[:, 1, None, None] + steps[None, :, None]).expand(-1, -1, 3)
-            power = self._powers(self._plan, y.flatten(), x.flatten()).reshape(len(some), 9, -1).mean(dim=1)
-            parts.append(_profile_and_rings(self._plan, power))
+            power = self._power(self._clipped(self._cut(y.flatten(), x.flatten())))
+            parts.append(_profile_and_rings(self._plan, power.reshape(len(some), 9, -1).mean(dim=1)))
         if not parts:
             return self.view.new_zeros((0, len(FEATURES)))
         return self._relative(torch.cat(parts))
 
     @property
-    def sees_ice(self) -> bool:
-        """Return whether the resolution of this micrograph includes the 3.67 Å ring of ice."""
+    def sees_ice(self) -> torch.Tensor:
+        """Return whether the resolution of this micrograph includes the 3.67 Å ring of ice: one value, bool."""
         known = torch.isfinite(self.map()[BANDS.index(0.2725)]).any()
-        return self.sampling <= COARSEST * 1.001 and bool(known)
+        return known & (self.sampling <= COARSEST * 1.001)
 
     def _make_map(self) -> torch.Tensor:
         """Return the features of the grid; also set the reference profile and the resolution limit."""
         rows, columns = self.shape
-        size = CELL / self.sampling
-        x = (torch.arange(-1, columns + 1).double() + 0.5) * size
+        lefts = self._starts(columns)
         kept: List[torch.Tensor] = []  # the last three rows of windows, summed over three columns
         features = []
-        for row in range(-1, rows + 1):
-            y = torch.full_like(x, (row + 0.5) * size)
-            power = self._powers(self._plan, y, x)
+        for top in self._starts(rows):
+            power = torch.cat([self._power(some) for some in self._windows(top, lefts)])
             kept = [*kept[-2:], power[:-2] + power[1:-1] + power[2:]]
             if len(kept) == 3:
                 features.append(_profile_and_rings(self._plan, (kept[0] + kept[1] + kept[2]) / 9.0))
         grid = torch.stack(features)  # (rows, columns, features)
         profile = grid[..., : len(BANDS)].reshape(-1, len(BANDS))
-        inner = self._inner_cells(rows, columns).flatten()
-        self._reference = torch.median(profile[inner] if inner.any() else profile, dim=0).values
-        self._limit = _resolution(self._reference)
+        inner = self._inner_cells(rows, columns)
+        if inner is not None:
+            profile = profile[uploaded(inner, profile.device)]
+        self._reference = torch.median(profile, dim=0).values
+        self._limit = _resolution(self._reference, self._plan.centres)
         return self._relative(grid).permute(2, 0, 1).contiguous()
 
-    def _inner_cells(self, rows: int, columns: int) -> torch.Tensor:
-        """Return the cells whose centre is image and not border."""
+    def _starts(self, cells: int) -> List[int]:
+        """Return the first pixels of the windows around the cells of an axis, and around one more at each end."""
+        half = self._plan.side // 2
+        return [math.floor((cell + 0.5) * CELL / self.sampling + 0.5) - half for cell in range(-1, cells + 1)]
+
+    def _inner_cells(self, rows: int, columns: int) -> Optional[NDArray[np.int64]]:
+        """Return the flat indices of the cells whose centre is not border; None if all or none of them are such."""
         if self.inside is None:
-            return torch.ones((rows, columns), dtype=torch.bool, device=self.view.device)
+            return None
         y, x = (
-            ((torch.arange(number).double() + 0.5) * CELL / self.sampling).long().clamp(max=int(length) - 1)
-            for number, length in zip((rows, columns), self.view.shape)
+            ((np.arange(number) + 0.5) * CELL / self.sampling).astype(np.int64).clip(max=length - 1)
+            for number, length in zip((rows, columns), self.inside.shape)
         )
-        return self.inside[y.to(self.inside.device)][:, x.to(self.inside.device)]
+        inner = self.inside[y[:, None], x]
+        return None if inner.all() or not inner.any() else np.flatnonzero(inner)
 
     def _relative(self, features: torch.Tensor) -> torch.Tensor:
         """Fill in the power relative to the micrograph's median, and NaN beyond its resolution."""
         number = len(BANDS)
         features[..., number : 2 * number] = features[..., :number] - self._reference
-        frequencies = feature_frequencies().to(features.device)
-        features[..., frequencies > self._limit] = torch.nan
-        return features
+        return features.masked_fill_(self._plan.needs > self._limit, torch.nan)
 
-    def _cut(self, side: int, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def _windows(self, top: int, lefts: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Yield the windows of one row (n, side, side), a few at a time; what lies outside the view is mirrored."""
+        side, (rows, columns) = self._plan.side, self.view.shape
+        strip = self.view[max(top, 0) : top + side]
+        if len(strip) < side:
+            strip = self.view.index_select(0, self._mirrored(top, top + side, rows))
+        before, after = max(0, -lefts[0]), max(0, lefts[-1] + side - columns)
+        outside = self._mirrored(-before, 0, columns), self._mirrored(columns, columns + after, columns)
+        left, right = (strip.index_select(1, index) for index in outside)
+        strip = self._clipped(torch.cat([left, strip, right], dim=1))
+        return batches(strip, [left + before for left in lefts])
+
+    def _mirrored(self, first: int, end: int, length: int) -> torch.Tensor:
+        return _mirrored(torch.arange(first, end, device=self.view.device), length)
+
+    def _cut(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return windows around positions (px of the view); what lies outside is mirrored."""
-        steps = torch.arange(side)
+        side = self._plan.side
+        steps = torch.arange(side) - side // 2
         row, column = (
-            _mirrored(torch.floor(position + 0.5).long()[:, None] - side // 2 + steps, int(length)).to(self.view.device)
+            _mirrored(torch.floor(position + 0.5).long()[:, None] + steps, int(length)).to(self.view.device)
             for position, length in zip((y, x), self.view.shape)
         )
-        if bool((row == row[:1]).all()):  # one row of the grid: two passes over lines are faster than single pixels
-            lines = self.view.index_select(0, row[0]).index_select(1, column.flatten())
-            return lines.reshape(side, -1, side).permute(1, 0, 2)
         return self.view[row[:, :, None], column[:, None, :]]
 
-    def _powers(self, plan: _Plan, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Return the power around positions at the plan's frequencies, relative to white noise: (n, frequencies)."""
-        patches = self._cut(plan.side, y, x).clamp(*self._within)
-        centred = (patches - patches.mean(dim=(-2, -1), keepdim=True)) * plan.taper
-        transform = torch.fft.rfft2(centred).flatten(1)
-        chosen = torch.view_as_real(transform.index_select(1, plan.chosen))
-        return chosen.square().sum(dim=-1) / self._unit
+    def _clipped(self, values: torch.Tensor) -> torch.Tensor:
+        low, high = self._within
+        return torch.minimum(torch.maximum(values, low), high)  # faster than clamp
+
+    def _power(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return the power of windows, relative to white noise: (n, frequencies) of the half plane. Changes them."""
+        centred = windows.sub_(windows.mean(dim=(-2, -1), keepdim=True)).mul_(self._plan.taper)
+        return power_of(torch.fft.rfft2(centred)).flatten(1).div_(self._unit)
 
 
 def _profile_and_rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
-    """Return the profile of powers (n, frequencies), zeros for the relative profile, and the features of the rings."""
+    """Return the profile of powers of the half plane, zeros for the relative profile, and the features of the rings."""
+    power = power.index_select(1, plan.chosen)
     bands = torch.log(power @ plan.bands + _FLOOR)
     return torch.cat([bands, torch.zeros_like(bands), _rings(plan, power)], dim=1)
 
 
 def _rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
     """Return, for each ring, log of the strongest frequency over the mean at its radius, and of the mean square."""
-    circles = power @ plan.circles + 1e-12
-    spots, variances = [], []
-    for pixels, circle in plan.rings:
-        if len(pixels) == 0:
-            spots.append(torch.full_like(power[:, 0], torch.nan))
-            variances.append(spots[-1])
-            continue
-        white = power.index_select(1, pixels) / circles.index_select(1, circle)
-        spots.append(torch.log(white.amax(dim=1) + 1e-3))
-        variances.append(torch.log(white.square().mean(dim=1) + 1e-3))
-    return torch.stack([*spots, *variances], dim=1)
+    white = power / (power @ plan.circles + 1e-12).index_select(1, plan.circle)
+    variances = torch.log(white.square() @ plan.rings + 1e-3)
+    unknown = torch.full_like(power[:, 0], torch.nan)
+    strongest = [white[:, first:end].amax(dim=1) if end > first else unknown for first, end in plan.ends]
+    return torch.cat([torch.log(torch.stack(strongest, dim=1) + 1e-3), variances], dim=1)
 
 
 class _Plan:
@@ -201,26 +216,38 @@ class _Plan:
 
     def __init__(self, sampling: float, device: torch.device) -> None:
         self.side = side = max(8, 2 * round(WINDOW / sampling / 2))
-        taper = torch.hann_window(side, periodic=True, dtype=torch.float64)
-        plane = taper[:, None] * taper[None, :]
-        self.taper = (plane / plane.square().sum().sqrt()).float().to(device)
-        y = torch.fft.fftfreq(side, sampling, dtype=torch.float64)[:, None]
-        x = torch.fft.rfftfreq(side, sampling, dtype=torch.float64)[None, :]
-        radius = torch.sqrt(y * y + x * x)
+        taper = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(side) / side)
+        plane = taper[:, None] * taper
+        radius = np.hypot(np.fft.fftfreq(side, sampling)[:, None], np.fft.rfftfreq(side, sampling))
         limit = _REACH * 0.5 / sampling
-        once = (x > 0) | (y > 0)  # of the column of zero x frequency, each pair of opposite frequencies once
-        flat = ((radius <= limit) & once).flatten()
-        self.chosen = torch.nonzero(flat)[:, 0].to(device)
-        at = radius.flatten()[flat]
-        self.bands = _hats(at, limit).float().to(device)
-        circle = torch.round(at * side * sampling).long()  # one step of frequency wide
-        circles = torch.zeros(len(at), int(circle.max()) + 1)
-        circles[torch.arange(len(at)), circle] = 1.0 / torch.bincount(circle).float()[circle]
-        self.circles = circles.to(device)
-        self.rings: List[Tuple[torch.Tensor, torch.Tensor]] = []
-        for low, high in RINGS:
-            pixels = torch.nonzero((at >= low) & (at < high) & (high <= limit))[:, 0]
-            self.rings.append((pixels.to(device), circle[pixels].to(device)))
+        once = radius <= limit
+        once[side // 2 :, 0] = once[0, 0] = False  # where x is zero, each pair of opposite frequencies is there twice
+        chosen = np.flatnonzero(once)
+        chosen = chosen[np.argsort(radius.ravel()[chosen], kind="stable")]  # by radius: a ring is one piece
+        at = radius.ravel()[chosen]
+        circle = np.round(at * side * sampling).astype(np.int64)  # one step of frequency wide
+        circles = np.zeros((len(at), int(circle.max()) + 1))
+        circles[np.arange(len(at)), circle] = 1.0 / np.bincount(circle)[circle]
+        self.ends: List[Tuple[int, int]] = []  # first and end of the frequencies of each ring
+        rings = np.full((len(at), len(RINGS)), np.nan)
+        for column, (low, high) in zip(rings.T, RINGS):
+            first, end = np.searchsorted(at, (low, high)).tolist() if high <= limit else (0, 0)
+            if end > first:
+                column[:] = 0.0
+                column[first:end] = 1.0 / (end - first)
+            self.ends.append((first, end))
+        self.chosen, self.circle = (torch.from_numpy(index).to(device) for index in (chosen, circle))
+        self.taper, self.bands, self.circles, self.rings, self.centres, self.needs = (
+            torch.from_numpy(values.astype(np.float32)).to(device)
+            for values in (
+                plane / np.sqrt(np.square(plane).sum()),
+                _hats(at, limit),
+                circles,
+                rings,
+                np.array(BANDS),
+                np.array(_NEEDED),
+            )
+        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -229,28 +256,26 @@ def _plan(sampling: float, device: torch.device) -> _Plan:
     return _Plan(sampling, device)
 
 
-def _hats(at: torch.Tensor, limit: float) -> torch.Tensor:
+def _hats(at: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
     """Return weights (frequencies, bands), linear from the centre of each band to its neighbours'; NaN beyond."""
-    centres = torch.tensor(BANDS, dtype=torch.float64)
-    before = torch.cat([torch.zeros(1, dtype=torch.float64), centres[:-1]])
-    after = torch.cat([centres[1:], centres[-1:] + 0.015])
+    centres = np.array(BANDS)
+    before, after = np.append(0.0, centres[:-1]), np.append(centres[1:], centres[-1] + 0.015)
     rising = (at[:, None] - before) / (centres - before)
     falling = (after - at[:, None]) / (after - centres)
-    weights = torch.minimum(rising, falling).clamp(min=0.0)
-    weights = weights / weights.sum(dim=0).clamp(min=1e-12)
-    weights[:, centres > limit] = torch.nan
+    weights: NDArray[np.float64] = np.minimum(rising, falling).clip(min=0.0)
+    weights /= weights.sum(axis=0).clip(min=1e-12)
+    weights[:, centres > limit] = np.nan
     return weights
 
 
-def _resolution(profile: torch.Tensor) -> float:
+def _resolution(profile: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     """Return the frequency (Å⁻¹) up to which a log profile holds signal: in low-passed micrographs below Nyquist."""
-    centres = torch.tensor(BANDS)
-    power = torch.exp(profile.cpu()) - _FLOOR
-    base = power[(centres >= 0.05) & (centres <= 0.125) & torch.isfinite(power)]
-    if base.numel() == 0:
-        return 0.0
-    empty = ~(power >= _EMPTY * base.mean()) & (centres > 0.05)
-    return float(centres[empty][0]) - 1e-6 if bool(empty.any()) else 1.0
+    power = torch.exp(profile) - _FLOOR
+    measured = (centres >= 0.05) & (centres <= 0.125) & torch.isfinite(power)
+    base = torch.where(measured, power, 0.0).sum() / measured.sum()  # NaN: nothing is measured, all bands are empty
+    empty = ~(power >= _EMPTY * base) & (centres > 0.05)
+    lowest = torch.where(empty, centres, 2.0).min()
+    return torch.where(measured.any(), torch.where(lowest < 2.0, lowest - 1e-6, 1.0), 0.0)
 
 
 def _cells(length: int, sampling: float) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the p-value of the strongest spot of a window under the hypothesis of no crystal. Pure functions, numpy.
+"""Compute the p-value of the strongest spot of a window under the hypothesis of no crystal. Pure functions.
 
 The power of amorphous material in a bin of a spectrum, divided by its expectation, is exponential with mean 1 (the
 periodogram of Gaussian noise: Brillinger 1981, Time Series, 5.2). Three things keep the largest of n bins from being
@@ -11,9 +11,10 @@ the largest of n such numbers, and each is corrected for here: the expectation i
 from __future__ import annotations
 
 import functools
-from typing import Tuple
+import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -27,7 +28,7 @@ WINDOWS_PER_ONE = (1.0 + 2.0 / 36.0) ** 2
 _STEP, _LARGEST = 0.25, 80.0  # grid on which the clustering is worked out; above it is 1 to 1e-10
 
 
-def tail_of_ratio(ratio: Array, freedom: Array) -> Array:
+def tail_of_ratio(ratio: torch.Tensor, freedom: torch.Tensor) -> torch.Tensor:
     """Return -log of the probability that power / estimated expectation exceeds ``ratio`` in one bin.
 
     With an estimate that is a mean of k independent exponentials the ratio is Pareto (Lomax) distributed:
@@ -35,23 +36,22 @@ def tail_of_ratio(ratio: Array, freedom: Array) -> Array:
 
     Parameters
     ----------
-    ratio, freedom : numpy.ndarray
+    ratio, freedom : torch.Tensor
         t and k.
     """
-    tail: Array = freedom * np.log1p(ratio / freedom)
-    return tail
+    return freedom * torch.log1p(ratio / freedom)
 
 
-@functools.lru_cache(maxsize=1)
-def _clustering_table() -> Tuple[Array, Array]:
+@functools.lru_cache(maxsize=8)
+def _clustering_table(device: torch.device) -> torch.Tensor:
     levels = np.arange(_STEP, _LARGEST, _STEP)
     nodes, weights = special.roots_laguerre(24)  # the excess of an exponential above t is exponential
     rho = BIN_CORRELATION[1] ** 2
     above = stats.ncx2.sf(2 * levels[:, None] / (1 - rho), 2, 2 * rho * (levels[:, None] + nodes) / (1 - rho))
-    return levels, (1.0 - above @ weights) ** 2
+    return torch.from_numpy((1.0 - above @ weights) ** 2).to(device)
 
 
-def clustering(tail: Array) -> Array:
+def clustering(tail: torch.Tensor) -> torch.Tensor:
     """Return the share of exceedances that begin a cluster, by which the number of bins is multiplied.
 
     Bins that a spot makes exceed together are counted once, at the first of them along each axis: (1 - P(a direct
@@ -61,27 +61,21 @@ def clustering(tail: Array) -> Array:
 
     Parameters
     ----------
-    tail : numpy.ndarray
+    tail : torch.Tensor, float64
         Level, as -log of the chance of one bin.
     """
-    levels, shares = _clustering_table()
-    share: Array = np.interp(tail, levels, shares)
-    return share
+    shares = _clustering_table(tail.device)
+    position = (tail / _STEP - 1.0).nan_to_num(0.0).clamp(0.0, len(shares) - 1.0)  # linear interpolation
+    below = position.long().clamp(max=len(shares) - 2)
+    return torch.lerp(shares[below], shares[below + 1], position - below)
 
 
-def log_p_of_maximum(ratio: Array, freedom: Array, bins: int) -> Array:
-    """Return the log of the probability that the largest of ``bins`` ratios is at least the one found."""
-    return log_p_of_tail(tail_of_ratio(ratio, freedom), bins)
-
-
-def log_p_of_tail(tail: Array, bins: int) -> Array:
+def log_p_of_tail(tail: torch.Tensor, bins: int) -> torch.Tensor:
     """Return the log of P(a bin has a tail of at least this) = 1 - exp(-bins · clustering · e^-tail)."""
-    log_rate = np.log(bins) + np.log(np.maximum(clustering(tail), 1e-12)) - tail
-    rate = np.exp(np.minimum(log_rate, 50.0))
+    log_rate = math.log(bins) + torch.log(clustering(tail).clamp(min=1e-12)) - tail
+    rate = torch.exp(log_rate.clamp(max=50.0))
     # -expm1(-rate) is rate for small rates, whose logarithm is known without underflow.
-    with np.errstate(divide="ignore"):
-        result: Array = np.where(log_rate < -30.0, log_rate, np.log(-np.expm1(-rate)))
-    return result
+    return torch.where(log_rate < -30.0, log_rate, torch.log(-torch.expm1(-rate)))
 
 
 def combine(log_p: Array) -> Array:

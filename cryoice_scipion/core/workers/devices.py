@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import List
@@ -23,6 +24,8 @@ def find_devices(name: str) -> List[str]:
     WorkerError
         If torch cannot be imported.
     """
+    # Threads of OpenMP that wait for work sleep. By default they spin, which on a busy machine multiplies the CPU time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch  # slow, therefore not at the top
     except Exception as error:  # a broken installation raises anything

@@ -91,7 +91,7 @@ class ToyNet(Network):
 
     def classify_micrograph(self, seen, views):
         mean = torch.nn.functional.avg_pool2d(seen.scaled[None, None], self.stride, ceil_mode=True)[0, 0]
-        return self.layers(mean[:, :, None]).permute(2, 0, 1), []
+        return self.layers(mean[:, :, None]).permute(2, 0, 1), {}
 
 def build(classes, views, options):
     return ToyNet(classes, **options)

@@ -10,10 +10,11 @@ import torch
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.loading import build_network, load_detector
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model, write_sums
-from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights
+from cryoice_scipion.core.detectors.network_detector import NetworkDetector, save_weights, within_memory
 from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
-from cryoice_scipion.core.errors import ModelError, PixelSizeError
-from cryoice_scipion.core.views.micrograph import fill_border, skewness
+from cryoice_scipion.core.errors import ModelError, PixelSizeError, WorkerError
+from cryoice_scipion.core.views import patches
+from cryoice_scipion.core.views.micrograph import contrast_cells, fill_border, skewness
 from cryoice_scipion.core.views.patches import cut, grid_shape, normalise, pad_for_grid
 from cryoice_scipion.core.views.resample import resample
 
@@ -113,7 +114,7 @@ def test_skewness_is_of_what_there_is_not_of_how_finely_it_is_seen():
     image[:, :150] += 6.0
     finer = np.kron(image, np.ones((4, 4), dtype=np.float32))
     there, here = (
-        skewness(torch.from_numpy(view), torch.ones(view.shape, dtype=torch.bool), sampling)
+        skewness(contrast_cells(torch.from_numpy(view), sampling).numpy(), np.ones(view.shape, dtype=bool), sampling)
         for view, sampling in ((image, 4.0), (finer, 1.0))
     )
     assert there < 0
@@ -175,3 +176,22 @@ def test_names_that_are_no_model(tmp_path):
         resolve_model("nothing-here")
     with pytest.raises(ModelError, match=r"model\.json is missing"):
         resolve_model(tmp_path)
+
+
+@pytest.mark.parametrize("failures", [1, 2, 99])
+def test_out_of_memory_halves_the_work_and_goes_on(monkeypatch, failures):
+    monkeypatch.setitem(patches._AT_ONCE, "cpu", 4 * patches._FEWEST)
+    left = [failures]
+
+    def compute():
+        left[0] -= 1
+        if left[0] >= 0:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return "result"
+
+    if failures > 2:
+        with pytest.raises(WorkerError, match="out of memory"):
+            within_memory(compute, torch.device("cpu"))
+    else:
+        assert within_memory(compute, torch.device("cpu")) == "result"
+    assert patches._AT_ONCE["cpu"] == max(1, 4 >> failures) * patches._FEWEST

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps.session_baseline import BRIGHT
-from cryoice_scipion.core.views.micrograph import micrograph_view, skewness
+from cryoice_scipion.core.views.micrograph import contrast_cells, micrograph_view, skewness
 
 SAMPLING, SIDE = 8.0, 400  # Å/px and px
 
@@ -24,8 +24,9 @@ def field(seed=0, particles=150, height=3.0):
 
 
 def value(image, inside=None):
-    inside = torch.ones(image.shape, dtype=torch.bool) if inside is None else torch.from_numpy(inside)
-    return skewness(torch.from_numpy(image.astype(np.float32)), inside, SAMPLING)
+    inside = np.ones(image.shape, dtype=bool) if inside is None else inside
+    cells = contrast_cells(torch.from_numpy(image.astype(np.float32)), SAMPLING)
+    return skewness(cells.numpy(), inside, SAMPLING)
 
 
 def disc(radius, centre=(200, 230)):
@@ -81,4 +82,4 @@ def test_real_micrographs_are_dark(real_data):
         pixel_size = 1.77 if path.suffix == ".jpg" else 8.0
         loaded = load_micrograph(str(path), pixel_size)
         view, inside = micrograph_view(loaded.image, pixel_size, loaded.border, 4.0, torch.device("cpu"))
-        assert skewness(view, inside, 4.0) < BRIGHT / 2, path.name
+        assert skewness(contrast_cells(view, 4.0).numpy(), inside.numpy(), 4.0) < BRIGHT / 2, path.name

@@ -170,15 +170,17 @@ def test_clustering_is_that_of_hann_windows():
         share = (inner.max(dim=1).values > level).double().mean().item()
         rate = -np.log1p(-share)
         # Simulated to about 4 %; at the rim of the patch bins lack neighbours, which makes it 2 % more.
-        assert rate / (bins * np.exp(-level)) == pytest.approx(float(clustering(np.array(level))), rel=0.12)
+        share = float(clustering(torch.tensor(float(level)).double()))
+        assert rate / (bins * np.exp(-level)) == pytest.approx(share, rel=0.12)
 
 
 def test_p_values_in_closed_form():
-    assert tail_of_ratio(np.array(3.0), np.array(1e9)) == pytest.approx(3.0, rel=1e-6)
+    assert tail_of_ratio(torch.tensor(3.0).double(), torch.tensor(1e9).double()) == pytest.approx(3.0, rel=1e-6)
     draws = np.random.default_rng(0)
     ratio = draws.exponential(size=200_000) / draws.gamma(20, 1 / 20, size=200_000)
-    assert np.exp(-tail_of_ratio(np.array(4.0), np.array(20.0))) == pytest.approx((ratio > 4).mean(), rel=0.03)
-    assert log_p_of_tail(np.array(700.0), 1000) == pytest.approx(np.log(1000) - 700)  # no underflow
+    chance = float(torch.exp(-tail_of_ratio(torch.tensor(4.0), torch.tensor(20.0))))
+    assert chance == pytest.approx((ratio > 4).mean(), rel=0.03)
+    assert log_p_of_tail(torch.tensor(700.0).double(), 1000) == pytest.approx(np.log(1000) - 700)  # no underflow
     assert combine(np.log(np.array([[0.01], [0.5], [np.nan]])))[0] == pytest.approx(np.log(1 - 0.99**2))
     assert combine(np.full((3, 2), np.nan)).tolist() == [0, 0]
     assert combine(np.array([[-1000.0], [-1.0]]))[0] == pytest.approx(np.log(2) - 1000)

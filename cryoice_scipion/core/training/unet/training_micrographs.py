@@ -22,7 +22,7 @@ from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledMicrograph, read_labels
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_view, spectral_view
+from cryoice_scipion.core.views.micrograph import DeviceImage, check_sampling, spectral_view
 from cryoice_scipion.core.views.outlier_features import CELL
 from cryoice_scipion.core.views.patches import grid_shape, normalise
 
@@ -87,9 +87,10 @@ def prepare_micrograph(image: LabelledMicrograph) -> TrainingMicrograph:
     micrograph = load_micrograph(image.path, image.pixel_size)
     check_sampling(micrograph.pixel_size, SAMPLING)
     seen = (micrograph.image, micrograph.pixel_size, micrograph.border)
-    view, inside = micrograph_view(*seen, SAMPLING, torch.device("cpu"))
+    source = DeviceImage(*seen, torch.device("cpu"))
+    view, inside = source.at(SAMPLING)
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL * SPECTRAL)
-    spectrum = spectral_view(*seen, torch.device("cpu"), shape).features
+    spectrum = spectral_view(source, shape).features
     scaled = normalise(view, inside, image.inverted)
     labels = read_labels(image.labels, SAMPLING * CELL)
     cells = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL)
