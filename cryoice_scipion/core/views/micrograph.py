@@ -94,10 +94,9 @@ def micrograph_view(
     -------
     view : torch.Tensor, float32, shape of the view
     inside : torch.Tensor, bool, same shape
-        In the memory of the host.
     """
     view, inside = DeviceImage(image, pixel_size, border, device).at(sampling)
-    return view, torch.from_numpy(inside)
+    return view, torch.from_numpy(inside).to(device)
 
 
 def micrograph_spectra(
