@@ -3,8 +3,9 @@
 
 Sessions are simulated by grade_sessions.py. What graders see of each micrograph is kept in the build folder. (A) is a
 logistic model of areas, session and power spectrum; (B) are residual networks on picture and power spectrum. All are
-measured on sessions that they were not fitted to. ``--real`` names what shared/real/prepare.py wrote; ``--ship`` fits
-(A) to all sessions and writes the coefficients into the package. Writes ``results/grades.json`` and ``grades.md``.
+measured on sessions that they were not fitted to. ``--real`` names what shared/real/prepare.py wrote, ``--sweep`` what
+the command ``SWEEP`` wrote; ``--ship`` fits (A) to all sessions and writes the coefficients into the package. Writes
+``results/grades.json`` and ``grades.md``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -54,6 +56,8 @@ FOLDS = 3
 DEPTHS, WIDTH, EPOCHS = (10, 18, 34), 16, 20
 COSTS = (1, 5, 20)
 RESAMPLED = 1000
+#: Its folders are of ``cryoice simulate --number 48 --size 320x320``, with --pixel-size 4, 6, 8 and --seed 1, 2, 3.
+SWEEP = "cryoice sweep --network resnet --simulated s1 s2 s3 --epochs 8 --trials 8 --best 2 --seeds 2 --output swept"
 STRENGTH = 1.0  # inverse regularisation of the logistic model
 #: How often a grade is expected; the simulated sessions have more bad micrographs than real ones.
 EXPECTED = dict(zip(GRADES, (0.45, 0.25, 0.10, 0.06, 0.06, 0.04, 0.04)))
@@ -343,6 +347,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=HERE.parent / "out" / "grades")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--real", type=Path, help="what shared/real/prepare.py wrote")
+    parser.add_argument("--sweep", type=Path, help=f"what '{SWEEP}' wrote")
     parser.add_argument("--ship", action="store_true", help="write the coefficients of (A) into the package")
     parser.add_argument("--depths", type=int, nargs="*", default=list(DEPTHS), help="of the residual networks")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
@@ -378,6 +383,9 @@ def main() -> None:
             trained, temperature = train_network(data.examples, depth, options.epochs)
             networks[f"B{depth}"] = (trained, temperature, expected_shift(data.grades))
         result["real"] = real(options.real, final, networks)
+    if options.sweep:
+        trials = pd.read_csv(options.sweep / "sweep.csv").to_json(orient="records")
+        result["sweep"] = {"command": SWEEP, "trials": json.loads(trials)}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     RESULTS.with_suffix(".md").write_text(grades_page.page(result), encoding="utf-8")
 

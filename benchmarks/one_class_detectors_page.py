@@ -135,7 +135,7 @@ def _sweep(sweep: Dict[str, Any]) -> List[str]:
     rows = [
         f"| {trial['trial']}{' (usual settings)' if trial is usual else ' (winner)' if trial is winner else ''} "
         f"| {trial['learning_rate']:.2g} | {trial['width']} | {trial['patches.sampling']} "
-        f"| {'yes' if trial['texture_weight'] else 'no'} | {trial['score']:.3f} | {_over_seeds(trial)} |"
+        f"| {'yes' if trial['texture_weight'] else 'no'} | {trial['score']:.3f} | {over_seeds(trial)} |"
         for trial in trials
     ]
     return [
@@ -150,7 +150,7 @@ def _sweep(sweep: Dict[str, Any]) -> List[str]:
         *rows,
         "",
         f"With the same seed, the winner exceeds the usual settings by {winner['score'] - usual['score']:.3f}. Its "
-        f"standard deviation over seeds is {winner['deviation_over_seeds']:.3f}. The best score at 8 Å/px is "
+        f"standard deviation over seeds is {winner['deviationover_seeds']:.3f}. The best score at 8 Å/px is "
         f"{_best(trials, 8):.3f}, at 16 Å/px {_best(trials, 16):.3f}. One session does not show more, so the usual "
         "settings were not changed. They were chosen before the tables above were made.",
     ]
@@ -160,10 +160,11 @@ def _best(trials: List[Dict[str, Any]], sampling: int) -> float:
     return max(trial["score"] for trial in trials if trial["patches.sampling"] == sampling)
 
 
-def _over_seeds(trial: Dict[str, Any]) -> str:
+def over_seeds(trial: Dict[str, Any]) -> str:
+    """Return the mean score of a trial over its seeds."""
     if trial["seeds"] == 1:
         return "–"
-    return f"{trial['mean_over_seeds']:.3f} ± {trial['deviation_over_seeds']:.3f} ({trial['seeds']})"
+    return f"{trial['meanover_seeds']:.3f} ± {trial['deviationover_seeds']:.3f} ({trial['seeds']})"
 
 
 def _count(number: Dict[str, int], kinds: Any) -> int:
