@@ -150,7 +150,7 @@ def _sweep(sweep: Dict[str, Any]) -> List[str]:
         *rows,
         "",
         f"With the same seed, the winner exceeds the usual settings by {winner['score'] - usual['score']:.3f}. Its "
-        f"standard deviation over seeds is {winner['deviationover_seeds']:.3f}. The best score at 8 Å/px is "
+        f"standard deviation over seeds is {winner['deviation_over_seeds']:.3f}. The best score at 8 Å/px is "
         f"{_best(trials, 8):.3f}, at 16 Å/px {_best(trials, 16):.3f}. One session does not show more, so the usual "
         "settings were not changed. They were chosen before the tables above were made.",
     ]
@@ -164,7 +164,7 @@ def over_seeds(trial: Dict[str, Any]) -> str:
     """Return the mean score of a trial over its seeds."""
     if trial["seeds"] == 1:
         return "–"
-    return f"{trial['meanover_seeds']:.3f} ± {trial['deviationover_seeds']:.3f} ({trial['seeds']})"
+    return f"{trial['mean_over_seeds']:.3f} ± {trial['deviation_over_seeds']:.3f} ({trial['seeds']})"
 
 
 def _count(number: Dict[str, int], kinds: Any) -> int:
