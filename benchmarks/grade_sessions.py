@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
+from one_class_sessions import variation
 
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import Scene, simulate
@@ -19,7 +20,7 @@ COUNTS, NORMALISED, COARSE = "counts", "normalised", "coarse"
 SESSIONS = {COUNTS: 30, NORMALISED: 12, COARSE: 30}
 PIXEL_SIZES = {COUNTS: (0.9, 1.2, 1.5, 2.0), NORMALISED: (0.9, 1.2, 1.5, 2.0), COARSE: (4.0, 6.0, 8.0)}  # Å/px
 SIDE = {COUNTS: 1536, NORMALISED: 1536, COARSE: 512}  # px
-LARGEST_REFERENCE = 1024  # px: side of the micrographs of a reference, of which only means are used
+LARGEST_REFERENCE = 1024  # px: smaller micrographs do for a reference, because only their mean features count
 #: What is drawn on the tested micrographs of a session, and the range of the share of its area.
 TESTED: Tuple[Tuple[Tuple[str, ...], Tuple[float, float]], ...] = (
     ((), (0.0, 0.0)),
@@ -78,20 +79,9 @@ def make(exposure: Exposure) -> Tuple[Scene, float]:
     session = SceneConfig.random(shared, side, side, pixel_size, [], published=published)  # the same for each side
     stored = "counts" if exposure.group == COUNTS else str(shared.choice(["standardised", "bytes"]))
     values: Dict[str, Any] = session.model_dump()
-    values.update(_variation(session, rng))
-    values.update(_content(exposure.number, rng), values=stored, inverted=False)
+    values.update(variation(session, rng))
+    values.update(_content(exposure.number, rng), values=stored)
     return simulate(SceneConfig.make(**values), rng), pixel_size
-
-
-def _variation(session: SceneConfig, rng: np.random.Generator) -> Dict[str, Any]:
-    """Return what differs between clean micrographs of a session."""
-    return {
-        "defocus_um": session.defocus_um * float(rng.uniform(0.6, 1.4)),
-        "dose": session.dose * float(rng.normal(1, 0.03)),
-        "thickness": session.thickness * float(rng.uniform(0.8, 1.25)),
-        "coverage": min(1.0, session.coverage * float(rng.uniform(0.5, 1.3))),
-        "illumination": session.illumination + float(rng.normal(0, 0.02)),
-    }
 
 
 def _content(number: int, rng: np.random.Generator) -> Dict[str, Any]:

@@ -33,7 +33,7 @@ from about import about  # noqa: E402
 from grade_sessions import SESSIONS, Exposure, exposures, make, sessions  # noqa: E402
 from power_evidence import POWER, power_evidence  # noqa: E402
 
-from cryoice_scipion.constants import BORDER, CLASSES, GOOD_GRADES, GRADES  # noqa: E402
+from cryoice_scipion.constants import BORDER, CLASSES, GRADES  # noqa: E402
 from cryoice_scipion.core.config import TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.class_map import ClassMap  # noqa: E402
 from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
@@ -46,7 +46,15 @@ from cryoice_scipion.core.grades.resnet import ResNet, grade_views, with_known  
 from cryoice_scipion.core.images.atomic import replacing  # noqa: E402
 from cryoice_scipion.core.images.loading import load_micrograph, take_image  # noqa: E402
 from cryoice_scipion.core.maps.bad_area import probabilities  # noqa: E402
-from cryoice_scipion.core.training.grades.fit import Example, fit, logits_of, temperature_of  # noqa: E402
+from cryoice_scipion.core.training.grades.fit import (  # noqa: E402
+    Example,
+    bad_probabilities,
+    fit,
+    is_bad,
+    logits_of,
+    temperature_of,
+)
+from cryoice_scipion.core.training.grades.train import confusion  # noqa: E402
 from cryoice_scipion.core.training.metrics import expected_calibration_error  # noqa: E402
 from cryoice_scipion.core.views.power_spectrum import average_power  # noqa: E402
 from cryoice_scipion.core.views.session_features import session_features  # noqa: E402
@@ -62,7 +70,6 @@ STRENGTH = 1.0  # inverse regularisation of the logistic model
 #: How often a grade is expected; the simulated sessions have more bad micrographs than real ones.
 EXPECTED = dict(zip(GRADES, (0.45, 0.25, 0.10, 0.06, 0.06, 0.04, 0.04)))
 WITHOUT_SESSION = 0.5  # weight of each micrograph once more, as if its session were not known
-GOOD = [GRADES.index(name) for name in GOOD_GRADES]
 SHIPPED = "map, session"
 #: The evidence that a logistic model is given.
 EVIDENCE: Dict[str, Tuple[str, ...]] = {
@@ -154,7 +161,7 @@ class Data:
     @property
     def bad(self) -> Any:
         """Return which micrographs are bad."""
-        return ~np.isin(self.grades, GOOD)
+        return is_bad(self.grades)
 
 
 def weights_of(grades: Any) -> Any:
@@ -242,11 +249,6 @@ def networks_out_of_fold(data: Data, depth: int, epochs: int) -> Any:
     return found
 
 
-def p_bad(values: Any) -> Any:
-    """Return the probability that a micrograph is bad."""
-    return 1 - values[:, GOOD].sum(axis=1)
-
-
 def summary(data: Data, values: Any, rows: Any) -> Dict[str, Any]:
     """Return the measures of probabilities on some micrographs, each with an interval from resampled sessions."""
     rng = np.random.default_rng(0)
@@ -254,7 +256,7 @@ def summary(data: Data, values: Any, rows: Any) -> Dict[str, Any]:
     of_session = {name: rows[data.sources[rows] == name] for name in names}
     draws = [np.concatenate([of_session[name] for name in rng.choice(names, len(names))]) for _ in range(RESAMPLED)]
     measures = {
-        "auc": lambda some: roc_auc_score(data.bad[some], p_bad(values[some])),
+        "auc": lambda some: roc_auc_score(data.bad[some], bad_probabilities(values[some])),
         "accuracy": lambda some: (values[some].argmax(axis=1) == data.grades[some]).mean(),
     }
     found: Dict[str, Any] = {"micrographs": len(rows), "sessions": len(names)}
@@ -262,7 +264,7 @@ def summary(data: Data, values: Any, rows: Any) -> Dict[str, Any]:
         low, high = np.quantile([of_rows(some) for some in draws], [0.025, 0.975])
         found[name] = [round(float(value), 3) for value in (of_rows(rows), low, high)]
     picked = rng.choice(rows, 20 * len(rows), p=data.weights[rows] / data.weights[rows].sum())
-    found["ece"] = round(expected_calibration_error(p_bad(values[picked]), data.bad[picked]), 3)
+    found["ece"] = round(expected_calibration_error(bad_probabilities(values[picked]), data.bad[picked]), 3)
     return found
 
 
@@ -276,10 +278,10 @@ def summaries(data: Data, values: Any) -> Dict[str, Any]:
 
 def miss_costs(data: Data) -> List[Dict[str, Any]]:
     """Compare thresholds on calibrated probabilities with training on weighted classes, for costs of a miss."""
-    plain = p_bad(logistic_out_of_fold(data, NAMES, data.weights))
+    plain = bad_probabilities(logistic_out_of_fold(data, NAMES, data.weights))
     found = []
     for cost in COSTS:
-        weighted = p_bad(logistic_out_of_fold(data, NAMES, data.weights * np.where(data.bad, cost, 1)))
+        weighted = bad_probabilities(logistic_out_of_fold(data, NAMES, data.weights * np.where(data.bad, cost, 1)))
         for name, values, cut in (("threshold", plain, 1 / (1 + cost)), ("class weights", weighted, 0.5)):
             called = values > cut
             share = data.weights / data.weights.sum()
@@ -298,13 +300,6 @@ def miss_costs(data: Data) -> List[Dict[str, Any]]:
     return found
 
 
-def confusion(data: Data, values: Any) -> List[List[int]]:
-    """Return the numbers of micrographs by true grade (rows) and the likeliest one (columns)."""
-    counts = np.zeros((len(GRADES), len(GRADES)), dtype=int)
-    np.add.at(counts, (data.grades, values.argmax(axis=1)), 1)
-    return counts.tolist()
-
-
 def real(folder: Path, model: LogisticModel, networks: Dict[str, Any]) -> Dict[str, Any]:
     """Return the grades that all graders give the micrographs of MicAssess, and the AUC of bad against good."""
     paths = [
@@ -320,7 +315,8 @@ def real(folder: Path, model: LogisticModel, networks: Dict[str, Any]) -> Dict[s
         for name, (network, temperature, shift) in networks.items():
             values[name] = network_probabilities(network, temperature, [example], shift)[0]
         grades = {
-            name: [GRADES[int(one.argmax())], round(float(p_bad(one[None])[0]), 3)] for name, one in values.items()
+            name: [GRADES[int(one.argmax())], round(float(bad_probabilities(one[None])[0]), 3)]
+            for name, one in values.items()
         }
         grades["area"] = ["", round(sum(shares_of(cells).values()), 3)]
         rows.append({"micrograph": path.stem, "class": path.parent.name, "grades": grades})
@@ -371,7 +367,7 @@ def main() -> None:
     network = max((name for name in values if name.startswith("B")), key=lambda name: graders[name]["all"]["auc"][0])
     result: Dict[str, Any] = {
         "graders": graders,
-        "confusion": {name: confusion(data, values[name]) for name in (best, network)},
+        "confusion": {name: confusion(data.grades, values[name].argmax(axis=1)).tolist() for name in (best, network)},
         "miss_costs": miss_costs(data),
         "grades": np.bincount(data.grades, minlength=len(GRADES)).tolist(),
         "epochs": options.epochs,

@@ -76,7 +76,7 @@ def simulate_one(session_seed: List[int], own_seed: List[int], kind: str, normal
     rng = np.random.default_rng([*session_seed, *own_seed])
     pixel_size = float(shared.choice(PIXEL_SIZES))
     session = SceneConfig.random(shared, SIDE, SIDE, pixel_size, [], published=0.0)
-    values = {**session.model_dump(), **_variation(session, rng), **_content(kind, rng)}
+    values = {**session.model_dump(), **variation(session, rng), **_content(kind, rng)}
     stored = str(shared.choice(["standardised", "bytes"])) if normalised else "counts"
     config = SceneConfig.make(**values)
     scene = simulate(config, rng)
@@ -86,7 +86,7 @@ def simulate_one(session_seed: List[int], own_seed: List[int], kind: str, normal
     return to_values(image, stored, False, inside(image.shape, config.border_px)), scene.labels, pixel_size
 
 
-def _variation(session: SceneConfig, rng: np.random.Generator) -> Dict[str, Any]:
+def variation(session: SceneConfig, rng: np.random.Generator) -> Dict[str, Any]:
     """Return what differs between clean micrographs of a session."""
     return {
         "defocus_um": session.defocus_um * float(rng.uniform(0.6, 1.4)),
@@ -94,7 +94,7 @@ def _variation(session: SceneConfig, rng: np.random.Generator) -> Dict[str, Any]
         "thickness": session.thickness * float(rng.uniform(0.8, 1.25)),
         "coverage": min(1.0, session.coverage * float(rng.uniform(0.5, 1.3))),
         "illumination": session.illumination + float(rng.normal(0, 0.02)),
-        "values": "counts",
+        "values": "counts",  # as recorded: what each program makes of them comes later
         "inverted": False,
     }
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, Mapping
+from typing import Callable, Dict, Mapping
 
 from cryoice_scipion.constants import (
     CONTAMINATED,
@@ -18,6 +18,7 @@ from cryoice_scipion.constants import (
     THICK,
     UNSURE,
 )
+from cryoice_scipion.core.grades.reasons import unsure_reason
 
 UNSURE_BELOW = 0.5  # probability of the likeliest grade
 GREAT_BELOW, BAD_FROM = 0.05, 0.3  # share of bad area
@@ -43,7 +44,7 @@ class Grade:
 
 
 def grade_of_areas(areas: Mapping[str, float]) -> str:
-    """Return the true grade of a micrograph of which the area of each class is known.
+    """Return the grade that the true areas of the classes mean.
 
     Below 5 % of bad area a micrograph is great, below 30 % decent. Otherwise the largest part of the bad area decides.
 
@@ -83,3 +84,17 @@ def decide(probabilities: Mapping[str, float], miss_cost: float) -> str:
     side = {name: value for name, value in probabilities.items() if (name not in GOOD_GRADES) == is_bad}
     name = max(side, key=lambda one: side[one])
     return name if max(probabilities.values()) >= UNSURE_BELOW else UNSURE
+
+
+def graded(probabilities: Dict[str, float], miss_cost: float, why: Callable[[str], str]) -> Grade:
+    """Return the grade that probabilities mean; see :func:`decide`.
+
+    Parameters
+    ----------
+    why : callable
+        Returns the reason for a grade; not called for UNSURE.
+    """
+    name = decide(probabilities, miss_cost)
+    if name == UNSURE:
+        return Grade(name, max(probabilities.values()), unsure_reason(probabilities), probabilities)
+    return Grade(name, probabilities[name], why(name), probabilities)

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional
+from typing import List, Mapping, Optional
 
-from cryoice_scipion.constants import ALL_GRADES, UNSURE
+from cryoice_scipion.constants import ALL_GRADES
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.kinds import kind_of
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.detectors.one_class_fit import Outlier
 from cryoice_scipion.core.errors import ModelError, SettingsError
 from cryoice_scipion.core.grades.evidence import AREAS, evidence_of, shares_of
-from cryoice_scipion.core.grades.grade import Grade, decide
+from cryoice_scipion.core.grades.grade import Grade, graded
 from cryoice_scipion.core.grades.logistic import default_grader
-from cryoice_scipion.core.grades.reasons import reason_of, unsure_reason
+from cryoice_scipion.core.grades.reasons import reason_of
 from cryoice_scipion.core.maps.bad_area import Cells
 from cryoice_scipion.core.records import MapResult, MicrographRecord
 
@@ -76,9 +76,14 @@ def grade_micrograph(
     """
     if not is_graded(config, model):
         return None
-    if mapped.grade_probabilities:
-        return _grade_of(mapped.grade_probabilities, shares_of(cells), config.miss_cost)
-    return default_grader().grade(evidence_of(cells, outlier), shares_of(cells), config.miss_cost)
+    shares = shares_of(cells)
+    if not mapped.grade_probabilities:
+        return default_grader().grade(evidence_of(cells, outlier), shares, config.miss_cost)
+
+    def why(name: str) -> str:  # of the reasons of a trained grader, only the areas are known
+        return reason_of(name, {}, {}, shares) if shares else "By the trained grader."
+
+    return graded(mapped.grade_probabilities, config.miss_cost, why)
 
 
 def recorded_grade(record: MicrographRecord) -> Optional[Grade]:
@@ -92,15 +97,6 @@ def recorded_grade(record: MicrographRecord) -> Optional[Grade]:
 def counts_in_words(counts: Mapping[str, int]) -> str:
     """Return numbers of micrographs by grade as text: "12 great, 3 film"."""
     return ", ".join(f"{counts[name]:,} {name}" for name in ALL_GRADES if counts.get(name))
-
-
-def _grade_of(probabilities: Dict[str, float], shares: Mapping[str, float], miss_cost: float) -> Grade:
-    """Return the grade that a trained grader gives; of its reasons only the areas are known."""
-    name = decide(probabilities, miss_cost)
-    if name == UNSURE:
-        return Grade(name, max(probabilities.values()), unsure_reason(probabilities), probabilities)
-    reason = reason_of(name, {}, {}, shares) if shares else "By the trained grader."
-    return Grade(name, probabilities[name], reason, probabilities)
 
 
 def _missing(model: ModelConfig) -> List[str]:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from cryoice_scipion.constants import GRADES, UNSURE
+from cryoice_scipion.constants import GRADES
 from cryoice_scipion.core.config import Settings
 from cryoice_scipion.core.grades.evidence import MAP, SESSION
-from cryoice_scipion.core.grades.grade import Grade, decide
-from cryoice_scipion.core.grades.reasons import reason_of, unsure_reason
+from cryoice_scipion.core.grades.grade import Grade, graded
+from cryoice_scipion.core.grades.reasons import reason_of
 
 NAMES = (*MAP, *SESSION)
 DEFAULT = Path(__file__).with_name("default.json")
@@ -62,15 +62,16 @@ class LogisticGrader:
         row = row_of(evidence, self._names, self._mean, self._scale)
         values = softmax(self._weights @ row + self._bias)
         probabilities = {name: round(float(value), _DIGITS) for name, value in zip(GRADES, values)}
-        name = decide(probabilities, miss_cost)
-        if name == UNSURE:
-            return Grade(name, max(probabilities.values()), unsure_reason(probabilities), probabilities)
-        weights = self._weights[GRADES.index(name)] - self._weights.mean(axis=0)
-        known = [index for index, one in enumerate(self._names) if one in evidence]
-        weighed, standardised = (
-            {self._names[index]: float(some[index]) for index in known} for some in (weights * row, row)
-        )
-        return Grade(name, probabilities[name], reason_of(name, weighed, standardised, shares), probabilities)
+
+        def why(name: str) -> str:
+            weights = self._weights[GRADES.index(name)] - self._weights.mean(axis=0)
+            known = [index for index, one in enumerate(self._names) if one in evidence]
+            weighed, standardised = (
+                {self._names[index]: float(some[index]) for index in known} for some in (weights * row, row)
+            )
+            return reason_of(name, weighed, standardised, shares)
+
+        return graded(probabilities, miss_cost, why)
 
 
 @functools.lru_cache(maxsize=1)

@@ -18,9 +18,8 @@ from torch import nn
 
 from cryoice_scipion.constants import GRADES
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
-from cryoice_scipion.core.detectors.model_folder import WEIGHTS
+from cryoice_scipion.core.detectors.model_folder import unfit_weights
 from cryoice_scipion.core.detectors.network_detector import read_weights
-from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.views.micrograph import micrograph_view
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.power_spectrum import average_power
@@ -169,6 +168,5 @@ def load(folder: Path, config: ModelConfig, device: str) -> ResNetGrader:
         network = build(len(config.classes), [], config.network_options)
         network.load_state_dict(read_weights(folder))
     except (KeyError, RuntimeError, ValueError, OSError) as error:
-        reason = f"does not fit the network 'resnet' ({str(error).splitlines()[0]})"
-        raise ModelError(folder / WEIGHTS, reason, "train it again with this version") from None
+        raise unfit_weights(folder, config, error) from None
     return ResNetGrader(config, network, device)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from cryoice_scipion.core.views.session_features import binned
+
 WINDOW = 256.0  # Å
 WINDOWS = 64  # at most: more change little and cost time
 HALF = 88  # frequencies of 1/256 Å⁻¹ on either side of 0: up to 1/2.9 Å⁻¹
@@ -47,7 +49,7 @@ def average_power(image: Array, pixel_size: float, border: NDArray[np.bool_]) ->
     for window in windows:
         window = window[: rows * bin_size, : rows * bin_size].astype(np.float32)
         if bin_size > 1:
-            window = window.reshape(rows, bin_size, rows, bin_size).mean(axis=(1, 3))
+            window = binned(window, bin_size)
         total += np.square(np.abs(fft.rfft2((window - window.mean()) * np.outer(taper, taper))))
     return _placed(np.log(total / len(windows) + _SMALL), rows * bin_size * pixel_size)
 

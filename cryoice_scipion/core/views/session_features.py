@@ -48,7 +48,7 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
     """
     bin_size = max(1, int(FINEST / pixel_size + 0.05))
     if bin_size > 1:
-        image, border = _binned(image, bin_size), _binned(border, bin_size) > 0
+        image, border = binned(image, bin_size), binned(border, bin_size) > 0
     side = min(max(LEAST_WINDOW, 2 * round(WINDOW / (pixel_size * bin_size) / 2)), *image.shape)
     plan = _plan(side)
     starts = [np.minimum(np.arange(0, size, side), size - side) for size in image.shape]
@@ -105,7 +105,7 @@ def _plan(side: int) -> _Plan:
     return _Plan(side)
 
 
-def _binned(image: NDArray[np.generic], size: int) -> Array:
+def binned(image: NDArray[np.generic], size: int) -> Array:
     """Return means of size × size px; what is left over at the end is cut off."""
     rows, columns = (length // size for length in image.shape)
     shape: Tuple[int, ...] = (rows, size, columns, size)

@@ -83,10 +83,20 @@ def grades_of(examples: Sequence[Example]) -> NDArray[np.int64]:
     return np.array([one.grade for one in examples], dtype=np.int64)
 
 
+def is_bad(grades: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which grades, indices into GRADES, are bad."""
+    return ~np.isin(grades, _GOOD)
+
+
+def bad_probabilities(probabilities: Array) -> Array:
+    """Return the probability of being bad from those of the grades (n, grades), shape (n,)."""
+    values: Array = 1 - probabilities[:, _GOOD].sum(axis=1)
+    return values
+
+
 def measures(probabilities: Array, grades: NDArray[np.int64]) -> Dict[str, float]:
     """Return how good probabilities (n, grades) of the true grades are; ``auc`` is that of bad against good."""
-    bad = ~np.isin(grades, _GOOD)
-    p_bad = 1 - probabilities[:, _GOOD].sum(axis=1)
+    bad, p_bad = is_bad(grades), bad_probabilities(probabilities)
     both = bad.any() and not bad.all()
     return {
         "auc": float(roc_auc_score(bad, p_bad)) if both else float("nan"),

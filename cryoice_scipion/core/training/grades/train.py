@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from typing import Any, Dict, List, Sequence
 
@@ -13,16 +12,25 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from cryoice_scipion.constants import BAD, GOOD, GOOD_GRADES, GRADES, VERSION
+from cryoice_scipion.constants import BAD, GOOD, GRADES, VERSION
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, MODEL_JSON, SUMS, WEIGHTS, write_sums
+from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.network_detector import save_weights
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.grades.resnet import SAMPLING, ResNet, views_for
 from cryoice_scipion.core.reports.plots import calibration, training_curves
 from cryoice_scipion.core.training.grades.examples import examples_of, tasks_by_source
-from cryoice_scipion.core.training.grades.fit import Example, fit, grades_of, logits_of, measures, temperature_of
-from cryoice_scipion.core.training.saving import Result
+from cryoice_scipion.core.training.grades.fit import (
+    Example,
+    bad_probabilities,
+    fit,
+    grades_of,
+    is_bad,
+    logits_of,
+    measures,
+    temperature_of,
+)
+from cryoice_scipion.core.training.saving import Result, start_folder
 from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
 from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, refuse_options
 
@@ -73,10 +81,8 @@ def train(request: TrainRequest) -> Result:
                  if np.isfinite(value)},
         trained_on=request.describe(_topics(examples), backgrounds=False),
     )  # fmt: skip
-    with contextlib.suppress(FileNotFoundError):
-        (request.output / SUMS).unlink()
+    start_folder(request.output, model)
     save_weights(network, request.output / WEIGHTS)
-    (request.output / MODEL_JSON).write_text(model.to_text(), encoding="utf-8")
     pd.DataFrame(history).to_csv(request.output / HISTORY, index=False, float_format="%.5f")
     training_curves(history, request.output / "curves.png")
     measured = TEST if parts[TEST] else VALIDATION
@@ -117,15 +123,14 @@ def _topics(examples: Sequence[Example]) -> Dict[str, str]:
 
 def _table(examples: Sequence[Example], probabilities: NDArray[np.float64]) -> pd.DataFrame:
     """Return a table of micrographs with the columns that pictures and dashboard use."""
-    good = [GRADES.index(name) for name in GOOD_GRADES]
     grades = grades_of(examples)
     return pd.DataFrame(
         {
             "micrograph": [one.name for one in examples],
             "grade": [GRADES[index] for index in grades],
-            "label": np.where(np.isin(grades, good), GOOD, BAD),
+            "label": np.where(is_bad(grades), BAD, GOOD),
             "predicted": [GRADES[index] for index in probabilities.argmax(axis=1)],
-            "p_bad": 1 - probabilities[:, good].sum(axis=1),
+            "p_bad": bad_probabilities(probabilities),
             "x": 0.0,
             "y": 0.0,
             "origin": [one.source for one in examples],
