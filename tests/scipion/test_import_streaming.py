@@ -99,7 +99,9 @@ def test_an_import_that_ended_takes_what_came_since_on_continue(streams, tmp_pat
 
 
 def test_an_import_in_which_nothing_says_the_size_ends_with_the_remedy(streams, tmp_path):
-    feeder = streams.fed(tmp_path, [micrograph(tmp_path / "mics", 1), {"fail": "the disk is gone"}])
+    feeder = streams.feed(tmp_path, [micrograph(tmp_path / "mics", 1), {"fail": "the disk is gone"}])
+    assert streams.ended(feeder).getStatus() == "failed"
+    streams.proj._updateProtocol(feeder)
     folder = tmp_path / "picks"
     folder.mkdir()
     (folder / "mic_001.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n10 20\n")
