@@ -40,6 +40,15 @@ GREAT, DECENT, CONTAMINATED, CRYSTALLINE, THICK, FILM, EMPTY, UNSURE = (
 GRADES = (GREAT, DECENT, CONTAMINATED, CRYSTALLINE, THICK, FILM, EMPTY)
 GOOD_GRADES = (GREAT, DECENT)
 ALL_GRADES = (*GRADES, UNSURE)  # the order in which they are listed and sorted
+#: The grade of a micrograph that is bad because of a class of bad area.
+GRADE_OF_CLASS = {
+    "crystalline": CRYSTALLINE,
+    "contamination": CONTAMINATED,
+    "aggregate": CONTAMINATED,
+    "thick": THICK,
+    "support": FILM,
+    "vacuum": EMPTY,
+}
 
 ACCEPTED = "accepted"
 DISCARDED = "discarded"

@@ -7,30 +7,17 @@ import dataclasses
 from typing import Callable, Dict, Mapping
 
 from cryoice_scipion.constants import (
-    CONTAMINATED,
-    CRYSTALLINE,
     DECENT,
-    EMPTY,
-    FILM,
     GOOD_GRADES,
+    GRADE_OF_CLASS,
     GRADES,
     GREAT,
-    THICK,
     UNSURE,
 )
 from cryoice_scipion.core.grades.reasons import unsure_reason
 
 UNSURE_BELOW = 0.5  # probability of the likeliest grade
 GREAT_BELOW, BAD_FROM = 0.05, 0.3  # share of bad area
-#: The grade of a micrograph that is bad because of a class of bad area.
-GRADE_OF_CLASS = {
-    "crystalline": CRYSTALLINE,
-    "contamination": CONTAMINATED,
-    "aggregate": CONTAMINATED,
-    "thick": THICK,
-    "support": FILM,
-    "vacuum": EMPTY,
-}
 
 
 @dataclasses.dataclass(frozen=True)

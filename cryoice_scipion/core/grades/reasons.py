@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Tuple
 
-from cryoice_scipion.constants import DECENT, GREAT
+from cryoice_scipion.constants import DECENT, GOOD_GRADES, GRADE_OF_CLASS, GREAT
 
 _MENTIONED = 2  # pieces of evidence
 _COUNTS = 0.3  # logits: evidence that adds less is not mentioned
@@ -20,6 +20,9 @@ _CLASSES = {
 }
 #: What a piece of evidence means if it is low, and if it is high; empty: nothing that explains a bad grade.
 _MEANINGS: Dict[str, Tuple[str, str]] = {
+    "odds_low": ("", "P(BAD) raised even in the best places"),
+    "odds_middle": ("", "P(BAD) raised in most places"),
+    "odds_high": ("", "P(BAD) high in some places"),
     "outlier": ("", "unlike its session"),
     "brightness": ("darker than its session", "brighter than its session"),
     "variance": ("less contrast than its session", "more contrast than its session"),
@@ -48,7 +51,9 @@ def reason_of(
     shares : mapping
         Expected share of the area by class.
     """
-    found = sorted(shares.items(), key=lambda item: -item[1])
+    # A bad grade has the areas of its own classes as reason: vacuum is none for "film".
+    named = [item for item in shares.items() if grade in (*GOOD_GRADES, GRADE_OF_CLASS[item[0]])]
+    found = sorted(named, key=lambda item: -item[1])
     areas = [f"{_CLASSES[name]} on {100 * share:.0f} %" for name, share in found if share >= _SHOWN][:_MENTIONED]
     if grade == GREAT:
         return _sentence(areas or ["no bad area"])

@@ -104,6 +104,8 @@ def test_the_reason_names_the_evidence_that_counts():
     assert film.confidence == film.probabilities["film"]
     crystals = grader.grade({"cells_high": 2.0}, {}, 1)
     assert (crystals.name, crystals.reason) == ("crystalline", "Unlike its session in some places.")
+    other = LogisticGrader(model_of(odds_high="film")).grade({"odds_high": 2.0}, {"vacuum": 0.08}, 1)
+    assert (other.name, other.reason) == ("film", "P(BAD) high in some places.")  # no ice is no reason for a film
     nothing = grader.grade({}, {}, 1)
     assert (nothing.name, nothing.reason) == (UNSURE, "Between great (0.14) and decent (0.14).")
 
