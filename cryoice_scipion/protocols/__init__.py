@@ -8,6 +8,7 @@ from cryoice_scipion.protocols.protocol_import_model import CryoIceProtImportMod
 from cryoice_scipion.protocols.protocol_screen import CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_simulate import CryoIceProtSimulate
 from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
+from cryoice_scipion.protocols.protocol_train_micrographs import CryoIceProtTrainMicrographs
 
 __all__ = [
     "CryoIceProtFilter",
@@ -17,4 +18,5 @@ __all__ = [
     "CryoIceProtScreen",
     "CryoIceProtSimulate",
     "CryoIceProtTrain",
+    "CryoIceProtTrainMicrographs",
 ]

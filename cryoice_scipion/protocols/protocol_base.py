@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import sqlite3
+from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 from pwem.protocols import EMProtocol
@@ -91,15 +92,18 @@ class CryoIceProtocol(EMProtocol):
         return found
 
     def runCore(self, *arguments: Any) -> None:
-        """Run a cryoice command with CRYOICE_PYTHON; its output goes to the log of the run."""
+        """Run a cryoice command with CRYOICE_PYTHON; its output goes to the log of the run, its error to the form."""
         words = " ".join(shlex.quote(str(word)) for word in ("-m", "cryoice_scipion.core") + arguments)
+        log = Path(self.getStderrLog())
+        before = log.stat().st_size if log.exists() else 0
         try:
             self.runJob(shlex.quote(Plugin.getPython()), words, env=Plugin.getEnviron(), numberOfMpi=1)
         except Exception as error:
             if isinstance(error, PyworkflowException):
                 raise
+            reason = _last_line(log, before, f"cryoice {arguments[0]}: ")
             raise PyworkflowException(
-                f"cryoice {arguments[0]} failed ({error}); see the last lines of run.stdout and run.stderr"
+                reason or f"cryoice {arguments[0]} failed ({error}); see the last lines of run.stdout and run.stderr"
             ) from None
 
     def getDevices(self) -> List[str]:
@@ -127,3 +131,12 @@ class CryoIceProtocol(EMProtocol):
             help="*Yes*: compute on NVIDIA GPUs. *No*: compute on the CPU. Default: Yes if a GPU is found.",
         )
         form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU IDs", help=use)
+
+
+def _last_line(log: Path, offset: int, start: str) -> str:
+    """Return the last line of a log, after ``offset`` bytes, that begins with ``start``; empty if there is none."""
+    try:
+        text = log.read_bytes()[offset:].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return next((line for line in reversed(text.splitlines()) if line.startswith(start)), "")

@@ -206,6 +206,16 @@ class ScreenForm:
             "Grades need a model that tells the classes of bad area apart, as the shipped one does. *No*: no grades.",
         )
         form.addParam(
+            "inputGrader",
+            params.PointerParam,
+            pointerClass="CryoIceModel",
+            allowsNull=True,
+            condition="gradeMicrographs",
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Grader (optional)",
+            help="A grader that *train on micrographs* trained in this project. *Empty* (default): the grader folder.",
+        )
+        form.addParam(
             "graderFolder",
             params.FolderParam,
             default="",

@@ -94,13 +94,19 @@ class ScreenSettings(ScreenForm):
             reference=self.referenceMicrographs.get(),
             max_bad_area=self.maxBadArea.get(),
             grade=self.gradeMicrographs.get(),
-            grader=(self.graderFolder.get() or "").strip(),
+            grader=self._getGrader(),
             miss_cost=self.missCost.get(),
             reject_grades=self._rejectedGrades(),
             full_size_masks=self.saveMasks.get(),
             thumbnails=self.saveMicThumbnailWithMask.get(),
             max_thumbnails=self.maxThumbnails.get(),
         )
+
+    def _getGrader(self) -> str:
+        """Return the folder of the grader; empty: the shipped one."""
+        if self.inputGrader.get() is not None:
+            return str(self.inputGrader.get().getPath())
+        return (self.graderFolder.get() or "").strip()
 
     def _rejectedGrades(self) -> List[str]:
         """Return the rejected grades; the form hides the field, and keeps its value, if there are no grades."""

@@ -9,9 +9,11 @@ from typing import Any, List
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from cryoice_scipion.objects import CryoIceModel
-from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtTrain
+from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtTrain, CryoIceProtTrainMicrographs
 from cryoice_scipion.viewers.dashboard import DashboardView, has_dashboard, missing
 from cryoice_scipion.viewers.model_window import ModelView, ModelWindow
+
+_TRAININGS = (CryoIceProtTrain, CryoIceProtTrainMicrographs)
 
 
 class CryoIceModelViewer(Viewer):
@@ -21,12 +23,16 @@ class CryoIceModelViewer(Viewer):
     """
 
     _name = "model: plots, mistakes and model card"
-    _targets = [CryoIceModel, CryoIceProtTrain, CryoIceProtImportModel]
+    _targets = [CryoIceModel, *_TRAININGS, CryoIceProtImportModel]
     _environments = [DESKTOP_TKINTER]
 
     def _visualize(self, obj: Any, **kwargs: Any) -> List[View]:
         model = obj if isinstance(obj, CryoIceModel) else getattr(obj, "outputModel", None)
-        if model is None and isinstance(obj, CryoIceProtTrain) and has_dashboard(obj.getModelFolder()):
+        if (
+            model is None
+            and isinstance(obj, (CryoIceProtTrain, CryoIceProtTrainMicrographs))
+            and has_dashboard(obj.getModelFolder())
+        ):
             problem = missing()
             return [self.infoMessage(problem, "No dashboard") if problem else DashboardView(obj.getModelFolder())]
         if model is None:

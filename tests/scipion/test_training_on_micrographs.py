@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""*train on micrographs*: a detector of clean micrographs, a grader of graded ones, and a screening with them."""
+
+import numpy as np
+import pytest
+from noise import write_image
+from scipion_data import Scipion, point
+
+from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.detectors.model_folder import load_config
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrainMicrographs
+from cryoice_scipion.protocols.protocol_train_micrographs import AUTOENCODER, GRADER
+
+pytestmark = pytest.mark.scipion
+NUMBER, SIDE, PIXEL_SIZE = 10, 320, 4.0
+
+
+@pytest.fixture(scope="module")
+def micrographs(tmp_path_factory):
+    """A project with micrographs of noise; every second one has waves."""
+    project, folder = Scipion.begin("MicrographsProject")(), tmp_path_factory.mktemp("micrographs")
+    for number in range(NUMBER):
+        noise = np.random.default_rng(number).normal(100, 10, (SIDE, SIDE))
+        write_image(folder / f"m{number}.mrc", noise + number % 2 * 20 * np.sin(np.arange(SIDE) / 6), PIXEL_SIZE)
+    lines = [f"m{number}.mrc,{('great', 'film')[number % 2]}" for number in range(NUMBER)]
+    (folder / "grades.csv").write_text("\n".join(["micrograph,grade", *lines]) + "\n")
+    return project, folder, project.import_micrographs(folder, PIXEL_SIZE)
+
+
+def training(micrographs, **values):
+    protocol = micrographs[0].newProtocol(CryoIceProtTrainMicrographs, useGpu=False, **values)
+    point(protocol.inputMicrographs, micrographs[2])
+    return protocol
+
+
+def test_a_detector_of_clean_micrographs_is_trained_and_is_a_model_of_the_screening(micrographs):
+    project = micrographs[0]
+    protocol = project.run_here(training(micrographs, modelName="mine"))
+    config = load_config(protocol.getModelFolder())
+    assert (config.name, config.network) == ("mine", "one_class")
+    assert "'Model' of *screen micrographs*" in protocol.summary()[0]
+    screening = CryoIceProtScreen(modelSource=1)
+    screening.inputModel.set(protocol.outputModel)
+    assert screening._getConfig().model == protocol.outputModel.getPath()
+    assert screening._validateSettings() == []
+
+
+def test_a_grader_is_trained_and_is_the_grader_of_the_screening(micrographs):
+    project, folder, _ = micrographs
+    values = {"network": GRADER, "gradesFile": str(folder / "grades.csv"), "epochs": 1, "holdOut": "m8, m9"}
+    protocol = project.run_here(training(micrographs, **values))
+    config = load_config(protocol.getModelFolder())
+    assert config.network == "resnet" and config.network_options["depth"] == 10
+    assert protocol.outputModel.getMeasuredOn() == "test"
+    summary = "\n".join(protocol.summary())
+    assert "'Grader' of *screen micrographs*" in summary and "held-out" in summary
+    screening = CryoIceProtScreen()
+    screening.inputGrader.set(protocol.outputModel)
+    assert screening._getConfig().grader == protocol.outputModel.getPath()
+    assert screening._validateSettings() == []
+
+
+def test_the_error_of_the_command_is_the_error_of_the_protocol(micrographs):
+    project, folder, _ = micrographs
+    protocol = training(micrographs, network=GRADER, gradesFile=str(folder / "grades.csv"), holdOut="m*")
+    project.proj.launchProtocol(protocol, wait=True)
+    message = project.proj.getProtocol(protocol.getObjId(), fromRuns=False).getErrorMessage()
+    assert "cryoice train: graded micrographs: 0 are too few to train; give at least 8" in message
+    assert "non-zero exit status" not in message
+
+
+def test_the_form_says_what_the_core_is_told(micrographs):
+    settings = training(micrographs, network=AUTOENCODER, textureWeight=True, contrast=1, epochs=4)._getConfig()
+    wanted = {"network": "autoencoder", "name": "model", "batch": 16, "learning_rate": 0.002, "validation": 0.5}
+    patches = {"sampling": 8.0, "contrast": "bright"}
+    assert settings == TrainConfig.make(**wanted, epochs=4, texture_weight=True, patches=patches)
+    assert training(micrographs, network=AUTOENCODER)._getConfig().epochs == 15
+    (error,) = training(micrographs, network=GRADER, gradesFile="none.csv")._validate()
+    assert error == "Table of grades: there is no such file. Choose a CSV file."
