@@ -124,7 +124,8 @@ class Review:
                 rows = given.rows[one.id]
                 goodness[rows] = self._view.preview(one.id, margin).goodness
                 kept[rows] = is_kept(goodness[rows], limit) & self.is_accepted(one)
-        table = given.table.table.assign(cryoiceGoodness=np.round(goodness, 9))
+        table = given.table.table.drop(columns="cryoiceClass", errors="ignore")  # of another threshold
+        table = table.assign(cryoiceGoodness=np.round(goodness, 9))
         for name, chosen in (("kept", kept), ("rejected", ~kept)):
             files.append(f"{LISTS}/coordinates_{name}.star")
             write_star(self._view.folder / files[-1], table[chosen], given.table.optics)

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from PIL import Image
 
-from cryoice_scipion.constants import FAILED
+from cryoice_scipion.constants import FAILED, GOOD
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
@@ -18,6 +18,7 @@ from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.thumbnails import grey_base, write_base
+from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.picture_layers import paint, read_layers
@@ -179,17 +180,12 @@ class RunView:
         preview = self.preview(key, margin)
         found = preview.apply(threshold)
         regions = outlines_of(preview.cells, found.good, Frame(shape, pixel_size))
-        total = sum(one["area"] for one in regions) or 1.0
-        whole = preview.cells.probability.size
-        shares: Dict[str, float] = {}
-        bad = float((~found.good).sum()) / whole
-        for one in regions:
-            shares[one["class"]] = shares.get(one["class"], 0.0) + bad * one["area"] / total
+        areas = bad_area.areas(bad_area.class_of_cells(preview.cells, found.good))
         kept = is_kept(preview.goodness, pick_threshold(threshold, self.maps().model))
         return {
             **data,
             "bad_area": found.bad_area,
-            "areas": shares,
+            "areas": {name: share for name, share in areas.items() if name != GOOD},
             "regions": regions,
             "picks": [[x, y, int(one)] for (x, y, _), one in zip(found.marks, kept)],
         }

@@ -35,6 +35,7 @@ export function make(name, attributes = {}, ...children) {
   const element = known ? document.createElementNS(SVG, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key.startsWith("aria-")) element.setAttribute(key, String(value));
     else if (value === true) element.setAttribute(key, "");
     else if (value !== false && value !== undefined && value !== null) element.setAttribute(key, value);
   }
@@ -79,7 +80,7 @@ export function areaTable(regions, viewer) {
     make("td", {}, make("button", { class: "link", type: "button", onclick: () => viewer.showArea(index) }, dot(palette.classes[one.class]), one.class)),
     make("td", { class: "number" }, one.confidence === null ? "–" : `${Math.round(100 * one.confidence)} %`),
     make("td", { class: "number" }, whole(one.area))));
-  const head = ["Class", "Confidence", "Area (nm²)"].map((name, at) => make("th", { scope: "col", class: at ? "number" : null }, name));
+  const head = ["Class", "Confidence", "nm²"].map((name, at) => make("th", { scope: "col", class: at ? "number" : null }, name));
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Bad areas" },
     make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Try: screen one micrograph that is dropped on the page.
 
-import { api, areaTable, find, gradeAndArea, make, tell, whole } from "./common.js";
+import { api, areaTable, find, gradeAndArea, make, whole } from "./common.js";
 import { Viewer } from "./viewer.js";
 
 const form = find("form"), problem = find("problem");
@@ -73,7 +73,6 @@ function show(data) {
   const links = data.files.map((file) => make("a", { class: "button", href: data.url + file, download: true }, NAMES[file]));
   find("facts").replaceChildren(make("h2", {}, data.name), ...gradeAndArea(data), ...regions, ...picks,
     make("h2", {}, "Download"), make("div", { class: "files" }, ...links));
-  tell(`${data.name} is screened.`);
 }
 
 function view(data, file, words) {
@@ -82,6 +81,7 @@ function view(data, file, words) {
   const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, regions: [], picks: [] } : data;
   viewer.show(shown, data.url + file);
   viewer.setPicture(data.url + file, file !== "spectrum.jpg");
+  viewer.toggles.areas.hidden = file === "spectrum.jpg";
   viewer.scale.hidden = file === "spectrum.jpg";
   viewer.above.replaceChildren(...(file === "spectrum.jpg" ? rings(square) : []));
 }

@@ -81,7 +81,7 @@ export class Viewer {
   /** Zoom to one bad area, and mark it. */
   showArea(index) {
     const [x, y, width, height] = this.data.regions[index].box;
-    const side = Math.max(width, height, this.data.width / 12) * 2;
+    const side = Math.max(width, height, this.data.width / 12) * 1.6;
     this.setView(x + width / 2 - side / 2, y + height / 2 - side / 2, side);
     this.areas.querySelectorAll(".area").forEach((one, at) => one.classList.toggle("marked", at === index));
   }
@@ -91,7 +91,8 @@ export class Viewer {
   /** Show a square of `side` px whose corner is x, y; the rest of the element shows more. */
   setView(x, y, side, whole = false) {
     const full = Math.max(this.data.width, this.data.height);
-    side = Math.min(Math.max(side, full / MOST), full * 1.5);
+    side = Math.max(side, full / MOST);
+    if (side >= full) whole = true;
     this.view = whole ? [0, 0, this.data.width, this.data.height] : [x, y, side, side];
     this.svg.classList.toggle("zoomed", !whole);
     this.svg.setAttribute("viewBox", this.view.join(" "));
@@ -122,6 +123,8 @@ export class Viewer {
   drawScale() {
     const matrix = this.data && this.svg.getScreenCTM();
     if (!matrix || !matrix.a) return;
+    const stroke = Math.min(2, Math.max(0.8, (this.data.diameter / 2) * matrix.a * 0.17 || 1.6));
+    this.picks.querySelectorAll(".pick").forEach((one) => one.setAttribute("stroke-width", stroke));
     const nm = (matrix.a * 10) / this.data.pixel_size;  // screen px in a nanometre
     const length = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].find((one) => one * nm > 60) || 5000;
     const line = make("svg", { width: length * nm, height: 4, "aria-hidden": "true" });
