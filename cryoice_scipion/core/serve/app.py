@@ -18,7 +18,8 @@ from starlette.staticfiles import StaticFiles
 from cryoice_scipion.constants import ALL_GRADES, CLASSES, GOOD, VERSION
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, grade_colour
-from cryoice_scipion.core.serve import review_routes, try_routes
+from cryoice_scipion.core.serve import review_routes, teach_routes, try_routes
+from cryoice_scipion.core.serve.labels import LABEL_CLASSES
 from cryoice_scipion.core.serve.pictures import SPECTRUM_EDGE
 from cryoice_scipion.core.serve.place import Place
 from cryoice_scipion.core.serve.safety import Guard
@@ -35,6 +36,8 @@ def make_app(place: Place) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         place.screener.warm_up()
         yield
+        if place.reviewed is not None:
+            place.reviewed.teaching.stop()
         place.screener.close()
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -46,6 +49,7 @@ def make_app(place: Place) -> Starlette:
         *(Route(f"/{name}", _page(place, name)) for name in _PAGES),
         *try_routes.routes(place),
         *review_routes.routes(place),
+        *teach_routes.routes(place),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
     guard = Middleware(Guard, token=place.token, form_token=place.form_token, largest=MOST_BYTES)
@@ -57,7 +61,9 @@ def _page(place: Place, name: str) -> Callable[[Request], Awaitable[Response]]:
     environment = Environment(
         loader=FileSystemLoader(str(_HERE / "pages")), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(palette=_palette(), version=VERSION, pages=_PAGES, spectrum_edge=SPECTRUM_EDGE)
+    environment.globals.update(
+        palette=_palette(), version=VERSION, pages=_PAGES, label_classes=LABEL_CLASSES, spectrum_edge=SPECTRUM_EDGE
+    )
 
     async def answer(request: Request) -> Response:
         template = environment.get_template(f"{name}.html.j2")

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Optional
 
 from cryoice_scipion.core.detectors.model_folder import resolve_model
+from cryoice_scipion.core.serve.labels import FILE as LABELS
+from cryoice_scipion.core.serve.labels import Labels
 from cryoice_scipion.core.serve.review import Review
 from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.safety import new_token
 from cryoice_scipion.core.serve.screener import Screener
+from cryoice_scipion.core.serve.teaching import Teaching
 from cryoice_scipion.core.serve.tries import Tries
 
 
@@ -21,6 +24,7 @@ class Reviewed:
 
     view: RunView
     review: Review
+    teaching: Teaching
 
 
 @dataclasses.dataclass
@@ -53,5 +57,6 @@ def make_place(model: str, device: str, run: Optional[Path], folder: Path) -> Pl
     reviewed = None
     if run is not None:
         view = RunView(run, folder / "small")
-        reviewed = Reviewed(view, Review(view))
+        teaching = Teaching(view, Labels(run / LABELS), screener, model, device)
+        reviewed = Reviewed(view, Review(view), teaching)
     return Place(model, device, run, folder, screener, Tries(folder / "tries", screener), reviewed)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Awaitable, Callable, Dict, List, Optional
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,32 +19,36 @@ _CACHED = {"cache-control": "private, max-age=60"}
 
 def routes(place: Place) -> List[BaseRoute]:
     """Return the routes."""
-
-    def answer(act: Callable[[Reviewed, Request], Any]) -> Callable[[Request], Any]:
-        async def handler(request: Request) -> Response:
-            found = await run_in_threadpool(act, reviewed(place), request)
-            return found if isinstance(found, Response) else JSONResponse(found)
-
-        return handler
-
-    def post(act: Callable[[Reviewed, Dict[str, Any]], Any]) -> Callable[[Request], Any]:
-        async def handler(request: Request) -> Response:
-            content = await json_of(request)
-            return JSONResponse(await run_in_threadpool(act, reviewed(place), content))
-
-        return handler
-
     one = "/api/run/{id:int}"
     return [
-        Route("/api/run", answer(_run)),
-        Route("/api/run/counts", answer(_counts)),
-        Route(one, answer(_micrograph)),
-        Route(f"{one}/picture.jpg", answer(_picture)),
-        Route(f"{one}/small.jpg", answer(_small)),
-        Route(f"{one}/probability.png", answer(_probability)),
-        Route("/api/review", post(_set_verdict), methods=["POST"]),
-        Route("/api/review/save", post(_save), methods=["POST"]),
+        Route("/api/run", answer(place, _run)),
+        Route("/api/run/counts", answer(place, _counts)),
+        Route(one, answer(place, _micrograph)),
+        Route(f"{one}/picture.jpg", answer(place, _picture)),
+        Route(f"{one}/small.jpg", answer(place, _small)),
+        Route(f"{one}/probability.png", answer(place, _probability)),
+        Route("/api/review", post(place, _set_verdict), methods=["POST"]),
+        Route("/api/review/save", post(place, _save), methods=["POST"]),
     ]
+
+
+def answer(place: Place, act: Callable[[Reviewed, Request], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """Return a handler that answers with a response, or with JSON."""
+
+    async def handler(request: Request) -> Response:
+        found = await run_in_threadpool(act, reviewed(place), request)
+        return found if isinstance(found, Response) else JSONResponse(found)
+
+    return handler
+
+
+def post(place: Place, act: Callable[[Reviewed, Dict[str, Any]], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """Return a handler that takes a JSON object and answers with JSON."""
+
+    async def handler(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(act, reviewed(place), await json_of(request)))
+
+    return handler
 
 
 def reviewed(place: Place) -> Reviewed:

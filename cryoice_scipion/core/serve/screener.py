@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
@@ -37,6 +38,7 @@ class Screener:
         self.model = self._make().model
         self._pool: Optional[ExecutorPool] = None
         self._lock = threading.Lock()  # one job at a time on the device
+        self._busy = ""  # the other job
 
     def warm_up(self) -> None:
         """Start the worker in the background, so that the first micrograph does not wait for it."""
@@ -69,12 +71,24 @@ class Screener:
         found: Tuple[MapResult, MicrographRecord] = self._do(task, work)
         return found
 
+    @contextlib.contextmanager
+    def reserved(self, what: str) -> Iterator[None]:
+        """Keep the device for another job; micrographs are refused meanwhile, with ``what`` as the reason."""
+        with self._lock:
+            self._busy = what
+            try:
+                yield
+            finally:
+                self._busy = ""
+
     def close(self) -> None:
         """End the worker."""
         if self._pool is not None:
             self._pool.close()
 
     def _do(self, task: MicrographTask, work: Callable[[Executor], Any]) -> Any:
+        if self._busy:
+            raise CryoIceError("Device", f"{self._busy} is using it", "try again when it has ended")
         with self._lock:
             if self._pool is None:
                 self._pool = ExecutorPool([self._make()], _LOG)
