@@ -99,6 +99,7 @@ setup(
             "models/*/*",
             "core/grades/*.json",
             "core/serve/static/*",
+            "core/regions/*.json",
             "templates/*.json.template",
         ]
         + ["templates/relion/*/*/*.star", "templates/relion/*/*/*/*.star"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Outline the bad areas of a micrograph as SVG paths, each with its class, confidence and area."""
+"""Return the regions of bad area of a micrograph as the page draws them: SVG paths with class and confidence."""
 
 from __future__ import annotations
 
@@ -9,64 +9,62 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cryoice_scipion.constants import BORDER, CLASSES, GOOD
-from cryoice_scipion.core.detectors.class_map import Mask
+from cryoice_scipion.constants import BORDER
 from cryoice_scipion.core.images.grid import Frame
-from cryoice_scipion.core.maps.bad_area import Cells, class_of_cells
-
-_TOUCHING = np.ones((3, 3), dtype=bool)
-_SQUARE_ANGSTROM = 100.0  # in a square nanometre
+from cryoice_scipion.core.maps.bad_area import Cells
+from cryoice_scipion.core.regions.finding import find_regions
 
 
-def outlines_of(cells: Cells, good: Mask, frame: Frame) -> List[Dict[str, Any]]:
-    """Return the bad areas, largest first.
+def outlines_of(cells: Cells, threshold: float, frame: Frame) -> List[Dict[str, Any]]:
+    """Return the regions, largest first, and the border.
 
     Parameters
     ----------
     cells : Cells
         P(BAD) by class.
-    good : numpy.ndarray, bool
-        The mask: True is good.
+    threshold : float
+        Smallest goodness of a good cell.
     frame : Frame
         Shape and pixel size of the micrograph.
 
     Returns
     -------
     list of dict
-        class, confidence (mean probability of the class inside; None for the border), area in nm², box (x, y, width,
-        height) and path, both in px of the micrograph.
+        class, likeliest (the class before the confidence is judged), confidence (None for the border), area in nm²,
+        box (x, y, width, height) and path, both in px of the micrograph.
     """
-    codes = class_of_cells(cells, good)
-    found = []
-    for code in np.unique(codes[~good]):
-        name = CLASSES[code]
-        if name == GOOD:
-            continue
-        labels, _ = ndimage.label(codes == code, structure=_TOUCHING)
-        probability = cells.by_class[cells.bad_classes.index(name)]
-        for number, window in enumerate(ndimage.find_objects(labels), 1):
-            part = labels[window] == number
-            confidence = None if name == BORDER else round(float(probability[window][part].mean()), 3)
-            area = float(part.sum()) * cells.sampling**2 / _SQUARE_ANGSTROM
-            found.append(
-                {"class": name, "confidence": confidence, "area": round(area), **_shape(part, window, cells, frame)}
-            )
-    return sorted(found, key=lambda one: -float(one["area"]))
+    regions, labels = find_regions(cells, threshold, frame)
+    windows = ndimage.find_objects(labels, len(regions))
+    found = [
+        {
+            "class": one.cls,
+            "likeliest": one.likeliest,
+            "confidence": one.confidence,
+            "area": round(one.area),
+            "box": [one.x, one.y, one.width, one.height],
+            "path": _path(labels[window] == one.id, window, cells.sampling, frame),
+        }
+        for one, window in zip(regions, windows)
+    ]
+    if cells.border.any():
+        window = ndimage.find_objects(cells.border.astype(np.int8))[0]
+        path = _path(cells.border[window], window, cells.sampling, frame)
+        area = round(float(cells.border.sum()) * cells.sampling**2 / 100.0)  # Å² in nm²
+        box = [0, 0, frame.shape[1], frame.shape[0]]
+        found.append({"class": BORDER, "likeliest": BORDER, "confidence": None, "area": area, "box": box, "path": path})
+    return found
 
 
-def _shape(part: NDArray[np.bool_], window: Any, cells: Cells, frame: Frame) -> Dict[str, Any]:
-    """Return box and path of one area in px of the micrograph."""
+def _path(part: NDArray[np.bool_], window: Any, sampling: float, frame: Frame) -> str:
+    """Return the outline of a part of the map, with its holes, in px of the micrograph."""
     from skimage import measure  # loads slowly
 
     find_contours: Any = measure.find_contours  # untyped
-    scale = cells.sampling / frame.pixel_size
-    top, left = window[0].start, window[1].start
-    high, wide = frame.shape[0], frame.shape[1]
+    scale = sampling / frame.pixel_size
     pieces = []
     for line in find_contours(np.pad(part, 1).astype(np.float32), 0.5):
-        y = np.clip((line[:, 0] + top - 0.5) * scale, 0, high)
-        x = np.clip((line[:, 1] + left - 0.5) * scale, 0, wide)
+        y = np.clip((line[:, 0] + window[0].start - 0.5) * scale, 0, frame.shape[0])
+        x = np.clip((line[:, 1] + window[1].start - 0.5) * scale, 0, frame.shape[1])
         points = [f"{a:.0f} {b:.0f}" for a, b in zip(x, y)]
         pieces.append(f"M{points[0]}L{' '.join(points[1:])}Z")
-    box = (left * scale, top * scale, part.shape[1] * scale, part.shape[0] * scale)
-    return {"box": [round(value) for value in box], "path": "".join(pieces)}
+    return "".join(pieces)

@@ -179,7 +179,8 @@ class RunView:
             return {**data, "bad_area": None, "areas": {}, "regions": [], "picks": []}
         preview = self.preview(key, margin)
         found = preview.apply(threshold)
-        regions = outlines_of(preview.cells, found.good, Frame(shape, pixel_size))
+        limit = bad_area.mask_threshold(threshold, self.maps().model.recommended_threshold)
+        regions = outlines_of(preview.cells, limit, Frame(shape, pixel_size))
         areas = bad_area.areas(bad_area.class_of_cells(preview.cells, found.good))
         kept = is_kept(preview.goodness, pick_threshold(threshold, self.maps().model))
         return {

@@ -15,7 +15,7 @@ import numpy as np
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
+from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, picks_of_rows, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
@@ -96,9 +96,8 @@ class Tries:
             stars.add(record)
             stars.write()
         (folder / RESULT).write_text(json.dumps(to_json(record), indent=1), encoding="utf-8")
-        good = bad_area.good_mask(cells, self._screener.model.recommended_threshold)
         picks = in_micrograph_pixels(task.picks, Frame(mapped.shape, mapped.pixel_size), config, mapped.flags)
-        return shown(record, cells, good, picks)
+        return shown(record, cells, self._screener.model.recommended_threshold, picks)
 
     def file(self, number: int, key: str) -> Optional[Tuple[Path, str]]:
         """Return the path of a file of a result, and the name to download it under; None if there is none."""
@@ -147,7 +146,7 @@ def _coordinates(path: Path, task: MicrographTask) -> PickTable:
     return table
 
 
-def shown(record: MicrographRecord, cells: bad_area.Cells, good: Mask, picks: Sequence[Pick]) -> Dict[str, Any]:
+def shown(record: MicrographRecord, cells: bad_area.Cells, threshold: float, picks: Sequence[Pick]) -> Dict[str, Any]:
     """Return what the page shows of a screened micrograph; the coordinates are in its px."""
     shape, pixel_size = record.shape or (0, 0), record.pixel_size or 1.0
     kept = {score.id: score.kept for score in record.scores}
@@ -161,7 +160,7 @@ def shown(record: MicrographRecord, cells: bad_area.Cells, good: Mask, picks: Se
         "grade": record.grade,
         "confidence": record.grade_confidence,
         "reason": record.grade_reason,
-        "regions": outlines_of(cells, good, Frame(shape, pixel_size)),
+        "regions": outlines_of(cells, threshold, Frame(shape, pixel_size)),
         "diameter": (record.particle_diameter or 0.0) / pixel_size,
         "picks": [[pick.x, pick.y, int(kept.get(pick.id, False))] for pick in picks],
     }

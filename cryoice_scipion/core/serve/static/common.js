@@ -77,7 +77,7 @@ export function tell(text) {
 /** Return the table of the bad areas; a click shows one in the viewer. */
 export function areaTable(regions, viewer) {
   const rows = regions.map((one, index) => make("tr", {},
-    make("td", {}, make("button", { class: "link", type: "button", onclick: () => viewer.showArea(index) }, dot(palette.classes[one.class]), one.class)),
+    make("td", {}, make("button", { class: "link", type: "button", onclick: () => viewer.showArea(index) }, dot(palette.classes[one.likeliest]), one.class)),
     make("td", { class: "number" }, one.confidence === null ? "–" : `${Math.round(100 * one.confidence)} %`),
     make("td", { class: "number" }, whole(one.area))));
   const head = ["Class", "Confidence", "nm²"].map((name, at) => make("th", { scope: "col", class: at ? "number" : null }, name));

@@ -57,10 +57,10 @@ export class Viewer {
 
   drawAreas(regions) {
     this.areas.replaceChildren(...regions.map((one) => {
-      const colour = palette.classes[one.class];
+      const colour = palette.classes[one.likeliest];
       const confidence = one.confidence === null ? "" : `, ${Math.round(100 * one.confidence)} %`;
       return make("g", {}, make("path", { d: one.path, class: "halo" }),
-        make("path", { d: one.path, class: "area", fill: colour, stroke: colour, "fill-rule": "evenodd" },
+        make("path", { d: one.path, class: `area ${one.class}`, fill: colour, stroke: colour, "fill-rule": "evenodd" },
           make("title", {}, `${one.class}${confidence}, ${one.area.toLocaleString("en")} nm²`)));
     }));
   }
