@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cryoice_scipion.constants import BORDER
+from cryoice_scipion.constants import BORDER, CLASSES
+from cryoice_scipion.core.detectors.class_map import Mask
 from cryoice_scipion.core.images.grid import Frame
-from cryoice_scipion.core.maps.bad_area import Cells
+from cryoice_scipion.core.maps.bad_area import Cells, class_of_cells
 from cryoice_scipion.core.regions.finding import find_regions
 
 
@@ -53,6 +54,19 @@ def outlines_of(cells: Cells, threshold: float, frame: Frame) -> List[Dict[str, 
         box = [0, 0, frame.shape[1], frame.shape[0]]
         found.append({"class": BORDER, "likeliest": BORDER, "confidence": None, "area": area, "box": box, "path": path})
     return found
+
+
+def mask_paths(cells: Cells, good: Mask, frame: Frame) -> List[Dict[str, str]]:
+    """Return the bad area at a threshold: a path for each class, in px of the micrograph.
+
+    Regions extend a little further than this area, because a region is found by hysteresis.
+    """
+    codes = class_of_cells(cells, good)
+    whole = (slice(0, None), slice(0, None))
+    return [
+        {"class": CLASSES[code], "path": _path((codes == code) & ~good, whole, cells.sampling, frame)}
+        for code in np.unique(codes[~good])
+    ]
 
 
 def _path(part: NDArray[np.bool_], window: Any, sampling: float, frame: Frame) -> str:

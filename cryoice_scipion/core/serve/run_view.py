@@ -26,7 +26,7 @@ from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, RunFolder
 from cryoice_scipion.core.results.run_reader import Records, RunReader, read_summary
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
-from cryoice_scipion.core.serve.outlines import outlines_of
+from cryoice_scipion.core.serve.outlines import mask_paths, outlines_of
 from cryoice_scipion.core.serve.pictures import jpeg, probability_picture
 from cryoice_scipion.core.serve.safety import inside
 
@@ -176,18 +176,19 @@ class RunView:
             "diameter": (record.particle_diameter or 0.0) / pixel_size,
         }  # fmt: skip
         if record.status == FAILED:
-            return {**data, "bad_area": None, "areas": {}, "regions": [], "picks": []}
+            return {**data, "bad_area": None, "areas": {}, "mask": [], "regions": [], "picks": []}
         preview = self.preview(key, margin)
         found = preview.apply(threshold)
         limit = bad_area.mask_threshold(threshold, self.maps().model.recommended_threshold)
-        regions = outlines_of(preview.cells, limit, Frame(shape, pixel_size))
+        frame = Frame(shape, pixel_size)
         areas = bad_area.areas(bad_area.class_of_cells(preview.cells, found.good))
         kept = is_kept(preview.goodness, pick_threshold(threshold, self.maps().model))
         return {
             **data,
             "bad_area": found.bad_area,
             "areas": {name: share for name, share in areas.items() if name != GOOD},
-            "regions": regions,
+            "mask": mask_paths(preview.cells, found.good, frame),
+            "regions": outlines_of(preview.cells, limit, frame),
             "picks": [[x, y, int(one)] for (x, y, _), one in zip(found.marks, kept)],
         }
 

@@ -24,6 +24,7 @@ from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.screener import Screener
 
 FOLDER, MODELS = "teach", "models"  # in the folder of the run
+MEASURES = "measures.txt"  # in the folder of the model: what the training printed
 COMPARED = 4  # micrographs without labels
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 _PARTS = {"patches": (0.0, 0.6), "baseline": (0.6, 0.75)}  # share of the job at the start and end of a progress bar
@@ -65,7 +66,7 @@ class Teaching:
             "counts": self.labels.counts(),
             "missing": self.labels.missing(),
             "trained": trained,
-            "measures": self._measures() if trained else [],
+            "measures": self._measures() if trained else {},
             "compared": [{"id": one.id, "name": Path(one.path).name} for one in compared if one.status != FAILED],
             "models": [{"name": name, "screened": str(self._screened(name))} for name in saved],
         }
@@ -203,13 +204,15 @@ class Teaching:
         self._command = Command(words, on_bar)
         self._command.run(self.folder / "log.txt")
         if words[0] == "train":
-            (self.folder / "model" / "measures.txt").write_text("\n".join(self._command.lines), encoding="utf-8")
+            (self.folder / "model" / MEASURES).write_text("\n".join(self._command.lines), encoding="utf-8")
 
-    def _measures(self) -> List[str]:
-        """Return the lines of the training that compare the new model with the old one."""
-        path = self.folder / "model" / "measures.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [line for line in lines if line.startswith(("validation:", "before tuning:"))]
+    def _measures(self) -> Dict[str, float]:
+        """Return the AUC on the validation micrographs before and after the training; empty if it is not known."""
+        path = self.folder / "model" / MEASURES
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = {"after": r"^validation: auc ([\d.]+)", "before": r"^before tuning: auc ([\d.]+)"}
+        found = {name: re.search(line, text, re.MULTILINE) for name, line in lines.items()}
+        return {name: float(match.group(1)) for name, match in found.items() if match}
 
     def _screened(self, name: str) -> Path:
         return self._view.folder / f"screened_{name}"

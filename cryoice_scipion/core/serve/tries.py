@@ -27,7 +27,7 @@ from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick,
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, RunFolder
 from cryoice_scipion.core.screening.stars import StarFiles
-from cryoice_scipion.core.serve.outlines import outlines_of
+from cryoice_scipion.core.serve.outlines import mask_paths, outlines_of
 from cryoice_scipion.core.serve.pictures import probability_picture, write_views
 from cryoice_scipion.core.serve.screener import Screener
 from cryoice_scipion.core.serve.uploads import check_pixel_size, check_size, number_of, stem_for
@@ -160,6 +160,7 @@ def shown(record: MicrographRecord, cells: bad_area.Cells, threshold: float, pic
         "grade": record.grade,
         "confidence": record.grade_confidence,
         "reason": record.grade_reason,
+        "mask": mask_paths(cells, bad_area.good_mask(cells, threshold), Frame(shape, pixel_size)),
         "regions": outlines_of(cells, threshold, Frame(shape, pixel_size)),
         "diameter": (record.particle_diameter or 0.0) / pixel_size,
         "picks": [[pick.x, pick.y, int(kept.get(pick.id, False))] for pick in picks],

@@ -109,7 +109,7 @@ export class Gallery {
 }
 
 /** Return a long name with its middle left out, because names of micrographs differ at their end. */
-function short(name) {
+export function short(name) {
   const stem = name.replace(/\.[a-z]+$/i, "");
   return stem.length > 22 ? `${stem.slice(0, 6)}…${stem.slice(-14)}` : stem;
 }

@@ -78,7 +78,7 @@ function show(data) {
 function view(data, file, words) {
   find("caption").textContent = words;
   const square = Math.max(data.width, data.height);
-  const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, regions: [], picks: [] } : data;
+  const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, mask: [], regions: [], picks: [] } : data;
   viewer.show(shown, data.url + file);
   viewer.setPicture(data.url + file, file !== "spectrum.jpg");
   viewer.toggles.areas.hidden = file === "spectrum.jpg";

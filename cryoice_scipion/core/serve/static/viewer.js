@@ -36,14 +36,14 @@ export class Viewer {
     return button;
   }
 
-  /** Show a micrograph: width, height, pixel_size, regions, picks, diameter; `source` is its picture. */
+  /** Show a micrograph: width, height, pixel_size, mask, regions, picks, diameter; `source` is its picture. */
   show(data, source) {
     const same = this.data && this.data.width === data.width && this.data.height === data.height && this.source === source;
     this.data = data;
     this.source = source;
     this.setPicture(source);
     this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${data.regions.length} bad areas`);
-    this.drawAreas(data.regions);
+    this.drawAreas(data.mask, data.regions);
     this.drawPicks(data.picks);
     if (!same) this.fit();
   }
@@ -55,14 +55,16 @@ export class Viewer {
     for (const layer of [this.areas, this.picks]) layer.setAttribute("display", with_marks ? "inline" : "none");
   }
 
-  drawAreas(regions) {
-    this.areas.replaceChildren(...regions.map((one) => {
-      const colour = palette.classes[one.likeliest];
-      const confidence = one.confidence === null ? "" : `, ${Math.round(100 * one.confidence)} %`;
-      return make("g", {}, make("path", { d: one.path, class: "halo" }),
-        make("path", { d: one.path, class: `area ${one.class}`, fill: colour, stroke: colour, "fill-rule": "evenodd" },
-          make("title", {}, `${one.class}${confidence}, ${one.area.toLocaleString("en")} nm²`)));
-    }));
+  /** Tint the bad area, and outline the regions. */
+  drawAreas(mask, regions) {
+    const tints = mask.map((one) => make("path", { d: one.path, class: "tint", fill: palette.classes[one.class], "fill-rule": "evenodd" }));
+    const outlines = regions.filter((one) => one.class !== "border").map((one) => {
+      const title = make("title", {}, `${one.class} ${Math.round(100 * one.confidence)} %, ${one.area.toLocaleString("en")} nm²`);
+      const index = regions.indexOf(one);
+      return make("g", {}, make("path", { d: one.path, class: "halo" }), make("path", {
+        d: one.path, class: `area ${one.class}`, stroke: palette.classes[one.likeliest], "fill-rule": "evenodd", "data-index": index }, title));
+    });
+    this.areas.replaceChildren(...tints, ...outlines);
   }
 
   drawPicks(picks) {
@@ -83,7 +85,7 @@ export class Viewer {
     const [x, y, width, height] = this.data.regions[index].box;
     const side = Math.max(width, height, this.data.width / 12) * 1.6;
     this.setView(x + width / 2 - side / 2, y + height / 2 - side / 2, side);
-    this.areas.querySelectorAll(".area").forEach((one, at) => one.classList.toggle("marked", at === index));
+    this.areas.querySelectorAll(".area").forEach((one) => one.classList.toggle("marked", one.dataset.index === String(index)));
   }
 
   fit() { this.setView(0, 0, Math.max(this.data.width, this.data.height), true); }
@@ -97,6 +99,8 @@ export class Viewer {
     this.svg.classList.toggle("zoomed", !whole);
     this.svg.setAttribute("viewBox", this.view.join(" "));
     this.drawScale();
+    const other = this.follower;  // shows the same part
+    if (other && other.data && other.view && String(other.view) !== String(this.view)) other.setView(x, y, side, whole);
   }
 
   zoom(factor, at = null) {
