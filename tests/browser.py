@@ -94,12 +94,11 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def wait(self, expression, limit=_LIMIT):
-        """Wait until an expression is true, and return it."""
+        """Wait until an expression is true; an error counts as false."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
-            value = self.evaluate(f"(() => {{ try {{ return {expression}; }} catch (error) {{ return null; }} }})()")
-            if value:
-                return value
+            if self.evaluate(f"(() => {{ try {{ return Boolean({expression}); }} catch (error) {{ return false; }} }})()"):
+                return
             time.sleep(0.03)
         raise AssertionError(f"not within {limit} s: {expression}")
 
@@ -129,9 +128,7 @@ class Browser:
 
     def size(self, width, height):
         mobile = width < 600
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 
     def picture(self, path, whole=False):
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

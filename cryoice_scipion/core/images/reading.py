@@ -169,13 +169,15 @@ def _read_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple
             page: Any = tiff.pages[number]
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 return _read_pillow(file, frame, data), None
+            if page.dtype is not None and page.dtype.kind == "c":
+                raise ImageError(file, "holds complex numbers", "give the real-space image")
             stated = _tiff_pixel_size(page)
             if data is None and page.is_memmappable and page.ndim == 2:
                 try:
                     return tifffile.memmap(file, page=number, mode="r"), stated
                 except (ValueError, OSError):
                     pass  # not contiguous after all, or truncated: asarray says which
-            return _grey(file, page.asarray()), stated
+            return _grey(page.asarray()), stated
     except ImageError:
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds
@@ -212,10 +214,8 @@ def _read_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> npt
         raise ImageError(file, f"is a damaged image ({_first_line(error)})", "copy or make the file again") from None
 
 
-def _grey(file: Path, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _grey(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a TIFF page as one plane: colours are combined to grey, an alpha plane is dropped."""
-    if np.iscomplexobj(pixels):
-        raise ImageError(file, "holds complex numbers", "give the real-space image")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         return pixels[..., :3].astype(np.float32) @ _GREY_WEIGHTS
     if pixels.ndim == 3 and pixels.shape[2] == 2:

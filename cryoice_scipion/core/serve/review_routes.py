@@ -60,7 +60,7 @@ def reviewed(place: Place) -> Reviewed:
         When it was started without one.
     """
     if place.reviewed is None:
-        raise CryoIceError("serve", "was started without a run", "start it with --run DIR")
+        raise CryoIceError("serve", "was started without a run", "start it again with the folder of a run")
     return place.reviewed
 
 

@@ -23,6 +23,7 @@ from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
 from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
+from cryoice_scipion.core.maps.scoring import particle_diameters
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, to_json
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, RunFolder
@@ -85,6 +86,7 @@ class Tries:
         task = MicrographTask(1, str(upload.micrograph), stem, size)
         table = _coordinates(upload.coordinates, task) if upload.coordinates else None
         config = ScreenConfig.make(pixel_size=given, particle_diameter=diameter, outlier=False)
+        _check_diameters(task, config)
         mapped, record = self._screener.screen(task, config, folder)
         classmap = ClassMap.load(folder / mapped.raw_path)
         cells = bad_area.probabilities(classmap, 0.0)
@@ -122,6 +124,20 @@ class Tries:
         return (path, f"{stem}_{key}") if path.is_file() else None
 
 
+def _check_diameters(task: MicrographTask, config: ScreenConfig) -> None:
+    """Refuse coordinates of particles of unknown size, before the micrograph is mapped.
+
+    Raises
+    ------
+    CoordinatesError
+        When neither the form nor the file has the size.
+    """
+    try:
+        particle_diameters(task.picks, config, 1.0, task.path)
+    except CoordinatesError as error:
+        raise CoordinatesError(error.what, error.reason, "enter it in Å") from None
+
+
 def _coordinates(path: Path, task: MicrographTask) -> PickTable:
     """Read an uploaded coordinate file, and give its coordinates to the micrograph.
 
@@ -139,10 +155,12 @@ def _coordinates(path: Path, task: MicrographTask) -> PickTable:
     names = [str(name) for name in table.table[MICROGRAPH].unique()]
     if not task.picks and len(names) == 1:
         task.picks = picks_of_rows(table.table, np.arange(len(table)))
-        table.table[MICROGRAPH], table.unmatched = task.path, []
+        table.unmatched = []
     if not task.picks:
         reason = f"names other micrographs ({names_in_short(names)})"
         raise CoordinatesError(path, reason, "give the coordinates of this micrograph")
+    if len(names) == 1:
+        table.table[MICROGRAPH] = Path(task.path).name
     return table
 
 

@@ -21,7 +21,7 @@ MOST_BYTES = 1 << 30
 MOST_PIXELS = 200_000_000  # twice a super-resolution frame of the largest detector
 _LEAST_SIDE = 64  # px
 _PLAUSIBLE = (0.1, 100.0)  # Å/px
-_OPTION = re.compile(r"\s*(?:with |\()?--[a-z-]+\)?")  # options of the command line in a remedy
+_OPTION = re.compile(r"\s*(?:with |\()?--[a-z-]+\)?")  # options of the command line
 _NAME = re.compile(r"[^\w.@+ -]")
 
 
@@ -125,7 +125,7 @@ def sentence(error: CryoIceError, hidden: Path) -> str:
     hidden : pathlib.Path
         The folder of uploads, which the user does not know.
     """
-    remedy = _OPTION.sub("", error.remedy).replace("give it in", "enter it in").strip(" ,")
-    text = f"{error.what}: {error.reason}" + (f"; {remedy}" if remedy else "")
+    text = _OPTION.sub("", error.reason + (f"; {error.remedy}" if error.remedy else ""))
+    text = f"{error.what}: {text}".replace("give it in", "enter it in")
     text = re.sub(rf"{re.escape(str(hidden))}/(?:[^\s:;]*/)?", "", text)
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return text + ("" if text.endswith(".") else ".")
