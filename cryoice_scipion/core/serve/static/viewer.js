@@ -20,7 +20,7 @@ export class Viewer {
     holder.className = "stage";
     holder.replaceChildren(this.svg, this.scale, make("div", { class: "tools" }, ...Object.values(this.toggles), ...tools,
       make("span", { class: "gap" }), button("−", "Zoom out (-)", () => this.zoom(1 / STEP)),
-      button("+", "Zoom in (+)", () => this.zoom(STEP)), button("Fit", "Whole micrograph (0)", () => this.fit())));
+      button("+", "Zoom in (+)", () => this.zoom(STEP)), button("Fit", "Fit the whole micrograph (0)", () => this.fit())));
     this.points = new Map();
     this.listen();
     new ResizeObserver(() => this.drawScale()).observe(this.svg);
