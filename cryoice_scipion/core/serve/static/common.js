@@ -74,14 +74,17 @@ export function tell(text) {
   timer = setTimeout(() => { find("news").textContent = ""; }, 7000);
 }
 
-/** Return the table of the bad areas; a click shows one in the viewer. */
+/** Return the class of a region in words. */
+export const nameOf = (region) => (region.class === "uncertain" ? `${region.likeliest}?` : region.class);
+
+/** Return the table of the regions; a click shows one in the viewer. */
 export function areaTable(regions, viewer) {
   const rows = regions.map((one, index) => make("tr", {},
-    make("td", {}, make("button", { class: "link", type: "button", onclick: () => viewer.showArea(index) }, dot(palette.classes[one.likeliest]), one.class)),
+    make("td", {}, make("button", { class: "link", type: "button", onclick: () => viewer.showArea(index) }, dot(palette.classes[one.likeliest]), nameOf(one))),
     make("td", { class: "number" }, one.confidence === null ? "–" : `${Math.round(100 * one.confidence)} %`),
     make("td", { class: "number" }, whole(one.area))));
   const head = ["Class", "Confidence", "nm²"].map((name, at) => make("th", { scope: "col", class: at ? "number" : null }, name));
-  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Bad areas" },
+  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Regions" },
     make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
 }
 

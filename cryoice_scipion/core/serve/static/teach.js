@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Teach: mark good and bad places, train on them, compare, save the model and screen the run again with it.
 
-import { api, bar, dot, find, make, palette, percent, tell } from "./common.js";
+import { api, bar, dot, find, make, nameOf, palette, percent, tell } from "./common.js";
 import { Gallery, short } from "./gallery.js";
 import { Viewer } from "./viewer.js";
 
@@ -52,7 +52,7 @@ function draw() {
   }, word));
   const regions = data.regions.filter((one) => one.likeliest !== "border");
   find("regions").replaceChildren(...regions.slice(0, 40).map((one, index) => make("li", { class: "proposal" },
-    make("button", { type: "button", class: "link", onclick: () => viewer.showArea(data.regions.indexOf(one)) }, dot(palette.classes[one.likeliest]), `${one.class} ${Math.round(100 * one.confidence)} %`), ...buttons(one, index))));
+    make("button", { type: "button", class: "link", onclick: () => viewer.showArea(data.regions.indexOf(one)) }, dot(palette.classes[one.likeliest]), `${nameOf(one)} ${Math.round(100 * one.confidence)} %`), ...buttons(one, index))));
   if (!regions.length) find("regions").replaceChildren(make("li", { class: "help" }, "None on this micrograph."));
 }
 

@@ -6,7 +6,7 @@ import { Viewer } from "./viewer.js";
 
 const form = find("form"), problem = find("problem");
 const VIEWS = [
-  ["picture.jpg", "Picture", "Low-passed to 20 Å. Bad areas are tinted in the colour of their class."],
+  ["picture.jpg", "Picture", "Low-passed to 20 Å. Bad area is tinted in the colour of its class; outlines are regions, dashed where the class is uncertain."],
   ["mean.jpg", "Local mean", "Grey level averaged over 256 Å: thick ice and film differ from their surroundings."],
   ["spectrum.jpg", "Spectrum", "Average power spectrum. Crystalline ice gives sharp spots or a ring at 3.7 Å."],
   ["probability.png", "P(BAD)", "Probability that an area is bad: dark blue 0, yellow 1."],
@@ -69,7 +69,7 @@ function show(data) {
   const kept = data.picks.filter((pick) => pick[2]).length;
   const picks = data.picks.length ? [make("h2", {}, "Coordinates"),
     make("p", {}, make("b", {}, whole(kept)), ` accepted, `, make("b", {}, whole(data.picks.length - kept)), " rejected")] : [];
-  const regions = data.regions.length ? [make("h2", {}, `Bad areas (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
+  const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
   const links = data.files.map((file) => make("a", { class: "button", href: data.url + file, download: true }, NAMES[file]));
   find("facts").replaceChildren(make("h2", {}, data.name), ...gradeAndArea(data), ...regions, ...picks,
     make("h2", {}, "Download"), make("div", { class: "files" }, ...links));
@@ -81,6 +81,7 @@ function view(data, file, words) {
   const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, mask: [], regions: [], picks: [] } : data;
   viewer.show(shown, data.url + file);
   viewer.setPicture(data.url + file, file !== "spectrum.jpg");
+  viewer.areas.classList.toggle("map", file === "probability.png");  // its colours would mix with the tint
   viewer.toggles.areas.hidden = file === "spectrum.jpg";
   viewer.scale.hidden = file === "spectrum.jpg";
   viewer.above.replaceChildren(...(file === "spectrum.jpg" ? rings(square) : []));

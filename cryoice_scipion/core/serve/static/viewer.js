@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A micrograph with its bad areas and coordinates, which can be zoomed and moved. Units are px of the micrograph.
 
-import { make, palette } from "./common.js";
+import { make, nameOf, palette } from "./common.js";
 
 const STEP = 1.25, MOST = 40;
 
@@ -42,7 +42,7 @@ export class Viewer {
     this.data = data;
     this.source = source;
     this.setPicture(source);
-    this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${data.regions.length} bad areas`);
+    this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${data.regions.length} regions of bad area`);
     this.drawAreas(data.mask, data.regions);
     this.drawPicks(data.picks);
     if (!same) this.fit();
@@ -59,7 +59,7 @@ export class Viewer {
   drawAreas(mask, regions) {
     const tints = mask.map((one) => make("path", { d: one.path, class: "tint", fill: palette.classes[one.class], "fill-rule": "evenodd" }));
     const outlines = regions.filter((one) => one.class !== "border").map((one) => {
-      const title = make("title", {}, `${one.class} ${Math.round(100 * one.confidence)} %, ${one.area.toLocaleString("en")} nm²`);
+      const title = make("title", {}, `${nameOf(one)} ${Math.round(100 * one.confidence)} %, ${one.area.toLocaleString("en")} nm²`);
       const index = regions.indexOf(one);
       return make("g", {}, make("path", { d: one.path, class: "halo" }), make("path", {
         d: one.path, class: `area ${one.class}`, stroke: palette.classes[one.likeliest], "fill-rule": "evenodd", "data-index": index }, title));
