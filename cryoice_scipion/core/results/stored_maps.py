@@ -88,4 +88,5 @@ class StoredMaps:
         task = dataclasses.replace(self.tasks[key], picks=list(picks))
         grade = recorded_grade(self._records[key])
         offset = self.reference.logit_offset
+        config = config.model_copy(update={"regions": False})  # they do not depend on coordinates
         return score_micrograph(classmap, task, mapped, config, self.model, offset, lambda cells: grade)
