@@ -10,37 +10,36 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cryoice_scipion.core.regions.instances import EIGHT
-from cryoice_scipion.core.regions.layers import GROUPS, SESSION, Layers
+from cryoice_scipion.core.regions.layers import CLASSES, GROUPS, SESSION, Layers
 from cryoice_scipion.core.regions.proposals import Proposal
 
 _RIM = 2  # cells around a proposal
 
 
-def names_of(classes: Sequence[str]) -> List[str]:
-    """Return the names of the numbers, for a model with these bad classes."""
-    session = ["brightness", "variance", *(f"power_{number}" for number in range(1, GROUPS + 1))]
-    return [
-        *(f"odds_{name}" for name in classes),
-        *(f"rim_{name}" for name in classes),
-        "odds", "odds_lowest", "odds_highest", "odds_rim", "odds_spread",
-        "grey", "grey_rim", "grey_spread", "grey_size", "outlier", "outlier_rim",
-        *session, *(f"rim_{name}" for name in session),
-        "area", "share", "elongation", "filled", "roundness", "at_edge",
-    ]  # fmt: skip
+_SESSION = ("brightness", "variance", *(f"power_{number}" for number in range(1, GROUPS + 1)))
+NAMES = (
+    *(f"odds_{name}" for name in CLASSES), *(f"rim_{name}" for name in CLASSES),
+    "odds", "odds_lowest", "odds_highest", "odds_rim", "odds_spread",
+    "grey", "grey_rim", "grey_spread", "grey_size", "outlier", "outlier_rim",
+    *_SESSION, *(f"rim_{name}" for name in _SESSION),
+    "area", "share", "elongation", "filled", "roundness", "at_edge",
+)  # fmt: skip
 
 
 def embed(layers: Layers, proposals: Sequence[Proposal]) -> NDArray[np.float64]:
-    """Return the numbers of each proposal, shape (proposals, numbers); ``names_of`` names them."""
+    """Return the numbers of each proposal, shape (proposals, numbers); ``NAMES`` names them."""
     stack = np.concatenate(
         [layers.by_class, layers.session, layers.odds[None], layers.grey[None], layers.outlier[None]]
     )
     rows = [_row(layers, stack, one) for one in proposals]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(names_of(range(len(layers.by_class)))))  # type: ignore[arg-type]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(NAMES))
 
 
 def _row(layers: Layers, stack: NDArray[np.float64], proposal: Proposal) -> List[float]:
     shape = layers.odds.shape
-    wide = tuple(slice(max(0, part.start - _RIM), min(size, part.stop + _RIM)) for part, size in zip(proposal.box, shape))
+    wide = tuple(
+        slice(max(0, part.start - _RIM), min(size, part.stop + _RIM)) for part, size in zip(proposal.box, shape)
+    )
     mask = np.zeros(tuple(part.stop - part.start for part in wide), dtype=bool)
     corner = tuple(part.start - outer.start for part, outer in zip(proposal.box, wide))
     mask[corner[0] : corner[0] + proposal.mask.shape[0], corner[1] : corner[1] + proposal.mask.shape[1]] = proposal.mask

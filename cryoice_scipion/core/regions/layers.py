@@ -15,6 +15,7 @@ from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.maps.bad_area import Cells
 from cryoice_scipion.core.records import OneClass
 
+CLASSES = ("crystalline", "contamination", "thick", "support", "aggregate", "vacuum")
 GROUPS = 5  # of the bands of power, from coarse to fine
 SESSION = 2 + GROUPS  # brightness, variance, power
 _MOST = 12.0  # log-odds
@@ -28,7 +29,7 @@ class Layers:
     """What is known of each cell of one micrograph."""
 
     odds: Array  # (rows, columns): log-odds of BAD
-    by_class: Array  # (bad classes, rows, columns): log-odds of each class against good
+    by_class: Array  # (CLASSES, rows, columns): log-odds of each class against good; the least for an absent class
     grey: Array  # (rows, columns): deviation from the median grey level, in robust deviations
     outlier: Array  # (rows, columns): logarithm of the distance from the session; 0: typical or not measured
     session: Array  # (SESSION, rows, columns): deviations from the session; 0: usual or not measured
@@ -61,8 +62,11 @@ def layers_of(
         What is usual in the session; None: not known.
     """
     good = np.clip(1.0 - cells.probability.astype(np.float64), _TINY, 1)
-    names = len(cells.bad_classes) - 1  # without the border
-    by_class = np.log(np.clip(cells.by_class[:names].astype(np.float64), _TINY, 1) / good)
+    by_class = np.full((len(CLASSES), *good.shape), -_MOST)
+    for index, name in enumerate(CLASSES):
+        if name in cells.bad_classes:
+            share = cells.by_class[cells.bad_classes.index(name)].astype(np.float64)
+            by_class[index] = np.clip(np.log(np.clip(share, _TINY, 1) / good), -_MOST, _MOST)
     shape, inside = cells.probability.shape, ~cells.border
     session, outlier = np.zeros((SESSION, *shape)), np.zeros(shape)
     if features is not None and reference is not None and is_comparable(reference, features, features_sampling):
@@ -78,7 +82,7 @@ def layers_of(
             outlier = _spread(distance, features_sampling, cells.sampling, shape)
     return Layers(
         odds=np.where(inside, np.clip(logit(1 - good), -_MOST, _MOST), -_MOST),
-        by_class=np.clip(by_class, -_MOST, _MOST),
+        by_class=by_class,
         grey=_grey_levels(grey, frame, cells.sampling, inside),
         outlier=np.where(inside, outlier, 0.0),
         session=session,

@@ -56,6 +56,7 @@ class MicrographValues(NamedTuple):
     grade: str  # empty: not graded
     grade_confidence: Optional[float]
     grade_reason: str
+    deviations: Tuple[float, ...]  # from the session, by feature; empty: not measured
 
 
 class GoodnessHistogram:
@@ -264,6 +265,7 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
         grade=sys.intern(record.grade),
         grade_confidence=record.grade_confidence,
         grade_reason=sys.intern(record.grade_reason),
+        deviations=tuple(record.deviations),
     )
 
 

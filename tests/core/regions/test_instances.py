@@ -9,7 +9,9 @@ import pytest
 from cryoice_scipion.constants import UNCERTAIN
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps.bad_area import Cells, good_mask
-from cryoice_scipion.core.regions.confidence import UNCERTAIN_BELOW
+from cryoice_scipion.core.regions import finding
+from cryoice_scipion.core.regions.confidence import ConfidenceModel, default_confidence
+from cryoice_scipion.core.regions.evidence import EVIDENCE
 from cryoice_scipion.core.regions.finding import find_regions
 from cryoice_scipion.core.regions.instances import find_instances
 
@@ -87,12 +89,25 @@ def test_size_box_and_outline_are_in_the_units_of_the_micrograph():
     assert np.array(second.outline).max(axis=0).tolist() == [637, 476]
 
 
-def test_a_clear_region_has_its_class_and_a_doubtful_one_is_uncertain():
-    (clear,), _ = find_regions(cells_of((disc(30, 40, 15), "crystalline", 0.9999)), 0.5, FRAME)
+def test_a_clear_region_has_its_class_and_a_doubtful_one_is_uncertain(monkeypatch):
+    weights = [[10.0 * (name == "class_share") for name in EVIDENCE]]
+    model = ConfidenceModel(
+        names=list(EVIDENCE), classes=["thick"], mean=[0.0] * len(EVIDENCE), scale=[1.0] * len(EVIDENCE),
+        weights=weights, bias=[0.0], scores=[4.0, 10.0], confidences=[0.2, 0.9],
+    )  # fmt: skip
+    monkeypatch.setattr(finding, "default_confidence", lambda: model)
+    (clear,), _ = find_regions(cells_of((disc(30, 40, 15), "crystalline", 0.99)), 0.5, FRAME)
     halves = [(disc(30, 40, 2), name, 0.26) for name in ("thick", "aggregate")]
     (doubtful,), _ = find_regions(cells_of(*halves), 0.5, FRAME)
-    assert clear.cls == clear.likeliest == "crystalline" and clear.confidence >= UNCERTAIN_BELOW
-    assert doubtful.cls == UNCERTAIN and doubtful.confidence < UNCERTAIN_BELOW and doubtful.likeliest in ("thick", "aggregate")
+    assert clear.cls == clear.likeliest == "crystalline" and clear.confidence == pytest.approx(0.9, abs=0.01)
+    assert doubtful.cls == UNCERTAIN and doubtful.confidence == pytest.approx(0.32, abs=0.02)
+    assert doubtful.likeliest in ("thick", "aggregate")
+
+
+def test_the_shipped_confidence_fits_the_evidence():
+    model = default_confidence()
+    assert tuple(model.names) == EVIDENCE and len(model.weights) == len(model.bias) == len(model.classes) == 6
+    assert model.confidences == sorted(model.confidences) and 0 < model.confidences[0] < model.confidences[-1] < 1
 
 
 def test_the_same_map_gives_the_same_regions_and_a_map_without_bad_area_none():
