@@ -74,7 +74,7 @@ def overlap(one: Proposal, other: Proposal) -> float:
     return both / (one.area + other.area - both)
 
 
-def overlaps(ones: Sequence[Proposal], others: Sequence[Proposal], shape: Tuple[int, int]) -> NDArray[np.float64]:
+def overlaps(ones: Sequence[Proposal], others: Sequence[Proposal], shape: Sequence[int]) -> NDArray[np.float64]:
     """Return the IoU of each of some proposals with each of others; ``shape`` is that of the map."""
     first, second = _flat(ones, shape), _flat(others, shape)
     both = (first @ second.T).astype(np.float64)
@@ -83,7 +83,7 @@ def overlaps(ones: Sequence[Proposal], others: Sequence[Proposal], shape: Tuple[
     return table
 
 
-def _flat(proposals: Sequence[Proposal], shape: Tuple[int, int]) -> NDArray[np.float32]:
+def _flat(proposals: Sequence[Proposal], shape: Sequence[int]) -> NDArray[np.float32]:
     masks = np.zeros((len(proposals), *shape), dtype=np.float32)
     for mask, one in zip(masks, proposals):
         mask[one.box] = one.mask
