@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure the regions of bad area, and fit their confidence: python benchmarks/regions.py.
 
-The maps are those that grades.py keeps in its build folder. Here their sessions are simulated again up to the labels, with
+The maps are those that grades.py keeps in its build folder. Their sessions are simulated again up to the labels, with
 every deposit numbered. Regions, and connected components at the shipped threshold, are compared with the true regions.
 Confidence is measured on sessions that it was not fitted to. ``--ship`` fits it to all sessions, and writes the
 coefficients into the package. Writes ``results/regions.json`` and ``regions.md``.

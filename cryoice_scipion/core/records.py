@@ -155,6 +155,8 @@ class MicrographRecord:
     outlier: Optional[float] = None  # how unlike the session's reference it is; 1 is typical; None: not measured
     outlier_p: Optional[float] = None  # share of reference micrographs that are at least as unlike; None: below 20
     outlier_map: str = ""
+    #: Of its mean features from the session's reference, in standard deviations, as inverse hyperbolic sines.
+    deviations: List[float] = dataclasses.field(default_factory=list)
     grade: str = ""  # see constants.GRADES; empty: not graded
     grade_confidence: Optional[float] = None  # probability of the grade
     grade_reason: str = ""  # one sentence

@@ -12,7 +12,6 @@ from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.records import Region
 
 NAMES = (*(name for name in CLASSES if name != GOOD), UNCERTAIN)
-CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(NAMES, 1)]
 
 
 def image_entry(key: int, path: str, shape: Sequence[int]) -> Dict[str, Any]:
@@ -34,11 +33,23 @@ def annotation(region: Region, image: int, pixel_size: float, number: int) -> Di
     }
 
 
-def write_coco(path: Path, images: Iterable[Dict[str, Any]], annotations: Iterable[Dict[str, Any]]) -> None:
-    """Write a COCO file atomically, one annotation at a time; ``images`` is read after ``annotations``."""
+def write_coco(
+    path: Path,
+    images: Iterable[Dict[str, Any]],
+    annotations: Iterable[Dict[str, Any]],
+    names: Sequence[str] = NAMES,
+) -> None:
+    """Write a COCO file atomically, one annotation at a time; ``images`` is read after ``annotations``.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The categories; their numbers begin at 1.
+    """
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         stream.write('{"annotations": [')
         for number, one in enumerate(annotations):
             stream.write((",\n" if number else "\n") + json.dumps(one))
         head: List[Dict[str, Any]] = list(images)
-        stream.write(f'\n],\n"images": {json.dumps(head)},\n"categories": {json.dumps(CATEGORIES)}}}\n')
+        stream.write(f'\n],\n"images": {json.dumps(head)},\n"categories": {json.dumps(categories)}}}\n')

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,9 +81,10 @@ def outline_of(mask: NDArray[np.bool_], corner: Tuple[int, int], sampling: float
     """
     from skimage import measure  # loads slowly
 
-    contours = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
+    measuring: Any = measure  # untyped
+    contours = measuring.find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
     longest = max(contours, key=len)
-    points = measure.approximate_polygon(longest, _TOLERANCE)[:-1] - 0.5  # a cell's middle is at half a cell
+    points = measuring.approximate_polygon(longest, _TOLERANCE)[:-1] - 0.5  # a cell's middle is at half a cell
     scale = sampling / frame.pixel_size
     limits = np.array(frame.shape, dtype=np.float64)
     in_px = np.clip((points + np.array(corner)) * scale, 0, limits)

@@ -17,14 +17,15 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from cryoice_scipion.constants import BAD, BORDER
-from cryoice_scipion.core.maps.bad_area import Cells
+from cryoice_scipion.core.maps.bad_area import Cells, good_mask
 
 THINGS = ("crystalline", "contamination", "aggregate", BAD)  # classes whose regions are separated at necks
 EXTENT = 2.0  # log-odds below the threshold
 NECK = 2.0  # a neck is narrower than both parts by this factor
 _ROUGH = 2.0  # cells: added to widths, so that the steps of an outline make no necks
 _SMOOTH = 3.0  # cells, standard deviation: the neighbourhood that decides the class of a cell
-_PART = 0.15  # share of its connected bad area: a smaller area of another class belongs to its surroundings
+#: A smaller area of another class belongs to the area around it: share of the connected bad area, and at most cells.
+_PART, _PART_CELLS = 0.15, 150
 _TINY = 1e-6
 EIGHT = np.ones((3, 3), dtype=bool)
 
@@ -49,10 +50,9 @@ def find_instances(cells: Cells, threshold: float) -> Tuple[Labels, List[str]]:
         Class of each region.
     """
     bad = np.where(cells.border, np.float32(0), cells.probability)
-    high = 1.0 - threshold
-    low = float(expit(logit(np.clip(high, _TINY, 1 - _TINY)) - EXTENT))
-    seeds = bad > np.float32(high)
-    grown = _grown(bad > low, seeds)
+    low = float(expit(logit(np.clip(1.0 - threshold, _TINY, 1 - _TINY)) - EXTENT))
+    seeds = ~good_mask(cells, threshold) & ~cells.border
+    grown = _grown((bad > low) | seeds, seeds)
     likeliest, names = _classes_of(cells, grown)
     parts: List[NDArray[np.bool_]] = []
     classes: List[str] = []
@@ -73,18 +73,20 @@ def find_instances(cells: Cells, threshold: float) -> Tuple[Labels, List[str]]:
     return labels, [classes[one] for one in order]
 
 
-def separated(labels: Any) -> Any:
-    """Return connected regions divided at their necks, numbered from 1."""
+def separated(labels: Any, neck: float = NECK) -> Any:
+    """Return connected regions divided where a neck is narrower than both parts by this factor, numbered from 1."""
     if not labels.any():
         return labels
     from skimage import morphology, segmentation  # loads slowly
 
+    maxima: Any = morphology.h_maxima  # untyped
+    watershed: Any = segmentation.watershed
     distance = np.log(_ROUGH + ndimage.distance_transform_edt(np.pad(labels > 0, 1, mode="edge"))[1:-1, 1:-1])
-    peaks: Any = morphology.h_maxima(distance, np.log(NECK))
+    peaks = maxima(distance, np.log(neck))
     alone = np.setdiff1d(np.arange(1, labels.max() + 1), labels[peaks > 0])
     peaks = (peaks > 0) | np.isin(labels, alone)
     markers = ndimage.label(peaks & (labels > 0), structure=EIGHT)[0]
-    return segmentation.watershed(-distance, markers, mask=labels > 0)
+    return watershed(-distance, markers, connectivity=EIGHT, mask=labels > 0)
 
 
 def _classes_of(cells: Cells, grown: NDArray[np.bool_]) -> Tuple[NDArray[np.intp], List[str]]:
@@ -95,7 +97,7 @@ def _classes_of(cells: Cells, grown: NDArray[np.bool_]) -> Tuple[NDArray[np.intp
     areas, number = ndimage.label(grown, structure=EIGHT)
     for area, box in enumerate(ndimage.find_objects(areas), 1):
         mask = areas[box] == area
-        least = _PART * mask.sum()
+        least = min(_PART * float(mask.sum()), _PART_CELLS)
         small = np.zeros(mask.shape, dtype=bool)
         present = np.unique(likeliest[box][mask])
         if len(present) == 1:
@@ -118,4 +120,5 @@ def _grown(low: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_
     keep = np.zeros(number + 1, dtype=bool)
     keep[np.unique(labels[seeds])] = True
     keep[0] = False
-    return keep[labels]
+    grown: NDArray[np.bool_] = keep[labels]
+    return grown

@@ -28,10 +28,11 @@ from cryoice_scipion.constants import (
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
-from cryoice_scipion.core.records import MicrographRecord, number_in_flag
+from cryoice_scipion.core.records import MicrographRecord, Region, number_in_flag
 from cryoice_scipion.core.results.micrograph_fields import shown_values
 
 BINS = 50
+_DIAMETER_STEP = 10.0  # Å
 Sortable = TypeVar("Sortable", float, Tuple[float, int])
 _STEPS = 10**9  # shares and seconds are summed as integers in units of 1e-9
 
@@ -55,6 +56,7 @@ class MicrographValues(NamedTuple):
     grade: str  # empty: not graded
     grade_confidence: Optional[float]
     grade_reason: str
+    deviations: Tuple[float, ...]  # from the session, by feature; empty: not measured
 
 
 class GoodnessHistogram:
@@ -79,6 +81,35 @@ class GoodnessHistogram:
         self.above += sign * np.histogram(scored[~below], bins=BINS, range=(0, 1))[0]
         self.scored += sign * scored.size
         self.unscored += sign * (everything.size - scored.size)
+
+
+class RegionSums:
+    """Counts of regions of bad area by class and diameter."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._sizes: CounterType[Tuple[str, int]] = Counter()  # class, diameter in units of _DIAMETER_STEP
+
+    def add(self, regions: Iterable[Region], sign: int) -> None:
+        """Add regions, or remove them with ``sign`` -1."""
+        for one in regions:
+            key = one.cls, round(one.diameter / _DIAMETER_STEP)
+            self._sizes[key] += sign
+            if not self._sizes[key]:
+                del self._sizes[key]
+
+    @property
+    def counts(self) -> Dict[str, int]:
+        """Return the number of regions of each class, the most frequent first."""
+        total: CounterType[str] = Counter()
+        for (name, _), number in sorted(self._sizes.items()):
+            total[name] += number
+        return dict(total.most_common())
+
+    def diameters(self, name: str) -> NDArray[np.float64]:
+        """Return the diameters of the regions of a class in Å, ascending, to the nearest 10 Å."""
+        found = sorted((size, number) for (cls, size), number in self._sizes.items() if cls == name)
+        return np.repeat([_DIAMETER_STEP * size for size, _ in found], [number for _, number in found])
 
 
 class RunSums:
@@ -107,6 +138,7 @@ class RunSums:
         self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, if they differ
         self.rejected_by_class: CounterType[str] = Counter()
         self.goodness = GoodnessHistogram(threshold)
+        self.regions = RegionSums()
         self.picks = self.kept = 0
         self._areas: CounterType[str] = Counter()
         self._bad_area = self._seconds = 0
@@ -137,6 +169,7 @@ class RunSums:
         _sort_in(self._outliers, None if record.outlier is None else (record.outlier, -record.id), sign)
         _add(self.diameter_origins, {record.diameter_from: 1} if record.diameter_from else {}, sign)
         _add(self.status, {record.status: 1}, sign)
+        self.regions.add(record.regions, sign)
         _add(self.grades, {record.grade: 1} if record.grade else {}, sign)
         self.picks += sign * len(record.scores)
         self.kept += sign * kept
@@ -232,6 +265,7 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
         grade=sys.intern(record.grade),
         grade_confidence=record.grade_confidence,
         grade_reason=sys.intern(record.grade_reason),
+        deviations=tuple(record.deviations),
     )
 
 

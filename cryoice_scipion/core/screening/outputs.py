@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.maps.scoring import pick_threshold
@@ -13,8 +13,10 @@ from cryoice_scipion.core.records import MicrographRecord, Reference, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.csv_table import CsvTable
 from cryoice_scipion.core.screening.micrograph_lists import MicrographLists
 from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.region_files import RegionFiles
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 if TYPE_CHECKING:
@@ -62,11 +64,14 @@ class Outputs:
         self._particles, self._exposures = _cryosparc_files(self.folder, self._options)
         self._sums = RunSums(self._threshold, self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
+        self._regions = RegionFiles(self.folder) if self._config.regions else None
         self._lists = MicrographLists(self.folder, self._options.micrograph_lists)
         for record in self._records():
             self._count(record)
-            self._table.note(record)
-        self._table.refresh()
+            for table in self._tables:
+                table.note(record)
+        for table in self._tables:
+            table.refresh()
 
     def add(
         self,
@@ -91,7 +96,8 @@ class Outputs:
             self._sums.remove(earlier)
         self._count(record)
         self._sums.drop_thumbnails(thinned)
-        self._table.add(record)
+        for table in self._tables:
+            table.add(record)
         self._fresh += 1
         if self._fresh >= self._batch:
             self._write_summary(self.summary(backlog, reference, False))
@@ -114,6 +120,10 @@ class Outputs:
         """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
         return failure_of(self._sums)
 
+    @property
+    def _tables(self) -> List[CsvTable]:
+        return [self._table] if self._regions is None else [self._table, self._regions]
+
     def _count(self, record: MicrographRecord) -> None:
         self._sums.add(record)
         self._lists.add(record)
@@ -129,13 +139,16 @@ class Outputs:
 
     def _write_slow(self, summary: Summary, everything: bool = False) -> None:
         started = time.monotonic()
-        self._table.refresh()
+        for table in self._tables:
+            table.refresh()
         self._lists.write()
         verdicts = self._stars.write() if self._stars is not None and (self._stars_stale or everything) else None
         self._stars_stale = False
         if self._options.write_report is not None:
             with writing(self.folder):
                 self._options.write_report(self.folder, self._sums, self._settings, self._options.card, summary)
+        if everything and self._regions is not None:
+            self._regions.write_coco(sorted(one.stem for one in self._sums.micrographs.values()))
         if everything and verdicts is not None and self._particles is not None:
             self._particles.write(verdicts)
         if everything and self._exposures is not None:
