@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Dict, List
 
 from starlette.requests import Request
@@ -26,14 +25,14 @@ def routes(place: Place) -> List[BaseRoute]:
 
 
 def _labels(run: Reviewed, request: Request) -> Any:
-    return run.teaching.labels.micrographs
+    return run.teaching.labels.as_json()
 
 
 def _set_labels(run: Reviewed, content: Dict[str, Any]) -> Any:
-    name = str(content.get("name", ""))
-    if name not in {Path(one.path).name for one in run.view.records().micrographs}:
+    stem = str(content.get("stem", ""))
+    if stem not in {one.stem for one in run.view.records().micrographs}:
         raise SettingsError("label", "belongs to no micrograph of the run")
-    run.teaching.labels.replace(name, content.get("labels", []))
+    run.teaching.labels.replace(stem, content.get("labels", []))
     return run.teaching.state()
 
 
@@ -42,6 +41,8 @@ def _act(run: Reviewed, content: Dict[str, Any]) -> Any:
     act = content.get("act")
     if act == "train":
         teaching.train()
+    elif act == "find":
+        teaching.find_more()
     elif act == "stop":
         teaching.stop()
     elif act == "save":

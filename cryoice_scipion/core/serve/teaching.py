@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import re
 import shutil
 import threading
@@ -11,24 +13,27 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from cryoice_scipion.constants import FAILED
+from cryoice_scipion.constants import BAD, FAILED
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REJECTED
+from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REGIONS, REJECTED
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.serve.commands import Command, in_background
+from cryoice_scipion.core.serve.labels import FILE as LABELS
 from cryoice_scipion.core.serve.labels import Labels
 from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.screener import Screener
 
 FOLDER, MODELS = "teach", "models"  # in the folder of the run
+FOUND = "found"  # in the folder of the teaching
 MEASURES = "measures.txt"  # in the folder of the model: what the training printed
 COMPARED = 4  # micrographs without labels
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 _PARTS = {"patches": (0.0, 0.6), "baseline": (0.6, 0.75)}  # share of the job at the start and end of a progress bar
 _TRAINED = 0.75
+_SHOWN = 40  # found regions
 _PAUSE = 0.5  # s between looks at a screening
 
 
@@ -68,6 +73,7 @@ class Teaching:
             "trained": trained,
             "measures": self._measures() if trained else {},
             "compared": [{"id": one.id, "name": Path(one.path).name} for one in compared if one.status != FAILED],
+            "found": self.found(),
             "models": [{"name": name, "screened": str(self._screened(name))} for name in saved],
         }
 
@@ -83,6 +89,46 @@ class Teaching:
         if missing:
             raise SettingsError("Training", missing[0][:1].lower() + missing[0][1:].rstrip("."))
         self._start("training", self._train)
+
+    def find_more(self) -> None:
+        """Start to search the run for more places like the marked ones.
+
+        Raises
+        ------
+        SettingsError
+            When no bad place is marked, or a job is running.
+        """
+        if not self.labels.counts()[BAD]:
+            raise SettingsError("Search", "no bad place is marked", "mark one")
+        self._start("search", self._search)
+
+    def _search(self) -> None:
+        output = self.folder / FOUND
+        shutil.rmtree(output, ignore_errors=True)
+        self.job.stage = "searching"
+        words = ["regions", str(self._view.folder), "--labels", str(self.labels.path), "--output", str(output)]
+        try:
+            self._run(words)
+        except CryoIceError:
+            if not (output / REGIONS).is_file():  # it is there, and empty, if nothing was found
+                raise
+
+    def found(self) -> List[Dict[str, Any]]:
+        """Return the best regions of the last search."""
+        path = self.folder / FOUND / REGIONS
+        if self.job.running or not path.is_file():
+            return []
+        ids = {one.stem: one.id for one in self._view.records().micrographs}
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = [row for row in itertools.islice(csv.DictReader(stream), _SHOWN) if row["micrograph"] in ids]
+        return [
+            {
+                "id": ids[row["micrograph"]], "name": row["micrograph"], "class": row["class"],
+                "confidence": float(row["confidence"]),
+                "box": [float(row[name]) for name in ("x", "y", "width", "height")],
+            }
+            for row in rows
+        ]  # fmt: skip
 
     def screen_again(self, name: str) -> None:
         """Start to screen the whole run with a saved model."""
@@ -149,12 +195,12 @@ class Teaching:
         for name in ("model", "compared"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         records = [one for one in self._view.records().micrographs if one.status != FAILED]
-        known = {Path(one.path).name: (one.path, one.pixel_size or 1.0) for one in records}
-        paths = self.labels.write_stars(self.folder, known)
+        paths = [one.path for one in records if one.stem in self.labels.file.micrographs]
+        boxes = self.folder / LABELS
+        self.labels.file.save(boxes)  # those that the training used
         config, reference = self._view.maps().config, self._view.maps().reference
         words = ["train", "--from", self._base, "--output", str(self.folder / "model"), "--device", self._device]
-        words += ["--good", str(self.folder / "good.star"), "--bad", str(self.folder / "bad.star")]
-        words += ["--contrast", reference.contrast, "--micrographs", *paths]
+        words += ["--boxes", str(boxes), "--contrast", reference.contrast, "--micrographs", *paths]
         words += ["--pixel-size", str(config.pixel_size)] if config.pixel_size else []
         self._run(words, self._on_bar)
         others = [one for one in records if one.path not in paths] or records

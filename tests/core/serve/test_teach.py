@@ -10,10 +10,9 @@ import pytest
 from serving import FakeCommand, client_of, make_run, make_test_place
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.serve import teaching
 from cryoice_scipion.core.serve.commands import Command
-from cryoice_scipion.core.serve.labels import Labels, points_in
+from cryoice_scipion.core.serve.labels import Labels
 
 BAD = {"x": 4.0, "y": 20.0, "width": 16.0, "height": 16.0, "class": "support", "good": False}
 GOOD = {"x": 150.0, "y": 20.0, "width": 40.0, "height": 100.0, "class": "good", "good": True}
@@ -37,7 +36,7 @@ def client(run, tmp_path, monkeypatch):
 
 
 def label(client, number, labels):
-    answer = client.post("/api/labels", json={"name": f"mic{number:03d}.mrc", "labels": labels})
+    answer = client.post("/api/labels", json={"stem": f"mic{number:03d}", "labels": labels})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -59,45 +58,38 @@ def finished(client):
 def test_labels_are_in_one_file_and_survive_a_restart(client, run, tmp_path):
     label(client, 1, [BAD, GOOD])
     assert label(client, 2, [BAD])["counts"] == {"good": 1, "good_micrographs": 1, "bad": 2, "bad_micrographs": 2}
-    expected = {"mic001.mrc": [BAD, GOOD], "mic002.mrc": [BAD]}
+    expected = {"mic001": [BAD, GOOD], "mic002": [BAD]}
     assert json.loads((run / "labels.json").read_text()) == {"version": 1, "micrographs": expected}
     with client_of(make_test_place(tmp_path / "again", run)) as again:
         assert again.get("/api/labels").json() == expected
     label(client, 2, [])
-    assert json.loads((run / "labels.json").read_text())["micrographs"] == {"mic001.mrc": [BAD, GOOD]}
+    assert json.loads((run / "labels.json").read_text())["micrographs"] == {"mic001": [BAD, GOOD]}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"class": "snow"}, {"class": "good"}, {"good": 1}, {"x": "left"}, {"width": 0}, {"height": float("inf")},
-        {"good": True}, {"class": "border"},
+        {"class": "good"}, {"good": 7}, {"x": "left"}, {"width": 0}, {"height": float("inf")}, {"good": True},
+        {"class": "x" * 41}, {"z": 1},
     ],
     ids=str,
 )  # fmt: skip
 def test_wrong_labels_are_refused(change, tmp_path):
     labels = Labels(tmp_path / "labels.json")
-    with pytest.raises(CryoIceError, match="label"):
+    with pytest.raises(CryoIceError, match="micrographs.mic.0"):
         labels.replace("mic", [{**BAD, **change}])
     assert not (tmp_path / "labels.json").exists()
 
 
 def test_labels_of_other_micrographs_are_refused(client):
-    answer = client.post("/api/labels", json={"name": "../mic001.mrc", "labels": [BAD]})
+    answer = client.post("/api/labels", json={"stem": "../mic001", "labels": [BAD]})
     assert answer.status_code == 422 and "no micrograph of the run" in answer.json()["error"]
 
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "labels.json").write_text('{"micrographs": {"a": [{"x": 1}]}}')
-    with pytest.raises(CryoIceError, match="labels.json: is damaged"):
+    with pytest.raises(CryoIceError, match="labels.json: micrographs.a.0.y: Field required"):
         Labels(tmp_path / "labels.json")
-
-
-def test_a_place_becomes_its_centre_or_a_grid():
-    assert points_in(BAD, 4.0) == [(12.0, 28.0)]
-    grid = points_in(GOOD, 4.0)
-    assert grid == [(170.0, 45.0), (170.0, 95.0)]
-    assert len(points_in({**GOOD, "width": 9000.0, "height": 9000.0}, 4.0)) == 25
 
 
 def test_what_is_missing_is_said_before_the_training(client):
@@ -116,8 +108,7 @@ def test_train_compare_save_and_screen_again(client, run):
     assert not state["job"]["error"] and state["trained"]
     assert state["measures"] == {"after": 0.95, "before": 0.9}
     assert sorted(one["name"] for one in state["compared"]) == ["mic002.mrc", "mic004.mrc"], "those without labels"
-    stars = [read_picks(run / "teach" / f"{name}.star").table for name in ("good", "bad")]
-    assert [len(table) for table in stars] == [4, 2]
+    assert (run / "teach" / "labels.json").read_text() == (run / "labels.json").read_text()
     found = client.get(f"/api/teach/{state['compared'][0]['id']}").json()
     assert found["before"]["name"] == found["after"]["name"] == state["compared"][0]["name"]
     assert found["after"]["regions"] and found["after"]["bad_area"] is not None
@@ -132,6 +123,18 @@ def test_train_compare_save_and_screen_again(client, run):
     words = FakeCommand.words
     assert words[words.index("--model") + 1] == str(run / "models" / "mine")
     assert words.count("--coordinates") == 2 and (run / "screened_mine" / "journal.jsonl").is_file()
+
+
+def test_find_more_like_these(client, run):
+    assert "no bad place is marked" in act(client, "find").json()["error"]
+    label(client, 4, [{**BAD, "x": 20.0, "width": 40.0, "height": 40.0}])
+    assert act(client, "find").status_code == 200
+    state = finished(client)
+    assert not state["job"]["error"]
+    assert state["found"], "the strip of the other micrographs"
+    best = state["found"][0]
+    assert best["name"].startswith("mic") and best["class"] == "support" and 0 <= best["confidence"] <= 1
+    assert {one["name"] for one in state["found"]} & {"mic002", "mic003"}
 
 
 def test_a_second_job_is_refused_and_a_failure_is_one_sentence(client, monkeypatch):

@@ -7,16 +7,16 @@ import { Viewer } from "./viewer.js";
 
 const CLICK = 400;  // Å: side of the box that a click marks
 const MOST_TILES = 8;  // marks that stand for one region
-const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening" };
+const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
 const viewer = new Viewer(find("stage"));
 let labels = {}, mode = "bad", data = null, history = [], before, after;
 
 const gallery = new Gallery(open, (row) => {
-  const number = (labels[row.name] || []).length;
+  const number = (labels[row.stem] || []).length;
   return number ? make("b", { class: "sign", title: `${number} marked places` }, `▣ ${number}`) : null;
 });
 
-async function open(row) {
+async function open(row, box = null) {
   try {
     const found = await api(`/api/run/${row.id}`);
     if (gallery.chosen !== row.id) return;
@@ -26,14 +26,22 @@ async function open(row) {
     find("name").textContent = data.name;
     history = [];
     draw();
+    if (box) viewer.showBox(box);
   } catch (error) {
     tell(error.message);
   }
 }
 
+/** Open the micrograph of a found region, and zoom to it. */
+function goTo(one) {
+  gallery.chosen = one.id;
+  gallery.draw();
+  open(gallery.row, one.box);
+}
+
 // ---- marks
 
-const own = () => labels[data.name] || [];
+const own = () => labels[data.stem] || [];
 const colour = (label) => (label.good ? palette.kept : label.class === "bad" ? palette.rejected : palette.classes[label.class]);
 
 function draw() {
@@ -81,14 +89,14 @@ function tiles(region) {
 let sending = Promise.resolve();
 /** Replace the marks of this micrograph at once, and send them after the earlier changes. */
 function change(next, undone = false) {
-  const name = data.name;
+  const stem = data.stem;
   if (!undone) history.push(own());
-  labels[name] = next;
+  labels[stem] = next;
   gallery.draw();
   draw();
   sending = sending.then(async () => {
     try {
-      await api("/api/labels", { method: "POST", json: { name, labels: next } });
+      await api("/api/labels", { method: "POST", json: { stem, labels: next } });
       poll();
     } catch (error) {
       tell(error.message);
@@ -181,6 +189,9 @@ function show(state) {
   find("trained").hidden = !state.trained;
   find("measures").textContent = words(state.measures);
   replace("compared", state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
+  find("find").disabled = job.running || !counts.bad;
+  replace("found", state.found.map((one, index) => ["found", index + one.name, make("li", { class: "proposal" },
+    make("button", { type: "button", class: "link", title: one.name, onclick: () => goTo(one) }, dot(palette.classes[one.class] || palette.rejected), `${one.class} ${Math.round(100 * one.confidence)} %, ${short(one.name)}`))]));
   find("saved").hidden = !state.models.length;
   replace("models", state.models.map((one) => ["models", one.name, make("li", {}, make("b", {}, one.name), " ",
     make("button", { type: "button", class: "small", onclick: () => act({ act: "screen", name: one.name }) }, "Screen again"),
@@ -220,6 +231,7 @@ async function poll() {
 }
 
 find("train").addEventListener("click", () => act({ act: "train" }));
+find("find").addEventListener("click", () => act({ act: "find" }));
 find("stop").addEventListener("click", () => act({ act: "stop" }));
 find("saving").addEventListener("submit", async (event) => {
   event.preventDefault();

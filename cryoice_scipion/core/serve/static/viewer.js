@@ -82,10 +82,13 @@ export class Viewer {
 
   /** Zoom to one bad area, and mark it. */
   showArea(index) {
-    const [x, y, width, height] = this.data.regions[index].box;
+    this.showBox(this.data.regions[index].box);
+    this.areas.querySelectorAll(".area").forEach((one) => one.classList.toggle("marked", one.dataset.index === String(index)));
+  }
+
+  showBox([x, y, width, height]) {
     const side = Math.max(width, height, this.data.width / 12) * 1.6;
     this.setView(x + width / 2 - side / 2, y + height / 2 - side / 2, side);
-    this.areas.querySelectorAll(".area").forEach((one) => one.classList.toggle("marked", one.dataset.index === String(index)));
   }
 
   fit() { this.setView(0, 0, Math.max(this.data.width, this.data.height), true); }
