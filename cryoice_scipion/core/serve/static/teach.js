@@ -51,7 +51,7 @@ function draw() {
     return [make("rect", { ...box, class: "mark-halo" }),
       make("rect", { ...box, class: `mark ${label.good ? "good" : "bad"}`, stroke: colour(label), fill: colour(label), "data-index": index },
         make("title", {}, `${label.good ? "good" : label.class}: click to remove`)),
-      make("text", { x: label.x, y: label.y - size / 4, class: "mark-word", "font-size": size }, label.good ? "✓ good" : `✕ ${label.class}`)];
+      make("text", { x: label.x, y: label.y - size / 4, class: "mark-word", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
   }));
   find("undo").disabled = !history.length;
   const buttons = (one, index) => [["Right", false, one.likeliest], ["Wrong", true, "good"]].map(([word, good, name]) => make("button", {
@@ -60,7 +60,7 @@ function draw() {
   }, word));
   const regions = data.regions.filter((one) => one.likeliest !== "border");
   find("regions").replaceChildren(...regions.slice(0, 40).map((one, index) => make("li", { class: "proposal" },
-    make("button", { type: "button", class: "link", onclick: () => viewer.showArea(data.regions.indexOf(one)) }, dot(palette.classes[one.likeliest]), `${nameOf(one)} ${Math.round(100 * one.confidence)} %`), ...buttons(one, index))));
+    make("button", { type: "button", class: "link", title: `confidence ${Math.round(100 * one.confidence)} %`, onclick: () => viewer.showArea(data.regions.indexOf(one)) }, dot(palette.classes[one.likeliest]), nameOf(one)), ...buttons(one, index))));
   if (!regions.length) find("regions").replaceChildren(make("li", { class: "help" }, "None on this micrograph."));
 }
 
