@@ -75,3 +75,7 @@ SAME_PIXEL_SIZE = 0.02  # pixel sizes that differ by a smaller share are the sam
 COORDINATES_SCALED = "coordinates_scaled"
 #: Flag of a micrograph whose coordinate file contradicts the given size; "=" and the file's one in Å/px follow.
 COORDINATES_DIFFER = "coordinates_pixel_size_differs"
+
+#: Numbers outside these ranges are mistakes of the file or of the user.
+PIXEL_SIZES = (0.05, 200.0)  # Å/px
+LARGEST_POSITION = 1e7  # px, of a coordinate or a box

@@ -6,14 +6,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD
+from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD, LARGEST_POSITION, PIXEL_SIZES
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
+_PIXEL_SIZE: Dict[str, Any] = dict(zip(("ge", "le"), PIXEL_SIZES))
 _NAME = "^[a-z][a-z0-9_]*$"
 Config = TypeVar("Config", bound="Settings")
 
@@ -80,10 +81,10 @@ class ScreenConfig(Settings):
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
     reference: int = Field(20, ge=0)  # number of micrographs that decide contrast and session baseline
     max_bad_area: float = Field(1.0, ge=0, le=1)
-    pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
+    pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px, overrides the headers
     particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
-    box_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, if the coordinate files have none
-    coordinates_pixel_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å/px; None: from the files
+    box_size: Optional[float] = Field(None, gt=0, le=LARGEST_POSITION)  # px, if the coordinate files have none
+    coordinates_pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px; None: from the files
     flip_y: bool = False  # coordinates count rows from the other end
     full_size_masks: bool = False
     box_files: bool = False  # also write EMAN .box files. Does not affect results; may change on resume
@@ -216,7 +217,7 @@ class PatchConfig(Settings):
 
     sampling: float = Field(4.0, gt=0)  # Å/px
     window: int = Field(64, ge=8)
-    pixel_size: Optional[float] = Field(None, gt=0)  # Å/px of the micrographs; None: their headers
+    pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px of the micrographs; None: their headers
     contrast: str = Field("dark", pattern="^(dark|bright)$")
     background: bool = True  # draw clean positions as additional GOOD patches
     background_ratio: float = Field(1.0, ge=0)  # background patches per GOOD patch

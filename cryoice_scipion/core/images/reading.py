@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from cryoice_scipion.constants import PIXEL_SIZE_DIFFERS
+from cryoice_scipion.constants import PIXEL_SIZE_DIFFERS, PIXEL_SIZES
 from cryoice_scipion.core.errors import ImageError, PixelSizeError
 from cryoice_scipion.core.images import mrc
 from cryoice_scipion.core.images.compressed import COMPRESSIONS, decompressed, is_compressed
@@ -106,8 +106,7 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
     """
     header = micrograph.header_pixel_size
     if given is not None:
-        if not (math.isfinite(given) and given > 0):
-            raise PixelSizeError(micrograph.path, f"the given pixel size {given} is not positive", "give it in Å/px")
+        check_pixel_size(micrograph.path, given)
         if header is not None and _differ(header, given):
             return given, [f"{PIXEL_SIZE_DIFFERS}={header:g}"]
         stated = micrograph.stated_pixel_size
@@ -119,6 +118,13 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
         says = "has no pixel size" if not stated else f"has an implausible pixel size of {stated:.4g} Å/px"
         raise PixelSizeError(micrograph.path, f"the header {says}", "give it in Å/px (--pixel-size)")
     return header, []
+
+
+def check_pixel_size(name: str, size: float) -> None:
+    """Raise PixelSizeError if a pixel size in Å/px that somebody gave cannot be that of a micrograph."""
+    if not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
+        reason = f"the given pixel size {size:g} is not between {PIXEL_SIZES[0]:g} and {PIXEL_SIZES[1]:g} Å/px"
+        raise PixelSizeError(name, reason, "give it in Å/px")
 
 
 def split_frame(path: str) -> Tuple[Optional[int], Path]:
