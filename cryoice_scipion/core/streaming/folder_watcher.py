@@ -6,6 +6,7 @@ The folder is polled, because the system's notifications (inotify) miss what oth
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections import deque
@@ -14,12 +15,13 @@ from typing import Callable, Deque, Dict, List, Optional
 
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver, PollingObserverVFS
+from watchdog.observers.polling import PollingEmitter
 
 from cryoice_scipion.core.images.trees import TreeListing, files_in
 from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS, FileState, StableFile
 
 _INTERVAL = 1.0  # s between two looks at the folder, at most
+_LARGEST_SHARE, _LONGEST_INTERVAL = 0.05, 30.0  # of the time that looking may take; s
 _LONGEST_WAIT = 15  # settle times after which a file that keeps changing is reported, if `report_changing`
 
 
@@ -112,7 +114,9 @@ class FolderWatcher:
             if self.in_subfolders is None and any(map(self._counts, os.listdir(self.folder))):
                 self.in_subfolders = False
             deep = self.in_subfolders is not False
-            observer = self._tree_observer() if deep else PollingObserver(timeout=self.interval)
+            wanted = self._is_wanted if self._single_name is None else self._single_name.__eq__
+            listing = TreeListing(self.folder, wanted)
+            observer = BaseObserver(functools.partial(_ThriftyEmitter, listdir=listing), timeout=self.interval)  # type: ignore[arg-type]
             observer.schedule(_Handler(self._on_event, self._on_folder_deleted), str(self.folder), recursive=deep)
             observer.start()  # before the listing, so that no file is missed between the two
             for name in os.listdir(self.folder):
@@ -127,9 +131,6 @@ class FolderWatcher:
             return
         self.problem = ""
         self._observer = observer
-
-    def _tree_observer(self) -> BaseObserver:
-        return PollingObserverVFS(os.stat, TreeListing(self.folder), polling_interval=self.interval)
 
     def _on_event(self, path: str) -> None:
         name = os.path.relpath(path, self.folder)
@@ -160,7 +161,7 @@ class FolderWatcher:
         """Report only files in subfolders from now on, or only those in the folder itself."""
         if self.in_subfolders is None:
             self.in_subfolders = in_subfolders
-            self._is_lost = not in_subfolders  # the observer of the tree is replaced by a cheaper one
+            self._is_lost = not in_subfolders  # the observer of the tree is replaced by one of the folder alone
 
     def _is_complete(self, name: str) -> bool:
         """Return whether a file is to be reported now; a reported or deleted file is no longer observed."""
@@ -175,6 +176,19 @@ class FolderWatcher:
         del self._changing[name]
         self._reported[name] = file.state
         return True
+
+
+class _ThriftyEmitter(PollingEmitter):
+    """Look less often into a folder that takes long to look at."""
+
+    _pause = 0.0
+
+    def queue_events(self, timeout: float) -> None:
+        """Look once, after ``timeout`` seconds or more."""
+        waits = max(timeout, self._pause)
+        start = time.monotonic()
+        super().queue_events(waits)
+        self._pause = min((time.monotonic() - start - waits) / _LARGEST_SHARE, _LONGEST_INTERVAL)
 
 
 class _Handler(FileSystemEventHandler):

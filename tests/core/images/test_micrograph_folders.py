@@ -5,6 +5,7 @@ import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import expand_micrographs, output_stem, stem_of
+from cryoice_scipion.core.images.reading import is_image_name
 from cryoice_scipion.core.images.trees import TreeListing
 
 
@@ -50,9 +51,9 @@ def test_a_folder_of_dead_links_is_an_error_that_names_them(tmp_path):
 
 
 def test_a_walk_through_a_listing_ends_although_links_go_round(tmp_path):
-    touch(tmp_path, "a/x.mrc", "run/journal.jsonl", ".hidden/y.mrc")
+    touch(tmp_path, "a/x.mrc", "a/x.txt", "run/journal.jsonl", ".hidden/y.mrc")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
-    listing = TreeListing(tmp_path)
+    listing = TreeListing(tmp_path, is_image_name)
     for _ in range(2):  # each walk begins at the top
         assert sorted(entry.name for entry in listing(str(tmp_path))) == ["a", "run"]
         assert sorted(entry.name for entry in listing(str(tmp_path / "a"))) == ["up", "x.mrc"]

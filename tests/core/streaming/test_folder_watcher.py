@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from cryoice_scipion.core.streaming import folder_watcher
 from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 
 SETTLE = 0.1
@@ -168,3 +169,34 @@ def test_the_first_file_decides_whether_subfolders_are_watched(tmp_path, first):
         (tmp_path / "sub" / "deep" / "c.mrc").write_text("x")
         (tmp_path / "d.mrc").write_text("x")
         assert gather(files, 1) == (["d.mrc"] if first == "here" else ["c.mrc"])
+
+
+def test_files_that_do_not_count_are_not_looked_at(tmp_path, monkeypatch):
+    for number in range(300):
+        (tmp_path / f"frames_{number}.tif").touch()
+    looked = []
+    original = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **more: looked.append(str(path)) or original(path, **more))
+    with looking(tmp_path) as files:
+        files.poll()
+        (tmp_path / "new.mrc").write_text("x")
+        assert gather(files, 1) == ["new.mrc"]
+    assert looked and not [path for path in looked if path.endswith(".tif")]
+
+
+def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_watcher, "_LONGEST_INTERVAL", 0.4)
+    calls = []
+
+    class SlowListing(folder_watcher.TreeListing):
+        def __call__(self, folder):
+            calls.append(time.monotonic())
+            time.sleep(0.05)  # a twentieth of a second: a look in a second, if 0.4 s were not the most
+            return super().__call__(folder)
+
+    monkeypatch.setattr(folder_watcher, "TreeListing", SlowListing)
+    with looking(tmp_path) as files:
+        files.poll()
+        time.sleep(1.5)
+    pauses = [later - earlier for earlier, later in zip(calls[1:], calls[2:])]
+    assert pauses and min(pauses) > 0.4
