@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
@@ -145,7 +144,7 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
         log.info("screening starts when %d micrographs have arrived, or at the end", config.reference)
     while not watch.is_stopping:
         screened = show(watch.round())
-        if args.timeout and watch.is_quiet and time.monotonic() - watch.changed >= args.timeout:
+        if args.timeout and watch.is_quiet and watch.quiet_seconds >= args.timeout:
             log.info("no new file for %g s; ending", args.timeout)
             break
         if not screened and not watch.is_busy:

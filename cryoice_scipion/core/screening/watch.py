@@ -126,10 +126,10 @@ class Watch:
         return not (self._queue or self.files.has_changing_files or pending)
 
     @property
-    def changed(self) -> float:
-        """Return the time (monotonic clock) at which the last new or changed file was seen."""
-        times = [self.files.changed] + ([self._picks.changed] if self._picks is not None else [])
-        return max(times)
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file; time in which nobody looked does not count."""
+        times = [self.files.quiet_seconds] + ([self._picks.quiet_seconds] if self._picks is not None else [])
+        return min(times)
 
     def wait(self, seconds: float) -> None:
         """Wait, unless :meth:`stop` is called."""

@@ -99,9 +99,9 @@ class CoordinateWatcher:
                 self._format = suffix_of(path)
 
     @property
-    def changed(self) -> float:
-        """Return the time (monotonic clock) at which the last new or changed file was seen."""
-        return self.files.changed
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file."""
+        return self.files.quiet_seconds
 
     @property
     def is_pending(self) -> bool:

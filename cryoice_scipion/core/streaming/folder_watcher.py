@@ -11,7 +11,7 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import Callable, Deque, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional
 
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
@@ -57,7 +57,8 @@ class FolderWatcher:
             Whether files in subfolders are reported, as long as the folder itself has none.
         """
         self.interval = min(_INTERVAL, settle / 2)
-        self.changed = time.monotonic()  # when a new or changed file was last seen
+        self._changed = time.monotonic()  # when a new or changed file was last seen
+        self._looked = self._changed  # when the last look began whose findings are all known
         self.problem = ""  # why the folder cannot be read, in one line
         self._is_wanted, self._settle = is_wanted, settle
         self._longest = _LONGEST_WAIT * settle if report_changing else float("inf")
@@ -78,6 +79,11 @@ class FolderWatcher:
         return bool(self._changing or self._events)
 
     @property
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file; time in which nobody looked does not count."""
+        return max(0.0, self._looked - self._changed)
+
+    @property
     def is_there(self) -> bool:
         """Return whether the folder exists and is watched."""
         return self._observer is not None
@@ -90,6 +96,7 @@ class FolderWatcher:
         if self._is_lost or (self._observer is not None and not self._observer.is_alive()):
             self.close()
         if self._observer is None:
+            self._looked = time.monotonic()
             self._open()
         while self._events:
             self._notice(self._events.popleft())
@@ -116,7 +123,8 @@ class FolderWatcher:
             deep = self.in_subfolders is not False
             wanted = self._is_wanted if self._single_name is None else self._single_name.__eq__
             listing = TreeListing(self.folder, wanted)
-            observer = BaseObserver(functools.partial(_ThriftyEmitter, listdir=listing), timeout=self.interval)  # type: ignore[arg-type]
+            emitter = functools.partial(_ThriftyEmitter, listdir=listing, on_look=self._on_look)
+            observer = BaseObserver(emitter, timeout=self.interval)  # type: ignore[arg-type]
             observer.schedule(_Handler(self._on_event, self._on_folder_deleted), str(self.folder), recursive=deep)
             observer.start()  # before the listing, so that no file is missed between the two
             for name in os.listdir(self.folder):
@@ -135,8 +143,11 @@ class FolderWatcher:
     def _on_event(self, path: str) -> None:
         name = os.path.relpath(path, self.folder)
         if self._counts(name):
-            self.changed = time.monotonic()
+            self._changed = time.monotonic()
             self._events.append(name)
+
+    def _on_look(self, began: float) -> None:
+        self._looked = began
 
     def _on_folder_deleted(self) -> None:
         self._is_lost = True
@@ -155,7 +166,7 @@ class FolderWatcher:
         if file.state is not None and file.state != self._reported.get(name):
             self._decide(os.path.dirname(name) != "")
             self._changing[name] = file
-            self.changed = file.first_seen
+            self._changed = file.first_seen
 
     def _decide(self, in_subfolders: bool) -> None:
         """Report only files in subfolders from now on, or only those in the folder itself."""
@@ -170,7 +181,7 @@ class FolderWatcher:
         if file.state is None:
             del self._changing[name]
             return False
-        self.changed = max(self.changed, file.unchanged_since)
+        self._changed = max(self._changed, file.unchanged_since)
         if unchanged < self._settle and time.monotonic() - file.first_seen < self._longest:
             return False
         del self._changing[name]
@@ -179,16 +190,20 @@ class FolderWatcher:
 
 
 class _ThriftyEmitter(PollingEmitter):
-    """Look less often into a folder that takes long to look at."""
+    """Look less often into a folder that takes long to look at, and tell when each look began."""
 
-    _pause = 0.0
+    def __init__(self, *args: Any, on_look: Callable[[float], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._on_look, self._began, self._pause = on_look, time.monotonic(), 0.0
 
     def queue_events(self, timeout: float) -> None:
         """Look once, after ``timeout`` seconds or more."""
-        waits = max(timeout, self._pause)
+        wait = max(timeout, self._pause)
         start = time.monotonic()
-        super().queue_events(waits)
-        self._pause = min((time.monotonic() - start - waits) / _LARGEST_SHARE, _LONGEST_INTERVAL)
+        super().queue_events(wait)
+        self._on_look(self._began)  # of the look before: what it found has reached the handler meanwhile
+        self._began = start + wait
+        self._pause = min((time.monotonic() - self._began) / _LARGEST_SHARE, _LONGEST_INTERVAL)
 
 
 class _Handler(FileSystemEventHandler):

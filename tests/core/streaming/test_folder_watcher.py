@@ -4,6 +4,7 @@
 import contextlib
 import os
 import shutil
+import threading
 import time
 
 import pytest
@@ -125,16 +126,42 @@ def test_a_link_whose_target_comes_later_comes_then(tmp_path):
         assert gather(files, 1) == ["a.mrc"]
 
 
-def test_when_something_was_seen_last_is_known(tmp_path):
+def test_how_long_nothing_new_was_seen_is_known(tmp_path):
     with looking(tmp_path) as files:
         files.poll()
-        before = files.changed
         shutil.copy(__file__, tmp_path / "notes.txt")
         assert gather(files, 0) == []
-        assert files.changed == before
+        before = files.quiet_seconds
+        assert before > 0.1
         (tmp_path / "a.mrc").write_text("x")
-        gather(files, 1)
-        assert files.changed > before
+        while not files.has_changing_files:
+            files.poll()
+        assert files.quiet_seconds < before
+
+
+def test_time_in_which_nobody_looked_is_not_quiet(tmp_path, monkeypatch):
+    """As when the process was stopped (SIGSTOP), or the disk does not answer."""
+    answers = threading.Event()
+
+    class StuckListing(folder_watcher.TreeListing):
+        looks = 0
+
+        def __call__(self, folder):
+            StuckListing.looks += 1
+            if StuckListing.looks == 3:
+                answers.wait(5)
+            return super().__call__(folder)
+
+    monkeypatch.setattr(folder_watcher, "TreeListing", StuckListing)
+    with looking(tmp_path) as files:
+        files.poll()
+        while StuckListing.looks < 3:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert files.poll() == [] and files.quiet_seconds < 0.3
+        (tmp_path / "a.mrc").write_text("x")
+        answers.set()
+        assert gather(files, 1) == ["a.mrc"]
 
 
 def test_a_folder_that_cannot_be_looked_into_is_said_and_tried_again(tmp_path, monkeypatch):
