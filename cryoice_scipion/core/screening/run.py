@@ -160,6 +160,7 @@ class ScreeningRun:
         WorkerError
             When all executors have failed.
         """
+        self._files.check_lock()
         self._more = more
         self._waiting.add(tasks)
         self._finished, broken = False, True
