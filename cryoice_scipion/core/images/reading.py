@@ -25,6 +25,7 @@ from cryoice_scipion.core.images.raw_pixels import read_raw
 
 SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _FRAME = re.compile(r"^(\d+)@(.+)$")
+_BYTE = re.compile(rb"%([0-9A-F]{2})")
 _FORMATS = "give an MRC, TIFF, PNG or JPEG image"
 _PLAUSIBLE = (0.2, 20.0)  # Å/px
 _UNSET = 1.0  # Å/px: written by many programs when the pixel size is unknown
@@ -128,11 +129,20 @@ def check_pixel_size(name: str, size: float) -> None:
 
 
 def split_frame(path: str) -> Tuple[Optional[int], Path]:
-    """Split ``12@stack.mrcs``, unless a file of that name exists."""
+    """Split ``12@stack.mrcs``, unless a file of that name exists; find the file that a plain path stands for."""
     found = _FRAME.match(path)
     if found is None or os.path.exists(path):
-        return None, Path(path)
-    return int(found.group(1)), Path(found.group(2))
+        return None, _file_of(path)
+    return int(found.group(1)), _file_of(found.group(2))
+
+
+def _file_of(path: str) -> Path:
+    """Return the file that :func:`~.stems.plain_path` gave this path, if it gave it any other."""
+    if "%" in path and not os.path.exists(path):
+        original = _BYTE.sub(lambda byte: bytes([int(byte.group(1), 16)]), os.fsencode(path))
+        if os.path.exists(original):
+            return Path(os.fsdecode(original))
+    return Path(path)
 
 
 def _uncompressed(name: str) -> str:

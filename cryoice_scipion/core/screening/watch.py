@@ -13,6 +13,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple, Union
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.images.naming import free_stem, output_stem, stem_of
 from cryoice_scipion.core.images.reading import is_image_name
+from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.coordinate_sources import CoordinateSources
@@ -194,7 +195,7 @@ class Watch:
                 self._take_changed(stem, path)
                 continue
             self._paths[stem] = path
-            new[stem] = str(path)
+            new[stem] = plain_path(str(path))
         if new:
             self._registry.add_micrographs(new)
         for stem in new:
@@ -230,7 +231,7 @@ class Watch:
             path = self._duplicates.pop(stem)
             self._log.warning("%s: used, since %s cannot be read", path, self._paths.get(stem, stem))
             self._paths[stem] = path
-            self._registry.add_micrographs({stem: str(path)})
+            self._registry.add_micrographs({stem: plain_path(str(path))})
             self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
 
