@@ -226,9 +226,11 @@ class ScreeningRun:
             step = self._baseline_step(closed)
             if step.reference is not None:
                 self._freeze(step.reference)
-            elif not step.is_decided or self._stopping:
                 return
-            for done in self._pool.run(self._jobs.map(self._waiting[key], step.contrast) for key in step.to_map):
+            due = [key for key in step.to_map if self._waiting.is_due(key)]
+            if not step.is_decided or self._stopping or not due:
+                return
+            for done in self._pool.run(self._jobs.map(self._waiting[key], step.contrast) for key in due):
                 yield from self._record_map(done)
 
     def _jobs_for_reference(self) -> Iterator[Job[MapResult]]:
