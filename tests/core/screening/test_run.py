@@ -192,7 +192,7 @@ def test_a_micrograph_that_vanishes_before_it_is_mapped_with_the_other_contrast_
     options = RunOptions(retry_seconds=0.6, on_mapped=vanish)
     with ScreeningRun(tmp_path / "o", ScreenConfig(reference=4), [executor()], options) as run:
         assert list(run.process(tasks, closed=False)) == []  # not a loop without end
-        assert caplog.text.count("tried again") == 1
+        assert 1 <= caplog.text.count("tried again") < 10
         Path(tasks[0].path).write_bytes(content)
         time.sleep(0.2)
         assert {one.status for one in run.process(tasks)} == {"accepted"}
