@@ -161,6 +161,7 @@ class Watch:
         if self._picks is not None:
             self._picks.close()
             self._picks.picks.closed = True
+            self._enqueue(sorted(self.arrived))  # also those whose coordinates went away while nobody watched
         while True:
             stopping = self.is_stopping
             yield from self._process(self._next_batch(), closed=True)

@@ -11,14 +11,14 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingEmitter
 
 from cryoice_scipion.core.images.trees import TreeListing, files_in
-from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS, FileState, StableFile
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS, FileState, StableFile, file_state
 
 _INTERVAL = 1.0  # s between two looks at the folder, at most
 _LARGEST_SHARE, _LONGEST_INTERVAL = 0.05, 30.0  # of the time that looking may take; s
@@ -68,6 +68,7 @@ class FolderWatcher:
         self.in_subfolders: Optional[bool] = None if subfolders and not single_file else False
         self._changing: Dict[str, StableFile] = {}  # by relative path; files that are not reported yet
         self._reported: Dict[str, FileState] = {}
+        self._missing: Set[str] = set()  # reported files that are not there any more
         self._events: Deque[str] = deque()  # relative paths, from the observer's thread
         self._is_lost = False
         self._observer: Optional[BaseObserver] = None
@@ -104,6 +105,19 @@ class FolderWatcher:
             self._last_check = time.monotonic()
             return [self.folder / name for name in sorted(self._changing) if self._is_complete(name)]
         return []
+
+    def gone(self) -> List[Path]:
+        """Return the reported files that were removed or renamed since the last call.
+
+        If no reported file is left, none is returned: the disk may be away.
+        """
+        missing = [name for name in self._missing if file_state(self.folder / name) is None]
+        if len(missing) == len(self._reported):
+            return []
+        for name in missing:
+            del self._reported[name]
+        self._missing.clear()
+        return [self.folder / name for name in sorted(missing)]
 
     def close(self) -> None:
         """Stop watching."""
@@ -163,6 +177,8 @@ class FolderWatcher:
         if not self._counts(name) or name in self._changing:
             return
         file = StableFile(self.folder / name, use_modification_time)
+        if file.state is None and name in self._reported:
+            self._missing.add(name)
         if file.state is not None and file.state != self._reported.get(name):
             self._decide(os.path.dirname(name) != "")
             self._changing[name] = file
@@ -203,7 +219,8 @@ class _ThriftyEmitter(PollingEmitter):
         super().queue_events(wait)
         self._on_look(self._began)  # of the look before: what it found has reached the handler meanwhile
         self._began = start + wait
-        self._pause = min((time.monotonic() - self._began) / _LARGEST_SHARE, _LONGEST_INTERVAL)
+        seconds = min((time.monotonic() - self._began) / _LARGEST_SHARE, _LONGEST_INTERVAL)
+        self._pause = seconds if seconds > _INTERVAL else 0.0
 
 
 class _Handler(FileSystemEventHandler):
@@ -213,8 +230,9 @@ class _Handler(FileSystemEventHandler):
         self._on_file, self._on_folder_deleted = on_file, on_folder_deleted
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Handle one event; a renamed file counts by its new name."""
+        """Handle one event; of a renamed file, both names."""
         if isinstance(event, DirDeletedEvent):  # usually the watched folder; a subfolder only causes a new listing
             self._on_folder_deleted()
         elif not event.is_directory:
-            self._on_file(os.fsdecode(event.dest_path or event.src_path))
+            for path in {event.src_path, event.dest_path or event.src_path}:
+                self._on_file(os.fsdecode(path))

@@ -506,7 +506,29 @@ def test_a_listed_file_that_comes_later_is_read_and_one_that_never_comes_is_name
     assert summary.files_not_read == [str(picks / "parts" / "mic003.star")]
 
 
-def test_coordinates_of_a_file_that_has_gone_are_missed(tmp_path, caplog):
+def test_coordinates_of_a_file_that_was_removed_are_not_used_any_more(tmp_path, caplog):
+    """Neither if it goes while the watch runs, nor if it goes between two sessions."""
+    picks, output = tmp_path / "picks", tmp_path / "o"
+    picks.mkdir()
+    make_tasks(tmp_path / "m", 3)
+    for name in ("mic001", "mic002", "mic003"):
+        (picks / f"{name}.box").write_text(BOXES)
+    with watching(tmp_path / "m", output, picks) as watch:
+        go_on(watch)
+        (picks / "mic001.box").unlink()
+        go_on(watch, until=lambda: "mic001.box: is gone; its 2 coordinates are no longer used" in caplog.text)
+        finish(watch)
+    assert {name for name, *_ in stars(output)} == {"mic002.mrc", "mic003.mrc"}
+    assert read_summary(output).adds_up
+    (picks / "mic002.box").unlink()
+    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        go_on(watch)
+        finish(watch)
+    assert {name for name, *_ in stars(output)} == {"mic003.mrc"}
+    assert read_summary(output).adds_up and read_summary(output).input_picks == 2
+
+
+def test_a_coordinate_file_that_is_renamed_counts_once(tmp_path):
     picks, output = tmp_path / "picks", tmp_path / "o"
     picks.mkdir()
     make_tasks(tmp_path / "m", 2)
@@ -514,11 +536,9 @@ def test_coordinates_of_a_file_that_has_gone_are_missed(tmp_path, caplog):
         (picks / f"{name}.box").write_text(BOXES)
     with watching(tmp_path / "m", output, picks) as watch:
         go_on(watch)
-        finish(watch)
-    assert read_summary(output).adds_up
-    (picks / "mic001.box").unlink()
-    with watching(tmp_path / "m", output, picks, resume=True) as watch:
+        (picks / "mic001.box").rename(picks / "mic001_autopick.box")
         go_on(watch)
+        go_on(watch, seconds=1.0)
         finish(watch)
-    assert not read_summary(output).adds_up
-    assert "do not add up" in caplog.text
+    assert len(stars(output)) == 4  # which finds each place once
+    assert (read_summary(output).input_picks, read_summary(output).adds_up) == (4, True)

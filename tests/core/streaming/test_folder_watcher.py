@@ -213,6 +213,7 @@ def test_files_that_do_not_count_are_not_looked_at(tmp_path, monkeypatch):
 
 def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_watcher, "_LONGEST_INTERVAL", 0.4)
+    monkeypatch.setattr(folder_watcher, "_INTERVAL", 0.1)
     calls = []
 
     class SlowListing(folder_watcher.TreeListing):
@@ -227,3 +228,17 @@ def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(tmp_path, m
         time.sleep(1.5)
     pauses = [later - earlier for earlier, later in zip(calls[1:], calls[2:])]
     assert pauses and min(pauses) > 0.4
+
+
+def test_files_that_are_gone_are_told_unless_all_are(tmp_path):
+    for name in ("a.mrc", "b.mrc", "c.mrc"):
+        (tmp_path / name).write_text("x")
+    with looking(tmp_path) as files:
+        gather(files, 3)
+        os.rename(tmp_path / "a.mrc", tmp_path / "d.mrc")
+        assert gather(files, 1) == ["d.mrc"]
+        assert files.gone() == [tmp_path / "a.mrc"] and files.gone() == []
+        for path in tmp_path.iterdir():
+            path.unlink()
+        gather(files, 0)
+        assert files.gone() == []  # as when a network disk is away
