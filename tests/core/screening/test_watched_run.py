@@ -537,8 +537,9 @@ def test_a_coordinate_file_that_is_renamed_counts_once(tmp_path):
     with watching(tmp_path / "m", output, picks) as watch:
         go_on(watch)
         (picks / "mic001.box").rename(picks / "mic001_autopick.box")
+        known = watch._picks.picks.knows
+        go_on(watch, until=lambda: known("mic001_autopick.box") and not known("mic001.box"))
         go_on(watch)
-        go_on(watch, seconds=1.0)
         finish(watch)
     assert len(stars(output)) == 4  # which finds each place once
     assert (read_summary(output).input_picks, read_summary(output).adds_up) == (4, True)
