@@ -58,15 +58,15 @@ def watching_with(folder, output, late, resume=False, reference=2, patience=0.3,
             yield watch
 
 
-def go_on(watch, until=lambda: False, seconds=10.0):
-    """Go round until something is so, or everything has come to rest; return the stems that were screened."""
+def go_on(watch, until=None, seconds=10.0):
+    """Go round until something is so, or else until everything has come to rest; return the stems that were screened."""
     found, end, rest = [], time.monotonic() + seconds, 0.0
-    while not until() and time.monotonic() < end:
+    while not (until and until()) and time.monotonic() < end:
         screened = [record.stem for record in watch.round()]
         found += screened
         busy = screened or not watch.is_quiet
         rest = 0.0 if busy else rest or time.monotonic()
-        if rest and time.monotonic() - rest > 6 * SETTLE:
+        if not until and rest and time.monotonic() - rest > 6 * SETTLE:
             break
         time.sleep(0.01)
     return found
@@ -197,7 +197,7 @@ def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path,
 def rounds(watch, until):
     """Go round until something is so, however long nothing comes."""
     end = time.monotonic() + 10
-    while not until() and time.monotonic() < end:
+    while not (until and until()) and time.monotonic() < end:
         list(watch.round())
         time.sleep(0.01)
 
