@@ -177,6 +177,7 @@ def test_a_copy_that_stalls_is_tried_again_and_one_that_never_ends_fails_until_i
         }
         (tmp_path / "m" / "broken.mrc").write_bytes(data)
         rounds(watch, lambda: {one.status for one in read_records(tmp_path / "o")} == {"accepted"})
+    assert {one.status for one in read_records(tmp_path / "o")} == {"accepted"}
 
 
 def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path, caplog):
@@ -196,7 +197,7 @@ def test_a_second_file_of_one_name_is_left_out_and_said_once_a_session(tmp_path,
 def rounds(watch, until):
     """Go round until something is so, however long nothing comes."""
     end = time.monotonic() + 10
-    while not (until and until()) and time.monotonic() < end:
+    while not until() and time.monotonic() < end:
         list(watch.round())
         time.sleep(0.01)
 
