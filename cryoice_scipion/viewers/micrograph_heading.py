@@ -36,10 +36,10 @@ class MicrographHeading(tk.Frame):
         """Show name, status, bad area and grade, with the area of each class in the colour of the picture."""
         self.title.show(record.stem)
         words = in_words(shown_values(record))
-        if record.reason:
-            words += f": {record.reason}"
         if record.particle_diameter:
             words += f", discs of {record.particle_diameter:.0f} Å ({record.diameter_from})"
+        if record.reason:
+            words += f"\nWhy {record.status}: {record.reason}"
         if record.grade:
             words += f"\nWhy {record.grade}: {record.grade_reason} Confidence {record.grade_confidence:.2f}."
         areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)

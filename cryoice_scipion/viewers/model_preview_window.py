@@ -53,7 +53,11 @@ class PreviewDialog(Dialog):
         self._shown: Optional[ThresholdPreview] = None
         self._reference, self._drawing = None, ""  # type: Optional[Reference], str
         buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
-        Dialog.__init__(self, parent, "Threshold: preview of the run", buttons=buttons, default="Apply")
+        width, height = parent.winfo_screenwidth() - FRAME, parent.winfo_screenheight() - FRAME
+        self._size = min(LARGEST[0], width), min(LARGEST[1], height)
+        corner = (width + FRAME - self._size[0]) // 2, FRAME // 4
+        title = "Threshold: preview of the run"
+        Dialog.__init__(self, parent, title, buttons=buttons, default="Apply", position=corner)
 
     # ---- widgets --------------------------------------------------------------------------------------------
 
@@ -82,8 +86,7 @@ class PreviewDialog(Dialog):
         self._makeSlider(master)
         self._say("Reading the input and starting the detector …")
         self._sayBaseline(None, 0)
-        width, height = self.winfo_screenwidth() - FRAME, self.winfo_screenheight() - FRAME
-        self.geometry(f"{min(LARGEST[0], width)}x{min(LARGEST[1], height)}")
+        self.geometry("{}x{}".format(*self._size))
         self.resizable(True, True)
         self.after(POLL, self._look)
 

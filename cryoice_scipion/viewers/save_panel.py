@@ -73,7 +73,7 @@ class SavePanel(tk.Frame):
 
         def done(saved: Dict[str, int]) -> None:
             self._say_saved(saved, "places")
-            then(saved)
+            self.after_idle(then, saved)  # the form keeps the window waiting
 
         places = self._window.labelling.places(self._window.threshold.threshold)
         self._save(lambda run: self._run.save_places(places, run, done))

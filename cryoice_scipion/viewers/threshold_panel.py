@@ -104,11 +104,10 @@ class ThresholdPanel(tk.Frame):
         self.entry.pack(side=tk.LEFT, padx=4)
         for event in ("<Return>", "<KP_Enter>", "<FocusOut>"):
             self.entry.bind(event, lambda _event: self._typed())
-        self.reset = tk.Button(bar, text="Reset to run", command=self._reset)
-        if self.run_threshold is not None:
-            self.reset.pack(side=tk.LEFT)
-            words = "keeps all" if self.run_threshold < 0 else f"{self.run_threshold:.3f}"
-            tk.Label(bar, text=f"({words})", bg="white", fg="#666666").pack(side=tk.LEFT)
+        self.reset = tk.Button(bar, command=self._reset)
+        self.reset.pack(side=tk.LEFT)
+        self.origin = tk.Label(bar, bg="white", fg="#666666")
+        self.origin.pack(side=tk.LEFT)
         self.counts = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT)
         self.bind("<Configure>", lambda event: self.counts.config(wraplength=max(200, event.width - 10)))
         self.counts.grid(row=4, column=0, sticky="ew")
@@ -226,6 +225,12 @@ class ThresholdPanel(tk.Frame):
         self.entry.delete(0, tk.END)
         self.entry.insert(0, f"{axis.threshold:.3f}")
         self.slider.set((axis.threshold - axis.low) / axis.step)
+        of_run, words = self.run_threshold, "Reset to run"
+        told = "" if of_run is None else "(keeps all)" if of_run < 0 else f"({of_run:.3f})"
+        if self.axis.get() == SCORE:
+            words, told = "Keep all", ""
+        self.reset.config(text=words)
+        self.origin.config(text=told)
 
     def _slid(self, value: float) -> None:
         axis = self._now

@@ -53,9 +53,7 @@ class BadAreas:
     names: Sequence[str] = CLASSES
 
 
-def grey_base(
-    pixels: Array, border: Array, pixel_size: float, side: int = SIDE, low_pass: float = LOW_PASS
-) -> Array:
+def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE, low_pass: float = LOW_PASS) -> Array:
     """Return a small grey picture of a micrograph.
 
     The image is averaged down to ``side`` and low-pass filtered, and its grey levels are stretched between the
