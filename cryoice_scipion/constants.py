@@ -67,6 +67,7 @@ DEFAULT_MODEL = "default"
 #: BAD coordinates that a new network needs. With 50, fine-tuning the shipped model is clearly better
 #: (benchmarks/results/few_labels.md).
 ENOUGH_BAD = 200
+FEWEST_LABELS = 5  # GOOD, and BAD, coordinates that a training needs, with the background
 
 #: Flag of a micrograph whose header contradicts the given pixel size. It ends in "=" and the value of the header, Å/px.
 PIXEL_SIZE_DIFFERS = "pixel_size_differs"

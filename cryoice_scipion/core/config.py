@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD, LARGEST_POSITION, PIXEL_SIZES
 from cryoice_scipion.core.errors import SettingsError
@@ -61,12 +61,39 @@ class Settings(BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
+#: What a value must be, by pydantic's name of the fault; in braces the limits.
+_WORDS = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be {le:g} or less",
+    "finite_number": "must be a finite number",
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    "extra_forbidden": "is not a setting",
+    "missing": "is missing",
+}
+
+
 def _one_line(what: str, error: ValidationError) -> SettingsError:
-    faults = []
-    for fault in error.errors():
-        name, words = ".".join(map(str, fault["loc"])), re.sub("^Value error, ", "", fault["msg"])  # pydantic's prefix
-        faults.append(f"{name}: {words}" if name else words)
-    return SettingsError(what, "; ".join(faults))
+    faults = [(".".join(map(str, fault["loc"])), _in_words(fault)) for fault in error.errors()]
+    found = SettingsError(what, "; ".join(f"{name} {words}".strip() for name, words in faults))
+    found.faults = faults
+    return found
+
+
+def _in_words(fault: Any) -> str:
+    """Return what is wrong with a value, as the end of a sentence."""
+    kind, given = fault["type"], fault["input"]
+    if kind == "string_pattern_mismatch":
+        words = "must be " + fault["ctx"]["pattern"].strip("^$()").replace("|", ", ")
+    elif kind in _WORDS:
+        words = _WORDS[kind].format(**fault.get("ctx", {}))
+    else:
+        words = re.sub("^Value error, ", "", fault["msg"])  # pydantic's prefix
+    is_told = fault["loc"] and kind not in ("extra_forbidden", "missing")
+    return f"{words} ({'nothing' if given is None else given} is given)" if is_told else words
 
 
 class ScreenConfig(Settings):
@@ -96,11 +123,12 @@ class ScreenConfig(Settings):
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 
-    @model_validator(mode="after")
-    def _threshold_is_sensible(self) -> ScreenConfig:
-        if self.threshold is not None and self.threshold != -1 and not 0 <= self.threshold <= 1:
-            raise ValueError("threshold must be -1 (keep all) or from 0 to 1")
-        return self
+    @field_validator("threshold")
+    @classmethod
+    def _threshold_is_sensible(cls, value: Optional[float]) -> Optional[float]:
+        if value is not None and value != -1 and not 0 <= value <= 1:
+            raise ValueError("must be -1 (keep all) or from 0 to 1")
+        return value
 
     @model_validator(mode="after")
     def _classes_are_known(self) -> ScreenConfig:

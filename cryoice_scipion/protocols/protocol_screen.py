@@ -142,12 +142,12 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         except SettingsError as error:
             raise SettingsError(error.what, error.reason, "restore the old settings, or choose Restart") from None
 
-    @staticmethod
-    def _writeReport(*of_the_run: Any) -> None:
+    def _writeReport(self, *of_the_run: Any) -> None:
         """Write the report. Import it here, because its libraries would slow down the list of protocols."""
         from cryoice_scipion.core.reports.html import write_report
 
-        write_report(*of_the_run)
+        project = self.getProject()
+        write_report(*of_the_run, name=" / ".join([*([project.getShortName()] if project else []), self.getRunName()]))
 
     def _openInput(self, stems: Dict[str, int]) -> ScreenInput:
         self._micrographs = MicrographReader(self.getInputMicrographsPointer(), stems)

@@ -86,7 +86,8 @@ def test_defaults_of_the_forms_are_those_of_the_core():
 
 def test_unusable_settings_are_told_in_the_words_of_the_core():
     screening = protocols.CryoIceProtScreen(threshold=1.5, useGpu=False)
-    assert any("threshold must be -1 (keep all) or from 0 to 1" in error for error in screening._validate())
+    words = "'Threshold (empty: model default)' must be -1 (keep all) or from 0 to 1 (1.5 is given)."
+    assert screening._validate() == [words]
     screening = protocols.CryoIceProtScreen(modelSource=2, modelFolder="/no/such/model", useGpu=False)
     assert any("/no/such/model: no such model" in error for error in screening._validate())
 

@@ -90,9 +90,8 @@ def choose(window, name):
 
 
 def marks(window):
-    """Return how many circles and crosses are drawn (each has a light rim under it)."""
-    drawn = [window.picture.canvas.type(item) for item in window.picture.canvas.find_withtag("picks")]
-    return drawn.count("oval") // 2, drawn.count("line") // 4
+    """Return how many kept and rejected coordinates are drawn."""
+    return tuple(len(window.picture.canvas.find_withtag(name)) for name in ("kept", "rejected"))
 
 
 def screened(scipion):
@@ -118,7 +117,7 @@ def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, ope
     for _ in names:
         wait_for(window, lambda: is_drawn(window))
         seen.append(window.table.chosen)
-        assert window.picture.title.cget("text") == names[seen[-1]]
+        assert window.heading.title.name == names[seen[-1]]
         window.root.event_generate("<Right>")
     assert seen == window.table.shown
     window.root.event_generate("<Left>")
@@ -170,11 +169,10 @@ def test_what_is_drawn_over_a_picture_can_be_switched(scipion, open_on):
     choose(window, NAMES[1])
     circles, crosses = marks(window)
     assert circles and crosses
-    switches = [w for w in window.picture.winfo_children()[-1].winfo_children() if w.winfo_class() == "Checkbutton"]
-    pictures = []
+    switches, pictures = window.picture.switches.values(), []
     for switch, expected in zip(switches, [(circles, crosses)] * 2 + [(0, crosses), (0, 0)]):
         pictures.append(painted(window))
-        switch.invoke()
+        switch.words.event_generate("<Button-1>")  # the label, not the small box
         window.root.update()
         assert marks(window) == expected
     assert len({bytes(picture) for picture in pictures[:3]}) == 3  # as it opens, with the map, without the mask
@@ -190,7 +188,7 @@ def test_the_text_has_the_colours_that_the_bad_area_has(scipion, open_on):
     for colour in (class_colour("bad"), MASK_COLOUR):  # the second when the classes are no longer there
         window = open_on(scipion.screening)
         choose(window, NAMES[2])
-        text = window.picture.subtitle
+        text = window.heading.text
         assert f"bad\u00a0{100 * share:.0f}\u00a0%" in text.get("1.0", "end")
         assert [text.get(*text.tag_ranges("bad")), text.tag_cget("bad", "foreground")] == ["■", colour]
         assert bytes.fromhex(colour[1:]) in painted(window)
@@ -209,8 +207,9 @@ def test_places_of_the_marks_are_those_of_the_coordinates(scipion, open_on):
     key = choose(window, NAMES[1])
     picks = items(scipion.picks[0].outputCoordinates)
     own = [pick for pick in picks.values() if pick.getMicId() == key]
-    across = window.picture._size[0] / 512
-    wanted = sorted((window.picture._spot[0] + (pick.getX() + 0.5) * across) for pick in own)
+    view = window.picture.view
+    assert view.scale * 512 == pytest.approx(min(view.width, view.height))
+    wanted = sorted((view.left + (pick.getX() + 0.5) * view.scale) for pick in own)
     boxes = [window.picture.canvas.coords(item) for item in window.picture.canvas.find_withtag("picks")]
     centres = sorted({round((box[0] + box[2]) / 2, 3) for box in boxes})
     assert np.allclose(centres, sorted(set(np.round(wanted, 3))), atol=0.01)
@@ -235,10 +234,10 @@ def test_a_saved_set_is_an_output_of_the_protocol_that_others_can_use(scipion, o
     goodness, _ = screened(scipion)
     threshold = round(float(np.median([value for value in goodness.values() if value is not None])), 3)
     window.threshold.set(threshold)
-    window.plus.invoke()
-    wait_for(window, lambda: "Saved" in window.told.cget("text"))
+    window.saving.plus.invoke()
+    wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
     wanted = above(goodness, threshold)
-    assert f"Saved {len(wanted)} coordinates as outputCoordinates_Viewer1." in window.told.cget("text")
+    assert f"Saved {len(wanted)} coordinates as outputCoordinates_Viewer1." in window.saving.told.cget("text")
     protocol = fresh(scipion)
     saved = protocol.outputCoordinates_Viewer1
     chosen = items(saved)
@@ -266,9 +265,9 @@ def test_a_saved_set_opens_at_its_own_threshold_and_a_further_one_gets_another_n
     names = []
     for threshold in (0.3, 0.2):
         window.threshold.set(threshold)
-        window.plus.invoke()
-        wait_for(window, lambda: "Saved" in window.told.cget("text"))
-        names.append(window.told.cget("text").split()[-1].strip("."))
+        window.saving.plus.invoke()
+        wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
+        names.append(window.saving.told.cget("text").split()[-1].strip("."))
     assert len(set(names)) == 2
     for threshold, name in zip((0.3, 0.2), names):
         again = open_on(getattr(fresh(scipion), name))
@@ -279,9 +278,9 @@ def test_nothing_is_saved_where_nothing_is_kept_and_it_says_so(scipion, open_on)
     window = open_on(scipion.screening)
     outputs = list(fresh(scipion)._outputs)
     window.threshold.set(1.0)
-    window.plus.invoke()
+    window.saving.plus.invoke()
     window.root.update()
-    assert "no coordinates are kept at this threshold; lower the threshold" in window.told.cget("text")
+    assert "no coordinates are kept at this threshold; lower the threshold" in window.saving.told.cget("text")
     assert list(fresh(scipion)._outputs) == outputs
 
 
@@ -304,9 +303,9 @@ def test_saving_while_the_protocol_runs_leaves_its_database_alone_and_outlives_i
     protocol.setStatus("running")
     untouched = database.read_bytes()
     window.threshold.set(0.25)
-    window.plus.invoke()
-    wait_for(window, lambda: "Saved" in window.told.cget("text"))
-    name = window.told.cget("text").split()[-1].strip(".")
+    window.saving.plus.invoke()
+    wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
+    name = window.saving.told.cget("text").split()[-1].strip(".")
     assert database.read_bytes() == untouched
     protocol.setStatus("finished")
     time.sleep(1.1)  # the resolution of pyworkflow's time stamps
@@ -362,7 +361,7 @@ def test_micrographs_are_sorted_and_filtered_by_grade(scipion, open_on, tmp_path
         assert [grades[names[key]] for key in window.table.shown] == shown
     choose(window, NAMES[0])  # a click on the timeline: the filters no longer hide it
     assert len(window.table.shown) == len(NAMES) + 1
-    assert "Why decent: Looks decent. Confidence 0.75." in window.picture.subtitle.get("1.0", "end")
+    assert "Why decent: Looks decent. Confidence 0.75." in window.heading.text.get("1.0", "end")
 
 
 def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
@@ -372,7 +371,7 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
     view.show()
     wait_for(view.window, lambda: view.window.records is not None)
     assert "No micrographs screened yet" in view.window.status_bar.words.cget("text")
-    assert view.window.plus.cget("state") == "disabled"
+    assert view.window.saving.plus.cget("state") == "disabled"
     view.window.root.destroy()
 
 
@@ -390,7 +389,7 @@ def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(sc
 def test_each_output_opens_on_what_is_in_it(scipion, open_on):
     protocol = fresh(scipion)
     window = open_on(protocol.outputMicrographsDiscarded)
-    assert [window.picture.title.cget("text")] == [BROKEN]
+    assert [window.heading.title.name] == [BROKEN]
     assert len(window.table.shown) == protocol.outputMicrographsDiscarded.getSize()
     window = open_on(protocol.outputMicrographs)
     assert len(window.table.shown) == protocol.outputMicrographs.getSize()

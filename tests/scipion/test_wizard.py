@@ -177,7 +177,7 @@ def test_a_worker_that_cannot_start_is_one_line_in_the_window(form, monkeypatch)
     "values, words",
     [
         ({"modelFolder": "/no/such/model"}, "/no/such/model: no such model"),
-        ({"threshold": 3.0}, "threshold must be -1"),
+        ({"threshold": 3.0}, "must be -1 (keep all) or from 0 to 1 (3.0 is given)"),
         ({"inputCoordinates": None}, "Choose 'Coordinates'"),
     ],
 )

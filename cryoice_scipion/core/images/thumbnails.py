@@ -53,10 +53,10 @@ class BadAreas:
     names: Sequence[str] = CLASSES
 
 
-def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE) -> Array:
+def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE, low_pass: float = LOW_PASS) -> Array:
     """Return a small grey picture of a micrograph.
 
-    The image is averaged down to ``side``, low-pass filtered to 20 Å, and its grey levels are stretched between the
+    The image is averaged down to ``side`` and low-pass filtered, and its grey levels are stretched between the
     0.5th and 99.5th percentile of the pixels that are not border. If the background (gold, thick ice) spans more grey
     levels than the particles and their noise, its range is compressed to the same number, so that particles beside it
     remain visible.
@@ -71,6 +71,8 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
         Å/px of the micrograph.
     side : int
         Longest side of the result, px. A smaller micrograph keeps its size.
+    low_pass : float
+        Full width at half maximum of the filter, Å.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
     small = _average(pixels.astype(np.float32, copy=False), size)
     outside = _average(border.astype(np.uint8) * np.uint8(255), size) > 127
     sampling = pixel_size * pixels.shape[1] / size[0]
-    small = _low_pass(small, outside, LOW_PASS / 2.355 / sampling)
+    small = _low_pass(small, outside, low_pass / 2.355 / sampling)
     small = _with_less_background(small, outside)
     low, high = _limits(small, outside)
     if high <= low:
