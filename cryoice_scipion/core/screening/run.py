@@ -90,6 +90,7 @@ class ScreeningRun:
         self._baseline = SessionBaseline(config.reference, config.contrast, self.model)
         self._jobs = JobMaker(self.folder, config, self._state)
         self._more, self._stopping, self._finished = 0, False, False
+        self.executors = len(executors)  # number of micrographs that are computed at a time
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:
