@@ -95,7 +95,7 @@ def print_report(
     given : PickCounts, optional
         Counts of the input coordinates; None if no coordinates were given.
     """
-    found = [record for record in run.recorded() if record.stem in stems]
+    found = [record for record in run.micrographs() if record.stem in stems]
     status: Dict[str, int] = {}
     for record in found:
         status[record.status] = status.get(record.status, 0) + 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, Optional, Sequence
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.grades.grading import check_grades
@@ -22,6 +22,7 @@ from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBase
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickCounts, Reference, Summary
 from cryoice_scipion.core.results.outliers import fit_reference
 from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.results.run_sums import MicrographValues
 from cryoice_scipion.core.screening.failures import failed_record, log_problems
 from cryoice_scipion.core.screening.jobs import JobMaker
 from cryoice_scipion.core.screening.options import RunOptions
@@ -83,7 +84,7 @@ class ScreeningRun:
                 )
             self._waiting = WaitingList(self._state, config, options)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
-            self._outputs = Outputs(self.folder, self.recorded, config, options, self.model)
+            self._outputs = Outputs(self.folder, self._state, config, options, self.model)
         except BaseException:
             self._files.unlock()
             raise
@@ -128,6 +129,10 @@ class ScreeningRun:
     def recorded(self) -> Iterator[MicrographRecord]:
         """Yield the record of each screened micrograph from the journal, sorted by id."""
         return self._state.records()
+
+    def micrographs(self) -> List[MicrographValues]:
+        """Return the values of each screened micrograph, sorted by id, without reading the journal."""
+        return self._outputs.micrographs
 
     @property
     def ids(self) -> Dict[str, int]:
