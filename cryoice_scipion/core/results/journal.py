@@ -38,8 +38,13 @@ class Journal:
         self._end = _sound_length(self.path)
         os.ftruncate(self._descriptor, self._end)
 
-    def append(self, kind: str, **values: Any) -> int:
+    def append(self, kind: str, waiting: bool = True, **values: Any) -> int:
         """Write one line, wait until it is on the disk, and return its byte offset.
+
+        Parameters
+        ----------
+        waiting : bool
+            Whether to wait for the disk. If not, the next line that is waited for also waits for this one.
 
         Raises
         ------
@@ -50,7 +55,8 @@ class Journal:
         with writing(self.path.parent):
             try:
                 _write_all(self._descriptor, line)
-                os.fsync(self._descriptor)
+                if waiting:
+                    os.fsync(self._descriptor)
             except OSError:
                 os.ftruncate(self._descriptor, self._end)
                 raise

@@ -273,7 +273,7 @@ class ScreeningRun:
             elif done.answer is not None:
                 result, record = done.answer
                 if result is not None:
-                    self._state.add_map(done.job.task, result)
+                    self._state.add_map(done.job.task, result, waiting=False)  # the record follows at once
                     self._on_mapped(done.job.task)
                 yield self._record(record)
 

@@ -127,10 +127,10 @@ class RunState:
         self._journal.append("reference", reference=to_json(reference))
         self.reference = reference
 
-    def add_map(self, task: MicrographTask, result: MapResult) -> None:
-        """Record that a micrograph is mapped."""
+    def add_map(self, task: MicrographTask, result: MapResult, waiting: bool = True) -> None:
+        """Record that a micrograph is mapped; see ``Journal.append``."""
         line = {"id": task.id, "stem": task.stem, "path": task.path, "result": to_json(result)}
-        self.mapped.offsets[task.id] = self._journal.append("mapped", **line)
+        self.mapped.offsets[task.id] = self._journal.append("mapped", waiting, **line)
 
     def add_record(self, record: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
         """Write a record to the journal and return the record that it replaces."""
