@@ -22,6 +22,7 @@ PINNED = [
     "Pillow<10.2",
     "tifffile<2023.9.27",
 ]
+CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python 3.8
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
 
@@ -69,7 +70,9 @@ setup(
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],
+        "cluster": CLUSTER,
         "test": [
+            *CLUSTER,
             "cryosparc-tools>=4",
             "hypothesis>=6",
             "ipykernel>=6",

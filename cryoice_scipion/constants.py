@@ -13,6 +13,8 @@ SOURCE_URL = "https://github.com/scipion-em/scipion-em-cryoice"
 
 # Plugin variable: the interpreter that runs the core. When it is not set, the plugin finds one itself.
 CRYOICE_PYTHON = "CRYOICE_PYTHON"
+# Plugin variable and environment variable: the Dask scheduler whose workers screen micrographs.
+CRYOICE_SCHEDULER = "CRYOICE_SCHEDULER"
 
 GOOD = "good"
 BAD = "bad"

@@ -119,9 +119,8 @@ def _watch(
 ) -> Watch:
     from cryoice_scipion.core.screening.watch import Watch
     from cryoice_scipion.core.streaming.id_registry import IdRegistry
-    from cryoice_scipion.core.workers.devices import find_devices
 
-    batch = _BATCH * len(find_devices(args.device))
+    batch = _BATCH * run.executors
     registry = IdRegistry(args.output, run.ids)
     return Watch(Path(args.micrographs[0]), run, registry, late, log, batch, args.settle or SETTLE_SECONDS)
 

@@ -27,7 +27,7 @@ from cryoice_scipion.constants import (
 )
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
-from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
+from cryoice_scipion.core.maps.session_baseline import PERCENTILE, is_unusual, session_logit_of
 from cryoice_scipion.core.records import MicrographRecord, number_in_flag
 from cryoice_scipion.core.results.micrograph_fields import shown_values
 
@@ -41,6 +41,7 @@ class MicrographValues(NamedTuple):
 
     id: int
     stem: str
+    path: str
     status: str
     reason: str  # empty unless the micrograph failed
     bad_area: Optional[float]
@@ -83,6 +84,12 @@ class GoodnessHistogram:
 
 class RunSums:
     """Counts, mean areas and the histogram of goodness over the micrographs screened so far."""
+
+    STORED = (  # attributes for a checkpoint
+        "_median_logits", "_diameters", "_outliers", "diameter_origins", "micrographs", "status", "grades", "flags",
+        "noted_sizes", "pixel_sizes", "rejected_by_class", "goodness", "picks", "kept", "_areas", "_bad_area",
+        "_seconds",
+    )  # fmt: skip
 
     def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
         """Start with nothing.
@@ -155,7 +162,7 @@ class RunSums:
     @property
     def session_logit(self) -> Optional[float]:
         """Return the baseline of the session over all mapped micrographs; it does not depend on their order."""
-        return session_logit_of(self._median_logits) if self._median_logits else None
+        return session_logit_of(_around(self._median_logits, PERCENTILE)) if self._median_logits else None
 
     @property
     def is_unusual(self) -> bool:
@@ -167,7 +174,7 @@ class RunSums:
     @property
     def particle_diameter(self) -> Optional[float]:
         """Return the median particle diameter in Å over the micrographs that have coordinates."""
-        return float(np.median(self._diameters)) if self._diameters else None
+        return float(np.median(_around(self._diameters, 50))) if self._diameters else None
 
     @property
     def mapped(self) -> int:
@@ -218,6 +225,7 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
     return MicrographValues(
         id=record.id,
         stem=record.stem,
+        path=record.path,
         status=sys.intern(record.status),
         reason=record.reason if record.status == FAILED else "",
         bad_area=record.bad_area,
@@ -244,6 +252,17 @@ def _sort_in(values: List[Sortable], value: Optional[Sortable], sign: int) -> No
         values.insert(index, value)
     else:
         del values[index]
+
+
+def _around(ordered: List[float], percentile: int) -> List[float]:
+    """Return a few values of a sorted list that have the same percentile as all of them.
+
+    Equal numbers of values are left out at both sides, in the ratio of the percentile, so that its position between its
+    two neighbours does not change.
+    """
+    step = 100 // percentile  # of this many values, one is left out below and the others above
+    left = max(0, (len(ordered) - 2 * step) // step)
+    return ordered[left : len(ordered) - left * (step - 1)]
 
 
 def _steps(value: float) -> int:

@@ -49,6 +49,8 @@ REASONS_SHOWN = 3  # in the message of a run in which all micrographs fail
 class MicrographTable:
     """micrographs.csv: one row a micrograph, in the order in which they were first screened."""
 
+    STORED = ("_rows",)  # attributes for a checkpoint
+
     def __init__(self, path: Path) -> None:
         """Take the path. The first :meth:`refresh` rewrites the file, which repairs a row torn by a crash."""
         self.path = path

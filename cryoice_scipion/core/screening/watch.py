@@ -15,6 +15,7 @@ from cryoice_scipion.core.images.naming import free_stem, output_stem, stem_of
 from cryoice_scipion.core.images.reading import is_image_name
 from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
+from cryoice_scipion.core.results.run_sums import MicrographValues
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.coordinate_sources import CoordinateSources
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
@@ -82,7 +83,7 @@ class Watch:
         SettingsError
             When neither these files nor the settings have a particle diameter or box size.
         """
-        for record in self.run.recorded():
+        for record in self.run.micrographs():
             self._note(record)
             self._registry.paths.setdefault(record.stem, record.path)
         if any(self.files.folder in Path(path).parents[1:] for path in self._registry.paths.values()):
@@ -263,7 +264,7 @@ class Watch:
                 batch.append(task)
         return batch
 
-    def _note(self, record: MicrographRecord) -> None:
+    def _note(self, record: Union[MicrographRecord, MicrographValues]) -> None:
         self._screened.add(record.stem)
         if record.status == FAILED:
             self._failed.add(record.stem)

@@ -59,7 +59,7 @@ def watching_with(folder, output, late, resume=False, reference=2, patience=0.3,
 
 
 def go_on(watch, until=None, seconds=10.0):
-    """Go round until something is so, or else until everything has come to rest; return the stems that were screened."""
+    """Go round until something is so, or else until all is at rest; return the stems that were screened."""
     found, end, rest = [], time.monotonic() + seconds, 0.0
     while not (until and until()) and time.monotonic() < end:
         screened = [record.stem for record in watch.round()]
