@@ -34,7 +34,7 @@ from cryoice_scipion.core.workers.pool import Done, ExecutorPool, Failure, Job
 
 
 class ScreeningRun:
-    """Screens micrographs into one folder, as a context manager; :meth:`process` may be called while the input grows."""
+    """Screens micrographs into one folder, as a context manager; call :meth:`process` while the input grows."""
 
     def __init__(
         self,

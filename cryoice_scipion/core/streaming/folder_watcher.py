@@ -58,7 +58,7 @@ class FolderWatcher:
         """
         self.interval = min(_INTERVAL, settle / 2)
         self._changed = time.monotonic()  # when a new or changed file was last seen
-        self._looked = self._changed  # when the last look began whose findings are all known
+        self.looked = self._changed  # when the last look began whose findings are all known (monotonic clock)
         self.problem = ""  # why the folder cannot be read, in one line
         self._is_wanted, self._settle = is_wanted, settle
         self._longest = _LONGEST_WAIT * settle if report_changing else float("inf")
@@ -82,7 +82,7 @@ class FolderWatcher:
     @property
     def quiet_seconds(self) -> float:
         """Return for how long looks have found no new or changed file; time in which nobody looked does not count."""
-        return max(0.0, self._looked - self._changed)
+        return max(0.0, self.looked - self._changed)
 
     @property
     def is_there(self) -> bool:
@@ -97,7 +97,7 @@ class FolderWatcher:
         if self._is_lost or (self._observer is not None and not self._observer.is_alive()):
             self.close()
         if self._observer is None:
-            self._looked = time.monotonic()
+            self.looked = time.monotonic()
             self._open()
         while self._events:
             self._notice(self._events.popleft())
@@ -161,7 +161,7 @@ class FolderWatcher:
             self._events.append(name)
 
     def _on_look(self, began: float) -> None:
-        self._looked = began
+        self.looked = began
 
     def _on_folder_deleted(self) -> None:
         self._is_lost = True

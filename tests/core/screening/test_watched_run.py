@@ -60,16 +60,22 @@ def watching_with(folder, output, late, resume=False, reference=2, patience=0.3,
 
 def go_on(watch, until=None, seconds=10.0):
     """Go round until something is so, or else until all is at rest; return the stems that were screened."""
-    found, end, rest = [], time.monotonic() + seconds, 0.0
+    found, end, busy = [], time.monotonic() + seconds, time.monotonic()
     while not (until and until()) and time.monotonic() < end:
         screened = [record.stem for record in watch.round()]
         found += screened
-        busy = screened or not watch.is_quiet
-        rest = 0.0 if busy else rest or time.monotonic()
-        if not until and rest and time.monotonic() - rest > 6 * SETTLE:
+        if screened or not watch.is_quiet:
+            busy = time.monotonic()
+        elif not until and min(files.looked for files in watchers_of(watch)) > busy + 2 * SETTLE:
             break
         time.sleep(0.01)
     return found
+
+
+def watchers_of(watch):
+    """Return what looks at files; on a busy machine a look may take long."""
+    picks = watch._picks
+    return [watch.files, *(one.files for one in getattr(picks, "_watchers", [picks] if picks else []))]
 
 
 def make_old(folder):
