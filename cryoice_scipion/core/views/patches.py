@@ -11,6 +11,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import next_fast_len
 from torch.nn import functional
 
 CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
@@ -157,6 +158,13 @@ def windows(padded: torch.Tensor, window: int, stride: int, row: int, number: in
     """Return the windows of ``number`` grid rows from ``row`` on, shape (number * columns, window, window)."""
     strip = padded[row * stride : (row + number - 1) * stride + window]
     return strip.unfold(0, window, stride).unfold(1, window, stride).reshape(-1, window, window)
+
+
+def window_px(length: float, pixel_size: float) -> int:
+    """Return the side in px of a window of about ``length`` Å: even, and quick to transform."""
+    nearest = round(length / pixel_size)
+    sizes = [n for n in range(int(0.93 * nearest), int(1.07 * nearest) + 2) if n % 2 == 0 and next_fast_len(n) == n]
+    return min(sizes, key=lambda n: (abs(n - nearest), n))
 
 
 def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]:

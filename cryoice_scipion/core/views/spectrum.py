@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from cryoice_scipion.core.views.patches import batches, power_of, robust_scale, uploaded
+from cryoice_scipion.core.views.patches import batches, power_of, robust_scale, uploaded, window_px
 
 FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
 COARSEST = 1.72  # Å/px: with coarser pixels the rings of ice are beyond the resolution
@@ -215,7 +215,7 @@ class _Plan:
     """The window and the frequencies of each feature, for spectra of one sampling."""
 
     def __init__(self, sampling: float, device: torch.device) -> None:
-        self.side = side = max(8, 2 * round(WINDOW / sampling / 2))
+        self.side = side = window_px(WINDOW, sampling)
         taper = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(side) / side)
         plane = taper[:, None] * taper
         radius = np.hypot(np.fft.fftfreq(side, sampling)[:, None], np.fft.rfftfreq(side, sampling))
