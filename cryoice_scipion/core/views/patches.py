@@ -18,7 +18,7 @@ CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
 _FLOOR = 1e-3  # of the power of white noise: keeps the logarithm of low-passed images finite
 _SAMPLE = 1_000_000  # pixels that median and quartiles are taken from
 _FEWEST = 2**18
-_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
+_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
 
 
 def robust_scale(image: torch.Tensor, valid: Optional[ArrayLike] = None) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -177,7 +177,7 @@ def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]
         First column of each window.
     """
     side = len(strip)
-    number = max(1, _AT_ONCE[strip.device.type] // (side * side))
+    number = max(2, _AT_ONCE[strip.device.type] // (side * side))
     for first in range(0, len(lefts), number):
         yield torch.stack([strip[:, left : left + side] for left in lefts[first : first + number]])
 

@@ -35,6 +35,7 @@ _CLIP = 4.0  # times the expectation: what of a bin enters a mean
 _CLIPPED_VARIANCE = 0.885  # of min(E, 4) / its mean, E exponential
 _EXCESS = 1.3  # over the median of the ring: more than Thon rings do at these resolutions is no background
 _FEW = 60.0  # degrees of freedom: with fewer, an expectation is taken over whole rings
+_LEVEL_STEP = 4  # bins: the taper correlates neighbours, so that the others add little to the level of a window
 _BORDER = 0.02  # share of a window that may be border
 # Less than such a share of the power at 8 to 20 Å, or at 20 to 60 Å, means that the band was filtered away.
 _SIGNAL = (((1 / 20, 1 / 8), 1e-2), ((1 / 60, 1 / 20), 1e-4))
@@ -139,8 +140,9 @@ class _Test:
         starts = [self._starts(int(n), side, length, *ends) for n, ends in zip(self.image.shape, self.frame)]
         bins = spot_bins(side, self.pixel_size, length, BAND, self.image.device)
         power = self._power(side, starts, bins.index)
-        middle = (len(bins) - 1) // 2
-        level = in_order(power, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
+        some = power[:, ::_LEVEL_STEP]
+        middle = (some.shape[1] - 1) // 2
+        level = in_order(some, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
         usable = level > 1e-6 * level.median()  # not where the image is constant but for rounding
         if self.border is not None:
             usable &= uploaded(_share(self.border, side, starts) <= _BORDER, power.device)
