@@ -191,8 +191,9 @@ def halve_batches(device: str) -> bool:
 
 
 def power_of(transform: torch.Tensor) -> torch.Tensor:
-    """Return the squared magnitude of a Fourier transform; several times as fast as ``abs().square()``."""
-    return transform.real.square().addcmul_(transform.imag, transform.imag)
+    """Return the squared magnitude of a Fourier transform, several times as fast as ``abs().square()``."""
+    squares = torch.view_as_real(transform).square()
+    return squares[..., 0] + squares[..., 1]
 
 
 def fft_view(patches: torch.Tensor) -> torch.Tensor:
