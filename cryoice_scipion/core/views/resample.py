@@ -78,7 +78,7 @@ def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.T
     if to_columns % 2 == 0:
         spectrum[:, -1] = 0
     result: torch.Tensor = torch.fft.irfft2(spectrum, s=(to_rows, to_columns), norm="forward")
-    return result[:rows, :columns].contiguous()
+    return result[:rows, :columns]
 
 
 def _cropped_spectrum(image: torch.Tensor, lengths: Tuple[int, int], shape: Tuple[int, int]) -> torch.Tensor:
@@ -93,7 +93,8 @@ def _cropped_spectrum(image: torch.Tensor, lengths: Tuple[int, int], shape: Tupl
     step = max(1, _ROWS_AT_ONCE // lengths[1])
     for some, result in zip(image.split(step), half.split(step)):
         result.copy_(torch.fft.rfft(_extend(some, lengths[1], 1), norm="forward")[:, :kept])
-    spectrum = image.new_zeros((rows, width), dtype=torch.complex64)
+    spectrum = image.new_empty((rows, width), dtype=torch.complex64)
+    spectrum[:, kept:] = 0
     step = _AT_ONCE if image.device.type == "cpu" else kept
     for some, result in zip(half.split(step, dim=1), spectrum[:, :kept].split(step, dim=1)):
         result.copy_(_crop_rows(torch.fft.fft(_extend(some, lengths[0], 0), dim=0, norm="forward"), rows))
