@@ -84,12 +84,25 @@ def memory() -> str:
     return table(["screening", "memory (MB)"], body)
 
 
+def scale() -> str:
+    """Return what the process that writes a run needs, in a run of many micrographs."""
+    found = load("bench_scale")
+    tenths = found["processor ms per micrograph, by tenth of the run"]
+    ends = {f"{name} tenth (processor ms per micrograph)": tenths[at] for name, at in (("first", 0), ("last", -1))}
+    body = []
+    for name, value in {**ends, **found["measured"]}.items():
+        what, _, unit = name.rstrip(")").partition(" (")
+        body.append([what, f"{value:,.0f}" if value >= 100 else f"{value:.1f}", unit])
+    return table(["parent of a run of 100,000 micrographs", "value", "unit"], body)
+
+
 TABLES: Dict[str, Callable[[], str]] = {
     "work": work,
     "stages": stages,
     "gpu": gpu,
     "startup": startup,
     "memory": memory,
+    "scale": scale,
 }
 
 
