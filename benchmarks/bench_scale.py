@@ -3,13 +3,16 @@
 
 usage: python benchmarks/bench_scale.py [--micrographs 100000 --coordinates 200 --stars --output results.json]
 Everything is real but the detector: pool, journal, tables, lists, report and, with --stars, the coordinate files. The
-stand-in writes no maps. Seconds are of the processor, since other programs share the machine.
+stand-in writes no maps. Seconds are of the processor, since other programs share the machine. With --workers N, the
+stand-in computes in N Dask workers; the scheduler is in the process that is measured, as with --cluster slurm:N.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -17,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,8 +33,10 @@ from cryoice_scipion.core.reports.html import write_report
 from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.workers import cluster, cluster_task
+from cryoice_scipion.core.workers.interface import Executor
 
-BATCH, PARTS, EXECUTORS = 200, 10, 4  # micrographs between two calls of the run; parts of it; threads
+BATCH, PARTS, EXECUTORS = 100, 10, 4  # micrographs between two calls of the run; parts of it; threads
 CONFIG = ScreenConfig(reference=20, outlier=False, grade=False, particle_diameter=150.0)
 MODEL = ModelConfig(name="stand-in", views=[ViewConfig()], recommended_threshold=0.5)
 
@@ -92,11 +97,36 @@ def table_of(number: int, coordinates: int) -> PickTable:
     return PickTable(pd.DataFrame({X: places[:, 0], Y: places[:, 1], MICROGRAPH: names.astype(object)}), "simulated")
 
 
-def open_run(folder: Path, args: argparse.Namespace, resume: bool) -> ScreeningRun:
+def dask_setup(worker: Any) -> None:
+    """Let a Dask worker that preloads this file compute with the stand-in."""
+    cluster_task.load = lambda **options: StandIn()
+
+
+@contextlib.contextmanager
+def executors(workers: int) -> Iterator[Sequence[Executor]]:
+    """Yield executors in this process or, with workers, in Dask workers."""
+    if not workers:
+        yield [StandIn() for _ in range(EXECUTORS)]
+        return
+    import distributed
+
+    with distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=":0", preload=[__file__],
+        silence_logs=logging.CRITICAL,
+    ) as made:  # fmt: skip
+        found = cluster.cluster_executors(made.scheduler_address, CONFIG, "cpu", logging.getLogger())
+        for executor in found:
+            executor.model, executor.fingerprint = MODEL, StandIn.fingerprint
+        yield found
+
+
+def open_run(
+    folder: Path, args: argparse.Namespace, resume: bool, found: Optional[Sequence[Executor]] = None
+) -> ScreeningRun:
     """Begin or continue the run."""
     picks: Optional[PickTable] = table_of(args.micrographs, args.coordinates) if args.stars else None
     options = RunOptions(resume=resume, picks=picks, write_report=write_report)
-    return ScreeningRun(folder, CONFIG, [StandIn() for _ in range(EXECUTORS)], options)
+    return ScreeningRun(folder, CONFIG, found or [StandIn()], options)
 
 
 def memory() -> float:
@@ -107,7 +137,7 @@ def memory() -> float:
 def stream(folder: Path, args: argparse.Namespace) -> Dict[str, Any]:
     """Screen all micrographs; return the milliseconds of each part of them."""
     parts: List[Dict[str, float]] = []
-    with open_run(folder, args, False) as run:
+    with executors(args.workers) as found, open_run(folder, args, False, found) as run:
         size, last = args.micrographs // PARTS, 1
         while last <= args.micrographs:
             given = list(tasks(last, min(last + BATCH, args.micrographs + 1), args.coordinates))
@@ -138,7 +168,7 @@ def resume(folder: Path, args: argparse.Namespace) -> Dict[str, Any]:
 def child(step: str, folder: str, args: argparse.Namespace) -> Dict[str, Any]:
     """Do one step in a process of its own."""
     words = ["--micrographs", str(args.micrographs), "--coordinates", str(args.coordinates), "--step", step, folder]
-    words += ["--stars"] if args.stars else []
+    words += ["--workers", str(args.workers), *(["--stars"] if args.stars else [])]
     finished = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, check=True)
     found: Dict[str, Any] = json.loads(finished.stdout)
     return found
@@ -150,9 +180,12 @@ def main() -> None:
     parser.add_argument("--micrographs", type=int, default=100_000)
     parser.add_argument("--coordinates", type=int, default=200, help="of each micrograph")
     parser.add_argument("--stars", action="store_true", help="also write the coordinate files")
+    parser.add_argument("--workers", type=int, default=0, help="of Dask (default: threads of this process)")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.micrographs % (BATCH * PARTS):
+        parser.error(f"give a multiple of {BATCH * PARTS} micrographs")
     if args.step:
         print(json.dumps({"stream": stream, "resume": resume}[args.step[0]](Path(args.step[1]), args)))
         return
@@ -161,7 +194,9 @@ def main() -> None:
         streamed, resumed = child("stream", run, args), child("resume", run, args)
         journal = Path(run, JOURNAL).stat().st_size / 1e6
     result = {
-        "run": f"{args.micrographs} micrographs, {args.coordinates} coordinates each, stars={args.stars}",
+        "run": f"{args.micrographs} micrographs, {args.coordinates} coordinates each",
+        "coordinate files": args.stars,
+        "Dask workers": args.workers,
         **about(),
         "processor ms per micrograph, by tenth of the run": streamed["ms"],
         "clock ms per micrograph, by tenth of the run": streamed["ms_clock"],

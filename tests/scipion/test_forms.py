@@ -12,9 +12,10 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 
 import cryoice_scipion
 from cryoice_scipion import protocols
-from cryoice_scipion.constants import CRYOICE_PYTHON, DEFAULT_MODEL
+from cryoice_scipion.constants import CRYOICE_PYTHON, CRYOICE_SCHEDULER, DEFAULT_MODEL
 from cryoice_scipion.core.config import ScreenConfig, TrainConfig
 from cryoice_scipion.plugin import Plugin
+from cryoice_scipion.protocols import protocol_screen
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 
 pytestmark = pytest.mark.scipion
@@ -110,6 +111,18 @@ def test_devices_are_those_of_the_form():
     )
     assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2").getDevices() == ["cuda:0", "cuda:2"]
     assert protocols.CryoIceProtScreen(useGpu=False).getDevices() == ["cpu"]
+
+
+def test_with_a_scheduler_other_machines_compute(monkeypatch):
+    monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
+    monkeypatch.setitem(Plugin._vars, CRYOICE_SCHEDULER, "no/such.json")
+    protocol = protocols.CryoIceProtScreen(useGpu=True, gpuList="0,1")
+    (line,) = protocol._validate()
+    assert "no/such.json: is neither an address nor an existing scheduler file" in line
+    asked = []
+    monkeypatch.setattr(protocol_screen, "cluster_executors", lambda *words: asked.append(words))
+    protocol._openWorkers(ScreenConfig())
+    assert (asked[0][0], asked[0][2], asked[0][4]) == ("no/such.json", "cuda:0,1", Plugin.getPython())
 
 
 def test_another_python_does_not_get_the_packages_of_this_one(monkeypatch):

@@ -275,4 +275,7 @@ def _with_given_paths(answer: Dict[str, Any], sent: Dict[str, Any], request: Dic
         parts = [part.replace(sent["task"]["path"], request["task"]["path"]) for part in answer["parts"]]
         return {**answer, "parts": [part.replace(sent["folder"], request["folder"]) for part in parts]}
     result: Dict[str, Any] = answer["result"]
-    return {**answer, "result": {**result, "path": request["task"]["path"]} if "path" in result else result}
+    record = result.get("record", result)  # of a micrograph that was scored, or the result of its mapping
+    if "path" in record:
+        record["path"] = request["task"]["path"]
+    return answer

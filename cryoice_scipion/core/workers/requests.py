@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import Any, Dict, Type
+from typing import Any, Dict, Tuple, Type
 
 from cryoice_scipion.core import errors
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
@@ -32,6 +32,13 @@ class RemoteExecutor(abc.ABC):
         """Score one micrograph; see ``Executor.score``."""
         answer = self._ask("score", task, config, folder, map=to_json(result), reference=to_json(reference))
         return from_json(MicrographRecord, answer)
+
+    def screen(
+        self, task: MicrographTask, reference: Reference, config: ScreenConfig, folder: Path
+    ) -> Tuple[MapResult, MicrographRecord]:
+        """Map and score one micrograph with one request."""
+        answer = self._ask("screen", task, config, folder, reference=to_json(reference))
+        return from_json(MapResult, answer["map"]), from_json(MicrographRecord, answer["record"])
 
     @abc.abstractmethod
     def send(self, request: Dict[str, Any]) -> Dict[str, Any]:

@@ -137,6 +137,10 @@ def _do(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
     if request["verb"] == "score":
         result, reference = from_json(MapResult, request["map"]), from_json(Reference, request["reference"])
         return to_json(executor.score(task, result, reference, config, folder))
+    if request["verb"] == "screen":
+        reference = from_json(Reference, request["reference"])
+        result = executor.map(task, config, reference.contrast, folder)
+        return {"map": to_json(result), "record": to_json(executor.score(task, result, reference, config, folder))}
     raise WorkerError("worker", f"knows no '{request['verb']}'", _UPDATE)
 
 

@@ -33,7 +33,7 @@ def cluster(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     os.environ["CRYOICE_TEST_FOLDER"] = str(folder)
     made = distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, memory_limit=None, dashboard_address=None, preload=[str(PRELOAD)],
+        n_workers=3, threads_per_worker=1, memory_limit=None, dashboard_address=":0", preload=[str(PRELOAD)],
         local_directory=str(folder), silence_logs=logging.CRITICAL,
     )  # fmt: skip
     made.folder = folder
@@ -54,7 +54,8 @@ def model(tmp_path):
 
 @pytest.fixture
 def make_executors(cluster, model, monkeypatch):
-    """Return a function that connects to the cluster."""
+    """Return a function that connects to the cluster, after workers that were killed are back."""
+    cluster.wait_for_workers(3, timeout=30)
     monkeypatch.setattr(schedulers, "SETTLE", 0.1)
     monkeypatch.setattr(clusters, "_POLL", 0.1)
     monkeypatch.setattr(clusters, "_PATIENCE", 0.2)
