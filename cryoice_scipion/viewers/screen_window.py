@@ -112,7 +112,7 @@ class ScreenWindow(Window):
         self.picture.grid(row=2, column=0, sticky="news")
         middle.rowconfigure(2, weight=1)
         middle.columnconfigure(0, weight=1)
-        for pane, share in ((self.table, 0.3), (middle, 0.46), (self._make_side(), 0.24)):
+        for pane, share in ((self.table, 0.28), (middle, 0.47), (self._make_side(), 0.25)):
             self.panes.show(pane, share, 240)
         self.root.columnconfigure(0, weight=1)
         self.root.rowconfigure(0, weight=0)

@@ -342,7 +342,7 @@ def test_a_micrograph_that_is_rejected_by_hand_is_so_in_list_counts_and_saved_se
     assert "Why discarded: discarded by hand" in window.heading.text.get("1.0", "end")
     assert marks(window)[0] == 0
     window.saving.plus_micrographs.invoke()
-    wait_for(window, lambda: "micrographs as" in window.saving.told.cget("text"))
+    wait_for(window, lambda: "micrograph" in window.saving.told.cget("text"))
     protocol = fresh(scipion)
     accepted, discarded = protocol.outputMicrographs_Viewer1, protocol.outputMicrographsDiscarded_Viewer1
     assert key in items(discarded) and key not in items(accepted)
