@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Set, Tuple
 
-import pandas as pd
+import numpy as np
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import BAD, FEWEST_LABELS, GOOD
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.validation_draw import draw_validation
 from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.training.splits import split_micrographs
 from cryoice_scipion.streams import CoordinateReader
 
 _NAMED = 5  # micrographs that a message names
@@ -52,28 +52,24 @@ def labels_by_micrograph(good: Any, bad: Any) -> Dict[str, LabelCounts]:
 def complaints(
     labels: Dict[str, LabelCounts], held_out: Sequence[str], validation: float, background: bool
 ) -> List[str]:
-    """Return why coordinates do not suffice for a training; see :func:`split_micrographs`.
+    """Return why coordinates do not suffice for a training; see :func:`draw_validation`.
 
     Parameters
     ----------
     background : bool
         Whether the background of each micrograph gives good examples too.
     """
-    number, shared = (sum(one) for one in zip(*((one.bad, one.both) for one in labels.values()))) if labels else (0, 0)
+    number, shared = sum(one.bad for one in labels.values()), sum(one.both for one in labels.values())
     if number and shared == number:
         return ["All bad coordinates are also good coordinates. Choose other sets."]
     if number < FEWEST_LABELS:
         return [f"{number} bad coordinates are too few. A training needs {FEWEST_LABELS} or more."]
-    rows = [
-        (stem, word)
-        for stem, one in labels.items()
-        for word, found in ((GOOD, one.good or background), (BAD, one.bad))
-        if found
-    ]
+    free = {stem: one for stem, one in labels.items() if stem not in held_out}
+    counts = {stem: np.array([one.good + background, one.bad]) for stem, one in free.items()}
     try:
-        split_micrographs(pd.DataFrame(rows, columns=["micrograph", "label"]), validation, held_out, 0)
+        draw_validation(list(free), counts, validation, np.random.default_rng(0))
     except SettingsError:
-        told = "; ".join(f"{word} on {_where(labels, held_out, word)}" for word in (GOOD, BAD))
+        told = "; ".join(f"{word} on {_where(free, word)}" for word in (GOOD, BAD))
         return [
             "A training needs good and bad coordinates on two or more micrographs that are not held out: one of them "
             f"is for validation. Now they are: {told}. Mark places on another micrograph, or hold out fewer."
@@ -81,9 +77,8 @@ def complaints(
     return []
 
 
-def _where(labels: Dict[str, LabelCounts], held_out: Sequence[str], label: str) -> str:
-    """Return the micrographs with coordinates of a label that are not held out, each with their number."""
-    counts = {stem: getattr(one, label) for stem, one in labels.items() if stem not in held_out}
-    names = [f"{stem} ({number})" for stem, number in counts.items() if number]
+def _where(labels: Dict[str, LabelCounts], label: str) -> str:
+    """Return the micrographs with coordinates of a label, each with their number."""
+    names = [f"{stem} ({getattr(one, label)})" for stem, one in labels.items() if getattr(one, label)]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more or "none"

@@ -21,7 +21,11 @@ from cryoice_scipion.viewers.widgets import Flow, Tooltip
 
 LOOK = "look"
 TOOLS = {LOOK: "Look (L)", GOOD: "Mark good (G)", BAD: "Mark bad (B)"}
-HINTS = {LOOK: "", GOOD: "Click a good place. Right click removes.", BAD: "Click a bad place. Right click removes."}
+HINTS = {  # of about one length, so that the picture stays where it is
+    LOOK: "Wheel: zoom. Drag: move. Double click: all.",
+    GOOD: "Click a good place. Right click: remove.",
+    BAD: "Click a bad place. Right click: remove.",
+}
 VERDICT = "Accept or reject this micrograph, whatever the run decided. Press again to leave it to the run."
 REACH = 12.0  # px of the screen within which a click meets a mark or a pick
 FAR = 300.0  # Å: picks of the run that are closer to a mark of the other kind are not added
@@ -66,7 +70,7 @@ class Labelling:
             button = tk.Button(bar, text=words, padx=6, pady=1, command=lambda accepted=accepted: self.decide(accepted))
             self.verdicts[accepted] = bar.add(button)
             Tooltip(button, lambda _event: VERDICT)
-        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666"))
+        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=38, anchor="w"))
         return bar
 
     def make_panel(self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None]) -> tk.Frame:
@@ -83,9 +87,11 @@ class Labelling:
         bar.grid(row=2, column=0, sticky="ew")
         self.undo_button = tk.Button(bar, text="Undo", command=self.undo)
         self.save_button = tk.Button(bar, text="Save labels", command=save)
-        self.train_button = tk.Button(bar, text="Save and train ...", command=train)
+        self.train_button = tk.Button(bar, text="Train ...", command=train)
         for button in (self.undo_button, self.save_button, self.train_button):
             button.pack(side=tk.LEFT, padx=(0, 4))
+        Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
+        Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel

@@ -20,10 +20,10 @@ from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.model_preview import Preview
 from cryoice_scipion.viewers.pick_marks import Marks
-from cryoice_scipion.viewers.widgets import NameLabel, Tooltip, font_of, shortened
+from cryoice_scipion.viewers.widgets import NameLabel, Panes, Tooltip, font_of, shortened
 
 POLL, PAUSE = 100, 40  # ms between two checks for news; ms without a slider move before the picture is drawn
-SIDE, LIST = 260, 260  # px, width of the texts, and of the list at first
+SIDE = 240  # px, width of the texts
 MARGIN = 8  # px
 FRAME = 110  # px of the screen that window frames and panels take
 LARGEST = 1500, 1000  # px, size of the window at first
@@ -63,14 +63,14 @@ class PreviewDialog(Dialog):
 
     def body(self, master: tk.Frame) -> None:
         """Make the widgets: micrographs on the left, the chosen one in the middle, counts on the right."""
-        panes = tk.PanedWindow(master, sashwidth=6, opaqueresize=True)
+        panes = Panes(master)
         panes.grid(row=0, column=0, sticky="news")
         master.rowconfigure(0, weight=1)
         master.columnconfigure(0, weight=1)
         middle, right = tk.Frame(panes, bg="white"), tk.Frame(panes)
-        panes.add(self._makeList(panes), width=LIST, minsize=120, stretch="never")
-        panes.add(middle, minsize=300, stretch="always")
-        panes.add(right, width=SIDE, minsize=SIDE, stretch="never")
+        panes.show(self._makeList(panes), 0.2, 120)
+        panes.show(middle, 0.58, 300)
+        panes.show(right, 0.22, SIDE)
         self.title_label = NameLabel(middle, bg="white", font=("TkDefaultFont", 12, "bold"))
         self.title_label.grid(row=0, column=0, sticky="ew")
         self.picture = MicrographPicture(middle)

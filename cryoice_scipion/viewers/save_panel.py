@@ -45,7 +45,7 @@ class SavePanel(tk.Frame):
         ids = records.ids[records.kept(threshold)]
 
         def done(saved: Dict[str, int]) -> None:
-            self._say_saved(saved, "coordinates")
+            self._say_saved(saved, "coordinate")
             missing = len(ids) - sum(saved.values())
             if missing:
                 self._window.say(
@@ -64,7 +64,7 @@ class SavePanel(tk.Frame):
             (accepted if record.status == ACCEPTED else discarded).append(record.id)
         self._save(
             lambda run: self._run.save_micrographs(
-                accepted, discarded, run, lambda saved: self._say_saved(saved, "micrographs")
+                accepted, discarded, run, lambda saved: self._say_saved(saved, "micrograph")
             )
         )
 
@@ -72,7 +72,7 @@ class SavePanel(tk.Frame):
         """Save the marked places as new outputs, and call ``then`` with them."""
 
         def done(saved: Dict[str, int]) -> None:
-            self._say_saved(saved, "places")
+            self._say_saved(saved, "place")
             self.after_idle(then, saved)  # the form keeps the window waiting
 
         places = self._window.labelling.places(self._window.threshold.threshold)
@@ -100,7 +100,8 @@ class SavePanel(tk.Frame):
             self._window.say(str(error))
 
     def _say_saved(self, saved: Dict[str, int], what: str) -> None:
-        self._window.say("\n".join(f"Saved {number:,} {what} as {name}." for name, number in saved.items()), "#006400")
+        lines = [f"Saved {number:,} {what}{'' if number == 1 else 's'} as {name}." for name, number in saved.items()]
+        self._window.say("\n".join(lines), "#006400")
         self._refresh_project()
 
     def _train(self, saved: Dict[str, int]) -> None:

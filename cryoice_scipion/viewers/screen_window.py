@@ -24,8 +24,9 @@ from cryoice_scipion.viewers.pick_marks import Marks
 from cryoice_scipion.viewers.save_panel import SavePanel
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.status_bar import StatusBar
-from cryoice_scipion.viewers.threshold_panel import GOODNESS, ThresholdPanel
+from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
 from cryoice_scipion.viewers.timeline_panel import TimelinePanel
+from cryoice_scipion.viewers.widgets import Panes
 from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two checks for new records
@@ -62,8 +63,6 @@ class ScreenWindow(Window):
 
         Parameters
         ----------
-        run : ScreenedRun
-        parent : pyworkflow.gui.Window, optional
         show_only : str
             Initial filter of the table; see ``micrograph_table.FILTERS``.
         overlays : tuple of str
@@ -84,13 +83,11 @@ class ScreenWindow(Window):
         self.labelling = Labelling(run, self.say, self._labelled)
         self._make()
         self.table.filter.set(show_only)
-        if overlays:
-            for name, switch in self.picture.on.items():
-                switch.set(name in overlays)
+        for name, switch in self.picture.on.items() if overlays else ():
+            switch.set(name in overlays)
         if threshold is not None:
             self.threshold.set(threshold)
-        if self.labelling.problem:
-            self.say(self.labelling.problem)
+        self.say(self.labelling.problem)
         self.background = Background(self.root, self.say)
         self._look()
 
@@ -104,7 +101,7 @@ class ScreenWindow(Window):
         self.root.config(bg="white", padx=10, pady=8)
         self.status_bar = StatusBar(self.root, self.run.folder, self.say)
         self.status_bar.grid(row=0, column=0, sticky="ew")
-        self.panes = tk.PanedWindow(self.root, bg="#dddddd", borderwidth=0, sashwidth=6, opaqueresize=True)
+        self.panes = Panes(self.root)
         self.panes.grid(row=1, column=0, sticky="news", pady=6)
         self.table = MicrographTable(self.panes, self._choose)
         middle = tk.Frame(self.panes, bg="white")
@@ -115,10 +112,8 @@ class ScreenWindow(Window):
         self.picture.grid(row=2, column=0, sticky="news")
         middle.rowconfigure(2, weight=1)
         middle.columnconfigure(0, weight=1)
-        width = self.desiredDimensions()[0]
-        shares = ((self.table, 0.3, "never"), (middle, 0.46, "always"), (self._make_side(), 0.24, "never"))
-        for pane, share, stretch in shares:
-            self.panes.add(pane, width=round(share * width), minsize=240, stretch=stretch, padx=4)
+        for pane, share in ((self.table, 0.28), (middle, 0.47), (self._make_side(), 0.25)):
+            self.panes.show(pane, share, 240)
         self.root.columnconfigure(0, weight=1)
         self.root.rowconfigure(0, weight=0)
         self.root.rowconfigure(1, weight=1)
@@ -244,9 +239,9 @@ class ScreenWindow(Window):
         """Show the picture of a micrograph with its coordinates and labels."""
         record, labels = self.records.micrographs[index], self.labelling.labels  # type: ignore[union-attr]
         step = record.pixel_size or 1.0
-        marks = Marks(positions, self._kept(index), (record.particle_diameter or 0.0) / 2 / step)
-        marks.margin, marks.chosen = self.run.margin / step, self._chosen(index)
-        marks.labels = labels.of(record.stem) if labels is not None else ()
+        places = labels.of(record.stem) if labels is not None else ()
+        radius, margin = (record.particle_diameter or 0.0) / 2 / step, self.run.margin / step
+        marks = Marks(positions, self._kept(index), radius, margin, self._chosen(index), places)
         self.heading.colour(layers)
         self.picture.show(layers, marks)
 
@@ -258,13 +253,9 @@ class ScreenWindow(Window):
 
     def _chosen(self, index: int) -> Optional[Any]:
         """Return which coordinates of a micrograph are in the selected bins; None: no bin is selected."""
-        ends, part = self.threshold.selected, self.records.of(index)  # type: ignore[union-attr]
-        if ends is None:
-            return None
-        of_goodness = self.threshold.axis.get() == GOODNESS
-        values = (self.records.goodness if of_goodness else self._scores)[part]  # type: ignore[union-attr]
-        axis = self.threshold.axes_of[self.threshold.axis.get()]
-        return (values >= ends[0]) & ((values < ends[1]) | (ends[1] >= axis.high))
+        part = self.records.of(index)  # type: ignore[union-attr]
+        scores = None if self._scores is None else self._scores[part]
+        return self.threshold.chosen(self.records.goodness[part], scores)  # type: ignore[union-attr]
 
     def _count(self, index: int) -> None:
         kept = self._kept(index)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tkinter as tk
 from tkinter import ttk
 from typing import Any, Callable, Dict, Optional, Tuple
@@ -17,30 +16,14 @@ from cryoice_scipion.core.images.palette import KEPT, REJECTED
 from cryoice_scipion.core.results.run_reader import Records
 from cryoice_scipion.core.results.run_sums import BINS
 from cryoice_scipion.viewers.pick_marks import CHOSEN
+from cryoice_scipion.viewers.score_axis import GOODNESS, SCORE, WORDS, Axis
 from cryoice_scipion.viewers.widgets import Tooltip
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 8, 40  # px around the axes
 HANDLE = 18  # px, the length of the slider's handle
 SAME = 5e-4  # of the range; smaller differences are ignored, because a slider rounds to thousandths
 SMALL = 8  # pt
-GOODNESS, SCORE = "Goodness", "Picker's score"
-WORDS = {GOODNESS: "goodness (1 = clean)", SCORE: "score of the picker"}
 HELP = "Drag: move the threshold. Drag with the right button: show the picks of these bars on the picture."
-
-
-@dataclasses.dataclass
-class Axis:
-    """One score, its range and its threshold."""
-
-    low: float = 0.0
-    high: float = 1.0
-    threshold: float = 0.0
-    values: Any = dataclasses.field(default_factory=lambda: np.zeros(0))  # ascending
-
-    @property
-    def step(self) -> float:
-        """Return the range in units of a range from 0 to 1."""
-        return self.high - self.low
 
 
 class ThresholdPanel(tk.Frame):
@@ -204,6 +187,12 @@ class ThresholdPanel(tk.Frame):
         self.canvas.draw_idle()
         self._on_select()
 
+    def chosen(self, goodness: Any, scores: Optional[Any]) -> Optional[Any]:
+        """Return which of some coordinates are in the selected range, given both scores; None: nothing is selected."""
+        if self.selected is None:
+            return None
+        return self._now.is_between(goodness if self.axis.get() == GOODNESS else scores, *self.selected)
+
     def _turned(self) -> None:
         """Show the other score."""
         self.select(None)
@@ -258,9 +247,7 @@ class ThresholdPanel(tk.Frame):
         elif event.button == 3:
             if event.name == "button_press_event":
                 self._from = at
-            axis, start = self._now, self._from if self._from is not None else at
-            first, last = sorted(int((value - axis.low) / axis.step * BINS) for value in (start, at))
-            ends = axis.low + axis.step * first / BINS, axis.low + axis.step * min(last + 1, BINS) / BINS
+            ends = self._now.bins_between(at if self._from is None else self._from, at)
             again = event.name == "button_press_event" and ends == self.selected
             if again or ends != self.selected:
                 self._from = None if again else self._from
@@ -275,11 +262,7 @@ class ThresholdPanel(tk.Frame):
         axis = self._now
         self._line.set_xdata([axis.threshold, axis.threshold])
         if self._records is not None:
-            values = axis.values
-            edges = np.searchsorted(values, np.linspace(axis.low, axis.high, BINS + 1))
-            edges[-1] = len(values)  # the last bin holds its upper end too
-            counts = np.diff(edges)
-            below = np.clip(np.searchsorted(values, axis.threshold) - edges[:-1], 0, counts)
+            counts, below = axis.histogram()
             for low, high, number, rejected in zip(self._below, self._above, counts, below):
                 low.set_height(rejected)
                 high.set_y(rejected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tkinter as tk
 from tkinter import font as fonts
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 GAP = 6  # px between widgets of a row
 TIP = "#ffffe0"
@@ -142,3 +142,30 @@ class Flow(tk.Frame):
             left, line = left + width + GAP, max(line, height)
         if int(self["height"]) != top + line:
             self.config(height=top + line)
+
+
+class Panes(tk.PanedWindow):
+    """Panels side by side. Each keeps its share of the width, which the user can change by dragging the borders."""
+
+    def __init__(self, master: tk.Misc) -> None:
+        """Create an empty row of panels."""
+        super().__init__(master, borderwidth=0, sashwidth=6, opaqueresize=True)
+        self._shares: List[float] = []
+        self.bind("<Configure>", lambda _event: self.after_idle(self._place))
+        self.bind("<ButtonRelease-1>", lambda _event: self._keep())
+
+    def show(self, widget: tk.Misc, share: float, least: int) -> None:
+        """Add a panel with a share of the width, and a least width in px."""
+        self._shares.append(share)
+        self.add(widget, minsize=least, padx=4)
+
+    def _place(self) -> None:
+        edge = 0.0
+        for index, share in enumerate(self._shares[:-1]):
+            edge += share * self.winfo_width()
+            self.sash_place(index, round(edge), 1)
+
+    def _keep(self) -> None:
+        """Take the shares as they are after the user has moved a border."""
+        edges = [0, *(self.sash_coord(index)[0] for index in range(len(self._shares) - 1)), self.winfo_width()]
+        self._shares = [(right - left) / max(1, edges[-1]) for left, right in zip(edges, edges[1:])]

@@ -93,6 +93,29 @@ def test_unusable_settings_are_told_in_the_words_of_the_core():
     assert any("/no/such/model: no such model" in error for error in screening._validate())
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        (protocols.CryoIceProtScreen, {"margin": -5.0}, "'Margin (Å)' must be 0 or more (-5.0 is given)."),
+        (protocols.CryoIceProtScreen, {"maxBadArea": 30.0}, "'Maximum bad area (0 to 1)' must be 1 or less"),
+        (protocols.CryoIceProtScreen, {"referenceMicrographs": -1}, "'Reference micrographs' must be 0 or more"),
+        (protocols.CryoIceProtScreen, {"ignoreClasses": "ice"}, "Settings: unknown class ice;"),
+        (protocols.CryoIceProtTrain, {"epochs": 0}, "'Epochs' must be 1 or more (0 is given)."),
+        (protocols.CryoIceProtTrain, {"batchSize": 0}, "'Batch size' must be 1 or more (0 is given)."),
+        (protocols.CryoIceProtTrain, {"backgroundRatio": -1.0}, "'Background examples per good coordinate' must be"),
+    ],
+)
+def test_a_value_out_of_range_is_told_by_the_label_of_its_parameter(kind, values, words):
+    (found,) = kind(useGpu=False, **values)._validate()
+    assert found.startswith(words)
+
+
+def test_each_citation_is_shown_once():
+    for kind in CLASSES:
+        shown = [line for line in kind().citations() if line.startswith("[[")]
+        assert len(shown) == len(set(shown))
+
+
 def test_a_training_without_input_is_told_so_without_a_traceback():
     assert protocols.CryoIceProtTrain(useGpu=False)._validate() == []  # pyworkflow says that the input is missing
 
