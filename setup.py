@@ -98,6 +98,7 @@ setup(
             "cryoice_logo.png",
             "models/*/*",
             "core/grades/*.json",
+            "core/regions/*.json",
             "templates/*.json.template",
         ]
         + ["templates/relion/*/*/*.star", "templates/relion/*/*/*/*.star"],

@@ -70,6 +70,12 @@ def sessions() -> List[Tuple[str, int]]:
 
 def make(exposure: Exposure) -> Tuple[Scene, float]:
     """Return a simulated micrograph and its pixel size in Å/px."""
+    config, rng = recipe(exposure)
+    return simulate(config, rng), config.pixel_size
+
+
+def recipe(exposure: Exposure) -> Tuple[SceneConfig, np.random.Generator]:
+    """Return the settings of a micrograph, and the generator that simulates it."""
     seed = [2222, list(SESSIONS).index(exposure.group), exposure.session]
     shared = np.random.default_rng(seed)
     rng = np.random.default_rng([*seed, exposure.number + REFERENCE])
@@ -81,7 +87,7 @@ def make(exposure: Exposure) -> Tuple[Scene, float]:
     values: Dict[str, Any] = session.model_dump()
     values.update(variation(session, rng))
     values.update(_content(exposure.number, rng), values=stored)
-    return simulate(SceneConfig.make(**values), rng), pixel_size
+    return SceneConfig.make(**values), rng
 
 
 def _content(number: int, rng: np.random.Generator) -> Dict[str, Any]:

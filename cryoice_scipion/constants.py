@@ -35,6 +35,8 @@ CLASSES = (
     BAD,  # bad area of an unknown class: the label of BAD coordinates
 )
 
+UNCERTAIN = "uncertain"  # class of a region of bad area whose likeliest class is not likely enough
+
 #: Grades of whole micrographs; ``core/grades`` decides them. The first two are good.
 GREAT, DECENT, CONTAMINATED, CRYSTALLINE, THICK, FILM, EMPTY, UNSURE = (
     "great", "decent", "contaminated", "crystalline", "thick", "film", "empty", "unsure",

@@ -290,7 +290,7 @@ def _read_result(run: ScreeningRun, task: MicrographTask, record: MicrographReco
     if record.status == FAILED or run.reference is None:
         nothing = np.zeros((0, 0))
         return MicrographResult(
-            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, positions, record
+            nothing.astype(np.float32), nothing.astype(bool), nothing.astype(np.uint8), 0.0, positions, record, [], None
         )
     classmap = ClassMap.load(run.folder / RunFolder(run.folder).raw_map(record.stem))
     scored = score_micrograph(classmap, task, run.mapped(task.id), run.config, run.model, run.reference.logit_offset)

@@ -120,6 +120,8 @@ class ScreenConfig(Settings):
     grader: str = ""  # path of a model folder that grades micrographs; "": the shipped grader
     miss_cost: float = Field(1.0, gt=0, allow_inf_nan=False)  # see grades/grade.py: decide
     reject_grades: List[str] = Field(default_factory=list)  # micrographs of these grades are discarded
+    regions: bool = True  # list the regions of bad area, each with its class and its size
+    region_maps: bool = False  # also write the number of the region of each map cell
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 

@@ -112,6 +112,23 @@ class PickScore:
 
 
 @dataclasses.dataclass
+class Region:
+    """One region of bad area: a deposit, a crystal, or a part of the film."""
+
+    id: int  # in its micrograph, from 1; the largest first
+    cls: str  # its class, or constants.UNCERTAIN
+    likeliest: str  # its likeliest class
+    confidence: float  # probability that more than half of it is bad area of the likeliest class
+    x: float  # box in px of the micrograph: left and top edge, width and height
+    y: float
+    width: float
+    height: float
+    area: float  # nm²
+    diameter: float  # Å, of a disc of the same area
+    outline: List[List[float]] = dataclasses.field(default_factory=list)  # x and y of its corners, px; empty: not kept
+
+
+@dataclasses.dataclass
 class MicrographRecord:
     """The result of screening one micrograph: accepted, discarded or failed."""
 
@@ -139,10 +156,13 @@ class MicrographRecord:
     outlier: Optional[float] = None  # how unlike the session's reference it is; 1 is typical; None: not measured
     outlier_p: Optional[float] = None  # share of reference micrographs that are at least as unlike; None: below 20
     outlier_map: str = ""
+    #: Of its mean features from the session's reference, in standard deviations, as inverse hyperbolic sines.
+    deviations: List[float] = dataclasses.field(default_factory=list)
     grade: str = ""  # see constants.GRADES; empty: not graded
     grade_confidence: Optional[float] = None  # probability of the grade
     grade_reason: str = ""  # one sentence
     grade_probabilities: Dict[str, float] = dataclasses.field(default_factory=dict)  # of each grade
+    regions: List[Region] = dataclasses.field(default_factory=list)  # without outlines
     screened_at: float = dataclasses.field(
         default=0.0, compare=False
     )  # time of the first screening, s since 1970; 0: unknown
@@ -175,7 +195,7 @@ def _plain(value: Any) -> Any:
 
 _NESTED: Dict[str, Dict[str, Any]] = {
     "MicrographTask": {"picks": Pick},
-    "MicrographRecord": {"scores": PickScore},
+    "MicrographRecord": {"scores": PickScore, "regions": Region},
 }
 _NESTED_ONE: Dict[str, Dict[str, Any]] = {"Reference": {"one_class": OneClass}}
 
@@ -242,6 +262,7 @@ class Summary:
     diameter_from: str = ""  # origin of the diameter
     unusual: int = 0  # number of micrographs that are unlike the session's reference
     grades: Dict[str, int] = dataclasses.field(default_factory=dict)  # micrographs by grade; empty: not graded
+    regions: Dict[str, int] = dataclasses.field(default_factory=dict)  # number of regions of bad area by class
     #: The ten most unlike the reference, most unlike first: micrograph, outlier, p_value (None: reference below 20).
     most_unusual: List[Dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: List[str] = dataclasses.field(default_factory=list)

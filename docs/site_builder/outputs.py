@@ -50,6 +50,7 @@ _SUMMARY: Dict[str, str] = {
     "diameter_from": "Origin of the particle diameter: `setting`, `coordinates` or `two thirds of the box size`.",
     "unusual": "Number of micrographs with the flag `unusual`.",
     "grades": "Number of micrographs by grade. Empty without grades.",
+    "regions": "Number of regions of bad area by class. Empty without regions.",
     "most_unusual": "The ten micrographs that are the most unlike the session's reference: name, outlier, p-value.",
     "warnings": "What to check before you use the results, one sentence each.",
 }

@@ -31,6 +31,8 @@ _SCREEN: Dict[str, Tuple[str, str]] = {  # unit, description
     "coordinates_pixel_size": ("Å/px", "Pixel size that the coordinates are in. Empty: from the coordinate files."),
     "flip_y": ("", "Whether the coordinates count rows from the other end of the image."),
     "outlier": ("", "Measure how unlike the session's reference each micrograph is. Grades use this measurement."),
+    "regions": ("", "List the regions of bad area, each with its class and its size."),
+    "region_maps": ("", "Also write the number of the region of each map cell."),
     "grade": ("", "Grade micrographs, if the model tells the classes of bad area apart."),
     "grader": ("", "Folder of a trained grader. Empty: the shipped grader."),
     "miss_cost": ("", "Cost of a bad micrograph with a good grade, relative to that of a good one with a bad grade."),

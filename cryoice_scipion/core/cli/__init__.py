@@ -21,6 +21,7 @@ OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 COMMANDS: Dict[str, str] = {
     "screen": "find bad areas on micrographs, and remove the coordinates that lie on them",
     "filter": "score new coordinates on the maps of an earlier screening",
+    "regions": "find regions of bad area in a screening, or more places like labelled ones",
     "patches": "cut labelled patches (image and FFT, label, origin) for training",
     "train": "train or fine-tune a model with good and bad coordinates",
     "sweep": "search the best settings of a training, and train a model with them",

@@ -52,6 +52,8 @@ def add_screen_options(add: AddArgument) -> None:
     add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
     add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
     add("--no-outlier", action="store_true", help=_NO_OUTLIER)
+    add("--no-regions", action="store_true", help="do not list the regions of bad area")
+    add("--region-maps", action="store_true", help=_REGION_MAPS)
     add("--reject-grade", action="append", default=[], metavar="GRADE", help=_REJECT_GRADE)
     add("--grader", default="", metavar="DIR", help=_GRADER)
     add("--miss-cost", type=float, default=1.0, metavar="C", help=_MISS_COST)
@@ -94,6 +96,7 @@ _NO_OUTLIER = (
     "do not measure how unlike the first micrographs of the session each one is; the measure has no effect on "
     "coordinates, masks and micrographs"
 )
+_REGION_MAPS = "also write the number of the region of each map cell, as MRC files; numbers are those of regions.csv"
 _REJECT_GRADE = (
     f"discard micrographs of this grade ({', '.join(ALL_GRADES)}); may be repeated (default: no micrograph is "
     "discarded because of its grade)"
@@ -141,6 +144,8 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
         flip_y=args.flip_y,
         full_size_masks=args.full_size_masks,
         outlier=not args.no_outlier,
+        regions=not args.no_regions,
+        region_maps=args.region_maps,
         grade=not args.no_grade,
         grader=args.grader,
         miss_cost=args.miss_cost,

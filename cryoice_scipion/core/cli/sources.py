@@ -32,6 +32,12 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="BAD coordinates (false positives); a column cryoiceClass gives their class",
     )
     group.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="JSON",
+        help="labelled boxes, good and bad ones, as for 'cryoice regions'; instead of --good and --bad, or with them",
+    )
+    group.add_argument(
         "--micrographs",
         nargs="+",
         default=[],
@@ -99,8 +105,9 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
 def sources_of(args: argparse.Namespace) -> Sources:
     """Return the sources named on the command line."""
     return Sources(
-        args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated, args.grades, args.per_class
-    )
+        args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated, args.boxes, args.grades,
+        args.per_class,
+    )  # fmt: skip
 
 
 def patch_options(args: argparse.Namespace) -> Dict[str, Any]:

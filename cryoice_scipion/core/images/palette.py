@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from cryoice_scipion.constants import BAD, BORDER, CONTAMINATED, CRYSTALLINE, DECENT, EMPTY, FILM, GREAT, THICK, UNSURE
+from cryoice_scipion.constants import (
+    BAD,
+    BORDER,
+    CONTAMINATED,
+    CRYSTALLINE,
+    DECENT,
+    EMPTY,
+    FILM,
+    GREAT,
+    THICK,
+    UNCERTAIN,
+    UNSURE,
+)
 
 KEPT = "#009e73"
 REJECTED = "#d55e00"
@@ -24,6 +36,7 @@ CLASS_COLOURS: Dict[str, str] = {
     BORDER: NEUTRAL,
     "vacuum": "#000000",
     BAD: "#d55e00",
+    UNCERTAIN: "#8c6d31",
 }
 
 #: A bad grade has the colour of its class of bad area.

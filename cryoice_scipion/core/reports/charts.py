@@ -60,7 +60,7 @@ def _bad_area(every: List[MicrographValues]) -> Optional[Chart]:
     names = sorted(totals, key=lambda name: (-totals[name], name))
     spans, values = _mean_areas(mapped, names, BARS)
     sums = [sum(column) for column in values]
-    top = _nice(100 * max(sums), 100.0)
+    top = nice(100 * max(sums), 100.0)
     worst = max(range(len(sums)), key=lambda index: sums[index])
     means = ", ".join(f"{name} {100 * totals[name] / len(mapped):.1f} %" for name in names) or "none"
     words = f"Mean bad area by class: {means}. Highest: {100 * sums[worst]:.1f} % in {_named(spans[worst])}."
@@ -75,7 +75,7 @@ def _bad_area(every: List[MicrographValues]) -> Optional[Chart]:
         "micrographs that could be read, in input order",
         [
             (name, class_colour(name), path)
-            for name, path in zip(names, _stacked([[1e4 * v / top for v in row] for row in values], len(names)))
+            for name, path in zip(names, stacked([[1e4 * v / top for v in row] for row in values], len(names)))
         ],
         ["micrographs", *names],
         [[_between(span), *(f"{100 * value:.1f} %" for value in row)] for span, row in zip(few, table)],
@@ -99,7 +99,7 @@ def _rejected(every: List[MicrographValues]) -> Optional[Chart]:
     spans, values = shares(BARS)
     known = [(value, span) for value, span in zip(values, spans) if value is not None]
     highest, where = max(known, key=lambda pair: pair[0])
-    top = _nice(100 * highest, 100.0)
+    top = nice(100 * highest, 100.0)
     picks, kept = sum(one.picks for one in every), sum(one.kept for one in every)
     few, table = shares(ROWS)
     return Chart(
@@ -111,7 +111,7 @@ def _rejected(every: List[MicrographValues]) -> Optional[Chart]:
         f"{top / 2:g} %",
         *_ends(every),
         "micrographs, in input order",
-        [("rejected", REJECTED, _stacked([[1e4 * (value or 0.0) / top] for value in values], 1)[0])],
+        [("rejected", REJECTED, stacked([[1e4 * (value or 0.0) / top] for value in values], 1)[0])],
         ["micrographs", "rejected"],
         [[_between(s), "no coordinates" if v is None else _percent(v)] for s, v in zip(few, table)],
     )
@@ -131,7 +131,7 @@ def _rate(every: List[MicrographValues]) -> Optional[Chart]:
     if last - first < 2:
         return None
     counts = [done[index] for index in range(first, last + 1)]
-    top = _nice(max(counts))
+    top = nice(max(counts))
     step = math.ceil(len(counts) / ROWS)
     rows = [
         [_moment(times[0] if not index else (first + index) * width), f"{sum(counts[index : index + step])}"]
@@ -148,7 +148,7 @@ def _rate(every: List[MicrographValues]) -> Optional[Chart]:
         _moment(times[0]),
         _moment(times[-1]),
         "time",
-        [("micrographs", PLAIN, _stacked([[100 * count / top] for count in counts], 1)[0])],
+        [("micrographs", PLAIN, stacked([[100 * count / top] for count in counts], 1)[0])],
         ["from", "micrographs screened"],
         rows,
     )
@@ -157,14 +157,14 @@ def _rate(every: List[MicrographValues]) -> Optional[Chart]:
 def _goodness(histogram: GoodnessHistogram) -> Chart:
     """Return the histogram of goodness."""
     below, above = [int(n) for n in histogram.below], [int(n) for n in histogram.above]
-    top = _nice(max(less + more for less, more in zip(below, above)))
+    top = nice(max(less + more for less, more in zip(below, above)))
     unscored = f"; {histogram.unscored:,} more could not be scored" if histogram.unscored else ""
     cut = histogram.threshold
     words = f"{histogram.scored:,} coordinates{unscored}."
     if cut >= 0:
         words += f" Threshold {cut:.2f} (dashed line): {sum(below):,} below, {sum(above):,} at or above."
     heights = [[100 * less / top, 100 * more / top] for less, more in zip(below, above)]
-    rejected, kept = _stacked(heights, 2)
+    rejected, kept = stacked(heights, 2)
     step = len(below) // 10
     tenths = [
         (histogram.edges[i], histogram.edges[i + step], sum(below[i : i + step]), sum(above[i : i + step]))
@@ -213,7 +213,7 @@ def _spans(count: int, most: int) -> List[Tuple[int, int]]:
     return [(before + 1, after) for before, after in zip(edges, edges[1:])]
 
 
-def _stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
+def stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
     """Return one SVG path per layer of stacked bars; heights are from 0 to 100."""
     width = 100 / len(columns)
     bases = [0.0] * len(columns)
@@ -229,7 +229,7 @@ def _stacked(columns: Sequence[Sequence[float]], layers: int) -> List[str]:
     return paths
 
 
-def _nice(value: float, most: float = math.inf) -> float:
+def nice(value: float, most: float = math.inf) -> float:
     """Round up to the next number with one leading digit (1, 2, 4, 6, 8), at most ``most``."""
     if value <= 0:
         return 1.0

@@ -19,6 +19,8 @@ from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.charts import charts_of
 from cryoice_scipion.core.reports.embedded import pictures_of
 from cryoice_scipion.core.reports.grades import grades_of
+from cryoice_scipion.core.reports.regions import regions_of
+from cryoice_scipion.core.reports.session_map import session_map_of
 from cryoice_scipion.core.results.balance import balance_line
 from cryoice_scipion.core.results.micrograph_fields import percent
 from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
@@ -96,6 +98,8 @@ def _contents(folder: Path, sums: RunSums, settings: Mapping[str, Any], card: st
         "mapped": sums.mapped,
         "grades": grades_of(sums, settings.get("reject_grades", ())),
         "areas": areas,
+        "regions": regions_of(sums),
+        "session_map": session_map_of(sums),
         "unusual": [_unusual(one) for one in sums.most_unusual(UNUSUAL_ROWS)],
         "charts": charts_of(sums),
         "galleries": [("worst", "Highest bad area", worst), ("typical", "Typical micrographs", typical)],

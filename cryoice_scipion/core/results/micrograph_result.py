@@ -16,7 +16,8 @@ from cryoice_scipion.core.grades.grade import Grade
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels, scale_flags
-from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Region
+from cryoice_scipion.core.regions.finding import find_regions
 
 
 @dataclasses.dataclass
@@ -32,6 +33,8 @@ class MicrographResult:
     sampling: float  # Å
     coordinates: NDArray[np.float64]  # (n, 2): x and y in px
     record: MicrographRecord  # as written to the journal of a run
+    regions: List[Region]  # of bad area, with outlines; the largest first
+    region_map: Optional[NDArray[np.int32]]  # number of the region of each cell, 0: none; None: not searched
 
     @property
     def bad_area(self) -> float:
@@ -96,11 +99,13 @@ def score_micrograph(
     """
     probability = bad_area.probability(classmap, offset)  # with the classes that the settings ignore
     cells = bad_area.cells_of(classmap, probability, config.ignore, config.min_area)
-    good = bad_area.good_mask(cells, bad_area.mask_threshold(config.threshold, model.recommended_threshold))
+    threshold = bad_area.mask_threshold(config.threshold, model.recommended_threshold)
+    good = bad_area.good_mask(cells, threshold)
     codes, area = bad_area.class_of_cells(cells, good), bad_area.bad_area(cells, good)
     grade = grade_of(cells)
-    reason = bad_area.why_discarded(area, grade.name if grade else "", config)
     frame = Frame(mapped.shape, mapped.pixel_size)
+    regions, region_map = find_regions(cells, threshold, frame) if config.regions else ([], None)
+    reason = bad_area.why_discarded(area, grade.name if grade else "", config)
     picks = in_micrograph_pixels(task.picks, frame, config, mapped.flags)
     sizes, origin = scoring.particle_diameters(picks, config, mapped.pixel_size, task.path)
     scores = scoring.score_picks(cells, picks, sizes, frame, config, model, bool(reason))
@@ -123,12 +128,13 @@ def score_micrograph(
         else mapped.median_logit,
         particle_diameter=round(float(np.median(sizes)), 2) if len(sizes) else None,
         diameter_from=origin,
+        regions=[dataclasses.replace(region, outline=[]) for region in regions],
     )
     if grade is not None:
         record.grade, record.grade_confidence, record.grade_reason = grade.name, grade.confidence, grade.reason
         record.grade_probabilities = grade.probabilities
     positions = scoring.positions_of(picks)
-    return MicrographResult(probability, good, codes, cells.sampling, positions, record)
+    return MicrographResult(probability, good, codes, cells.sampling, positions, record, regions, region_map)
 
 
 def _flags(noticed: Sequence[str], area: float, outside: int) -> List[str]:

@@ -73,6 +73,7 @@ def add_outlier(folder: Path, record: MicrographRecord, found: Outlier, sampling
         When the folder cannot be written.
     """
     record.outlier, record.outlier_p = round(found.number, 4), found.p_value
+    record.deviations = [round(float(value), 3) for value in np.arcsinh(found.deviations)]
     record.outlier_map = RunFolder(folder).outlier(record.stem)
     if found.number > UNUSUAL:
         record.flags = [*record.flags, UNUSUAL_FLAG]

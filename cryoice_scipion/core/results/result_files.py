@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the files of one micrograph into the folder of a run: map, masks and thumbnail."""
+"""Write the files of one micrograph into the folder of a run: map, masks, regions and thumbnail."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.thumbnails import BadAreas, draw_thumbnail
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import MapResult
+from cryoice_scipion.core.regions.coco import annotation, image_entry, write_coco
 from cryoice_scipion.core.results.micrograph_result import MicrographResult
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 
 
 def write_result(folder: Path, result: MicrographResult, mapped: MapResult, config: ScreenConfig) -> None:
-    """Write map, masks and thumbnail, and note their paths in the record.
+    """Write map, masks, regions and thumbnail, and note their paths in the record.
 
-    Maps and masks of an earlier scoring are kept, because they do not change within a run.
+    Maps, masks and regions of an earlier scoring are kept, because they do not change within a run.
 
     Raises
     ------
@@ -41,8 +42,22 @@ def write_result(folder: Path, result: MicrographResult, mapped: MapResult, conf
             record.full_mask = paths.full_mask(stem)
             if not _is_written(folder / record.full_mask):
                 write_mask(folder / record.full_mask, full_size(result.mask, mapped), mapped.pixel_size)
+        if config.regions:
+            _write_regions(paths, result, mapped, config)
         if config.thumbnails:
             _draw(folder, result, mapped)
+
+
+def _write_regions(paths: RunFolder, result: MicrographResult, mapped: MapResult, config: ScreenConfig) -> None:
+    """Write the regions with their outlines, and on request the number of the region of each cell."""
+    record = result.record
+    listed, numbered = (paths.path / name(record.stem) for name in (paths.regions, paths.region_map))
+    if not _is_written(listed):
+        listed.parent.mkdir(exist_ok=True)
+        entries = (annotation(one, record.id, mapped.pixel_size, one.id) for one in result.regions)
+        write_coco(listed, [image_entry(record.id, record.path, mapped.shape)], entries)
+    if config.region_maps and result.region_map is not None and not _is_written(numbered):
+        write_map(numbered, result.region_map, result.sampling)
 
 
 def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:

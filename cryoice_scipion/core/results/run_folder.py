@@ -15,6 +15,7 @@ JOURNAL = "journal.jsonl"
 MICROGRAPHS = "micrographs.csv"
 MICROGRAPH_LISTS = "micrographs"  # folder with a list of micrographs for each status
 SUMMARY = "summary.json"
+REGIONS, COCO = "regions.csv", "regions.json"
 KEPT = Path("coordinates", "kept.star")
 REJECTED = Path("coordinates", "rejected.star")
 #: Kept coordinates as RELION's AutoPick job writes them.
@@ -23,7 +24,8 @@ PENDING = Path("coordinates", "pending.star")  # of micrographs that have no map
 #: Rows of cryoSPARC's input files; "_accepted.cs" and so on follow.
 PARTICLES, EXPOSURES = Path("coordinates", "particles"), Path("exposures")
 _LOCK = ".lock"
-_FULL_SIZE, _OUTLIER = "masks/full_size", "outlier"  # made when they are needed
+#: Made when they are needed.
+_FULL_SIZE, _OUTLIER, _REGIONS, _REGION_MAPS = "masks/full_size", "outlier", "regions", "regions/maps"
 _FOLDERS = ("", ".maps", "probability", "masks", "thumbnails", "coordinates")
 _REMEDY = "free disk space or set write permission, then continue (--resume; in Scipion and RELION: Continue)"
 
@@ -82,6 +84,14 @@ class RunFolder:
         """Return the relative path of the mask at the micrograph's full size."""
         return f"{_FULL_SIZE}/{stem}.mrc"
 
+    def regions(self, stem: str) -> str:
+        """Return the relative path of the regions of bad area with their outlines."""
+        return f"{_REGIONS}/{stem}.json"
+
+    def region_map(self, stem: str) -> str:
+        """Return the relative path of the map with the number of the region of each cell."""
+        return f"{_REGION_MAPS}/{stem}.mrc"
+
     def thumbnail(self, stem: str) -> str:
         """Return the relative path of the thumbnail."""
         return f"thumbnails/{stem}.png"
@@ -138,7 +148,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the unfinished files of a killed run. The folder must be locked."""
-        for name in (*_FOLDERS, _FULL_SIZE, _OUTLIER, MICROGRAPH_LISTS, PER_MICROGRAPH):
+        made = (_FULL_SIZE, _OUTLIER, _REGIONS, _REGION_MAPS, MICROGRAPH_LISTS, PER_MICROGRAPH)
+        for name in (*_FOLDERS, *made):
             for leftover in (self.path / name).glob(".*.tmp"):
                 with contextlib.suppress(OSError):
                     leftover.unlink()

@@ -31,7 +31,7 @@ Goodness = NDArray[np.float64]
 class Records:
     """Hold a run at one moment. Micrographs are in the order in which they were first screened."""
 
-    micrographs: List[MicrographRecord]  # without their scores
+    micrographs: List[MicrographRecord]  # without their scores and regions
     ids: Numbers  # (coordinates,): of the first micrograph, then of the next
     goodness: Goodness  # (coordinates,); NaN: could not be scored
     starts: Numbers  # (micrographs + 1,): where each micrograph's coordinates begin
@@ -135,6 +135,7 @@ class RunReader:
 
     def _take(self, values: Dict[str, Any]) -> None:
         scores = values.pop("scores")
+        values.pop("regions", None)  # of a long run they would take much memory
         record = from_json(MicrographRecord, values)
         self._by_id[record.id] = record
         self._scores[record.id] = (

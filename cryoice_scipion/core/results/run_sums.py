@@ -30,6 +30,7 @@ from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.maps.session_baseline import PERCENTILE, is_unusual, session_logit_of
 from cryoice_scipion.core.records import MicrographRecord, number_in_flag
 from cryoice_scipion.core.results.micrograph_fields import shown_values
+from cryoice_scipion.core.results.region_sums import RegionSums
 
 BINS = 50
 Sortable = TypeVar("Sortable", float, Tuple[float, int])
@@ -56,6 +57,7 @@ class MicrographValues(NamedTuple):
     grade: str  # empty: not graded
     grade_confidence: Optional[float]
     grade_reason: str
+    deviations: Tuple[float, ...]  # from the session, by feature; empty: not measured
 
 
 class GoodnessHistogram:
@@ -88,7 +90,7 @@ class RunSums:
     STORED = (  # attributes for a checkpoint
         "_median_logits", "_diameters", "_outliers", "diameter_origins", "micrographs", "status", "grades", "flags",
         "noted_sizes", "pixel_sizes", "rejected_by_class", "goodness", "picks", "kept", "_areas", "_bad_area",
-        "_seconds",
+        "_seconds", "regions",
     )  # fmt: skip
 
     def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
@@ -114,6 +116,7 @@ class RunSums:
         self.pixel_sizes: Dict[int, Tuple[float, float]] = {}  # Å/px, given and in the header, if they differ
         self.rejected_by_class: CounterType[str] = Counter()
         self.goodness = GoodnessHistogram(threshold)
+        self.regions = RegionSums()
         self.picks = self.kept = 0
         self._areas: CounterType[str] = Counter()
         self._bad_area = self._seconds = 0
@@ -144,6 +147,7 @@ class RunSums:
         _sort_in(self._outliers, None if record.outlier is None else (record.outlier, -record.id), sign)
         _add(self.diameter_origins, {record.diameter_from: 1} if record.diameter_from else {}, sign)
         _add(self.status, {record.status: 1}, sign)
+        self.regions.add(record.regions, sign)
         _add(self.grades, {record.grade: 1} if record.grade else {}, sign)
         self.picks += sign * len(record.scores)
         self.kept += sign * kept
@@ -240,6 +244,7 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
         grade=sys.intern(record.grade),
         grade_confidence=record.grade_confidence,
         grade_reason=sys.intern(record.grade_reason),
+        deviations=tuple(record.deviations),
     )
 
 

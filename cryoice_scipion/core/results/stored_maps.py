@@ -7,14 +7,22 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, ImageError
 from cryoice_scipion.core.grades.grading import recorded_grade
+from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.thumbnails import read_base
+from cryoice_scipion.core.maps.bad_area import probabilities
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Pick, Reference, from_json
+from cryoice_scipion.core.regions.layers import Layers, layers_of
 from cryoice_scipion.core.results.journal import read_lines
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
+from cryoice_scipion.core.results.outliers import read_features
 from cryoice_scipion.core.results.run_folder import JOURNAL
 
 
@@ -88,4 +96,43 @@ class StoredMaps:
         task = dataclasses.replace(self.tasks[key], picks=list(picks))
         grade = recorded_grade(self._records[key])
         offset = self.reference.logit_offset
+        config = config.model_copy(update={"regions": False})  # they do not depend on coordinates
         return score_micrograph(classmap, task, mapped, config, self.model, offset, lambda cells: grade)
+
+    def layers(self, key: int) -> Layers:
+        """Return what is stored of each cell of a micrograph, on the grid of its map.
+
+        Parameters
+        ----------
+        key : int
+            Id of the micrograph, one of ``tasks``.
+
+        Raises
+        ------
+        ImageError
+            When a stored file is missing or damaged.
+        """
+        mapped, config = self._mapped[key], self.config
+        classmap = ClassMap.load(self.folder / mapped.raw_path)
+        cells = probabilities(classmap, self.reference.logit_offset, config.ignore, config.min_area)
+        features = read_features(self.folder / mapped.features_path) if mapped.features_path else None
+        return layers_of(
+            cells, self.frame(key), self.picture(key), features, mapped.features_sampling,
+            self.reference.one_class,
+        )  # fmt: skip
+
+    def picture(self, key: int) -> NDArray[np.uint8]:
+        """Return the grey picture of a micrograph; a single grey if the run stored none."""
+        path = self.folder / self._mapped[key].base_path
+        if not path.is_file():
+            return np.zeros((1, 1), dtype=np.uint8)
+        try:
+            return read_base(path)
+        except (OSError, SyntaxError) as error:
+            raise ImageError(
+                path, f"the stored picture cannot be read ({error})", "screen this micrograph again"
+            ) from None
+
+    def frame(self, key: int) -> Frame:
+        """Return shape and pixel size of a micrograph."""
+        return Frame(self._mapped[key].shape, self._mapped[key].pixel_size)

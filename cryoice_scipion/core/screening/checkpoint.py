@@ -26,6 +26,7 @@ _ALLOWED = {
     ("cryoice_scipion.core.images.grid", "Frame"),
     ("cryoice_scipion.core.results.run_sums", "GoodnessHistogram"),
     ("cryoice_scipion.core.results.run_sums", "MicrographValues"),
+    ("cryoice_scipion.core.results.region_sums", "RegionSums"),
     ("cryoice_scipion.core.screening.relion_stars", "ListedMicrograph"),
     ("pathlib", "PosixPath"),
     ("pathlib._local", "PosixPath"),

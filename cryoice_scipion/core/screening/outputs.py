@@ -14,8 +14,10 @@ from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writin
 from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
 from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.checkpoint import Stored, attributes, set_attributes
+from cryoice_scipion.core.screening.csv_table import CsvTable
 from cryoice_scipion.core.screening.micrograph_lists import MicrographLists
 from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.region_files import RegionFiles
 from cryoice_scipion.core.screening.state import RunState
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
@@ -64,6 +66,7 @@ class Outputs:
         self._particles, self._exposures = _cryosparc_files(self.folder, self._options)
         self._sums = RunSums(self._threshold, self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
+        self._regions = RegionFiles(self.folder) if self._config.regions else None
         self._lists = MicrographLists(self.folder, self._options.micrograph_lists)
         stored = self._state.stored
         if stored is not None and stored.keys() == self._collectors().keys():
@@ -71,13 +74,16 @@ class Outputs:
         else:
             for record in self._state.records():
                 self._count(record)
-                self._table.note(record)
+                for table in self._tables:
+                    table.note(record)
         self._state.stored = None
-        self._table.refresh()
+        for table in self._tables:
+            table.refresh()
 
     def _collectors(self) -> Dict[str, Any]:
         """Return the objects whose attributes ``STORED`` a checkpoint keeps, by name."""
-        made = {"sums": self._sums, "table": self._table, "lists": self._lists, "exposures": self._exposures}
+        made = {"sums": self._sums, "table": self._table, "regions": self._regions, "lists": self._lists}
+        made["exposures"] = self._exposures
         if self._stars is not None:
             made.update(stars=self._stars, relion=self._stars.relion)
         return {name: one for name, one in made.items() if one is not None}
@@ -92,7 +98,8 @@ class Outputs:
             if earlier is not None:
                 self._sums.remove(earlier)
             self._count(record)
-            self._table.note(record)
+            for table in self._tables:
+                table.note(record)
         pictured = self._state.pictured
         self._sums.drop_thumbnails(
             [key for key, one in self._sums.micrographs.items() if one.thumbnail and key not in pictured]
@@ -121,7 +128,8 @@ class Outputs:
             self._sums.remove(earlier)
         self._count(record)
         self._sums.drop_thumbnails(thinned)
-        self._table.add(record)
+        for table in self._tables:
+            table.add(record)
         self._fresh += 1
         if self._fresh >= self._batch and time.monotonic() >= self._summary_due:
             self._write_summary(self.summary(backlog, reference, False))
@@ -149,6 +157,10 @@ class Outputs:
         """Return why micrographs failed, in one line, when none could be screened; empty otherwise."""
         return failure_of(self._sums)
 
+    @property
+    def _tables(self) -> List[CsvTable]:
+        return [self._table] if self._regions is None else [self._table, self._regions]
+
     def _count(self, record: MicrographRecord) -> None:
         self._sums.add(record)
         self._lists.add(record)
@@ -166,13 +178,16 @@ class Outputs:
 
     def _write_slow(self, summary: Summary, everything: bool = False) -> None:
         started = time.monotonic()
-        self._table.refresh()
+        for table in self._tables:
+            table.refresh()
         self._lists.write()
         verdicts = self._stars.write() if self._stars is not None and (self._stars_stale or everything) else None
         self._stars_stale = False
         if self._options.write_report is not None:
             with writing(self.folder):
                 self._options.write_report(self.folder, self._sums, self._settings, self._options.card, summary)
+        if everything and self._regions is not None:
+            self._regions.write_coco(sorted(one.stem for one in self._sums.micrographs.values()))
         if everything and verdicts is not None and self._particles is not None:
             self._particles.write(verdicts)
         if everything and self._exposures is not None:

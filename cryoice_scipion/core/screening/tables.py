@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import errno
-import io
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -29,13 +25,14 @@ from cryoice_scipion.constants import (
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
-from cryoice_scipion.core.records import MicrographRecord, PickCounts, Reference, Summary, to_json
+from cryoice_scipion.core.records import PickCounts, Reference, Summary, to_json
 from cryoice_scipion.core.results.balance import complaints_on
 from cryoice_scipion.core.results.micrograph_fields import columns, row_of
 from cryoice_scipion.core.results.outliers import UNUSUAL_FLAG
 from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.csv_table import CsvTable
 
 SESSION_UNUSUAL = (
     "unusual session: either most micrographs are bad over most of their area, or the model is not suited to them; "
@@ -46,61 +43,12 @@ _BAD_REFERENCE, _BAD_AREA = 0.25, 0.5  # share of the micrographs that the outli
 REASONS_SHOWN = 3  # in the message of a run in which all micrographs fail
 
 
-class MicrographTable:
-    """micrographs.csv: one row a micrograph, in the order in which they were first screened."""
-
-    STORED = ("_rows",)  # attributes for a checkpoint
+class MicrographTable(CsvTable):
+    """micrographs.csv: one row a micrograph."""
 
     def __init__(self, path: Path) -> None:
-        """Take the path. The first :meth:`refresh` rewrites the file, which repairs a row torn by a crash."""
-        self.path = path
-        self._rows: Dict[int, str] = {}
-        self._sound = False  # whether all rows in the file are complete, so that one can be appended
-        self._changed = False
-
-    def note(self, record: MicrographRecord) -> None:
-        """Add a row that the next refresh writes."""
-        self._rows[record.id] = _text(row_of(record))
-        self._changed = True
-
-    def add(self, record: MicrographRecord) -> None:
-        """Append the row of a new micrograph; a changed row is written at the next refresh."""
-        known = record.id in self._rows
-        self._rows[record.id] = text = _text(row_of(record))
-        if known:
-            self._changed = True
-        elif self._sound:
-            self._append(text)
-
-    def _append(self, text: str) -> None:
-        """Append a row in one write, so that a reader never sees half of it."""
-        self._sound, data = False, text.encode("utf-8")
-        with writing(self.path.parent):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                before = os.fstat(descriptor).st_size
-                if os.write(descriptor, data) < len(data):
-                    os.ftruncate(descriptor, before)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-            finally:
-                os.close(descriptor)
-        self._sound = True
-
-    def refresh(self) -> None:
-        """Rewrite the whole table atomically, if a row changed or the file may have an incomplete row."""
-        if self._sound and not self._changed:
-            return
-        with writing(self.path.parent), replacing(self.path) as temporary:
-            with open(temporary, "w", encoding="utf-8") as stream:
-                stream.write(_text({name: name for name in columns()}))
-                stream.writelines(self._rows.values())
-        self._sound, self._changed = True, False
-
-
-def _text(row: Dict[str, str]) -> str:
-    text = io.StringIO()
-    csv.DictWriter(text, columns(), lineterminator="\n").writerow(row)
-    return text.getvalue()
+        """Take the path."""
+        super().__init__(path, columns(), lambda record: [row_of(record)])
 
 
 def summarise(
@@ -157,6 +105,7 @@ def summarise(
         diameter_from=", ".join(sorted(sums.diameter_origins)),
         unusual=sums.flags[UNUSUAL_FLAG],
         grades={name: sums.grades[name] for name in ALL_GRADES if sums.grades[name]},
+        regions=sums.regions.counts,
         most_unusual=[
             {"micrograph": one.stem, "outlier": one.outlier, "p_value": one.outlier_p}
             for one in sums.most_unusual(UNUSUAL_SHOWN)

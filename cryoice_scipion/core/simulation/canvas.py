@@ -40,11 +40,14 @@ class Canvas:
         """Make the empty maps."""
         shape = self.ice.shape
         self.step = self.fine[0] * self.sampling / shape[0] if shape[0] == self.fine[0] else coarse_step(self.sampling)
+        self._last_object, self.has_fringes = 0, True
         self.phase = np.zeros(shape, np.float32)  # rad, beside that of the ice
         self.absorption = np.zeros(shape, np.float32)  # of the amplitude, beside that of the ice
         self.carbon = np.zeros(shape, np.float32)  # Å of amorphous carbon
         self.keep = np.ones(shape, np.float32)  # share of the particles' phase that is left here
         self.labels = np.zeros(shape, np.uint8)
+        #: Number of the object on top: a frost crystal, a heap or string of dirt, an aggregate; 0: none of these.
+        self.objects = np.zeros(shape, np.int32)
         self.spline = Spline(shape, self.fine, self.sampling / self.step)
         self.y = ((np.arange(shape[0], dtype=np.float32) + 0.5) * np.float32(self.step))[:, None]
         self.x = ((np.arange(shape[1], dtype=np.float32) + 0.5) * np.float32(self.step))[None, :]
@@ -67,6 +70,11 @@ class Canvas:
     def mark(self, where: Array, name: str) -> None:
         """Label what is true in ``where`` as a class."""
         self.labels[where] = code(name)
+
+    def add_object(self) -> int:
+        """Return the number of a new object; ``objects`` is set to it where the object lies."""
+        self._last_object += 1
+        return self._last_object
 
     def holding(self, where: Any = ...) -> Array:
         """Return whether ice or film is there to carry an object, bool: of all pixels, or of an index into them."""
@@ -111,8 +119,8 @@ class Canvas:
         self.detail[box] += phase
 
     def resolves(self, spacing: float) -> bool:
-        """Tell whether fringes of a spacing in Å are below the grid's Nyquist frequency, in every direction."""
-        return spacing > 2.05 * self.sampling
+        """Tell whether fringes of a spacing in Å are drawn: below the grid's Nyquist frequency in every direction."""
+        return self.has_fringes and spacing > 2.05 * self.sampling
 
 
 def coarse_step(sampling: float) -> float:

@@ -113,6 +113,7 @@ def draw_frost(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
             amplitude[box] = rng.uniform(0.05, 0.4) * profile
             add_fringes(canvas, amplitude, spacing, float(rng.uniform(0, np.pi)))
         seen[box] |= profile > 0.12
+        canvas.objects[box][profile > 0.12] = canvas.add_object()
         if _covered(canvas, seen) >= share:
             break
     canvas.mark(seen, "contamination")
@@ -147,10 +148,12 @@ def draw_dirt(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
         heading = rng.uniform(0, 2 * np.pi)
         origin = (y, x)
         dark, height = float(np.exp(rng.uniform(np.log(0.06), np.log(1.2)))), rng.uniform(60, 500)
+        piece = canvas.add_object()
         for _ in range(number):
             radius = typical * float(np.exp(rng.normal(0, 0.3)))
             profile, box = _add_dome(canvas, _Dome(y, x, radius, height, dark, rng.uniform(0.3, 0.85)), rng)
             seen[box] |= profile > 0.1
+            canvas.objects[box][profile > 0.1] = piece
             if heap:
                 y, x = origin[0] + rng.normal(0, 4 * typical), origin[1] + rng.normal(0, 4 * typical)
             else:
@@ -175,7 +178,10 @@ def draw_aggregate(canvas: Canvas, share: float, rng: np.random.Generator) -> No
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         centres = offsets @ rotation + [y, x]
         canvas.clumps.append(centres)
-        _discs(canvas, seen, centres, 1.2 * canvas.radius)
+        clump = np.zeros(canvas.shape, bool)
+        _discs(canvas, clump, centres, 1.2 * canvas.radius)
+        canvas.objects[clump] = canvas.add_object()
+        seen |= clump
         if _covered(canvas, seen) >= share:
             break
     # Denatured protein fills the gaps of a clump, and a clump of several layers makes the ice bulge.

@@ -148,6 +148,16 @@ def _empty_canvas(config: SceneConfig, geometry: Geometry, streams: Streams) -> 
     return canvas
 
 
+def draw_specimen(config: SceneConfig, geometry: Geometry, streams: Streams, fringes: bool = True) -> Canvas:
+    """Return ice and contaminants without particles; without ``fringes``, faster and with the same labels."""
+    canvas = _empty_canvas(config, geometry, streams)
+    canvas.has_fringes = fringes
+    for kind, draw in DRAWERS.items():
+        if kind in config.kinds:
+            draw(canvas, config.share(kind), streams(kind))
+    return canvas
+
+
 def _draw_particles(config: SceneConfig, canvas: Canvas, streams: Streams) -> Tuple[Array, Array]:
     """Return the phase of all particles on the fine grid, and the centres (y, x in Å) of the scattered ones."""
     rng = streams("particles")
@@ -206,10 +216,7 @@ def render(config: SceneConfig, rng: np.random.Generator) -> Rendering:
     """
     streams = Streams(rng)
     geometry = Geometry.of(config)
-    canvas = _empty_canvas(config, geometry, streams)
-    for kind, draw in DRAWERS.items():
-        if kind in config.kinds:
-            draw(canvas, config.share(kind), streams(kind))
+    canvas = draw_specimen(config, geometry, streams)
     particles, centres = _draw_particles(config, canvas, streams)
     wave = _exit_wave(config, canvas, particles, streams)
     optics = optics_of(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,9 @@ from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labe
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import picks_by_micrograph
 from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.regions.labels import LabelFile
 
+_IN_BOX = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))
 _PURE = (0.1, 0.6)  # a cell is good below the first share of bad pixels, and bad above the second
 
 
@@ -73,6 +75,25 @@ def _labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
         points.loc[named, "label"] = rows["cryoiceClass"][named]
     points["origin"] = "coordinate"
     return points
+
+
+def places_in_boxes(labels: LabelFile, source: Path) -> Tuple[PickTable, PickTable]:
+    """Return GOOD and BAD coordinates in labelled boxes: the centre, and the middle between it and each corner.
+
+    Parameters
+    ----------
+    source : Path
+        The file of the boxes, for messages.
+    """
+    rows = [
+        (box.x + across * box.width, box.y + down * box.height, stem, box.label)
+        for stem, box in labels.boxes()
+        for across, down in _IN_BOX
+    ]
+    table = pd.DataFrame(rows, columns=["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "cryoiceClass"])
+    is_good = table["cryoiceClass"] == GOOD
+    good, bad = (PickTable(part.reset_index(drop=True), str(source)) for part in (table[is_good], table[~is_good]))
+    return good, bad
 
 
 def from_label_images(

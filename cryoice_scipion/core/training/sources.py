@@ -7,13 +7,16 @@ import dataclasses
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
+import pandas as pd
+
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
-from cryoice_scipion.core.training.points import from_coordinates, from_label_images
+from cryoice_scipion.core.regions.labels import read_labels
+from cryoice_scipion.core.training.points import from_coordinates, from_label_images, places_in_boxes
 
 
 @dataclasses.dataclass
@@ -26,6 +29,7 @@ class Sources:
     clean: List[str] = dataclasses.field(default_factory=list)
     cryoppp: List[Path] = dataclasses.field(default_factory=list)
     simulated: List[Path] = dataclasses.field(default_factory=list)
+    boxes: Optional[Path] = None  # file of labelled boxes, of the micrographs
     grades: Optional[Path] = None  # table of the grades of whole micrographs
     per_class: int = 40  # positions drawn per micrograph and class of a simulated data set
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
@@ -40,9 +44,10 @@ class Sources:
         """
         found: List[LabelledMicrograph] = []
         self.messages = []
-        if self.clean and not (self.good and self.bad and self.micrographs):
+        given = self.micrographs and ((self.good and self.bad) or self.boxes)
+        if self.clean and not given:
             raise SettingsError("--clean", "goes with --good, --bad and --micrographs", "give these too")
-        if self.good or self.bad or self.micrographs:
+        if self.boxes or self.good or self.bad or self.micrographs:
             found += _of_source(self._from_coordinates(), "coordinates")
         for folder in self.cryoppp:
             found += _of_source(self._from_cryoppp(folder), folder.resolve().name)
@@ -61,6 +66,8 @@ class Sources:
         if self.good and self.bad:
             topics["GOOD coordinates"] = self.good.name
             topics["BAD coordinates"] = f"{self.bad.name}, as the user gave them"
+        if self.boxes:
+            topics["labelled boxes"] = self.boxes.name
         if self.cryoppp:
             topics["CryoPPP"] = ", ".join(folder.name for folder in self.cryoppp) + " (BAD: its false positives)"
         if self.simulated:
@@ -70,14 +77,20 @@ class Sources:
     @property
     def has_positions(self) -> bool:
         """Return whether any source other than label images is given."""
-        return any((self.good, self.bad, self.micrographs, self.clean, self.cryoppp))
+        return any((self.good, self.bad, self.boxes, self.micrographs, self.clean, self.cryoppp))
 
     def _from_coordinates(self) -> List[LabelledMicrograph]:
-        if not (self.good and self.bad and self.micrographs):
+        if self.boxes and not self.micrographs:
+            raise SettingsError("--boxes", "needs the micrographs that were labelled", "give --micrographs too")
+        if not self.boxes and not (self.good and self.bad and self.micrographs):
             raise SettingsError("--good, --bad and --micrographs", "belong together", "give all three")
         tasks = expand_micrographs(self.micrographs)
         clean = expand_micrographs(self.clean) if self.clean else []
-        return self._join(tasks, read_picks(self.good), read_picks(self.bad), clean)
+        good, bad = ([read_picks(path)] if path else [] for path in (self.good, self.bad))
+        if self.boxes:
+            in_good, in_bad = places_in_boxes(read_labels(self.boxes), self.boxes)
+            good, bad = [*good, in_good], [*bad, in_bad]
+        return self._join(tasks, _one_table(good), _one_table(bad), clean)
 
     def _from_cryoppp(self, folder: Path) -> List[LabelledMicrograph]:
         data = read_cryoppp(folder)
@@ -100,6 +113,15 @@ def _of_source(found: List[LabelledMicrograph], source: str) -> List[LabelledMic
     for item in found:
         item.source = source
     return found
+
+
+def _one_table(tables: Sequence[PickTable]) -> PickTable:
+    """Return the coordinates of several files as one table."""
+    if len(tables) == 1:
+        return tables[0]
+    joined = pd.concat([one.table for one in tables], ignore_index=True)
+    warnings = [line for one in tables for line in one.warnings]
+    return PickTable(joined, " and ".join(str(one.source) for one in tables), warnings=warnings)
 
 
 def _make_unique(found: Sequence[LabelledMicrograph]) -> None:

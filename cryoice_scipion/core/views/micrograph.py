@@ -67,7 +67,8 @@ class DeviceImage:
         """Return the micrograph at another sampling (Å/px), from the coarsest view so far that is much finer."""
         if sampling not in self._views:
             finer = max(have for have in self._views if have == self.pixel_size or have < _FINER * sampling)
-            rows, columns = resampled_shape(tuple(self.pixels.shape), self.pixel_size, sampling)
+            shape = (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+            rows, columns = resampled_shape(shape, self.pixel_size, sampling)
             self._views[sampling] = resample(self._views[finer], finer, sampling)[:rows, :columns]
         return self._views[sampling]
 

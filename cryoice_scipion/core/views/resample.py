@@ -91,12 +91,12 @@ def _cropped_spectrum(image: torch.Tensor, lengths: Tuple[int, int], shape: Tupl
     kept = min(width, lengths[1] // 2 + 1)
     half = image.new_empty((int(image.shape[0]), kept), dtype=torch.complex64)
     step = max(1, _ROWS_AT_ONCE // lengths[1])
-    for some, result in zip(image.split(step), half.split(step)):
+    for some, result in zip(torch.split(image, step), torch.split(half, step)):
         result.copy_(torch.fft.rfft(_extend(some, lengths[1], 1), norm="forward")[:, :kept])
     spectrum = image.new_empty((rows, width), dtype=torch.complex64)
     spectrum[:, kept:] = 0
     step = _AT_ONCE if image.device.type == "cpu" else kept
-    for some, result in zip(half.split(step, dim=1), spectrum[:, :kept].split(step, dim=1)):
+    for some, result in zip(torch.split(half, step, dim=1), torch.split(spectrum[:, :kept], step, dim=1)):
         result.copy_(_crop_rows(torch.fft.fft(_extend(some, lengths[0], 0), dim=0, norm="forward"), rows))
     return spectrum
 

@@ -68,7 +68,7 @@ class LocalExecutor:
         paths = RunFolder(folder)
         mapped.raw_path, mapped.base_path = paths.raw_map(task.stem), paths.base(task.stem)
         with writing(folder):
-            made = (paths.probability, paths.outlier, paths.mask, paths.full_mask)
+            made = (paths.probability, paths.outlier, paths.mask, paths.full_mask, paths.regions, paths.region_map)
             for name in (path(task.stem) for path in made):
                 _remove(folder / name)  # made from an earlier map; `score` would keep them
             classmap.save(folder / mapped.raw_path)
