@@ -58,8 +58,9 @@ demo: env
 		$(if $(MICROGRAPHS),--micrographs $(MICROGRAPHS)) $(if $(PICKS),--picks $(PICKS)) \
 		$(if $(PIXEL_SIZE),--pixel-size $(PIXEL_SIZE)) $(DEMO_ARGS)
 
+# Three processes on two cores: many tests wait for other processes.
 test: env
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(PYTEST_ARGS)
 
 quick: env
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(QUICK) $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ PINNED = [
     "tifffile<2023.9.27",
 ]
 SERVE = ["starlette>=0.40", "uvicorn>=0.23", "python-multipart>=0.0.13"]
+CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python 3.8
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
 
@@ -71,7 +72,9 @@ setup(
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],
         "serve": SERVE,
+        "cluster": CLUSTER,
         "test": [
+            *CLUSTER,
             "cryosparc-tools>=4",
             "hypothesis>=6",
             "ipykernel>=6",

@@ -28,11 +28,10 @@ from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.checks import check_pixels
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.reading import read_micrograph
-from cryoice_scipion.core.views.micrograph import DeviceImage, spectral_view
+from cryoice_scipion.core.views.micrograph import DeviceImage, micrograph_evidence, spectral_view
 from cryoice_scipion.core.views.patch_spectrum import local_view
-from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, robust_scale, windows
+from cryoice_scipion.core.views.patches import fft_view, grid_shape, normalise, pad_for_grid, windows
 from cryoice_scipion.core.views.spectrum import Spectra
-from cryoice_scipion.core.views.spots import spot_maps
 
 
 def best_of(work: Callable[[], object], repeats: int, device: torch.device) -> float:
@@ -108,7 +107,7 @@ def measure_shipped(path: Path, pixel_size: float, device: torch.device, repeats
         "context view (4 Å/px)": lambda: source.at(4.0),
         "view for spectra": lambda: source.at(fine),
         "local spectra": lambda: Spectra(view, fine, inside, grid_shape(size, 16)).map(),
-        "spot test": lambda: spot_maps(view, fine, None, robust_scale(view, inside)),
+        "spot test": lambda: micrograph_evidence(*seen, device),
         "network": network,
         "detector, whole": lambda: detector.map(*seen),
     }

@@ -84,12 +84,60 @@ def memory() -> str:
     return table(["screening", "memory (MB)"], body)
 
 
+RUNS = {
+    "bench_scale": "100,000 micrographs",
+    "bench_scale_stars": "5,000, coordinate files",
+    "bench_scale_dask": "2,000, two Dask workers",
+}
+NODES, CORES, MILLION = 64, 16, 1_000_000
+
+
+def parent_ms(name: str) -> List[float]:
+    """Return the processor time of the parent per micrograph by tenth of a run, in ms."""
+    found: List[float] = load(name)["processor ms per micrograph, by tenth of the run"]
+    return found
+
+
+def scale() -> str:
+    """Return what the process that writes a run needs, in runs of many micrographs."""
+    body = []
+    for at, tenth in ((0, "first"), (-1, "last")):
+        name = f"{tenth} tenth of the run (processor ms per micrograph)"
+        body.append([name, *(f"{parent_ms(run)[at]:.1f}" for run in RUNS)])
+    for name in load("bench_scale")["measured"]:
+        body.append([name, *(f"{load(run)['measured'][name]:,.1f}" for run in RUNS)])
+    return table(["parent", *RUNS.values()], body)
+
+
+def million() -> str:
+    """Return what a million micrographs need, from the measurements of fewer."""
+    one, measured = sizes()["4096×4096"], load("bench_scale")["measured"]
+    parent, workers = 1e3 / parent_ms("bench_scale_dask")[-1], NODES * CORES / one["all (s)"]
+    rate, more = min(parent, workers), MILLION / 100_000
+    rows = {
+        f"workers: micrographs per second ({NODES} nodes of {CORES} cores)": f"{workers:.0f}",
+        "parent: micrographs per second": f"{parent:.0f}",
+        "hours for a million at the lower rate": f"{MILLION / rate / 3600:.1f}",
+        "read from the file system (TB)": f"{one['bytes read (MB)'] * MILLION / 1e6:.0f}",
+        "read at that rate (GB/s)": f"{one['bytes read (MB)'] * rate / 1e3:.1f}",
+        "written by the workers (TB)": f"{one['bytes written (MB)'] * MILLION / 1e6:.1f}",
+        "journal (GB)": f"{measured['journal (MB)'] * more / 1e3:.0f}",
+        "memory of the parent (GB)": f"{measured['memory at the end (MB)'] * more / 1e3:.1f}",
+        "resume (processor s)": f"{measured['resume (processor s)'] * more:.0f}",
+    }
+    return table(
+        ["a million micrographs of 4096×4096 px, 200 coordinates each", "estimate"], list(map(list, rows.items()))
+    )
+
+
 TABLES: Dict[str, Callable[[], str]] = {
     "work": work,
     "stages": stages,
     "gpu": gpu,
     "startup": startup,
     "memory": memory,
+    "scale": scale,
+    "million": million,
 }
 
 

@@ -7,13 +7,13 @@ This module does not import Scipion or torch: ``cryoice_scipion.core`` must work
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, List
 
 from cryoice_scipion.constants import VERSION
 
 __version__ = VERSION
 _logo = "cryoice_logo.png"
-_references = ["SanchezGarcia2020"]
+_references: List[str] = []  # each protocol names its own; Scipion would show those of the package a second time
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ SOURCE_URL = "https://github.com/scipion-em/scipion-em-cryoice"
 
 # Plugin variable: the interpreter that runs the core. When it is not set, the plugin finds one itself.
 CRYOICE_PYTHON = "CRYOICE_PYTHON"
+# Plugin variable and environment variable: the Dask scheduler whose workers screen micrographs.
+CRYOICE_SCHEDULER = "CRYOICE_SCHEDULER"
 
 GOOD = "good"
 BAD = "bad"
@@ -69,6 +71,7 @@ DEFAULT_MODEL = "default"
 #: BAD coordinates that a new network needs. With 50, fine-tuning the shipped model is clearly better
 #: (benchmarks/results/few_labels.md).
 ENOUGH_BAD = 200
+FEWEST_LABELS = 5  # GOOD, and BAD, coordinates that a training needs, with the background
 
 #: Flag of a micrograph whose header contradicts the given pixel size. It ends in "=" and the value of the header, Å/px.
 PIXEL_SIZE_DIFFERS = "pixel_size_differs"
@@ -77,3 +80,7 @@ SAME_PIXEL_SIZE = 0.02  # pixel sizes that differ by a smaller share are the sam
 COORDINATES_SCALED = "coordinates_scaled"
 #: Flag of a micrograph whose coordinate file contradicts the given size; "=" and the file's one in Å/px follow.
 COORDINATES_DIFFER = "coordinates_pixel_size_differs"
+
+#: Numbers outside these ranges are mistakes of the file or of the user.
+PIXEL_SIZES = (0.05, 200.0)  # Å/px
+LARGEST_POSITION = 1e7  # px, of a coordinate or a box

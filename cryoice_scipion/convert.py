@@ -216,7 +216,7 @@ def first_shape(paths: Iterable[Path]) -> Optional[Sequence[int]]:
     """Return rows and columns (px) of the first readable micrograph; None if there is none."""
     for path in paths:
         with contextlib.suppress(CryoIceError):
-            return read_micrograph(path).pixels.shape
+            return read_micrograph(path).shape
     return None
 
 

@@ -113,7 +113,7 @@ class PicksFromFiles:
         """Return the rows of a micrograph; of one that cannot be read, those of another."""
         if path not in self._heights:
             try:
-                self._heights[path] = read_micrograph(path).pixels.shape[0]
+                self._heights[path] = read_micrograph(path).shape[0]
             except CryoIceError:
                 if not self._heights:
                     raise

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 import pwem
 import pyworkflow.utils as pwutils
 
-from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, DOCS_URL, VERSION
+from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, CRYOICE_SCHEDULER, DOCS_URL, VERSION
 from cryoice_scipion.environment import find_python, install_commands
 
 
@@ -32,6 +32,12 @@ class Plugin(pwem.Plugin):
             "(python -m pip install .). Empty: the environment that Scipion's installer made (scipion3 installb "
             f"{BINARY}) or, without one, Scipion's own Python.",
         )
+        cls._defineVar(
+            CRYOICE_SCHEDULER,
+            "",
+            description="The Dask scheduler whose workers screen micrographs: its address (tcp://host:8786), its "
+            "scheduler file, or slurm:N to start N workers with Slurm. Empty: this machine screens them.",
+        )
 
     @classmethod
     def getPython(cls) -> str:
@@ -40,6 +46,11 @@ class Plugin(pwem.Plugin):
         if given:
             return os.path.expanduser(given)
         return find_python(pwem.Config.EM_ROOT) or sys.executable
+
+    @classmethod
+    def getScheduler(cls) -> str:
+        """Return the Dask scheduler whose workers screen micrographs; an empty text for this machine."""
+        return str(cls.getVar(CRYOICE_SCHEDULER, "")).strip()
 
     @classmethod
     def validateInstallation(cls) -> List[str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any, Dict
 
 from pwem.wizards.wizard import EmWizard
 from pyworkflow.exceptions import PyworkflowException
@@ -11,12 +11,32 @@ from pyworkflow.gui.dialog import ListDialog
 from pyworkflow.gui.tree import ListTreeProviderString
 from pyworkflow.object import String
 
-from cryoice_scipion import convert
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.label_counts import LabelCounts, labels_by_micrograph
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.viewers.model_preview import Preview
 from cryoice_scipion.viewers.model_preview_window import PreviewDialog
+
+HELD_OUT = (
+    "Select the micrographs of the test set. Hold Ctrl or Shift to select several.\nChoose some with both good and bad "
+    "coordinates, and leave two or more for the training."
+)
+
+
+class LabelsProvider(ListTreeProviderString):
+    """Lists micrographs with the numbers of their good and bad coordinates."""
+
+    def __init__(self, labels: Dict[str, LabelCounts]) -> None:
+        """Take the numbers by the name of the micrograph."""
+        super().__init__([String(name) for name in labels])
+        self._labels = labels
+        self.getColumns = lambda: [("Micrograph", 420), ("Good", 70), ("Bad", 70)]  # pyworkflow sets it likewise
+
+    def getObjectInfo(self, obj: String) -> Dict[str, Any]:
+        """Return the row of a micrograph."""
+        one = self._labels[obj.get()]
+        return {"key": obj.get(), "text": obj.get(), "values": (one.good, one.bad)}
 
 
 class CryoIceHoldOutWizard(EmWizard):
@@ -32,13 +52,11 @@ class CryoIceHoldOutWizard(EmWizard):
             form.showError("Choose 'Good coordinates' and 'Bad coordinates' first.")
             return
         try:
-            names: List[str] = sorted(row.stem for row, _ in convert.labelled_micrographs(sets))
+            labels = labels_by_micrograph(protocol.goodCoordinates, protocol.badCoordinates)
         except CryoIceError as error:
             form.showError(str(error))
             return
-        provider = ListTreeProviderString([String(name) for name in names])
-        words = "Select the micrographs of the test set. Hold Ctrl or Shift to select several."
-        dialog = ListDialog(form.root, "Held-out micrographs", provider, words)
+        dialog = ListDialog(form.root, "Held-out micrographs", LabelsProvider(labels), HELD_OUT)
         if dialog.values:
             form.setVar("holdOut", ", ".join(value.get() for value in dialog.values))
 

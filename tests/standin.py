@@ -87,9 +87,14 @@ def make_tasks(folder, number, picks=6, **options):
 
 
 def serve_stand_in(folder):
-    """Be a worker; a micrograph named in FOLDER/kill.txt kills it, as often as there are lines with its name."""
+    """Be a worker that :func:`fragile` computes for."""
     from cryoice_scipion.core.workers.worker import serve
 
+    return serve(lambda: fragile(folder))
+
+
+def fragile(folder):
+    """Return an executor; a micrograph named in FOLDER/kill.txt kills its process, as often as its name is there."""
     kills = Path(folder) / "kill.txt"
 
     class Fragile(LocalExecutor):
@@ -102,7 +107,7 @@ def serve_stand_in(folder):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().map(task, config, contrast, into)
 
-    return serve(lambda: Fragile(VarianceDetector(), "variance-1", "cpu"))
+    return Fragile(VarianceDetector(), "variance-1", "stand-in")
 
 
 def screen_stand_in(folder, micrographs, number, resume):

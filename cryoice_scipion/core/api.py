@@ -23,7 +23,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL, FAILED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
-from cryoice_scipion.core.errors import ImageError, PixelSizeError, SettingsError
+from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.grades.grading import check_grades, grade_micrograph
 from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
 from cryoice_scipion.core.maps.scoring import positions_of
@@ -119,11 +119,11 @@ class LoadedDetector:
             When the particle diameter is not known.
         """
         from cryoice_scipion.core.images.naming import output_stem  # loads pandas
+        from cryoice_scipion.core.images.reading import check_pixel_size
 
         config = _config(self.folder, particle_diameter=diameter, **settings)
         check_grades(config, self.model)
-        if not (np.isfinite(pixel_size) and pixel_size > 0):
-            raise PixelSizeError(name, f"the pixel size {pixel_size} is not positive", "give it in Å/px")
+        check_pixel_size(name, pixel_size)
         pixels = np.asarray(image)
         if pixels.ndim != 2 or pixels.dtype.kind not in "fiub":
             reason = f"is an array of shape {pixels.shape} and type {pixels.dtype}"

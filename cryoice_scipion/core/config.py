@@ -6,14 +6,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD
+from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD, LARGEST_POSITION, PIXEL_SIZES
 from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
+_PIXEL_SIZE: Dict[str, Any] = dict(zip(("ge", "le"), PIXEL_SIZES))
 _NAME = "^[a-z][a-z0-9_]*$"
 Config = TypeVar("Config", bound="Settings")
 
@@ -60,12 +61,39 @@ class Settings(BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
+#: What a value must be, by pydantic's name of the fault; in braces the limits.
+_WORDS = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be {le:g} or less",
+    "finite_number": "must be a finite number",
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    "extra_forbidden": "is not a setting",
+    "missing": "is missing",
+}
+
+
 def _one_line(what: str, error: ValidationError) -> SettingsError:
-    faults = []
-    for fault in error.errors():
-        name, words = ".".join(map(str, fault["loc"])), re.sub("^Value error, ", "", fault["msg"])  # pydantic's prefix
-        faults.append(f"{name}: {words}" if name else words)
-    return SettingsError(what, "; ".join(faults))
+    faults = [(".".join(map(str, fault["loc"])), _in_words(fault)) for fault in error.errors()]
+    found = SettingsError(what, "; ".join(f"{name} {words}".strip() for name, words in faults))
+    found.faults = faults
+    return found
+
+
+def _in_words(fault: Any) -> str:
+    """Return what is wrong with a value, as the end of a sentence."""
+    kind, given = fault["type"], fault["input"]
+    if kind == "string_pattern_mismatch":
+        words = "must be " + fault["ctx"]["pattern"].strip("^$()").replace("|", ", ")
+    elif kind in _WORDS:
+        words = _WORDS[kind].format(**fault.get("ctx", {}))
+    else:
+        words = re.sub("^Value error, ", "", fault["msg"])  # pydantic's prefix
+    is_told = fault["loc"] and kind not in ("extra_forbidden", "missing")
+    return f"{words} ({'nothing' if given is None else given} is given)" if is_told else words
 
 
 class ScreenConfig(Settings):
@@ -80,10 +108,10 @@ class ScreenConfig(Settings):
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
     reference: int = Field(20, ge=0)  # number of micrographs that decide contrast and session baseline
     max_bad_area: float = Field(1.0, ge=0, le=1)
-    pixel_size: Optional[float] = Field(None, gt=0)  # Å/px, overrides the headers
+    pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px, overrides the headers
     particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
-    box_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # px, if the coordinate files have none
-    coordinates_pixel_size: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å/px; None: from the files
+    box_size: Optional[float] = Field(None, gt=0, le=LARGEST_POSITION)  # px, if the coordinate files have none
+    coordinates_pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px; None: from the files
     flip_y: bool = False  # coordinates count rows from the other end
     full_size_masks: bool = False
     box_files: bool = False  # also write EMAN .box files. Does not affect results; may change on resume
@@ -97,11 +125,12 @@ class ScreenConfig(Settings):
     thumbnails: bool = True
     max_thumbnails: int = Field(2000, ge=-1)  # -1: no limit. Does not affect results; may change on resume
 
-    @model_validator(mode="after")
-    def _threshold_is_sensible(self) -> ScreenConfig:
-        if self.threshold is not None and self.threshold != -1 and not 0 <= self.threshold <= 1:
-            raise ValueError("threshold must be -1 (keep all) or from 0 to 1")
-        return self
+    @field_validator("threshold")
+    @classmethod
+    def _threshold_is_sensible(cls, value: Optional[float]) -> Optional[float]:
+        if value is not None and value != -1 and not 0 <= value <= 1:
+            raise ValueError("must be -1 (keep all) or from 0 to 1")
+        return value
 
     @model_validator(mode="after")
     def _classes_are_known(self) -> ScreenConfig:
@@ -218,7 +247,7 @@ class PatchConfig(Settings):
 
     sampling: float = Field(4.0, gt=0)  # Å/px
     window: int = Field(64, ge=8)
-    pixel_size: Optional[float] = Field(None, gt=0)  # Å/px of the micrographs; None: their headers
+    pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px of the micrographs; None: their headers
     contrast: str = Field("dark", pattern="^(dark|bright)$")
     background: bool = True  # draw clean positions as additional GOOD patches
     background_ratio: float = Field(1.0, ge=0)  # background patches per GOOD patch

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from typing import Sequence, Tuple
 
 #: Characters that some program takes for the end of a line, and other control characters.
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -69,6 +70,10 @@ class ModelError(CryoIceError):
 
 class SettingsError(CryoIceError):
     """Settings are invalid or contradict each other."""
+
+    #: Name of each invalid setting, and what is wrong with it, such as ("margin", "must be 0 or more (-5 is given)").
+    #: The name is empty if several settings contradict each other.
+    faults: Sequence[Tuple[str, str]] = ()
 
 
 class WorkerError(CryoIceError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Type, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Type, TypeVar
 
 RECORDS_VERSION = 1
+_ATOMS = frozenset((bool, int, float, str, type(None)))
 
 Row = TypeVar("Row")
 
@@ -178,8 +179,18 @@ def number_in_flag(flags: Sequence[str], name: str) -> Optional[float]:
 
 
 def to_json(record: Any) -> Dict[str, Any]:
-    """Return a record as plain dicts and lists."""
-    return dataclasses.asdict(record)
+    """Return a record as plain dicts and lists, as ``dataclasses.asdict`` does in several times the time."""
+    values = {name: getattr(record, name) for name in _names(type(record))}  # type: ignore[arg-type]
+    return {name: value if type(value) in _ATOMS else _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of a field as a copy of plain dicts and lists."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [to_json(one) if dataclasses.is_dataclass(one) else one for one in value]
+    return to_json(value) if dataclasses.is_dataclass(value) else value
 
 
 _NESTED: Dict[str, Dict[str, Any]] = {
@@ -207,8 +218,9 @@ def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:
 
 
 @functools.lru_cache(maxsize=None)  # called for each coordinate of a run
-def _names(kind: Any) -> FrozenSet[str]:
-    return frozenset(field.name for field in dataclasses.fields(kind))
+def _names(kind: Any) -> Dict[str, None]:
+    """Return the names of the fields of a class, in order."""
+    return dict.fromkeys(field.name for field in dataclasses.fields(kind))
 
 
 @dataclasses.dataclass

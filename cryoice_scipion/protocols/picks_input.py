@@ -73,7 +73,7 @@ class PicksInput:
         """Return whether the micrographs are complete and nothing else has arrived for ``timeout`` seconds."""
         if not self._micrographs.closed or self._files.is_pending:
             return False
-        return time.monotonic() - max(self._came, self._files.files.changed) >= timeout
+        return min(time.monotonic() - self._came, self._files.quiet_seconds) >= timeout
 
     @property
     def incomplete(self) -> str:

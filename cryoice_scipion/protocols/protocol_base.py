@@ -80,16 +80,35 @@ class CryoIceProtocol(EMProtocol):
             logger.warning("%s: damaged (%s); all steps are run again", self.getStepsFile(), error)
             return []
 
-    @staticmethod
-    def _complaints(*checks: Callable[[], Any]) -> List[str]:
-        """Run checks of the core and return the message of each that fails, for ``_validate``."""
+    def _complaints(self, *checks: Callable[[], Any]) -> List[str]:
+        """Run checks of the core and return what each that fails complains of, for ``_validate``."""
         found = []
         for check in checks:
             try:
                 check()
             except CryoIceError as error:
-                found.append(str(error))
+                faults = getattr(error, "faults", ())
+                found += [f"{self._labelOf(name)} {words}." for name, words in faults] or [str(error)]
         return found
+
+    # Parameters whose names differ from those of the settings of the core.
+    _NAMES = {
+        "margins": "classMargins",
+        "ignore": "ignoreClasses",
+        "reference": "referenceMicrographs",
+        "batch": "batchSize",
+        "validation": "validationShare",
+        "hold_out": "holdOut",
+    }
+
+    def _labelOf(self, setting: str) -> str:
+        """Return the label in the form of a setting of the core, in quotes."""
+        if not setting:
+            return "Settings:"
+        name = setting.split(".")[-1]
+        first, *others = name.split("_")
+        parameter = self.getParam(self._NAMES.get(name, first + "".join(word.capitalize() for word in others)))
+        return f"'{parameter.label.get() if parameter is not None else name}'"
 
     def runCore(self, *arguments: Any) -> None:
         """Run a cryoice command with CRYOICE_PYTHON; its output goes to the log of the run, its error to the form."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.exceptions import PyworkflowException
@@ -23,6 +23,9 @@ from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming import file_retry
 from cryoice_scipion.core.workers.client import WorkerClient, check_worker
+from cryoice_scipion.core.workers.cluster import cluster_executors
+from cryoice_scipion.core.workers.interface import Executor
+from cryoice_scipion.core.workers.schedulers import check_scheduler
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT
@@ -93,7 +96,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
 
     def _screenWaiting(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         """Screen one batch of the waiting micrographs and append it to the outputs; skip those already done."""
-        batch = source.take(self._batchSize(), run.is_done)
+        batch = source.take(self._batchSize(run.executors), run.is_done)
         run.note_input(source.counts())
         fresh: List[MicrographRecord] = []
         updated = time.monotonic()
@@ -121,19 +124,18 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
     def _pause(self) -> float:
         return max(1, self._getStreamingSleepOnWait())
 
-    def _batchSize(self) -> int:
+    def _batchSize(self, executors: int) -> int:
         given = self.streamingBatchSize.get()
-        return given if given > 0 else BATCH * len(self.getDevices())
+        return given if given > 0 else BATCH * executors
 
     def _openRun(self, config: ScreenConfig) -> ScreeningRun:
         """Start the screening in the folder of this run, or continue the one that is there."""
-        python, log, folder = Plugin.getPython(), Path(self.getStderrLog()), self._folder()
-        workers = [WorkerClient(python, self._getModel(), device, log) for device in self.getDevices()]
+        folder, workers = self._folder(), self._openWorkers(config)
         options = RunOptions(
             resume=(folder / JOURNAL).is_file(),
             retry_failed=True,
             retry_seconds=file_retry.RETRY_SECONDS,
-            summary_every=self._batchSize(),
+            summary_every=self._batchSize(len(workers)),
             card=read_card(resolve_model(self._getModel())),
             write_report=self._writeReport,
         )
@@ -142,12 +144,21 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         except SettingsError as error:
             raise SettingsError(error.what, error.reason, "restore the old settings, or choose Restart") from None
 
-    @staticmethod
-    def _writeReport(*of_the_run: Any) -> None:
+    def _openWorkers(self, config: ScreenConfig) -> Sequence[Executor]:
+        """Return the workers: one for each device of this machine or, with a scheduler, of the cluster."""
+        python, devices = Plugin.getPython(), self.getDevices()
+        if Plugin.getScheduler():
+            device = "cuda:" + ",".join(name[len("cuda:") :] for name in devices) if self.useGpu.get() else "cpu"
+            return cluster_executors(Plugin.getScheduler(), config, device, logger, python)
+        log = Path(self.getStderrLog())
+        return [WorkerClient(python, self._getModel(), device, log) for device in devices]
+
+    def _writeReport(self, *of_the_run: Any) -> None:
         """Write the report. Import it here, because its libraries would slow down the list of protocols."""
         from cryoice_scipion.core.reports.html import write_report
 
-        write_report(*of_the_run)
+        project = self.getProject()
+        write_report(*of_the_run, name=" / ".join([*([project.getShortName()] if project else []), self.getRunName()]))
 
     def _openInput(self, stems: Dict[str, int]) -> ScreenInput:
         self._micrographs = MicrographReader(self.getInputMicrographsPointer(), stems)
@@ -212,10 +223,13 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
     # ---- information ----------------------------------------------------------------------------------------
 
     def _validate(self) -> List[str]:
-        errors = self._validateInput() + self._validateDevices() + self._validateSettings()
+        devices = [] if Plugin.getScheduler() else self._validateDevices()  # other machines may have GPUs
+        errors = self._validateInput() + devices + self._validateSettings()
         return errors or self._validateWorkers()
 
     def _validateWorkers(self) -> List[str]:
+        if Plugin.getScheduler():
+            return check_scheduler(Plugin.getScheduler())
         problems = [check_worker(Plugin.getPython(), self._getModel(), device) for device in self.getDevices()]
         return sum(problems, [])
 

@@ -14,6 +14,7 @@ from cryoice_scipion.core.detectors.kinds import KINDS
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
+from cryoice_scipion.label_counts import complaints, labels_by_micrograph
 from cryoice_scipion.objects import METRICS, CryoIceModel
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.train_form import CONTRASTS, FROM_DEFAULT, FROM_NOTHING, FROM_OBJECT, VIEWS, TrainForm
@@ -131,11 +132,7 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         return [stem_of(name) for name in names if name]
 
     def _validate(self) -> List[str]:
-        errors = self._validateDevices()
-        try:
-            self._getConfig()
-        except CryoIceError as error:
-            errors.append(str(error))
+        errors = self._validateDevices() + self._complaints(self._getConfig)
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
             errors.append("Model to start from is empty. Choose a model.")
         elif self.startFrom.get() == FROM_OBJECT and not self._isTunable():
@@ -155,14 +152,17 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
         sets = [self.goodCoordinates.get(), self.badCoordinates.get()]
         if None in sets:
             return []  # pyworkflow reports missing inputs itself
+        if Path(sets[0].getFileName()).resolve() == Path(sets[1].getFileName()).resolve():
+            return ["Good and bad coordinates are the same set. Choose two sets."]
         try:
-            rows = convert.labelled_micrographs(sets)
+            labels = labels_by_micrograph(self.goodCoordinates, self.badCoordinates)
         except CryoIceError as error:
             return [str(error)]
-        missing = sorted(set(self._heldOut()) - {row.stem for row, _ in rows})
+        missing = sorted(set(self._heldOut()) - set(labels))
         if missing:
             return [f"Held-out micrographs: no micrograph with coordinates has the name {', '.join(missing)}."]
-        return []
+        background = self.useBackground.get() and self.cleanMicrographs.get() is None
+        return complaints(labels, self._heldOut(), self.validationShare.get(), background)
 
     def _warnings(self) -> List[str]:
         found = []

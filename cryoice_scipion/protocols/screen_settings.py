@@ -81,7 +81,7 @@ class ScreenSettings(ScreenForm):
 
     def _getConfig(self) -> ScreenConfig:
         """Return the settings of the form as a configuration of the core."""
-        margin, margins = parse_margins([str(self.margin.get()), *(self.classMargins.get() or "").split()])
+        margin, margins = parse_margins([str(self.margin.get() or 0), *(self.classMargins.get() or "").split()])
         return ScreenConfig.make(
             model=self._getModel(),
             threshold=self.threshold.get(),

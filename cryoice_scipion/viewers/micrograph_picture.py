@@ -1,123 +1,128 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Panel that shows one micrograph, with checkboxes for its overlays."""
+"""Panel that shows one micrograph: zoom, pan, overlays, low-pass filter and contrast."""
 
 from __future__ import annotations
 
+import dataclasses
 import tkinter as tk
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 from PIL import ImageTk
 
-from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.images.caption import bar_length
-from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
-from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.micrograph_fields import in_words, shown_values
-from cryoice_scipion.core.results.picture_layers import MAP_COLOUR, MASK_COLOUR, Layers, paint
+from cryoice_scipion.core.images.palette import KEPT, REJECTED
+from cryoice_scipion.core.images.thumbnails import LOW_PASS
+from cryoice_scipion.core.results.picture_layers import MAP_COLOUR, Layers, paint, read_grey
+from cryoice_scipion.viewers.background import Background
+from cryoice_scipion.viewers.pick_marks import Marks, draw_marks
+from cryoice_scipion.viewers.viewport import STEP, Viewport
+from cryoice_scipion.viewers.widgets import Flow, Switch
 
-RADIUS = 6  # px, of a circle; a cross reaches as far
-SMALLEST = 0.005  # classes with a smaller area fraction are not listed
-SQUARE = "■"
-PICKS, BAR = "picks", "bar"
 SWITCHES = {  # overlays: symbol, its colour, label, whether it is on at first
     "map": ("■", MAP_COLOUR, "P(BAD) map", False),
     "mask": ("▢", "#555555", "bad area", True),
     "kept": ("○", KEPT, "kept", True),
     "rejected": ("✕", REJECTED, "rejected", True),
 }
+BAR = "bar"  # tag of the scale bar
+LOW_PASSES = (5, 200)  # Å, range of the slider
+MAGNIFIED = 1.3  # px of the canvas per px of the stored picture from which more detail is read
+CLICK = 4  # px that the mouse may move in a click
+SETTLE = 200  # ms after the last move of the slider until the micrograph is filtered
+FRAME = 15  # ms between two pictures while the mouse moves
 
 
 class MicrographPicture(tk.Frame):
-    """Shows a micrograph. When the threshold changes, only the coordinates are redrawn."""
+    """Shows a micrograph. The wheel zooms, dragging pans, and a double click shows the whole micrograph."""
 
-    def __init__(self, master: tk.Misc) -> None:
-        """Create an empty panel."""
-        super().__init__(master, bg="white")
-        self.layers: Optional[Layers] = None
-        self._positions = np.zeros((0, 2))
-        self._kept = np.zeros(0, dtype=bool)
-        self._items: List[Tuple[int, ...]] = []  # canvas items of each coordinate
-        self._is_reading = False
-        self._photo: Any = None  # Tk forgets pictures that nobody holds
-        self._spot, self._size = (0, 0), (0, 0)  # of the picture in the canvas, px
-        self.on: Dict[str, tk.BooleanVar] = {}
-        self.words: Dict[str, tk.Label] = {}
-        self._make()
-
-    def _make(self) -> None:
-        self.title = tk.Label(self, bg="white", anchor="w", font=("TkDefaultFont", 12, "bold"))
-        self.title.grid(row=0, column=0, sticky="ew")
-        self.subtitle = tk.Text(self, bg="white", width=1, height=4, wrap=tk.WORD, font="TkDefaultFont", takefocus=0)
-        self.subtitle.config(borderwidth=0, highlightthickness=0, cursor="arrow", state=tk.DISABLED)
-        self.subtitle.grid(row=1, column=0, sticky="ew", pady=(0, 4))
-        self.canvas = tk.Canvas(self, bg="#eeeeee", highlightthickness=0, width=320, height=320)
-        self.canvas.grid(row=2, column=0, sticky="news")
-        bar = tk.Frame(self, bg="white")
-        bar.grid(row=3, column=0, pady=(6, 0))
-        for column, (name, (sign, colour, words, on)) in enumerate(SWITCHES.items()):
-            self.on[name] = tk.BooleanVar(self, on)
-            change: Callable[[], None] = self.paint if name in ("map", "mask") else self._mark
-            box = tk.Checkbutton(
-                bar, variable=self.on[name], command=change, bg="white", activebackground="white", highlightthickness=0
-            )
-            box.grid(row=0, column=3 * column, padx=(2, 0))
-            label = tk.Label(bar, text=sign, fg=colour, bg="white", font=("TkDefaultFont", 12, "bold"))
-            label.grid(row=0, column=3 * column + 1)
-            self.words[name] = tk.Label(bar, text=words, bg="white")
-            self.words[name].grid(row=0, column=3 * column + 2)
-        self.rowconfigure(2, weight=1)
-        self.columnconfigure(0, weight=1)
-        self.canvas.bind("<Configure>", lambda _event: self.paint())
-
-    def describe(self, record: MicrographRecord) -> None:
-        """Show name, status, bad area and grade, with the area of each class in the colour of the picture."""
-        self.title.config(text=record.stem)
-        words = in_words(shown_values(record))
-        if record.reason:
-            words += f": {record.reason}"
-        if record.grade:
-            words += f"\nWhy {record.grade}: {record.grade_reason} Confidence {record.grade_confidence:.2f}."
-        areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)
-        found = [(name, f"\u00a0{name}\u00a0{100 * share:.0f}\u00a0%") for share, name in areas if share >= SMALLEST]
-        text = self.subtitle
-        text.config(state=tk.NORMAL)
-        text.delete("1.0", tk.END)
-        text.insert(tk.END, f"{words}\n" + ("Area by class:" if found else ""))
-        for name, share in found:
-            text.insert(tk.END, "   ", "", SQUARE, name, share)
-        text.config(state=tk.DISABLED)
-        self._colour_squares()
-
-    def _colour_squares(self) -> None:
-        """Colour the squares in the text as in the picture."""
-        by_class = self.layers is None or self.layers.bad is None or self.layers.codes is not None
-        for name in CLASSES:
-            self.subtitle.tag_config(name, foreground=class_colour(name) if by_class else MASK_COLOUR)
-
-    def show(self, layers: Optional[Layers], positions: Any, kept: Any) -> None:
-        """Show a micrograph; None while it is being read.
+    def __init__(self, master: tk.Misc, on_click: Optional[Callable[[float, float, int], bool]] = None) -> None:
+        """Create an empty panel.
 
         Parameters
         ----------
-        positions : numpy.ndarray, (n, 2)
-            x and y in px of the micrograph; NaN if unknown.
-        kept : numpy.ndarray, (n,), bool
+        on_click : callable, optional
+            Called with a position (px of the micrograph) and the number of the mouse button; returns whether the click
+            was used. A double click whose clicks were used does not change the view.
         """
-        self.layers, self._positions, self._kept, self._is_reading = layers, positions, kept, layers is None
-        self._colour_squares()
+        super().__init__(master, bg="white")
+        self.layers: Optional[Layers] = None
+        self.marks, self.view = Marks(), Viewport()
+        self._on_click = on_click
+        self._is_reading = False
+        self._photo: Any = None  # Tk forgets pictures that nobody holds
+        self._detail: Tuple[Any, Any] = (None, None)  # path and low-pass filter; its grey picture
+        self._pressed: Optional[Tuple[int, int, bool]] = None  # where the button went down; whether it is a drag
+        self._last, self._is_used = (0, 0), False  # position of the mouse in a drag; whether the last click was used
+        self._painting, self._filtering = "", ""  # scheduled calls
+        self.on: Dict[str, tk.BooleanVar] = {}
+        self.switches: Dict[str, Switch] = {}
+        self._make()
+        self._background = Background(self, lambda words: self.note.config(text=words))
+
+    def _make(self) -> None:
+        self.canvas = tk.Canvas(self, bg="#eeeeee", highlightthickness=0, width=320, height=240)
+        self.canvas.grid(row=0, column=0, sticky="news")
+        bar = Flow(self, bg="white")
+        bar.grid(row=1, column=0, sticky="ew", pady=(6, 0))
+        for name, (sign, colour, words, on) in SWITCHES.items():
+            self.on[name] = tk.BooleanVar(self, on)
+            change: Callable[[], None] = self.paint if name in ("map", "mask") else self._mark
+            self.switches[name] = bar.add(Switch(bar, (sign, colour), words, self.on[name], change))
+        self.low_pass = self._slider(bar, "Low-pass (Å)", LOW_PASSES, 5, LOW_PASS, self._filter_soon)
+        self.contrast = self._slider(bar, "Contrast", (0.5, 4.0), 0.1, 1.0, self._paint_soon)
+        self.fit = bar.add(tk.Button(bar, text="Fit", command=self._fit, pady=0))
+        self.note = bar.add(tk.Label(bar, bg="white", fg="#666666"))
+        self.rowconfigure(0, weight=1)
+        self.columnconfigure(0, weight=1)
+        canvas = self.canvas
+        canvas.bind("<Configure>", lambda event: self._resize(event.width, event.height))
+        canvas.bind("<Button-4>", lambda event: self._zoom(STEP, event.x, event.y))
+        canvas.bind("<Button-5>", lambda event: self._zoom(1 / STEP, event.x, event.y))
+        canvas.bind("<MouseWheel>", lambda event: self._zoom(STEP if event.delta > 0 else 1 / STEP, event.x, event.y))
+        canvas.bind("<Button-1>", self._press)
+        canvas.bind("<B1-Motion>", self._drag)
+        canvas.bind("<ButtonRelease-1>", self._release)
+        canvas.bind("<Double-Button-1>", self._double)
+        canvas.bind("<Button-3>", lambda event: self._click(event.x, event.y, 3))
+
+    @staticmethod
+    def _slider(
+        bar: Flow, words: str, ends: Tuple[float, float], step: float, value: float, moved: Callable[[], None]
+    ) -> tk.Scale:
+        frame = tk.Frame(bar, bg="white")
+        tk.Label(frame, text=words, bg="white").pack(side=tk.LEFT)
+        shown = tk.Label(frame, bg="white", width=4, anchor="w")
+        scale = tk.Scale(frame, from_=ends[0], to=ends[1], resolution=step, orient=tk.HORIZONTAL, showvalue=False)
+        scale.set(value)
+        shown.config(text=f"{value:g}")
+
+        def change(text: str) -> None:
+            shown.config(text=f"{float(text):g}")
+            moved()
+
+        scale.config(bg="white", highlightthickness=0, troughcolor="#dddddd", length=90, width=12, command=change)
+        scale.pack(side=tk.LEFT)
+        shown.pack(side=tk.LEFT)
+        bar.add(frame)
+        return scale
+
+    def show(self, layers: Optional[Layers], marks: Marks) -> None:
+        """Show a micrograph; None while it is being read."""
+        if layers is not None and (self.layers is None or layers.path != self.layers.path):
+            self.note.config(text="")
+            self.view.show(layers.shape if layers.grey is not None else (1, 1))
+        self.layers, self.marks, self._is_reading = layers, marks, layers is None
         self.paint()
 
-    def mark(self, kept: Any) -> None:
-        """Redraw the coordinates that are now kept instead of rejected, or the reverse."""
-        changed, self._kept = np.flatnonzero(kept != self._kept), kept
-        for index in changed if self._items else ():
-            self.canvas.delete(*self._items[index])
-            self._items[index] = self._draw_pick(index)
-        self._finish_marks()
+    def mark(self, **changes: Any) -> None:
+        """Change coordinates or labels; see :class:`Marks`."""
+        self.marks = dataclasses.replace(self.marks, **changes)
+        self._mark()
 
     def paint(self) -> None:
-        """Draw the picture as large as possible, and the coordinates over it."""
+        """Draw the visible part of the micrograph, and the coordinates over it."""
+        self._painting = ""
         self.canvas.delete("all")
         room = self.canvas.winfo_width(), self.canvas.winfo_height()
         layers, self._photo = self.layers, None
@@ -126,59 +131,124 @@ class MicrographPicture(tk.Frame):
             words = "Loading ..." if self._is_reading else "\n".join(problems)
             self.canvas.create_text(room[0] // 2, room[1] // 2, text=words, width=max(100, room[0] - 40))
             return
-        rows, columns = layers.shape
-        scale = min(room[0] / columns, room[1] / rows)
-        self._size = max(1, round(columns * scale)), max(1, round(rows * scale))
-        self._spot = (room[0] - self._size[0]) // 2, (room[1] - self._size[1]) // 2
-        painted = paint(layers, self._size, self.on["map"].get(), self.on["mask"].get())
+        box, spot, size = self.view.part()
+        layers = dataclasses.replace(layers, grey=self._grey(layers))
+        painted = paint(layers, size, self.on["map"].get(), self.on["mask"].get(), box, float(self.contrast.get()))
         self._photo = ImageTk.PhotoImage(painted, master=self.canvas)
-        self.canvas.create_image(*self._spot, image=self._photo, anchor="nw")
-        self._draw_bar(layers.width / self._size[0])
+        self.canvas.create_image(*spot, image=self._photo, anchor="nw")
         for line, words in enumerate(layers.problems):
             self.canvas.create_text(8, 8 + 16 * line, text=words, anchor="nw", fill="#a00000", width=room[0] - 16)
         self._mark()
+        self._draw_bar(layers.width / layers.shape[1] / self.view.scale)
 
     def _mark(self) -> None:
-        """Draw all coordinates, the kept ones on top."""
-        self.canvas.delete(PICKS)
-        self._items = []
+        """Draw all coordinates."""
+        kept = self.marks.kept
+        for name, count in (("kept", kept.sum()), ("rejected", (~kept).sum())):
+            self.switches[name].words.config(text=f"{name} {count}")
         if self._photo is not None:
-            self._items = [()] * len(self._kept)
-            for index in np.argsort(self._kept, kind="stable"):
-                self._items[index] = self._draw_pick(index)
-        self._finish_marks()
-
-    def _finish_marks(self) -> None:
-        self.canvas.tag_raise(BAR)
-        for name, count in (("kept", self._kept.sum()), ("rejected", (~self._kept).sum())):
-            self.words[name].config(text=f"{name} {count}")
-
-    def _draw_pick(self, index: int) -> Tuple[int, ...]:
-        """Draw a coordinate with a light rim unless it is hidden; return the canvas items."""
-        kept = bool(self._kept[index])
-        if not self.on["kept" if kept else "rejected"].get() or np.isnan(self._positions[index, 0]):
-            return ()
-        rows, columns = self.layers.shape  # type: ignore[union-attr]
-        x, y = (self._positions[index] + 0.5) * np.divide(self._size, (columns, rows)) + self._spot
-        box = x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS
-        if kept:
-            rings = (("white", 4), (KEPT, 2))
-            return tuple(self.canvas.create_oval(*box, outline=ink, width=wide, tags=PICKS) for ink, wide in rings)
-        strokes = [
-            (ink, wide, line)
-            for ink, wide in (("white", 4), (REJECTED, 2))
-            for line in (box, (box[0], box[3], box[2], box[1]))
-        ]
-        return tuple(self.canvas.create_line(*line, fill=ink, width=wide, tags=PICKS) for ink, wide, line in strokes)
+            draw_marks(self.canvas, self.view, self.marks, (self.on["rejected"].get(), self.on["kept"].get()))
+            self.canvas.tag_raise(BAR)
 
     def _draw_bar(self, scale: float) -> None:
         """Draw the scale bar; ``scale`` is in Å per px."""
-        length = bar_length(self._size[0], scale)
+        _, spot, size = self.view.part()
+        length = bar_length(size[0], scale)
         across = length * 10 / scale
-        left, bottom = self._spot[0] + 12, self._spot[1] + self._size[1] - 12
+        left, bottom = spot[0] + 12, spot[1] + size[1] - 12
         words = self.canvas.create_text(left, bottom - 8, text=f"{length} nm", anchor="sw", tags=BAR)
         wide = max(left + across, self.canvas.bbox(words)[2])
         paper = self.canvas.create_rectangle(left - 6, bottom - 28, wide + 6, bottom + 6, fill="white", tags=BAR)
         self.canvas.itemconfig(paper, outline="")
         self.canvas.tag_lower(paper, words)
         self.canvas.create_rectangle(left, bottom - 5, left + across, bottom, fill="black", tags=BAR)
+
+    # ---- grey levels ----------------------------------------------------------------------------------------
+
+    def _grey(self, layers: Layers) -> Any:
+        """Return the grey picture: the stored one, or one with more detail or another filter once it is read."""
+        low_pass = float(self.low_pass.get())
+        stored = self.view.scale * layers.shape[1] / np.asarray(layers.grey).shape[1]  # px of the canvas per its px
+        if low_pass == LOW_PASS and stored <= MAGNIFIED:
+            return layers.grey
+        wanted = layers.path, low_pass
+        if self._detail[0] == wanted:
+            return layers.grey if self._detail[1] is None else self._detail[1]
+        before, self._detail = self._detail, (wanted, None)
+        pixel_size = layers.width / layers.shape[1]
+        self.note.config(text="reading ...")
+
+        def read() -> Any:
+            return read_grey(layers.path, pixel_size, low_pass) if self._detail[0] == wanted else None
+
+        def show(grey: Any) -> None:
+            if self._detail[0] == wanted:
+                self.note.config(text="")
+                self._detail = wanted, grey
+                self.paint()
+
+        self._background.run(read, show)
+        return before[1] if before[0] and before[0][0] == layers.path and before[1] is not None else layers.grey
+
+    def _filter_soon(self) -> None:
+        if self._filtering:
+            self.after_cancel(self._filtering)
+        self._filtering = self.after(SETTLE, self._filter)
+
+    def _filter(self) -> None:
+        self._filtering = ""
+        self.paint()
+
+    # ---- mouse ----------------------------------------------------------------------------------------------
+
+    def _resize(self, width: int, height: int) -> None:
+        self.view.resize(width, height)
+        self.paint()
+
+    def _paint_soon(self) -> None:
+        if not self._painting:
+            self._painting = self.after(FRAME, self.paint)
+
+    def _zoom(self, factor: float, x: int, y: int) -> None:
+        self.view.zoom(factor, x, y)
+        self._paint_soon()
+
+    def zoom_in_middle(self, turns: int) -> None:
+        """Magnify as turns of the mouse wheel do, around the middle."""
+        self._zoom(STEP**turns, self.view.width // 2, self.view.height // 2)
+
+    def _fit(self) -> None:
+        self.view.fit()
+        self._paint_soon()
+
+    def _press(self, event: Any) -> None:
+        self.canvas.focus_set()
+        self._pressed, self._last = (event.x, event.y, False), (event.x, event.y)
+
+    def _drag(self, event: Any) -> None:
+        if self._pressed is None:
+            return
+        x, y, is_drag = self._pressed
+        if is_drag or max(abs(event.x - x), abs(event.y - y)) > CLICK:
+            self._pressed = x, y, True
+            self.view.pan(event.x - self._last[0], event.y - self._last[1])
+            self._last = event.x, event.y
+            self._paint_soon()
+
+    def _release(self, event: Any) -> None:
+        pressed, self._pressed = self._pressed, None
+        if pressed is not None and not pressed[2]:
+            self._click(event.x, event.y, 1)
+
+    def _click(self, x: int, y: int, button: int) -> None:
+        self._is_used = False
+        across, down = self.view.to_micrograph(x, y)
+        inside = 0 <= across < self.view.columns and 0 <= down < self.view.rows
+        if self._on_click is not None and self._photo is not None and inside:
+            self._is_used = self._on_click(across - 0.5, down - 0.5, button)
+
+    def _double(self, event: Any) -> None:
+        if self._is_used:  # two quick clicks mark two places
+            self._press(event)
+        else:
+            self._fit()

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import tkinter as tk
 from tkinter import ttk
+from tkinter.font import nametofont
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, ALL_GRADES, DISCARDED, FAILED, GOOD_GRADES
 from cryoice_scipion.core.results.micrograph_fields import shown_fields
 from cryoice_scipion.core.results.run_reader import Numbers, Records
+from cryoice_scipion.viewers.widgets import Tooltip, shortened
 
 ALL = "all"
 NOT_ACCEPTED = "discarded or failed"
@@ -46,16 +48,17 @@ def columns() -> Dict[str, _Column]:
     }
     return {
         "order": _Column("#", 38, "e", False),
-        "name": _Column("Micrograph", 108, "w", False),
+        "name": _Column("Micrograph", NAME_WIDTH, "w", False),
         **fields,
         "kept": _Column("Kept", 54, "e", True),
         "rejected": _Column("Rejected", 86, "e", True),
     }
 
 
-WIDE, WIDER = 1700, 80  # px: on a screen at least this wide, the name column is wider by this
-NARROW = 1400  # px: a screen less wide has no room for the column of outliers
-LETTER = 10  # px, approximate width of a character
+NAME_WIDTH = 130  # px, least width of the names
+#: The columns that a narrow list hides, in this order.
+DISPENSABLE = ("outlier", "order", "kept", "status", "grade", "rejected")
+PADDING = 10  # px of a cell around its text
 
 
 class MicrographTable(tk.Frame):
@@ -68,6 +71,7 @@ class MicrographTable(tk.Frame):
         self._values: Dict[str, Tuple[Any, ...]] = {}
         self._keys: Dict[str, Dict[str, Any]] = {}
         self._labels: Dict[str, Tuple[str, str]] = {}  # status and grade of each row
+        self._names: Dict[str, str] = {}  # of each row, in full
         self._columns, self._fields = columns(), shown_fields()
         self.sorted_by, self.falling = "order", False
         self.filter, self.grade = tk.StringVar(self, ALL), tk.StringVar(self, ANY_GRADE)
@@ -84,16 +88,13 @@ class MicrographTable(tk.Frame):
         for choice in (self.choice, self.grade_choice):
             choice.pack(side=tk.LEFT, padx=4)
             choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
-        tk.Label(bar, text="Click a heading to sort", bg="white", fg="#666666").pack(side=tk.RIGHT)
         self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
-        room = self.winfo_screenwidth()
-        self.tree.config(displaycolumns=[name for name in self._columns if name != "outlier" or room >= NARROW])
-        width = self._columns["name"].width + (WIDER if room >= WIDE else 0)
-        self._letters = width // LETTER
         for name, column in self._columns.items():
-            width_now = width if name == "name" else column.width
-            self.tree.column(name, width=width_now, minwidth=30, anchor=column.anchor, stretch=name == "name")
+            self.tree.column(name, width=column.width, minwidth=30, anchor=column.anchor, stretch=name == "name")
             self.tree.heading(name, command=lambda name=name: self.sort(name))
+        self._font = nametofont("TkDefaultFont", root=self)
+        self.tree.bind("<Configure>", lambda event: self._fit(event.width))
+        Tooltip(self.tree, self._tip)
         self.tree.tag_configure(DISCARDED, foreground="#7a3b00")
         self.tree.tag_configure(FAILED, foreground="#a00000")
         rolling = ttk.Scrollbar(self, command=self.tree.yview)
@@ -128,14 +129,14 @@ class MicrographTable(tk.Frame):
         gone = set(self._values) - {str(record.id) for record in records.micrographs}
         for key in gone:
             self.tree.delete(key)
-            del self._values[key], self._keys[key], self._labels[key]
+            del self._values[key], self._keys[key], self._labels[key], self._names[key]
         for index, (record, picks, left) in enumerate(zip(records.micrographs, records.picks, kept)):
             key, rejected = str(record.id), int(picks - left)
             share = rejected / picks if picks else None
             fields = [field.value(record) for field in self._fields]
             values = (
                 index + 1,
-                _short(record.stem, self._letters),
+                self._short(record.stem),
                 *("" if value is None else field.shown(value) for field, value in zip(self._fields, fields)),
                 int(left),
                 str(rejected) if share is None else f"{rejected} ({100 * share:.0f} %)",
@@ -145,6 +146,7 @@ class MicrographTable(tk.Frame):
             elif self._values[key] != values:
                 self.tree.item(key, values=values, tags=(record.status,))
             self._values[key], self._labels[key] = values, (record.status, record.grade)
+            self._names[key] = record.stem
             ranks = [None if value is None else field.rank(value) for field, value in zip(self._fields, fields)]
             known = (index, record.stem, *ranks, int(left), share)
             self._keys[key] = dict(zip(self._columns, known))
@@ -211,10 +213,26 @@ class MicrographTable(tk.Frame):
         self.previous.config(state=tk.NORMAL if index > 1 else tk.DISABLED)
         self.next.config(state=tk.NORMAL if index < len(shown) else tk.DISABLED)
 
+    # ---- room -----------------------------------------------------------------------------------------------
 
-def _short(name: str, letters: int) -> str:
-    """Shorten a long name in the middle, because the names of a session differ at their ends."""
-    if len(name) <= letters:
-        return name
-    head = letters // 3
-    return f"{name[:head]}…{name[head + 1 - letters :]}"
+    def _fit(self, width: int) -> None:
+        """Show as many columns as there is room for, and shorten the names to theirs."""
+        shown = list(self._columns)
+        for name in DISPENSABLE:
+            if sum(self._columns[one].width for one in shown) > width and (name == "order" or name != self.sorted_by):
+                shown.remove(name)
+        self.tree.config(displaycolumns=shown)
+        rest = sum(self._columns[name].width for name in shown if name != "name")
+        self.tree.column("name", width=max(NAME_WIDTH, width - rest))
+        for key, name in self._names.items():
+            self.tree.set(key, "name", self._short(name))
+
+    def _short(self, name: str) -> str:
+        return shortened(name, int(self.tree.column("name", "width")) - PADDING, self._font)
+
+    def _tip(self, event: Any) -> str:
+        """Return the full name of the row under the mouse, or what a click on the heading does."""
+        if self.tree.identify_region(event.x, event.y) == "heading":
+            return "Click to sort. A wider list shows more columns."
+        name = self._names.get(self.tree.identify_row(event.y), "")
+        return name if name != self._short(name) else ""

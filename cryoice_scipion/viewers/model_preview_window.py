@@ -8,20 +8,25 @@ import tkinter as tk
 from tkinter import ttk
 from typing import Any, List, Optional, Tuple
 
-from PIL import Image, ImageTk
+import numpy as np
 from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, Dialog
 
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import REJECTED
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
+from cryoice_scipion.core.results.picture_layers import Layers
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
+from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.model_preview import Preview
+from cryoice_scipion.viewers.pick_marks import Marks
+from cryoice_scipion.viewers.widgets import NameLabel, Panes, Tooltip, font_of, shortened
 
 POLL, PAUSE = 100, 40  # ms between two checks for news; ms without a slider move before the picture is drawn
-MAP = 300  # px, width of the map
-NARROWEST, WIDEST = 320, 720  # px, width of the micrograph
+SIDE = 240  # px, width of the texts
 MARGIN = 8  # px
+FRAME = 110  # px of the screen that window frames and panels take
+LARGEST = 1500, 1000  # px, size of the window at first
 DIGITS = 3  # of a threshold, as in the recommendation of a training
 
 
@@ -48,50 +53,78 @@ class PreviewDialog(Dialog):
         self._shown: Optional[ThresholdPreview] = None
         self._reference, self._drawing = None, ""  # type: Optional[Reference], str
         buttons = [("Apply", RESULT_YES), ("Close", RESULT_CANCEL)]
-        Dialog.__init__(self, parent, "Threshold: preview of the run", buttons=buttons, default="Apply")
+        width, height = parent.winfo_screenwidth() - FRAME, parent.winfo_screenheight() - FRAME
+        self._size = min(LARGEST[0], width), min(LARGEST[1], height)
+        corner = (width + FRAME - self._size[0]) // 2, FRAME // 4
+        title = "Threshold: preview of the run"
+        Dialog.__init__(self, parent, title, buttons=buttons, default="Apply", position=corner)
 
     # ---- widgets --------------------------------------------------------------------------------------------
 
     def body(self, master: tk.Frame) -> None:
-        """Make the widgets: micrographs on the left, the chosen one in the middle, its map on the right."""
-        self.blank = tk.PhotoImage(master=self)  # a label with an image has its size in px
-        self.side = max(NARROWEST, min(WIDEST, self.winfo_screenheight() - 380, self.winfo_screenwidth() - MAP - 320))
-        self._makeList(master)
-        self.picture = tk.Label(master, bg="white", anchor="n", image=self.blank)
-        self.picture.config(width=self.side, height=self.side + 60)
-        self.picture.grid(row=0, column=1, padx=MARGIN)
-        right = tk.Frame(master)
-        right.grid(row=0, column=2, sticky="n")
-        self.map = tk.Label(right, bg="white", anchor="n", width=MAP, height=MAP + 60, image=self.blank)
-        self.map.grid(row=0)
-        self.counts = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP)
-        self.counts.grid(row=1, sticky="ew", pady=MARGIN)
-        self.baseline = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP, fg="#5a5a5a")
-        self.baseline.grid(row=2, sticky="ew")
-        self.state = tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=MAP)
-        self.state.grid(row=3, sticky="ew", pady=MARGIN)
+        """Make the widgets: micrographs on the left, the chosen one in the middle, counts on the right."""
+        panes = Panes(master)
+        panes.grid(row=0, column=0, sticky="news")
+        master.rowconfigure(0, weight=1)
+        master.columnconfigure(0, weight=1)
+        middle, right = tk.Frame(panes, bg="white"), tk.Frame(panes)
+        panes.show(self._makeList(panes), 0.2, 120)
+        panes.show(middle, 0.58, 300)
+        panes.show(right, 0.22, SIDE)
+        self.title_label = NameLabel(middle, bg="white", font=("TkDefaultFont", 12, "bold"))
+        self.title_label.grid(row=0, column=0, sticky="ew")
+        self.picture = MicrographPicture(middle)
+        self.picture.grid(row=1, column=0, sticky="news")
+        middle.rowconfigure(1, weight=1)
+        middle.columnconfigure(0, weight=1)
+        self.counts, self.baseline, self.state = (
+            tk.Label(right, justify=tk.LEFT, anchor="nw", wraplength=SIDE - MARGIN, fg=colour)
+            for colour in ("#1a1a1a", "#5a5a5a", "#1a1a1a")
+        )
+        for row, label in enumerate((self.counts, self.baseline, self.state)):
+            label.grid(row=row, sticky="ew", padx=MARGIN // 2, pady=(0, MARGIN))
         self._makeSlider(master)
         self._say("Reading the input and starting the detector …")
         self._sayBaseline(None, 0)
+        self.geometry("{}x{}".format(*self._size))
+        self.resizable(True, True)
         self.after(POLL, self._look)
 
-    def _makeList(self, master: tk.Frame) -> None:
+    def _makeList(self, master: tk.Misc) -> tk.Frame:
         frame = tk.Frame(master)
-        frame.grid(row=0, column=0, sticky="ns")
         frame.rowconfigure(1, weight=1)
+        frame.columnconfigure(0, weight=1)
         tk.Label(frame, text="Micrographs", anchor="w").grid(row=0, column=0, sticky="ew")
-        self.names = tk.Listbox(frame, width=34, exportselection=False)
+        self.names = tk.Listbox(frame, width=10, exportselection=False)
         bar = ttk.Scrollbar(frame, command=self.names.yview)
-        across = ttk.Scrollbar(frame, orient=tk.HORIZONTAL, command=self.names.xview)
-        self.names.config(yscrollcommand=bar.set, xscrollcommand=across.set)
-        self.names.grid(row=1, column=0, sticky="ns")
+        self.names.config(yscrollcommand=bar.set)
+        self.names.grid(row=1, column=0, sticky="news")
         bar.grid(row=1, column=1, sticky="ns")
-        across.grid(row=2, column=0, sticky="ew")
         self.names.bind("<<ListboxSelect>>", lambda _event: self._choose())
+        self.names.bind("<Configure>", lambda _event: self._fitNames())
+        Tooltip(self.names, self._tip)
+        return frame
+
+    def _fitNames(self) -> None:
+        """Shorten the names to the width of the list."""
+        font, room = font_of(self.names), self.names.winfo_width() - MARGIN
+        short, chosen = [shortened(row.name, room, font) for row in self.rows], self.names.curselection()
+        if list(self.names.get(0, tk.END)) != short:
+            self.names.delete(0, tk.END)
+            self.names.insert(tk.END, *short)
+            for index in chosen:
+                self.names.selection_set(index)
+
+    def _tip(self, event: Any) -> str:
+        index = self.names.nearest(event.y)
+        box = self.names.bbox(index) if 0 <= index < len(self.rows) else None
+        if not box or not box[1] <= event.y < box[1] + box[3] or self.names.get(index) == self.rows[index].name:
+            return ""
+        return self.rows[index].name
 
     def _makeSlider(self, master: tk.Frame) -> None:
         frame = tk.Frame(master)
-        frame.grid(row=1, column=0, columnspan=3, sticky="ew", pady=(MARGIN, 0))
+        frame.grid(row=1, column=0, sticky="ew", pady=(MARGIN, 0))
         frame.columnconfigure(1, weight=1)
         tk.Label(frame, text="Threshold (higher removes more)").grid(row=0, column=0, sticky="s", padx=MARGIN)
         self.slider = tk.Scale(frame, from_=0, to=1, resolution=10**-DIGITS, orient=tk.HORIZONTAL, showvalue=True)
@@ -116,8 +149,7 @@ class PreviewDialog(Dialog):
 
     def _onListed(self, rows: List[MicrographRow]) -> None:
         self.rows = sorted(rows, key=lambda row: row.id)
-        for row in self.rows:
-            self.names.insert(tk.END, row.name)
+        self._fitNames()
         if self.rows:
             self.names.selection_set(0)
             self._choose()
@@ -142,8 +174,7 @@ class PreviewDialog(Dialog):
         if self._mapped is None or self._mapped[0].id != self._chosen():  # do not leave another one's picture
             self._mapped = self._shown = None
             self.counts.config(text="")
-            for label in (self.picture, self.map):
-                label.config(image=self.blank)
+            self.picture.show(Layers(problems=[line]), Marks())
 
     # ---- the shown micrograph -------------------------------------------------------------------------------
 
@@ -154,7 +185,9 @@ class PreviewDialog(Dialog):
     def _choose(self) -> None:
         key = self._chosen()
         if key is not None:
-            self._say(f"Mapping {self.names.get(self.names.curselection()[0])} …")
+            name = self.rows[self.names.curselection()[0]].name
+            self.title_label.show(name)
+            self._say(f"Mapping {name} …")
             self.preview.ask(key)
 
     def _show(self) -> None:
@@ -167,7 +200,6 @@ class PreviewDialog(Dialog):
         except CryoIceError as error:
             self._say(str(error), REJECTED)
             return
-        self._put(self.map, self._shown.map_picture(MAP))
         self._applyThreshold()
 
     def _applySoon(self) -> None:
@@ -189,7 +221,11 @@ class PreviewDialog(Dialog):
         if result.reason:
             words += f"\nthe micrograph is discarded: {result.reason}"
         self.counts.config(text=words)
-        self._put(self.picture, self._shown.picture(result, self.side))
+        step = self._mapped[1].pixel_size  # type: ignore[index]
+        positions = np.array([mark[:2] for mark in result.marks]).reshape(-1, 2)
+        kept = np.array([mark[2] for mark in result.marks], dtype=bool)
+        marks = Marks(positions, kept, self._shown.diameter / 2 / step, self.preview.config.margin / step)
+        self.picture.show(self._shown.layers(result), marks)
 
     def _sayBaseline(self, reference: Optional[Reference], total: int) -> None:
         """Say how far the session's baseline is measured, and its contrast."""
@@ -214,12 +250,6 @@ class PreviewDialog(Dialog):
 
     def _say(self, words: str, colour: str = "#1a1a1a") -> None:
         self.state.config(text=words, fg=colour)
-
-    def _put(self, label: tk.Label, image: Image.Image) -> None:
-        picture = ImageTk.PhotoImage(image, master=self)
-        # Never lower than before: otherwise the window jumps when the legend grows while the slider moves.
-        label.config(image=picture, width=picture.width(), height=max(picture.height(), int(label["height"])))
-        label.image = picture  # Tk deletes images without a reference
 
     # ---- the end --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pyworkflow.viewer import View
 from cryoice_scipion.core.detectors.model_folder import read_card
 from cryoice_scipion.core.reports.mistakes import PICTURE, TABLE
 from cryoice_scipion.viewers.dashboard import DashboardView, has_dashboard, missing
+from cryoice_scipion.viewers.markdown_text import MarkdownText
 from cryoice_scipion.viewers.windows import open_window
 
 SIZE = (1160, 670)  # px
@@ -155,9 +156,7 @@ class ModelWindow(Window):
         self.mistakes = _table(lower, read_mistakes(self.folder))
 
     def _card(self, frame: tk.Frame) -> None:
-        text = tk.Text(frame, wrap=tk.WORD, font="TkFixedFont", padx=MARGIN, pady=MARGIN, borderwidth=0)
-        text.insert("1.0", read_card(self.folder))
-        text.config(state=tk.DISABLED)
+        text = MarkdownText(frame, read_card(self.folder))
         bar = ttk.Scrollbar(frame, command=text.yview)
         text.config(yscrollcommand=bar.set)
         text.grid(row=0, column=0, sticky="news")

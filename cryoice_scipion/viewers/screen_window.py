@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import tkinter as tk
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 from pyworkflow.gui import Window
@@ -17,12 +16,17 @@ from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.results.picture_layers import Layers, read_layers
 from cryoice_scipion.core.results.run_reader import Records, RunReader, read_summary
 from cryoice_scipion.viewers.background import Background
+from cryoice_scipion.viewers.labelling import Labelling
+from cryoice_scipion.viewers.micrograph_heading import MicrographHeading
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.micrograph_table import ALL, MicrographTable
+from cryoice_scipion.viewers.pick_marks import Marks
+from cryoice_scipion.viewers.save_panel import SavePanel
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.status_bar import StatusBar
 from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
 from cryoice_scipion.viewers.timeline_panel import TimelinePanel
+from cryoice_scipion.viewers.widgets import Panes
 from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two checks for new records
@@ -59,8 +63,6 @@ class ScreenWindow(Window):
 
         Parameters
         ----------
-        run : ScreenedRun
-        parent : pyworkflow.gui.Window, optional
         show_only : str
             Initial filter of the table; see ``micrograph_table.FILTERS``.
         overlays : tuple of str
@@ -70,19 +72,23 @@ class ScreenWindow(Window):
         """
         super().__init__(f"{run.title}: screening", parent, minsize=(900, 560))
         self.run = run
-        self.records: Optional[Records] = None
+        self.records: Optional[Records] = None  # with the user's decisions
+        self._read: Optional[Records] = None  # as the run recorded them
+        self._scores: Any = None  # of the picker, for each coordinate
         self._reader, self._indices = RunReader(run.folder), {}  # type: RunReader, Dict[int, int]
         self._pictures: Dict[int, Tuple[Any, Layers, Any]] = {}
         self._settling: Optional[str] = None
         self._wanted: Optional[int] = None  # the id of the micrograph that is shown, or being read
+        self._minimum: Optional[float] = None  # lowest score of the picker in ``records``
+        self.labelling = Labelling(run, self.say, self._labelled)
         self._make()
         self.table.filter.set(show_only)
-        if overlays:
-            for name, switch in self.picture.on.items():
-                switch.set(name in overlays)
+        for name, switch in self.picture.on.items() if overlays else ():
+            switch.set(name in overlays)
         if threshold is not None:
             self.threshold.set(threshold)
-        self._background = Background(self.root, self.say)
+        self.say(self.labelling.problem)
+        self.background = Background(self.root, self.say)
         self._look()
 
     def desiredDimensions(self) -> Tuple[int, int]:
@@ -94,61 +100,93 @@ class ScreenWindow(Window):
     def _make(self) -> None:
         self.root.config(bg="white", padx=10, pady=8)
         self.status_bar = StatusBar(self.root, self.run.folder, self.say)
-        self.status_bar.grid(row=0, column=0, columnspan=3, sticky="ew")
-        self.table = MicrographTable(self.root, self._choose)
-        self.picture = MicrographPicture(self.root)
-        self._make_side()
-        self.table.grid(row=1, column=0, sticky="news", pady=6)
-        self.picture.grid(row=1, column=1, sticky="news", padx=8, pady=6)
-        for column, weight in ((0, 0), (1, 1), (2, 0)):
-            self.root.columnconfigure(column, weight=weight)
+        self.status_bar.grid(row=0, column=0, sticky="ew")
+        self.panes = Panes(self.root)
+        self.panes.grid(row=1, column=0, sticky="news", pady=6)
+        self.table = MicrographTable(self.panes, self._choose)
+        middle = tk.Frame(self.panes, bg="white")
+        self.heading = MicrographHeading(middle)
+        self.heading.grid(row=0, column=0, sticky="ew")
+        self.labelling.make_tools(middle).grid(row=1, column=0, sticky="ew", pady=(0, 4))
+        self.picture = MicrographPicture(middle, lambda *click: self.labelling.click(*click, self.picture))
+        self.picture.grid(row=2, column=0, sticky="news")
+        middle.rowconfigure(2, weight=1)
+        middle.columnconfigure(0, weight=1)
+        for pane, share in ((self.table, 0.28), (middle, 0.47), (self._make_side(), 0.25)):
+            self.panes.show(pane, share, 240)
+        self.root.columnconfigure(0, weight=1)
         self.root.rowconfigure(0, weight=0)
         self.root.rowconfigure(1, weight=1)
         for key, by in (("<Left>", -1), ("<Prior>", -1), ("<Right>", 1), ("<Next>", 1)):
-            self.root.bind(key, lambda event, by=by: self._key(event, by))
+            self._bind(key, lambda by=by: self.table.step(by))
+        for key, turns in (("<plus>", 1), ("<KP_Add>", 1), ("<minus>", -1), ("<KP_Subtract>", -1)):
+            self._bind(key, lambda turns=turns: self.picture.zoom_in_middle(turns))
+        self.labelling.bind_keys(self._bind)
         self.initial_focus = self.table.tree
 
-    def _make_side(self) -> None:
-        width = min(400, self.root.winfo_screenwidth() // 4)
-        side = tk.Frame(self.root, bg="white", width=width)
-        side.grid(row=1, column=2, sticky="ns", pady=6)
-        side.grid_propagate(False)
-        self.threshold = ThresholdPanel(side, self.run.threshold, lambda _threshold: self._threshold_moved())
+    def _make_side(self) -> tk.Frame:
+        side = tk.Frame(self.panes, bg="white")
+        self.threshold = ThresholdPanel(side, self.run.threshold, self._threshold_moved, self._selected)
         self.threshold.grid(row=0, column=0, sticky="news")
-        self.plus = tk.Button(side, text="+ Coordinates", command=self.save, state=tk.DISABLED)
-        self.plus.grid(row=1, column=0, sticky="ew", pady=(4, 0))
-        self.told = tk.Label(side, bg="white", anchor="nw", justify=tk.LEFT, wraplength=width - 10)
-        self.told.grid(row=2, column=0, sticky="ew", pady=4)
+        self.saving = SavePanel(side, self)
+        self.saving.grid(row=1, column=0, sticky="ew", pady=(4, 0))
         self.timeline = TimelinePanel(side, self.go_to)
-        self.timeline.grid(row=3, column=0, sticky="news")
+        self.timeline.grid(row=2, column=0, sticky="news")
         side.columnconfigure(0, weight=1)
         side.rowconfigure(0, weight=3)
-        side.rowconfigure(3, weight=2)
+        side.rowconfigure(2, weight=2)
+        return side
+
+    def _bind(self, key: str, act: Callable[[], None]) -> None:
+        """Bind a key, except where a text is typed."""
+
+        def pressed(event: Any) -> None:
+            if not isinstance(event.widget, (tk.Entry, tk.Scale)):
+                act()
+
+        self.root.bind(key, pressed)
 
     def say(self, words: str, colour: str = "#a00000") -> None:
         """Show a message to the user."""
-        self.told.config(text=words, fg=colour)
+        self.saving.told.config(text=words, fg=colour)
 
     # ---- records --------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """Check for new records, and schedule the next check."""
-        self._background.run(lambda: (self._reader.look(), read_summary(self.run.folder)), self._looked)
+
+        def look() -> Any:
+            records = self._reader.look()
+            scores = None if records is None else self.run.scores(records.ids)
+            return records, scores, read_summary(self.run.folder)
+
+        self.background.run(look, self._looked)
         self.root.after(LOOK, self._look)
 
-    def _looked(self, found: Tuple[Optional[Records], Optional[Summary]]) -> None:
-        records, summary = found
+    def _looked(self, found: Tuple[Optional[Records], Any, Optional[Summary]]) -> None:
+        records, scores, summary = found
         if records is not None:
-            self.records = records
+            self._read, self._scores = records, scores
             self._indices = {record.id: index for index, record in enumerate(records.micrographs)}
-            self.threshold.show(records)
-            self.plus.config(state=tk.NORMAL if len(records.ids) else tk.DISABLED)
+            self._decide()
+            self.saving.enable(records)
             self._settle()
             if self._wanted is not None:
                 self._choose(self._wanted)
             self.run.keep_relations()
         if self.records is not None:
             self.status_bar.tell(self.records, summary)
+
+    def _decide(self) -> None:
+        """Apply the user's decisions and the lowest score of the picker to the records."""
+        if self._read is None:
+            return
+        labels, self._minimum = self.labelling.labels, self.threshold.minimum
+        by_stem = labels.verdicts if labels is not None else {}
+        verdicts = {one.id: by_stem[one.stem] for one in self._read.micrographs if one.stem in by_stem}
+        enough = None if self._minimum is None else ~(self._scores < self._minimum)  # unknown scores are enough
+        self.records = self._read.changed(verdicts, enough)
+        self.threshold.show(self.records, self._scores)
 
     # ---- one micrograph -------------------------------------------------------------------------------------
 
@@ -164,14 +202,17 @@ class ScreenWindow(Window):
         self._wanted = key
         records, index = self.records, self._indices[key]
         record, ids = records.micrographs[index], records.ids[records.of(index)]
-        self.picture.describe(record)
+        self.labelling.record = record
+        self.labelling.refresh()
+        self.heading.describe(record)
         self.timeline.point_at(index)
         self._count(index)
+        recorded = self._read.micrographs[index], len(ids)  # type: ignore[union-attr]
         known = self._pictures.get(key)
-        if known is not None and known[0] == (record, len(ids)):
-            self.picture.show(known[1], known[2], self._kept(index))
+        if known is not None and known[0] == recorded:
+            self._show(known[1], known[2], index)
             return
-        self.picture.show(None, np.full((len(ids), 2), np.nan), self._kept(index))
+        self._show(None, np.full((len(ids), 2), np.nan), index)
 
         def read() -> Optional[Tuple[Layers, Any]]:
             if self._wanted != key:
@@ -188,17 +229,33 @@ class ScreenWindow(Window):
                 return
             while len(self._pictures) >= KEPT_PICTURES:
                 del self._pictures[next(iter(self._pictures))]
-            self._pictures[key] = ((record, len(ids)), *found)
+            self._pictures[key] = (recorded, *found)
             if self._wanted == key and len(found[1]) == len(self._kept(self._indices[key])):
-                self.picture.show(*found, self._kept(self._indices[key]))
+                self._show(*found, self._indices[key])
 
-        self._background.run(read, show)
+        self.background.run(read, show)
+
+    def _show(self, layers: Optional[Layers], positions: Any, index: int) -> None:
+        """Show the picture of a micrograph with its coordinates and labels."""
+        record, labels = self.records.micrographs[index], self.labelling.labels  # type: ignore[union-attr]
+        step = record.pixel_size or 1.0
+        places = labels.of(record.stem) if labels is not None else ()
+        radius, margin = (record.particle_diameter or 0.0) / 2 / step, self.run.margin / step
+        marks = Marks(positions, self._kept(index), radius, margin, self._chosen(index), places)
+        self.heading.colour(layers)
+        self.picture.show(layers, marks)
 
     def _kept(self, index: int) -> Any:
         """Return which coordinates of a micrograph are kept at the threshold."""
         records, part = self.records, self.records.of(index)  # type: ignore[union-attr]
         kept = is_kept(records.goodness[part], self.threshold.threshold)  # type: ignore[union-attr]
         return kept & records.open[part]  # type: ignore[union-attr]
+
+    def _chosen(self, index: int) -> Optional[Any]:
+        """Return which coordinates of a micrograph are in the selected bins; None: no bin is selected."""
+        part = self.records.of(index)  # type: ignore[union-attr]
+        scores = None if self._scores is None else self._scores[part]
+        return self.threshold.chosen(self.records.goodness[part], scores)  # type: ignore[union-attr]
 
     def _count(self, index: int) -> None:
         kept = self._kept(index)
@@ -207,13 +264,29 @@ class ScreenWindow(Window):
     # ---- threshold ------------------------------------------------------------------------------------------
 
     def _threshold_moved(self) -> None:
+        if self.threshold.minimum != self._minimum:
+            self._decide()
         if self._wanted in self._indices:
             index = self._indices[self._wanted]
-            self.picture.mark(self._kept(index))
+            self.picture.mark(kept=self._kept(index))
             self._count(index)
         if self._settling is not None:
             self.root.after_cancel(self._settling)
         self._settling = self.root.after(SETTLE, self._settle)
+
+    def _selected(self) -> None:
+        """Show the coordinates of the selected bins."""
+        if self._wanted in self._indices:
+            chosen = self._chosen(self._indices[self._wanted])
+            self.picture.mark(chosen=chosen)
+            self.say("" if chosen is None else f"{int(chosen.sum())} picks of the selected bars are here.", "#333333")
+
+    def _labelled(self) -> None:
+        """Show changed labels and decisions."""
+        self._decide()
+        self._settle()
+        if self._wanted is not None:
+            self._choose(self._wanted)
 
     def _settle(self) -> None:
         """Update table and plot to the current threshold."""
@@ -224,39 +297,3 @@ class ScreenWindow(Window):
             self.timeline.show(self.records, kept)
             if self._wanted in self._indices:
                 self.timeline.point_at(self._indices[self._wanted])
-
-    def save(self) -> None:
-        """Save the coordinates kept at the threshold as a new output of the protocol."""
-        records, threshold = self.records, self.threshold.threshold
-        if records is None:
-            return
-        ids = records.ids[records.kept(threshold)]
-
-        def done(name: str, number: int) -> None:
-            words = f"Saved {number:,} coordinates as {name}."
-            if number < len(ids):
-                words += f" {len(ids) - number:,} more are screened, but not yet in the outputs of the run."
-            self.say(words, "#006400")
-            self._refresh_project()
-
-        def run_alone(work: Any, then: Any) -> None:
-            self.plus.config(state=tk.DISABLED)
-            self._background.run(work, then, lambda: self.plus.config(state=tk.NORMAL))
-
-        try:
-            self.say("Saving ...", "#333333")
-            self.run.save(ids, threshold, run_alone, done)
-        except CryoIceError as error:
-            self.say(str(error))
-
-    def _refresh_project(self) -> None:
-        """Refresh the project window, so that it shows the new output."""
-        view = getattr(self.master, "getViewWidget", lambda: None)()
-        with contextlib.suppress(AttributeError):
-            view.refreshRuns()
-
-    # ---- window ---------------------------------------------------------------------------------------------
-
-    def _key(self, event: Any, by: int) -> None:
-        if not isinstance(event.widget, (tk.Entry, tk.Scale)):
-            self.table.step(by)

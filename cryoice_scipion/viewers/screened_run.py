@@ -1,21 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access to a screening for its viewer: the run folder, the positions of coordinates, and saving new sets."""
+"""Access to a screening for its viewer: the run folder, positions and scores of coordinates, and saving new sets."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.score_cutoff import UNKNOWN
 from cryoice_scipion.databases import in_parts, opened
 from cryoice_scipion.protocols.protocol_screen import FOLDER
-from cryoice_scipion.protocols.screen_outputs import COORDINATES
-from cryoice_scipion.viewers import saved_coordinates
+from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
+from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
+from cryoice_scipion.streams import MicrographReader
+from cryoice_scipion.viewers import saved_sets
 
 BUSY_TIMEOUT = 5.0  # s to wait while another protocol writes the input
+LABELS = "labels.json"  # in the folder "extra" of the run: what the user has marked
+#: Attributes in which imports and pickers store their score; the first one that a set has is used.
+SCORES = ("_pickScore", "_rlnAutopickFigureOfMerit", "_cryoloScore", "_topazScore", "_score")
+
+Places = Dict[str, Callable[[], Dict[int, Any]]]
+Done = Callable[[Dict[str, int]], None]  # called with the number of items of each new output
+
+
+class NewSet(NamedTuple):
+    """A set to save: its kind, a function that writes a file and returns the number of items, and a comment."""
+
+    kind: str
+    write: Callable[[str], int]
+    comment: str
 
 
 class ScreenedRun:
@@ -26,7 +44,9 @@ class ScreenedRun:
         self._project, self._key = project, protocol.getObjId()
         self.title = protocol.getRunName()
         self.folder = Path(protocol.getPath(*FOLDER))
+        self.labels_path = Path(protocol.getPath(FOLDER[0], LABELS))
         self.threshold: Optional[float] = protocol.getUsedThreshold()
+        self.margin: float = protocol.margin.get() or 0.0  # Å
         picked = protocol.inputCoordinates.get()
         self._picked = picked and picked.getFileName()
         self._prefix = ((picked and picked.getPrefix()) or "").strip()
@@ -48,63 +68,159 @@ class ScreenedRun:
         CryoIceError
             If the input cannot be read.
         """
-        positions = np.full((len(ids), 2), np.nan)
+        return self._read(ids, ["_x", "_y"]) * self._scale
+
+    def scores(self, ids: Any) -> Optional[Any]:
+        """Return the picker's score of coordinates, shape (n,), NaN if unknown; None if the picker gave none."""
+        if not self._picked or not Path(self._picked).is_file():
+            return None
+        with opened(Path(self._picked), BUSY_TIMEOUT) as connection:
+            known = self._columns(connection)
+        attribute = next((name for name in SCORES if name in known), None)
+        if attribute is None:
+            return None
+        scores = self._read(ids, [attribute])[:, 0]
+        return np.where(scores == UNKNOWN, np.nan, scores)
+
+    def _columns(self, connection: sqlite3.Connection) -> Dict[str, str]:
+        try:
+            return dict(connection.execute(f"SELECT label_property, column_name FROM {self._prefix}Classes"))
+        except sqlite3.Error:
+            return {}
+
+    def _read(self, ids: Any, attributes: Sequence[str]) -> Any:
+        """Return attributes of input coordinates, shape (n, attributes); NaN if unknown."""
+        values = np.full((len(ids), len(attributes)), np.nan)
         if not len(ids) or not self._picked:
-            return positions
+            return values
         rows = {int(key): row for row, key in enumerate(ids)}
         try:
             with opened(Path(self._picked), BUSY_TIMEOUT) as connection:
-                names = dict(connection.execute(f"SELECT label_property, column_name FROM {self._prefix}Classes"))
-                query = f"SELECT id, {names['_x']}, {names['_y']} FROM {self._prefix}Objects WHERE id IN "
+                names = self._columns(connection)
+                columns = ", ".join(names[name] for name in attributes)
+                query = f"SELECT id, {columns} FROM {self._prefix}Objects WHERE id IN "
                 for part in in_parts(list(rows)):
-                    for key, x, y in connection.execute(f"{query} ({','.join('?' * len(part))})", part):
-                        positions[rows[key]] = x, y
+                    for key, *found in connection.execute(f"{query} ({','.join('?' * len(part))})", part):
+                        values[rows[key]] = found
         except (sqlite3.Error, KeyError) as error:
             remedy = "check the protocol that created it"
             raise CryoIceError(self._picked, f"cannot be read ({error})", remedy) from None
-        return positions * self._scale
+        return values
 
-    def save(self, ids: Any, threshold: float, run: Callable[..., None], done: Callable[[str, int], None]) -> None:
-        """Save coordinates as a new output of the protocol.
+    def save_coordinates(self, ids: Any, threshold: float, run: Callable[..., None], done: Done) -> None:
+        """Save coordinates as a new output of the protocol; see :meth:`_save`.
 
         Parameters
         ----------
         ids : numpy.ndarray, (n,)
             Ids of the coordinates that are kept at the threshold.
-        run : callable
-            Runs a function in another thread and passes its result to a function in this one.
-        done : callable
-            Called with the name of the output and its number of coordinates.
 
         Raises
         ------
         CryoIceError
             If there are no coordinates to save, or the project cannot be written.
         """
-        protocol = self._now()
-        if self._project.openedAsReadOnly():
-            raise CryoIceError(self.title, "the project is read-only", "open it with write permission")
-        outputs = saved_coordinates.outputs_of(protocol)
-        if len(outputs) < 2:
-            raise CryoIceError(self.title, "the run has no output coordinates yet", "try again when it has some")
+        outputs = self._outputs((COORDINATES, REJECTED))
         if not len(ids):
             raise CryoIceError(self.title, "no coordinates are kept at this threshold", "lower the threshold")
-        name, path = saved_coordinates.next_output(protocol)
+        comment = f"goodness of at least {threshold:.3f}"
+        self._save([NewSet(COORDINATES, lambda path: saved_sets.write_chosen(path, outputs, ids), comment)], run, done)
 
-        def enter(number: int) -> None:
-            if not number:
-                Path(path).unlink()
-                raise CryoIceError(self.title, "these coordinates are not in the outputs yet", "try again later")
-            saved_coordinates.register(self._now(), name, path, threshold)
-            done(name, number)
+    def save_micrographs(self, accepted: Any, discarded: Any, run: Callable[..., None], done: Done) -> None:
+        """Save the accepted and the discarded micrographs, given by their ids; see :meth:`_save`."""
+        outputs = self._outputs((MICROGRAPHS, DISCARDED))
 
-        run(lambda: saved_coordinates.write_chosen(path, outputs, ids), enter)
+        def writer(ids: Any) -> Callable[[str], int]:
+            return lambda path: saved_sets.write_chosen(path, outputs, ids)
+
+        comment = "as accepted and rejected in the viewer"
+        parts = [NewSet(MICROGRAPHS, writer(accepted), comment), NewSet(DISCARDED, writer(discarded), comment)]
+        self._save(parts, run, done)
+
+    def save_places(
+        self, places: Dict[str, Callable[[], Dict[int, Any]]], run: Callable[..., None], done: Done
+    ) -> None:
+        """Save positions as new sets of coordinates on the screened micrographs; see :meth:`_save`.
+
+        Parameters
+        ----------
+        places : dict
+            For each kind of output, a function that returns the positions (px) by the id of the micrograph.
+        """
+        pointer = self._now().getInputMicrographsPointer()
+
+        def writer(read: Callable[[], Dict[int, Any]]) -> Callable[[str], int]:
+            def write(path: str) -> int:
+                names = {row.id: row.name for row in MicrographReader(pointer).look()}
+                return saved_sets.write_places(path, names, read())
+
+            return write
+
+        self._save([NewSet(kind, writer(read), "marked in the viewer") for kind, read in places.items()], run, done)
+
+    def open_training(self, names: Sequence[str], view: Any) -> None:
+        """Open the form of a training with saved places, in the view of a project's window.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The outputs with the places.
+
+        Raises
+        ------
+        CryoIceError
+            If there is no such window.
+        """
+        if not hasattr(view, "_openProtocolForm"):
+            raise CryoIceError("train ice detector", "needs the window of the project", "open its form there")
+        training = self._project.newProtocol(CryoIceProtTrain)
+        for name in names:
+            kind = saved_sets.kind_of(name)
+            pointer = training.goodCoordinates if kind == saved_sets.GOOD_PLACES else training.badCoordinates
+            pointer.set(self._now())
+            pointer.setExtended(name)
+        view._openProtocolForm(training)
+
+    def _outputs(self, names: Sequence[str]) -> Tuple[str, ...]:
+        outputs = saved_sets.files_of(self._now(), names)
+        if len(outputs) < len(names):
+            raise CryoIceError(self.title, "the run has no outputs yet", "try again when it has some")
+        return outputs
+
+    def _save(self, parts: List[NewSet], run: Callable[..., None], done: Done) -> None:
+        """Write sets, and register those that are not empty as outputs of the protocol.
+
+        Parameters
+        ----------
+        run : callable
+            Runs a function in another thread and passes its result to a function in this one.
+        done : callable
+            Called with the number of items of each new output.
+        """
+        if self._project.openedAsReadOnly():
+            raise CryoIceError(self.title, "the project is read-only", "open it with write permission")
+        outputs = saved_sets.next_outputs(self._now(), [part.kind for part in parts])
+
+        def enter(numbers: List[int]) -> None:
+            saved = {}
+            for (name, path), part, number in zip(outputs, parts, numbers):
+                if number:
+                    saved_sets.register(self._now(), name, path, part.comment)
+                    saved[name] = number
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        Path(path).unlink()
+            if not saved:
+                raise CryoIceError(self.title, "these items are not in the outputs yet", "try again later")
+            done(saved)
+
+        run(lambda: [part.write(path) for (_, path), part in zip(outputs, parts)], enter)
 
     def keep_relations(self) -> None:
-        """Restore the source relations of saved sets; see ``saved_coordinates.keep_relations``."""
+        """Restore the source relations of saved sets; see ``saved_sets.keep_relations``."""
         protocol = self._now()
         if hasattr(protocol, COORDINATES) and not self._project.openedAsReadOnly():
-            saved_coordinates.keep_relations(protocol)
+            saved_sets.keep_relations(protocol)
 
     def _now(self) -> Any:
         """Return the protocol as currently stored in the project, which reloads it during a run."""

@@ -16,7 +16,7 @@ from cryoice_scipion.databases import opened
 from cryoice_scipion.protocols.protocol_screen import FOLDER, CryoIceProtScreen
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
 from cryoice_scipion.viewers.micrograph_table import NOT_ACCEPTED
-from cryoice_scipion.viewers.saved_coordinates import PREFIX
+from cryoice_scipion.viewers.saved_sets import kind_of
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 
@@ -56,7 +56,7 @@ class CryoIceOutputViewer(Viewer):
         protocol = self.getProject().getProtocol(obj.getObjParentId())
         name = obj.getLastName()
         options = dict(OPTIONS.get(name, {}))
-        if name.startswith(PREFIX):
+        if kind_of(name) == COORDINATES:
             options = {**OPTIONS[COORDINATES], "threshold": least_goodness(obj)}
         return [ScreenView(ScreenedRun(self.getProject(), protocol), self.formWindow, **options)]
 

@@ -9,6 +9,7 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from random_model import write_random_model
 from streaming import Streams, coordinates, is_alive, kill, micrograph, wait_for, workers_of
@@ -16,7 +17,7 @@ from test_streaming import check_exactly_once, streams, told  # noqa: F401 (a fi
 
 pytestmark = [pytest.mark.scipion, pytest.mark.slow]
 KILLS = int(os.environ.get("CRYOICE_KILLS", "3"))
-NUMBER = max(3 * KILLS, 12)  # the last three come when nothing is killed any more
+NUMBER = max(3 * KILLS, 12)
 SEED = int(os.environ.get("CRYOICE_SEED", "1"))
 
 
@@ -25,14 +26,14 @@ def model(tmp_path_factory):
     return write_random_model(tmp_path_factory.mktemp("models") / "random")
 
 
-def plan(folder, end):
-    """Return a stream that brings something every few seconds, and ends when the file ``end`` is there."""
-    events = []
+def plan(folder, gates):
+    """Return a stream that brings something every second or two, and waits for each of ``gates`` (files) on the way."""
+    events, gates = [], dict(zip(np.linspace(0, NUMBER, len(gates) + 2).astype(int)[1:-1].tolist(), gates))
     for number in range(1, NUMBER + 1):
         events += [micrograph(folder, number), coordinates(number, range(3))]
         late = number - 2  # the other portion comes later
         events += [coordinates(late, range(3, 6))] if late > 0 and late % 2 else []
-        events += [{"pause": 2.5 if KILLS > 5 else 1.5}] if number < NUMBER - 3 else [{"wait": str(end)}]
+        events += [{"wait": str(gates[number])}] if number in gates else [{"pause": 2.5 if KILLS > 5 else 1.5}]
     return events
 
 
@@ -43,8 +44,8 @@ def undisturbed(streams, feeder, model):  # noqa: F811
     return told(protocol)
 
 
-def begin(streams: Streams, model, tmp_path):  # noqa: F811
-    events = plan(tmp_path / "mics", tmp_path / "end")
+def begin(streams: Streams, model, tmp_path, gates):  # noqa: F811
+    events = plan(tmp_path / "mics", gates)
     feeder = streams.feed(tmp_path, events)
     protocol = streams.screening(feeder, model)
     streams.proj.launchProtocol(protocol, wait=False)
@@ -53,7 +54,7 @@ def begin(streams: Streams, model, tmp_path):  # noqa: F811
 
 def test_killed_again_and_again_the_protocol_gives_the_same(streams, model, tmp_path):  # noqa: F811
     chance = random.Random(SEED)
-    events, feeder, protocol = begin(streams, model, tmp_path)
+    events, feeder, protocol = begin(streams, model, tmp_path, [tmp_path / "end"])
     before, seen = None, []
     for _ in range(KILLS):
         pid = wait_for(lambda now=protocol, known=before: (found := streams.pid(now)) != known and found)
@@ -75,7 +76,8 @@ def test_killed_again_and_again_the_protocol_gives_the_same(streams, model, tmp_
 
 def test_killed_workers_are_replaced_and_nothing_is_lost(streams, model, tmp_path):  # noqa: F811
     chance = random.Random(SEED + 1)
-    events, feeder, protocol = begin(streams, model, tmp_path)
+    gates = [tmp_path / f"killed{number}" for number in range(KILLS)]
+    events, feeder, protocol = begin(streams, model, tmp_path, gates)
     log, killed = Path(streams.proj.path) / protocol.getStderrLog(), set()
     for number in range(KILLS):
         (worker,) = wait_for(lambda known=frozenset(killed): set(workers_of(streams.pid(protocol) or -1)) - known)
@@ -84,7 +86,7 @@ def test_killed_workers_are_replaced_and_nothing_is_lost(streams, model, tmp_pat
         time.sleep(chance.uniform(0, 4))
         assert kill(worker)
         killed.add(worker)
-    (tmp_path / "end").touch()
+        gates[number].touch()  # work for the next one
     done = streams.ended(protocol)
     assert done.isFinished(), done.getErrorMessage()
     print(f"{len(killed)} workers killed")

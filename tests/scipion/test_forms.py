@@ -12,9 +12,10 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 
 import cryoice_scipion
 from cryoice_scipion import protocols
-from cryoice_scipion.constants import CRYOICE_PYTHON, DEFAULT_MODEL
+from cryoice_scipion.constants import CRYOICE_PYTHON, CRYOICE_SCHEDULER, DEFAULT_MODEL
 from cryoice_scipion.core.config import ScreenConfig, TrainConfig
 from cryoice_scipion.plugin import Plugin
+from cryoice_scipion.protocols import protocol_screen
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 
 pytestmark = pytest.mark.scipion
@@ -86,9 +87,33 @@ def test_defaults_of_the_forms_are_those_of_the_core():
 
 def test_unusable_settings_are_told_in_the_words_of_the_core():
     screening = protocols.CryoIceProtScreen(threshold=1.5, useGpu=False)
-    assert any("threshold must be -1 (keep all) or from 0 to 1" in error for error in screening._validate())
+    words = "'Threshold (empty: model default)' must be -1 (keep all) or from 0 to 1 (1.5 is given)."
+    assert screening._validate() == [words]
     screening = protocols.CryoIceProtScreen(modelSource=2, modelFolder="/no/such/model", useGpu=False)
     assert any("/no/such/model: no such model" in error for error in screening._validate())
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        (protocols.CryoIceProtScreen, {"margin": -5.0}, "'Margin (Å)' must be 0 or more (-5.0 is given)."),
+        (protocols.CryoIceProtScreen, {"maxBadArea": 30.0}, "'Maximum bad area (0 to 1)' must be 1 or less"),
+        (protocols.CryoIceProtScreen, {"referenceMicrographs": -1}, "'Reference micrographs' must be 0 or more"),
+        (protocols.CryoIceProtScreen, {"ignoreClasses": "ice"}, "Settings: unknown class ice;"),
+        (protocols.CryoIceProtTrain, {"epochs": 0}, "'Epochs' must be 1 or more (0 is given)."),
+        (protocols.CryoIceProtTrain, {"batchSize": 0}, "'Batch size' must be 1 or more (0 is given)."),
+        (protocols.CryoIceProtTrain, {"backgroundRatio": -1.0}, "'Background examples per good coordinate' must be"),
+    ],
+)
+def test_a_value_out_of_range_is_told_by_the_label_of_its_parameter(kind, values, words):
+    (found,) = kind(useGpu=False, **values)._validate()
+    assert found.startswith(words)
+
+
+def test_each_citation_is_shown_once():
+    for kind in CLASSES:
+        shown = [line for line in kind().citations() if line.startswith("[[")]
+        assert len(shown) == len(set(shown))
 
 
 def test_a_training_without_input_is_told_so_without_a_traceback():
@@ -109,6 +134,18 @@ def test_devices_are_those_of_the_form():
     )
     assert protocols.CryoIceProtScreen(useGpu=True, gpuList="0,2").getDevices() == ["cuda:0", "cuda:2"]
     assert protocols.CryoIceProtScreen(useGpu=False).getDevices() == ["cpu"]
+
+
+def test_with_a_scheduler_other_machines_compute(monkeypatch):
+    monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
+    monkeypatch.setitem(Plugin._vars, CRYOICE_SCHEDULER, "no/such.json")
+    protocol = protocols.CryoIceProtScreen(useGpu=True, gpuList="0,1")
+    (line,) = protocol._validate()
+    assert "no/such.json: is neither an address nor an existing scheduler file" in line
+    asked = []
+    monkeypatch.setattr(protocol_screen, "cluster_executors", lambda *words: asked.append(words))
+    protocol._openWorkers(ScreenConfig())
+    assert (asked[0][0], asked[0][2], asked[0][4]) == ("no/such.json", "cuda:0,1", Plugin.getPython())
 
 
 def test_another_python_does_not_get_the_packages_of_this_one(monkeypatch):

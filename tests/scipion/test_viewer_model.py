@@ -82,6 +82,21 @@ def test_every_page_of_a_trained_model_can_be_turned_to(window):
         assert kinds == ["image"] * pictures
 
 
+def test_the_model_card_is_rendered(main, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    card = "# default\n\nMade by `cryoice`.\n\n- one\n  - two *.mrc\n\n| measure | test |\n|---|---|\n| AUC | 0.95 |\n"
+    (tmp_path / "copy" / "card.md").write_text(card)
+    window = ModelWindow("a model", tmp_path / "copy", main)
+    text = next(widget for widget in shown(window.root) if widget.winfo_class() == "Text")
+    words = text.get("1.0", "end").split("\n")
+    assert [line for line in words if line] == [
+        "default", "Made by cryoice.", "•  one", "•  two *.mrc", "measure\ttest", "AUC\t0.95"
+    ]  # fmt: skip
+    tagged = {tag: text.get(*text.tag_ranges(tag)[:2]) for tag in ("h1", "code", "list2", "head")}
+    assert tagged == {"h1": "default", "code": "cryoice", "list2": "•  two *.mrc", "head": "measure\ttest\n"}
+    window.root.destroy()
+
+
 def test_plots_are_as_large_as_the_window_allows(window):
     window.tabs.select(1)
     widths = []

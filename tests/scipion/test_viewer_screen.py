@@ -18,9 +18,10 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 
+from cryoice_scipion.core.formats.coordinates import SCORE, read_picks, write_star
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.results.run_reader import read_records
-from cryoice_scipion.protocols import CryoIceProtScreen
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
@@ -41,7 +42,10 @@ def scipion(tmp_path_factory):
     project = Scipion.begin("ViewerProject")
     project.micrographs = project.import_micrographs(folder / "full", PIXEL_SIZE)
     project.binned = project.import_micrographs(folder / "binned", 2 * PIXEL_SIZE)
-    project.picks = project.import_picks(folder / "all.star", project.micrographs)
+    picks = read_picks(folder / "all.star").table
+    picks[SCORE] = np.linspace(-1, 3, len(picks)).round(3)
+    write_star(folder / "scored.star", picks)
+    project.picks = project.import_picks(folder / "scored.star", project.micrographs)
     model = write_random_model(folder / "model")
     project.screening = project.newProtocol(CryoIceProtScreen, useGpu=False, modelSource=2, modelFolder=str(model))
     point(project.screening.inputCoordinates, project.picks)
@@ -90,9 +94,8 @@ def choose(window, name):
 
 
 def marks(window):
-    """Return how many circles and crosses are drawn (each has a light rim under it)."""
-    drawn = [window.picture.canvas.type(item) for item in window.picture.canvas.find_withtag("picks")]
-    return drawn.count("oval") // 2, drawn.count("line") // 4
+    """Return how many kept and rejected coordinates are drawn."""
+    return tuple(len(window.picture.canvas.find_withtag(name)) for name in ("kept", "rejected"))
 
 
 def screened(scipion):
@@ -118,7 +121,7 @@ def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, ope
     for _ in names:
         wait_for(window, lambda: is_drawn(window))
         seen.append(window.table.chosen)
-        assert window.picture.title.cget("text") == names[seen[-1]]
+        assert window.heading.title.name == names[seen[-1]]
         window.root.event_generate("<Right>")
     assert seen == window.table.shown
     window.root.event_generate("<Left>")
@@ -170,11 +173,10 @@ def test_what_is_drawn_over_a_picture_can_be_switched(scipion, open_on):
     choose(window, NAMES[1])
     circles, crosses = marks(window)
     assert circles and crosses
-    switches = [w for w in window.picture.winfo_children()[-1].winfo_children() if w.winfo_class() == "Checkbutton"]
-    pictures = []
+    switches, pictures = window.picture.switches.values(), []
     for switch, expected in zip(switches, [(circles, crosses)] * 2 + [(0, crosses), (0, 0)]):
         pictures.append(painted(window))
-        switch.invoke()
+        switch.words.event_generate("<Button-1>")  # the label, not the small box
         window.root.update()
         assert marks(window) == expected
     assert len({bytes(picture) for picture in pictures[:3]}) == 3  # as it opens, with the map, without the mask
@@ -190,7 +192,7 @@ def test_the_text_has_the_colours_that_the_bad_area_has(scipion, open_on):
     for colour in (class_colour("bad"), MASK_COLOUR):  # the second when the classes are no longer there
         window = open_on(scipion.screening)
         choose(window, NAMES[2])
-        text = window.picture.subtitle
+        text = window.heading.text
         assert f"bad\u00a0{100 * share:.0f}\u00a0%" in text.get("1.0", "end")
         assert [text.get(*text.tag_ranges("bad")), text.tag_cget("bad", "foreground")] == ["■", colour]
         assert bytes.fromhex(colour[1:]) in painted(window)
@@ -209,11 +211,214 @@ def test_places_of_the_marks_are_those_of_the_coordinates(scipion, open_on):
     key = choose(window, NAMES[1])
     picks = items(scipion.picks[0].outputCoordinates)
     own = [pick for pick in picks.values() if pick.getMicId() == key]
-    across = window.picture._size[0] / 512
-    wanted = sorted((window.picture._spot[0] + (pick.getX() + 0.5) * across) for pick in own)
+    view = window.picture.view
+    assert view.scale * 512 == pytest.approx(min(view.width, view.height))
+    wanted = sorted((view.left + (pick.getX() + 0.5) * view.scale) for pick in own)
     boxes = [window.picture.canvas.coords(item) for item in window.picture.canvas.find_withtag("picks")]
     centres = sorted({round((box[0] + box[2]) / 2, 3) for box in boxes})
     assert np.allclose(centres, sorted(set(np.round(wanted, 3))), atol=0.01)
+
+
+def click(window, x, y, button=1):
+    """Click on a position of the shown micrograph."""
+    at_x, at_y = (round(value) for value in window.picture.view.to_canvas((x, y)))
+    for event in (f"<ButtonPress-{button}>", f"<ButtonRelease-{button}>"):
+        window.picture.canvas.event_generate(event, x=at_x, y=at_y)
+    window.root.update()
+
+
+def test_the_wheel_magnifies_what_is_under_the_mouse_dragging_moves_it_and_a_double_click_shows_all(scipion, open_on):
+    window = open_on(scipion.screening)
+    choose(window, NAMES[1])
+    canvas, view, whole = window.picture.canvas, window.picture.view, sum(marks(window))
+    under = view.to_micrograph(100, 120)
+    for _ in range(5):
+        canvas.event_generate("<Button-4>", x=100, y=120)
+    wait_for(window, lambda: not window.picture._painting)
+    assert view.to_micrograph(100, 120) == pytest.approx(under)
+    assert 0 < sum(marks(window)) < whole  # only those that are seen are drawn
+    record = next(one for one in window.records.micrographs if one.stem == NAMES[1])
+    ring = canvas.coords(canvas.find_withtag("kept")[0])
+    assert (ring[2] - ring[0]) * 4.0 / view.scale == pytest.approx(record.particle_diameter)  # Å
+    left, top = view.left, view.top
+    canvas.event_generate("<ButtonPress-1>", x=100, y=120)
+    canvas.event_generate("<B1-Motion>", x=80, y=125)
+    canvas.event_generate("<ButtonRelease-1>", x=80, y=125)
+    assert (view.left, view.top) == pytest.approx((left - 20, top + 5))
+    for moment in (10_000, 10_050):  # ms: a double click
+        canvas.event_generate("<ButtonPress-1>", x=100, y=120, time=moment)
+        canvas.event_generate("<ButtonRelease-1>", x=100, y=120, time=moment + 20)
+    wait_for(window, lambda: view.is_fit and not window.picture._painting)
+    assert sum(marks(window)) == whole
+
+
+def test_low_pass_and_contrast_change_the_picture(scipion, open_on):
+    window = open_on(scipion.screening)
+    choose(window, NAMES[1])
+    picture, spread = window.picture, []
+    for slider, value in ((picture.contrast, 0.5), (picture.contrast, 1.0), (picture.low_pass, 100)):
+        slider.set(value)
+        window.root.update()
+        wait_for(window, lambda: not picture._painting and not picture._filtering and not picture.note.cget("text"))
+        spread.append(float(np.std(np.frombuffer(painted(window), np.uint8).astype(float))))
+    assert spread[0] < spread[1]
+    assert picture._detail[0][1] == 100
+    assert not np.array_equal(picture._detail[1], picture.layers.grey)
+
+
+@pytest.fixture
+def no_labels(scipion):
+    """Remove what was marked before and after a test."""
+    path = Path(scipion.screening.getPath("extra", "labels.json"))
+    path.unlink(missing_ok=True)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no_labels):
+    window = open_on(scipion.screening)
+    window.labelling.with_run.set(False)
+    wanted = {"good": {}, "bad": {}}
+    for name, x in ((NAMES[0], 60), (NAMES[1], 90)):
+        key = choose(window, name)
+        for label, at in (("good", (x, 10)), ("bad", (400, x))):
+            window.table.tree.focus_force()
+            window.root.event_generate(f"<Key-{label[0]}>")
+            click(window, *at)
+            wanted[label].setdefault(key, []).append(at)
+    click(window, 300, 300)  # bad
+    click(window, 301, 300, button=3)  # no longer
+    assert "2 good, 2 bad on 2 micrographs" in window.labelling.counts.cget("text")
+    drawn = window.picture.canvas
+    assert (len(drawn.find_withtag("good")), len(drawn.find_withtag("bad"))) == (1, 1)
+    assert open_on(scipion.screening).labelling.labels.places == window.labelling.labels.places  # of the file
+    window.saving.save_labels()
+    wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
+    protocol = fresh(scipion)
+    for label, places in wanted.items():
+        saved = getattr(protocol, f"outputCoordinates{label.capitalize()}_Viewer1")
+        assert saved.getBoxSize() == BOX
+        found = {}
+        for item in items(saved).values():
+            found.setdefault(item.getMicId(), []).append((item.getX(), item.getY()))
+            assert item.getMicName()
+        assert {key: np.allclose(found[key], places[key], atol=2) for key in places} == dict.fromkeys(places, True)
+        assert saved.getMicrographs().getFileName() == scipion.micrographs[0].outputMicrographs.getFileName()
+        assert saved.getObjId() in children(protocol)
+    training = scipion.newProtocol(CryoIceProtTrain, useGpu=False)
+    for pointer, label in ((training.goodCoordinates, "Good"), (training.badCoordinates, "Bad")):
+        point(pointer, (protocol, f"outputCoordinates{label}_Viewer1"))
+    assert training.validate() == ["2 bad coordinates are too few. A training needs 5 or more."]
+
+
+def test_picks_of_the_run_are_added_but_not_near_a_place_of_the_other_kind(scipion, open_on, no_labels):
+    window = open_on(scipion.screening)
+    key = choose(window, NAMES[1])
+    own = {
+        item.getObjId(): item for item in items(scipion.picks[0].outputCoordinates).values() if item.getMicId() == key
+    }
+    kept = [item for item in own.values() if item.getObjId() in screened(scipion)[1]]
+    window.labelling.tool.set("bad")
+    click(window, kept[0].getX() + 3, kept[0].getY())  # near a pick: its centre is meant
+    places = window.labelling.labels.of(NAMES[1])
+    assert [place[:2] for place in places] == [(kept[0].getX(), kept[0].getY())]
+    read = window.labelling.places(window.threshold.threshold)
+    good, bad = (read[f"outputCoordinates{kind}"]()[key] for kind in ("Good", "Bad"))
+    assert tuple(bad[0]) == places[0][:2]
+    far = np.hypot(*(good - places[0][:2]).T) * 4.0  # Å
+    assert 0 < len(good) < len(kept) and far.min() > 300
+    window.labelling.undo_button.invoke()
+    assert window.labelling.labels.places == {}
+
+
+def test_a_micrograph_that_is_rejected_by_hand_is_so_in_list_counts_and_saved_sets(scipion, open_on, no_labels):
+    window = open_on(scipion.screening)
+    key, before = choose(window, NAMES[1]), window.records.kept_number(window.threshold.threshold)
+    window.labelling.verdicts[False].invoke()
+    wait_for(window, lambda: is_drawn(window))
+    record = next(one for one in window.records.micrographs if one.id == key)
+    assert (record.status, record.reason) == ("discarded", "discarded by hand")
+    assert window.records.kept_number(window.threshold.threshold) < before
+    assert "Why discarded: discarded by hand" in window.heading.text.get("1.0", "end")
+    assert marks(window)[0] == 0
+    window.saving.plus_micrographs.invoke()
+    wait_for(window, lambda: "micrograph" in window.saving.told.cget("text"))
+    protocol = fresh(scipion)
+    accepted, discarded = protocol.outputMicrographs_Viewer1, protocol.outputMicrographsDiscarded_Viewer1
+    assert key in items(discarded) and key not in items(accepted)
+    assert len(items(accepted)) + len(items(discarded)) == len(NAMES) + 1
+    choose(window, BROKEN)
+    assert window.labelling.verdicts[True].cget("state") == "disabled"  # it has no picture to judge
+    window.labelling.decide(True)
+    assert BROKEN not in window.labelling.labels.verdicts
+    choose(window, NAMES[1])
+    window.labelling.verdicts[False].invoke()  # again: as the run decided
+    assert window.records.kept_number(window.threshold.threshold) == before
+
+
+def test_selected_bars_are_shown_on_the_picture(scipion, open_on):
+    window = open_on(scipion.screening)
+    key = choose(window, NAMES[1])
+    panel, index = window.threshold, window._indices[key]
+    axes = panel.axes.bbox.bounds
+    x, height = axes[0] + 0.1 * axes[2], panel.canvas.get_tk_widget().winfo_height() - axes[1] - axes[3] / 2
+    ends = (x, axes[0] + 0.6 * axes[2])
+    widget = panel.canvas.get_tk_widget()
+    widget.event_generate("<ButtonPress-3>", x=round(ends[0]), y=round(height))
+    widget.event_generate("<B3-Motion>", x=round(ends[1]), y=round(height))
+    widget.event_generate("<ButtonRelease-3>", x=round(ends[1]), y=round(height))
+    goodness = window.records.goodness[window.records.of(index)]
+    inside = (goodness >= panel.selected[0]) & (goodness < panel.selected[1])
+    assert panel.selected == pytest.approx((0.1, 0.6), abs=0.05)
+    assert len(window.picture.canvas.find_withtag("chosen")) == inside.sum() > 0
+    panel.select(None)
+    assert not window.picture.canvas.find_withtag("chosen")
+
+
+def test_the_score_of_the_picker_is_a_second_threshold(scipion, open_on):
+    window = open_on(scipion.screening)
+    goodness, _ = screened(scipion)
+    scores = {key: item._pickScore.get() for key, item in items(scipion.picks[0].outputCoordinates).items()}
+    panel = window.threshold
+    assert panel.minimum is None
+    panel.choice.set("Picker's score")
+    panel.choice.event_generate("<<ComboboxSelected>>")
+    window.root.update()
+    panel.set(1.0)
+    left = {key for key in above(goodness, panel.threshold) if scores[key] >= 1.0}
+    assert window.records.kept_number(panel.threshold) == len(left) < len(above(goodness, panel.threshold))
+    low = sum(scores[key] < 1.0 for key, value in goodness.items() if value is not None)
+    assert f"{low} with a low score of the picker" in panel.counts.cget("text")
+    panel.reset.invoke()
+    assert panel.minimum is None
+    assert window.records.kept_number(panel.threshold) == len(above(goodness, panel.threshold))
+
+
+@pytest.mark.parametrize("size", [(1270, 740), (1590, 940)])
+def test_the_window_is_usable_at_any_size(scipion, open_on, size):
+    window = open_on(scipion.screening)
+    window.root.geometry("{}x{}".format(*size))
+    wait_for(window, lambda: window.root.winfo_width() == size[0] and not window.picture._painting)
+    assert window.picture.canvas.winfo_width() >= 0.42 * size[0]
+    assert len(window.table.tree["displaycolumns"]) >= 3
+    for switch in window.picture.switches.values():
+        edge = switch.winfo_x() + switch.winfo_reqwidth()
+        assert edge <= window.picture.winfo_width()
+        assert switch.winfo_rooty() + switch.winfo_height() <= window.root.winfo_rooty() + size[1]
+
+
+def test_a_long_name_keeps_both_ends_in_the_list_and_all_of_it_in_the_tooltip(scipion, open_on):
+    window = open_on(scipion.screening)
+    table, long = window.table, "FoilHole_12345678_Data_12345679_12345680_20260101_010203_fractions_aligned"
+    key = str(table.shown[0])
+    table._names[key] = long
+    table._fit(table.tree.winfo_width())
+    short = table.tree.set(key, "name")
+    head, _, tail = short.partition("…")
+    assert long.startswith(head) and long.endswith(tail) and len(short) > 12
+    x, y, _, height = table.tree.bbox(key, "name")
+    table.tree.event_generate("<Motion>", x=x + 5, y=y + height // 2)
+    assert table._tip(type("Event", (), {"x": x + 5, "y": y + height // 2})) == long
 
 
 def test_a_micrograph_without_a_stored_picture_is_read_itself_and_one_that_cannot_be_read_says_why(scipion, open_on):
@@ -235,10 +440,10 @@ def test_a_saved_set_is_an_output_of_the_protocol_that_others_can_use(scipion, o
     goodness, _ = screened(scipion)
     threshold = round(float(np.median([value for value in goodness.values() if value is not None])), 3)
     window.threshold.set(threshold)
-    window.plus.invoke()
-    wait_for(window, lambda: "Saved" in window.told.cget("text"))
+    window.saving.plus.invoke()
+    wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
     wanted = above(goodness, threshold)
-    assert f"Saved {len(wanted)} coordinates as outputCoordinates_Viewer1." in window.told.cget("text")
+    assert f"Saved {len(wanted)} coordinates as outputCoordinates_Viewer1." in window.saving.told.cget("text")
     protocol = fresh(scipion)
     saved = protocol.outputCoordinates_Viewer1
     chosen = items(saved)
@@ -266,9 +471,9 @@ def test_a_saved_set_opens_at_its_own_threshold_and_a_further_one_gets_another_n
     names = []
     for threshold in (0.3, 0.2):
         window.threshold.set(threshold)
-        window.plus.invoke()
-        wait_for(window, lambda: "Saved" in window.told.cget("text"))
-        names.append(window.told.cget("text").split()[-1].strip("."))
+        window.saving.plus.invoke()
+        wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
+        names.append(window.saving.told.cget("text").split()[-1].strip("."))
     assert len(set(names)) == 2
     for threshold, name in zip((0.3, 0.2), names):
         again = open_on(getattr(fresh(scipion), name))
@@ -279,9 +484,9 @@ def test_nothing_is_saved_where_nothing_is_kept_and_it_says_so(scipion, open_on)
     window = open_on(scipion.screening)
     outputs = list(fresh(scipion)._outputs)
     window.threshold.set(1.0)
-    window.plus.invoke()
+    window.saving.plus.invoke()
     window.root.update()
-    assert "no coordinates are kept at this threshold; lower the threshold" in window.told.cget("text")
+    assert "no coordinates are kept at this threshold; lower the threshold" in window.saving.told.cget("text")
     assert list(fresh(scipion)._outputs) == outputs
 
 
@@ -304,9 +509,9 @@ def test_saving_while_the_protocol_runs_leaves_its_database_alone_and_outlives_i
     protocol.setStatus("running")
     untouched = database.read_bytes()
     window.threshold.set(0.25)
-    window.plus.invoke()
-    wait_for(window, lambda: "Saved" in window.told.cget("text"))
-    name = window.told.cget("text").split()[-1].strip(".")
+    window.saving.plus.invoke()
+    wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
+    name = window.saving.told.cget("text").split()[-1].strip(".")
     assert database.read_bytes() == untouched
     protocol.setStatus("finished")
     time.sleep(1.1)  # the resolution of pyworkflow's time stamps
@@ -362,7 +567,7 @@ def test_micrographs_are_sorted_and_filtered_by_grade(scipion, open_on, tmp_path
         assert [grades[names[key]] for key in window.table.shown] == shown
     choose(window, NAMES[0])  # a click on the timeline: the filters no longer hide it
     assert len(window.table.shown) == len(NAMES) + 1
-    assert "Why decent: Looks decent. Confidence 0.75." in window.picture.subtitle.get("1.0", "end")
+    assert "Why decent: Looks decent. Confidence 0.75." in window.heading.text.get("1.0", "end")
 
 
 def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, tmp_path):
@@ -372,7 +577,7 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
     view.show()
     wait_for(view.window, lambda: view.window.records is not None)
     assert "No micrographs screened yet" in view.window.status_bar.words.cget("text")
-    assert view.window.plus.cget("state") == "disabled"
+    assert view.window.saving.plus.cget("state") == "disabled"
     view.window.root.destroy()
 
 
@@ -390,7 +595,7 @@ def test_a_click_on_the_course_of_the_session_chooses_the_micrograph_under_it(sc
 def test_each_output_opens_on_what_is_in_it(scipion, open_on):
     protocol = fresh(scipion)
     window = open_on(protocol.outputMicrographsDiscarded)
-    assert [window.picture.title.cget("text")] == [BROKEN]
+    assert [window.heading.title.name] == [BROKEN]
     assert len(window.table.shown) == protocol.outputMicrographsDiscarded.getSize()
     window = open_on(protocol.outputMicrographs)
     assert len(window.table.shown) == protocol.outputMicrographs.getSize()

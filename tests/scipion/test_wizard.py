@@ -7,15 +7,15 @@ import re
 import pytest
 import pyworkflow.gui.project  # noqa: F401 (the form cannot be imported before it)
 from gui import drive, main_window
-from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES
+from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, ListDialog
 from pyworkflow.gui.form import FormWindow
 from random_model import write_random_model
-from scipion_data import BROKEN, Scipion, items, point, write_data
+from scipion_data import BROKEN, EMPTY, NAMES, Scipion, items, point, write_data
 from streaming import wait_for, workers_of
 
 from cryoice_scipion.constants import CRYOICE_PYTHON
 from cryoice_scipion.plugin import Plugin
-from cryoice_scipion.protocols import CryoIceProtScreen
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.viewers.model_preview_window import PreviewDialog
 
 pytestmark = pytest.mark.scipion
@@ -88,6 +88,77 @@ def counted(dialog):
     """Return what the window says: coordinates kept, coordinates, bad area in per cent."""
     found = re.match(r"(\d+) of (\d+) coordinates kept.*\nbad area ([\d.]+) %", dialog.counts.cget("text"))
     return int(found[1]), int(found[2]), float(found[3])
+
+
+@pytest.fixture(scope="module")
+def labelled(project, tmp_path_factory):
+    """Good and bad coordinates on five micrographs."""
+    folder = write_data(tmp_path_factory.mktemp("labelled"))
+    micrographs = project.import_micrographs(folder / "full", 4.0)
+    return {kind: project.import_picks(folder / f"{kind}.star", micrographs) for kind in ("good", "bad")}
+
+
+def training(project, good, bad, **values):
+    protocol = project.newProtocol(CryoIceProtTrain, useGpu=False, **values)
+    point(protocol.goodCoordinates, good)
+    point(protocol.badCoordinates, bad)
+    return protocol
+
+
+def test_the_hold_out_list_has_the_numbers_of_good_and_bad_coordinates(main, project, labelled):
+    form = FormWindow("training", training(project, **labelled), lambda *_: None, main)
+    form.root.deiconify()
+    form.root.update()
+    rows = []
+
+    def script():
+        yield lambda: any(isinstance(child, ListDialog) for child in form.root.winfo_children())
+        dialog = next(child for child in form.root.winfo_children() if isinstance(child, ListDialog))
+        tree = dialog.tree
+        rows.extend((tree.item(item, "text"), *tree.item(item, "values")) for item in tree.get_children())
+        tree.selection_set(tree.get_children()[1:3])
+        dialog._handleResult(RESULT_YES)
+
+    check = drive(form.root, script())
+    press_wizard(form, "holdOut")
+    check()
+    names = [name for name in NAMES if name != EMPTY]
+    assert [(name, int(good), int(bad)) for name, good, bad in rows] == [(name, 14, 14) for name in names]
+    assert form.protocol.holdOut.get() == ", ".join(names[1:3])
+    form.root.destroy()
+
+
+def test_a_training_that_cannot_work_is_told_before_it_runs(project, labelled, tmp_path):
+    assert training(project, **labelled).validate() == []
+    (same,) = training(project, labelled["good"], labelled["good"]).validate()
+    assert same == "Good and bad coordinates are the same set. Choose two sets."
+    held = ", ".join(name for name in NAMES if name not in (EMPTY, "mic_01"))
+    (words,) = training(project, **labelled, holdOut=held).validate()  # ten bad picks on one micrograph
+    assert "Now they are: good on mic_01 (14); bad on mic_01 (14)" in words
+    (words,) = training(project, **labelled, holdOut="mic_7").validate()
+    assert words == "Held-out micrographs: no micrograph with coordinates has the name mic_7."
+    (words,) = training(project, **labelled, validationShare=1.5).validate()
+    assert words == "'Validation fraction' must be below 1 (1.5 is given)."
+
+
+def test_the_preview_uses_the_room_of_its_window(form):
+    def script():
+        yield lambda: dialog_of(form) is not None
+        dialog = dialog_of(form)
+        yield lambda: dialog.counts.cget("text")
+        for width, height in ((1000, 700), (1500, 900)):
+            dialog.geometry(f"{width}x{height}")
+            canvas = dialog.picture.canvas
+            yield lambda: dialog.winfo_width() == width and 0.5 * width < canvas.winfo_width() < 0.7 * width  # noqa: B023
+            assert canvas.winfo_height() > 0.6 * height
+            dialog.picture.zoom_in_middle(3)
+            yield lambda: not dialog.picture._painting
+            assert not dialog.picture.view.is_fit
+        dialog._handleResult(RESULT_CANCEL)
+
+    check = drive(form.root, script())
+    press_wizard(form)
+    check()
 
 
 def test_what_the_window_shows_is_what_the_run_keeps(form, project):
@@ -177,7 +248,7 @@ def test_a_worker_that_cannot_start_is_one_line_in_the_window(form, monkeypatch)
     "values, words",
     [
         ({"modelFolder": "/no/such/model"}, "/no/such/model: no such model"),
-        ({"threshold": 3.0}, "threshold must be -1"),
+        ({"threshold": 3.0}, "must be -1 (keep all) or from 0 to 1 (3.0 is given)"),
         ({"inputCoordinates": None}, "Choose 'Coordinates'"),
     ],
 )

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickSource
     from cryoice_scipion.core.records import PickCounts
     from cryoice_scipion.core.screening.run import ScreeningRun
+    from cryoice_scipion.core.workers.interface import Executor
 
 #: Help of the option --coordinates.
 COORDINATES = "a file, or a folder of one format, or a folder of a RELION job: {formats}; may be repeated"
@@ -48,14 +49,8 @@ def open_run(
     from cryoice_scipion.core.reports.html import write_report
     from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
-    from cryoice_scipion.core.workers.devices import find_devices
-    from cryoice_scipion.core.workers.local_executor import DeferredExecutor, LocalExecutor
 
     model = resolve_model(config.model)
-    if args.resume and args.device in ("auto", "cpu"):
-        executors: List[LocalExecutor] = [DeferredExecutor(model, args.device)]
-    else:
-        executors = [LocalExecutor.load(model, device) for device in find_devices(args.device)]
     options = RunOptions(
         resume=args.resume,
         retry_failed=True,
@@ -69,7 +64,23 @@ def open_run(
         card=read_card(model),
         write_report=write_report,
     )
-    return ScreeningRun(args.output, config, executors, options, log)
+    return ScreeningRun(args.output, config, _executors(args, config, log), options, log)
+
+
+def _executors(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> Sequence[Executor]:
+    """Return an executor for each device of this machine, or of the cluster."""
+    if args.cluster:
+        from cryoice_scipion.core.workers.cluster import cluster_executors
+
+        return cluster_executors(args.cluster, config, args.device, log)
+    from cryoice_scipion.core.detectors.model_folder import resolve_model
+    from cryoice_scipion.core.workers.devices import find_devices
+    from cryoice_scipion.core.workers.local_executor import DeferredExecutor, LocalExecutor
+
+    model = resolve_model(config.model)
+    if args.resume and args.device in ("auto", "cpu"):
+        return [DeferredExecutor(model, args.device)]
+    return [LocalExecutor.load(model, device) for device in find_devices(args.device)]
 
 
 def print_report(
@@ -84,7 +95,7 @@ def print_report(
     given : PickCounts, optional
         Counts of the input coordinates; None if no coordinates were given.
     """
-    found = [record for record in run.recorded() if record.stem in stems]
+    found = [record for record in run.micrographs() if record.stem in stems]
     status: Dict[str, int] = {}
     for record in found:
         status[record.status] = status.get(record.status, 0) + 1

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Callable
 
-from cryoice_scipion.constants import ALL_GRADES, CLASSES, DEFAULT_MODEL, GOOD
+from cryoice_scipion.constants import ALL_GRADES, CLASSES, CRYOICE_SCHEDULER, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import SettingsError
 
@@ -39,6 +40,7 @@ def add_screen_options(add: AddArgument) -> None:
     add("--min-area", type=float, default=0.0, metavar="NM2", help=_MIN_AREA)
     add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
     add("--device", default="auto", help="auto, cpu, cuda:0, or several GPUs: cuda:0,1 (default: %(default)s)")
+    add("--cluster", default=os.environ.get(CRYOICE_SCHEDULER, ""), metavar="SCHEDULER", help=_CLUSTER)
     add(
         "--summary-every",
         type=int,
@@ -67,6 +69,10 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(how_to_continue="continue with --resume")
 
 
+_CLUSTER = (
+    "compute on the workers of a Dask scheduler: its address (tcp://host:8786), its scheduler file, or slurm:N to "
+    f"start N workers with Slurm (default: the environment variable {CRYOICE_SCHEDULER}; otherwise this machine)"
+)
 _DIAMETER = (
     "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
     "otherwise two thirds of the box size)"

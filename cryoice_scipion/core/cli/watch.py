@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
@@ -120,9 +119,8 @@ def _watch(
 ) -> Watch:
     from cryoice_scipion.core.screening.watch import Watch
     from cryoice_scipion.core.streaming.id_registry import IdRegistry
-    from cryoice_scipion.core.workers.devices import find_devices
 
-    batch = _BATCH * len(find_devices(args.device))
+    batch = _BATCH * run.executors
     registry = IdRegistry(args.output, run.ids)
     return Watch(Path(args.micrographs[0]), run, registry, late, log, batch, args.settle or SETTLE_SECONDS)
 
@@ -145,7 +143,7 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
         log.info("screening starts when %d micrographs have arrived, or at the end", config.reference)
     while not watch.is_stopping:
         screened = show(watch.round())
-        if args.timeout and watch.is_quiet and time.monotonic() - watch.changed >= args.timeout:
+        if args.timeout and watch.is_quiet and watch.quiet_seconds >= args.timeout:
             log.info("no new file for %g s; ending", args.timeout)
             break
         if not screened and not watch.is_busy:

@@ -75,8 +75,22 @@ def unfit_weights(folder: Path, config: ModelConfig, error: Exception) -> ModelE
 
 def read_card(folder: Path) -> str:
     """Return the text of the model card; empty without one."""
-    path = folder / CARD
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    path = own_file(folder, CARD)
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """Return the path of a file in a model folder.
+
+    Raises
+    ------
+    ModelError
+        When it lies elsewhere, by its name or because it is a link: a model of a stranger must not read other files.
+    """
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise ModelError(folder, f"{name} lies outside the folder", "get the model again from its source")
+    return path
 
 
 def check_sums(folder: Path) -> None:
@@ -88,7 +102,7 @@ def check_sums(folder: Path) -> None:
         That names the first file that is missing or altered.
     """
     for name, recorded in read_sums(folder).items():
-        if not (folder / name).is_file():
+        if not own_file(folder, name).is_file():
             raise ModelError(folder, f"{name} is missing", _REMEDY)
         if _sha256(folder / name) != recorded:
             raise ModelError(folder, f"{name} was modified or is damaged (its SHA-256 differs)", _REMEDY)
@@ -100,6 +114,8 @@ def read_sums(folder: Path) -> Dict[str, str]:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except OSError:
         raise ModelError(folder, f"{SUMS} is missing", _REMEDY) from None
+    except UnicodeDecodeError:
+        raise ModelError(folder, f"{SUMS} is damaged", _REMEDY) from None
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
     if MODEL_JSON not in sums:
         raise ModelError(folder, f"{SUMS} does not list {MODEL_JSON}", _REMEDY)

@@ -82,6 +82,9 @@ class Network(nn.Module):
     def measure(self, views: Mapping[str, torch.Tensor], rows: Union[slice, torch.Tensor] = slice(None)) -> None:
         """Set the units of features from training examples, before training; by default there are none."""
 
+    def prepare(self, image: DeviceImage) -> None:
+        """Make the views from which that at the model's sampling is to be computed; by default there are none."""
+
     def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits (classes, rows, columns) of a whole micrograph, and the flags of the record.
 
@@ -155,6 +158,7 @@ class NetworkDetector:
 
     def _see(self, image: DeviceImage, inverted: bool) -> Tuple[torch.Tensor, Mask, SeenMicrograph]:
         """Return the image at the model's sampling, its pixels that are not border, and what the network receives."""
+        self._folded.prepare(image)
         view, inside = image.at(self.sampling)
         shape = grid_shape((int(view.shape[0]), int(view.shape[1])), self.stride)
         return view, inside, SeenMicrograph(image, normalise(view, inside, inverted), shape)

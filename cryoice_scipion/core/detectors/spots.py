@@ -45,7 +45,7 @@ class SpotDetector:
         """Return the log-odds of crystalline against good; they do not depend on the contrast.
 
         Flags: ``spots_unavailable`` (pixels above 1.72 Å, or a micrograph below 128 Å), ``spots_no_signal`` (the band
-        was filtered away), ``spots_reduced`` (pixels above 1.5 Å: a part of the band). With the first two, all cells
+        was filtered away), ``spots_reduced`` (pixels above 1.57 Å: a part of the band). With the first two, all cells
         have the log-odds of clean cells.
         """
         evidence = micrograph_evidence(image, pixel_size, border, self.device)

@@ -25,7 +25,7 @@ from cryoice_scipion.core.detectors.network_detector import (
 )
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
 from cryoice_scipion.core.views import spots
-from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, Flags, spectral_view
+from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, DeviceImage, Flags, make_fine_views, spectral_view
 from cryoice_scipion.core.views.outlier_features import (
     CELL,
     OUTLIER_CHANNELS,
@@ -48,7 +48,7 @@ VIEWS = (
     ViewConfig(kind="outliers", sampling=SAMPLING * CELL, window=None),
     ViewConfig(kind="spectrum", sampling=FINEST, window=round(256 / FINEST), required=False),
     *(
-        ViewConfig(kind="spots", sampling=FINEST, window=round(scale / FINEST), required=False)
+        ViewConfig(kind="spots", sampling=spots.SAMPLING, window=round(scale / spots.SAMPLING), required=False)
         for scale in spots.SCALES
     ),
 )
@@ -100,6 +100,10 @@ class UNet(Network):
         inner = FEATURES * width + OUTLIER_CHANNELS
         self.refine = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
         self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
+
+    def prepare(self, image: DeviceImage) -> None:
+        """Make the views of the spectra, which are finer than the context view."""
+        make_fine_views(image)
 
     def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits of a whole micrograph; flags: ``no_fft`` without an ice ring, else those of the spot test."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
+from cryoice_scipion.constants import AMBIGUOUS, LARGEST_POSITION, UNMATCHED
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.folders import read_folder
 from cryoice_scipion.core.formats.joining import Picks, join, join_optics, read_each, read_safely
@@ -158,9 +158,9 @@ def sizes_of(table: pd.DataFrame) -> Tuple[npt.NDArray[np.float64], npt.NDArray[
 
 
 def positive_numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
-    """Return a column; NaN where there is no such column or the number is not positive."""
+    """Return a column; NaN where there is no such column, or the number is not positive or beyond any micrograph."""
     values = table[column].to_numpy(dtype=float) if column in table else np.full(len(table), np.nan)
-    return np.where(values > 0, values, np.nan)
+    return np.where((values > 0) & (values <= LARGEST_POSITION), values, np.nan)
 
 
 def picks_of_rows(table: pd.DataFrame, rows: npt.ArrayLike, first_id: int = 0) -> List[Pick]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.constants import UNREADABLE
+from cryoice_scipion.constants import LARGEST_POSITION, UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, Table, texts
 from cryoice_scipion.core.formats.cryosparc_group import read_group_table
@@ -49,7 +49,8 @@ def read(path: Path) -> Picks:
     has_uid = UID in (columns.dtype.names or ())
     if has_uid:
         table[UID_COLUMN] = list(map(str, columns[UID].tolist()))
-    placed = np.isfinite(table[X]) & np.isfinite(table[Y]) & (shape > 0).all(axis=1) & table[MICROGRAPH].ne("")
+    on_micrograph = (table[X].abs() <= LARGEST_POSITION) & (table[Y].abs() <= LARGEST_POSITION)  # not if NaN
+    placed = on_micrograph & (shape > 0).all(axis=1) & table[MICROGRAPH].ne("")
     lost = int((~placed).sum())
     if lost and lost == len(table):
         raise CoordinatesError(path, "no particle has a position on a micrograph", _REMEDY)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cryoice_scipion.constants import LARGEST_POSITION
 from cryoice_scipion.core.errors import CoordinatesError, without_breaks
 
 BLANKS = r"\s+"
@@ -45,15 +46,19 @@ class Rows:
         Parameters
         ----------
         optional : bool
-            Whether a row without this number can be used. If not, the row is noted as unreadable.
+            Whether a row without this number can be used. If not, the number is a position or a size, and a row in
+            which it is missing or larger than any micrograph is noted as unreadable.
         """
         numbers = pd.to_numeric(self.table[column], errors="coerce")
         values: npt.NDArray[np.float64] = np.array(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
         wrong = ~np.isfinite(values)
         values[wrong] = np.nan
-        for position in [] if optional else np.flatnonzero(wrong).tolist():
+        if optional:
+            return values
+        for position in np.flatnonzero(wrong | (np.abs(values) > LARGEST_POSITION)).tolist():
             value = self.table[column].iloc[position]
-            why = f"is {str(value)!r}, not a number" if value == value else "is missing"
+            why = "not a number" if wrong[position] else "beyond any micrograph"
+            why = f"is {str(value)!r}, {why}" if value == value else "is missing"
             self.bad.setdefault(position, f"{column} {why}")
         return values
 

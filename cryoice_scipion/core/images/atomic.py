@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
+import secrets
 from pathlib import Path
 from typing import Iterator, Union
 
 from cryoice_scipion.core.errors import CryoIceError
 
-_NUMBERS = itertools.count()
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -29,13 +28,15 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         When the folder cannot be written or the disk is full. Nothing is left behind.
     """
     target = Path(path)
-    # Hidden. Not made by tempfile, whose files only their owner can read, whatever the umask is.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{next(_NUMBERS)}.tmp")
+    # Hidden, with a name that nobody can guess: in a folder that others write to, a link may lie in wait under another.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(target, error) from None
     try:
+        # Not by tempfile, whose files only their owner can read, whatever the umask is.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
         yield temporary
         _to_disk(temporary)
         os.replace(temporary, target)

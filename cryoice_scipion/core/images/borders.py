@@ -132,6 +132,8 @@ def _leading(flags: npt.NDArray[np.bool_]) -> int:
 
 def _add_constant_areas(image: npt.NDArray[np.float32], border: npt.NDArray[np.bool_]) -> None:
     """Mark areas of one value that contain whole blocks and touch a side."""
+    if not _may_have_constant_blocks(image):
+        return
     low, high, row_starts, column_starts = _block_extrema(image)
     flat = low == high
     if not flat.any():
@@ -143,6 +145,13 @@ def _add_constant_areas(image: npt.NDArray[np.float32], border: npt.NDArray[np.b
         if touching.any():
             near = ndimage.binary_dilation(touching, np.ones((3, 3), dtype=bool))
             _mark(image, border, near, value, row_starts, column_starts)
+
+
+def _may_have_constant_blocks(image: npt.NDArray[np.float32]) -> bool:
+    """Return whether any block has the same value at three of its pixels, which is quick to see."""
+    rows, columns = (length // _BLOCK * _BLOCK for length in image.shape)
+    one, two, three = (image[step:rows:_BLOCK, step:columns:_BLOCK] for step in (0, 7, 12))
+    return bool(((one == two) & (two == three)).any())
 
 
 def _block_extrema(image: npt.NDArray[np.float32]) -> Tuple[npt.NDArray[Any], ...]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the MRC format: header, pixel size, and the pixels as a memory map.
+"""Read the MRC format: header, pixel size and pixels.
 
 The layout of the header is that of mrcfile (MRC2014, Cheng et al. 2015, doi 10.1016/j.jsb.2015.04.002). The file is not
-mapped by ``mrcfile.mmap``, because old files lack the MAP stamp and have a missing or wrong machine stamp. Their byte
+opened by ``mrcfile``, because old files lack the MAP stamp and have a missing or wrong machine stamp. Their byte
 order is the one that gives plausible sizes.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from mrcfile.dtypes import HEADER_DTYPE
 
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.raw_pixels import read_raw
 
 HEADER_BYTES = 1024
 _DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -89,17 +89,13 @@ def read_header(path: Path, data: Optional[bytes] = None) -> MrcHeader:
     )
 
 
-def map_section(path: Path, header: MrcHeader, section: int, data: Optional[bytes] = None) -> npt.NDArray[Any]:
-    """Return one section (from 0), shape (rows, columns): a read-only memory map, or a view of ``data``.
-
-    The mapping, and with it the open file, lives as long as the array.
-    """
-    offset = header.offset + section * header.rows * header.columns * header.dtype.itemsize
-    shape: Tuple[int, int] = (header.rows, header.columns)
+def read_section(path: Path, header: MrcHeader, section: int, data: Optional[bytes] = None) -> npt.NDArray[Any]:
+    """Return one section (from 0), shape (rows, columns): a new array, or a view of ``data``."""
+    count = header.rows * header.columns
+    offset = header.offset + section * count * header.dtype.itemsize
     if data is not None:
-        count = header.rows * header.columns
-        return np.frombuffer(data, dtype=header.dtype, count=count, offset=offset).reshape(shape)
-    return np.memmap(os.fspath(path), dtype=header.dtype, mode="r", offset=offset, shape=shape)
+        return np.frombuffer(data, header.dtype, count, offset).reshape(header.rows, header.columns)
+    return read_raw(path, offset, (header.rows, header.columns), header.dtype)
 
 
 def _fields(head: bytes, order: str) -> Any:

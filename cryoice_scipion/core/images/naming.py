@@ -15,7 +15,7 @@ from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
 from cryoice_scipion.core.images.micrograph_folders import images_in
 from cryoice_scipion.core.images.name_suffixes import without_suffixes
 from cryoice_scipion.core.images.reading import is_image_name
-from cryoice_scipion.core.images.stems import FRAME, output_stem, stem_of
+from cryoice_scipion.core.images.stems import FRAME, output_stem, plain_path, stem_of
 from cryoice_scipion.core.images.trees import files_in
 from cryoice_scipion.core.records import MicrographTask
 
@@ -142,7 +142,7 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
     found: Dict[str, Optional[float]] = {}
     for argument in arguments:
         for path, pixel_size in _expand(argument, notes):
-            found.setdefault(path, pixel_size)
+            found.setdefault(plain_path(path), pixel_size)
     if not found:
         raise CryoIceError("micrographs", "none were given", "give files, a folder, or a .star file")
     tasks, taken = [], {}  # type: List[MicrographTask], Dict[str, str]

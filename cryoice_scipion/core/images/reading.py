@@ -10,42 +10,47 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from cryoice_scipion.constants import PIXEL_SIZE_DIFFERS
+from cryoice_scipion.constants import PIXEL_SIZE_DIFFERS, PIXEL_SIZES
 from cryoice_scipion.core.errors import ImageError, PixelSizeError
 from cryoice_scipion.core.images import mrc
 from cryoice_scipion.core.images.compressed import COMPRESSIONS, decompressed, is_compressed
+from cryoice_scipion.core.images.raw_pixels import read_raw
 
 SUFFIXES = (".mrc", ".mrcs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _FRAME = re.compile(r"^(\d+)@(.+)$")
+_BYTE = re.compile(rb"%([0-9A-F]{2})")
 _FORMATS = "give an MRC, TIFF, PNG or JPEG image"
 _PLAUSIBLE = (0.2, 20.0)  # Å/px
 _UNSET = 1.0  # Å/px: written by many programs when the pixel size is unknown
 _TOLERANCE = 0.05  # relative difference above which two pixel sizes contradict each other
-_PIXEL_CAP = 1_000_000_000  # of PNG and JPEG; Pillow's own cap refuses super-resolution frames
+_MOST_PIXELS = 300_000_000  # 11520 × 8184 px, the largest camera, three times; Pillow's own cap refuses that camera
 _PILLOW_CAP = threading.Lock()
+Pixels = npt.NDArray[Any]
+Opened = Tuple[Tuple[int, ...], Callable[[], Pixels]]  # the shape, and a function that returns the pixels
 _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 
 
 @dataclasses.dataclass
 class Micrograph:
-    """An image and the pixel size in its header."""
+    """An image file that was opened, and the pixel size in its header."""
 
     path: str
-    pixels: npt.NDArray[Any]  # (rows, columns), any real dtype and byte order, memory-mapped where possible
+    shape: Tuple[int, int]  # rows, columns
+    read: Callable[[], Pixels]  # returns the pixels: any real dtype and byte order
     header_pixel_size: Optional[float] = None  # Å/px; None: not plausible
     stated_pixel_size: Optional[float] = None  # Å/px as written in the header, plausible or not
 
     def as_float32(self) -> npt.NDArray[np.float32]:
         """Return the pixels as a new float32 array in memory, C-contiguous; NaN and infinity are kept."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.array(self.pixels, dtype=np.float32, order="C")
+            return np.require(self.read(), np.float32, ["C", "O", "W"])
 
 
 def read_micrograph(path: Union[str, Path]) -> Micrograph:
@@ -69,18 +74,19 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
         data = decompressed(file) if is_compressed(head) else None
         head = head if data is None else data[: mrc.HEADER_BYTES]
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            pixels, stated = _read_tiff(file, frame, data)
+            opened, stated = _open_tiff(file, frame, data)
         elif head[:4] == b"\x89PNG" or head[:3] == b"\xff\xd8\xff":
-            pixels, stated = _read_pillow(file, frame, data), None
+            opened, stated = _open_pillow(file, frame, data), None
         elif mrc.looks_like_mrc(head) or _uncompressed(file.name).endswith((".mrc", ".mrcs")):
-            pixels, stated = _read_mrc(file, frame, data)
+            opened, stated = _open_mrc(file, frame, data)
         else:
             raise ImageError(file, "is not an image of a known format", _FORMATS)
     except OSError as error:
         raise ImageError(path, f"cannot be read ({error.strerror or error})", "copy or make the file again") from None
-    if pixels.ndim != 2 or 0 in pixels.shape:
-        raise ImageError(path, f"is not a two-dimensional image (shape {pixels.shape})", "give one micrograph")
-    return Micrograph(str(path), pixels, _plausible(stated), stated)
+    shape, read = opened
+    if len(shape) != 2 or 0 in shape:
+        raise ImageError(path, f"is not a two-dimensional image (shape {shape})", "give one micrograph")
+    return Micrograph(str(path), (shape[0], shape[1]), read, _plausible(stated), stated)
 
 
 def is_image_name(name: str) -> bool:
@@ -101,8 +107,7 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
     """
     header = micrograph.header_pixel_size
     if given is not None:
-        if not (math.isfinite(given) and given > 0):
-            raise PixelSizeError(micrograph.path, f"the given pixel size {given} is not positive", "give it in Å/px")
+        check_pixel_size(micrograph.path, given)
         if header is not None and _differ(header, given):
             return given, [f"{PIXEL_SIZE_DIFFERS}={header:g}"]
         stated = micrograph.stated_pixel_size
@@ -116,12 +121,28 @@ def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[
     return header, []
 
 
+def check_pixel_size(name: str, size: float) -> None:
+    """Raise PixelSizeError if a pixel size in Å/px that somebody gave cannot be that of a micrograph."""
+    if not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
+        reason = f"the given pixel size {size:g} is not between {PIXEL_SIZES[0]:g} and {PIXEL_SIZES[1]:g} Å/px"
+        raise PixelSizeError(name, reason, "give it in Å/px")
+
+
 def split_frame(path: str) -> Tuple[Optional[int], Path]:
-    """Split ``12@stack.mrcs``, unless a file of that name exists."""
+    """Split ``12@stack.mrcs``, unless a file of that name exists; find the file that a plain path stands for."""
     found = _FRAME.match(path)
     if found is None or os.path.exists(path):
-        return None, Path(path)
-    return int(found.group(1)), Path(found.group(2))
+        return None, _file_of(path)
+    return int(found.group(1)), _file_of(found.group(2))
+
+
+def _file_of(path: str) -> Path:
+    """Return the file that :func:`~.stems.plain_path` gave this path, if it gave it any other."""
+    if "%" in path and not os.path.exists(path):
+        original = _BYTE.sub(lambda byte: bytes([int(byte.group(1), 16)]), os.fsencode(path))
+        if os.path.exists(original):
+            return Path(os.fsdecode(original))
+    return Path(path)
 
 
 def _uncompressed(name: str) -> str:
@@ -157,33 +178,50 @@ def _section(file: Path, frame: Optional[int], count: int) -> int:
     return frame - 1
 
 
-def _read_mrc(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple[npt.NDArray[Any], Optional[float]]:
+def _open_mrc(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple[Opened, Optional[float]]:
     header = mrc.read_header(file, data)
-    return mrc.map_section(file, header, _section(file, frame, header.sections), data), header.pixel_size
+    section = _section(file, frame, header.sections)
+    shape = _affordable(file, (header.rows, header.columns))
+    return (shape, lambda: mrc.read_section(file, header, section, data)), header.pixel_size
 
 
-def _read_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple[npt.NDArray[Any], Optional[float]]:
+def _open_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple[Opened, Optional[float]]:
     try:
         with tifffile.TiffFile(file if data is None else io.BytesIO(data)) as tiff:
             number = _section(file, frame, len(tiff.pages))
             page: Any = tiff.pages[number]
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                return _read_pillow(file, frame, data), None
+                return _open_pillow(file, frame, data), None
             if page.dtype is not None and page.dtype.kind == "c":
                 raise ImageError(file, "holds complex numbers", "give the real-space image")
-            stated = _tiff_pixel_size(page)
+            stated, shape = _tiff_pixel_size(page), _affordable(file, page.shape)
             if data is None and page.is_memmappable and page.ndim == 2:
-                try:
-                    return tifffile.memmap(file, page=number, mode="r"), stated
-                except (ValueError, OSError):
-                    pass  # not contiguous after all, or truncated: asarray says which
-            return _grey(page.asarray()), stated
+                offset, dtype = page.dataoffsets[0], page.dtype.newbyteorder(tiff.byteorder)
+                if offset + page.nbytes > tiff.filehandle.size:
+                    raise ImageError(file, "is truncated", "copy or make the file again, or wait until it is complete")
+                rows, columns = shape
+                return (shape, lambda: read_raw(file, offset, (rows, columns), dtype)), stated
+            return _opened(_grey(page.asarray())), stated
     except ImageError:
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds
         if "imagecodecs" in str(error):
-            return _read_pillow(file, frame, data), None  # LZW and the like, which Pillow knows
+            return _open_pillow(file, frame, data), None  # LZW and the like, which Pillow knows
         raise ImageError(file, f"is a damaged TIFF ({_first_line(error)})", "copy or make the file again") from None
+
+
+def _opened(pixels: Pixels) -> Opened:
+    pixels.setflags(write=False)  # nobody changes what the next reader gets
+    return pixels.shape, lambda: pixels
+
+
+def _affordable(file: Path, shape: Tuple[int, ...]) -> Tuple[int, ...]:
+    """Return the shape of an image, unless it has more pixels than any camera gives."""
+    if math.prod(shape[:2]) > _MOST_PIXELS:
+        size = " × ".join(map(str, shape))
+        reason = f"has {size} px, and micrographs have at most {_MOST_PIXELS:,} px"
+        raise ImageError(file, reason, "give a single micrograph, not a montage")
+    return shape
 
 
 def _tiff_pixel_size(page: Any) -> Optional[float]:
@@ -196,25 +234,26 @@ def _tiff_pixel_size(page: Any) -> Optional[float]:
     return unit / x if x > 0 and abs(x - y) <= 0.01 * x else None
 
 
-def _read_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> npt.NDArray[Any]:
+def _open_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> Opened:
     try:
         with _PILLOW_CAP:
-            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _PIXEL_CAP
+            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MOST_PIXELS
             try:
                 image = Image.open(file if data is None else io.BytesIO(data))
             finally:
                 Image.MAX_IMAGE_PIXELS = cap
         with image:
+            _affordable(file, image.size[::-1])
             image.seek(_section(file, frame, getattr(image, "n_frames", 1)))
             grey = image if image.mode in ("L", "F", "I") or image.mode.startswith("I;16") else image.convert("L")
-            return np.asarray(grey)
+            return _opened(np.asarray(grey))
     except ImageError:
         raise
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, EOFError, struct.error…
         raise ImageError(file, f"is a damaged image ({_first_line(error)})", "copy or make the file again") from None
 
 
-def _grey(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _grey(pixels: Pixels) -> Pixels:
     """Return a TIFF page as one plane: colours are combined to grey, an alpha plane is dropped."""
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         return pixels[..., :3].astype(np.float32) @ _GREY_WEIGHTS

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stems of micrographs: their base name without extension, and the name of their output files."""
+"""Stems of micrographs: their base name without extension, and the name of their output files.
+
+File names may hold any byte but "/" and NUL. Text files, tables and terminals cannot show all of them, so names in
+outputs are plain: a control character, or a byte that is not UTF-8, is written as %0A or %FF.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from cryoice_scipion.core.images.reading import SUFFIXES
 #: Extensions of images, the preferred ones first.
 EXTENSIONS = tuple(name + packed for name in (*SUFFIXES, ".eer", ".map") for packed in ("", *COMPRESSIONS))
 FRAME = re.compile(r"^(\d+)@(.+)$")
+_RISKY = ("=", "+", "-", "@")
 _LONGEST_STEM = 200  # bytes; file systems allow names of 255, and outputs append to the stem
 
 
@@ -26,9 +31,25 @@ def stem_of(name: str) -> str:
     return f"{base}_{int(frame.group(1))}" if frame else base
 
 
+def plain_path(path: str) -> str:
+    """Return a path as outputs name it; :func:`~.reading.split_frame` finds the file again."""
+    if path.isprintable():
+        return path
+    return "".join(char if char.isprintable() else _percent(char) for char in path)
+
+
+def _percent(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+
+
 def output_stem(stem: str) -> str:
-    """Return a stem that fits into the names of output files: a long one is shortened and ends in a hash of itself."""
-    data = stem.encode("utf-8", "surrogateescape")
+    """Return a stem that fits into the names of output files.
+
+    A long one is shortened and ends in a hash of itself. One that spreadsheets take for a formula, or shells for an
+    option, gets an underscore in front.
+    """
+    stem = plain_path(f"_{stem}" if stem.startswith(_RISKY) else stem)
+    data = stem.encode("utf-8")
     if len(data) <= _LONGEST_STEM:
         return stem
     mark = "_" + hashlib.blake2b(data, digest_size=5).hexdigest()

@@ -31,6 +31,7 @@ BACKGROUND = 0.025  # share of the side: the background changes over longer dist
 LEAST_BACKGROUND = 0.02  # share of the background that is always kept
 TINT = 0.4  # share of the class colour in a bad area
 MARK_RADIUS = 7.0  # px of the thumbnail
+_SAMPLE = 250_000  # pixels that percentiles are taken from
 COMPRESSION = 3  # level of PNG: files about as small as with level 6, in less than half the time
 QUALITY = 85  # of JPEG: a third of the size of PNG, without visible loss
 _END_OF_JPEG = b"\xff\xd9"
@@ -53,10 +54,10 @@ class BadAreas:
     names: Sequence[str] = CLASSES
 
 
-def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE) -> Array:
+def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE, low_pass: float = LOW_PASS) -> Array:
     """Return a small grey picture of a micrograph.
 
-    The image is averaged down to ``side``, low-pass filtered to 20 Å, and its grey levels are stretched between the
+    The image is averaged down to ``side`` and low-pass filtered, and its grey levels are stretched between the
     0.5th and 99.5th percentile of the pixels that are not border. If the background (gold, thick ice) spans more grey
     levels than the particles and their noise, its range is compressed to the same number, so that particles beside it
     remain visible.
@@ -71,6 +72,8 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
         Å/px of the micrograph.
     side : int
         Longest side of the result, px. A smaller micrograph keeps its size.
+    low_pass : float
+        Full width at half maximum of the filter, Å.
 
     Returns
     -------
@@ -79,9 +82,11 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE)
     """
     size = _reduced(pixels.shape, side)
     small = _average(pixels.astype(np.float32, copy=False), size)
-    outside = _average(border.astype(np.uint8) * np.uint8(255), size) > 127
+    outside = (
+        _average(border.astype(np.uint8) * np.uint8(255), size) > 127 if border.any() else np.zeros_like(small, bool)
+    )
     sampling = pixel_size * pixels.shape[1] / size[0]
-    small = _low_pass(small, outside, LOW_PASS / 2.355 / sampling)
+    small = _low_pass(small, outside, low_pass / 2.355 / sampling)
     small = _with_less_background(small, outside)
     low, high = _limits(small, outside)
     if high <= low:
@@ -166,34 +171,44 @@ def _average(image: Array, size: Tuple[int, int]) -> Array:
 def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
     """Smooth the pixels that are not outside, so that extreme border values do not spread into them; sigma is in px."""
     clipped = np.clip(image, *_limits(image, outside))
-    level = np.median(clipped if outside.all() else clipped[~outside])
+    level = np.median(_some(clipped, outside))
     smooth: Array = np.where(outside, clipped, gaussian_filter(np.where(outside, level, clipped), sigma))
     return smooth
 
 
 def _with_less_background(image: Array, outside: Array) -> Array:
     """Return the image with the range of its background reduced to that of its details, if it is larger."""
-    inside = ~outside if not outside.all() else outside
     low, high = _limits(image, outside)
     clipped = np.clip(image, low, high)
-    filled = np.where(outside, np.median(clipped[inside]), clipped).astype(np.float32)
+    filled = np.where(outside, np.median(_some(clipped, outside)), clipped).astype(np.float32)
     tiny = _average(filled, (max(1, image.shape[1] // 8), max(1, image.shape[0] // 8)))  # for speed
     smooth = Image.fromarray(gaussian_filter(tiny, BACKGROUND * max(tiny.shape)))
     background = np.array(smooth.resize(image.shape[::-1], Image.BICUBIC))
     fast = clipped - background
-    slow = np.ptp(np.percentile(background[inside], STRETCH))
-    wide = 2 * np.ptp(np.percentile(fast[inside], (10, 90)))  # for noise about the range of STRETCH; robust to edges
+    slow = np.ptp(np.percentile(_some(background, outside), STRETCH))
+    wide = 2 * np.ptp(
+        np.percentile(_some(fast, outside), (10, 90))
+    )  # for noise about the range of STRETCH; robust to edges
     if slow <= wide:
         return image
-    level = np.median(fast[inside])
+    level = np.median(_some(fast, outside))
     compressed: Array = np.clip(fast, level - wide, level + wide) + max(wide / slow, LEAST_BACKGROUND) * background
     return compressed
 
 
 def _limits(image: Array, outside: Array) -> Tuple[float, float]:
     """Return the values that become black and white; the outside counts only if there is nothing else."""
-    low, high = np.percentile(image if outside.all() else image[~outside], STRETCH)
+    low, high = np.percentile(_some(image, outside), STRETCH)
     return float(low), float(high)
+
+
+def _some(image: Array, outside: Array) -> Array:
+    """Return the pixels that are not outside, of a large image a part of them; all pixels if there are none."""
+    step = max(1, round((image.size / _SAMPLE) ** 0.5))
+    some, inside = image[::step, ::step], ~outside[::step, ::step]
+    if not inside.any():
+        some, inside = image, ~outside
+    return some[inside] if inside.any() else image
 
 
 def _to_pixels(cells: Array, size: Sequence[int], sampling: float, frame: Frame) -> Array:

@@ -108,13 +108,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 class TreeListing:
     """List one folder after the other of a tree, as :func:`files_in` searches it, for a walk that begins at the top."""
 
-    def __init__(self, top: Path) -> None:
-        """Take the top folder."""
-        self._top = str(top)
+    def __init__(self, top: Path, is_wanted: Callable[[str], bool]) -> None:
+        """Take the top folder, and a function that returns whether a file counts, by its name."""
+        self._top, self._is_wanted = str(top), is_wanted
         self._seen: Set[Tuple[int, int]] = set()
 
     def __call__(self, folder: Optional[str]) -> Iterator[os.DirEntry[str]]:
-        """Yield the entries of a folder that are not hidden; none if it was listed in this walk, or is an output."""
+        """Yield subfolders and wanted files; none if the folder was listed in this walk, or is an output."""
         name = self._top if folder is None else folder
         if name == self._top:
             self._seen.clear()
@@ -123,4 +123,5 @@ class TreeListing:
             return iter(())
         self._seen.add((state.st_dev, state.st_ino))
         with os.scandir(name) as entries:
-            return iter([entry for entry in entries if not is_hidden(entry.name)])
+            visible = [entry for entry in entries if not is_hidden(entry.name)]
+        return iter([entry for entry in visible if self._is_wanted(entry.name) or _is_folder(entry)])

@@ -51,8 +51,8 @@ def read_map(path: Union[str, Path]) -> Tuple[npt.NDArray[Any], float]:
         When the file is missing or damaged.
     """
     image = read_micrograph(path)
-    array = np.array(image.pixels, dtype=image.pixels.dtype.newbyteorder("="))
-    return array, image.stated_pixel_size or 0.0
+    pixels = image.read()
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False), image.stated_pixel_size or 0.0
 
 
 def _write(path: Union[str, Path], array: npt.NDArray[Any], sampling: float, label: str) -> None:

@@ -41,7 +41,12 @@ UNITS = {
 
 
 def write_report(
-    folder: Path, sums: RunSums, settings: Mapping[str, Any], card: str = "", state: Optional[Summary] = None
+    folder: Path,
+    sums: RunSums,
+    settings: Mapping[str, Any],
+    card: str = "",
+    state: Optional[Summary] = None,
+    name: str = "",
 ) -> Path:
     """Write the report of a run atomically. It reads no coordinates, and only the thumbnails that it shows.
 
@@ -57,6 +62,8 @@ def write_report(
         The model card, in Markdown.
     state : Summary, optional
         Progress and speed of the run. During the run, browsers reload the page every minute.
+    name : str
+        Name of the run; by default that of its folder.
 
     Returns
     -------
@@ -68,6 +75,7 @@ def write_report(
     )
     page = environment.get_template(TEMPLATE).render(
         _contents(Path(folder), sums, settings, card),
+        name=name or Path(folder).resolve().name,
         state=state,
         balance=balance_line(state) if state and (state.input_picks or state.files_not_read) else "",
     )
@@ -143,10 +151,16 @@ def _setting(name: str, value: Any) -> Tuple[str, str]:
     return words, "not given" if value in (None, "") else str(value)
 
 
-def _rendered(card: str) -> Markup:
-    """Return a model card as HTML. HTML, links and pictures in the card are shown as plain text."""
+def card_parser() -> MarkdownIt:
+    """Return the parser of model cards. HTML, links and pictures in a card are plain text."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.disable(["link", "autolink", "image", "reference", "emphasis"])  # settings contain literal asterisks
+    return markdown
+
+
+def _rendered(card: str) -> Markup:
+    """Return a model card as HTML."""
+    markdown = card_parser()
     tokens = []
     for token in markdown.parse(card.strip()):
         if token.type in ("heading_open", "heading_close"):

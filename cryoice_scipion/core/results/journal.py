@@ -19,6 +19,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.results.run_folder import writing
 
 Line = Dict[str, Any]
+_BLOCK = 1 << 16  # bytes
 _LINE = TypeAdapter(Line)  # takes two thirds of the time of the json module
 
 
@@ -37,8 +38,13 @@ class Journal:
         self._end = _sound_length(self.path)
         os.ftruncate(self._descriptor, self._end)
 
-    def append(self, kind: str, **values: Any) -> int:
+    def append(self, kind: str, waiting: bool = True, **values: Any) -> int:
         """Write one line, wait until it is on the disk, and return its byte offset.
+
+        Parameters
+        ----------
+        waiting : bool
+            Whether to wait for the disk. If not, the next line that is waited for also waits for this one.
 
         Raises
         ------
@@ -49,15 +55,21 @@ class Journal:
         with writing(self.path.parent):
             try:
                 _write_all(self._descriptor, line)
-                os.fsync(self._descriptor)
+                if waiting:
+                    os.fsync(self._descriptor)
             except OSError:
                 os.ftruncate(self._descriptor, self._end)
                 raise
         offset, self._end = self._end, self._end + len(line)
         return offset
 
-    def lines(self) -> Iterator[Tuple[int, Line]]:
-        """Yield the byte offset and the content of each line written so far.
+    @property
+    def end(self) -> int:
+        """Return the length of the journal, in bytes."""
+        return self._end
+
+    def lines(self, start: int = 0) -> Iterator[Tuple[int, Line]]:
+        """Yield the byte offset and the content of each line written so far, from the one at byte ``start`` on.
 
         Raises
         ------
@@ -65,7 +77,7 @@ class Journal:
             At a damaged line. Crashes do not damage lines: an incomplete one is removed at opening.
         """
         written = self._end
-        for offset, _, line in read_lines(self.path):
+        for offset, _, line in read_lines(self.path, start):
             if offset >= written:
                 return
             yield offset, line
@@ -128,12 +140,16 @@ def _parsed(line: bytes) -> Line:
 
 
 def _sound_length(path: Path) -> int:
-    """Return the length of the file in bytes, without an incomplete last line."""
-    end = last = 0
-    final = b""
+    """Return the length of the file in bytes, without an incomplete last line; reads only the end of the file."""
+    final, end = b"", path.stat().st_size
+    start = end
     with open(path, "rb") as stream:
-        for line in stream:
-            last, end, final = end, end + len(line), line
+        while start and final.rstrip(b"\n").count(b"\n") == 0:
+            start = max(0, start - _BLOCK)
+            stream.seek(start)
+            final = stream.read(end - start)
+    final = final[final.rfind(b"\n", 0, len(final) - 1) + 1 :]
+    last = end - len(final)
     try:
         if final and not final.endswith(b"\n"):
             raise ValueError("torn")

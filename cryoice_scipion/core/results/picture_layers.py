@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Any, Collection, List, Optional, Tuple
+from typing import Any, Collection, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ MAP_COLOUR = "#7b3294"  # differs from the colours of the classes
 MASK_COLOUR = "#f0e442"  # of bad area with unknown classes
 _MAP_MOST = 0.75  # share of the map's colour where P(BAD) is 1
 _OUTLINE = 2  # px
+DETAIL = 2048  # px, longest side of a grey picture that is made for a magnified view
+
+Box = Tuple[float, float, float, float]  # left, top, right and bottom of a part of a micrograph, px of the micrograph
 
 Array = NDArray[Any]
 
@@ -44,6 +47,7 @@ class Layers:
     bad: Optional[NDArray[np.bool_]] = None  # of each cell
     sampling: float = 0.0  # Å, side of a cell
     codes: Optional[NDArray[np.uint8]] = None  # class of each cell, as an index into CLASSES; None: not known
+    path: str = ""  # of the micrograph
     problems: List[str] = dataclasses.field(default_factory=list)  # one line for each layer that could not be read
 
 
@@ -52,7 +56,7 @@ def read_layers(folder: Path, record: MicrographRecord) -> Layers:
 
     Layers that cannot be read are left out, and ``problems`` says why.
     """
-    layers, run = Layers(), RunFolder(folder)
+    layers, run = Layers(path=record.path), RunFolder(folder)
     pixel_size = record.pixel_size or 0.0
     base = run.path / run.base(record.stem)
     if record.shape and base.is_file():
@@ -76,6 +80,26 @@ def read_layers(folder: Path, record: MicrographRecord) -> Layers:
     return layers
 
 
+def read_grey(path: str, pixel_size: float, low_pass: float) -> NDArray[np.uint8]:
+    """Return the grey picture of a micrograph in more detail than the stored one, with another low-pass filter.
+
+    Parameters
+    ----------
+    pixel_size : float
+        Å/px of the micrograph.
+    low_pass : float
+        Full width at half maximum of the filter, Å.
+
+    Raises
+    ------
+    CryoIceError
+        When the micrograph cannot be read.
+    """
+    loaded = load_micrograph(path, pixel_size)
+    grey: NDArray[np.uint8] = grey_base(loaded.image, loaded.border, pixel_size, DETAIL, low_pass)
+    return grey
+
+
 def _read_classes(path: Path, bad: NDArray[np.bool_], found: Collection[str]) -> Optional[NDArray[np.uint8]]:
     """Return the likeliest class of each bad cell; None if there is no stored class map of the same shape.
 
@@ -91,7 +115,14 @@ def _read_classes(path: Path, bad: NDArray[np.bool_], found: Collection[str]) ->
     return bad_area.class_of_cells(cells, ~bad) if cells.border.shape == bad.shape else None
 
 
-def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool) -> Image.Image:
+def paint(
+    layers: Layers,
+    size: Tuple[int, int],
+    with_map: bool,
+    with_mask: bool,
+    box: Optional[Box] = None,
+    contrast: float = 1.0,
+) -> Image.Image:
     """Return the picture at a given size.
 
     Parameters
@@ -103,20 +134,30 @@ def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool
     with_map, with_mask : bool
         Whether P(BAD) is drawn as a tint, and the bad area with outlines: in the colours of the classes, or in one
         where they are not known. The bad area is tinted where the map is not.
+    box : (float, float, float, float), optional
+        The part of the micrograph to show; None: all of it.
+    contrast : float
+        Factor by which grey levels differ more from the middle one.
 
     Returns
     -------
     PIL.Image.Image
         RGB.
     """
-    grey = Image.fromarray(np.asarray(layers.grey)).resize(size, Image.BILINEAR)
-    picture = np.repeat(np.asarray(grey, dtype=np.float32)[:, :, None], 3, axis=2)
+    box = box or (0.0, 0.0, float(layers.shape[1]), float(layers.shape[0]))
+    whole = np.asarray(layers.grey)
+    across, down = whole.shape[1] / layers.shape[1], whole.shape[0] / layers.shape[0]
+    part = _inside((box[0] * across, box[1] * down, box[2] * across, box[3] * down), whole.shape)
+    grey = np.asarray(Image.fromarray(whole).resize(size, Image.BILINEAR, box=part), dtype=np.float32)
+    if contrast != 1.0:
+        grey = np.clip(128 + contrast * (grey - 128), 0, 255)
+    picture = np.repeat(grey[:, :, None], 3, axis=2)
     if with_map and layers.probability is not None:
-        share = _MAP_MOST * _spread(layers, layers.probability, size).clip(0, 1)
+        share = _MAP_MOST * _spread(layers, layers.probability, size, box).clip(0, 1)
         picture += share[:, :, None] * (np.array(rgb(MAP_COLOUR), dtype=np.float32) - picture)
     if with_mask and layers.bad is not None:
-        bad = _spread(layers, layers.bad, size) > 0.5
-        codes = np.zeros(bad.shape) if layers.codes is None else _spread(layers, layers.codes, size)
+        bad = _spread(layers, layers.bad, size, box) > 0.5
+        codes = np.zeros(bad.shape) if layers.codes is None else _spread(layers, layers.codes, size, box)
         for code in np.unique(codes[bad]).astype(int):
             name = MASK_COLOUR if layers.codes is None else class_colour(CLASSES[code])
             area, colour = bad & (codes == code), np.array(rgb(name), dtype=np.float32)
@@ -127,13 +168,13 @@ def paint(layers: Layers, size: Tuple[int, int], with_map: bool, with_mask: bool
     return Image.fromarray(np.rint(picture).astype(np.uint8))
 
 
-def _spread(layers: Layers, cells: Array, size: Tuple[int, int]) -> Array:
+def _spread(layers: Layers, cells: Array, size: Tuple[int, int], box: Box) -> Array:
     """Return the cell under each pixel of the picture; the last cells reach beyond the micrograph."""
-    box = (
-        0.0,
-        0.0,
-        min(layers.width / layers.sampling, cells.shape[1]),
-        min(layers.height / layers.sampling, cells.shape[0]),
-    )
-    whole = Image.fromarray(cells.astype(np.float32))
-    return np.asarray(whole.resize(size, Image.NEAREST, box=box))
+    step = layers.width / layers.shape[1] / layers.sampling  # cells per px of the micrograph
+    part = _inside((box[0] * step, box[1] * step, box[2] * step, box[3] * step), cells.shape)
+    return np.asarray(Image.fromarray(cells.astype(np.float32)).resize(size, Image.NEAREST, box=part))
+
+
+def _inside(box: Box, shape: Sequence[int]) -> Box:
+    """Return a box cut at the edges of an array; Pillow accepts no other."""
+    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], shape[1]), min(box[3], shape[0])

@@ -117,12 +117,12 @@ class RunFolder:
             When another run has it.
         """
         with writing(self.path):
-            stream = open(self.path / _LOCK, "a+", encoding="utf-8")  # stays open during the run
+            number = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        stream = os.fdopen(number, "r+", encoding="utf-8", errors="replace")  # stays open during the run
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            stream.seek(0)
-            owner = stream.read().strip()
+            owner = stream.read(20).strip()
             stream.close()
             reason = f"another run (process {owner or 'unknown'}) is working in this folder"
             raise FolderError(self.path, reason, "wait until it ends, or stop it") from None
@@ -130,6 +130,21 @@ class RunFolder:
         stream.write(str(os.getpid()))
         stream.flush()
         self._lock = stream
+        self.check_lock()
+
+    def check_lock(self) -> None:
+        """Make sure that the folder is still the one that was locked, and not one of that name made since.
+
+        Raises
+        ------
+        FolderError
+            When it was removed, renamed or replaced.
+        """
+        with contextlib.suppress(OSError):
+            if self._lock is not None and os.path.samestat(os.fstat(self._lock.fileno()), os.lstat(self.path / _LOCK)):
+                return
+        reason = "the folder was removed or replaced while this run worked in it"
+        raise FolderError(self.path, reason, "start the run again; it does again what was lost")
 
     def sweep(self) -> None:
         """Remove the unfinished files of a killed run. The folder must be locked."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ACCEPTED, KEEP_ALL
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
 from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
@@ -58,6 +58,23 @@ class Records:
         total = np.concatenate([[0], np.cumsum(self.kept(threshold), dtype=np.int64)])
         counts: Numbers = np.diff(total[self.starts])
         return counts
+
+    def changed(self, verdicts: Mapping[int, bool], enough: Optional[NDArray[np.bool_]] = None) -> Records:
+        """Return the records with a user's decisions.
+
+        Parameters
+        ----------
+        verdicts : mapping
+            Whether a micrograph is accepted, by its id. Failed micrographs stay as they are.
+        enough : numpy.ndarray, (coordinates,), bool, optional
+            Coordinates that may be kept at all, for example because of the picker's score.
+        """
+        micrographs = [_decided(record, verdicts.get(record.id)) for record in self.micrographs]
+        accepted = np.array([record.status == ACCEPTED for record in micrographs], dtype=bool)
+        open_ones = np.repeat(accepted, self.picks)
+        open_ones = open_ones if enough is None else open_ones & enough
+        ordered = np.sort(self.goodness[open_ones & ~np.isnan(self.goodness)])
+        return dataclasses.replace(self, micrographs=micrographs, open=open_ones, ordered=ordered)
 
     def of(self, index: int) -> slice:
         """Return where the coordinates of a micrograph are, by its index in ``micrographs``."""
@@ -130,17 +147,22 @@ class RunReader:
         micrographs = list(self._by_id.values())
         scores = [self._scores[record.id] for record in micrographs]
         numbers = np.array([len(ids) for ids, _ in scores], dtype=np.int64)
-        accepted = np.array([record.status == ACCEPTED for record in micrographs], dtype=bool)
-        open_ones = np.repeat(accepted, numbers)
-        goodness = np.concatenate([goodness for _, goodness in scores] or [np.zeros(0)])
         return Records(
             micrographs=micrographs,
             ids=np.concatenate([ids for ids, _ in scores] or [np.zeros(0, dtype=np.int64)]),
-            goodness=goodness,
+            goodness=np.concatenate([goodness for _, goodness in scores] or [np.zeros(0)]),
             starts=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(numbers)]),
-            open=open_ones,
-            ordered=np.sort(goodness[open_ones & ~np.isnan(goodness)]),
-        )
+            open=np.zeros(0, dtype=bool),
+            ordered=np.zeros(0),
+        ).changed({})
+
+
+def _decided(record: MicrographRecord, accepted: Optional[bool]) -> MicrographRecord:
+    """Return a record with a user's decision; None: there is none."""
+    if accepted is None or record.status == FAILED:
+        return record
+    word = ACCEPTED if accepted else DISCARDED
+    return dataclasses.replace(record, status=word, reason=f"{word} by hand")
 
 
 def read_records(folder: Path) -> List[MicrographRecord]:

@@ -27,12 +27,12 @@ from cryoice_scipion.constants import (
 )
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.maps.scoring import is_kept
-from cryoice_scipion.core.maps.session_baseline import is_unusual, session_logit_of
-from cryoice_scipion.core.records import MicrographRecord, Region, number_in_flag
+from cryoice_scipion.core.maps.session_baseline import PERCENTILE, is_unusual, session_logit_of
+from cryoice_scipion.core.records import MicrographRecord, number_in_flag
 from cryoice_scipion.core.results.micrograph_fields import shown_values
+from cryoice_scipion.core.results.region_sums import RegionSums
 
 BINS = 50
-_DIAMETER_STEP = 10.0  # Å
 Sortable = TypeVar("Sortable", float, Tuple[float, int])
 _STEPS = 10**9  # shares and seconds are summed as integers in units of 1e-9
 
@@ -42,6 +42,7 @@ class MicrographValues(NamedTuple):
 
     id: int
     stem: str
+    path: str
     status: str
     reason: str  # empty unless the micrograph failed
     bad_area: Optional[float]
@@ -83,37 +84,14 @@ class GoodnessHistogram:
         self.unscored += sign * (everything.size - scored.size)
 
 
-class RegionSums:
-    """Counts of regions of bad area by class and diameter."""
-
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self._sizes: CounterType[Tuple[str, int]] = Counter()  # class, diameter in units of _DIAMETER_STEP
-
-    def add(self, regions: Iterable[Region], sign: int) -> None:
-        """Add regions, or remove them with ``sign`` -1."""
-        for one in regions:
-            key = one.cls, round(one.diameter / _DIAMETER_STEP)
-            self._sizes[key] += sign
-            if not self._sizes[key]:
-                del self._sizes[key]
-
-    @property
-    def counts(self) -> Dict[str, int]:
-        """Return the number of regions of each class, the most frequent first."""
-        total: CounterType[str] = Counter()
-        for (name, _), number in sorted(self._sizes.items()):
-            total[name] += number
-        return dict(total.most_common())
-
-    def diameters(self, name: str) -> NDArray[np.float64]:
-        """Return the diameters of the regions of a class in Å, ascending, to the nearest 10 Å."""
-        found = sorted((size, number) for (cls, size), number in self._sizes.items() if cls == name)
-        return np.repeat([_DIAMETER_STEP * size for size, _ in found], [number for _, number in found])
-
-
 class RunSums:
     """Counts, mean areas and the histogram of goodness over the micrographs screened so far."""
+
+    STORED = (  # attributes for a checkpoint
+        "_median_logits", "_diameters", "_outliers", "diameter_origins", "micrographs", "status", "grades", "flags",
+        "noted_sizes", "pixel_sizes", "rejected_by_class", "goodness", "picks", "kept", "_areas", "_bad_area",
+        "_seconds", "regions",
+    )  # fmt: skip
 
     def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
         """Start with nothing.
@@ -188,7 +166,7 @@ class RunSums:
     @property
     def session_logit(self) -> Optional[float]:
         """Return the baseline of the session over all mapped micrographs; it does not depend on their order."""
-        return session_logit_of(self._median_logits) if self._median_logits else None
+        return session_logit_of(_around(self._median_logits, PERCENTILE)) if self._median_logits else None
 
     @property
     def is_unusual(self) -> bool:
@@ -200,7 +178,7 @@ class RunSums:
     @property
     def particle_diameter(self) -> Optional[float]:
         """Return the median particle diameter in Å over the micrographs that have coordinates."""
-        return float(np.median(self._diameters)) if self._diameters else None
+        return float(np.median(_around(self._diameters, 50))) if self._diameters else None
 
     @property
     def mapped(self) -> int:
@@ -251,6 +229,7 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
     return MicrographValues(
         id=record.id,
         stem=record.stem,
+        path=record.path,
         status=sys.intern(record.status),
         reason=record.reason if record.status == FAILED else "",
         bad_area=record.bad_area,
@@ -278,6 +257,17 @@ def _sort_in(values: List[Sortable], value: Optional[Sortable], sign: int) -> No
         values.insert(index, value)
     else:
         del values[index]
+
+
+def _around(ordered: List[float], percentile: int) -> List[float]:
+    """Return a few values of a sorted list that have the same percentile as all of them.
+
+    Equal numbers of values are left out at both sides, in the ratio of the percentile, so that its position between its
+    two neighbours does not change.
+    """
+    step = 100 // percentile  # of this many values, one is left out below and the others above
+    left = max(0, (len(ordered) - 2 * step) // step)
+    return ordered[left : len(ordered) - left * (step - 1)]
 
 
 def _steps(value: float) -> int:

@@ -3,27 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import io
 from pathlib import Path
 from typing import List, Optional
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
 from cryoice_scipion.core.grades.grading import grade_micrograph
-from cryoice_scipion.core.images.caption import Caption
 from cryoice_scipion.core.images.grid import Frame
-from cryoice_scipion.core.images.thumbnails import BadAreas, PickMark, draw_thumbnail
+from cryoice_scipion.core.images.thumbnails import PickMark, read_base
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
 from cryoice_scipion.core.results.outliers import outlier_of
-
-_DPI = 100
+from cryoice_scipion.core.results.picture_layers import Layers
 
 
 @dataclasses.dataclass
@@ -71,6 +68,7 @@ class ThresholdPreview:
         """
         self._folder, self._task, self._result, self._config = folder, task, result, config
         self._model = model
+        self._grey: Optional[NDArray[np.uint8]] = None  # the picture, once it is read
         classmap = ClassMap.load(folder / result.raw_path)
         offset, usual = (reference.logit_offset, reference.one_class) if reference else (0.0, None)
         self.cells = bad_area.probabilities(classmap, offset, config.ignore, config.min_area)
@@ -78,6 +76,8 @@ class ThresholdPreview:
         self.grade = grade_micrograph(self.cells, result, config, model, outlier)  # at every threshold
         self._frame = Frame(result.shape, result.pixel_size)
         self._picks = in_micrograph_pixels(task.picks, self._frame, config, result.flags)
+        sizes, _ = scoring.particle_diameters(self._picks, config, result.pixel_size, task.path)
+        self.diameter = float(np.median(sizes)) if len(sizes) else 0.0  # Å
         #: Of each coordinate; NaN outside the frame.
         self.goodness = scoring.goodness_of_picks(self.cells, self._picks, config, self._frame, task.path)
 
@@ -93,29 +93,19 @@ class ThresholdPreview:
         ]
         return ThresholdResult(good, area, reason, marks)
 
-    def picture(self, result: ThresholdResult, side: int) -> Image.Image:
-        """Return the micrograph with its bad areas tinted and its coordinates marked, at most ``side`` px wide."""
-        base, drawn = (self._folder / f"preview_{name}_{side}.png" for name in (self._task.id, "drawn"))
-        if not base.is_file():
-            with Image.open(self._folder / self._result.base_path) as whole:
-                whole.thumbnail((side, side))
-                whole.save(base)
-        codes = bad_area.class_of_cells(self.cells, result.good)
-        areas = BadAreas(codes, ~result.good, self.cells.sampling)
-        caption = Caption(Path(self._task.path).name, result.bad_area)
-        draw_thumbnail(base, drawn, areas, self._frame, result.marks, caption)
-        with Image.open(drawn) as finished:
-            return finished.convert("RGB")
-
-    def map_picture(self, side: int) -> Image.Image:
-        """Return the map of P(BAD) with its scale, ``side`` px wide."""
-        rows, columns = self.cells.probability.shape
-        figure = Figure(figsize=(side / _DPI, side * (rows / columns + 0.2) / _DPI), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        shown = axes.imshow(self.cells.probability, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        figure.colorbar(shown, ax=axes, location="bottom", label="P(BAD)", shrink=0.9)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=_DPI)
-        return Image.open(stream).convert("RGB")
+    def layers(self, result: ThresholdResult) -> Layers:
+        """Return the layers of the micrograph's picture at a threshold."""
+        rows, columns = self._frame.shape
+        with contextlib.suppress(OSError, SyntaxError):
+            self._grey = read_base(self._folder / self._result.base_path) if self._grey is None else self._grey
+        return Layers(
+            grey=self._grey,
+            width=columns * self._frame.pixel_size,
+            height=rows * self._frame.pixel_size,
+            shape=(rows, columns),
+            probability=self.cells.probability,
+            bad=~result.good,
+            sampling=self.cells.sampling,
+            codes=bad_area.class_of_cells(self.cells, result.good),
+            path=self._task.path,
+        )

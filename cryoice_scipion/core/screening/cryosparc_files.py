@@ -66,6 +66,8 @@ class ParticleFiles:
 class ExposureFiles:
     """Write exposures_accepted.cs and exposures_rejected.cs, and their .csg files."""
 
+    STORED = ("_status",)  # attributes for a checkpoint
+
     def __init__(self, folder: Path, sources: Sequence[Path]) -> None:
         """Take the folder of the run and the .cs and .csg files that list its micrographs."""
         self._folder, self._sources = folder, sources

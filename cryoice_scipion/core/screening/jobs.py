@@ -14,6 +14,7 @@ from cryoice_scipion.core.records import MapResult, MicrographRecord, Micrograph
 from cryoice_scipion.core.screening.state import RunState
 from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.pool import Job
+from cryoice_scipion.core.workers.requests import RemoteExecutor
 
 #: The map result, if the micrograph had to be mapped (again), and the record.
 Scored = Tuple[Optional[MapResult], MicrographRecord]
@@ -50,6 +51,8 @@ class JobMaker:
             if stored is not None:
                 with contextlib.suppress(ImageError):
                     return None, executor.score(task, stored, reference, self._config, self._folder)
+            if isinstance(executor, RemoteExecutor):
+                return executor.screen(task, reference, self._config, self._folder)
             result = executor.map(task, self._config, reference.contrast, self._folder)
             return result, executor.score(task, result, reference, self._config, self._folder)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, Reference, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY, writing
-from cryoice_scipion.core.results.run_sums import RunSums
+from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
 from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.checkpoint import Stored, attributes, set_attributes
 from cryoice_scipion.core.screening.csv_table import CsvTable
 from cryoice_scipion.core.screening.micrograph_lists import MicrographLists
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.region_files import RegionFiles
+from cryoice_scipion.core.screening.state import RunState
 from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Outputs:
     def __init__(
         self,
         folder: Path,
-        records: Callable[[], Iterator[MicrographRecord]],
+        state: RunState,
         config: ScreenConfig,
         options: RunOptions,
         model: ModelConfig,
@@ -43,35 +45,65 @@ class Outputs:
 
         Parameters
         ----------
-        records : callable
-            Reads the records from the journal. Called at the start and by :meth:`reload`, not while the run goes on.
+        state : RunState
+            Gives the records of the journal, and keeps a checkpoint of what is made from them.
         config : ScreenConfig
             Settings of the run; the report shows them.
         model : ModelConfig
             Has the recommended threshold, and the baseline that sessions usually have.
         """
-        self.folder, self._records, self.given = folder, records, options.given
+        self.folder, self._state, self.given = folder, state, options.given
         self._config, self._options, self._model = config, options, model
         self._threshold = pick_threshold(config.threshold, model)
         self._settings = {**config.model_dump(), "model_name": model.name, "threshold": self._threshold}
         self._batch, self._throughput = max(1, options.summary_every), Throughput()
-        self._due, self._fresh = time.monotonic() + EVERY, 0
+        self._due, self._summary_due, self._fresh = time.monotonic() + EVERY, 0.0, 0
         self.reload()
 
     def reload(self) -> None:
-        """Load all records from the journal again."""
+        """Load all records again, from the checkpoint and the journal."""
         self._stars, self._stars_stale = _star_files(self.folder, self._options.picks, self._config), True
         self._particles, self._exposures = _cryosparc_files(self.folder, self._options)
         self._sums = RunSums(self._threshold, self._model)
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         self._regions = RegionFiles(self.folder) if self._config.regions else None
         self._lists = MicrographLists(self.folder, self._options.micrograph_lists)
-        for record in self._records():
+        stored = self._state.stored
+        if stored is not None and stored.keys() == self._collectors().keys():
+            self._restore(stored)
+        else:
+            for record in self._state.records():
+                self._count(record)
+                for table in self._tables:
+                    table.note(record)
+        self._state.stored = None
+        for table in self._tables:
+            table.refresh()
+
+    def _collectors(self) -> Dict[str, Any]:
+        """Return the objects whose attributes ``STORED`` a checkpoint keeps, by name."""
+        made = {"sums": self._sums, "table": self._table, "regions": self._regions, "lists": self._lists}
+        made["exposures"] = self._exposures
+        if self._stars is not None:
+            made.update(stars=self._stars, relion=self._stars.relion)
+        return {name: one for name, one in made.items() if one is not None}
+
+    def _restore(self, stored: Stored) -> None:
+        """Take the checkpoint, and add the records that are newer."""
+        for name, collector in self._collectors().items():
+            set_attributes(collector, stored[name])
+        if self._stars is not None:
+            self._stars.relion.write_all_again()
+        for earlier, record in self._state.unstored():
+            if earlier is not None:
+                self._sums.remove(earlier)
             self._count(record)
             for table in self._tables:
                 table.note(record)
-        for table in self._tables:
-            table.refresh()
+        pictured = self._state.pictured
+        self._sums.drop_thumbnails(
+            [key for key, one in self._sums.micrographs.items() if one.thumbnail and key not in pictured]
+        )
 
     def add(
         self,
@@ -99,7 +131,7 @@ class Outputs:
         for table in self._tables:
             table.add(record)
         self._fresh += 1
-        if self._fresh >= self._batch:
+        if self._fresh >= self._batch and time.monotonic() >= self._summary_due:
             self._write_summary(self.summary(backlog, reference, False))
         if time.monotonic() >= self._due:
             self._write_slow(self.summary(backlog, reference, False))
@@ -114,6 +146,11 @@ class Outputs:
     def summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
         """Return the state of the run."""
         return summarise(self._sums, self._throughput, backlog, self.given, reference, finished)
+
+    @property
+    def micrographs(self) -> List[MicrographValues]:
+        """Return the values of each screened micrograph, sorted by id."""
+        return [self._sums.micrographs[key] for key in sorted(self._sums.micrographs)]
 
     @property
     def failure(self) -> str:
@@ -134,8 +171,10 @@ class Outputs:
             self._exposures.add(record)
 
     def _write_summary(self, summary: Summary) -> None:
+        started = time.monotonic()
         write_summary(self.folder / SUMMARY, summary)
-        self._fresh = 0
+        ended = time.monotonic()
+        self._summary_due, self._fresh = ended + (ended - started) / _SHARE, 0
 
     def _write_slow(self, summary: Summary, everything: bool = False) -> None:
         started = time.monotonic()
@@ -153,6 +192,7 @@ class Outputs:
             self._particles.write(verdicts)
         if everything and self._exposures is not None:
             self._exposures.write()
+        self._state.store({name: attributes(one, one.STORED) for name, one in self._collectors().items()})
         ended = time.monotonic()
         self._due = ended + max(EVERY, (ended - started) / _SHARE)
 

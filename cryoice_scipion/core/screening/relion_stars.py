@@ -23,7 +23,9 @@ from cryoice_scipion.core.results.run_folder import AUTOPICK, PER_MICROGRAPH, wr
 _ENDING = "_cryoice.star"
 
 
-class _Micrograph(NamedTuple):
+class ListedMicrograph(NamedTuple):
+    """A micrograph whose coordinates are written."""
+
     path: str
     file: Path
     frame: Frame
@@ -41,10 +43,12 @@ class RelionStars:
     Positions are in px of the micrographs, also if the input had another pixel size.
     """
 
+    STORED = ("_micrographs",)  # attributes for a checkpoint
+
     def __init__(self, folder: Path, config: ScreenConfig) -> None:
         """Take the folder of the run and its settings."""
         self._folder, self._config = folder, config
-        self._micrographs: Dict[int, _Micrograph] = {}
+        self._micrographs: Dict[int, ListedMicrograph] = {}
         self._changed: Dict[int, None] = {}
 
     def add(self, index: int, record: MicrographRecord) -> None:
@@ -53,8 +57,14 @@ class RelionStars:
             return  # failed: it has no scored coordinates
         file = self._folder / PER_MICROGRAPH / f"{record.stem}{_ENDING}"
         frame = Frame(record.shape, record.pixel_size)
-        self._micrographs[index] = _Micrograph(record.path, file, frame, record.flags)
+        self._micrographs[index] = ListedMicrograph(record.path, file, frame, record.flags)
         self._changed[index] = None
+
+    def write_all_again(self) -> None:
+        """Let the next call of :meth:`write` write all files, since the run may be in another folder than before."""
+        for index, one in self._micrographs.items():
+            self._micrographs[index] = one._replace(file=self._folder / PER_MICROGRAPH / one.file.name)
+            self._changed[index] = None
 
     def write(self, table: pd.DataFrame, kept: npt.NDArray[np.int64], micrographs: npt.NDArray[np.int64]) -> None:
         """Write the files of all micrographs that changed since the last call, and the list.
@@ -78,7 +88,7 @@ class RelionStars:
             self._write_list([self._micrographs[index] for index in sorted(rows)])
         self._changed.clear()
 
-    def _write_one(self, micrograph: _Micrograph, table: pd.DataFrame, rows: npt.NDArray[np.int64]) -> None:
+    def _write_one(self, micrograph: ListedMicrograph, table: pd.DataFrame, rows: npt.NDArray[np.int64]) -> None:
         if not len(rows):
             for file in (micrograph.file, micrograph.box_file):
                 if file.exists():
@@ -95,7 +105,7 @@ class RelionStars:
         if self._config.box_files:
             self._write_boxes(micrograph, picks, columns.get(SCORE))
 
-    def _write_boxes(self, micrograph: _Micrograph, picks: Sequence[Pick], scores: Optional[List[float]]) -> None:
+    def _write_boxes(self, micrograph: ListedMicrograph, picks: Sequence[Pick], scores: Optional[List[float]]) -> None:
         """Write an EMAN .box file beside the .star file; the box is 1.5 times the diameter where no box is known."""
         size = micrograph.frame.pixel_size
         known = [pick.box_size or self._config.box_size for pick in picks]
@@ -107,7 +117,7 @@ class RelionStars:
         boxes = [(pick.x, pick.y, side, score) for pick, side, score in zip(picks, sides, values)]
         eman_box.write(micrograph.box_file, boxes)
 
-    def _write_list(self, micrographs: Iterable[_Micrograph]) -> None:
+    def _write_list(self, micrographs: Iterable[ListedMicrograph]) -> None:
         pairs: List[List[str]] = [[one.path, str(one.file)] for one in micrographs]
         listed = pd.DataFrame(pairs, columns=[MICROGRAPH, "rlnMicrographCoordinates"], dtype=object)
         write_blocks(self._folder / AUTOPICK, [("coordinate_files", listed)], VERSION_COMMENT)

@@ -4,8 +4,7 @@
 The results do not depend on the number of executors or on kills:
 
 - No micrograph is scored before the session reference is frozen.
-- The reference depends only on the first micrographs by id. These are the same ones if micrographs come in the order of
-  their ids.
+- The reference depends only on the first micrographs by id.
 - All other files of the run are made from the journal.
 """
 
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, Optional, Sequence
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.grades.grading import check_grades
@@ -22,6 +21,7 @@ from cryoice_scipion.core.maps.session_baseline import BaselineStep, SessionBase
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, PickCounts, Reference, Summary
 from cryoice_scipion.core.results.outliers import fit_reference
 from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.results.run_sums import MicrographValues
 from cryoice_scipion.core.screening.failures import failed_record, log_problems
 from cryoice_scipion.core.screening.jobs import JobMaker
 from cryoice_scipion.core.screening.options import RunOptions
@@ -34,10 +34,7 @@ from cryoice_scipion.core.workers.pool import Done, ExecutorPool, Failure, Job
 
 
 class ScreeningRun:
-    """Screens micrographs into one folder.
-
-    Use it as a context manager. :meth:`process` can be called again and again while the input grows.
-    """
+    """Screens micrographs into one folder, as a context manager; call :meth:`process` while the input grows."""
 
     def __init__(
         self,
@@ -83,13 +80,14 @@ class ScreeningRun:
                 )
             self._waiting = WaitingList(self._state, config, options)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
-            self._outputs = Outputs(self.folder, self.recorded, config, options, self.model)
+            self._outputs = Outputs(self.folder, self._state, config, options, self.model)
         except BaseException:
             self._files.unlock()
             raise
         self._baseline = SessionBaseline(config.reference, config.contrast, self.model)
         self._jobs = JobMaker(self.folder, config, self._state)
         self._more, self._stopping, self._finished = 0, False, False
+        self.executors = len(executors)  # number of micrographs that are computed at a time
         self._pool = ExecutorPool(executors, self.log)
 
     def __enter__(self) -> ScreeningRun:
@@ -128,6 +126,10 @@ class ScreeningRun:
         """Yield the record of each screened micrograph from the journal, sorted by id."""
         return self._state.records()
 
+    def micrographs(self) -> List[MicrographValues]:
+        """Return the values of each screened micrograph, sorted by id, without reading the journal."""
+        return self._outputs.micrographs
+
     @property
     def ids(self) -> Dict[str, int]:
         """Return the ids of micrographs in earlier sessions of this run, by stem."""
@@ -160,6 +162,7 @@ class ScreeningRun:
         WorkerError
             When all executors have failed.
         """
+        self._files.check_lock()
         self._more = more
         self._waiting.add(tasks)
         self._finished, broken = False, True
@@ -225,9 +228,11 @@ class ScreeningRun:
             step = self._baseline_step(closed)
             if step.reference is not None:
                 self._freeze(step.reference)
-            elif not step.is_decided or self._stopping:
                 return
-            for done in self._pool.run(self._jobs.map(self._waiting[key], step.contrast) for key in step.to_map):
+            due = [key for key in step.to_map if self._waiting.is_due(key)]
+            if not step.is_decided or self._stopping or not due:
+                return
+            for done in self._pool.run(self._jobs.map(self._waiting[key], step.contrast) for key in due):
                 yield from self._record_map(done)
 
     def _jobs_for_reference(self) -> Iterator[Job[MapResult]]:
@@ -267,7 +272,7 @@ class ScreeningRun:
             elif done.answer is not None:
                 result, record = done.answer
                 if result is not None:
-                    self._state.add_map(done.job.task, result)
+                    self._state.add_map(done.job.task, result, waiting=False)  # the record follows at once
                     self._on_mapped(done.job.task)
                 yield self._record(record)
 

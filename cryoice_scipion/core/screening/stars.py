@@ -35,10 +35,12 @@ class Verdicts(NamedTuple):
 class StarFiles:
     """Collects the score of each coordinate by its id; the coordinates themselves may arrive later."""
 
+    STORED = ("_parts", "_classes", "_micrographs")  # attributes for a checkpoint
+
     def __init__(self, folder: Path, picks: PickSource, config: ScreenConfig) -> None:
         """Take the folder of the run, the source of the coordinates and the settings."""
         self.folder, self.picks = folder, picks
-        self._relion = RelionStars(folder, config)
+        self.relion = RelionStars(folder, config)
         self._parts: Dict[int, _Scores] = {}
         self._classes: Dict[str, int] = {}
         self._micrographs: Dict[str, int] = {}
@@ -46,7 +48,7 @@ class StarFiles:
     def add(self, record: MicrographRecord) -> None:
         """Store the scores of a micrograph's coordinates; a later record replaces an earlier one."""
         micrograph = self._micrographs.setdefault(record.path, len(self._micrographs))
-        self._relion.add(micrograph, record)
+        self.relion.add(micrograph, record)
         found = record.scores
         values = np.empty(len(found), dtype=_SCORE)
         values["state"] = np.where(np.array([score.kept for score in found], dtype=bool), _KEPT, _REJECTED)
@@ -72,7 +74,7 @@ class StarFiles:
             with writing(self.folder):
                 write_star(self.folder / path, chosen, self.picks.optics)
         kept = np.flatnonzero(scores["state"] == _KEPT)
-        self._relion.write(table, kept, scores["micrograph"][kept].astype(np.int64))
+        self.relion.write(table, kept, scores["micrograph"][kept].astype(np.int64))
         return Verdicts(table, scores["state"] == _KEPT, scores["state"] == _OPEN)
 
     def _class(self, name: str) -> int:

@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Set
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 from cryoice_scipion.constants import FAILED, VERSION
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
@@ -25,6 +25,7 @@ from cryoice_scipion.core.records import (
 )
 from cryoice_scipion.core.results.journal import Journal, Line
 from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.screening import checkpoint
 
 _FREE = ("max_thumbnails", "box_files")  # settings that do not affect results and may change on resume
 LATE_FAILED = "late_picks_failed"  # flag of a screened micrograph with later coordinates that could not be scored
@@ -39,8 +40,35 @@ def digest_of(picks: Sequence[Pick]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+class StoredMapResults(Mapping[int, MapResult]):
+    """The map results of a journal, by id. They stay on disk; only their byte offsets are in memory."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Begin without any."""
+        self.offsets: Dict[int, int] = {}
+        self._journal = journal
+
+    def __getitem__(self, key: int) -> MapResult:
+        """Return the latest map result of a micrograph."""
+        return from_json(MapResult, next(self._journal.read([self.offsets[key]]))["result"])
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether a micrograph is mapped."""
+        return key in self.offsets
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the ids, in the order in which the micrographs were first mapped."""
+        return iter(self.offsets)
+
+    def __len__(self) -> int:
+        """Return the number of mapped micrographs."""
+        return len(self.offsets)
+
+
 class RunState:
     """The journal of a run and an index of it. Records stay on disk; only their byte offsets are in memory."""
+
+    _INDEX = ("digests", "failed", "incomplete", "ids", "pictured", "_stems", "_offsets")
 
     def __init__(self, folder: Path, config: ScreenConfig, model: ModelConfig, fingerprint: str, resume: bool) -> None:
         """Open the journal, or create it.
@@ -51,7 +79,6 @@ class RunState:
             When a journal exists and ``resume`` is not set, or when it has other settings or another model.
         """
         self.reference: Optional[Reference] = None
-        self.mapped: Dict[int, MapResult] = {}
         self.digests: Dict[int, str] = {}  # of the scored coordinates
         self.failed: Set[int] = set()
         self.incomplete: Set[int] = set()  # screened, but later coordinates failed
@@ -59,7 +86,12 @@ class RunState:
         self.pictured: Dict[int, float] = {}  # bad area of the micrographs that have a thumbnail
         self._stems: Dict[int, str] = {}
         self._offsets: Dict[int, int] = {}
-        self._journal = Journal(folder / JOURNAL)
+        self._folder, self._journal = folder, Journal(folder / JOURNAL)
+        self.mapped = StoredMapResults(self._journal)
+        self._settings = repr(sorted({**config.model_dump(), **dict.fromkeys(_FREE)}.items())) + fingerprint
+        #: What outputs had stored in the checkpoint; None: there was none, so they read all records.
+        self.stored: Optional[checkpoint.Stored] = None
+        self._replaced: Dict[int, Optional[int]] = {}  # offsets of the records that newer ones than these replace
         try:
             head = self.read()
             if head is None:
@@ -95,10 +127,10 @@ class RunState:
         self._journal.append("reference", reference=to_json(reference))
         self.reference = reference
 
-    def add_map(self, task: MicrographTask, result: MapResult) -> None:
-        """Record that a micrograph is mapped."""
-        self._journal.append("mapped", id=task.id, stem=task.stem, path=task.path, result=to_json(result))
-        self.mapped[task.id] = result
+    def add_map(self, task: MicrographTask, result: MapResult, waiting: bool = True) -> None:
+        """Record that a micrograph is mapped; see ``Journal.append``."""
+        line = {"id": task.id, "stem": task.stem, "path": task.path, "result": to_json(result)}
+        self.mapped.offsets[task.id] = self._journal.append("mapped", waiting, **line)
 
     def add_record(self, record: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
         """Write a record to the journal and return the record that it replaces."""
@@ -127,6 +159,19 @@ class RunState:
         """Yield the latest record of each micrograph, sorted by id."""
         return self._records([self._offsets[key] for key in sorted(self._offsets)])
 
+    def unstored(self) -> Iterator[Tuple[Optional[MicrographRecord], MicrographRecord]]:
+        """Yield each record that is newer than the checkpoint, with the record of it that the checkpoint has."""
+        for key, offset in self._replaced.items():
+            earlier = None if offset is None else next(self._records([offset]))
+            yield earlier, next(self._records([self._offsets[key]]))
+
+    def store(self, outputs: checkpoint.Stored) -> None:
+        """Write a checkpoint of this index and of what is made from the journal so far."""
+        index = checkpoint.attributes(self, self._INDEX)
+        reference = to_json(self.reference) if self.reference else None
+        own = {**index, "mapped": self.mapped.offsets, "reference": reference}
+        checkpoint.save(self._folder, self._journal.end, self._settings, {**outputs, "state": own})
+
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
@@ -152,28 +197,39 @@ class RunState:
         )
 
     def read(self) -> Optional[Line]:
-        """Rebuild the index from the journal and return its head; None if the journal is empty."""
-        for index in (self.mapped, self.digests, self.failed, self.incomplete, self.ids, self.pictured):
+        """Rebuild the index from checkpoint and journal, and return the journal's head; None if it is empty."""
+        for index in (*checkpoint.attributes(self, self._INDEX).values(), self.mapped.offsets, self._replaced):
             index.clear()
-        self._stems.clear()
-        self._offsets.clear()
         self.reference = None
         self._journal.mend()
-        head: Optional[Line] = None
-        for offset, line in self._journal.lines():
-            if line["kind"] == "head":
-                head = line
-            elif line["kind"] == "mapped":
-                self.mapped[line["id"]] = from_json(MapResult, line["result"])
+        head = next((line for _, line in self._journal.lines() if line["kind"] == "head"), None)
+        for offset, line in self._journal.lines(self._restore()):
+            if line["kind"] == "mapped":
+                self.mapped.offsets[line["id"]] = offset
                 self.ids[line["stem"]], self._stems[line["id"]] = line["id"], line["stem"]
             elif line["kind"] == "reference":
                 self.reference = from_json(Reference, line["reference"])
             elif line["kind"] == "screened":
+                self._replaced.setdefault(line["record"]["id"], self._offsets.get(line["record"]["id"]))
                 self._index(line["record"], line["picks"], offset)
             elif line["kind"] == "thinned":
                 for key in line["ids"]:
                     self.pictured.pop(key, None)
         return head
+
+    def _restore(self) -> int:
+        """Take the checkpoint, and return the byte of the journal at which it ends; 0 without a checkpoint."""
+        found = checkpoint.load(self._folder, self._settings)
+        if found is None:
+            self.stored = None
+            return 0
+        end, self.stored = found
+        index = self.stored.pop("state")
+        self.mapped.offsets = index.pop("mapped")
+        reference = index.pop("reference")
+        self.reference = from_json(Reference, reference) if reference else None
+        checkpoint.set_attributes(self, index)
+        return end
 
     def _index(self, screened: Line, digest: str, offset: int) -> None:
         key, stem = screened["id"], screened["stem"]

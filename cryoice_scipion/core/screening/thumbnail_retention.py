@@ -71,7 +71,8 @@ class ThumbnailRetention:
         if self._most == NO_LIMIT:
             return
         self.remove([key for one, area in sorted(self._state.pictured.items()) for key in self._add(one, area)])
-        for stem, key in self._state.ids.items():
+        for stem in [path.stem for path in self._files.path.glob(self._files.thumbnail("*"))]:
+            key = self._state.ids.get(stem)
             if key in self._state.digests and key not in self._state.pictured:
                 self._unlink(stem)
 

@@ -13,7 +13,9 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple, Union
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.images.naming import free_stem, output_stem, stem_of
 from cryoice_scipion.core.images.reading import is_image_name
+from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
+from cryoice_scipion.core.results.run_sums import MicrographValues
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming.coordinate_sources import CoordinateSources
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
@@ -81,7 +83,7 @@ class Watch:
         SettingsError
             When neither these files nor the settings have a particle diameter or box size.
         """
-        for record in self.run.recorded():
+        for record in self.run.micrographs():
             self._note(record)
             self._registry.paths.setdefault(record.stem, record.path)
         if any(self.files.folder in Path(path).parents[1:] for path in self._registry.paths.values()):
@@ -126,10 +128,10 @@ class Watch:
         return not (self._queue or self.files.has_changing_files or pending)
 
     @property
-    def changed(self) -> float:
-        """Return the time (monotonic clock) at which the last new or changed file was seen."""
-        times = [self.files.changed] + ([self._picks.changed] if self._picks is not None else [])
-        return max(times)
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file; time in which nobody looked does not count."""
+        times = [self.files.quiet_seconds] + ([self._picks.quiet_seconds] if self._picks is not None else [])
+        return min(times)
 
     def wait(self, seconds: float) -> None:
         """Wait, unless :meth:`stop` is called."""
@@ -160,6 +162,7 @@ class Watch:
         if self._picks is not None:
             self._picks.close()
             self._picks.picks.closed = True
+            self._enqueue(sorted(self.arrived))  # also those whose coordinates went away while nobody watched
         while True:
             stopping = self.is_stopping
             yield from self._process(self._next_batch(), closed=True)
@@ -194,7 +197,7 @@ class Watch:
                 self._take_changed(stem, path)
                 continue
             self._paths[stem] = path
-            new[stem] = str(path)
+            new[stem] = plain_path(str(path))
         if new:
             self._registry.add_micrographs(new)
         for stem in new:
@@ -230,7 +233,7 @@ class Watch:
             path = self._duplicates.pop(stem)
             self._log.warning("%s: used, since %s cannot be read", path, self._paths.get(stem, stem))
             self._paths[stem] = path
-            self._registry.add_micrographs({stem: str(path)})
+            self._registry.add_micrographs({stem: plain_path(str(path))})
             self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
 
@@ -261,7 +264,7 @@ class Watch:
                 batch.append(task)
         return batch
 
-    def _note(self, record: MicrographRecord) -> None:
+    def _note(self, record: Union[MicrographRecord, MicrographValues]) -> None:
         self._screened.add(record.stem)
         if record.status == FAILED:
             self._failed.add(record.stem)

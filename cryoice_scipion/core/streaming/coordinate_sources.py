@@ -49,9 +49,9 @@ class CoordinateSources:
             watcher.begin(numbers, number_of)
 
     @property
-    def changed(self) -> float:
-        """Return the time (monotonic clock) at which the last new or changed file was seen."""
-        return max(watcher.changed for watcher in self._watchers)
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file."""
+        return min(watcher.quiet_seconds for watcher in self._watchers)
 
     @property
     def is_pending(self) -> bool:

@@ -99,9 +99,9 @@ class CoordinateWatcher:
                 self._format = suffix_of(path)
 
     @property
-    def changed(self) -> float:
-        """Return the time (monotonic clock) at which the last new or changed file was seen."""
-        return self.files.changed
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file."""
+        return self.files.quiet_seconds
 
     @property
     def is_pending(self) -> bool:
@@ -127,6 +127,8 @@ class CoordinateWatcher:
             file = self._files.setdefault(path, _File())
             file.due = max(now, file.earliest)
             self._retry_policy.forget(path)
+        for path in self.files.gone():
+            touched |= self._drop(path)
         for path in [path for path, file in self._files.items() if file.due is not None and file.due <= now]:
             if self._is_wanted(path):
                 touched |= self._read(path, first)
@@ -137,6 +139,15 @@ class CoordinateWatcher:
             self._log.warning(warning)
         self.picks.warnings.clear()
         return touched
+
+    def _drop(self, path: Path) -> Set[str]:
+        """Forget a file that was removed or renamed; return the micrographs that lose coordinates by this."""
+        self._files.pop(path, None)
+        name = self._name_of(path)
+        if not self.picks.knows(name):
+            return set()
+        self._log.warning("%s: is gone; its %d coordinates are no longer used", path, self.picks.rows_in(name))
+        return self.picks.remove(name)
 
     def counts(self) -> PickCounts:
         """Return the number of coordinates, of those left out, and the files that could not be read."""

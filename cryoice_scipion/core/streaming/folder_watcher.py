@@ -6,20 +6,22 @@ The folder is polled, because the system's notifications (inotify) miss what oth
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import Callable, Deque, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver, PollingObserverVFS
+from watchdog.observers.polling import PollingEmitter
 
 from cryoice_scipion.core.images.trees import TreeListing, files_in
-from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS, FileState, StableFile
+from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS, FileState, StableFile, file_state
 
 _INTERVAL = 1.0  # s between two looks at the folder, at most
+_LARGEST_SHARE, _LONGEST_INTERVAL = 0.05, 30.0  # of the time that looking may take; s
 _LONGEST_WAIT = 15  # settle times after which a file that keeps changing is reported, if `report_changing`
 
 
@@ -55,7 +57,8 @@ class FolderWatcher:
             Whether files in subfolders are reported, as long as the folder itself has none.
         """
         self.interval = min(_INTERVAL, settle / 2)
-        self.changed = time.monotonic()  # when a new or changed file was last seen
+        self._changed = time.monotonic()  # when a new or changed file was last seen
+        self.looked = self._changed  # when the last look began whose findings are all known (monotonic clock)
         self.problem = ""  # why the folder cannot be read, in one line
         self._is_wanted, self._settle = is_wanted, settle
         self._longest = _LONGEST_WAIT * settle if report_changing else float("inf")
@@ -65,6 +68,7 @@ class FolderWatcher:
         self.in_subfolders: Optional[bool] = None if subfolders and not single_file else False
         self._changing: Dict[str, StableFile] = {}  # by relative path; files that are not reported yet
         self._reported: Dict[str, FileState] = {}
+        self._missing: Set[str] = set()  # reported files that are not there any more
         self._events: Deque[str] = deque()  # relative paths, from the observer's thread
         self._is_lost = False
         self._observer: Optional[BaseObserver] = None
@@ -74,6 +78,11 @@ class FolderWatcher:
     def has_changing_files(self) -> bool:
         """Return whether there are files that may still be being written."""
         return bool(self._changing or self._events)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Return for how long looks have found no new or changed file; time in which nobody looked does not count."""
+        return max(0.0, self.looked - self._changed)
 
     @property
     def is_there(self) -> bool:
@@ -88,6 +97,7 @@ class FolderWatcher:
         if self._is_lost or (self._observer is not None and not self._observer.is_alive()):
             self.close()
         if self._observer is None:
+            self.looked = time.monotonic()
             self._open()
         while self._events:
             self._notice(self._events.popleft())
@@ -95,6 +105,19 @@ class FolderWatcher:
             self._last_check = time.monotonic()
             return [self.folder / name for name in sorted(self._changing) if self._is_complete(name)]
         return []
+
+    def gone(self) -> List[Path]:
+        """Return the reported files that were removed or renamed since the last call.
+
+        If no reported file is left, none is returned: the disk may be away.
+        """
+        missing = [name for name in self._missing if file_state(self.folder / name) is None]
+        if len(missing) == len(self._reported):
+            return []
+        for name in missing:
+            del self._reported[name]
+        self._missing.clear()
+        return [self.folder / name for name in sorted(missing)]
 
     def close(self) -> None:
         """Stop watching."""
@@ -112,7 +135,10 @@ class FolderWatcher:
             if self.in_subfolders is None and any(map(self._counts, os.listdir(self.folder))):
                 self.in_subfolders = False
             deep = self.in_subfolders is not False
-            observer = self._tree_observer() if deep else PollingObserver(timeout=self.interval)
+            wanted = self._is_wanted if self._single_name is None else self._single_name.__eq__
+            listing = TreeListing(self.folder, wanted)
+            emitter = functools.partial(_ThriftyEmitter, listdir=listing, on_look=self._on_look)
+            observer = BaseObserver(emitter, timeout=self.interval)  # type: ignore[arg-type]
             observer.schedule(_Handler(self._on_event, self._on_folder_deleted), str(self.folder), recursive=deep)
             observer.start()  # before the listing, so that no file is missed between the two
             for name in os.listdir(self.folder):
@@ -128,14 +154,14 @@ class FolderWatcher:
         self.problem = ""
         self._observer = observer
 
-    def _tree_observer(self) -> BaseObserver:
-        return PollingObserverVFS(os.stat, TreeListing(self.folder), polling_interval=self.interval)
-
     def _on_event(self, path: str) -> None:
         name = os.path.relpath(path, self.folder)
         if self._counts(name):
-            self.changed = time.monotonic()
+            self._changed = time.monotonic()
             self._events.append(name)
+
+    def _on_look(self, began: float) -> None:
+        self.looked = began
 
     def _on_folder_deleted(self) -> None:
         self._is_lost = True
@@ -151,16 +177,18 @@ class FolderWatcher:
         if not self._counts(name) or name in self._changing:
             return
         file = StableFile(self.folder / name, use_modification_time)
+        if file.state is None and name in self._reported:
+            self._missing.add(name)
         if file.state is not None and file.state != self._reported.get(name):
             self._decide(os.path.dirname(name) != "")
             self._changing[name] = file
-            self.changed = file.first_seen
+            self._changed = file.first_seen
 
     def _decide(self, in_subfolders: bool) -> None:
         """Report only files in subfolders from now on, or only those in the folder itself."""
         if self.in_subfolders is None:
             self.in_subfolders = in_subfolders
-            self._is_lost = not in_subfolders  # the observer of the tree is replaced by a cheaper one
+            self._is_lost = not in_subfolders  # the observer of the tree is replaced by one of the folder alone
 
     def _is_complete(self, name: str) -> bool:
         """Return whether a file is to be reported now; a reported or deleted file is no longer observed."""
@@ -169,12 +197,30 @@ class FolderWatcher:
         if file.state is None:
             del self._changing[name]
             return False
-        self.changed = max(self.changed, file.unchanged_since)
+        self._changed = max(self._changed, file.unchanged_since)
         if unchanged < self._settle and time.monotonic() - file.first_seen < self._longest:
             return False
         del self._changing[name]
         self._reported[name] = file.state
         return True
+
+
+class _ThriftyEmitter(PollingEmitter):
+    """Look less often into a folder that takes long to look at, and tell when each look began."""
+
+    def __init__(self, *args: Any, on_look: Callable[[float], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._on_look, self._began, self._pause = on_look, time.monotonic(), 0.0
+
+    def queue_events(self, timeout: float) -> None:
+        """Look once, after ``timeout`` seconds or more."""
+        wait = max(timeout, self._pause)
+        start = time.monotonic()
+        super().queue_events(wait)
+        self._on_look(self._began)  # of the look before: what it found has reached the handler meanwhile
+        self._began = start + wait
+        seconds = min((time.monotonic() - self._began) / _LARGEST_SHARE, _LONGEST_INTERVAL)
+        self._pause = seconds if seconds > _INTERVAL else 0.0
 
 
 class _Handler(FileSystemEventHandler):
@@ -184,8 +230,9 @@ class _Handler(FileSystemEventHandler):
         self._on_file, self._on_folder_deleted = on_file, on_folder_deleted
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Handle one event; a renamed file counts by its new name."""
+        """Handle one event; of a renamed file, both names."""
         if isinstance(event, DirDeletedEvent):  # usually the watched folder; a subfolder only causes a new listing
             self._on_folder_deleted()
         elif not event.is_directory:
-            self._on_file(os.fsdecode(event.dest_path or event.src_path))
+            for path in {event.src_path, event.dest_path or event.src_path}:
+                self._on_file(os.fsdecode(path))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.evaluation.validation_draw import draw_validation
 from cryoice_scipion.core.images.naming import micrograph_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-_TRIES = 200
 _ALIKE = 2.0  # the largest weight, in patches, of all those of one label on one micrograph
 
 
@@ -44,7 +44,7 @@ def split_micrographs(table: pd.DataFrame, validation: float, hold_out: Sequence
     rest = [stem for stem in stems if stem not in test]
     bad = table["label"] != GOOD
     counts = {stem: np.array([(~rows).sum(), rows.sum()]) for stem, rows in bad.groupby(table["micrograph"])}
-    chosen = _draw(rest, counts, validation, np.random.default_rng(seed))
+    chosen = draw_validation(rest, counts, validation, np.random.default_rng(seed))
     split = dict.fromkeys(rest, TRAIN)
     split.update(dict.fromkeys(chosen, VALIDATION))
     split.update(dict.fromkeys(test, TEST))
@@ -108,29 +108,3 @@ def with_unique_names(tables: Sequence[pd.DataFrame]) -> List[pd.DataFrame]:
 def matches_name(stem: str, name: str) -> bool:
     """Return whether the name of a held-out micrograph, or a pattern of names, matches this micrograph."""
     return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)
-
-
-def _draw(
-    stems: List[str],
-    counts: Dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]],
-    share: float,
-    rng: np.random.Generator,
-) -> List[str]:
-    """Return the validation micrographs of the best of many seeded draws."""
-    number = min(max(1, round(share * len(stems))), len(stems) - 1)
-    total = sum((counts[stem] for stem in stems), np.zeros(2))
-    best: List[str] = []
-    score = np.inf
-    for _ in range(_TRIES if number > 0 else 0):
-        draw = sorted(str(stem) for stem in rng.choice(stems, number, replace=False))
-        part = sum((counts[stem] for stem in draw), np.zeros(2))
-        if (part > 0).all() and (total - part > 0).all():
-            far = float(np.abs(np.log(part / total / share)).sum())
-            if far < score:
-                best, score = draw, far
-    if not best:
-        raise SettingsError(
-            "training set", "good and bad patches are needed on two micrographs at least, one of them to validate on",
-            "label bad areas on more micrographs",
-        )  # fmt: skip
-    return best

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -14,13 +15,15 @@ from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views import contrast, spots
 from cryoice_scipion.core.views.patches import robust_scale, uploaded
-from cryoice_scipion.core.views.resample import resample
+from cryoice_scipion.core.views.resample import quick_sampling, resample, resampled_shape
 from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, feature_frequencies
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 COARSE = 1.25  # times the model's sampling: above it the view lacks high frequencies, and is flagged
 TOO_COARSE = 2.5
+_FINER = 0.8  # of the sampling of a view is that of another, at most, from which it is computed
+_NEAR = 0.98  # of a sampling: so much finer pixels are not resampled to it
 # Inputs of the U-Net for each cell: bands and rings of its spectrum, and the spot test at each scale.
 SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
 
@@ -38,17 +41,21 @@ class SpectralView(NamedTuple):
 
 
 class DeviceImage:
-    """A micrograph in the memory of a device, to which it is copied once; its border filled."""
+    """A micrograph in the memory of a device, to which it is copied once; its border filled.
+
+    Views are kept, since a coarse one is computed quickly from a finer one.
+    """
 
     def __init__(self, image: Image, pixel_size: float, border: Mask, device: torch.device) -> None:
         self.pixels = uploaded(fill_border(image, border), device)
         self.pixel_size = pixel_size  # Å/px
+        self._views = {pixel_size: self.pixels}  # by their sampling
         self.border = border  # in the memory of the host
         self.has_border = bool(border.any())
 
     def at(self, sampling: float) -> Tuple[torch.Tensor, Mask]:
         """Return the micrograph at another sampling (Å/px), and which of its pixels are image rather than border."""
-        view = resample(self.pixels, self.pixel_size, sampling)
+        view = self.view(sampling)
         if not self.has_border:
             return view, np.ones((int(view.shape[0]), int(view.shape[1])), dtype=bool)
         rows, columns = (
@@ -56,10 +63,19 @@ class DeviceImage:
         )
         return view, ~self.border[rows[:, None], columns[None, :]]
 
+    def view(self, sampling: float) -> torch.Tensor:
+        """Return the micrograph at another sampling (Å/px), from the coarsest view so far that is much finer."""
+        if sampling not in self._views:
+            finer = max(have for have in self._views if have == self.pixel_size or have < _FINER * sampling)
+            shape = (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+            rows, columns = resampled_shape(shape, self.pixel_size, sampling)
+            self._views[sampling] = resample(self._views[finer], finer, sampling)[:rows, :columns]
+        return self._views[sampling]
+
 
 def spectral_frequencies() -> torch.Tensor:
     """Return the highest frequency (Å⁻¹) that each of ``SPECTRAL_FEATURES`` needs."""
-    return torch.cat([feature_frequencies(), torch.full((len(spots.SCALES),), spots.BANDS[0][1])])
+    return torch.cat([feature_frequencies(), torch.full((len(spots.SCALES),), spots.BAND[1])])
 
 
 def check_sampling(pixel_size: float, sampling: float) -> List[str]:
@@ -130,9 +146,15 @@ def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: t
     ----------
     image, border : numpy.ndarray, shape (rows, columns)
     pixel_size : float
-        Å/px; below ``spots.FINEST`` the micrograph is cropped to 1 Å/px in Fourier space.
+        Å/px.
     """
     return _spot_maps(DeviceImage(image, pixel_size, border, device)).on_host()
+
+
+def make_fine_views(image: DeviceImage) -> None:
+    """Make the views that :func:`spectral_view` takes; coarser ones are then computed from them."""
+    image.view(_spectral_sampling(image.pixel_size))
+    image.view(_spot_sampling(image.pixel_size))
 
 
 def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
@@ -147,7 +169,7 @@ def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
     sampling = _spectral_sampling(image.pixel_size)
     view, inside = image.at(sampling)
     spectra = Spectra(view, sampling, inside, shape)
-    found = _spot_maps(image, (view, inside) if sampling == _spot_sampling(image.pixel_size) else None)
+    found = _spot_maps(image)
     # Its grid may be a cell smaller or larger than this one, because the two round sizes differently.
     row, column = (
         torch.arange(size, device=view.device).clamp(max=int(have) - 1)
@@ -161,23 +183,30 @@ def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
     return SpectralView(features, spectra.sees_ice, flags)
 
 
+def _coarser(pixel_size: float, sampling: float) -> float:
+    """Return a sampling near the given one, or the pixel size if that is coarser."""
+    return pixel_size if pixel_size > _NEAR * sampling else quick_sampling(pixel_size, sampling)
+
+
 def _spectral_sampling(pixel_size: float) -> float:
-    return pixel_size if pixel_size > 0.98 * FINEST else FINEST
+    return _coarser(pixel_size, FINEST)
 
 
 def _spot_sampling(pixel_size: float) -> float:
-    return pixel_size if pixel_size >= spots.FINEST else FINEST
+    return _coarser(_spectral_sampling(pixel_size), spots.SAMPLING)
 
 
-def _spot_maps(image: DeviceImage, seen: Optional[Tuple[torch.Tensor, Mask]] = None) -> spots.SpotMaps:
-    """Return the spot test of a micrograph; ``seen`` is its view at the sampling of the test, if there is one."""
+def _spot_maps(image: DeviceImage) -> spots.SpotMaps:
+    """Return the spot test of a micrograph."""
     shape = (int(image.pixels.shape[0]), int(image.pixels.shape[1]))
     if image.pixel_size > spots.COARSEST * (1 + 1e-6):
         return spots.untested(shape, image.pixel_size, image.pixels.device)
     sampling = _spot_sampling(image.pixel_size)
-    view, inside = image.at(sampling) if seen is None else seen
+    view, inside = image.at(sampling)
     outside = ~inside if image.has_border else None
-    return spots.spot_maps(view, sampling, outside, robust_scale(view, inside if image.has_border else None))
+    found = spots.spot_maps(view, sampling, outside, robust_scale(view, inside if image.has_border else None))
+    rows, columns = spots.grid_of(shape, image.pixel_size)  # the view may reach over the edge, into another cell
+    return dataclasses.replace(found, log_p=found.log_p[:, :rows, :columns])
 
 
 def fill_border(image: Image, border: Mask) -> Image:

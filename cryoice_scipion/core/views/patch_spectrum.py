@@ -93,7 +93,7 @@ def _box(values: torch.Tensor) -> torch.Tensor:
     half = BOX // 2
     padded = mirror(values, (half, half, half, half))[None]
     for axis in (1, 2):
-        total = functional.pad(padded.double().cumsum(dim=axis), (0, 0, 1, 0) if axis == 1 else (1, 0))
+        total = functional.pad(padded.cumsum(dim=axis), (0, 0, 1, 0) if axis == 1 else (1, 0))
         length = int(padded.shape[axis]) - BOX + 1
-        padded = ((total.narrow(axis, BOX, length) - total.narrow(axis, 0, length)) / BOX).to(values.dtype)
+        padded = (total.narrow(axis, BOX, length) - total.narrow(axis, 0, length)) / BOX
     return padded[0]

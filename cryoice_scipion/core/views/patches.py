@@ -11,13 +11,14 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import next_fast_len
 from torch.nn import functional
 
 CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
 _FLOOR = 1e-3  # of the power of white noise: keeps the logarithm of low-passed images finite
 _SAMPLE = 1_000_000  # pixels that median and quartiles are taken from
 _FEWEST = 2**18
-_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
+_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
 
 
 def robust_scale(image: torch.Tensor, valid: Optional[ArrayLike] = None) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -159,6 +160,13 @@ def windows(padded: torch.Tensor, window: int, stride: int, row: int, number: in
     return strip.unfold(0, window, stride).unfold(1, window, stride).reshape(-1, window, window)
 
 
+def window_px(length: float, pixel_size: float) -> int:
+    """Return the side in px of a window of about ``length`` Å: even, and quick to transform."""
+    nearest = round(length / pixel_size)
+    sizes = [n for n in range(int(0.93 * nearest), int(1.07 * nearest) + 2) if n % 2 == 0 and next_fast_len(n) == n]
+    return min(sizes, key=lambda n: (abs(n - nearest), n))
+
+
 def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]:
     """Yield copies of the square windows (n, side, side) of a strip (side, columns), a few at a time.
 
@@ -169,7 +177,7 @@ def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]
         First column of each window.
     """
     side = len(strip)
-    number = max(1, _AT_ONCE[strip.device.type] // (side * side))
+    number = max(2, _AT_ONCE[strip.device.type] // (side * side))
     for first in range(0, len(lefts), number):
         yield torch.stack([strip[:, left : left + side] for left in lefts[first : first + number]])
 
@@ -183,8 +191,9 @@ def halve_batches(device: str) -> bool:
 
 
 def power_of(transform: torch.Tensor) -> torch.Tensor:
-    """Return the squared magnitude of a Fourier transform; several times as fast as ``abs().square()``."""
-    return transform.real.square().addcmul_(transform.imag, transform.imag)
+    """Return the squared magnitude of a Fourier transform, several times as fast as ``abs().square()``."""
+    squares = torch.view_as_real(transform).square()
+    return squares[..., 0] + squares[..., 1]
 
 
 def fft_view(patches: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ The micrograph is cropped in Fourier space, because binning aliases the 3.7 Å i
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Tuple
 
@@ -14,12 +15,30 @@ from scipy.fft import next_fast_len
 
 _MARGIN = 16  # px of mirrored image between opposite edges, which a discrete Fourier transform joins
 _TOLERANCE = 2e-5  # relative error of the sampling: below 0.1 px across 4096 px
+_FINER = 0.95  # of the sampling that is wanted
+_SLOW = 2.5  # times the time that a transform of a length with only small prime factors takes
+_AT_ONCE = 32  # columns whose transforms stay in the cache of a CPU
+_ROWS_AT_ONCE = 2**22  # px
 
 
 def resampled_shape(shape: Tuple[int, int], pixel_size: float, sampling: float) -> Tuple[int, int]:
     """Return the (rows, columns) of an image of ``shape`` px at ``sampling`` Å/px, rounded up."""
     rows, columns = (math.ceil(n * pixel_size / sampling - 1e-6) for n in shape)
     return rows, columns
+
+
+@functools.lru_cache(maxsize=16)
+def quick_sampling(pixel_size: float, coarsest: float) -> float:
+    """Return a sampling (Å/px), at most 5 % finer than ``coarsest``, to which images are resampled quickly.
+
+    Its quotient with the pixel size is one of small numbers. The lengths of both transforms then have small factors.
+    """
+    for number in range(1, 500):
+        share = math.ceil(number * pixel_size / coarsest - 1e-9)
+        sampling = number * pixel_size / share
+        if sampling > _FINER * coarsest and _is_quick(number) and _is_quick(share):
+            return sampling
+    return coarsest
 
 
 def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.Tensor:
@@ -46,44 +65,62 @@ def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.T
     (from_rows, to_rows), (from_columns, to_columns) = (_lengths(n, ratio) for n in shape)
     if ratio == 1.0:
         return image
-    padded = _extend(_extend(image, from_rows, 0), from_columns, 1)
-    width = to_columns // 2 + 1
-    # Only the columns that are kept are transformed along the other axis.
-    spectrum = torch.fft.fft(torch.fft.rfft(padded, norm="forward")[:, :width], dim=0, norm="forward")
-    spectrum = _crop_rows(spectrum, to_rows)
-    if spectrum.shape[1] < width:
-        spectrum = torch.nn.functional.pad(spectrum, (0, width - int(spectrum.shape[1])))
+    spectrum = _cropped_spectrum(image, (from_rows, from_columns), (to_rows, to_columns // 2 + 1))
     shift = (1.0 / ratio - 1.0) / 2.0  # px of the input
     device = image.device
     rows_at = torch.fft.fftfreq(to_rows, 1.0 / to_rows, dtype=torch.float64, device=device)
-    columns_at = torch.arange(width, dtype=torch.float64, device=device)
-    spectrum = spectrum * _phase(rows_at, shift / from_rows)[:, None] * _phase(columns_at, shift / from_columns)
+    columns_at = torch.arange(to_columns // 2 + 1, dtype=torch.float64, device=device)
+    spectrum *= _phase(rows_at, shift / from_rows)[:, None]
+    spectrum *= _phase(columns_at, shift / from_columns)
     # The Nyquist frequency of an even length has no partner of opposite sign: a shifted one is no longer real.
     if to_rows % 2 == 0:
         spectrum[to_rows // 2] = 0
     if to_columns % 2 == 0:
         spectrum[:, -1] = 0
     result: torch.Tensor = torch.fft.irfft2(spectrum, s=(to_rows, to_columns), norm="forward")
-    return result[:rows, :columns].contiguous()
+    return result[:rows, :columns]
+
+
+def _cropped_spectrum(image: torch.Tensor, lengths: Tuple[int, int], shape: Tuple[int, int]) -> torch.Tensor:
+    """Return the lowest frequencies of an image that is extended to ``lengths``, (rows, columns of the half plane).
+
+    A few rows, then a few columns are transformed at once, which bounds the memory. Only the columns that are kept are
+    transformed along the other axis. Frequencies that the image lacks are zero.
+    """
+    rows, width = shape
+    kept = min(width, lengths[1] // 2 + 1)
+    half = image.new_empty((int(image.shape[0]), kept), dtype=torch.complex64)
+    step = max(1, _ROWS_AT_ONCE // lengths[1])
+    for some, result in zip(torch.split(image, step), torch.split(half, step)):
+        result.copy_(torch.fft.rfft(_extend(some, lengths[1], 1), norm="forward")[:, :kept])
+    spectrum = image.new_empty((rows, width), dtype=torch.complex64)
+    spectrum[:, kept:] = 0
+    step = _AT_ONCE if image.device.type == "cpu" else kept
+    for some, result in zip(torch.split(half, step, dim=1), torch.split(spectrum[:, :kept], step, dim=1)):
+        result.copy_(_crop_rows(torch.fft.fft(_extend(some, lengths[0], 0), dim=0, norm="forward"), rows))
+    return spectrum
 
 
 def _lengths(length: int, ratio: float) -> Tuple[int, int]:
     """Return two lengths whose quotient is ``ratio`` as nearly as possible, the first at least ``length``.
 
-    The error in the sampling would otherwise add up to a pixel or more over a long edge.
+    The error in the sampling would otherwise add up to a pixel or more over a long edge. Among the pairs that are exact
+    enough, the one is taken that is transformed fastest.
     """
-    best = (math.inf, length, max(1, round(length * ratio)))
+    found = []
     candidate = length + _MARGIN
-    while candidate <= 1.08 * length + 4 * _MARGIN:
-        candidate = int(next_fast_len(candidate, real=True))
+    while candidate <= 1.1 * length + 4 * _MARGIN:
+        candidate = int(next_fast_len(candidate))
         target = max(1, round(candidate * ratio))
         error = abs(target / (candidate * ratio) - 1.0)
-        if error < best[0]:
-            best = (error, candidate, target)
-        if error < _TOLERANCE:
-            break
+        cost = candidate**2 + target**2 * (1.0 if _is_quick(target) else _SLOW)
+        found.append((max(error, _TOLERANCE), cost, candidate, target))
         candidate += 1
-    return best[1], best[2]
+    return min(found)[2:]
+
+
+def _is_quick(length: int) -> bool:
+    return int(next_fast_len(length)) == length
 
 
 def _extend(image: torch.Tensor, length: int, axis: int) -> torch.Tensor:

@@ -2,7 +2,8 @@
 """Measure each cell of a micrograph in its own grey levels, for comparison with other micrographs of the session.
 
 Nothing is normalised by the micrograph. Mean, variance and power of a micrograph that is unusual from edge to edge
-therefore differ from those of its session. Numpy only.
+therefore differ from those of its session. torch, whose transforms take a third of the time of scipy's, is imported
+only when a micrograph is measured.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
     bin_size = max(1, int(FINEST / pixel_size + 0.05))
     if bin_size > 1:
         image, border = binned(image, bin_size), binned(border, bin_size) > 0
-    side = min(max(LEAST_WINDOW, 2 * round(WINDOW / (pixel_size * bin_size) / 2)), *image.shape)
+    from cryoice_scipion.core.views.patches import window_px  # imports torch
+
+    side = min(max(LEAST_WINDOW, window_px(WINDOW, pixel_size * bin_size)), *image.shape)
     plan = _plan(side)
     starts = [np.minimum(np.arange(0, size, side), size - side) for size in image.shape]
     windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))
@@ -92,11 +95,19 @@ class _Plan:
         mean = windows.mean(axis=(1, 2), keepdims=True)
         centred = windows - mean
         variance = np.einsum("nij,nij->n", centred, centred) / centred[0].size
-        transform = fft.rfft2(centred * self.taper).reshape(len(windows), -1)
-        power = (transform.real**2 + transform.imag**2)[:, self.order]
-        bands = np.add.reduceat(power, self.starts, axis=1) / self.counts
+        bands = np.add.reduceat(self._power(centred * self.taper), self.starts, axis=1) / self.counts
         logarithms = np.log(np.concatenate([variance[:, None], bands], axis=1) + np.float32(_SMALL))
         return np.concatenate([mean[:, 0], logarithms], axis=1)
+
+    def _power(self, windows: Array) -> Array:
+        """Return the power of windows at the frequencies of the bands."""
+        import torch
+
+        from cryoice_scipion.core.views.patches import power_of
+
+        transform = torch.fft.rfft2(torch.from_numpy(windows)).flatten(1)
+        power: Array = power_of(transform).index_select(1, torch.from_numpy(self.order)).numpy()
+        return power
 
 
 @functools.lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from cryoice_scipion.core.views.patches import batches, power_of, robust_scale, uploaded
+from cryoice_scipion.core.views.patches import batches, power_of, robust_scale, uploaded, window_px
 
 FINEST = 1.0  # Å/px: finer micrographs are cropped to it in Fourier space
 COARSEST = 1.72  # Å/px: with coarser pixels the rings of ice are beyond the resolution
@@ -82,8 +82,7 @@ class Spectra:
         self.inside = None if inside is None else np.asarray(inside)
         middle, deviation = robust_scale(view[some], None if self.inside is None else self.inside[some])
         self.view = view
-        self._within = (middle - _CLIP * deviation, middle + _CLIP * deviation)
-        self._unit = deviation * deviation
+        self._middle, self._per_deviation = middle, 1.0 / deviation
         self.sampling = sampling
         self.shape = shape or (_cells(int(view.shape[0]), sampling), _cells(int(view.shape[1]), sampling))
         self._plan = _plan(sampling, view.device)
@@ -106,8 +105,8 @@ class Spectra:
         for some in torch.split(centres.double(), max(1, _SPLIT // 9)):
             x = (some[:, 0, None, None] + steps[None, None, :]).expand(-1, 3, -1)
             y = (some[:, 1, None, None] + steps[None, :, None]).expand(-1, -1, 3)
-            power = self._power(self._clipped(self._cut(y.flatten(), x.flatten())))
-            parts.append(_profile_and_rings(self._plan, power.reshape(len(some), 9, -1).mean(dim=1)))
+            power = self._power(self._scaled(self._cut(y.flatten(), x.flatten()))).reshape(len(some), 9, -1)
+            parts.append(_profile_and_rings(self._plan, power.sum(dim=1)))
         if not parts:
             return self.view.new_zeros((0, len(FEATURES)))
         return self._relative(torch.cat(parts))
@@ -126,9 +125,9 @@ class Spectra:
         features = []
         for top in self._starts(rows):
             power = torch.cat([self._power(some) for some in self._windows(top, lefts)])
-            kept = [*kept[-2:], power[:-2] + power[1:-1] + power[2:]]
+            kept = [*kept[-2:], (power[:-2] + power[1:-1]).add_(power[2:])]
             if len(kept) == 3:
-                features.append(_profile_and_rings(self._plan, (kept[0] + kept[1] + kept[2]) / 9.0))
+                features.append(_profile_and_rings(self._plan, (kept[0] + kept[1]).add_(kept[2])))
         grid = torch.stack(features)  # (rows, columns, features)
         profile = grid[..., : len(BANDS)].reshape(-1, len(BANDS))
         inner = self._inner_cells(rows, columns)
@@ -169,7 +168,7 @@ class Spectra:
         before, after = max(0, -lefts[0]), max(0, lefts[-1] + side - columns)
         outside = self._mirrored(-before, 0, columns), self._mirrored(columns, columns + after, columns)
         left, right = (strip.index_select(1, index) for index in outside)
-        strip = self._clipped(torch.cat([left, strip, right], dim=1))
+        strip = self._scaled(torch.cat([left, strip, right], dim=1))
         return batches(strip, [left + before for left in lefts])
 
     def _mirrored(self, first: int, end: int, length: int) -> torch.Tensor:
@@ -185,26 +184,27 @@ class Spectra:
         )
         return self.view[row[:, :, None], column[:, None, :]]
 
-    def _clipped(self, values: torch.Tensor) -> torch.Tensor:
-        low, high = self._within
-        return torch.minimum(torch.maximum(values, low), high)  # faster than clamp
+    def _scaled(self, values: torch.Tensor) -> torch.Tensor:
+        """Return pixels in deviations of the micrograph, clipped."""
+        return (values - self._middle).mul_(self._per_deviation).clamp_(-_CLIP, _CLIP)
 
     def _power(self, windows: torch.Tensor) -> torch.Tensor:
         """Return the power of windows, relative to white noise: (n, frequencies) of the half plane. Changes them."""
         centred = windows.sub_(windows.mean(dim=(-2, -1), keepdim=True)).mul_(self._plan.taper)
-        return power_of(torch.fft.rfft2(centred)).flatten(1).div_(self._unit)
+        return power_of(torch.fft.rfft2(centred)).flatten(1)
 
 
 def _profile_and_rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
-    """Return the profile of powers of the half plane, zeros for the relative profile, and the features of the rings."""
+    """Return the profile of nine powers' sum, zeros for the relative profile, and the features of the rings."""
     power = power.index_select(1, plan.chosen)
-    bands = torch.log(power @ plan.bands + _FLOOR)
-    return torch.cat([bands, torch.zeros_like(bands), _rings(plan, power)], dim=1)
+    means = power @ plan.means
+    bands = torch.log(means[:, : len(BANDS)] / 9.0 + _FLOOR)
+    return torch.cat([bands, torch.zeros_like(bands), _rings(plan, power, means[:, len(BANDS) :])], dim=1)
 
 
-def _rings(plan: _Plan, power: torch.Tensor) -> torch.Tensor:
+def _rings(plan: _Plan, power: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
     """Return, for each ring, log of the strongest frequency over the mean at its radius, and of the mean square."""
-    white = power / (power @ plan.circles + 1e-12).index_select(1, plan.circle)
+    white = power.mul_((1.0 / (means + 1e-12)).index_select(1, plan.circle))
     variances = torch.log(white.square() @ plan.rings + 1e-3)
     unknown = torch.full_like(power[:, 0], torch.nan)
     strongest = [white[:, first:end].amax(dim=1) if end > first else unknown for first, end in plan.ends]
@@ -215,7 +215,7 @@ class _Plan:
     """The window and the frequencies of each feature, for spectra of one sampling."""
 
     def __init__(self, sampling: float, device: torch.device) -> None:
-        self.side = side = max(8, 2 * round(WINDOW / sampling / 2))
+        self.side = side = window_px(WINDOW, sampling)
         taper = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(side) / side)
         plane = taper[:, None] * taper
         radius = np.hypot(np.fft.fftfreq(side, sampling)[:, None], np.fft.rfftfreq(side, sampling))
@@ -237,12 +237,11 @@ class _Plan:
                 column[first:end] = 1.0 / (end - first)
             self.ends.append((first, end))
         self.chosen, self.circle = (torch.from_numpy(index).to(device) for index in (chosen, circle))
-        self.taper, self.bands, self.circles, self.rings, self.centres, self.needs = (
+        self.taper, self.means, self.rings, self.centres, self.needs = (
             torch.from_numpy(values.astype(np.float32)).to(device)
             for values in (
                 plane / np.sqrt(np.square(plane).sum()),
-                _hats(at, limit),
-                circles,
+                np.concatenate([_hats(at, limit), circles], axis=1),  # of the bands, then along circles
                 rings,
                 np.array(BANDS),
                 np.array(_NEEDED),

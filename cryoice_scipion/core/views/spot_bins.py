@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-Bands = Tuple[Tuple[float, float], ...]  # first and last frequency (Å⁻¹) of each
-_REACH = 0.95  # of Nyquist
+Band = Tuple[float, float]  # first and last frequency, Å⁻¹
+REACH = 0.95  # of Nyquist
 _CROSS = 2  # bins beside the axes left out: dead columns, gain stripes, and the window's own edges
 _ARC = 0.115  # rad: with astigmatism of 400 Å, Thon rings move by less than a seventh of their period over it
 _RING = 0.75  # bins: half-width of the neighbourhood along the radius
@@ -27,20 +27,18 @@ class SpotBins:
     Bins are sorted by group. Lists of neighbours have the number of bins where there is no further one.
     """
 
-    def __init__(self, side: int, pixel_size: float, scale: float, bands: Bands, device: torch.device) -> None:
+    def __init__(self, side: int, pixel_size: float, scale: float, band: Band, device: torch.device) -> None:
         down, across = np.fft.fftfreq(side, 1 / side), np.arange(side // 2 + 1)
         radius = np.hypot(down[:, None], across[None, :])
         length = side * pixel_size
-        inside = (np.abs(down)[:, None] > _CROSS) & (across > _CROSS)[None, :] & (radius <= _REACH * side / 2)
-        group = np.full(radius.shape, -1)
-        for low, high in bands:
-            band = inside & (radius >= low * length) & (radius <= high * length)
-            # Groups of about equal size: a ring's width in bins grows with the window, and so does their number.
-            number = max(1, round((high - low) * scale / 4))
-            part = np.floor((radius / length - low) / (high - low) * number).clip(0, number - 1).astype(int)
-            group[band] = group.max() + 1 + part[band]
-        order = np.argsort(group.ravel(), kind="stable")
-        indices = order[group.ravel()[order] >= 0]
+        inside = (np.abs(down)[:, None] > _CROSS) & (across > _CROSS)[None, :] & (radius <= REACH * side / 2)
+        low, high = band
+        inside &= (radius >= low * length) & (radius <= high * length)
+        # Groups of about equal width: a ring's width in bins grows with the window, and so does their number.
+        number = max(1, round((high - low) * scale / 4))
+        group = np.floor((radius / length - low) / (high - low) * number).clip(0, number - 1).astype(int)
+        indices = np.flatnonzero(inside)
+        indices = indices[np.argsort(group.ravel()[indices], kind="stable")]
         _, labels, sizes = np.unique(group.ravel()[indices], return_inverse=True, return_counts=True)
         ends = np.cumsum(sizes)
         radius = radius.ravel()[indices]
@@ -69,9 +67,9 @@ class SpotBins:
 
 
 @functools.lru_cache(maxsize=16)
-def spot_bins(side: int, pixel_size: float, scale: float, bands: Bands, device: torch.device) -> SpotBins:
+def spot_bins(side: int, pixel_size: float, scale: float, band: Band, device: torch.device) -> SpotBins:
     """Return the bins for windows of one size; they are computed once."""
-    return SpotBins(side, pixel_size, scale, bands, device)
+    return SpotBins(side, pixel_size, scale, band, device)
 
 
 def _around(indices: NDArray[np.int64], labels: NDArray[np.int64], shape: Tuple[int, int]) -> NDArray[np.int64]:

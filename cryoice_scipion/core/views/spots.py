@@ -18,26 +18,24 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.fft import next_fast_len
 
-from cryoice_scipion.core.views.patches import CLIP, batches, in_order, power_of, uploaded
-from cryoice_scipion.core.views.spot_bins import SpotBins, spot_bins
+from cryoice_scipion.core.views.patches import CLIP, batches, in_order, power_of, uploaded, window_px
+from cryoice_scipion.core.views.spot_bins import REACH, SpotBins, spot_bins
 from cryoice_scipion.core.views.spot_statistics import BINS_PER_ONE, WINDOWS_PER_ONE, log_p_of_tail, tail_of_ratio
 
 CELL = 64.0  # Å: side of a cell of the result
 SCALES = (128.0, 256.0, 512.0)  # Å
-FINEST = 0.8  # Å/px: finer micrographs are to be cropped (not binned: that folds the ring) to 1.0 before
+# Å⁻¹; ice 1/3.90, 1/3.67 and 1/3.44 (Dowell and Rinfret 1960) with room for a pixel size that is off by 5 %.
+BAND = (1 / 4.10, 1 / 3.30)
+SAMPLING = CELL / 42  # Å/px that the band needs, 1.52; finer micrographs are cropped to it in Fourier space
 COARSEST = 1.72  # Å/px: the ring of 3.67 Å is then just inside what is believed of the spectrum
-FULL = 1.5  # Å/px: above it the band is cut short
-# Å⁻¹; ice 1/3.90, 1/3.67, 1/3.44, and 1/2.25 (Dowell and Rinfret 1960) with room for a pixel size that
-# is off by 5 and 2 %. The second band keeps three bins of the smaller windows away from gold at 1/2.35.
-BANDS = ((1 / 4.10, 1 / 3.30), (1 / 2.28, 1 / 2.20))
+FULL = REACH / 2 / BAND[1]  # Å/px, 1.57: above it the band is cut short
 UNAVAILABLE, NO_SIGNAL, REDUCED = "spots_unavailable", "spots_no_signal", "spots_reduced"
-_SECOND_BAND_FROM = 256.0  # Å
 _CLIP = 4.0  # times the expectation: what of a bin enters a mean
 _CLIPPED_VARIANCE = 0.885  # of min(E, 4) / its mean, E exponential
 _EXCESS = 1.3  # over the median of the ring: more than Thon rings do at these resolutions is no background
 _FEW = 60.0  # degrees of freedom: with fewer, an expectation is taken over whole rings
+_LEVEL_STEP = 4  # bins: the taper correlates neighbours, so that the others add little to the level of a window
 _BORDER = 0.02  # share of a window that may be border
 # Less than such a share of the power at 8 to 20 Å, or at 20 to 60 Å, means that the band was filtered away.
 _SIGNAL = (((1 / 20, 1 / 8), 1e-2), ((1 / 60, 1 / 20), 1e-4))
@@ -67,13 +65,6 @@ class SpotMaps:
         return SpotEvidence(self.log_p.cpu().numpy(), flags if bool(self.has_signal) else [NO_SIGNAL])
 
 
-def window_px(length: float, pixel_size: float) -> int:
-    """Return the side in px of a window of about ``length`` Å: even, and quick to transform."""
-    nearest = round(length / pixel_size)
-    sizes = [n for n in range(int(0.93 * nearest), int(1.07 * nearest) + 2) if n % 2 == 0 and next_fast_len(n) == n]
-    return min(sizes, key=lambda n: (abs(n - nearest), n))
-
-
 def spot_evidence(image: torch.Tensor, pixel_size: float, border: Optional[ArrayLike] = None) -> SpotEvidence:
     """Return the p-value of the strongest spot around each cell, at each scale; see :func:`spot_maps`."""
     return spot_maps(image, pixel_size, border).on_host()
@@ -87,8 +78,7 @@ def spot_maps(
     Parameters
     ----------
     image : torch.Tensor, shape (rows, columns), float32
-        The micrograph at its own sampling, of at least about ``FINEST`` Å/px (else it takes long); border filled, in
-        any units.
+        The micrograph at ``SAMPLING`` Å/px, or at its own sampling if that is coarser; border filled, in any units.
     pixel_size : float
         Å/px.
     border : array_like, bool, same shape, optional
@@ -122,10 +112,15 @@ def spot_maps(
     return SpotMaps(maps.log_p.masked_fill(~has_signal, torch.nan), has_signal, REDUCED if pixel_size > FULL else "")
 
 
+def grid_of(shape: Tuple[int, int], pixel_size: float) -> Tuple[int, int]:
+    """Return the (rows, columns) of cells of an image of ``shape`` px."""
+    rows, columns = (math.ceil(n * pixel_size / CELL - 1e-6) for n in shape)
+    return rows, columns
+
+
 def untested(shape: Tuple[int, int], pixel_size: float, device: torch.device) -> SpotMaps:
     """Return the result for a micrograph of ``shape`` px whose pixels are too coarse, or which is too small."""
-    cells = [math.ceil(n * pixel_size / CELL - 1e-6) for n in shape]
-    log_p = torch.full((len(SCALES), *cells), torch.nan, dtype=torch.float64, device=device)
+    log_p = torch.full((len(SCALES), *grid_of(shape, pixel_size)), torch.nan, dtype=torch.float64, device=device)
     return SpotMaps(log_p, torch.ones((), dtype=torch.bool, device=device), UNAVAILABLE)
 
 
@@ -143,11 +138,11 @@ class _Test:
         if side > min(high - low for low, high in self.frame):
             return None
         starts = [self._starts(int(n), side, length, *ends) for n, ends in zip(self.image.shape, self.frame)]
-        bands = BANDS if length >= _SECOND_BAND_FROM else BANDS[:1]
-        bins = spot_bins(side, self.pixel_size, length, bands, self.image.device)
+        bins = spot_bins(side, self.pixel_size, length, BAND, self.image.device)
         power = self._power(side, starts, bins.index)
-        middle = (len(bins) - 1) // 2
-        level = in_order(power, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
+        some = power[:, ::_LEVEL_STEP]
+        middle = (some.shape[1] - 1) // 2
+        level = in_order(some, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
         usable = level > 1e-6 * level.median()  # not where the image is constant but for rounding
         if self.border is not None:
             usable &= uploaded(_share(self.border, side, starts) <= _BORDER, power.device)
@@ -164,8 +159,8 @@ class _Test:
         """
         side = window_px(SCALES[0], self.pixel_size)
         starts = [np.unique(np.linspace(0, int(n) - side, 8).astype(np.int64)) for n in self.image.shape]
-        bands = (BANDS[0], *(band for band, _ in _SIGNAL))
-        bins = [spot_bins(side, self.pixel_size, SCALES[0], (band,), self.image.device).index for band in bands]
+        bands = (BAND, *(band for band, _ in _SIGNAL))
+        bins = [spot_bins(side, self.pixel_size, SCALES[0], band, self.image.device).index for band in bands]
         power = self._power(side, starts, torch.cat(bins))
         ice, *others = (part.median() for part in torch.split(power, [len(index) for index in bins], dim=1))
         return torch.stack([ice > share * other for other, (_, share) in zip(others, _SIGNAL)]).all()

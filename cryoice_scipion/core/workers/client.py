@@ -11,16 +11,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any, Dict, List, Optional, Sequence, Tuple, Type
+from typing import IO, Any, Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, VERSION
-from cryoice_scipion.core import errors
-from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError, WorkerError
-from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference, from_json, to_json
-from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.workers.interface import WorkerDied
+from cryoice_scipion.core.workers.requests import RemoteExecutor
 
 START_LIMIT = 300.0  # s: a cold file system takes minutes to load torch
 ANSWER_LIMIT = 1800.0  # s, enough for the slowest machine; a worker that takes longer hangs
@@ -37,7 +34,7 @@ def worker_command(python: str, model: str, device: str) -> List[str]:
     return [python, *isolation, "-m", "cryoice_scipion.core", "worker", *options]
 
 
-class WorkerClient:
+class WorkerClient(RemoteExecutor):
     """Compute in a child process, which is started when it is needed."""
 
     def __init__(
@@ -78,18 +75,6 @@ class WorkerClient:
         self._child: Optional[subprocess.Popen[str]] = None
         self._answers: queue.Queue[str] = queue.Queue()
         self._numbers = itertools.count(1)
-
-    def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
-        """Map one micrograph; see ``Executor.map``."""
-        without_picks = MicrographTask(task.id, task.path, task.stem, task.pixel_size)
-        return from_json(MapResult, self._ask("map", without_picks, config, folder, contrast=contrast))
-
-    def score(
-        self, task: MicrographTask, result: MapResult, reference: Reference, config: ScreenConfig, folder: Path
-    ) -> MicrographRecord:
-        """Score one micrograph; see ``Executor.score``."""
-        answer = self._ask("score", task, config, folder, map=to_json(result), reference=to_json(reference))
-        return from_json(MicrographRecord, answer)
 
     def close(self) -> None:
         """End the child by closing its stdin; kill it if it has not ended after 5 s."""
@@ -147,39 +132,21 @@ class WorkerClient:
             raise WorkerError("worker", f"is version {said.get('version')}, not {VERSION}", "install the same version")
         return said
 
-    def _ask(self, verb: str, task: MicrographTask, config: ScreenConfig, folder: Path, **more: Any) -> Dict[str, Any]:
-        """Send one request and return the result.
-
-        Raises
-        ------
-        CryoIceError
-            The worker's error, in its own class.
-        WorkerDied
-            When it ended or did not answer in time.
-        """
+    def send(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Send one request and return the answer; start the child if it does not run."""
         if self._child is None:
             self.start()
         number = next(self._numbers)
-        request = {
-            "id": number,
-            "verb": verb,
-            "task": to_json(task),
-            "config": config.model_dump(),
-            "folder": str(folder),
-        }
         try:
             stream = _pipe(self._child.stdin if self._child else None)
-            stream.write(json.dumps({**request, **more}, separators=(",", ":")) + "\n")
+            stream.write(json.dumps({"id": number, **request}, separators=(",", ":")) + "\n")
             stream.flush()
         except OSError:
             raise self._died("ended") from None
         answer = self._receive(self._limit)
         if answer.get("id") != number:
             raise self._died(f"answered {answer.get('id')} to request {number}")
-        if "error" in answer:
-            raise _error_class(answer["kind"])(*answer["parts"])
-        result: Dict[str, Any] = answer["result"]
-        return result
+        return answer
 
     def _receive(self, limit: float) -> Dict[str, Any]:
         """Return the child's next line; raise WorkerDied if none comes within ``limit`` seconds."""
@@ -267,9 +234,3 @@ def _pipe(stream: Optional[IO[str]]) -> IO[str]:
     if stream is None:
         raise BrokenPipeError
     return stream
-
-
-def _error_class(name: str) -> Type[CryoIceError]:
-    """Return the error class of a name; CryoIceError if it is unknown."""
-    found = FolderError if name == FolderError.__name__ else getattr(errors, name, CryoIceError)
-    return found if isinstance(found, type) and issubclass(found, CryoIceError) else CryoIceError

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import queue
 import threading
+import time
 from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, TypeVar, Union
 
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
@@ -19,7 +20,7 @@ from cryoice_scipion.core.workers.interface import Executor, WorkerDied
 
 Answer = TypeVar("Answer")
 _MOST_DEATHS = 3  # micrographs in a row that end two workers each, before the device is given up
-_CLOSE_TIMEOUT = 30.0  # s that closing waits for the micrograph in progress
+_CLOSE_TIMEOUT = 30.0  # s that closing waits for the micrographs in progress
 
 
 @dataclasses.dataclass
@@ -106,8 +107,9 @@ class ExecutorPool:
         self._forget()
         for _ in self._threads:
             self._todo.put(None)
+        end = time.monotonic() + _CLOSE_TIMEOUT
         for thread in self._threads:
-            thread.join(_CLOSE_TIMEOUT)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _put(self, job: Job[Answer], done: queue.Queue[Done[Answer]]) -> None:
         with self._lock:

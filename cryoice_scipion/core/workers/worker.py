@@ -53,7 +53,7 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
     print(f"cryoice: worker {os.getpid()} is ready on {executor.device}, model {model}", file=sys.stderr, flush=True)
     for line in requests or sys.stdin:
         if line.strip():
-            _answer(answers, _reply(executor, line))
+            _answer(answers, reply(executor, json.loads(line)))
     executor.close()
     return 0
 
@@ -111,14 +111,13 @@ def load_executor(model: str, device: str, expected_version: str = "") -> Execut
     return LocalExecutor.load(resolve_model(model), find_device(device))
 
 
-def _reply(executor: Executor, line: str) -> Dict[str, Any]:
+def reply(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
     """Do one request and return its answer, which is an error if it fails."""
-    request = json.loads(line)
     try:
-        return {"id": request["id"], "result": _do(executor, request)}
+        return {"id": request.get("id"), "result": _do(executor, request)}
     except CryoIceError as error:
         kind, parts = type(error).__name__, [error.what, error.reason, error.remedy]
-        return {"id": request["id"], "error": str(error), "kind": kind, "parts": parts}
+        return {"id": request.get("id"), "error": str(error), "kind": kind, "parts": parts}
     except Exception as error:  # one bad micrograph must not end the worker
         if "CUDA" in str(error):  # later results of this process would be unreliable
             log.exception("the GPU failed")
@@ -127,7 +126,7 @@ def _reply(executor: Executor, line: str) -> Dict[str, Any]:
         log.exception("unexpected")
         text = one_line(f"unexpected {type(error).__name__}: {error}")
         what = request.get("task", {}).get("path", "worker")
-        return {"id": request["id"], "error": f"{what}: {text}", "kind": "CryoIceError", "parts": [what, text, ""]}
+        return {"id": request.get("id"), "error": f"{what}: {text}", "kind": "CryoIceError", "parts": [what, text, ""]}
 
 
 def _do(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -138,6 +137,10 @@ def _do(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
     if request["verb"] == "score":
         result, reference = from_json(MapResult, request["map"]), from_json(Reference, request["reference"])
         return to_json(executor.score(task, result, reference, config, folder))
+    if request["verb"] == "screen":
+        reference = from_json(Reference, request["reference"])
+        result = executor.map(task, config, reference.contrast, folder)
+        return {"map": to_json(result), "record": to_json(executor.score(task, result, reference, config, folder))}
     raise WorkerError("worker", f"knows no '{request['verb']}'", _UPDATE)
 
 

@@ -115,6 +115,8 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_b\n1 2 3\n4\n5 6\n", "line 7: 1 .*line 8: 2 "),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n3 'x\n", "line 6: unterminated"),
         ("a.csv", "x,y,diameter\n1,2,3\n4,5,big\n", "line 3: diameter is 'big'"),
+        ("a.csv", "x,y\n1,2\n4,3e9\n", "line 3: y is '3000000000.0', beyond any micrograph"),
+        ("a.csv", "x,y\n1,2\n-1e307,3\n", "line 3: x is '-1e.307', beyond any micrograph"),
         ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is missing"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n 3 z\n", "line 6: ycoor is 'z'"),
         ("a.cbox", "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n1 2 3 3\n4 5 6\n", "line 8: 3"),

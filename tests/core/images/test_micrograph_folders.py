@@ -2,9 +2,12 @@
 """Folders of micrographs as microscopes and pipelines leave them, and stems that fit into file names."""
 
 import pytest
+from noise import write_noise
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import expand_micrographs, output_stem, stem_of
+from cryoice_scipion.core.images.reading import is_image_name, read_micrograph
+from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.images.trees import TreeListing
 
 
@@ -50,9 +53,9 @@ def test_a_folder_of_dead_links_is_an_error_that_names_them(tmp_path):
 
 
 def test_a_walk_through_a_listing_ends_although_links_go_round(tmp_path):
-    touch(tmp_path, "a/x.mrc", "run/journal.jsonl", ".hidden/y.mrc")
+    touch(tmp_path, "a/x.mrc", "a/x.txt", "run/journal.jsonl", ".hidden/y.mrc")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
-    listing = TreeListing(tmp_path)
+    listing = TreeListing(tmp_path, is_image_name)
     for _ in range(2):  # each walk begins at the top
         assert sorted(entry.name for entry in listing(str(tmp_path))) == ["a", "run"]
         assert sorted(entry.name for entry in listing(str(tmp_path / "a"))) == ["up", "x.mrc"]
@@ -64,8 +67,8 @@ def test_a_long_stem_is_shortened_to_the_same_name_each_time_and_stays_unique(le
     names = [letter * (240 // len(letter.encode("utf-8", "surrogateescape"))) + end for end in ("1", "2")]
     stems = [output_stem(name) for name in names]
     assert len({*stems}) == 2 and stems == [output_stem(name) for name in names]
-    assert all(len(f".{stem}_cryoice.star.1234567-12345.tmp".encode()) <= 255 for stem in stems)
-    assert output_stem(letter * 50) == letter * 50
+    assert all(len(f".{stem}_cryoice.star.0123456789ab.tmp".encode()) <= 255 for stem in stems)
+    assert output_stem(letter * 50) == plain_path(letter * 50)
 
 
 def test_two_long_names_in_two_folders_have_stems_that_fit(tmp_path):
@@ -74,3 +77,18 @@ def test_two_long_names_in_two_folders_have_stems_that_fit(tmp_path):
     found, _ = expand(tmp_path / "a", tmp_path / "b")
     assert sorted(found.values()) == [f"{tmp_path}/a/{name}", f"{tmp_path}/b/{name}"]
     assert all(len(stem) <= 200 for stem in found) and stem_of(name) == "n" * 245
+
+
+@pytest.mark.parametrize(
+    "name, plain", [("a\nb", "a%0Ab"), ("a\x1b[31mb", "a%1B[31mb"), ("a\udcffb", "a%FFb"), ("50%FFé", "50%FFé")]
+)
+def test_names_that_text_cannot_hold_are_plain_in_outputs_and_the_file_is_found(tmp_path, name, plain):
+    write_noise(tmp_path / f"{name}.mrc", 1)
+    (task,) = expand_micrographs([str(tmp_path)])
+    assert (task.stem, task.path) == (plain, f"{tmp_path}/{plain}.mrc")
+    assert read_micrograph(task.path).shape == read_micrograph(tmp_path / f"{name}.mrc").shape
+
+
+@pytest.mark.parametrize("name", ["=1+2", "-rf", "+1", "@here"])
+def test_stems_are_no_formulas_and_no_options(name):
+    assert output_stem(name) == f"_{name}"

@@ -56,20 +56,32 @@ def test_first_row_in_the_file_is_row_zero(tmp_path):
     pixels[0, 5] = 7
     with mrcfile.new(tmp_path / "a.mrc") as mrc:
         mrc.set_data(pixels)
-    assert read_micrograph(tmp_path / "a.mrc").pixels[0, 5] == 7
+    assert read_micrograph(tmp_path / "a.mrc").read()[0, 5] == 7
 
 
-def test_pixels_are_mapped_and_files_are_closed_with_the_image(tmp_path):
+def test_a_file_that_changes_after_it_was_opened_is_an_error_and_never_ends_the_process(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", RAMP)
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    for _ in range(20):
-        image = read_micrograph(path)
-        assert isinstance(image.pixels, np.memmap)
-        image.as_float32()[:] = 0  # a copy: the file stays
+    image = read_micrograph(path)
+    image.as_float32()[:] = 0  # a copy: the file stays
     np.testing.assert_array_equal(image.as_float32(), RAMP)
-    del image
+    os.truncate(path, os.path.getsize(path) - 1)
+    with pytest.raises(ImageError, match=r"a.mrc.*became shorter while it was read"):
+        image.as_float32()
+    path.unlink()
+    with pytest.raises(ImageError, match=r"a.mrc.*cannot be read"):
+        image.as_float32()
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_image_larger_than_any_camera_is_refused_before_it_is_read(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", RAMP)
+    with path.open("r+b") as stream:
+        stream.write(np.array([20000, 20000], "<i4").tobytes())
+        stream.truncate(1024 + 4 * 20000**2)  # sparse: it takes no room on the disk
+    with pytest.raises(ImageError, match="20000 × 20000 px, and micrographs have at most 300,000,000 px"):
+        read_micrograph(path)
 
 
 @pytest.mark.parametrize("mark", [None, True, False], ids=["no stamp", "imod signed", "imod unsigned"])
@@ -107,7 +119,7 @@ def test_stacks_give_single_frames_only(tmp_path):
         read_micrograph(f"4@{tmp_path / 's.mrcs'}")
     with mrcfile.new(tmp_path / "one.mrcs") as mrc:
         mrc.set_data(stack[:1])
-    assert read_micrograph(tmp_path / "one.mrcs").pixels.shape == RAMP.shape
+    assert read_micrograph(tmp_path / "one.mrcs").shape == RAMP.shape
 
 
 @pytest.mark.parametrize(

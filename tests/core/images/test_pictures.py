@@ -66,7 +66,7 @@ def test_jpeg_is_not_turned_by_its_orientation_tag(tmp_path):
 def test_frames_larger_than_pillows_cap(tmp_path, monkeypatch):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert read_micrograph(tmp_path / "a.png").pixels.shape == GREY.shape
+    assert read_micrograph(tmp_path / "a.png").shape == GREY.shape
     assert Image.MAX_IMAGE_PIXELS == 100
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images import atomic
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.writing import read_map, write_map, write_mask
 
@@ -116,3 +117,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         (tmp_path / "locked").mkdir(mode=0o555)
         with pytest.raises(CryoIceError, match="may write"):
             write_map(tmp_path / "locked" / "a.mrc", np.ones((9, 9)), 4.0)
+
+
+def test_the_temporary_file_is_new_and_readable_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda number: "0" * 2 * number)
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / ".a.txt.000000000000.tmp").symlink_to(tmp_path / "precious")
+    with pytest.raises(CryoIceError, match=r"a.txt cannot be written \(File exists\)"), replacing(tmp_path / "a.txt"):
+        pytest.fail("the link was taken for a new file")
+    assert (tmp_path / "precious").read_text() == "data"

@@ -9,6 +9,7 @@ from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.records import MapResult, MicrographTask, Pick, Reference
+from cryoice_scipion.core.results.picture_layers import paint
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 
 CELLS, CELL, PIXEL_SIZE = 16, 64.0, 4.0  # cells along a side; Å; Å/px
@@ -71,12 +72,13 @@ def test_a_margin_removes_what_is_close_to_something_bad(mapped):
 
 def test_a_threshold_is_seen_in_the_picture_and_not_in_the_map(mapped):
     preview = ThresholdPreview(*mapped, ScreenConfig(), MODEL)
-    assert preview.map_picture(300).width == 300
-    tinted = []
-    for threshold in (0.1, 0.9):
-        picture = np.asarray(preview.picture(preview.apply(threshold), SIDE))[:SIDE].astype(int)
-        tinted.append(int((np.ptp(picture, axis=2) > 20).sum()))
+    low, high = (preview.layers(preview.apply(threshold)) for threshold in (0.1, 0.9))
+    tinted = [
+        int((np.ptp(np.asarray(paint(one, (SIDE, SIDE), False, True)).astype(int), axis=2) > 20).sum())
+        for one in (low, high)
+    ]
     assert tinted[0] < tinted[1]
+    assert low.probability is high.probability
 
 
 def test_picks_of_an_unknown_size_are_told(mapped):

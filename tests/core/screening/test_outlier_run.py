@@ -93,7 +93,14 @@ def test_it_changes_no_verdict(run, tasks, tmp_path):
         plain = without[record.id]
         assert plain.grade_probabilities != record.grade_probabilities  # the session counts for the grade
         assert (plain.outlier, plain.outlier_p, plain.outlier_map) == (None, None, "")
-        same = {"outlier": None, "outlier_map": "", "seconds": 0.0, "screened_at": 0.0, "flags": plain.flags}
+        same = {
+            "outlier": None,
+            "outlier_map": "",
+            "deviations": [],
+            "seconds": 0.0,
+            "screened_at": 0.0,
+            "flags": plain.flags,
+        }
         same.update({name: getattr(plain, name) for name in vars(plain) if name.startswith("grade")})
         assert dataclasses.replace(record, **same) == dataclasses.replace(plain, seconds=0.0, screened_at=0.0)
         assert (run / record.mask).read_bytes() == (tmp_path / "out" / plain.mask).read_bytes()

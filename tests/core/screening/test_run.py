@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mrcfile
@@ -177,6 +178,24 @@ def test_the_vote_needs_three_micrographs_and_four_of_five():
 
 def test_a_contrast_that_is_given_is_taken(tmp_path):
     screen(tmp_path / "o", make_tasks(tmp_path / "m", 2), ScreenConfig(contrast="bright"))
+    assert set(inversions(tmp_path / "o").values()) == {True}
+
+
+def test_a_micrograph_that_vanishes_before_it_is_mapped_with_the_other_contrast_is_tried_again_later(tmp_path, caplog):
+    tasks = make_tasks(tmp_path / "m", 4, bright=True)
+    content = Path(tasks[0].path).read_bytes()
+
+    def vanish(task):
+        if task.id == 4:
+            Path(tasks[0].path).unlink(missing_ok=True)
+
+    options = RunOptions(retry_seconds=0.6, on_mapped=vanish)
+    with ScreeningRun(tmp_path / "o", ScreenConfig(reference=4), [executor()], options) as run:
+        assert list(run.process(tasks, closed=False)) == []  # not a loop without end
+        assert 1 <= caplog.text.count("tried again") < 10
+        Path(tasks[0].path).write_bytes(content)
+        time.sleep(0.2)
+        assert {one.status for one in run.process(tasks)} == {"accepted"}
     assert set(inversions(tmp_path / "o").values()) == {True}
 
 

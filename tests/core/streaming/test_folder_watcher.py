@@ -4,10 +4,12 @@
 import contextlib
 import os
 import shutil
+import threading
 import time
 
 import pytest
 
+from cryoice_scipion.core.streaming import folder_watcher
 from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 
 SETTLE = 0.1
@@ -124,16 +126,42 @@ def test_a_link_whose_target_comes_later_comes_then(tmp_path):
         assert gather(files, 1) == ["a.mrc"]
 
 
-def test_when_something_was_seen_last_is_known(tmp_path):
+def test_how_long_nothing_new_was_seen_is_known(tmp_path):
     with looking(tmp_path) as files:
         files.poll()
-        before = files.changed
         shutil.copy(__file__, tmp_path / "notes.txt")
         assert gather(files, 0) == []
-        assert files.changed == before
+        before = files.quiet_seconds
+        assert before > 0.1
         (tmp_path / "a.mrc").write_text("x")
-        gather(files, 1)
-        assert files.changed > before
+        while not files.has_changing_files:
+            files.poll()
+        assert files.quiet_seconds < before
+
+
+def test_time_in_which_nobody_looked_is_not_quiet(tmp_path, monkeypatch):
+    """As when the process was stopped (SIGSTOP), or the disk does not answer."""
+    answers = threading.Event()
+
+    class StuckListing(folder_watcher.TreeListing):
+        looks = 0
+
+        def __call__(self, folder):
+            StuckListing.looks += 1
+            if StuckListing.looks == 3:
+                answers.wait(5)
+            return super().__call__(folder)
+
+    monkeypatch.setattr(folder_watcher, "TreeListing", StuckListing)
+    with looking(tmp_path) as files:
+        files.poll()
+        while StuckListing.looks < 3:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert files.poll() == [] and files.quiet_seconds < 0.3
+        (tmp_path / "a.mrc").write_text("x")
+        answers.set()
+        assert gather(files, 1) == ["a.mrc"]
 
 
 def test_a_folder_that_cannot_be_looked_into_is_said_and_tried_again(tmp_path, monkeypatch):
@@ -168,3 +196,49 @@ def test_the_first_file_decides_whether_subfolders_are_watched(tmp_path, first):
         (tmp_path / "sub" / "deep" / "c.mrc").write_text("x")
         (tmp_path / "d.mrc").write_text("x")
         assert gather(files, 1) == (["d.mrc"] if first == "here" else ["c.mrc"])
+
+
+def test_files_that_do_not_count_are_not_looked_at(tmp_path, monkeypatch):
+    for number in range(300):
+        (tmp_path / f"frames_{number}.tif").touch()
+    looked = []
+    original = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **more: looked.append(str(path)) or original(path, **more))
+    with looking(tmp_path) as files:
+        files.poll()
+        (tmp_path / "new.mrc").write_text("x")
+        assert gather(files, 1) == ["new.mrc"]
+    assert looked and not [path for path in looked if path.endswith(".tif")]
+
+
+def test_a_folder_that_takes_long_to_look_at_is_looked_at_less_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_watcher, "_LONGEST_INTERVAL", 0.4)
+    monkeypatch.setattr(folder_watcher, "_INTERVAL", 0.1)
+    calls = []
+
+    class SlowListing(folder_watcher.TreeListing):
+        def __call__(self, folder):
+            calls.append(time.monotonic())
+            time.sleep(0.05)  # a twentieth of a second: a look in a second, if 0.4 s were not the most
+            return super().__call__(folder)
+
+    monkeypatch.setattr(folder_watcher, "TreeListing", SlowListing)
+    with looking(tmp_path) as files:
+        files.poll()
+        time.sleep(1.5)
+    pauses = [later - earlier for earlier, later in zip(calls[1:], calls[2:])]
+    assert pauses and min(pauses) > 0.4
+
+
+def test_files_that_are_gone_are_told_unless_all_are(tmp_path):
+    for name in ("a.mrc", "b.mrc", "c.mrc"):
+        (tmp_path / name).write_text("x")
+    with looking(tmp_path) as files:
+        gather(files, 3)
+        os.rename(tmp_path / "a.mrc", tmp_path / "d.mrc")
+        assert gather(files, 1) == ["d.mrc"]
+        assert files.gone() == [tmp_path / "a.mrc"] and files.gone() == []
+        for path in tmp_path.iterdir():
+            path.unlink()
+        gather(files, 0)
+        assert files.gone() == []  # as when a network disk is away

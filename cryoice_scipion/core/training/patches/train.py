@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cryoice_scipion.constants import ENOUGH_BAD, GOOD
+from cryoice_scipion.constants import ENOUGH_BAD, FEWEST_LABELS, GOOD
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.choice import views_of
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
@@ -30,7 +30,6 @@ from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
 CONTEXT_SAMPLING = 4.0  # Å/px of all views beside "patch" and "fft"
 _RULE = "Youden's point, or the threshold nearest to {} within one standard error of it"
 _WORSE = 0.01  # AUC by which chance may make a model worse
-_MINIMUM = 5  # GOOD, and BAD, patches that training needs
 
 Fitter = Callable[[Arrays, pd.DataFrame, TrainConfig, str, Log, bool, Callable[[Epoch], None]], Fitted]
 
@@ -236,9 +235,9 @@ def _check(patches: PatchSet, views: Sequence[str]) -> None:
     """Raise SettingsError if the patches are too few, or not of the size or sampling that the views have."""
     good = int((patches.table["label"] == GOOD).sum())
     for number, name in ((good, "GOOD"), (len(patches.table) - good, "BAD")):
-        if number < _MINIMUM:
+        if number < FEWEST_LABELS:
             raise SettingsError(
-                "training set", f"{number} {name} patches, at least {_MINIMUM} are needed", "give more coordinates"
+                "training set", f"{number} {name} patches, at least {FEWEST_LABELS} are needed", "give more coordinates"
             )
     if patches.real.shape[1] != WINDOW:
         raise SettingsError(

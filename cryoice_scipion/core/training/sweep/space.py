@@ -127,8 +127,8 @@ class SearchSpace:
             try:
                 with_settings(self.config, {name: value})
             except SettingsError as error:
-                reason = error.reason.partition(": ")[2] or error.reason
-                raise SettingsError(f"{source}: {name}", f"{value}: {reason}") from None
+                reason = error.faults[0][1] if error.faults else error.reason
+                raise SettingsError(f"{source}: {name}", reason) from None
         self.ranges[name], self.whole[name] = found, whole
 
     def start(self) -> Dict[str, Value]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Save the coordinates at another threshold as an additional output of a screening.
+"""Save sets as additional outputs of a screening: other thresholds, a user's decisions, and marked places.
 
-A running protocol writes its own database and its four outputs; this module only reads them. The new set is a separate
+A running protocol writes its own database and its four outputs; this module only reads them. A new set is a separate
 file. It is registered in the project database, as pyworkflow does for outputs that a viewer adds to an active
 protocol.
 """
@@ -10,46 +10,55 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from pathlib import Path
-from typing import Any, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Type
 
-from pwem.objects import SetOfCoordinates
+from pwem.objects import Coordinate, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import RELATION_SOURCE, Set
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.databases import opened
-from cryoice_scipion.protocols.screen_outputs import COORDINATES, REJECTED
+from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
 
-PREFIX = f"{COORDINATES}_Viewer"
+GOOD_PLACES, BAD_PLACES = f"{COORDINATES}Good", f"{COORDINATES}Bad"
+_SAVED = re.compile(r"(\w+)_Viewer\d+")  # names of saved outputs: the kind, and a number
 BUSY_TIMEOUT = 10.0  # s to wait while the run writes an output
 _FIXED = ("id", "enabled", "label", "comment", "creation")  # columns of every set
 
 
-def next_output(protocol: Any) -> Tuple[str, str]:
-    """Return an unused name and file for the next output that the viewer saves."""
+def kind_of(name: str) -> str:
+    """Return the kind of a saved output, such as ``outputCoordinates``, by its name; empty: another output."""
+    found = _SAVED.fullmatch(name)
+    return found.group(1) if found else ""
+
+
+def next_outputs(protocol: Any, kinds: Sequence[str]) -> List[Tuple[str, str]]:
+    """Return unused names and files, with one number, for the next outputs of these kinds that the viewer saves."""
     number = 1
     while True:
-        path = protocol._getPath(f"coordinates_Viewer{number}.sqlite")
-        if not hasattr(protocol, f"{PREFIX}{number}") and not os.path.exists(path):
-            return f"{PREFIX}{number}", path
+        names = [f"{kind}_Viewer{number}" for kind in kinds]
+        paths = [protocol._getPath(f"{name[len('output') :]}.sqlite") for name in names]
+        if not any(hasattr(protocol, name) or os.path.exists(path) for name, path in zip(names, paths)):
+            return list(zip(names, paths))
         number += 1
 
 
 def write_chosen(path: str, outputs: Sequence[str], ids: Sequence[int]) -> int:
-    """Write the coordinates with these ids, and all their attributes, to a new set.
+    """Write the items with these ids, and all their attributes, to a new set.
 
     Parameters
     ----------
     path : str
         The file to write; it appears only when complete.
     outputs : sequence of str
-        The files of the sets that contain the coordinates; ids that are in none of them are left out.
+        The files of the sets that contain the items; ids that are in none of them are left out.
 
     Returns
     -------
     int
-        The number of coordinates written.
+        The number of items written.
 
     Raises
     ------
@@ -98,7 +107,32 @@ def _add(chosen: sqlite3.Connection, path: str) -> None:
     chosen.execute("DETACH other")
 
 
-def register(protocol: Any, name: str, path: str, threshold: float) -> None:
+def write_places(path: str, names: Dict[int, str], places: Dict[int, Any]) -> int:
+    """Write positions to a new set of coordinates, and return their number.
+
+    Parameters
+    ----------
+    path : str
+        The file to write.
+    names : dict
+        The names of the micrographs, by id.
+    places : dict
+        Positions in px of the micrograph, shape (n, 2), by its id.
+    """
+    output = SetOfCoordinates(filename=path)
+    for key, positions in places.items():
+        for x, y in positions:
+            item = Coordinate(x=int(round(x)), y=int(round(y)))
+            item.setMicId(key)
+            item.setMicName(names[key])
+            output.append(item)
+    number = int(output.getSize())
+    output.write()
+    output.close()
+    return number
+
+
+def register(protocol: Any, name: str, path: str, comment: str) -> None:
     """Register a written set as an output of the protocol.
 
     Parameters
@@ -106,10 +140,15 @@ def register(protocol: Any, name: str, path: str, threshold: float) -> None:
     protocol : CryoIceProtScreen
         The protocol as currently stored in the project.
     """
-    output = SetOfCoordinates(filename=path)
-    output.copyInfo(getattr(protocol, COORDINATES))
+    kind = kind_of(name)
+    made: Type[Any] = SetOfMicrographs if kind in (MICROGRAPHS, DISCARDED) else SetOfCoordinates
+    output = made(filename=path)
+    output.copyInfo(getattr(protocol, kind if hasattr(protocol, kind) else COORDINATES))
+    if kind in (GOOD_PLACES, BAD_PLACES):  # on the screened micrographs, which need not be those that were picked
+        output.setMicrographs(protocol.getInputMicrographsPointer())
+        output.setBoxSize(int(round(protocol.inputCoordinates.get().getBoxSize() * protocol.getBoxScale())))
     output.setStreamState(Set.STREAM_CLOSED)
-    output.setObjComment(f"goodness of at least {threshold:.3f}")
+    output.setObjComment(comment)
     output.write()
     protocol._defineOutputs(**{name: output})
     protocol._store(output)
@@ -123,14 +162,16 @@ def keep_relations(protocol: Any) -> None:
     While a run is active, pyworkflow overwrites the relations of its protocol with those that the run knows.
     """
     known = {relation["object_child_id"] for relation in protocol.getRelations()}
-    saved = [output for name, output in protocol.iterOutputAttributes() if name.startswith(PREFIX)]
-    lost = [output for output in saved if output.getObjId() not in known]
-    for output in lost:
-        protocol._defineRelation(RELATION_SOURCE, protocol.inputCoordinates, output)
+    saved = [(kind_of(name), output) for name, output in protocol.iterOutputAttributes() if kind_of(name)]
+    lost = [(kind, output) for kind, output in saved if output.getObjId() not in known]
+    for kind, output in lost:
+        of_picks = kind in (COORDINATES, REJECTED)
+        source = protocol.inputCoordinates if of_picks else protocol.getInputMicrographsPointer()
+        protocol._defineRelation(RELATION_SOURCE, source, output)
     if lost:
         protocol.mapper.commit()
 
 
-def outputs_of(protocol: Any) -> Tuple[str, ...]:
-    """Return the files of the sets of screened coordinates; none before the run has created them."""
-    return tuple(getattr(protocol, name).getFileName() for name in (COORDINATES, REJECTED) if hasattr(protocol, name))
+def files_of(protocol: Any, names: Sequence[str]) -> Tuple[str, ...]:
+    """Return the files of these outputs of a run; none before the run has created them."""
+    return tuple(getattr(protocol, name).getFileName() for name in names if hasattr(protocol, name))

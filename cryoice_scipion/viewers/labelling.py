@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Correct a screening in its viewer: mark good and bad places, accept and reject micrographs, save, and train."""
+
+from __future__ import annotations
+
+import tkinter as tk
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+
+from cryoice_scipion.constants import BAD, BORDER, FAILED, GOOD, NO_MICROGRAPH, OUTSIDE
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.maps.scoring import is_kept
+from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.results.run_reader import read_records
+from cryoice_scipion.viewers.labels import Labels, Place
+from cryoice_scipion.viewers.pick_marks import LABEL_COLOURS
+from cryoice_scipion.viewers.saved_sets import BAD_PLACES, GOOD_PLACES
+from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.widgets import Flow, Tooltip
+
+LOOK = "look"
+TOOLS = {LOOK: "Look (L)", GOOD: "Mark good (G)", BAD: "Mark bad (B)"}
+HINTS = {  # of about one length, so that the picture stays where it is
+    LOOK: "Wheel: zoom. Drag: move. Double click: all.",
+    GOOD: "Click a good place. Right click: remove.",
+    BAD: "Click a bad place. Right click: remove.",
+}
+VERDICT = "Accept or reject this micrograph, whatever the run decided. Press again to leave it to the run."
+REACH = 12.0  # px of the screen within which a click meets a mark or a pick
+FAR = 300.0  # Å: picks of the run that are closer to a mark of the other kind are not added
+KINDS = {GOOD_PLACES: GOOD, BAD_PLACES: BAD}
+
+
+class Labelling:
+    """Tools above the picture and a panel beside it. It owns the labels of a run."""
+
+    def __init__(self, run: ScreenedRun, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        """Read the labels of an earlier session.
+
+        Parameters
+        ----------
+        say : callable
+            Shows a message.
+        changed : callable
+            Called after each change of the labels.
+        """
+        self._run, self._say, self._changed = run, say, changed
+        self.record: Optional[MicrographRecord] = None  # of the shown micrograph
+        self.problem = ""  # why the labels of an earlier session cannot be read
+        try:
+            self.labels: Optional[Labels] = Labels(run.labels_path)
+        except CryoIceError as error:
+            self.labels, self.problem = None, str(error)
+
+    # ---- widgets --------------------------------------------------------------------------------------------
+
+    def make_tools(self, master: tk.Misc) -> Flow:
+        """Return the row of tools."""
+        bar = Flow(master, bg="white")
+        self.tool = tk.StringVar(bar, LOOK)
+        for name, words in TOOLS.items():
+            colour = LABEL_COLOURS.get(name, "black")
+            button = tk.Radiobutton(bar, text=words, value=name, variable=self.tool, indicatoron=False, fg=colour)
+            button.config(selectcolor="#d9eaff", padx=6, pady=2, command=self._tool_changed)
+            bar.add(button)
+        bar.add(tk.Frame(bar, bg="white", width=8, height=1))
+        self.verdicts = {}
+        for accepted, words in ((True, "Accept (A)"), (False, "Reject (R)")):
+            button = tk.Button(bar, text=words, padx=6, pady=1, command=lambda accepted=accepted: self.decide(accepted))
+            self.verdicts[accepted] = bar.add(button)
+            Tooltip(button, lambda _event: VERDICT)
+        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=38, anchor="w"))
+        return bar
+
+    def make_panel(self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None]) -> tk.Frame:
+        """Return the panel with the counts and the buttons *Save labels* and *Train*."""
+        panel = tk.Frame(master, bg="white")
+        self.counts = tk.Label(panel, bg="white", anchor="w", justify=tk.LEFT)
+        self.counts.grid(row=0, column=0, sticky="ew")
+        panel.bind("<Configure>", lambda event: self.counts.config(wraplength=max(150, event.width - 10)))
+        self.with_run = tk.BooleanVar(panel, True)
+        words = "and the run's picks on these micrographs"
+        box = tk.Checkbutton(panel, text=words, variable=self.with_run, bg="white", activebackground="white")
+        box.grid(row=1, column=0, sticky="w")
+        bar = tk.Frame(panel, bg="white")
+        bar.grid(row=2, column=0, sticky="ew")
+        self.undo_button = tk.Button(bar, text="Undo", command=self.undo)
+        self.save_button = tk.Button(bar, text="Save labels", command=save)
+        self.train_button = tk.Button(bar, text="Train ...", command=train)
+        for button in (self.undo_button, self.save_button, self.train_button):
+            button.pack(side=tk.LEFT, padx=(0, 4))
+        Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
+        Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
+        panel.columnconfigure(0, weight=1)
+        self.refresh()
+        return panel
+
+    def bind_keys(self, bind: Callable[[str, Callable[[], None]], None]) -> None:
+        """Bind the keys that the buttons name, and Ctrl+Z."""
+        for name in TOOLS:
+            bind(f"<Key-{name[0]}>", lambda name=name: self._choose_tool(name))
+        bind("<Key-a>", lambda: self.decide(True))
+        bind("<Key-r>", lambda: self.decide(False))
+        bind("<Control-z>", self.undo)
+
+    def refresh(self) -> None:
+        """Show the number of labels, and what can be done with them."""
+        labels, record = self.labels, self.record
+        good, bad = (0, 0) if labels is None else (labels.number(GOOD), labels.number(BAD))
+        number = 0 if labels is None else len(labels.places)
+        words = (
+            f"Labels: {good} good, {bad} bad on {number} micrographs" if number else "Labels: none. Mark places (G, B)."
+        )
+        if number == 1:
+            words += ". Training needs two micrographs or more"
+        self.counts.config(text=words.replace("1 micrographs", "1 micrograph"))
+        for button, can in (
+            (self.undo_button, labels is not None and labels.can_undo),
+            (self.save_button, number > 0),
+            (self.train_button, number > 0),
+        ):
+            button.config(state=tk.NORMAL if can else tk.DISABLED)
+        verdict = None if labels is None or record is None else labels.verdicts.get(record.stem)
+        can_decide = labels is not None and record is not None and record.status != FAILED
+        for accepted, button in self.verdicts.items():
+            relief = tk.SUNKEN if verdict is accepted else tk.RAISED
+            button.config(relief=relief, state=tk.NORMAL if can_decide else tk.DISABLED)
+
+    def _choose_tool(self, name: str) -> None:
+        self.tool.set(name)
+        self._tool_changed()
+
+    def _tool_changed(self) -> None:
+        self.hint.config(text=HINTS[self.tool.get()])
+
+    # ---- changes --------------------------------------------------------------------------------------------
+
+    def click(self, x: float, y: float, button: int, picture: Any) -> bool:
+        """Mark or remove the place under the mouse; return whether the click was used."""
+        tool = self.tool.get()
+        if self.record is None or self.labels is None or (tool == LOOK and button == 1):
+            return False
+        labels, stem, reach = self.labels, self.record.stem, REACH / picture.view.scale
+        if button == 3:
+            return self._do(lambda: labels.remove(stem, x, y, reach))
+        marks = picture.marks
+        far = np.hypot(*(marks.positions - (x, y)).T) if len(marks.positions) else np.zeros(0)
+        if len(far) and np.nanmin(far, initial=np.inf) <= reach:  # a pick: the place is its centre
+            x, y = marks.positions[np.nanargmin(far)]
+        return self._do(lambda: labels.mark(stem, Place(float(x), float(y), tool), reach))
+
+    def decide(self, accepted: bool) -> None:
+        """Accept or reject the shown micrograph; again: leave it to the run."""
+        labels, record = self.labels, self.record
+        if labels is not None and record is not None and record.status != FAILED:
+            self._do(lambda: labels.decide(record.stem, accepted))
+
+    def undo(self) -> None:
+        """Take back the last change."""
+        if self.labels is not None and self.labels.can_undo:
+            self._do(self.labels.undo)
+
+    def _do(self, change: Callable[[], Any]) -> bool:
+        try:
+            change()
+        except CryoIceError as error:
+            self._say(str(error))
+        self.refresh()
+        self._changed()
+        return True
+
+    # ---- what is saved --------------------------------------------------------------------------------------
+
+    def places(self, threshold: float) -> Dict[str, Callable[[], Dict[int, Any]]]:
+        """Return, for each kind of output, a function that reads the positions to save by micrograph."""
+        marked = {} if self.labels is None else dict(self.labels.places)
+        with_run, found = self.with_run.get(), {}  # type: bool, Dict[str, Dict[int, Any]]
+
+        def read(label: str) -> Dict[int, Any]:
+            if not found:
+                records = [one for one in read_records(self._run.folder) if one.stem in marked]
+                for name in (GOOD, BAD):
+                    found[name] = {
+                        one.id: self._places_on(one, marked[one.stem], name, threshold if with_run else None)
+                        for one in records
+                    }
+            return found[label]
+
+        return {kind: (lambda label=label: read(label)) for kind, label in KINDS.items()}
+
+    def _places_on(self, record: MicrographRecord, marked: Any, label: str, threshold: Optional[float]) -> Any:
+        """Return the places of one kind on a micrograph: marked ones, and picks of the run unless threshold is None."""
+        own = np.array([place[:2] for place in marked if place.label == label]).reshape(-1, 2)
+        if threshold is None or not record.scores:
+            return own
+        wanted = self._picks_of_run(record, label, threshold)
+        picks = self._run.positions([score.id for score in record.scores])[wanted]
+        picks = picks[~np.isnan(picks).any(axis=1)]
+        far = max(FAR, record.particle_diameter or 0.0) / (record.pixel_size or 1.0)
+        for place in marked:
+            away = np.hypot(*(picks - place[:2]).T)
+            picks = picks[away > (far if place.label != label else 1.0)]
+        return np.concatenate([own, picks])
+
+    @staticmethod
+    def _picks_of_run(record: MicrographRecord, label: str, threshold: float) -> List[bool]:
+        """Return which picks of a micrograph are good, or bad, by the map; those at the border are neither."""
+        nothing = (GOOD, BORDER, OUTSIDE, NO_MICROGRAPH, FAILED)  # classes of picks that show nothing bad
+        goodness = np.array([np.nan if score.goodness is None else score.goodness for score in record.scores])
+        kept = is_kept(goodness, threshold)
+        if label == GOOD:
+            return list(kept)
+        return [not good and score.cls not in nothing for good, score in zip(kept, record.scores)]

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Screening on a Dask cluster: three worker processes on this machine, of which some are killed."""
+
+import csv
+import dataclasses
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import standin
+from random_model import write_random_model
+from standin import executor, make_tasks
+
+from cryoice_scipion.core.cli import build_parser
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.detectors.model_folder import fingerprint, write_sums
+from cryoice_scipion.core.errors import ImageError, ModelError, SettingsError, WorkerError
+from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.workers import cluster as clusters
+from cryoice_scipion.core.workers import cluster_task, schedulers
+from cryoice_scipion.core.workers.cluster import cluster_executors
+
+PRELOAD = Path(__file__).parents[2] / "cluster_worker.py"
+LOG = logging.getLogger("cluster")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Return three workers with the stand-in detector, and the folder whose kill.txt kills them."""
+    distributed = pytest.importorskip("distributed")
+    folder = tmp_path_factory.mktemp("cluster")
+    os.environ["CRYOICE_TEST_FOLDER"] = str(folder)
+    made = distributed.LocalCluster(
+        n_workers=3, threads_per_worker=1, memory_limit=None, dashboard_address=":0", preload=[str(PRELOAD)],
+        local_directory=str(folder), silence_logs=logging.CRITICAL,
+    )  # fmt: skip
+    made.folder = folder
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Return a model folder that says what the stand-in detector is; its weights are never loaded."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.json").write_text(standin.VarianceDetector().config.to_text())
+    (folder / "weights.safetensors").write_bytes(b"none")
+    write_sums(folder)
+    return folder
+
+
+@pytest.fixture
+def make_executors(cluster, model, monkeypatch):
+    """Return a function that connects to the cluster, after workers that were killed are back."""
+    cluster.wait_for_workers(3, timeout=30)
+    monkeypatch.setattr(schedulers, "SETTLE", 0.1)
+    monkeypatch.setattr(clusters, "_POLL", 0.1)
+    monkeypatch.setattr(clusters, "_PATIENCE", 0.2)
+    return lambda **options: cluster_executors(
+        cluster.scheduler_address, ScreenConfig(model=str(model)), options.get("device", "cpu"), LOG
+    )
+
+
+def screen(folder, tasks, executors):
+    config = ScreenConfig(reference=3, full_size_masks=True, outlier=False)  # without torch: it would load four times
+    with ScreeningRun(folder, config, executors) as run:
+        return {record.id: record for record in run.process(tasks)}
+
+
+def files_of(folder):
+    """Return the files of a run that its results are in, by name; of the table the rows without the time."""
+    names = ("probability", "masks", "thumbnails", ".maps")
+    found = [path for name in names for path in (folder / name).rglob("*") if path.is_file()]
+    with open(folder / "micrographs.csv", newline="") as stream:
+        table = sorted(({**row, "seconds": ""} for row in csv.DictReader(stream)), key=lambda row: int(row["id"]))
+    return table, {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def without_times(records):
+    return {key: dataclasses.replace(one, seconds=0.0) for key, one in records.items()}
+
+
+def test_three_workers_of_which_one_is_killed_give_the_files_of_one_machine(
+    cluster, make_executors, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    tasks = make_tasks(Path("m"), 12)  # relative paths, and the workers are in another folder
+    Path(tasks[8].path).write_bytes(b"")
+    (cluster.folder / "kill.txt").write_text("mic005")
+    there = screen(Path("there"), tasks, make_executors())
+    assert (cluster.folder / "kill.txt").read_text() == ""
+    here = screen(Path("here"), tasks, [executor()])
+    assert without_times(there) == without_times(here)
+    assert here[9].status == "failed"
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+
+
+def test_a_micrograph_that_kills_two_workers_fails_and_the_run_goes_on(cluster, make_executors, tmp_path):
+    tasks = make_tasks(tmp_path / "m", 5)
+    (cluster.folder / "kill.txt").write_text("mic004\nmic004")
+    found = screen(tmp_path / "o", tasks, make_executors())
+    assert [found[i].status for i in (1, 2, 3, 4, 5)] == ["accepted"] * 3 + ["failed", "accepted"]
+    assert "two workers died of it (on tcp://127.0.0.1:" in found[4].reason
+    assert "read the log of the Dask worker" in found[4].reason
+
+
+def test_errors_of_a_worker_keep_their_class_and_the_paths_of_the_request(make_executors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (one, *_), (task,) = make_executors(), make_tasks(Path("m"), 1)
+    Path("journal.jsonl").touch()
+    for executors in (one, executor()):
+        Path(task.path).write_bytes(b"")
+        with pytest.raises(ImageError, match=r"^m/mic001.mrc: "):
+            executors.map(task, ScreenConfig(), "auto", Path("."))
+
+
+def test_workers_of_another_version_or_without_the_file_system_end_the_run_with_one_line(
+    make_executors, tmp_path, monkeypatch
+):
+    (task,) = make_tasks(tmp_path / "m", 1)
+    with pytest.raises(WorkerError, match=r"journal.jsonl: there is no such file on this machine; use a file system"):
+        make_executors()[0].map(task, ScreenConfig(), "auto", tmp_path)
+    monkeypatch.setattr(clusters, "VERSION", "0.0.0")
+    with pytest.raises(WorkerError, match=r"but the plugin is version 0.0.0; install the same version"):
+        screen(tmp_path / "o", [task], make_executors())
+
+
+def test_a_run_ends_when_the_connection_to_the_scheduler_is_lost(make_executors, tmp_path):
+    (one, *_), (task,) = make_executors(), make_tasks(tmp_path / "m", 1)
+    one._cluster._client.close()
+    with pytest.raises(WorkerError, match=r"the connection to the scheduler is lost .*; start the scheduler again"):
+        one.map(task, ScreenConfig(), "auto", tmp_path)
+
+
+def test_each_device_of_a_worker_gets_an_executor(make_executors):
+    executors = make_executors(device="cuda:0,1")
+    assert {slot.device for slot in executors[0]._cluster._free} == {"cuda:0", "cuda:1"}
+    assert len(executors) == 6
+    for one in executors:
+        one.close()
+
+
+def test_a_worker_loads_the_model_of_the_run_and_refuses_another(tmp_path):
+    model = write_random_model(tmp_path / "model")
+    options = {"model": str(model), "device": "cpu", "threads": 1, "version": ""}
+    assert cluster_task.load(expected_fingerprint=fingerprint(model), **options).device == "cpu"
+    with pytest.raises(ModelError, match="differs from the model of the run; copy the same model folder"):
+        cluster_task.load(expected_fingerprint="another", **options)
+    said = cluster_task.work({**options, "expected_fingerprint": "another", "patience": 0.0}, {})
+    assert "differs from the model" in said["refused"]
+
+
+@pytest.mark.parametrize(
+    "scheduler, error, words",
+    [
+        ("tcp://127.0.0.1:9", WorkerError, "tcp://127.0.0.1:9: the scheduler cannot be reached within 0 s .*check its"),
+        ("there.json", SettingsError, "is neither an address nor an existing scheduler file; give an address"),
+        ("slurm:2", WorkerError, "workers cannot be started .*; set cores, memory, walltime and queue"),
+    ],
+)
+def test_a_scheduler_that_cannot_be_used_is_an_error_in_one_line(model, monkeypatch, scheduler, error, words):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setattr(schedulers, "CONNECT_LIMIT", 0.2)
+    with pytest.raises(error, match=words):
+        cluster_executors(scheduler, ScreenConfig(model=str(model)), "cpu", LOG)
+    assert schedulers.check_scheduler("there.json")
+
+
+@pytest.mark.parametrize("scheduler, package", [("tcp://there:1", "distributed"), ("slurm:2", "dask-jobqueue")])
+def test_without_dask_the_error_names_the_extra(monkeypatch, scheduler, package):
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    with pytest.raises(SettingsError, match=rf"needs the package {package}; .*'scipion-em-cryoice\[cluster\]'"):
+        schedulers.connect(scheduler, LOG)
+
+
+def test_the_environment_variable_is_the_default_of_the_option(monkeypatch):
+    words = ["screen", "m", "--output", "o"]
+    assert build_parser(words).parse_args(words).cluster == ""
+    monkeypatch.setenv("CRYOICE_SCHEDULER", "tcp://there:1")
+    assert build_parser(words).parse_args(words).cluster == "tcp://there:1"
