@@ -30,7 +30,7 @@ _FORMATS = "give an MRC, TIFF, PNG or JPEG image"
 _PLAUSIBLE = (0.2, 20.0)  # Å/px
 _UNSET = 1.0  # Å/px: written by many programs when the pixel size is unknown
 _TOLERANCE = 0.05  # relative difference above which two pixel sizes contradict each other
-_MOST_PIXELS = 300_000_000  # 11520 × 8184 px, the largest camera, three times; Pillow's own cap refuses that camera
+_MOST_PIXELS = 300_000_000  # 11520 × 8184 px, the largest camera, three times; Pillow's own cap is lower
 _PILLOW_CAP = threading.Lock()
 Pixels = npt.NDArray[Any]
 Opened = Tuple[Tuple[int, ...], Callable[[], Pixels]]  # the shape, and a function that returns the pixels
@@ -237,7 +237,7 @@ def _tiff_pixel_size(page: Any) -> Optional[float]:
 def _open_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> Opened:
     try:
         with _PILLOW_CAP:
-            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MOST_PIXELS
+            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # _affordable says it in words
             try:
                 image = Image.open(file if data is None else io.BytesIO(data))
             finally:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from cryoice_scipion.core.images.reading import read_micrograph
 from cryoice_scipion.core.views.power_spectrum import HALF, WINDOW, average_power
 
 QUALITY = 85
@@ -25,15 +24,15 @@ SPECTRUM_EDGE = WINDOW / HALF  # Å: the resolution at the edge of the picture o
 Array = NDArray[Any]
 
 
-def write_views(path: Path, border: NDArray[np.bool_], pixel_size: float, folder: Path) -> None:
+def write_views(pixels: Array, border: NDArray[np.bool_], pixel_size: float, folder: Path) -> None:
     """Write ``mean.jpg`` and ``spectrum.jpg`` of a micrograph into a folder.
 
     Parameters
     ----------
+    pixels : numpy.ndarray, (rows, columns), float32
     border : numpy.ndarray, bool
         True where the micrograph has no image, on a grid of any size that covers it.
     """
-    pixels = np.asarray(read_micrograph(path).pixels, dtype=np.float32)
     if not np.isfinite(pixels).all():
         pixels = np.nan_to_num(pixels, nan=float(np.nanmedian(pixels)), posinf=0.0, neginf=0.0)
     whole = np.asarray(Image.fromarray(border).resize(pixels.shape[::-1], Image.NEAREST))

@@ -20,7 +20,7 @@ from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, picks_of_rows, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.images.grid import Frame
-from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
+from cryoice_scipion.core.images.reading import resolve_pixel_size
 from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.maps.scoring import particle_diameters
@@ -31,7 +31,7 @@ from cryoice_scipion.core.screening.stars import StarFiles
 from cryoice_scipion.core.serve.outlines import mask_paths, outlines_of
 from cryoice_scipion.core.serve.pictures import probability_picture, write_views
 from cryoice_scipion.core.serve.screener import Screener
-from cryoice_scipion.core.serve.uploads import check_pixel_size, check_size, number_of, stem_for
+from cryoice_scipion.core.serve.uploads import number_of, open_upload, stem_for
 
 _MOST = 20  # results that are kept; the oldest is deleted
 RESULT = "result.json"
@@ -78,10 +78,9 @@ class Tries:
             When something is missing or wrong.
         """
         name, stem = upload.micrograph.name, stem_for(upload.micrograph.name)
-        check_size(upload.micrograph)
+        image = open_upload(upload.micrograph)
         given = number_of(upload.pixel_size, "Pixel size", "Å/px")
-        check_pixel_size(given)
-        size, _ = resolve_pixel_size(read_micrograph(upload.micrograph), given)
+        size, _ = resolve_pixel_size(image, given)
         diameter = number_of(upload.diameter, "Particle diameter", "Å")
         task = MicrographTask(1, str(upload.micrograph), stem, size)
         table = _coordinates(upload.coordinates, task) if upload.coordinates else None
@@ -90,7 +89,7 @@ class Tries:
         mapped, record = self._screener.screen(task, config, folder)
         classmap = ClassMap.load(folder / mapped.raw_path)
         cells = bad_area.probabilities(classmap, 0.0)
-        write_views(upload.micrograph, classmap.border, mapped.pixel_size, folder)
+        write_views(image.as_float32(), classmap.border, mapped.pixel_size, folder)
         (folder / "probability.png").write_bytes(probability_picture(cells.probability))
         record = dataclasses.replace(record, path=name)
         if table is not None:

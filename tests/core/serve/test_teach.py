@@ -88,7 +88,7 @@ def test_labels_of_other_micrographs_are_refused(client):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "labels.json").write_text('{"micrographs": {"a": [{"x": 1}]}}')
-    with pytest.raises(CryoIceError, match="labels.json: micrographs.a.0.y: Field required"):
+    with pytest.raises(CryoIceError, match="labels.json: micrographs.a.0.y is missing"):
         Labels(tmp_path / "labels.json")
 
 
