@@ -71,6 +71,7 @@ setup(
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],
         "cluster": CLUSTER,
+        "proposals": ["selectivesearch>=0.4"],  # `cryoice regions --proposals selective_search`
         "test": [
             *CLUSTER,
             "cryosparc-tools>=4",

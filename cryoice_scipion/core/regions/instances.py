@@ -94,7 +94,7 @@ def _classes_of(cells: Cells, grown: NDArray[np.bool_]) -> Tuple[NDArray[np.intp
     names = [name for name in cells.bad_classes if name != BORDER]
     inside = np.where(grown, cells.by_class[: len(names)], 0.0)
     likeliest: NDArray[np.intp] = ndimage.gaussian_filter(inside, (0, _SMOOTH, _SMOOTH)).argmax(axis=0)
-    areas, number = ndimage.label(grown, structure=EIGHT)
+    areas, _ = ndimage.label(grown, structure=EIGHT)
     for area, box in enumerate(ndimage.find_objects(areas), 1):
         mask = areas[box] == area
         least = min(_PART * float(mask.sum()), _PART_CELLS)
@@ -106,7 +106,7 @@ def _classes_of(cells: Cells, grown: NDArray[np.bool_]) -> Tuple[NDArray[np.intp
             parts, count = ndimage.label(mask & (likeliest[box] == index), structure=EIGHT)
             sizes = np.bincount(parts.ravel(), minlength=count + 1)
             small |= (sizes < least)[parts] & (parts > 0)
-        if small.all() or not (mask & ~small).any():
+        if not (mask & ~small).any():
             likeliest[box][mask] = int(inside[(slice(None), *box)][:, mask].sum(axis=1).argmax())
             continue
         near = ndimage.distance_transform_edt(small | ~mask, return_distances=False, return_indices=True)

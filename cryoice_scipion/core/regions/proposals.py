@@ -21,7 +21,6 @@ from cryoice_scipion.core.regions.instances import EIGHT, separated
 from cryoice_scipion.core.regions.layers import Layers
 
 TREE, SELECTIVE = "tree", "selective_search"
-METHODS = (TREE, SELECTIVE)
 _ODDS = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 7.0)
 _OUTLIER = tuple(np.log([1.5, 2.0, 2.5, 3.0, 4.0, 6.0]).tolist())
 _GREY = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0)  # robust deviations
