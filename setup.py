@@ -22,6 +22,7 @@ PINNED = [
     "Pillow<10.2",
     "tifffile<2023.9.27",
 ]
+SERVE = ["starlette>=0.40", "uvicorn>=0.23", "python-multipart>=0.0.13"]
 CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python 3.8
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
@@ -70,6 +71,7 @@ setup(
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],
+        "serve": SERVE,
         "cluster": CLUSTER,
         "proposals": ["selectivesearch>=0.4"],  # `cryoice regions --proposals selective_search`
         "test": [
@@ -85,6 +87,7 @@ setup(
             "scipion-em-relion>=5.0.2",  # with RELION itself, a test runs the template with RELION
             "starfile>=0.5",
             "tensorboard>=2.10",
+            *SERVE,
         ],
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },
@@ -99,6 +102,7 @@ setup(
             "cryoice_logo.png",
             "models/*/*",
             "core/grades/*.json",
+            "core/serve/static/*",
             "core/regions/*.json",
             "templates/*.json.template",
         ]

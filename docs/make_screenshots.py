@@ -2,7 +2,7 @@
 """Make the screenshots of README and docs: the real windows on a screen that is not seen, the report in a browser.
 
 The demo's project, with a training beside the screening, is made anew in out/screenshots and stays there; the pictures
-go into docs/pictures. Takes about three minutes on two CPU cores. Needs Xvfb (a screen that is not seen) and Chromium
+go into docs/pictures. Takes about six minutes on two CPU cores. Needs Xvfb (a screen that is not seen) and Chromium
 or Chrome; any shipped model will do.
 """
 
@@ -58,6 +58,8 @@ def main() -> int:
         with screen():
             print("Opening the windows ...", flush=True)
             call(ROOT / "docs" / "screenshot_windows.py", build)
+        print("Opening the page of cryoice serve ...", flush=True)
+        call(ROOT / "docs" / "make_serve_pictures.py", build)
         take_report(browser, open_project(build))
     except NoScreenshots as error:
         print(f"screenshots: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ import cryoice_scipion
 from cryoice_scipion.constants import DISTRIBUTION, VERSION
 
 NAMES = {
+    "python_multipart": "python-multipart",
     "cryosparc": "cryosparc-tools",
     "yaml": "pyyaml",
     "PIL": "pillow",

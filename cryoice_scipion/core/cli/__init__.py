@@ -30,6 +30,7 @@ COMMANDS: Dict[str, str] = {
         "measure a model on labelled data; with --simulated also its maps, and its verdicts on picks and sessions"
     ),
     "info": "print the card of a model: network, training data and accuracy",
+    "serve": "show a local page: try a micrograph, review a run, teach the model (needs the extra 'serve')",
     "relion": "screen micrographs as an External job of RELION",
     "cryosparc": "screen the outputs of cryoSPARC jobs, and save the result as an External Job",
     "worker": "compute for the Scipion plugin, which starts it (not for direct use)",

@@ -30,7 +30,7 @@ _FORMATS = "give an MRC, TIFF, PNG or JPEG image"
 _PLAUSIBLE = (0.2, 20.0)  # Å/px
 _UNSET = 1.0  # Å/px: written by many programs when the pixel size is unknown
 _TOLERANCE = 0.05  # relative difference above which two pixel sizes contradict each other
-_MOST_PIXELS = 300_000_000  # 11520 × 8184 px, the largest camera, three times; Pillow's own cap refuses that camera
+_MOST_PIXELS = 300_000_000  # 11520 × 8184 px, the largest camera, three times; Pillow's own cap is lower
 _PILLOW_CAP = threading.Lock()
 Pixels = npt.NDArray[Any]
 Opened = Tuple[Tuple[int, ...], Callable[[], Pixels]]  # the shape, and a function that returns the pixels
@@ -192,6 +192,8 @@ def _open_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple
             page: Any = tiff.pages[number]
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 return _open_pillow(file, frame, data), None
+            if page.dtype is not None and page.dtype.kind == "c":
+                raise ImageError(file, "holds complex numbers", "give the real-space image")
             stated, shape = _tiff_pixel_size(page), _affordable(file, page.shape)
             if data is None and page.is_memmappable and page.ndim == 2:
                 offset, dtype = page.dataoffsets[0], page.dtype.newbyteorder(tiff.byteorder)
@@ -199,7 +201,7 @@ def _open_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple
                     raise ImageError(file, "is truncated", "copy or make the file again, or wait until it is complete")
                 rows, columns = shape
                 return (shape, lambda: read_raw(file, offset, (rows, columns), dtype)), stated
-            return _opened(_grey(file, page.asarray())), stated
+            return _opened(_grey(page.asarray())), stated
     except ImageError:
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds
@@ -235,7 +237,7 @@ def _tiff_pixel_size(page: Any) -> Optional[float]:
 def _open_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> Opened:
     try:
         with _PILLOW_CAP:
-            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MOST_PIXELS
+            cap, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # _affordable says it in words
             try:
                 image = Image.open(file if data is None else io.BytesIO(data))
             finally:
@@ -251,10 +253,8 @@ def _open_pillow(file: Path, frame: Optional[int], data: Optional[bytes]) -> Ope
         raise ImageError(file, f"is a damaged image ({_first_line(error)})", "copy or make the file again") from None
 
 
-def _grey(file: Path, pixels: Pixels) -> Pixels:
+def _grey(pixels: Pixels) -> Pixels:
     """Return a TIFF page as one plane: colours are combined to grey, an alpha plane is dropped."""
-    if np.iscomplexobj(pixels):
-        raise ImageError(file, "holds complex numbers", "give the real-space image")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         return pixels[..., :3].astype(np.float32) @ _GREY_WEIGHTS
     if pixels.ndim == 3 and pixels.shape[2] == 2:

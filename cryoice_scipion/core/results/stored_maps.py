@@ -73,6 +73,10 @@ class StoredMaps:
         config, model = ScreenConfig.make(**head["config"]), ModelConfig.make(**head["model_config"])
         return cls(Path(folder), config, model, reference, tasks, mapped, records)
 
+    def mapped(self, key: int) -> MapResult:
+        """Return the map result of a micrograph, by its id in ``tasks``."""
+        return self._mapped[key]
+
     def score(self, key: int, picks: Sequence[Pick], config: ScreenConfig) -> MicrographResult:
         """Return the result of a micrograph with these coordinates.
 

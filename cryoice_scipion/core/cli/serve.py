@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``cryoice serve``: show a local page to try a micrograph, review a run, and teach the model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cryoice_scipion.constants import DEFAULT_MODEL
+
+_EPILOG = (
+    "The page is only for this computer: it listens on 127.0.0.1 and needs the token in the printed address. "
+    "For another computer use an SSH tunnel: ssh -L PORT:127.0.0.1:PORT HOST."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add("--run", type=Path, metavar="DIR", help="output folder of a screening, for Review and Teach")
+    add("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="model name or folder (default: %(default)s)")
+    add("--port", type=int, default=8950, metavar="N", help="port; 0 takes a free one (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu or cuda:0 (default: %(default)s)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from cryoice_scipion.core.serve.server import serve
+
+    serve(args.run, args.model, args.port, args.device)
+    return 0

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The micrographs of the run as small pictures that can be sorted; it looks for new ones while the run goes on.
+
+import { api, dot, find, make, palette, percent, tell } from "./common.js";
+
+const GRADES = Object.keys(palette.grades);
+const rank = (value) => (value === null ? -Infinity : value);
+const ORDERS = {
+  bad: ["Bad area", (one, two) => rank(two.bad_area) - rank(one.bad_area)],
+  outlier: ["Outlier", (one, two) => rank(two.outlier) - rank(one.outlier)],
+  grade: ["Grade", (one, two) => GRADES.indexOf(one.grade) - GRADES.indexOf(two.grade)],
+  time: ["Time", (one, two) => two.time - one.time || two.id - one.id],
+};
+const PAUSE = 4000;  // ms between looks at the run
+
+export class Gallery {
+  /** `choose` is called with a row; `mark` returns what stands on a card beside its bad area. */
+  constructor(choose, mark, watch = () => {}) {
+    Object.assign(this, { choose, mark, watch, rows: [], chosen: null, cards: new Map(), version: "" });
+    this.list = find("cards");
+    find("order").append(...Object.entries(ORDERS).map(([key, [name]]) => make("option", { value: key }, name)));
+    find("order").addEventListener("change", () => this.draw());
+    find("only").addEventListener("change", () => this.draw());
+    document.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, n: 1, p: -1 }[event.key];
+      if (!step || event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      this.step(step);
+    });
+  }
+
+  async look() {
+    try {
+      const state = await api(`/api/run?version=${this.version}`);
+      this.version = state.version;
+      this.state = state;
+      if (state.micrographs) {
+        this.rows = state.micrographs;
+        this.draw();
+      }
+      const now = `${this.rows.length} micrographs` + (state.finished ? "" : state.backlog ? `, ${state.backlog} waiting` : "");
+      if (find("progress").textContent !== now) find("progress").textContent = now;
+      find("none").hidden = this.rows.length > 0;
+      this.watch(state);
+      if (this.chosen === null && this.visible.length) this.pick(this.visible[0].id, false);
+    } catch (error) {
+      tell(error.message);
+    }
+    setTimeout(() => this.look(), PAUSE);
+  }
+
+  get visible() {
+    const only = find("only").value;
+    return this.rows.filter((row) => this.isWanted(row, only)).sort(ORDERS[find("order").value][1]);
+  }
+
+  isWanted(row, only) {
+    const status = row.verdict || (row.status === "accepted" ? "accepted" : "rejected");
+    return only === "all" || status === only || row.status === only;
+  }
+
+  draw() {
+    const seen = this.visible.map((row) => {
+      let card = this.cards.get(row.id);
+      if (!card) this.cards.set(row.id, card = this.make(row));
+      this.fill(card, row);
+      return card;
+    });
+    const now = [...this.list.children];
+    if (seen.length !== now.length || seen.some((card, at) => card !== now[at])) {
+      const focus = document.activeElement;
+      this.list.replaceChildren(...seen);
+      if (this.list.contains(focus)) focus.focus();
+    }
+  }
+
+  make(row) {
+    const picture = make("img", { src: `/api/run/${row.id}/small.jpg`, alt: "", loading: "lazy", width: 120, height: 120 });
+    return make("li", {}, make("button", { type: "button", class: "card", title: row.name, onclick: () => this.pick(row.id) },
+      picture, make("span", { class: "name" }), make("span", { class: "told" })));
+  }
+
+  fill(card, row) {
+    const button = card.firstChild;
+    button.setAttribute("aria-pressed", row.id === this.chosen);
+    button.querySelector(".name").textContent = short(row.name);
+    const words = row.status === "failed" ? "failed" : percent(row.bad_area);
+    button.querySelector(".told").replaceChildren(...(row.grade ? [dot(palette.grades[row.grade])] : []), words, this.mark(row) || "");
+  }
+
+  pick(key, focus = true) {
+    this.chosen = key;
+    this.draw();
+    const card = this.cards.get(key).firstChild;
+    if (focus) card.focus({ preventScroll: true });
+    const list = this.list, box = card.getBoundingClientRect(), room = list.getBoundingClientRect();
+    if (box.top < room.top || box.bottom > room.bottom) list.scrollTop += box.top - room.top - 40;
+    if (box.left < room.left || box.right > room.right) list.scrollLeft += box.left - room.left - 40;
+    this.choose(this.row);
+  }
+
+  get row() { return this.rows.find((one) => one.id === this.chosen); }
+
+  step(by) {
+    const rows = this.visible, at = rows.findIndex((one) => one.id === this.chosen);
+    const next = rows[Math.min(Math.max(at + by, 0), rows.length - 1)];
+    if (next && next.id !== this.chosen) this.pick(next.id);
+  }
+}
+
+/** Return a long name with its middle left out, because names of micrographs differ at their end. */
+export function short(name) {
+  const stem = name.replace(/\.[a-z]+$/i, "");
+  return stem.length > 22 ? `${stem.slice(0, 6)}…${stem.slice(-14)}` : stem;
+}

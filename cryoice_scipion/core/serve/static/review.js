@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Review: look at the micrographs of a run at any threshold, and accept or reject them by hand.
+
+import { api, areaTable, find, gradeAndArea, make, tell, whole } from "./common.js";
+import { Gallery } from "./gallery.js";
+import { Viewer } from "./viewer.js";
+
+const viewer = new Viewer(find("stage"));
+const threshold = find("threshold"), margin = find("margin");
+let state, changed = { threshold: false, margin: false };
+const SIGNS = { accepted: "✓", rejected: "✕" };
+
+const gallery = new Gallery(open, (row) => row.verdict && make("b", { class: `sign ${row.verdict}`, title: `${row.verdict} by hand` }, SIGNS[row.verdict]), (now) => {
+  state = now;
+  if (now.threshold === null) return;
+  if (!changed.threshold) threshold.value = now.threshold;
+  if (!changed.margin) margin.value = now.margin;
+  write();
+  count();
+});
+
+function write() {
+  find("threshold_value").textContent = Number(threshold.value).toFixed(2);
+  find("margin_value").textContent = `${margin.value} Å`;
+  find("reset").hidden = !changed.threshold && !changed.margin;
+}
+
+/** Return the settings for the server; empty ones are those of the run. */
+const settings = () => ({ threshold: changed.threshold ? threshold.value : "", margin: changed.margin ? margin.value : "" });
+
+let asked = 0;
+async function open(row) {
+  const mine = ++asked;
+  try {
+    const data = await api(`/api/run/${row.id}?${new URLSearchParams(settings())}`);
+    if (mine === asked) show(data);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+function show(data) {
+  find("sheet").hidden = false;
+  find("facts").hidden = false;
+  viewer.show(data, `/api/run/${data.id}/picture.jpg`);
+  find("name").textContent = data.name;
+  const kept = data.picks.filter((pick) => pick[2]).length;
+  const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} kept`)] : [];
+  const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
+  const outlier = data.outlier === null ? [] : [make("h2", {}, "Outlier"), make("p", {}, `${data.outlier.toFixed(1)} times the typical distance from the session`)];
+  const why = data.why ? [make("p", { class: "problem" }, `${data.status}: ${data.why}`)] : [];
+  const rest = data.status === "failed" ? [] : [...gradeAndArea(data), ...picks, ...regions, ...outlier];
+  find("told").replaceChildren(...why, ...rest);
+  verdict();
+}
+
+function verdict() {
+  const row = gallery.row;
+  for (const name of ["accepted", "rejected"]) find(name).setAttribute("aria-pressed", row.verdict === name);
+  find("verdict").textContent = row.verdict ? `${row.verdict} by hand` : `${row.status} by the run`;
+}
+
+async function decide(name) {
+  const row = gallery.row;
+  if (!row) return;
+  try {
+    const wanted = row.verdict === name ? "" : name;
+    row.verdict = (await api("/api/review", { method: "POST", json: { id: row.id, verdict: wanted } })).verdict;
+    gallery.draw();
+    verdict();
+    count();
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+let waiting, counting = 0;
+async function count() {
+  const mine = ++counting;
+  clearTimeout(waiting);
+  try {
+    const found = await api(`/api/run/counts?${new URLSearchParams(settings())}`);
+    if (mine !== counting) return;
+    const ready = found.ready < 1 ? ` (for ${Math.floor(100 * found.ready)} % of the micrographs)` : "";
+    find("counts").replaceChildren(
+      ...(found.of || found.ready < 1 ? [make("b", {}, whole(found.kept)), ` of ${whole(found.of)} coordinates kept${ready}, `] : []),
+      make("b", {}, whole(found.accepted)), ` of ${whole(found.micrographs)} micrographs accepted`);
+    if (found.ready < 1) waiting = setTimeout(count, 400);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+let pause;
+for (const [name, slider] of Object.entries({ threshold, margin })) {
+  slider.addEventListener("input", () => {
+    changed[name] = true;
+    write();
+    clearTimeout(pause);
+    pause = setTimeout(() => { open(gallery.row); count(); }, 60);
+  });
+}
+find("reset").addEventListener("click", () => {
+  changed = { threshold: false, margin: false };
+  threshold.value = state.threshold;
+  margin.value = state.margin;
+  write();
+  open(gallery.row);
+  count();
+  threshold.focus();
+});
+for (const name of ["accepted", "rejected"]) find(name).addEventListener("click", () => decide(name));
+find("save").addEventListener("click", async () => {
+  try {
+    const found = await api("/api/review/save", { method: "POST", json: settings() });
+    find("saved").replaceChildren("Written into the folder of the run: ", ...found.files.flatMap((file, at) => [at ? ", " : "", make("code", {}, file)]), ".");
+  } catch (error) {
+    tell(error.message);
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const name = { a: "accepted", r: "rejected" }[event.key];
+  if (name) decide(name);
+});
+gallery.look();

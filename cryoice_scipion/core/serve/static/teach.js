@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Teach: mark good and bad places, train on them, compare, save the model and screen the run again with it.
+
+import { api, bar, dot, find, make, nameOf, palette, percent, tell } from "./common.js";
+import { Gallery, short } from "./gallery.js";
+import { Viewer } from "./viewer.js";
+
+const CLICK = 400;  // Å: side of the box that a click marks
+const MOST_TILES = 8;  // marks that stand for one region
+const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
+const viewer = new Viewer(find("stage"));
+let labels = {}, mode = "bad", data = null, history = [], before, after;
+
+const gallery = new Gallery(open, (row) => {
+  const number = (labels[row.stem] || []).length;
+  return number ? make("b", { class: "sign", title: `${number} marked places` }, `▣ ${number}`) : null;
+});
+
+async function open(row, box = null) {
+  try {
+    const found = await api(`/api/run/${row.id}`);
+    if (gallery.chosen !== row.id) return;
+    data = found;
+    compare(null);
+    viewer.show(data, `/api/run/${data.id}/picture.jpg`);
+    find("name").textContent = data.name;
+    history = [];
+    draw();
+    if (box) viewer.showBox(box);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+/** Open the micrograph of a found region, and zoom to it. */
+function goTo(one) {
+  gallery.chosen = one.id;
+  gallery.draw();
+  open(gallery.row, one.box);
+}
+
+// ---- marks
+
+const own = () => labels[data.stem] || [];
+const colour = (label) => (label.good ? palette.kept : label.class === "bad" ? palette.rejected : palette.classes[label.class]);
+
+function draw() {
+  viewer.above.replaceChildren(...own().flatMap((label, index) => {
+    const box = { x: label.x, y: label.y, width: label.width, height: label.height };
+    const size = Math.max(viewer.data.width / 40, 1);
+    return [make("rect", { ...box, class: "mark-halo" }),
+      make("rect", { ...box, class: `mark ${label.good ? "good" : "bad"}`, stroke: colour(label), fill: colour(label), "data-index": index },
+        make("title", {}, `${label.good ? "good" : label.class}: click to remove`)),
+      make("text", { x: label.x, y: label.y - size / 4, class: "mark-word", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
+  }));
+  find("undo").disabled = !history.length;
+  const buttons = (one, index) => [["Right", false, one.likeliest], ["Wrong", true, "good"]].map(([word, good, name]) => make("button", {
+    type: "button", class: "small", "aria-label": `${word}: region ${index + 1}, ${one.class}`,
+    onclick: () => change([...own(), ...tiles(one).map((place) => ({ ...place, class: name, good }))]),
+  }, word));
+  const regions = data.regions.filter((one) => one.likeliest !== "border");
+  find("regions").replaceChildren(...regions.slice(0, 40).map((one, index) => make("li", { class: "proposal" },
+    make("button", { type: "button", class: "link", title: `confidence ${Math.round(100 * one.confidence)} %`, onclick: () => viewer.showArea(data.regions.indexOf(one)) }, dot(palette.classes[one.likeliest]), nameOf(one)), ...buttons(one, index))));
+  if (!regions.length) find("regions").replaceChildren(make("li", { class: "help" }, "None on this micrograph."));
+}
+
+/** Return boxes inside a region. The box around it would also hold what is beside it. */
+function tiles(region) {
+  const [x, y, width, height] = region.box, path = make("path", { d: region.path, "fill-rule": "evenodd" });
+  viewer.above.append(path);  // only a path that is shown can be asked
+  const inside = (px, py) => path.isPointInFill(new DOMPoint(px, py));
+  const side = Math.max(CLICK / data.pixel_size, Math.sqrt(width * height) / 6), found = [], middles = [];
+  const columns = Math.max(1, Math.round(width / side)), rows = Math.max(1, Math.round(height / side));
+  const wide = width / columns, high = height / rows;
+  for (let row = 0; row < rows; row += 1) {
+    for (let column = 0; column < columns; column += 1) {
+      const left = x + column * wide, top = y + row * high;
+      const corners = [[0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9], [0.5, 0.5]].map(([a, b]) => inside(left + a * wide, top + b * high));
+      if (corners.every(Boolean)) found.push({ x: left, y: top, width: wide, height: high });
+      if (corners[4]) middles.push({ x: left + wide / 4, y: top + high / 4, width: wide / 2, height: high / 2 });
+    }
+  }
+  path.remove();
+  const all = found.length ? found : middles.length ? middles : [{ x, y, width, height }];
+  const step = Math.ceil(all.length / MOST_TILES);
+  return all.filter((one, index) => index % step === 0);
+}
+
+let sending = Promise.resolve();
+/** Replace the marks of this micrograph at once, and send them after the earlier changes. */
+function change(next, undone = false) {
+  const stem = data.stem;
+  if (!undone) history.push(own());
+  labels[stem] = next;
+  gallery.draw();
+  draw();
+  sending = sending.then(async () => {
+    try {
+      await api("/api/labels", { method: "POST", json: { stem, labels: next } });
+      poll();
+    } catch (error) {
+      tell(error.message);
+      labels = await api("/api/labels").catch(() => labels);
+      draw();
+    }
+  });
+}
+
+const add = (label) => change([...own(), label]);
+
+/** Return the box between two points, within the micrograph; a click gives a box of usual size. */
+function box(start, end) {
+  let [x, y] = [Math.min(start[0], end[0]), Math.min(start[1], end[1])];
+  let [width, height] = [Math.abs(start[0] - end[0]), Math.abs(start[1] - end[1])];
+  if (Math.max(width, height) < viewer.view[2] / 80) {
+    width = height = CLICK / data.pixel_size;
+    [x, y] = [end[0] - width / 2, end[1] - height / 2];
+  }
+  const left = Math.max(0, x), top = Math.max(0, y);
+  return { x: left, y: top, width: Math.min(data.width, x + width) - left, height: Math.min(data.height, y + height) - top };
+}
+
+const pen = {
+  move(start, now) {
+    viewer.above.querySelector(".drawn")?.remove();
+    viewer.above.append(make("rect", { ...box(start, now), class: "mark drawn", stroke: mode === "good" ? palette.kept : palette.rejected, fill: "none" }));
+  },
+  end(start, now) {
+    viewer.above.querySelector(".drawn")?.remove();
+    const moved = Math.hypot(start[0] - now[0], start[1] - now[1]) > viewer.view[2] / 80;
+    const hit = own().findIndex((one) => now[0] >= one.x && now[0] <= one.x + one.width && now[1] >= one.y && now[1] <= one.y + one.height);
+    if (!moved && hit >= 0) return change(own().filter((one, index) => index !== hit));
+    const place = box(start, now);
+    if (place.width <= 0 || place.height <= 0) return;
+    add({ ...place, class: mode === "good" ? "good" : find("class").value, good: mode === "good" });
+  },
+};
+
+function setMode(name) {
+  mode = name;
+  document.querySelectorAll("[data-mode]").forEach((one) => one.setAttribute("aria-pressed", one.dataset.mode === name));
+  viewer.draw = name === "move" ? null : pen;
+  viewer.svg.classList.toggle("drawing", name !== "move");
+}
+
+function undo() {
+  if (history.length) change(history.pop(), true);
+}
+
+document.querySelectorAll("[data-mode]").forEach((one) => one.addEventListener("click", () => setMode(one.dataset.mode)));
+find("undo").addEventListener("click", undo);
+viewer.svg.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || mode === "move") return;
+  const [x, y, width, height] = viewer.view, middle = [x + width / 2, y + height / 2];
+  pen.end(middle, middle);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select")) return;
+  const modes = { 1: "move", 2: "bad", 3: "good" };
+  if (event.key === "z") undo();
+  else if (modes[event.key] && !event.ctrlKey && !event.altKey && !event.metaKey) setMode(modes[event.key]);
+});
+
+// ---- training
+
+async function act(json) {
+  try {
+    await api("/api/teach", { method: "POST", json });
+    await poll();
+    return true;
+  } catch (error) {
+    tell(error.message);
+    return false;
+  }
+}
+
+function show(state) {
+  const { counts, job } = state;
+  const on = (number) => ` on ${number} micrograph${number === 1 ? "" : "s"}`;
+  find("marks").replaceChildren(make("b", { class: "bad-word" }, `✕ ${counts.bad} bad`), on(counts.bad_micrographs), make("br"),
+    make("b", { class: "good-word" }, `✓ ${counts.good} good`), on(counts.good_micrographs));
+  find("missing").replaceChildren(...state.missing.map((text) => make("p", { class: "help" }, text)));
+  find("train").disabled = job.running || state.missing.length > 0;
+  find("stop").hidden = find("work").hidden = !job.running;
+  find("stage_name").textContent = `${job.what}: ${STAGES[job.stage] || job.stage}`;
+  find("bar").value = 100 * job.progress;
+  find("failed").hidden = !job.error;
+  find("failed").textContent = job.error;
+  find("trained").hidden = !state.trained;
+  find("measures").textContent = words(state.measures);
+  replace("compared", state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
+  find("find").disabled = job.running || !counts.bad;
+  replace("found", state.found.map((one, index) => ["found", index + one.name, make("li", { class: "proposal" },
+    make("button", { type: "button", class: "link", title: one.name, onclick: () => goTo(one) }, dot(palette.classes[one.class] || palette.rejected), `${one.class} ${Math.round(100 * one.confidence)} %, ${short(one.name)}`))]));
+  find("saved").hidden = !state.models.length;
+  replace("models", state.models.map((one) => ["models", one.name, make("li", {}, make("b", {}, one.name), " ",
+    make("button", { type: "button", class: "small", onclick: () => act({ act: "screen", name: one.name }) }, "Screen again"),
+    make("p", { class: "help" }, "Result: ", make("code", {}, one.screened)))]));
+}
+
+/** Return what the training says of the marks that it did not use. */
+function words({ before, after }) {
+  if (!after) return "";
+  const worse = before > after ? " The model before was better on them: look at the pictures, and mark more places." : "";
+  return `AUC on marked places that the training did not use: ${after.toFixed(3)}, before ${before.toFixed(3)}.${worse}`;
+}
+
+/** Fill a list unless it shows the same things already, so that it keeps the focus. */
+function replace(name, items) {
+  const key = JSON.stringify(items.map((one) => one.slice(0, 2)));
+  if (find(name).dataset.key === key) return;
+  find(name).dataset.key = key;
+  find(name).replaceChildren(...items.map((one) => one[2]));
+}
+
+let timer, asked = 0;
+/** Show the state of the server, and look again later. */
+async function poll() {
+  const mine = ++asked;
+  clearTimeout(timer);
+  let pause = 4000;
+  try {
+    const state = await api("/api/teach");
+    if (mine !== asked) return;
+    show(state);
+    if (state.job.running) pause = 700;
+  } catch (error) {
+    tell(error.message);
+  }
+  if (mine === asked) timer = setTimeout(poll, pause);
+}
+
+find("train").addEventListener("click", () => act({ act: "train" }));
+find("find").addEventListener("click", () => act({ act: "find" }));
+find("stop").addEventListener("click", () => act({ act: "stop" }));
+find("saving").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const name = find("new_name").value.trim();
+  if (await act({ act: "save", name })) tell(`The model ${name} is saved.`);
+});
+
+// ---- comparison
+
+async function compare(one) {
+  find("comparison").hidden = !one;
+  find("marking").hidden = Boolean(one);
+  if (!one) return;
+  try {
+    const found = await api(`/api/teach/${one.id}`);
+    if (!before) {
+      before = new Viewer(find("before"));
+      after = new Viewer(find("after"));
+      before.follower = after;
+      after.follower = before;
+    }
+    for (const [name, which] of Object.entries({ before, after })) {
+      which.show({ ...found[name], picks: [] }, `/api/run/${found.before.id}/picture.jpg`);
+      const parts = Object.entries(found[name].areas).map(([key, share]) => [key, share, palette.classes[key]]);
+      find(`${name}_words`).replaceChildren(`Bad area ${percent(found[name].bad_area)}`, bar(parts));
+    }
+    find("name").textContent = one.name;
+  } catch (error) {
+    tell(error.message);
+  }
+}
+find("back").addEventListener("click", () => open(gallery.row));
+
+setMode("bad");
+viewer.toggles.picks.click();  // the places matter here
+api("/api/labels").then((found) => { labels = found; gallery.look(); poll(); }).catch((error) => tell(error.message));

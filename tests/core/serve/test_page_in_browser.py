@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three parts in a real browser, which asks nobody but the server, at the width of a desktop and of a phone."""
+
+import json
+import shutil
+from urllib.parse import urlsplit
+
+import pytest
+from browser import CHROMIUM, Browser
+from serving import FakeCommand, make_run, make_test_place, micrograph, mrc_bytes, served
+
+from cryoice_scipion.core.serve import teaching
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither Chromium nor Chrome is installed")
+TEXT = "document.getElementById('{}').textContent"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    """Return a browser that has opened the printed address."""
+    place = make_test_place(tmp_path_factory.mktemp("serve") / "own", run)
+    with pytest.MonkeyPatch.context() as patch, served(place) as address:
+        patch.setattr(teaching, "Command", FakeCommand)
+        browser = Browser()
+        try:
+            browser.address = address
+            browser.size(1280, 800)
+            browser.open(address)
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture(autouse=True)
+def only_itself(page):
+    """Fail on any request that is not to the server, and on any error or content that the policy refused."""
+    yield
+    hosts = {urlsplit(one).netloc for one in page.requests if urlsplit(one).scheme not in ("data", "blob", "about")}
+    assert hosts == {urlsplit(page.address).netloc}
+    assert not page.errors
+
+
+def fits(page, width):
+    """Return whether nothing is wider than the window of this width."""
+    page.size(width, 800)
+    room = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    page.size(1280, 800)
+    return room[0] <= room[1] == width
+
+
+def go(page, name):
+    page.open(page.address.split("?")[0] + name)
+
+
+def test_try(page, tmp_path):
+    go(page, "try")
+    (tmp_path / "mic.mrc").write_bytes(mrc_bytes(tmp_path, micrograph()))
+    (tmp_path / "bad.mrc").write_bytes(b"text")
+    page.give_file("#micrograph", tmp_path / "bad.mrc")
+    page.wait("!document.getElementById('problem').hidden")
+    assert "truncated" in page.evaluate(TEXT.format("problem"))
+    page.give_file("#micrograph", tmp_path / "mic.mrc")
+    page.wait("!document.getElementById('result').hidden && document.querySelector('#stage .area')")
+    assert "Bad area" in page.evaluate(TEXT.format("facts")) and page.evaluate(
+        "document.getElementById('problem').hidden"
+    )
+    for number in (2, 3, 4):
+        page.click(f"#views button:nth-child({number})")
+        assert (
+            page.evaluate("document.querySelector('#stage image').getAttribute('href')")
+            .split("/")[-1]
+            .startswith({2: "mean", 3: "spectrum", 4: "probability"}[number])
+        )
+    assert page.evaluate("[...document.images].every((one) => one.alt !== null && one.naturalWidth > 0)")
+    page.evaluate("document.querySelector('#stage svg.picture').focus()")
+    before = page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')")
+    page.key("+")
+    assert page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')") != before
+    assert fits(page, 390) and fits(page, 1280)
+
+
+def test_review(page, run):
+    go(page, "review")
+    page.wait("document.querySelectorAll('.card').length === 4 && document.querySelector('#told .big')")
+    page.wait("/of 24 coordinates kept/.test(document.getElementById('counts').textContent)")
+    names = "[...document.querySelectorAll('.card')].map((one) => one.title)"
+    assert page.evaluate(names) == [f"mic00{number}.mrc" for number in (4, 3, 2, 1)], "by bad area"
+    page.evaluate("(() => { const one = document.getElementById('order'); one.value = 'time'; "
+                  "one.dispatchEvent(new Event('change')); })()")  # fmt: skip
+    assert page.evaluate(names)[0] == "mic004.mrc"
+    before = page.evaluate(TEXT.format("counts"))
+    page.evaluate("(() => { const one = document.getElementById('threshold'); one.value = 0.99; "
+                  "one.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    page.wait(f"document.getElementById('counts').textContent !== {json.dumps(before)}")
+    page.evaluate("document.querySelector('.card').focus()")
+    page.key("r")
+    page.wait("document.querySelector('.card .sign.rejected')")
+    page.key("ArrowDown")
+    page.wait("document.getElementById('name').textContent === 'mic003.mrc'")
+    page.key("a")
+    page.wait("document.querySelector('.card .sign.accepted')")
+    page.click("#save")
+    page.wait("/coordinates_kept.star/.test(document.getElementById('saved').textContent)")
+    verdicts = json.loads((run / "review.json").read_text())["micrographs"]
+    assert verdicts == {"mic003": "accepted", "mic004": "rejected"}
+    assert fits(page, 390) and fits(page, 1280)
+
+
+def test_teach(page, run):
+    go(page, "teach")
+    page.wait("document.querySelectorAll('.card').length === 4 && document.getElementById('name').textContent")
+    for number in (1, 2):
+        page.drag("#stage svg.picture", (0.2, 0.45), (0.25, 0.55))
+        page.wait("document.querySelectorAll('.mark').length === 1")
+        page.key("3")
+        page.drag("#stage svg.picture", (0.6, 0.5), (0.6, 0.5))
+        page.wait("document.querySelectorAll('.mark').length === 2")
+        page.drag("#stage svg.picture", (0.8, 0.5), (0.8, 0.5))
+        page.key("z")
+        page.wait("document.querySelectorAll('.mark').length === 2")
+        page.key("2")
+        if number == 1:
+            page.key("ArrowDown")
+            page.wait(
+                "document.querySelectorAll('.mark').length === 0 && document.querySelector('#regions button.small')"
+            )
+    page.click("#regions button.small")  # the region is right
+    page.wait("document.querySelectorAll('.mark').length > 2 && !document.getElementById('train').disabled")
+    page.click("#train")
+    page.wait("!document.getElementById('trained').hidden && document.querySelector('#compared button')")
+    assert "0.950, before 0.900" in page.evaluate(TEXT.format("measures"))
+    page.click("#compared button")
+    page.wait("document.querySelector('#before .area') && document.querySelector('#after .area')")
+    page.evaluate("document.getElementById('new_name').value = 'mine'")
+    page.click("#saving button")
+    page.wait("/mine/.test(document.getElementById('models').textContent)")
+    labels = json.loads((run / "labels.json").read_text())["micrographs"]
+    assert sorted(labels) == ["mic003", "mic004"]
+    assert [one["good"] for one in labels["mic004"]] == [False, True]
+    assert fits(page, 390) and fits(page, 1280)
+    shutil.rmtree(run / "models")

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Review: the micrographs of a run at any threshold, live counts, verdicts by hand, and the lists."""
+
+import io
+import json
+import shutil
+
+import pytest
+from PIL import Image
+from serving import client_of, make_run, make_test_place
+
+from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.micrograph_star import MicrographStar
+from cryoice_scipion.core.results.run_reader import RunReader, read_records
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "run")
+
+
+@pytest.fixture
+def client(run, tmp_path):
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        yield client
+
+
+def get(client, path, **given):
+    answer = client.get(path, params=given)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def post(client, path, **content):
+    answer = client.post(path, json=content)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_the_gallery_has_what_the_journal_has(client, run):
+    found = get(client, "/api/run")
+    records = {record.id: record for record in read_records(run)}
+    assert len(found["micrographs"]) == len(records) == 4
+    for row in found["micrographs"]:
+        record = records[row["id"]]
+        assert row["bad_area"] == round(record.bad_area, 3) and row["picks"] == len(record.scores) == 6
+        assert (row["stem"], row["status"], row["grade"]) == (record.stem, record.status, record.grade)
+        assert row["time"] == record.screened_at and row["verdict"] == ""
+    assert (found["threshold"], found["margin"]) == (0.5, 0.0)
+
+
+def test_a_look_without_news_is_short_and_a_growing_run_is_news(client, run):
+    version = get(client, "/api/run")["version"]
+    assert "micrographs" not in get(client, "/api/run", version=version)
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    last = json.loads(lines[-1])
+    last["record"].update(id=77, stem="late")
+    with open(run / "journal.jsonl", "a") as stream:
+        stream.write(json.dumps(last) + "\n")
+    found = get(client, "/api/run", version=version)
+    assert [row["id"] for row in found["micrographs"]] == [1, 2, 3, 4, 77]
+
+
+def test_a_micrograph_has_the_scores_of_the_run_and_follows_the_sliders(client, run):
+    record = next(one for one in read_records(run) if one.id == 3)
+    found = get(client, "/api/run/3")
+    assert found["bad_area"] == pytest.approx(record.bad_area)
+    assert found["areas"] == pytest.approx({name: share for name, share in record.areas.items() if name != "good"})
+    kept = [int(score.kept) for score in record.scores]
+    at = [[32.0 if k % 2 else 170.0, 20.0 + 20 * k, one] for k, one in enumerate(kept)]  # as make_tasks places them
+    assert sorted(found["picks"]) == sorted(at)
+    assert sum(pick[2] for pick in get(client, "/api/run/3", threshold="0")["picks"]) == 6
+    assert sum(pick[2] for pick in get(client, "/api/run/3", margin="700")["picks"]) == 0
+    for name, size in (("small.jpg", 240), ("picture.jpg", 208), ("probability.png", None)):
+        picture = Image.open(io.BytesIO(client.get(f"/api/run/3/{name}").content))
+        assert size is None or picture.width == size
+
+
+def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):
+    records = RunReader(run).look()
+    for threshold in (0.0, 0.3, 0.5, 0.9, 1.0):
+        found = get(client, "/api/run/counts", threshold=threshold)
+        assert (found["kept"], found["of"], found["ready"]) == (records.kept_number(threshold), 24, 1.0)
+    assert get(client, "/api/run/counts")["kept"] == records.kept_number(0.5)
+
+
+def test_counts_at_another_margin_arrive_in_the_background(client):
+    def ready():
+        return get(client, "/api/run/counts", margin="150")
+
+    for _ in range(200):
+        if ready()["ready"] == 1.0:
+            break
+    found = ready()
+    expected = sum(pick[2] for key in (1, 2, 3, 4) for pick in get(client, f"/api/run/{key}", margin="150")["picks"])
+    assert (found["kept"], found["of"]) == (expected, 24) and 0 < expected < 15
+
+
+def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):
+    assert post(client, "/api/review", id=2, verdict="rejected") == {"verdict": "rejected"}
+    post(client, "/api/review", id=1, verdict="accepted")
+    content = json.loads((run / "review.json").read_text())
+    assert content == {"version": 1, "micrographs": {"mic001": "accepted", "mic002": "rejected"}}
+    names = [name for name, _ in MicrographStar.read(run / "review" / "micrographs_accepted.star").listed()]
+    assert [name.rpartition("/")[2] for name in names] == ["mic001.mrc", "mic003.mrc", "mic004.mrc"]
+    counts = get(client, "/api/run/counts")
+    kept = {record.id: sum(score.kept for score in record.scores) for record in read_records(run)}
+    total = sum(kept.values())
+    assert (counts["kept"], counts["accepted"], counts["micrographs"]) == (total - kept[2], 3, 4) and kept[2]
+    with client_of(make_test_place(tmp_path / "again", run)) as again:  # a new server
+        assert [row["verdict"] for row in get(again, "/api/run")["micrographs"]] == ["accepted", "rejected", "", ""]
+        post(again, "/api/review", id=2, verdict="")
+        assert get(again, "/api/run/counts")["kept"] == total
+
+
+def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):
+    post(client, "/api/review", id=2, verdict="rejected")
+    saved = post(client, "/api/review/save", threshold="0.3", margin="150")
+    kept, rejected = (read_picks(run / "review" / f"coordinates_{name}.star").table for name in ("kept", "rejected"))
+    assert (saved["kept"], saved["rejected"]) == (len(kept), len(rejected)) and len(kept) + len(rejected) == 24
+    assert not kept["rlnMicrographName"].str.contains("mic002").any() and "cryoiceClass" not in kept
+    assert kept["cryoiceGoodness"].min() >= 0.3
+    total = sum(
+        pick[2] for key in (1, 3, 4) for pick in get(client, f"/api/run/{key}", threshold=".3", margin="150")["picks"]
+    )
+    assert len(kept) == total
+    assert all((run / file).is_file() for file in saved["files"])
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/api/run/99", "micrograph 99: is not in this run"),
+        ("/api/run/1?threshold=2", "threshold: is not a number from 0 to 1"),
+        ("/api/run/1?margin=x", "margin: is not a number"),
+        ("/api/run/1?threshold=nan", "threshold: is not a number"),
+    ],
+)
+def test_wrong_requests_get_a_sentence(path, words, client):
+    answer = client.get(path)
+    assert answer.status_code == 422 and words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"x", b'{"id": "a"}', b'{"id": 1, "verdict": "maybe"}'])
+def test_wrong_verdicts_get_a_sentence_and_change_nothing(content, client, run):
+    assert client.post("/api/review", content=content).status_code == 422
+    assert not (run / "review.json").exists()
+
+
+def test_a_failed_micrograph_is_shown_with_its_reason(client, run):
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    last = json.loads(lines[-1])
+    last["record"].update(
+        id=9, stem="broken", path="broken.mrc", status="failed", reason="is empty", scores=[], shape=None
+    )
+    with open(run / "journal.jsonl", "a") as stream:
+        stream.write(json.dumps(last) + "\n")
+    found = get(client, "/api/run/9")
+    assert (found["status"], found["why"], found["regions"]) == ("failed", "is empty", [])
+    assert client.get("/api/run/9/small.jpg").status_code == 200
+
+
+def test_a_damaged_review_file_is_named(run, tmp_path):
+    (run / "review.json").write_text("{")
+    with pytest.raises(Exception, match="review.json: is damaged; correct or remove it"):
+        make_test_place(tmp_path / "again", run)
+
+
+def test_without_a_run_review_says_what_to_do(tmp_path):
+    with client_of(make_test_place(tmp_path / "own")) as client:
+        assert "with the folder of a run" in client.get("/api/run").json()["error"]
+        assert "cryoice serve --run" in client.get("/review").text

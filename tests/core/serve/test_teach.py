@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Teach: labels in one file; a job that trains, compares and screens again; saved models."""
+
+import json
+import shutil
+import sys
+import time
+
+import pytest
+from serving import FakeCommand, client_of, make_run, make_test_place
+
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.serve import teaching
+from cryoice_scipion.core.serve.commands import Command
+from cryoice_scipion.core.serve.labels import Labels
+
+BAD = {"x": 4.0, "y": 20.0, "width": 16.0, "height": 16.0, "class": "support", "good": False}
+GOOD = {"x": 150.0, "y": 20.0, "width": 40.0, "height": 100.0, "class": "good", "good": True}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("teach"))
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "run")
+
+
+@pytest.fixture
+def client(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(teaching, "Command", FakeCommand)
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        yield client
+
+
+def label(client, number, labels):
+    answer = client.post("/api/labels", json={"stem": f"mic{number:03d}", "labels": labels})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def act(client, act, **more):
+    return client.post("/api/teach", json={"act": act, **more})
+
+
+def finished(client):
+    """Return the state when the job has ended."""
+    for _ in range(1000):
+        state = client.get("/api/teach").json()
+        if not state["job"]["running"]:
+            return state
+        time.sleep(0.01)
+    raise AssertionError(state)
+
+
+def test_labels_are_in_one_file_and_survive_a_restart(client, run, tmp_path):
+    label(client, 1, [BAD, GOOD])
+    assert label(client, 2, [BAD])["counts"] == {"good": 1, "good_micrographs": 1, "bad": 2, "bad_micrographs": 2}
+    expected = {"mic001": [BAD, GOOD], "mic002": [BAD]}
+    assert json.loads((run / "labels.json").read_text()) == {"version": 1, "micrographs": expected}
+    with client_of(make_test_place(tmp_path / "again", run)) as again:
+        assert again.get("/api/labels").json() == expected
+    label(client, 2, [])
+    assert json.loads((run / "labels.json").read_text())["micrographs"] == {"mic001": [BAD, GOOD]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class": "good"}, {"good": 7}, {"x": "left"}, {"width": 0}, {"height": float("inf")}, {"good": True},
+        {"class": "x" * 41}, {"z": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_labels_are_refused(change, tmp_path):
+    labels = Labels(tmp_path / "labels.json")
+    with pytest.raises(CryoIceError, match="micrographs.mic.0"):
+        labels.replace("mic", [{**BAD, **change}])
+    assert not (tmp_path / "labels.json").exists()
+
+
+def test_labels_of_other_micrographs_are_refused(client):
+    answer = client.post("/api/labels", json={"stem": "../mic001", "labels": [BAD]})
+    assert answer.status_code == 422 and "no micrograph of the run" in answer.json()["error"]
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "labels.json").write_text('{"micrographs": {"a": [{"x": 1}]}}')
+    with pytest.raises(CryoIceError, match="labels.json: micrographs.a.0.y is missing"):
+        Labels(tmp_path / "labels.json")
+
+
+def test_what_is_missing_is_said_before_the_training(client):
+    label(client, 1, [BAD, GOOD])
+    answer = act(client, "train")
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "Training: mark bad places on at least two micrographs (now on 1)."
+    assert len(client.get("/api/teach").json()["missing"]) == 2
+
+
+def test_train_compare_save_and_screen_again(client, run):
+    label(client, 1, [BAD, GOOD])
+    label(client, 3, [BAD, GOOD])
+    assert act(client, "train").status_code == 200
+    state = finished(client)
+    assert not state["job"]["error"] and state["trained"]
+    assert state["measures"] == {"after": 0.95, "before": 0.9}
+    assert sorted(one["name"] for one in state["compared"]) == ["mic002.mrc", "mic004.mrc"], "those without labels"
+    assert (run / "teach" / "labels.json").read_text() == (run / "labels.json").read_text()
+    found = client.get(f"/api/teach/{state['compared'][0]['id']}").json()
+    assert found["before"]["name"] == found["after"]["name"] == state["compared"][0]["name"]
+    assert found["after"]["regions"] and found["after"]["bad_area"] is not None
+
+    assert act(client, "save", name="../x").status_code == 422
+    assert act(client, "save", name="mine").json()["models"][0]["name"] == "mine"
+    assert "exists already" in act(client, "save", name="mine").json()["error"]
+    assert act(client, "screen", name="other").status_code == 422
+    assert act(client, "screen", name="mine").status_code == 200
+    state = finished(client)
+    assert not state["job"]["error"]
+    words = FakeCommand.words
+    assert words[words.index("--model") + 1] == str(run / "models" / "mine")
+    assert words.count("--coordinates") == 2 and (run / "screened_mine" / "journal.jsonl").is_file()
+
+
+def test_find_more_like_these(client, run):
+    assert "no bad place is marked" in act(client, "find").json()["error"]
+    label(client, 4, [{**BAD, "x": 20.0, "width": 40.0, "height": 40.0}])
+    assert act(client, "find").status_code == 200
+    state = finished(client)
+    assert not state["job"]["error"]
+    assert state["found"], "the strip of the other micrographs"
+    best = state["found"][0]
+    assert best["name"].startswith("mic") and best["class"] == "support" and 0 <= best["confidence"] <= 1
+    assert {one["name"] for one in state["found"]} & {"mic002", "mic003"}
+
+
+def test_a_second_job_is_refused_and_a_failure_is_one_sentence(client, monkeypatch):
+    label(client, 1, [BAD, GOOD])
+    label(client, 3, [BAD, GOOD])
+
+    def slow(self, log):
+        time.sleep(0.3)
+        raise CryoIceError("train", "no GOOD patches", "mark more")
+
+    monkeypatch.setattr(FakeCommand, "run", slow)
+    act(client, "train")
+    assert "is still running" in act(client, "train").json()["error"]
+    assert finished(client)["job"]["error"] == "train: no GOOD patches; mark more"
+    assert not client.get("/api/teach").json()["trained"]
+
+
+def script(text):
+    """Return a command that runs Python code instead of cryoice."""
+    command = Command([])
+    command._words = [sys.executable, "-c", text]
+    return command
+
+
+def test_a_command_reports_its_bars_and_lines(tmp_path):
+    bars = []
+    command = script(
+        "from tqdm import tqdm\nfor _ in tqdm(range(2), desc='patches', mininterval=0): pass\nprint('done: 1')"
+    )
+    command._on_bar = lambda name, share: bars.append((name, share))
+    command.run(tmp_path / "log.txt")
+    assert bars[0] == ("patches", 0.0) and bars[-1] == ("patches", 1.0)
+    assert command.lines == ["done: 1"] and (tmp_path / "log.txt").read_text() == "done: 1\n"
+
+
+def test_a_failed_command_gives_its_last_line(tmp_path):
+    with pytest.raises(CryoIceError, match="^labels: are too few; add some$"):
+        script("print('cryoice train: labels: are too few; add some'); raise SystemExit(2)").run(tmp_path / "log.txt")
+
+
+def test_a_command_is_stopped_with_its_children(tmp_path):
+    import threading
+
+    command = script(
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).wait()"
+    )
+    threading.Timer(0.3, command.stop).start()
+    with pytest.raises(CryoIceError, match="was stopped"):
+        command.run(tmp_path / "log.txt")
