@@ -102,6 +102,7 @@ setup(
             "cryoice_logo.png",
             "models/*/*",
             "core/grades/*.json",
+            "core/serve/pages/*",
             "core/serve/static/*",
             "core/regions/*.json",
             "templates/*.json.template",
