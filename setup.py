@@ -73,6 +73,7 @@ setup(
         "dashboard": ["tensorboard>=2.10"],
         "serve": SERVE,
         "cluster": CLUSTER,
+        "proposals": ["selectivesearch>=0.4"],  # `cryoice regions --proposals selective_search`
         "test": [
             *CLUSTER,
             "cryosparc-tools>=4",

@@ -214,8 +214,8 @@ def use(folder: Path, key: int) -> Dict[str, float]:
     window.root.update()
     measured["sorting the list (s)"] = since()
     started = time.perf_counter()
-    window.save()
-    wait_for(window, lambda: "Saved" in window.told.cget("text"), 120)
+    window.saving.save()
+    wait_for(window, lambda: "Saved" in window.saving.told.cget("text"), 120)
     measured["saving a set (s)"] = since()
     measured["memory in the end (MB)"] = (process.memory_info().rss - before) / 1e6
     return measured

@@ -71,6 +71,9 @@ DEFAULT_MODEL = "default"
 #: BAD coordinates that a new network needs. With 50, fine-tuning the shipped model is clearly better
 #: (benchmarks/results/few_labels.md).
 ENOUGH_BAD = 200
+#: Fewest micrographs of a training: clean ones (fewer do not tell what is usual), further ones for an autoencoder, and
+#: graded ones.
+FEWEST_CLEAN, FEWEST_TRAINED, FEWEST_GRADED = 5, 3, 8
 FEWEST_LABELS = 5  # GOOD, and BAD, coordinates that a training needs, with the background
 
 #: Flag of a micrograph whose header contradicts the given pixel size. It ends in "=" and the value of the header, Å/px.

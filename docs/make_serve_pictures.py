@@ -29,7 +29,18 @@ def main() -> int:
     parser.add_argument("build", type=Path, help="folder for the run, which stays there")
     build = parser.parse_args().build.resolve() / "serve"
     if not (build / "screened").is_dir():
-        cryoice("simulate", "--output", build / "simulated", "--number", NUMBER, "--seed", SEED, "--one-session", "--pixel-size", 1.2)
+        cryoice(
+            "simulate",
+            "--output",
+            build / "simulated",
+            "--number",
+            NUMBER,
+            "--seed",
+            SEED,
+            "--one-session",
+            "--pixel-size",
+            1.2,
+        )
         picks = build / "simulated" / "picks.star"
         folder = build / "simulated" / "micrographs"
         cryoice("screen", folder, "--coordinates", picks, "--output", build / "screened")

@@ -104,7 +104,7 @@ def take_screening(window: Any, screening: Any, telling: Any) -> None:
     shown: Any = view.window
     wait_for(shown.root, lambda: shown.records is not None)
     shown.go_to(telling.id)
-    wait_for(shown.root, lambda: shown.picture.layers and shown.picture.title.cget("text") == telling.stem)
+    wait_for(shown.root, lambda: shown.picture.layers and shown.heading.title.name == telling.stem)
     take(shown.root, "scipion_screening.jpg")
     shown.root.destroy()
 

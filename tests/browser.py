@@ -97,7 +97,9 @@ class Browser:
         """Wait until an expression is true; an error counts as false."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
-            if self.evaluate(f"(() => {{ try {{ return Boolean({expression}); }} catch (error) {{ return false; }} }})()"):
+            if self.evaluate(
+                f"(() => {{ try {{ return Boolean({expression}); }} catch (error) {{ return false; }} }})()"
+            ):
                 return
             time.sleep(0.03)
         raise AssertionError(f"not within {limit} s: {expression}")

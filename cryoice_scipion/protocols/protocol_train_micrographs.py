@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional
 from pyworkflow.protocol import params
 
 from cryoice_scipion import convert
-from cryoice_scipion.constants import GRADES
+from cryoice_scipion.constants import FEWEST_CLEAN, FEWEST_GRADED, FEWEST_TRAINED, GRADES
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.detectors.kinds import KINDS
 from cryoice_scipion.core.detectors.model_folder import load_config
@@ -20,6 +20,7 @@ from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 OUTPUT_MODEL = "outputModel"
 NETWORKS = ["one_class", "autoencoder", "resnet"]
 ONE_CLASS, AUTOENCODER, GRADER = range(3)
+FEWEST = [FEWEST_CLEAN, FEWEST_CLEAN + FEWEST_TRAINED, FEWEST_GRADED]  # micrographs of each
 DEPTHS = [10, 18, 34]
 _TRAINED = f"network!={ONE_CLASS}"
 
@@ -59,8 +60,9 @@ class CryoIceProtTrainMicrographs(CryoIceProtocol):
             pointerClass="SetOfMicrographs",
             important=True,
             label="Micrographs",
-            help="For a detector: clean micrographs, at least 3 and better 20, all from the session that will be "
-            "screened. For a grader: the micrographs in the table of grades.",
+            help="For a detector: clean micrographs, better 20, all from the session that will be screened. The "
+            f"distance needs {FEWEST[ONE_CLASS]} or more, the autoencoder {FEWEST[AUTOENCODER]} or more. "
+            "For a grader: the micrographs in the table of grades.",
         )
         form.addParam(
             "gradesFile",
@@ -218,6 +220,9 @@ class CryoIceProtTrainMicrographs(CryoIceProtocol):
         errors = self._validateDevices() + self._complaints(self._getConfig)
         if self.network.get() == GRADER and not Path(self.gradesFile.get() or "").is_file():
             errors.append("Table of grades: there is no such file. Choose a CSV file.")
+        given, least = self.inputMicrographs.get(), FEWEST[self.network.get()]
+        if given is not None and given.getSize() < least:
+            errors.append(f"{given.getSize()} micrographs are too few. This training needs {least} or more.")
         return errors
 
     def _summary(self) -> List[str]:

@@ -17,7 +17,7 @@ from cryoice_scipion.viewers.labels import Labels, Place
 from cryoice_scipion.viewers.pick_marks import LABEL_COLOURS
 from cryoice_scipion.viewers.saved_sets import BAD_PLACES, GOOD_PLACES
 from cryoice_scipion.viewers.screened_run import ScreenedRun
-from cryoice_scipion.viewers.widgets import Flow, Tooltip
+from cryoice_scipion.viewers.widgets import Flow, Tooltip, bind_key
 
 LOOK = "look"
 TOOLS = {LOOK: "Look (L)", GOOD: "Mark good (G)", BAD: "Mark bad (B)"}
@@ -96,13 +96,13 @@ class Labelling:
         self.refresh()
         return panel
 
-    def bind_keys(self, bind: Callable[[str, Callable[[], None]], None]) -> None:
+    def bind_keys(self, root: tk.Misc) -> None:
         """Bind the keys that the buttons name, and Ctrl+Z."""
         for name in TOOLS:
-            bind(f"<Key-{name[0]}>", lambda name=name: self._choose_tool(name))
-        bind("<Key-a>", lambda: self.decide(True))
-        bind("<Key-r>", lambda: self.decide(False))
-        bind("<Control-z>", self.undo)
+            bind_key(root, f"<Key-{name[0]}>", lambda name=name: self._choose_tool(name))
+        for key, act in (("a", lambda: self.decide(True)), ("r", lambda: self.decide(False))):
+            bind_key(root, f"<Key-{key}>", act)
+        bind_key(root, "<Control-z>", self.undo)
 
     def refresh(self) -> None:
         """Show the number of labels, and what can be done with them."""

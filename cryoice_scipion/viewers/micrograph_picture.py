@@ -72,7 +72,7 @@ class MicrographPicture(tk.Frame):
         self.low_pass = self._slider(bar, "Low-pass (Å)", LOW_PASSES, 5, LOW_PASS, self._filter_soon)
         self.contrast = self._slider(bar, "Contrast", (0.5, 4.0), 0.1, 1.0, self._paint_soon)
         self.fit = bar.add(tk.Button(bar, text="Fit", command=self._fit, pady=0))
-        self.note = bar.add(tk.Label(bar, bg="white", fg="#666666"))
+        self.note = bar.add(tk.Label(bar, bg="white", fg="#666666", wraplength=380, justify=tk.LEFT))
         self.rowconfigure(0, weight=1)
         self.columnconfigure(0, weight=1)
         canvas = self.canvas

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tkinter as tk
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 from pyworkflow.gui import Window
@@ -26,7 +26,7 @@ from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.status_bar import StatusBar
 from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
 from cryoice_scipion.viewers.timeline_panel import TimelinePanel
-from cryoice_scipion.viewers.widgets import Panes
+from cryoice_scipion.viewers.widgets import Panes, bind_key
 from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two checks for new records
@@ -80,6 +80,7 @@ class ScreenWindow(Window):
         self._settling: Optional[str] = None
         self._wanted: Optional[int] = None  # the id of the micrograph that is shown, or being read
         self._minimum: Optional[float] = None  # lowest score of the picker in ``records``
+        self._verdicts: Dict[str, bool] = {}  # decisions in ``records``
         self.labelling = Labelling(run, self.say, self._labelled)
         self._make()
         self.table.filter.set(show_only)
@@ -118,10 +119,10 @@ class ScreenWindow(Window):
         self.root.rowconfigure(0, weight=0)
         self.root.rowconfigure(1, weight=1)
         for key, by in (("<Left>", -1), ("<Prior>", -1), ("<Right>", 1), ("<Next>", 1)):
-            self._bind(key, lambda by=by: self.table.step(by))
+            bind_key(self.root, key, lambda by=by: self.table.step(by))
         for key, turns in (("<plus>", 1), ("<KP_Add>", 1), ("<minus>", -1), ("<KP_Subtract>", -1)):
-            self._bind(key, lambda turns=turns: self.picture.zoom_in_middle(turns))
-        self.labelling.bind_keys(self._bind)
+            bind_key(self.root, key, lambda turns=turns: self.picture.zoom_in_middle(turns))
+        self.labelling.bind_keys(self.root)
         self.initial_focus = self.table.tree
 
     def _make_side(self) -> tk.Frame:
@@ -136,15 +137,6 @@ class ScreenWindow(Window):
         side.rowconfigure(0, weight=3)
         side.rowconfigure(2, weight=2)
         return side
-
-    def _bind(self, key: str, act: Callable[[], None]) -> None:
-        """Bind a key, except where a text is typed."""
-
-        def pressed(event: Any) -> None:
-            if not isinstance(event.widget, (tk.Entry, tk.Scale)):
-                act()
-
-        self.root.bind(key, pressed)
 
     def say(self, words: str, colour: str = "#a00000") -> None:
         """Show a message to the user."""
@@ -182,7 +174,7 @@ class ScreenWindow(Window):
         if self._read is None:
             return
         labels, self._minimum = self.labelling.labels, self.threshold.minimum
-        by_stem = labels.verdicts if labels is not None else {}
+        by_stem = self._verdicts = labels.verdicts if labels is not None else {}
         verdicts = {one.id: by_stem[one.stem] for one in self._read.micrographs if one.stem in by_stem}
         enough = None if self._minimum is None else ~(self._scores < self._minimum)  # unknown scores are enough
         self.records = self._read.changed(verdicts, enough)
@@ -282,11 +274,16 @@ class ScreenWindow(Window):
             self.say("" if chosen is None else f"{int(chosen.sum())} picks of the selected bars are here.", "#333333")
 
     def _labelled(self) -> None:
-        """Show changed labels and decisions."""
+        """Show changed labels, and decisions if there are any."""
+        labels, record = self.labelling.labels, self.labelling.record
+        if labels is None or record is None:
+            return
+        if labels.verdicts == self._verdicts:
+            self.picture.mark(labels=labels.of(record.stem))
+            return
         self._decide()
         self._settle()
-        if self._wanted is not None:
-            self._choose(self._wanted)
+        self._choose(record.id)
 
     def _settle(self) -> None:
         """Update table and plot to the current threshold."""

@@ -51,6 +51,7 @@ class ScreenedRun:
         self._picked = picked and picked.getFileName()
         self._prefix = ((picked and picked.getPrefix()) or "").strip()
         self._scale = protocol.getBoxScale() if picked else 1.0
+        self._scored = np.zeros((2, 0))  # ids, ascending, and scores of the picker that are read
 
     def positions(self, ids: Any) -> Any:
         """Return x and y of coordinates in px of the screened micrographs; NaN if unknown.
@@ -71,22 +72,33 @@ class ScreenedRun:
         return self._read(ids, ["_x", "_y"]) * self._scale
 
     def scores(self, ids: Any) -> Optional[Any]:
-        """Return the picker's score of coordinates, shape (n,), NaN if unknown; None if the picker gave none."""
+        """Return the picker's score of coordinates, shape (n,), NaN if unknown; None if the picker gave none.
+
+        Only coordinates that are new since the last call are read.
+        """
         if not self._picked or not Path(self._picked).is_file():
             return None
-        with opened(Path(self._picked), BUSY_TIMEOUT) as connection:
-            known = self._columns(connection)
-        attribute = next((name for name in SCORES if name in known), None)
-        if attribute is None:
+        try:
+            with opened(Path(self._picked), BUSY_TIMEOUT) as connection:
+                known = self._columns(connection)
+                attribute = next((name for name in SCORES if name in known), None)
+                if attribute is None:
+                    return None
+                query = f"SELECT id, {known[attribute]} FROM {self._prefix}Objects WHERE id > ? ORDER BY id"
+                last = int(self._scored[0, -1]) if self._scored.size else 0
+                rows = connection.execute(query, [last]).fetchall()
+        except sqlite3.OperationalError:  # busy: read at the next call
+            rows = []
+        new = np.array(rows, dtype=np.float64).reshape(-1, 2).T  # None becomes NaN
+        self._scored = np.concatenate([self._scored, np.where(new == UNKNOWN, np.nan, new)], axis=1)
+        if not self._scored.size:
             return None
-        scores = self._read(ids, [attribute])[:, 0]
-        return np.where(scores == UNKNOWN, np.nan, scores)
+        place = np.searchsorted(self._scored[0], ids).clip(max=self._scored.shape[1] - 1)
+        return np.where(self._scored[0][place] == ids, self._scored[1][place], np.nan)
 
     def _columns(self, connection: sqlite3.Connection) -> Dict[str, str]:
-        try:
-            return dict(connection.execute(f"SELECT label_property, column_name FROM {self._prefix}Classes"))
-        except sqlite3.Error:
-            return {}
+        """Return the column of each attribute of the coordinates."""
+        return dict(connection.execute(f"SELECT label_property, column_name FROM {self._prefix}Classes"))
 
     def _read(self, ids: Any, attributes: Sequence[str]) -> Any:
         """Return attributes of input coordinates, shape (n, attributes); NaN if unknown."""

@@ -93,6 +93,16 @@ def font_of(widget: tk.Misc) -> fonts.Font:
     return fonts.Font(root=widget, font=widget.cget("font"))
 
 
+def bind_key(root: tk.Misc, key: str, act: Callable[[], Any]) -> None:
+    """Bind a key in a window, except where a text is typed or a slider moved."""
+
+    def pressed(event: Any) -> None:
+        if not isinstance(event.widget, (tk.Entry, tk.Scale)):
+            act()
+
+    root.bind(key, pressed)
+
+
 class Switch(tk.Frame):
     """Checkbox with a coloured symbol and a label; a click on any of them switches."""
 

@@ -17,7 +17,7 @@ def command(name: str) -> str:
     """Return what a command does, its usage, and its arguments and options."""
     parser = _parser(name)
     parser.formatter_class = _wide
-    about = plain(parser.description or "").partition(": ")[2].strip()
+    about = plain(parser.description or "").strip()
     lines = [prose(about[:1].upper() + about[1:]) + "\n"]
     lines += ["```text\n" + parser.format_usage() + "```\n"]
     for group in parser._action_groups:

@@ -74,7 +74,8 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         if module and name == chosen:
-            command.description = module.__doc__
+            _, _, about = (module.__doc__ or "").partition("``: ")  # the command and what it does
+            command.description = about[:1].upper() + about[1:]
             module.add_arguments(command)
             command.set_defaults(main=module.main)
     return parser

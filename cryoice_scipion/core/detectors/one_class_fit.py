@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.ndimage import uniform_filter
 
+from cryoice_scipion.constants import FEWEST_CLEAN
 from cryoice_scipion.core.records import OneClass
 
 UNUSUAL = 2.5  # times the typical distance; below 1 % of clean ones are above (benchmarks/results/one_class.md)
 TRIMMED = 0.25  # share of the micrographs that are left out of the fit because they are the most unlike
-MINIMUM = 5  # micrographs; fewer do not tell what is usual
 RANKED = 20  # micrographs; a p-value of fewer could not be below 0.05
 _LEAST_CELLS = 4  # of a micrograph
 _DIAGONAL = 0.1  # weight of the diagonal in the covariance of micrographs
@@ -100,7 +100,7 @@ def fit_robustly(micrographs: Sequence[Moments]) -> Tuple[Distribution, List[int
 
 
 def fit_one_class(features: Mapping[int, NDArray[Any]], sampling: float) -> Optional[OneClass]:
-    """Fit to the features of micrographs; return None if there are fewer than ``MINIMUM``.
+    """Fit to the features of micrographs; return None if there are fewer than ``FEWEST_CLEAN``.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def fit_one_class(features: Mapping[int, NDArray[Any]], sampling: float) -> Opti
     """
     found = {key: moments_of(features[key]) for key in sorted(features)}
     known: Dict[int, Moments] = {key: one for key, one in found.items() if one is not None}
-    if len(known) < MINIMUM:
+    if len(known) < FEWEST_CLEAN:
         return None
     ids, micrographs = list(known), list(known.values())
     fit, used = fit_robustly(micrographs)

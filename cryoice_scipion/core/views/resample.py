@@ -16,7 +16,6 @@ from scipy.fft import next_fast_len
 _MARGIN = 16  # px of mirrored image between opposite edges, which a discrete Fourier transform joins
 _TOLERANCE = 2e-5  # relative error of the sampling: below 0.1 px across 4096 px
 _FINER = 0.95  # of the sampling that is wanted
-_SLOW = 2.5  # times the time that a transform of a length with only small prime factors takes
 _AT_ONCE = 32  # columns whose transforms stay in the cache of a CPU
 _ROWS_AT_ONCE = 2**22  # px
 
@@ -36,7 +35,8 @@ def quick_sampling(pixel_size: float, coarsest: float) -> float:
     for number in range(1, 500):
         share = math.ceil(number * pixel_size / coarsest - 1e-9)
         sampling = number * pixel_size / share
-        if sampling > _FINER * coarsest and _is_quick(number) and _is_quick(share):
+        quick = next_fast_len(number, real=True) == number and next_fast_len(share) == share
+        if quick and sampling > _FINER * coarsest:
             return sampling
     return coarsest
 
@@ -104,23 +104,20 @@ def _cropped_spectrum(image: torch.Tensor, lengths: Tuple[int, int], shape: Tupl
 def _lengths(length: int, ratio: float) -> Tuple[int, int]:
     """Return two lengths whose quotient is ``ratio`` as nearly as possible, the first at least ``length``.
 
-    The error in the sampling would otherwise add up to a pixel or more over a long edge. Among the pairs that are exact
-    enough, the one is taken that is transformed fastest.
+    The error in the sampling would otherwise add up to a pixel or more over a long edge.
     """
-    found = []
+    best = (math.inf, length, max(1, round(length * ratio)))
     candidate = length + _MARGIN
-    while candidate <= 1.1 * length + 4 * _MARGIN:
-        candidate = int(next_fast_len(candidate))
+    while candidate <= 1.08 * length + 4 * _MARGIN:
+        candidate = int(next_fast_len(candidate, real=True))
         target = max(1, round(candidate * ratio))
         error = abs(target / (candidate * ratio) - 1.0)
-        cost = candidate**2 + target**2 * (1.0 if _is_quick(target) else _SLOW)
-        found.append((max(error, _TOLERANCE), cost, candidate, target))
+        if error < best[0]:
+            best = (error, candidate, target)
+        if error < _TOLERANCE:
+            break
         candidate += 1
-    return min(found)[2:]
-
-
-def _is_quick(length: int) -> bool:
-    return int(next_fast_len(length)) == length
+    return best[1], best[2]
 
 
 def _extend(image: torch.Tensor, length: int, axis: int) -> torch.Tensor:

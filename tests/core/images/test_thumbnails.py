@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.constants import CLASSES, UNCERTAIN
 from cryoice_scipion.core.images import thumbnails
 from cryoice_scipion.core.images.caption import LEAST_WIDTH, Caption, bar_length
 from cryoice_scipion.core.images.grid import Frame
@@ -160,7 +160,7 @@ def test_the_scale_bar_is_a_round_number_that_fits(width, scale):
 
 
 def test_classes_can_be_told_apart():
-    assert set(CLASS_COLOURS) == set(CLASSES) - {"good"}
+    assert set(CLASS_COLOURS) == set(CLASSES) - {"good"} | {UNCERTAIN}
     colours = np.array([rgb(colour) for colour in CLASS_COLOURS.values()])
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=-1) + 1000 * np.eye(len(colours), dtype=int)
     assert apart.min() > 80

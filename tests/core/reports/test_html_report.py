@@ -77,6 +77,13 @@ def test_a_run_of_many_is_shown_in_at_most_twelve_pictures(tmp_path):
     assert "40 kept" in page.text and "40 rejected" in page.text
 
 
+def test_the_page_has_the_name_of_the_run_or_of_its_folder(tmp_path):
+    assert f"Screening report: {tmp_path.name}" in write(tmp_path, [record(1, tmp_path)]).text
+    html.write_report(tmp_path, RunSums(0.5), SETTINGS, name="session / grid 3 & 4")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Screening report: session / grid 3 & 4" in page.text
+
+
 def test_the_page_needs_nothing_but_itself(tmp_path):
     card = (
         "see https://example.org, <https://example.org>, [this](https://example.org), ![x](https://example.org/x.png)"

@@ -80,3 +80,17 @@ def test_after_a_failed_write_the_journal_is_as_it_was(tmp_path, monkeypatch):
     journal.append("screened", number=2)
     journal.close()
     assert numbers(tmp_path / "j") == [0, 2]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"kind":"b"', b'{"kind":"b","text":"' + b"x" * 200_000])
+def test_lines_of_any_length_are_found_from_the_end(tmp_path, torn):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.append("a", waiting=False, text="y" * 100_000)
+    journal.append("a", text="z" * 70_000)
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    journal = Journal(path)
+    assert path.read_bytes() == whole and journal.end == len(whole)
+    journal.close()

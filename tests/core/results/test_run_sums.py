@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cryoice_scipion.core.records import MicrographRecord, PickScore
+from cryoice_scipion.core.results import run_sums
 from cryoice_scipion.core.results.run_sums import RunSums
 
 THRESHOLD = 0.437
@@ -106,3 +107,12 @@ def test_the_histogram_has_every_coordinate_once_and_cuts_at_the_threshold():
 def test_what_is_remembered_of_a_micrograph_does_not_grow_with_its_coordinates():
     few, many = of([record(1, 1, seed=3)]), of([record(1, 5000, seed=3)])
     assert len(repr(many.micrographs)) < len(repr(few.micrographs)) + 100
+
+
+@pytest.mark.parametrize("number", [*range(1, 30), 999, 1000, 1001, 1002])
+def test_percentiles_from_a_few_values_are_those_of_all(number):
+    values = sorted(np.random.default_rng(number).normal(size=number).tolist())
+    for percentile in (25, 50):
+        few = run_sums._around(values, percentile)
+        assert len(few) <= 12
+        assert np.percentile(few, percentile) == np.percentile(values, percentile)

@@ -154,7 +154,7 @@ def test_pictures_are_there_and_everything_has_words(seen):
     assert page["pictures"] == [True] * 6
     assert page["landmarks"] == [1, 1, 1, 1]
     assert page["headless"] == 0, "tables without headings of columns"
-    assert len(page["charts"]) == 4 and all(re.search(r"\d", words) for words in page["charts"])
+    assert len(page["charts"]) == 5 and all(re.search(r"\d", words) for words in page["charts"])
     assert page["headings"][0] == 1 and page["headings"].count(1) == 1
     assert all(after - before <= 1 for before, after in zip(page["headings"], page["headings"][1:]))
 

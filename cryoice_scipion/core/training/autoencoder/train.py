@@ -14,14 +14,14 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 import torch
 
-from cryoice_scipion.constants import BAD, GOOD, VERSION
+from cryoice_scipion.constants import BAD, FEWEST_CLEAN, FEWEST_TRAINED, GOOD, VERSION
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors import autoencoder
 from cryoice_scipion.core.detectors.autoencoder import FEATURES, PIXELS, AutoencoderDetector, InputView
 from cryoice_scipion.core.detectors.autoencoder_network import Autoencoder
 from cryoice_scipion.core.detectors.choice import training_views
 from cryoice_scipion.core.detectors.one_class import left_out_distances
-from cryoice_scipion.core.detectors.one_class_fit import MINIMUM, fit_one_class
+from cryoice_scipion.core.detectors.one_class_fit import fit_one_class
 from cryoice_scipion.core.detectors.tail import Tail
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.naming import expand_micrographs
@@ -42,7 +42,6 @@ _UNUSED = (
     "patches", "base", "class_weights", "per_micrograph_reference", "crops", "cache", "mixed_precision", "invert",
     "contrast", "no_background", "jitter_copies", "grades",
 )  # fmt: skip
-_TRAINED = 3  # micrographs to train on, at least
 
 
 def train(request: TrainRequest) -> Result:
@@ -63,9 +62,9 @@ def train(request: TrainRequest) -> Result:
     labelled, tasks = labelled_of(request), expand_micrographs(request.sources.clean)
     testing = held_out([*(task.stem for task in tasks), *(item.stem for item in labelled)], config.hold_out)
     pixel_size, seen = _read([task for task in tasks if task.stem not in testing], view, request)
-    number = max(MINIMUM, round(config.validation * len(seen)))
-    if len(seen) < number + _TRAINED:
-        least = MINIMUM + _TRAINED
+    number = max(FEWEST_CLEAN, round(config.validation * len(seen)))
+    if len(seen) < number + FEWEST_TRAINED:
+        least = FEWEST_CLEAN + FEWEST_TRAINED
         reason = f"only {len(seen)} clean micrographs of one pixel size can be used, and {least} are the least"
         raise SettingsError("--clean", reason, "name more clean micrographs, or give a smaller --validation")
     order = np.random.default_rng(config.seed).permutation(len(seen))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from cryoice_scipion.constants import BAD, GOOD, GRADES, VERSION
+from cryoice_scipion.constants import BAD, FEWEST_GRADED, GOOD, GRADES, VERSION
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.network_detector import save_weights
@@ -38,7 +38,6 @@ _UNUSED = (
     "good", "bad", "clean", "cryoppp", "patches", "base", "patience", "per_micrograph_reference", "crops",
     "mixed_precision", "invert", "sampling", "contrast", "no_background", "jitter_copies", "views",
 )  # fmt: skip
-_LEAST = 8  # micrographs
 _THUMBNAIL = 64  # px of the dashboard's pictures
 
 
@@ -109,8 +108,8 @@ def _split(examples: Sequence[Example], request: TrainRequest) -> Dict[str, str]
     held = {name for name in names if name in whole or name.split("/", 1)[1] in others}
     free = [name for name in names if name not in held]
     number = round(request.config.validation * len(free))
-    if len(free) < _LEAST or number < 1:
-        raise SettingsError("graded micrographs", f"{len(free)} are too few to train", f"give at least {_LEAST}")
+    if len(free) < FEWEST_GRADED or number < 1:
+        raise SettingsError("graded micrographs", f"{len(free)} are too few to train", f"give at least {FEWEST_GRADED}")
     chosen = set(np.random.default_rng(request.config.seed).choice(free, number, replace=False).tolist())
     return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
 
