@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from cryoice_scipion.constants import BAD, FAILED
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
@@ -219,12 +220,7 @@ class Teaching:
         listed = self.folder / "micrographs.star"
         write_micrographs(listed, {one.path: one.pixel_size for one in records})
         words = ["screen", str(listed), "--model", str(model), "--output", str(output), "--device", self._device]
-        for option, value in (
-            ("--pixel-size", config.pixel_size), ("--particle-diameter", config.particle_diameter),
-            ("--coordinates-pixel-size", config.coordinates_pixel_size), ("--box-size", config.box_size),
-        ):  # fmt: skip
-            words += [option, str(value)] if value else []
-        words += ["--flip-y"] if config.flip_y else []
+        words += _settings(config)
         words += ["--contrast", self._view.maps().reference.contrast]
         if output.name != "compared":
             words += [
@@ -263,6 +259,21 @@ class Teaching:
 
     def _screened(self, name: str) -> Path:
         return self._view.folder / f"screened_{name}"
+
+
+def _settings(config: ScreenConfig) -> List[str]:
+    """Return the options that give a screening the settings of a run, except threshold and grader."""
+    numbers = {
+        "--pixel-size": config.pixel_size, "--particle-diameter": config.particle_diameter,
+        "--coordinates-pixel-size": config.coordinates_pixel_size, "--box-size": config.box_size,
+        "--margin": config.margin, "--min-area": config.min_area,
+    }  # fmt: skip
+    words = [word for option, value in numbers.items() if value for word in (option, str(value))]
+    words += [word for name, margin in config.margins.items() for word in ("--margin", f"{name}={margin}")]
+    words += [word for name in config.ignore for word in ("--ignore", name)]
+    words += [word for name in config.reject_grades for word in ("--reject-grade", name)]
+    words += ["--max-bad-area", str(config.max_bad_area)]
+    return [*words, *(["--flip-y"] if config.flip_y else [])]
 
 
 def _touches(label: LabelledBox, box: Sequence[float]) -> bool:

@@ -9,6 +9,7 @@ import time
 import pytest
 from serving import FakeCommand, client_of, make_run, make_test_place
 
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.serve import teaching
 from cryoice_scipion.core.serve.commands import Command
@@ -123,6 +124,18 @@ def test_train_compare_save_and_screen_again(client, run):
     words = FakeCommand.words
     assert words[words.index("--model") + 1] == str(run / "models" / "mine")
     assert words.count("--coordinates") == 2 and (run / "screened_mine" / "journal.jsonl").is_file()
+
+
+def test_the_new_screening_has_the_settings_of_the_run():
+    from cryoice_scipion.core.cli import build_parser
+    from cryoice_scipion.core.cli.screen_options import screen_config
+
+    config = ScreenConfig(
+        pixel_size=1.2, particle_diameter=150, margin=20, margins={"support": 50}, ignore=["aggregate"], min_area=9,
+        max_bad_area=0.5, reject_grades=["film"], flip_y=True, coordinates_pixel_size=2.4, box_size=200,
+    )  # fmt: skip
+    words = ["screen", "m.mrc", "--output", "o", *teaching._settings(config)]
+    assert screen_config(build_parser(words).parse_args(words)) == config
 
 
 def test_find_more_like_these(client, run):

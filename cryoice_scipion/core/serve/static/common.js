@@ -66,6 +66,19 @@ export function bar(parts) {
   return box;
 }
 
+/** Return a function to call before each request. It returns another, which tells whether the answer is not outdated. */
+export function sequence() {
+  let asked = 0, shown = 0;
+  return () => {
+    const mine = ++asked;
+    return () => {
+      if (mine < shown) return false;
+      shown = mine;
+      return true;
+    };
+  };
+}
+
 let timer;
 /** Show a line at the bottom of the page, which screen readers read. */
 export function tell(text) {

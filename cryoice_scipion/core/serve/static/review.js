@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Review: look at the micrographs of a run at any threshold, and accept or reject them by hand.
 
-import { api, areaTable, find, gradeAndArea, make, tell, whole } from "./common.js";
+import { api, areaTable, find, gradeAndArea, make, sequence, tell, whole } from "./common.js";
 import { Gallery } from "./gallery.js";
 import { Viewer } from "./viewer.js";
 
@@ -28,12 +28,12 @@ function write() {
 /** Return the settings for the server; empty ones are those of the run. */
 const settings = () => ({ threshold: changed.threshold ? threshold.value : "", margin: changed.margin ? margin.value : "" });
 
-let asked = 0;
+const openings = sequence();
 async function open(row) {
-  const mine = ++asked;
+  const isNew = openings();
   try {
     const data = await api(`/api/run/${row.id}?${new URLSearchParams(settings())}`);
-    if (mine === asked) show(data);
+    if (isNew() && data.id === gallery.chosen) show(data);
   } catch (error) {
     tell(error.message);
   }
@@ -74,17 +74,19 @@ async function decide(name) {
   }
 }
 
-let waiting, counting = 0;
+const countings = sequence();
+let waiting;
 async function count() {
-  const mine = ++counting;
+  const isNew = countings();
   clearTimeout(waiting);
   try {
     const found = await api(`/api/run/counts?${new URLSearchParams(settings())}`);
-    if (mine !== counting) return;
+    if (!isNew()) return;
     const ready = found.ready < 1 ? ` (for ${Math.floor(100 * found.ready)} % of the micrographs)` : "";
     find("counts").replaceChildren(
       ...(found.of || found.ready < 1 ? [make("b", {}, whole(found.kept)), ` of ${whole(found.of)} coordinates kept${ready}, `] : []),
       make("b", {}, whole(found.accepted)), ` of ${whole(found.micrographs)} micrographs accepted`);
+    clearTimeout(waiting);
     if (found.ready < 1) waiting = setTimeout(count, 400);
   } catch (error) {
     tell(error.message);

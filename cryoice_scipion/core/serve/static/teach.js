@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Teach: mark good and bad places, train on them, compare, save the model and screen the run again with it.
 
-import { api, bar, dot, find, make, nameOf, palette, percent, tell } from "./common.js";
+import { api, bar, dot, find, make, nameOf, palette, percent, sequence, tell } from "./common.js";
 import { Gallery, short } from "./gallery.js";
 import { Viewer } from "./viewer.js";
 
@@ -165,6 +165,7 @@ document.addEventListener("keydown", (event) => {
 
 async function act(json) {
   try {
+    await sending;  // the marks come first
     await api("/api/teach", { method: "POST", json });
     await poll();
     return true;
@@ -213,21 +214,22 @@ function replace(name, items) {
   find(name).replaceChildren(...items.map((one) => one[2]));
 }
 
-let timer, asked = 0;
+const polls = sequence();
+let timer;
 /** Show the state of the server, and look again later. */
 async function poll() {
-  const mine = ++asked;
-  clearTimeout(timer);
+  const isNew = polls();
   let pause = 4000;
   try {
     const state = await api("/api/teach");
-    if (mine !== asked) return;
+    if (!isNew()) return;
     show(state);
     if (state.job.running) pause = 700;
   } catch (error) {
     tell(error.message);
   }
-  if (mine === asked) timer = setTimeout(poll, pause);
+  clearTimeout(timer);
+  timer = setTimeout(poll, pause);
 }
 
 find("train").addEventListener("click", () => act({ act: "train" }));
