@@ -52,7 +52,8 @@ def page(result: Dict[str, Any]) -> str:
         "dirt, or one aggregate; of the other classes, a connected area. Regions on the first sessions of each group "
         "decided how far a region extends and what a neck is; these sessions are not counted here. The confidence was "
         "fitted to five sixths of the sessions, and measured on the others, in turn. Real sessions have fewer bad "
-        "micrographs than these, so regions count as if 70 % of the micrographs were good, as for [grades](grades.md).",
+        "micrographs than these, so regions count as if 70 % of the micrographs were good, as for [grades](grades.md). "
+        "Its form, with weights by class and a curve of eight points, was chosen with all sessions in view.",
         "",
         f"`python benchmarks/regions.py` makes this page and `regions.json` (commit {result['about']['commit']}, "
         f"{result['about']['device']}). It needs the build folder of `grades.py`.",
