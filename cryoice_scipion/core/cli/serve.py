@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 from pathlib import Path
 
 from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.cli.running import interrupt, on_signals
 
 _EPILOG = (
     "The page is only for this computer: it listens on 127.0.0.1 and needs the token in the printed address. "
@@ -26,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from cryoice_scipion.core.cli import OK
     from cryoice_scipion.core.serve.server import serve
 
-    serve(args.run, args.model, args.port, args.device)
-    return 0
+    with on_signals(interrupt, signal.SIGTERM), contextlib.suppress(KeyboardInterrupt):  # the normal end
+        serve(args.run, args.model, args.port, args.device)
+    return OK

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import itertools
 import re
 import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from cryoice_scipion.constants import BAD, FAILED
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.regions.labels import LabelledBox
 from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REGIONS, REJECTED
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.serve.commands import Command, in_background
@@ -114,21 +114,22 @@ class Teaching:
                 raise
 
     def found(self) -> List[Dict[str, Any]]:
-        """Return the best regions of the last search."""
+        """Return the best regions of the last search that are not marked yet."""
         path = self.folder / FOUND / REGIONS
         if self.job.running or not path.is_file():
             return []
         ids = {one.stem: one.id for one in self._view.records().micrographs}
+        marked = self.labels.file.micrographs
+        found: List[Dict[str, Any]] = []
         with open(path, encoding="utf-8", newline="") as stream:
-            rows = [row for row in itertools.islice(csv.DictReader(stream), _SHOWN) if row["micrograph"] in ids]
-        return [
-            {
-                "id": ids[row["micrograph"]], "name": row["micrograph"], "class": row["class"],
-                "confidence": float(row["confidence"]),
-                "box": [float(row[name]) for name in ("x", "y", "width", "height")],
-            }
-            for row in rows
-        ]  # fmt: skip
+            for row in csv.DictReader(stream):
+                stem, box = row["micrograph"], [float(row[name]) for name in ("x", "y", "width", "height")]
+                if stem in ids and not any(_touches(one, box) for one in marked.get(stem, [])):
+                    about = {"class": row["class"], "confidence": float(row["confidence"]), "box": box}
+                    found.append({"id": ids[stem], "name": stem, **about})
+                if len(found) == _SHOWN:
+                    break
+        return found
 
     def screen_again(self, name: str) -> None:
         """Start to screen the whole run with a saved model."""
@@ -262,6 +263,12 @@ class Teaching:
 
     def _screened(self, name: str) -> Path:
         return self._view.folder / f"screened_{name}"
+
+
+def _touches(label: LabelledBox, box: Sequence[float]) -> bool:
+    """Return whether a marked place overlaps a box (x, y, width, height)."""
+    across = label.x < box[0] + box[2] and box[0] < label.x + label.width
+    return across and label.y < box[1] + box[3] and box[1] < label.y + label.height
 
 
 def _checked(name: str) -> str:

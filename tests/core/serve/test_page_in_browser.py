@@ -76,7 +76,7 @@ def test_try(page, tmp_path):
             .split("/")[-1]
             .startswith({2: "mean", 3: "spectrum", 4: "probability"}[number])
         )
-    assert page.evaluate("[...document.images].every((one) => one.alt !== null && one.naturalWidth > 0)")
+    page.wait("[...document.images].every((one) => one.alt !== null && one.naturalWidth > 0)")
     page.evaluate("document.querySelector('#stage svg.picture').focus()")
     before = page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')")
     page.key("+")

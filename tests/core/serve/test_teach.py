@@ -135,6 +135,10 @@ def test_find_more_like_these(client, run):
     best = state["found"][0]
     assert best["name"].startswith("mic") and best["class"] == "support" and 0 <= best["confidence"] <= 1
     assert {one["name"] for one in state["found"]} & {"mic002", "mic003"}
+    x, y, width, height = best["box"]
+    mark = {**BAD, "x": x, "y": y, "width": width, "height": height}
+    label(client, int(best["name"][-1]), [mark])
+    assert best not in client.get("/api/teach").json()["found"], "it is marked now"
 
 
 def test_a_second_job_is_refused_and_a_failure_is_one_sentence(client, monkeypatch):
