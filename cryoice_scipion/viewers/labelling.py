@@ -70,7 +70,7 @@ class Labelling:
             button = tk.Button(bar, text=words, padx=6, pady=1, command=lambda accepted=accepted: self.decide(accepted))
             self.verdicts[accepted] = bar.add(button)
             Tooltip(button, lambda _event: VERDICT)
-        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=38, anchor="w"))
+        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=34, anchor="w"))
         return bar
 
     def make_panel(self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None]) -> tk.Frame:
@@ -109,12 +109,12 @@ class Labelling:
         labels, record = self.labels, self.record
         good, bad = (0, 0) if labels is None else (labels.number(GOOD), labels.number(BAD))
         number = 0 if labels is None else len(labels.boxes)
-        words = (
-            f"Labels: {good} good, {bad} bad on {number} micrographs" if number else "Labels: none. Mark places (G, B)."
-        )
+        words = "Labels: none. Mark places (G, B)."
+        if number:
+            words = f"Labels: {good} good, {bad} bad on {number} micrograph{'' if number == 1 else 's'}"
         if number == 1:
             words += ". Training needs two micrographs or more"
-        self.counts.config(text=words.replace("1 micrographs", "1 micrograph"))
+        self.counts.config(text=words)
         for button, can in (
             (self.undo_button, labels is not None and labels.can_undo),
             (self.save_button, number > 0),
