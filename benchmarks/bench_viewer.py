@@ -128,8 +128,10 @@ def make_records(folder: Path, micrographs: int, coordinates: int) -> None:
         for key in range(1, micrographs + 1):
             stem = micrograph_name(key)
             record = MicrographRecord(
-                key, stem, f"{stem}.mrc", "accepted", "", 0.1, {"good": 0.9, "contamination": 0.1}, scores.pop(key, []),
-                [], 0.5, PIXEL_SIZE, [SIDE, SIDE], run.probability(stem), run.mask(stem), screened_at=1.7e9 + 20 * key,
+                key, stem, f"{stem}.mrc", "accepted", bad_area=0.1, areas={"good": 0.9, "contamination": 0.1},
+                scores=scores.pop(key, []), seconds=0.5, pixel_size=PIXEL_SIZE, shape=[SIDE, SIDE],
+                particle_diameter=150.0, diameter_from="setting", probability=run.probability(stem),
+                mask=run.mask(stem), screened_at=1.7e9 + 20 * key,
             )  # fmt: skip
             line = {"kind": "screened", "record": to_json(record), "picks": ""}
             stream.write(json.dumps(line, separators=(",", ":")) + "\n")

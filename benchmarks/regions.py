@@ -10,6 +10,7 @@ coefficients into the package. Writes ``results/regions.json`` and ``regions.md`
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import sys
@@ -26,15 +27,17 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import regions_page  # noqa: E402
 from about import about  # noqa: E402
+from grades import EXPECTED  # noqa: E402
 from region_metrics import Found, ap_of, match, paired, pq_of  # noqa: E402
 from region_truth import Truth, truths  # noqa: E402
 
+from cryoice_scipion.constants import GRADES  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model  # noqa: E402
+from cryoice_scipion.core.grades.grade import grade_of_areas  # noqa: E402
 from cryoice_scipion.core.maps.bad_area import Cells, good_mask, probabilities  # noqa: E402
 from cryoice_scipion.core.regions.confidence import DEFAULT, UNCERTAIN_BELOW, ConfidenceModel  # noqa: E402
 from cryoice_scipion.core.regions.evidence import EVIDENCE, evidence_of_regions  # noqa: E402
 from cryoice_scipion.core.regions.instances import EIGHT, find_instances  # noqa: E402
-from cryoice_scipion.core.training.metrics import expected_calibration_error  # noqa: E402
 
 RESULTS = HERE / "results" / "regions.json"
 TUNED_ON = 8  # the first sessions of each group: extent and neck width were chosen on them
@@ -43,6 +46,7 @@ FOLDS, INNER = 6, 5  # parts of the sessions: to measure the confidence, and to 
 KNOTS = 8  # of the curve
 STRENGTH = 0.3  # inverse regularisation
 RESAMPLED = 300
+BINS = 15  # of the calibration error
 _DIGITS = 5
 
 
@@ -71,13 +75,42 @@ def rightness(found: Found, truth: Truth) -> NDArray[np.bool_]:
     return np.array(right) > 0.5
 
 
-def weighted(evidence: NDArray[np.float64], classes: NDArray[np.str_], right: NDArray[np.bool_]) -> ConfidenceModel:
+@dataclasses.dataclass
+class Rows:
+    """What is known of regions."""
+
+    evidence: NDArray[np.float64]  # (regions, evidence)
+    classes: NDArray[np.str_]
+    right: NDArray[np.bool_]  # whether the class is
+    session: NDArray[np.int64]
+    weight: NDArray[np.float64]  # how often such micrographs are expected
+
+    def of(self, picked: NDArray[np.bool_]) -> Rows:
+        """Return some of the regions."""
+        return Rows(*(getattr(self, field.name)[picked] for field in dataclasses.fields(self)))
+
+
+def weights_of(data: Sequence[Truth]) -> NDArray[np.float64]:
+    """Return the weight of each micrograph: simulated sessions have more bad ones than real ones."""
+    grades = []
+    for truth in data:
+        sizes = np.bincount(truth.labels.ravel(), minlength=max(truth.classes, default=0) + 1)
+        shares = dict.fromkeys(CLASSES, 0.0)
+        for key, name in truth.classes.items():
+            shares[name] += float(sizes[key]) / truth.labels.size
+        grades.append(grade_of_areas(shares))
+    counts = {name: grades.count(name) for name in GRADES}
+    return np.array([EXPECTED[name] / counts[name] * len(grades) for name in grades])
+
+
+def weighted(data: Rows) -> ConfidenceModel:
     """Return a logistic model with weights for each class, which are drawn to common ones; its curve is empty."""
-    mean, scale = evidence.mean(axis=0), np.maximum(evidence.std(axis=0), 1e-3)
-    rows = (evidence - mean) / scale
-    own = (classes[:, None] == np.array(CLASSES)).astype(float)
+    mean, scale = data.evidence.mean(axis=0), np.maximum(data.evidence.std(axis=0), 1e-3)
+    rows = (data.evidence - mean) / scale
+    own = (data.classes[:, None] == np.array(CLASSES)).astype(float)
     crossed = (own[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-    model = LogisticRegression(C=STRENGTH, max_iter=3000).fit(np.hstack([rows, own, crossed]), right)
+    model = LogisticRegression(C=STRENGTH, max_iter=3000)
+    model.fit(np.hstack([rows, own, crossed]), data.right, sample_weight=data.weight)
     common, bias, special = np.split(model.coef_[0], [rows.shape[1], rows.shape[1] + len(CLASSES)])
     tables = (mean, scale, common + special.reshape(len(CLASSES), -1), bias + model.intercept_[0])
     numbers = [np.round(values, _DIGITS).tolist() for values in tables]
@@ -87,33 +120,39 @@ def weighted(evidence: NDArray[np.float64], classes: NDArray[np.str_], right: ND
     )  # fmt: skip
 
 
-def fit(
-    evidence: NDArray[np.float64], classes: NDArray[np.str_], right: NDArray[np.bool_], session: NDArray[np.int64]
-) -> ConfidenceModel:
+def fit(data: Rows) -> ConfidenceModel:
     """Return the model of the confidence; its curve is fitted to scores of sessions left out of the weights."""
-    scores, parts = np.zeros(len(right)), np.unique(session, return_inverse=True)[1] % INNER
+    scores, parts = np.zeros(len(data.right)), np.unique(data.session, return_inverse=True)[1] % INNER
     for part in range(INNER):
         out = parts == part
-        scores[out] = weighted(evidence[~out], classes[~out], right[~out]).scores_of(evidence[out], classes[out])
-    bins = np.array_split(np.argsort(scores, kind="stable"), KNOTS)
-    at = np.array([scores[one].mean() for one in bins])
-    shares = np.array([(right[one].sum() + 0.5) / (len(one) + 1) for one in bins])
-    model = weighted(evidence, classes, right)
+        scores[out] = weighted(data.of(~out)).scores_of(data.evidence[out], data.classes[out])
+    order = np.argsort(scores, kind="stable")
+    passed = np.cumsum(data.weight[order])
+    bins = np.split(order, np.searchsorted(passed, passed[-1] * np.arange(1, KNOTS) / KNOTS))
+    at = np.array([np.average(scores[one], weights=data.weight[one]) for one in bins])
+    shares = np.array(
+        [(np.average(data.right[one], weights=data.weight[one]) * len(one) + 0.5) / (len(one) + 1) for one in bins]
+    )
+    model = weighted(data)
     model.scores = np.round(at, _DIGITS).tolist()
     model.confidences = np.round(IsotonicRegression().fit_transform(at, shares), _DIGITS).tolist()
     return model
 
 
-def out_of_fold(
-    evidence: NDArray[np.float64], classes: NDArray[np.str_], right: NDArray[np.bool_], session: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def out_of_fold(data: Rows) -> NDArray[np.float64]:
     """Return the confidence of each region from a fit without its session."""
-    values = np.zeros(len(right))
+    values = np.zeros(len(data.right))
     for fold in range(FOLDS):
-        out = session % FOLDS == fold
-        model = fit(evidence[~out], classes[~out], right[~out], session[~out])
-        values[out] = model.confidences_of(evidence[out], classes[out])
+        out = data.session % FOLDS == fold
+        values[out] = fit(data.of(~out)).confidences_of(data.evidence[out], data.classes[out])
     return values
+
+
+def calibration_error(values: NDArray[np.float64], right: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
+    """Return the mean gap between confidence and share of right classes in 15 bins (Guo et al. 2017)."""
+    bins = np.minimum((values * BINS).astype(int), BINS - 1)
+    gaps = [abs(float((weight * (values - right))[bins == one].sum())) for one in range(BINS)]
+    return sum(gaps) / float(weight.sum())
 
 
 def compare(
@@ -137,6 +176,10 @@ def compare(
     return result
 
 
+def _means(weight: NDArray[np.float64], *columns: NDArray[Any]) -> List[float]:
+    return [round(float(np.average(column, weights=weight)), 3) for column in columns]
+
+
 def measured(data: Sequence[Truth], threshold: float) -> Tuple[Dict[str, Any], ConfidenceModel]:
     """Return the results on the sessions that nothing was chosen on, and the model fitted to all sessions."""
     names = sorted({truth.session for truth in data})
@@ -150,10 +193,12 @@ def measured(data: Sequence[Truth], threshold: float) -> Tuple[Dict[str, Any], C
         ours.append(Found(labels, classes, np.zeros(len(classes)), np.zeros(len(classes), dtype=bool)))
         evidence.append(evidence_of_regions(one, labels, classes))
     right = [rightness(found, truth) for found, truth in zip(ours, data)]
-    everything, all_right = np.concatenate(evidence), np.concatenate(right)
-    of_region = np.repeat(sessions, [len(found.classes) for found in ours])
-    kinds = np.array([name for found in ours for name in found.classes])
-    values = out_of_fold(everything, kinds, all_right, of_region)
+    numbers_found = [len(found.classes) for found in ours]
+    rows = Rows(
+        np.concatenate(evidence), np.array([name for found in ours for name in found.classes]), np.concatenate(right),
+        np.repeat(sessions, numbers_found), np.repeat(weights_of(data), numbers_found),
+    )  # fmt: skip
+    values, all_right = out_of_fold(rows), rows.right
     start = 0
     for found in ours:
         stop = start + len(found.classes)
@@ -162,8 +207,10 @@ def measured(data: Sequence[Truth], threshold: float) -> Tuple[Dict[str, Any], C
     new = np.array([truth.exposure.session >= TUNED_ON for truth in data])
     numbers = np.unique(sessions[new], return_inverse=True)[1].tolist()
     picked = np.flatnonzero(new)
-    tested = np.repeat(new, [len(found.classes) for found in ours])
+    tested = np.repeat(new, numbers_found)
+    weight, certain = rows.weight[tested], values[tested] >= UNCERTAIN_BELOW
     bins = np.minimum((values[tested] * 10).astype(int), 9)
+    tenths = [bins == one for one in range(10) if (bins == one).any()]
     result = compare([plain[i] for i in picked], [ours[i] for i in picked], [data[i] for i in picked], numbers)
     result.update(
         micrographs=len(picked),
@@ -171,17 +218,15 @@ def measured(data: Sequence[Truth], threshold: float) -> Tuple[Dict[str, Any], C
         regions=int(tested.sum()),
         components=sum(len(plain[i].classes) for i in picked),
         true={name: sum(list(data[i].classes.values()).count(name) for i in picked) for name in CLASSES},
-        ece=round(expected_calibration_error(values[tested], all_right[tested]), 4),
-        right=round(float(all_right[tested].mean()), 4),
-        certain=round(float((values[tested] >= UNCERTAIN_BELOW).mean()), 4),
-        right_certain=round(float(all_right[tested][values[tested] >= UNCERTAIN_BELOW].mean()), 4),
+        ece=round(calibration_error(values[tested], all_right[tested], weight), 4),
+        ece_unweighted=round(calibration_error(values[tested], all_right[tested], np.ones(len(weight))), 4),
+        certain=_means(weight, certain)[0],
+        right_certain=_means(weight[certain], all_right[tested][certain])[0],
         calibration=[
-            [int((bins == one).sum()), round(float(values[tested][bins == one].mean()), 3),
-             round(float(all_right[tested][bins == one].mean()), 3)]
-            for one in range(10) if (bins == one).any()
+            [int(one.sum()), *_means(weight[one], values[tested][one], all_right[tested][one])] for one in tenths
         ],
     )  # fmt: skip
-    return result, fit(everything, kinds, all_right, of_region)
+    return result, fit(rows)
 
 
 def main() -> None:

@@ -100,6 +100,7 @@ def test_the_wheel_holds_every_file_that_the_code_reads_and_little_else(built):
     found = (path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
     assert names == {f"{package.name}/{path.relative_to(package)}" for path in found}
     suffixes = {".py", ".j2", ".conf", ".star", ".template", ".json", ".safetensors", ".md", ".csv", ".png", ""}
+    suffixes |= {".js", ".css", ".svg"}  # of the page of cryoice serve
     assert {Path(name).suffix for name in names} == suffixes
     assert not any("predictions" in name for name in names)  # large, and no code reads it
     assert built[1].stat().st_size < 6.5e6

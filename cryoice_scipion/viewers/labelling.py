@@ -13,7 +13,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_reader import read_records
-from cryoice_scipion.viewers.labels import Labels, Place
+from cryoice_scipion.viewers.labels import SIDE, Labels, Place
 from cryoice_scipion.viewers.pick_marks import LABEL_COLOURS
 from cryoice_scipion.viewers.saved_sets import BAD_PLACES, GOOD_PLACES
 from cryoice_scipion.viewers.screened_run import ScreenedRun
@@ -49,7 +49,7 @@ class Labelling:
         self.record: Optional[MicrographRecord] = None  # of the shown micrograph
         self.problem = ""  # why the labels of an earlier session cannot be read
         try:
-            self.labels: Optional[Labels] = Labels(run.labels_path)
+            self.labels: Optional[Labels] = Labels(run.folder)
         except CryoIceError as error:
             self.labels, self.problem = None, str(error)
 
@@ -70,7 +70,7 @@ class Labelling:
             button = tk.Button(bar, text=words, padx=6, pady=1, command=lambda accepted=accepted: self.decide(accepted))
             self.verdicts[accepted] = bar.add(button)
             Tooltip(button, lambda _event: VERDICT)
-        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=38, anchor="w"))
+        self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=34, anchor="w"))
         return bar
 
     def make_panel(self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None]) -> tk.Frame:
@@ -108,13 +108,13 @@ class Labelling:
         """Show the number of labels, and what can be done with them."""
         labels, record = self.labels, self.record
         good, bad = (0, 0) if labels is None else (labels.number(GOOD), labels.number(BAD))
-        number = 0 if labels is None else len(labels.places)
-        words = (
-            f"Labels: {good} good, {bad} bad on {number} micrographs" if number else "Labels: none. Mark places (G, B)."
-        )
+        number = 0 if labels is None else len(labels.boxes)
+        words = "Labels: none. Mark places (G, B)."
+        if number:
+            words = f"Labels: {good} good, {bad} bad on {number} micrograph{'' if number == 1 else 's'}"
         if number == 1:
             words += ". Training needs two micrographs or more"
-        self.counts.config(text=words.replace("1 micrographs", "1 micrograph"))
+        self.counts.config(text=words)
         for button, can in (
             (self.undo_button, labels is not None and labels.can_undo),
             (self.save_button, number > 0),
@@ -142,13 +142,14 @@ class Labelling:
         if self.record is None or self.labels is None or (tool == LOOK and button == 1):
             return False
         labels, stem, reach = self.labels, self.record.stem, REACH / picture.view.scale
+        side = SIDE / (self.record.pixel_size or 1.0)
         if button == 3:
             return self._do(lambda: labels.remove(stem, x, y, reach))
         marks = picture.marks
         far = np.hypot(*(marks.positions - (x, y)).T) if len(marks.positions) else np.zeros(0)
         if len(far) and np.nanmin(far, initial=np.inf) <= reach:  # a pick: the place is its centre
             x, y = marks.positions[np.nanargmin(far)]
-        return self._do(lambda: labels.mark(stem, Place(float(x), float(y), tool), reach))
+        return self._do(lambda: labels.mark(stem, Place(float(x), float(y), tool), reach, side))
 
     def decide(self, accepted: bool) -> None:
         """Accept or reject the shown micrograph; again: leave it to the run."""
@@ -174,7 +175,8 @@ class Labelling:
 
     def places(self, threshold: float) -> Dict[str, Callable[[], Dict[int, Any]]]:
         """Return, for each kind of output, a function that reads the positions to save by micrograph."""
-        marked = {} if self.labels is None else dict(self.labels.places)
+        labels = self.labels
+        marked = {} if labels is None else {stem: labels.of(stem) for stem in labels.boxes}
         with_run, found = self.with_run.get(), {}  # type: bool, Dict[str, Dict[int, Any]]
 
         def read(label: str) -> Dict[int, Any]:

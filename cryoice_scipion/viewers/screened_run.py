@@ -20,7 +20,6 @@ from cryoice_scipion.streams import MicrographReader
 from cryoice_scipion.viewers import saved_sets
 
 BUSY_TIMEOUT = 5.0  # s to wait while another protocol writes the input
-LABELS = "labels.json"  # in the folder "extra" of the run: what the user has marked
 #: Attributes in which imports and pickers store their score; the first one that a set has is used.
 SCORES = ("_pickScore", "_rlnAutopickFigureOfMerit", "_cryoloScore", "_topazScore", "_score")
 
@@ -44,7 +43,6 @@ class ScreenedRun:
         self._project, self._key = project, protocol.getObjId()
         self.title = protocol.getRunName()
         self.folder = Path(protocol.getPath(*FOLDER))
-        self.labels_path = Path(protocol.getPath(FOLDER[0], LABELS))
         self.threshold: Optional[float] = protocol.getUsedThreshold()
         self.margin: float = protocol.margin.get() or 0.0  # Å
         picked = protocol.inputCoordinates.get()

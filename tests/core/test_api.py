@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Python interface: the same verdicts as the command line, in memory, and the same files when saved."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def test_an_array_gets_the_verdict_that_its_file_gets(folder, detector, by_comma
     assert discarded.record.status == "discarded" and not discarded.kept.any()
     assert sum(result.areas.values()) == pytest.approx(1) and 0 <= result.bad_area <= 1
     assert result.mask.shape == result.classes.shape == result.probability.shape
+    assert [dataclasses.replace(one, outline=[]) for one in result.regions] == record.regions
+    assert all(len(one.outline) >= 3 for one in result.regions)
 
 
 def test_a_saved_result_has_the_files_of_the_command(folder, detector, by_command, tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The screening viewer, its real window on a screen: what it shows is what the project holds, and what it saves too."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -269,10 +270,15 @@ def test_low_pass_and_contrast_change_the_picture(scipion, open_on):
 @pytest.fixture
 def no_labels(scipion):
     """Remove what was marked before and after a test."""
-    path = Path(scipion.screening.getPath("extra", "labels.json"))
-    path.unlink(missing_ok=True)
-    yield path
-    path.unlink(missing_ok=True)
+
+    def remove():
+        for name in ("labels.json", "review.json"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(scipion.screening.getPath("extra", "screening", name)).unlink()
+
+    remove()
+    yield
+    remove()
 
 
 def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no_labels):
@@ -291,7 +297,7 @@ def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no
     assert "2 good, 2 bad on 2 micrographs" in window.labelling.counts.cget("text")
     drawn = window.picture.canvas
     assert (len(drawn.find_withtag("good")), len(drawn.find_withtag("bad"))) == (1, 1)
-    assert open_on(scipion.screening).labelling.labels.places == window.labelling.labels.places  # of the file
+    assert open_on(scipion.screening).labelling.labels.boxes == window.labelling.labels.boxes  # of the file
     window.saving.save_labels()
     wait_for(window, lambda: "Saved" in window.saving.told.cget("text"))
     protocol = fresh(scipion)
@@ -328,7 +334,7 @@ def test_picks_of_the_run_are_added_but_not_near_a_place_of_the_other_kind(scipi
     far = np.hypot(*(good - places[0][:2]).T) * 4.0  # Å
     assert 0 < len(good) < len(kept) and far.min() > 300
     window.labelling.undo_button.invoke()
-    assert window.labelling.labels.places == {}
+    assert window.labelling.labels.boxes == {}
 
 
 def test_a_micrograph_that_is_rejected_by_hand_is_so_in_list_counts_and_saved_sets(scipion, open_on, no_labels):

@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
+from cryoice_scipion.constants import UNCERTAIN
 from cryoice_scipion.core.images.palette import class_colour
 from cryoice_scipion.core.reports.charts import Chart, nice, stacked
 from cryoice_scipion.core.results.run_sums import RunSums
@@ -19,6 +20,7 @@ def regions_of(sums: RunSums) -> Dict[str, Any]:
     counts = sums.regions.counts
     if not counts or not sums.mapped:
         return {}
+    likeliest = sums.regions.likeliest
     diameters = {name: sums.regions.diameters(name) for name in counts}
     rows = [
         {
@@ -26,6 +28,7 @@ def regions_of(sums: RunSums) -> Dict[str, Any]:
             "colour": class_colour(name),
             "count": f"{number:,}",
             "each": f"{number / sums.mapped:.1f}",
+            "likely": f"{likeliest[name] / sums.mapped:.1f}" if name != UNCERTAIN else "",
             "median": f"{np.median(diameters[name]):,.0f}\u00a0Å",
             "largest": f"{diameters[name][-1]:,.0f}\u00a0Å",
         }

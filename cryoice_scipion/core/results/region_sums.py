@@ -21,10 +21,12 @@ class RegionSums:
     def __init__(self) -> None:
         """Start with nothing."""
         self._sizes: CounterType[Tuple[str, int]] = Counter()  # class, diameter in units of _DIAMETER_STEP
+        self.likeliest: CounterType[str] = Counter()  # by likeliest class: uncertain regions count, too
 
     def add(self, regions: Iterable[Region], sign: int) -> None:
         """Add regions, or remove them with ``sign`` -1."""
         for one in regions:
+            self.likeliest[one.likeliest] += sign
             key = one.cls, round(one.diameter / _DIAMETER_STEP)
             self._sizes[key] += sign
             if not self._sizes[key]:

@@ -18,7 +18,7 @@ from cryoice_scipion.core.results.run_folder import JOURNAL, writing
 
 NAME = ".checkpoint"
 SMALLEST = 4_000_000  # bytes of a journal; a shorter one is read faster than it is worth
-_FORMAT = 1  # raise it when a stored attribute changes
+_FORMAT = 2  # raise it when a stored attribute changes
 _COMPARED = 4096  # bytes at the beginning and at the end of the journal's part
 #: All that a checkpoint may hold beside plain Python values. Anything else, which might run code, is refused.
 _ALLOWED = {

@@ -50,7 +50,7 @@ def test_fast_map_equals_place_by_place(views, shape):
     native = torch.randn(shape[0] * 2, shape[1] * 2, generator=torch.Generator().manual_seed(4))  # 2 Å/px
     cells = grid_shape(shape, 16)
     seen = MicrographViews(scaled, Spectra(native, 2.0, shape=cells))
-    places = [(row, column) for row in range(cells[0] - 2) for column in range(cells[1] - 2)]
+    places = [(row, column) for row in range(cells[0] - 2) for column in range(row % 4, cells[1] - 2, 4)]
     centres = torch.tensor([[column * 16 + 8.0, row * 16 + 8.0] for row, column in places])
     with torch.inference_mode():
         fast = network.map(seen.padded(), cells, strip=5)

@@ -76,6 +76,13 @@ def test_the_report_says_how_many_regions_a_micrograph_has_and_how_large_they_ar
     names = [row["class"] for row in found]
     most = max(sorted(set(names)), key=names.count)
     size = np.median([round(float(row["diameter_A"]) / 10) * 10 for row in found if row["class"] == most])
+    likely = [row["likeliest"] for row in found]
+    assert set(names) - {"uncertain"}
+    for name in set(names) - {"uncertain"}:
+        cells = (
+            f'<td class="number">{names.count(name) / 4:.1f}</td><td class="number">{likely.count(name) / 4:.1f}</td>'
+        )
+        assert cells in page
     assert f"{names.count(most) / 4:.1f}" in page and f"{size:,.0f}\u00a0Å" in page
 
 

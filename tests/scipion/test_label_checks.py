@@ -15,26 +15,26 @@ pytestmark = pytest.mark.scipion
 def labels(tmp_path):
     from cryoice_scipion.viewers.labels import Labels
 
-    return Labels(tmp_path / "labels.json")
+    return Labels(tmp_path)
 
 
 def again(labels):
-    return type(labels)(labels._path)
+    return type(labels)(labels._folder)
 
 
 def test_labels_are_in_the_file_after_each_change(labels):
     from cryoice_scipion.viewers.labels import Place
 
-    labels.mark("one", Place(10.0, 20.0, GOOD), 5.0)
-    labels.mark("one", Place(40.0, 20.0, BAD), 5.0)
+    labels.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
+    labels.mark("one", Place(40.0, 20.0, BAD), 5.0, 30.0)
     labels.decide("two", False)
-    assert again(labels).places == {"one": (Place(10.0, 20.0, GOOD), Place(40.0, 20.0, BAD))}
+    assert again(labels).of("one") == (Place(10.0, 20.0, GOOD), Place(40.0, 20.0, BAD))
     assert again(labels).verdicts == {"two": False}
-    labels.mark("one", Place(12.0, 20.0, BAD), 5.0)  # the same place: it corrects the first
+    labels.mark("one", Place(12.0, 20.0, BAD), 5.0, 30.0)  # the same place: it corrects the first
     assert (again(labels).number(GOOD), again(labels).number(BAD)) == (0, 2)
     assert labels.remove("one", 41.0, 21.0, 5.0)
     assert not labels.remove("one", 400.0, 21.0, 5.0)
-    assert again(labels).places == {"one": (Place(12.0, 20.0, BAD),)}
+    assert again(labels).of("one") == (Place(12.0, 20.0, BAD),)
     labels.decide("two", False)  # again: as the run decided
     assert again(labels).verdicts == {}
 
@@ -42,7 +42,7 @@ def test_labels_are_in_the_file_after_each_change(labels):
 def test_every_change_can_be_undone(labels):
     from cryoice_scipion.viewers.labels import Place
 
-    labels.mark("one", Place(10.0, 20.0, GOOD), 5.0)
+    labels.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
     labels.decide("one", True)
     labels.remove("one", 10.0, 20.0, 5.0)
     states = []
@@ -52,12 +52,33 @@ def test_every_change_can_be_undone(labels):
     assert states == [(1, {"one": True}), (1, {}), (0, {})]
 
 
-@pytest.mark.parametrize("text", ["{", "{}", json.dumps({"places": {"one": [{"x": 1, "y": 2, "label": "?"}]}})])
-def test_a_damaged_file_is_one_line_and_stays(labels, text):
-    labels._path.write_text(text)
-    with pytest.raises(CryoIceError, match="labels.json: cannot be read .*; move it away"):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("labels.json", "{"), ("labels.json", '{"micrographs": {"one": [{"x": 1}]}}'), ("review.json", "{}")],
+)
+def test_a_damaged_file_is_one_line_and_stays(labels, name, text):
+    (labels._folder / name).write_text(text)
+    with pytest.raises(CryoIceError, match=name):
         again(labels)
-    assert labels._path.read_text() == text
+    assert (labels._folder / name).read_text() == text
+
+
+def test_the_files_are_those_of_the_local_page(labels):
+    from cryoice_scipion.core.regions.labels import read_labels
+    from cryoice_scipion.viewers.labels import Place
+
+    labels.mark("one", Place(100.0, 60.0, GOOD), 5.0, 30.0)
+    labels.decide("two", False)
+    ((stem, box),) = read_labels(labels._folder / "labels.json").boxes()
+    assert (stem, box.label, box.x, box.y, box.width) == ("one", "good", 85.0, 45.0, 30.0)
+    boxes = {"one": [{"x": 10, "y": 20, "width": 80, "height": 60, "class": "frost"}]}  # drawn in the page
+    (labels._folder / "labels.json").write_text(json.dumps({"version": 1, "micrographs": boxes}))
+    assert again(labels).of("one") == (Place(50.0, 50.0, BAD),)
+    reread = again(labels)
+    reread.decide("two", True)
+    ((_, box),) = read_labels(labels._folder / "labels.json").boxes()
+    assert (box.cls, box.width) == ("frost", 80)  # its class and size stay
+    assert json.loads((labels._folder / "review.json").read_text())["micrographs"] == {"two": "accepted"}
 
 
 def counts(**micrographs):
