@@ -44,10 +44,10 @@ def attributes(source: object, names: Iterable[str]) -> Dict[str, Any]:
     return {name: getattr(source, name) for name in names}
 
 
-def set_attributes(target: object, stored: Mapping[str, Any]) -> None:
-    """Set the attributes that :func:`attributes` returned."""
-    for name, value in stored.items():
-        setattr(target, name, value)
+def set_attributes(target: object, names: Iterable[str], stored: Mapping[str, Any]) -> None:
+    """Set these attributes of an object, and no others that a file may name, as :func:`attributes` returned them."""
+    for name in names:
+        setattr(target, name, stored[name])
 
 
 def save(folder: Path, end: int, settings: str, stored: Stored) -> None:

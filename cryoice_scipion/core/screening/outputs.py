@@ -91,7 +91,7 @@ class Outputs:
     def _restore(self, stored: Stored) -> None:
         """Take the checkpoint, and add the records that are newer."""
         for name, collector in self._collectors().items():
-            set_attributes(collector, stored[name])
+            set_attributes(collector, collector.STORED, stored[name])
         if self._stars is not None:
             self._stars.relion.write_all_again()
         for earlier, record in self._state.unstored():

@@ -228,7 +228,7 @@ class RunState:
         self.mapped.offsets = index.pop("mapped")
         reference = index.pop("reference")
         self.reference = from_json(Reference, reference) if reference else None
-        checkpoint.set_attributes(self, index)
+        checkpoint.set_attributes(self, self._INDEX, index)
         return end
 
     def _index(self, screened: Line, digest: str, offset: int) -> None:

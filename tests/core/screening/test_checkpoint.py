@@ -15,6 +15,7 @@ from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, X, Y
 from cryoice_scipion.core.records import to_json
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.screening import checkpoint
+from cryoice_scipion.core.screening.csv_table import CsvTable
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.screening.state import RunState
@@ -107,3 +108,9 @@ def test_a_short_run_has_no_checkpoint(tmp_path, monkeypatch):
     tasks, table = with_rows(make_tasks(tmp_path / "m", 2))
     screen(tmp_path / "o", tasks, table)
     assert not (tmp_path / "o" / checkpoint.NAME).exists()
+
+
+def test_only_the_named_attributes_are_taken_from_a_file():
+    table = CsvTable(Path("micrographs.csv"), ["micrograph"], lambda record: [])
+    checkpoint.set_attributes(table, CsvTable.STORED, {"_rows": {1: "one\n"}, "path": Path("another")})
+    assert (table.path, table._rows) == (Path("micrographs.csv"), {1: "one\n"})
