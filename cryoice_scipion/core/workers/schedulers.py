@@ -16,7 +16,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError, WorkerError
 CONNECT_LIMIT = 10.0  # s
 WORKERS_LIMIT = 60.0  # s for the first worker of a scheduler to join
 SETTLE = 2.0  # s without a further worker, before the workers are counted
-_SLURM = re.compile(r"slurm:(\d+)")
+_SLURM = re.compile(r"slurm:([1-9]\d*)")
 _ADDRESS = re.compile(r"([a-z]+://.+|[^/]+:\d+)")
 _NAMES = "an address (tcp://host:8786), a scheduler file, or slurm:N"
 
@@ -83,7 +83,7 @@ def _client(scheduler: str, cluster: Any) -> Any:
     """Return a client of the scheduler."""
     distributed = _package("distributed")
     options = {"address": cluster if cluster is not None else scheduler}
-    if cluster is None and not _ADDRESS.fullmatch(scheduler):
+    if cluster is None and (scheduler.startswith("slurm:") or not _ADDRESS.fullmatch(scheduler)):
         if not Path(scheduler).is_file():
             reason = "is neither an address nor an existing scheduler file"
             raise SettingsError(scheduler, reason, f"give {_NAMES} (--cluster, {CRYOICE_SCHEDULER})")

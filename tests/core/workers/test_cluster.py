@@ -158,6 +158,7 @@ def test_a_worker_loads_the_model_of_the_run_and_refuses_another(tmp_path):
     [
         ("tcp://127.0.0.1:9", WorkerError, "tcp://127.0.0.1:9: the scheduler cannot be reached within 0 s .*check its"),
         ("there.json", SettingsError, "is neither an address nor an existing scheduler file; give an address"),
+        ("slurm:0", SettingsError, "is neither an address"),
         ("slurm:2", WorkerError, "workers cannot be started .*; set cores, memory, walltime and queue"),
     ],
 )
