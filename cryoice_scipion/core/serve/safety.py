@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "x-cryoice-token"  # of requests that change something; another site cannot set it
-_HOSTS = ("127.0.0.1", "localhost")
+_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")
 _POLICY = (
     "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -67,7 +68,7 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, send_with_headers)
         elif given and _same(given, self._token) and scope["method"] == "GET":
-            answer = RedirectResponse(scope["path"], status_code=303)
+            answer = RedirectResponse("/" + scope["path"].lstrip("/"), status_code=303)  # "//x" is another host
             answer.set_cookie(self._cookie(headers), self._token, httponly=True, samesite="strict")
             await answer(scope, receive, send_with_headers)
         elif not _same(cookie_parser(headers.get("cookie", "")).get(self._cookie(headers), ""), self._token):
@@ -77,10 +78,9 @@ class Guard:
 
     def _refused(self, scope: Scope, headers: Headers) -> Optional[PlainTextResponse]:
         host = headers.get("host", "")
-        if urlsplit(f"//{host}").hostname not in _HOSTS:
+        if not _HOST.fullmatch(host):
             return PlainTextResponse("This page is only for this computer.", 403)
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if headers.get("origin", f"http://{host}") != f"http://{host}":
             return PlainTextResponse("Requests of other sites are refused.", 403)
         if scope["method"] not in ("GET", "HEAD"):
             if not _same(headers.get(HEADER, ""), self._form_token):
@@ -95,7 +95,7 @@ class Guard:
 
     def _cookie(self, headers: Headers) -> str:
         """Return the name of the cookie. Cookies do not distinguish ports, so the name does."""
-        return f"cryoice_{urlsplit('//' + headers.get('host', '')).port or 80}"
+        return f"cryoice_{headers.get('host', '').partition(':')[2] or 80}"
 
 
 def new_token() -> str:

@@ -35,7 +35,15 @@ def test_the_token_of_the_address_is_needed_once(place):
     assert client.get("/try").status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8950", "192.168.1.2:8950", ""])
+def test_the_token_never_leads_to_another_host(client):
+    url = "http://127.0.0.1:8950//evil.example/"
+    answer = client.get(url, params={"token": TOKEN}, follow_redirects=False)
+    assert answer.headers["location"] == "/evil.example/"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:8950", "192.168.1.2:8950", "", "[", "localhost:x"]
+)
 def test_other_hosts_are_refused(client, host):
     assert client.get("/try", headers={"host": host}).status_code == 403
 
@@ -45,7 +53,9 @@ def test_both_names_of_this_computer_are_accepted(client, host):
     assert client.get("/try", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "null"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://127.0.0.1:1", "https://127.0.0.1:8950", "http://[", "null"]
+)
 def test_other_origins_are_refused(client, origin):
     assert client.post("/api/try", headers={"origin": origin}).status_code == 403
 
