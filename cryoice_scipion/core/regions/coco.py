@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from cryoice_scipion.constants import CLASSES, GOOD, UNCERTAIN
 from cryoice_scipion.core.images.atomic import replacing
@@ -19,17 +19,36 @@ def image_entry(key: int, path: str, shape: Sequence[int]) -> Dict[str, Any]:
     return {"id": key, "file_name": path, "width": shape[1], "height": shape[0]}
 
 
-def annotation(region: Region, image: int, pixel_size: float, number: int) -> Dict[str, Any]:
-    """Return the entry of a region; areas of this format are in px²."""
+def annotation_of(region: Region, image: int, pixel_size: float) -> Dict[str, Any]:
+    """Return the entry of a region of bad area."""
+    box, area = (region.x, region.y, region.width, region.height), region.area * 100 / pixel_size**2
+    ids = (region.id, image, 1 + NAMES.index(region.cls))
+    return annotation(ids, box, area, region.outline, region.confidence)
+
+
+def annotation(
+    ids: Tuple[int, int, int], box: Sequence[float], area: float, outline: Sequence[Sequence[float]], score: float
+) -> Dict[str, Any]:
+    """Return the entry of a part of a micrograph.
+
+    Parameters
+    ----------
+    ids : (int, int, int)
+        The numbers of the part, of its micrograph and of its category.
+    box : (float, float, float, float)
+        Left and top edge, width and height in px.
+    area : float
+        px².
+    """
     return {
-        "id": number,
-        "image_id": image,
-        "category_id": 1 + NAMES.index(region.cls),
-        "bbox": [region.x, region.y, region.width, region.height],
-        "area": round(region.area * 100 / pixel_size**2, 1),
-        "segmentation": [[value for point in region.outline for value in point]],
+        "id": ids[0],
+        "image_id": ids[1],
+        "category_id": ids[2],
+        "bbox": list(box),
+        "area": round(area, 1),
+        "segmentation": [[value for point in outline for value in point]],
         "iscrowd": 0,
-        "score": region.confidence,
+        "score": score,
     }
 
 

@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.caption import INK, PAPER
 
 PICTURE, TABLE = "mistakes.png", "mistakes.csv"
 COLUMNS = ["number", "label", "p_bad", "micrograph", "x", "y", "origin"]
@@ -26,7 +27,7 @@ GAP, MARGIN, TEXT, LINE = 3, 12, 13, 17  # px
 SMOOTH = 1.75  # px of a patch, standard deviation, for display only; similar to thumbnails at 4 Å/px
 GREYS = 32  # grey levels of the picture; few, because noise compresses badly and the model folder must stay small
 STRETCH = (0.5, 99.5)  # percentiles over all patches shown, because thick and empty areas differ in brightness
-PAPER, INK, FADED = "#ffffff", "#1a1a1a", "#5a5a5a"
+FADED = "#5a5a5a"
 _GREY = [round(round(value * (GREYS - 1) / 255) * 255 / (GREYS - 1)) for value in range(256)]  # the nearest of them
 _FLOOR = 1e-3  # of a power spectrum, in units of white noise
 

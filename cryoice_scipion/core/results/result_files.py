@@ -14,7 +14,7 @@ from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.thumbnails import BadAreas, draw_thumbnail
 from cryoice_scipion.core.images.writing import write_map, write_mask
 from cryoice_scipion.core.records import MapResult
-from cryoice_scipion.core.regions.coco import annotation, image_entry, write_coco
+from cryoice_scipion.core.regions.coco import annotation_of, image_entry, write_coco
 from cryoice_scipion.core.results.micrograph_result import MicrographResult
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
 
@@ -54,7 +54,7 @@ def _write_regions(paths: RunFolder, result: MicrographResult, mapped: MapResult
     listed, numbered = (paths.path / name(record.stem) for name in (paths.regions, paths.region_map))
     if not _is_written(listed):
         listed.parent.mkdir(exist_ok=True)
-        entries = (annotation(one, record.id, mapped.pixel_size, one.id) for one in result.regions)
+        entries = (annotation_of(one, record.id, mapped.pixel_size) for one in result.regions)
         write_coco(listed, [image_entry(record.id, record.path, mapped.shape)], entries)
     if config.region_maps and result.region_map is not None and not _is_written(numbered):
         write_map(numbered, result.region_map, result.sampling)

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cryoice_scipion.constants import BAD, CLASSES, GOOD
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.regions.coco import image_entry, write_coco
+from cryoice_scipion.core.images.caption import INK, PAPER
+from cryoice_scipion.core.images.palette import CLASS_COLOURS
+from cryoice_scipion.core.regions.coco import annotation, image_entry, write_coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.screening.region_search import FoundRegion
@@ -26,7 +28,7 @@ SPACING = 128.0  # Å between BAD coordinates in one region
 MOST_PLACES = 25  # of a region
 _SIDE, _ACROSS, _GAP, _LINE = 160, 8, 8, 15  # px of the contact sheet; pictures in a row
 _AROUND = 0.5  # of the longer side of a region, shown on each side of it
-_PAPER, _INK, _BOX = "#ffffff", "#1a1a1a", "#e69f00"
+_BOX = CLASS_COLOURS["contamination"]  # can be seen on any grey
 
 
 def write_found(folder: Path, maps: StoredMaps, found: Sequence[FoundRegion], top: int) -> None:
@@ -63,17 +65,8 @@ def _write_table(path: Path, found: Sequence[FoundRegion]) -> None:
 
 
 def _annotation(one: FoundRegion, number: int, category: int) -> Dict[str, Any]:
-    return {
-        "id": number,
-        "image_id": one.micrograph,
-        "category_id": category,
-        "bbox": list(one.box),
-        "area": round(one.area / one.frame.pixel_size**2, 1),
-        "segmentation": [[value for point in one.outline for value in point]],
-        "iscrowd": 0,
-        "score": one.confidence,
-        "expected_iou": one.expected_iou,
-    }
+    ids, area = (number, one.micrograph, category), one.area / one.frame.pixel_size**2
+    return {**annotation(ids, one.box, area, one.outline, one.confidence), "expected_iou": one.expected_iou}
 
 
 def _write_bad_set(path: Path, maps: StoredMaps, found: Sequence[FoundRegion]) -> None:
@@ -117,7 +110,7 @@ def contact_sheet(maps: StoredMaps, found: Sequence[FoundRegion]) -> Image.Image
     font = ImageFont.load_default(11)
     rows = -(-len(found) // _ACROSS)
     high = _SIDE + 2 * _LINE + _GAP
-    sheet = Image.new("RGB", (_ACROSS * (_SIDE + _GAP) + _GAP, rows * high + _GAP), _PAPER)
+    sheet = Image.new("RGB", (_ACROSS * (_SIDE + _GAP) + _GAP, rows * high + _GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     pictures: Dict[int, Image.Image] = {}
     for index, one in enumerate(found):
@@ -127,7 +120,7 @@ def contact_sheet(maps: StoredMaps, found: Sequence[FoundRegion]) -> Image.Image
         sheet.paste(_crop(pictures[one.micrograph], one), (left, top))
         words = (f"{index + 1}  {one.cls} {one.confidence:.2f}", _shortened(one.stem))
         for line, text in enumerate(words):
-            draw.text((left, top + _SIDE + 2 + line * _LINE), text, fill=_INK, font=font)
+            draw.text((left, top + _SIDE + 2 + line * _LINE), text, fill=INK, font=font)
     return sheet
 
 
