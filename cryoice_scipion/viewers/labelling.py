@@ -12,8 +12,9 @@ from cryoice_scipion.constants import BAD, BORDER, FAILED, GOOD, NO_MICROGRAPH, 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.results.review_files import SIDE
 from cryoice_scipion.core.results.run_reader import read_records
-from cryoice_scipion.viewers.labels import SIDE, Labels, Place
+from cryoice_scipion.viewers.labels import Labels, Place
 from cryoice_scipion.viewers.pick_marks import LABEL_COLOURS
 from cryoice_scipion.viewers.saved_sets import BAD_PLACES, GOOD_PLACES
 from cryoice_scipion.viewers.screened_run import ScreenedRun

@@ -7,19 +7,20 @@ other began, and closing the window loses nothing.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, BAD, GOOD
-from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
-
-LABELS, VERDICTS = "labels.json", "review.json"
-REJECTED = "rejected"  # the verdict in the file
-SIDE = 400.0  # Å, of the box around a place that is clicked, as in the page
+from cryoice_scipion.core.regions.labels import LabelledBox
+from cryoice_scipion.core.results.review_files import (
+    REJECTED,
+    Boxes,
+    change_labels,
+    change_verdict,
+    read_labels,
+    read_verdicts,
+)
 
 
 class Place(NamedTuple):
@@ -28,10 +29,6 @@ class Place(NamedTuple):
     x: float  # px of the micrograph
     y: float
     label: str  # GOOD or BAD
-
-
-Boxes = Dict[str, Tuple[LabelledBox, ...]]  # by the stem of the micrograph
-Verdicts = Dict[str, bool]  # whether a micrograph is accepted, by its stem; others are as the run decided
 
 
 class Labels:
@@ -46,12 +43,14 @@ class Labels:
             When a file is damaged.
         """
         self._folder = folder
-        self.boxes: Boxes = {}
-        if (folder / LABELS).is_file():
-            stored = LabelFile.load(folder / LABELS).micrographs
-            self.boxes = {stem: tuple(boxes) for stem, boxes in stored.items() if boxes}
-        self.verdicts = _read_verdicts(folder / VERDICTS)
-        self._before: List[Tuple[Boxes, Verdicts]] = []
+        self.boxes: Boxes = read_labels(folder)
+        self._words = read_verdicts(folder)
+        self._undo: List[Callable[[], object]] = []  # what takes back each change of this session
+
+    @property
+    def verdicts(self) -> Dict[str, bool]:
+        """Return whether a micrograph is accepted, by its stem; others are as the run decided."""
+        return {stem: word == ACCEPTED for stem, word in self._words.items()}
 
     def of(self, stem: str) -> Tuple[Place, ...]:
         """Return the places on a micrograph."""
@@ -64,61 +63,54 @@ class Labels:
     @property
     def can_undo(self) -> bool:
         """Return whether there is a change of this session to undo."""
-        return bool(self._before)
+        return bool(self._undo)
 
     def mark(self, stem: str, place: Place, reach: float, side: float) -> None:
         """Add a place with a box of ``side`` px; it replaces those within ``reach`` px, as a second click corrects."""
         box = LabelledBox(x=place.x - side / 2, y=place.y - side / 2, width=side, height=side, good=place.label == GOOD)
-        self._change({**self.boxes, stem: (*self._others(stem, place.x, place.y, reach), box)}, self.verdicts)
+        before = self._set_boxes(stem, lambda boxes: [*_far_from(boxes, place.x, place.y, reach), box])
+        self._undo.append(lambda: self._set_boxes(stem, lambda _: before))
 
     def remove(self, stem: str, x: float, y: float, reach: float) -> bool:
         """Remove the places within ``reach`` px; return whether there were any."""
-        others = self._others(stem, x, y, reach)
-        if len(others) == len(self.boxes.get(stem, ())):
+        boxes = self.boxes.get(stem, [])
+        if len(_far_from(boxes, x, y, reach)) == len(boxes):
             return False
-        self._change({**self.boxes, stem: others}, self.verdicts)
+        before = self._set_boxes(stem, lambda boxes: _far_from(boxes, x, y, reach))
+        self._undo.append(lambda: self._set_boxes(stem, lambda _: before))
         return True
 
     def decide(self, stem: str, accepted: bool) -> None:
         """Accept or reject a micrograph; the same decision again leaves it to the run."""
-        verdicts = {key: value for key, value in self.verdicts.items() if key != stem}
-        if self.verdicts.get(stem) != accepted:
-            verdicts[stem] = accepted
-        self._change(self.boxes, verdicts)
+        word = ACCEPTED if accepted else REJECTED
+        before = self._set_verdict(stem, "" if self._words.get(stem) == word else word)
+        self._undo.append(lambda: self._set_verdict(stem, before))
 
     def undo(self) -> None:
         """Take back the last change."""
-        self.boxes, self.verdicts = self._before.pop()
-        self._write()
+        self._undo[-1]()
+        self._undo.pop()
 
-    def _others(self, stem: str, x: float, y: float, reach: float) -> Tuple[LabelledBox, ...]:
-        def is_far(box: LabelledBox) -> bool:
-            place = _place(box)
-            return math.hypot(place.x - x, place.y - y) > reach
+    def _set_boxes(
+        self, stem: str, change: Callable[[List[LabelledBox]], Sequence[LabelledBox]]
+    ) -> Sequence[LabelledBox]:
+        before, self.boxes = change_labels(self._folder, stem, change)
+        return before
 
-        return tuple(filter(is_far, self.boxes.get(stem, ())))
-
-    def _change(self, boxes: Boxes, verdicts: Verdicts) -> None:
-        self._before.append((self.boxes, self.verdicts))
-        self.boxes, self.verdicts = {stem: found for stem, found in sorted(boxes.items()) if found}, verdicts
-        self._write()
-
-    def _write(self) -> None:
-        LabelFile(micrographs={stem: list(boxes) for stem, boxes in self.boxes.items()}).save(self._folder / LABELS)
-        words = {stem: ACCEPTED if value else REJECTED for stem, value in sorted(self.verdicts.items())}
-        with replacing(self._folder / VERDICTS) as temporary:
-            Path(temporary).write_text(json.dumps({"version": 1, "micrographs": words}, indent=1) + "\n", "utf-8")
+    def _set_verdict(self, stem: str, word: str) -> str:
+        before, self._words = change_verdict(self._folder, stem, word)
+        return before
 
 
 def _place(box: LabelledBox) -> Place:
     return Place(box.x + box.width / 2, box.y + box.height / 2, GOOD if box.good else BAD)
 
 
-def _read_verdicts(path: Path) -> Verdicts:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["micrographs"]
-        return {stem: word == ACCEPTED for stem, word in found.items() if word in (ACCEPTED, REJECTED)}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise CryoIceError(path, "is damaged", "correct or remove it") from None
+def _far_from(boxes: Sequence[LabelledBox], x: float, y: float, reach: float) -> List[LabelledBox]:
+    """Return the boxes whose centre is not within ``reach`` px of a position."""
+
+    def is_far(box: LabelledBox) -> bool:
+        place = _place(box)
+        return math.hypot(place.x - x, place.y - y) > reach
+
+    return list(filter(is_far, boxes))

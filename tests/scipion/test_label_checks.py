@@ -52,6 +52,22 @@ def test_every_change_can_be_undone(labels):
     assert states == [(1, {"one": True}), (1, {}), (0, {})]
 
 
+def test_changes_of_the_page_stay(labels):
+    from cryoice_scipion.viewers.labels import Place
+
+    page = again(labels)
+    page.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
+    page.decide("one", True)
+    labels.mark("one", Place(90.0, 20.0, BAD), 5.0, 30.0)
+    labels.decide("two", False)
+    assert (again(labels).number(GOOD), again(labels).number(BAD)) == (1, 1)
+    assert again(labels).verdicts == {"one": True, "two": False}
+    labels.undo()
+    labels.undo()
+    assert (again(labels).number(GOOD), again(labels).number(BAD)) == (1, 0)
+    assert again(labels).verdicts == {"one": True}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("labels.json", "{"), ("labels.json", '{"micrographs": {"one": [{"x": 1}]}}'), ("review.json", "{}")],

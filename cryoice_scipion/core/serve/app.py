@@ -15,9 +15,10 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from cryoice_scipion.constants import ALL_GRADES, CLASSES, GOOD, VERSION
+from cryoice_scipion.constants import ALL_GRADES, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, grade_colour
+from cryoice_scipion.core.results.review_files import SIDE
 from cryoice_scipion.core.serve import review_routes, teach_routes, try_routes
 from cryoice_scipion.core.serve.labels import LABEL_CLASSES
 from cryoice_scipion.core.serve.pictures import SPECTRUM_EDGE
@@ -62,7 +63,7 @@ def _page(place: Place, name: str) -> Callable[[Request], Awaitable[Response]]:
         loader=FileSystemLoader(str(_HERE / "pages")), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(
-        palette=_palette(), version=VERSION, pages=_PAGES, label_classes=LABEL_CLASSES, spectrum_edge=SPECTRUM_EDGE
+        palette=_palette(), pages=_PAGES, label_classes=LABEL_CLASSES, spectrum_edge=SPECTRUM_EDGE, side=SIDE
     )
 
     async def answer(request: Request) -> Response:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.regions.labels import LabelFile
+from cryoice_scipion.core.results.review_files import LABELS, Boxes, change_labels, read_labels
 
-FILE = "labels.json"
 LABEL_CLASSES = [name for name in CLASSES if name not in (GOOD, BORDER)]
 _MOST = 2000  # labels of one micrograph
 
@@ -19,23 +18,27 @@ _MOST = 2000  # labels of one micrograph
 class Labels:
     """The labels of a run."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the labels of an earlier server.
+    def __init__(self, folder: Path) -> None:
+        """Take the folder of the run.
 
         Raises
         ------
         SettingsError
-            When the file is damaged.
+            When the file of an earlier server is damaged.
         """
-        self.path, self._lock = path, threading.Lock()
-        self.file = LabelFile.load(path) if path.is_file() else LabelFile()
+        self._folder, self.path = folder, folder / LABELS
+        self.read()
+
+    def read(self) -> Boxes:
+        """Return the boxes of each micrograph as they are now; the viewer of Scipion may have changed them."""
+        return read_labels(self._folder)
 
     def as_json(self) -> Dict[str, Any]:
         """Return the boxes of each micrograph, by its stem."""
-        boxes: Dict[str, Any] = self.file.model_dump(by_alias=True)["micrographs"]
+        boxes: Dict[str, Any] = LabelFile(micrographs=self.read()).model_dump(by_alias=True)["micrographs"]
         return boxes
 
-    def replace(self, stem: str, labels: Sequence[Any]) -> None:
+    def replace(self, stem: str, labels: object) -> None:
         """Replace the labels of one micrograph, and write the file.
 
         Raises
@@ -46,18 +49,15 @@ class Labels:
             When the folder cannot be written.
         """
         if not isinstance(labels, list) or len(labels) > _MOST:
-            raise SettingsError("labels", f"are no list of at most {_MOST}")
+            raise SettingsError("labels", f"must be a list of at most {_MOST} places")
         new = LabelFile.make(micrographs={stem: labels}).micrographs[stem]
-        with self._lock:
-            changed = {**self.file.micrographs, stem: new}
-            self.file = LabelFile(micrographs={key: boxes for key, boxes in sorted(changed.items()) if boxes})
-            self.file.save(self.path)
+        change_labels(self._folder, stem, lambda _: new)
 
     def counts(self) -> Dict[str, int]:
         """Return how many good and bad places there are, and on how many micrographs."""
-        found = {}
+        found, micrographs = {}, self.read().values()
         for kind, wanted in ((GOOD, True), (BAD, False)):
-            numbers = [sum(box.good is wanted for box in boxes) for boxes in self.file.micrographs.values()]
+            numbers = [sum(box.good is wanted for box in boxes) for boxes in micrographs]
             found[kind], found[f"{kind}_micrographs"] = sum(numbers), sum(number > 0 for number in numbers)
         return found
 

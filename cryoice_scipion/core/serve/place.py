@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Optional
 
 from cryoice_scipion.core.detectors.model_folder import resolve_model
-from cryoice_scipion.core.serve.labels import FILE as LABELS
 from cryoice_scipion.core.serve.labels import Labels
 from cryoice_scipion.core.serve.review import Review
 from cryoice_scipion.core.serve.run_view import RunView
@@ -57,6 +56,6 @@ def make_place(model: str, device: str, run: Optional[Path], folder: Path) -> Pl
     reviewed = None
     if run is not None:
         view = RunView(run, folder / "small")
-        teaching = Teaching(view, Labels(run / LABELS), screener, model, device)
+        teaching = Teaching(view, Labels(run), screener, model, device)
         reviewed = Reviewed(view, Review(view), teaching)
     return Place(model, device, run, folder, screener, Tries(folder / "tries", screener), reviewed)

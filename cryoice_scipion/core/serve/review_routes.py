@@ -83,12 +83,13 @@ async def json_of(request: Request) -> Dict[str, Any]:
 
 def _run(run: Reviewed, request: Request) -> Any:
     rows = run.view.rows()
-    if request.query_params.get("version") == str(run.view.version):
-        return {"version": run.view.version, **run.view.state()}
+    version = "-".join(map(str, (run.view.version, *(run.review.stamp or ()))))
+    state = {"version": version, **run.view.state()}
+    if request.query_params.get("version") == state["version"]:
+        return state
     verdicts = run.review.verdicts
     return {
-        "version": run.view.version,
-        **run.view.state(),
+        **state,
         "micrographs": [{**row, "verdict": verdicts.get(row["stem"], "")} for row in rows],
     }
 

@@ -15,6 +15,7 @@ from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
+from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.thumbnails import grey_base, write_base
@@ -32,7 +33,7 @@ from cryoice_scipion.core.serve.safety import inside
 
 _SMALL = 240  # px
 _SIZES = 3  # digits of shares that the page gets
-_Stamp = Tuple[Optional[Tuple[int, int]], ...]
+Stamp = Optional[Tuple[int, int, int]]  # number, size and time of a file; None: there is none
 
 
 @dataclasses.dataclass
@@ -52,8 +53,8 @@ class RunView:
         self.folder, self._cache = Path(folder), cache
         self._reader, self._lock = RunReader(folder), threading.RLock()
         self._records: Optional[Records] = None
-        self._maps: Tuple[_Stamp, Optional[StoredMaps]] = ((), None)
-        self._given: Tuple[_Stamp, Given] = ((), Given(None, {}, {}))
+        self._maps: Tuple[Tuple[Stamp, ...], Optional[StoredMaps]] = ((), None)
+        self._given: Tuple[Tuple[Stamp, ...], Given] = ((), Given(None, {}, {}))
         self.version = 0  # grows with each change of the run
 
     def records(self) -> Records:
@@ -82,7 +83,7 @@ class RunView:
         """
         found = next((one for one in self.records().micrographs if one.id == key), None)
         if found is None:
-            raise CryoIceError(f"micrograph {key}", "is not in this run")
+            raise CryoIceError(f"micrograph {key}", "is not in this run", "load the page again")
         return found
 
     def maps(self) -> StoredMaps:
@@ -94,7 +95,7 @@ class RunView:
             When no micrograph is screened yet.
         """
         with self._lock:
-            now = (_stamp(self._reader.path),)
+            now = (stamp_of(self._reader.path),)
             if self._maps[1] is None or self._maps[0] != now:
                 self._maps = now, StoredMaps.read(self.folder)
             assert self._maps[1] is not None
@@ -104,7 +105,7 @@ class RunView:
         """Return the coordinates, from the files that the run has written so far."""
         with self._lock:
             paths = [self.folder / name for name in (KEPT, REJECTED)]
-            now = tuple(_stamp(path) for path in (*paths, self._reader.path))
+            now = tuple(stamp_of(path) for path in (*paths, self._reader.path))
             if self._given[0] != now:
                 there = [path for path in paths if path.is_file()]
                 self._given = now, self._read_given(there) if there else Given(None, {}, {})
@@ -160,7 +161,9 @@ class RunView:
         """
         maps = self.maps()
         if key not in maps.tasks:
-            raise CryoIceError(self.record(key).path, "has no map", "see the reason beside it")
+            raise CryoIceError(
+                self.record(key).path, "has no map", "continue the run with --resume, which screens it again"
+            )
         task = dataclasses.replace(maps.tasks[key], picks=self.given().picks.get(key, []))
         config = with_margin(maps.config, margin)
         return ThresholdPreview(self.folder, task, maps.mapped(key), config, maps.model, maps.reference)
@@ -215,7 +218,8 @@ class RunView:
                 return jpeg(Image.new("L", (_SMALL, _SMALL), 40))
             scale = _SMALL / max(layers.shape)
             size = max(1, round(layers.shape[1] * scale)), max(1, round(layers.shape[0] * scale))
-            own.write_bytes(jpeg(paint(layers, size, False, True)))
+            with replacing(own) as temporary:  # another thread may read it
+                temporary.write_bytes(jpeg(paint(layers, size, False, True)))
         return own.read_bytes()
 
     def probability(self, key: int) -> bytes:
@@ -228,13 +232,13 @@ def with_margin(config: ScreenConfig, margin: Optional[float]) -> ScreenConfig:
     return config if margin is None else config.model_copy(update={"margin": margin, "margins": {}})
 
 
-def _stamp(path: Path) -> Optional[Tuple[int, int]]:
-    """Return size and time of a file; None if there is none."""
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes with a file: its number, size and time; None if there is none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _rounded(value: Optional[float]) -> Optional[float]:

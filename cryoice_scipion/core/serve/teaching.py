@@ -18,11 +18,11 @@ from cryoice_scipion.core.detectors.model_folder import MODEL_JSON
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.regions.labels import LabelledBox
-from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REGIONS, REJECTED
+from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
+from cryoice_scipion.core.results.review_files import LABELS
+from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REGIONS, REJECTED, RunFolder
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.serve.commands import Command, in_background
-from cryoice_scipion.core.serve.labels import FILE as LABELS
 from cryoice_scipion.core.serve.labels import Labels
 from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.screener import Screener
@@ -47,6 +47,7 @@ class JobState:
     progress: float = 0.0  # 0 to 1
     stage: str = ""  # one or two words
     error: str = ""  # one sentence
+    stopping: bool = False
 
 
 class Teaching:
@@ -120,7 +121,7 @@ class Teaching:
         if self.job.running or not path.is_file():
             return []
         ids = {one.stem: one.id for one in self._view.records().micrographs}
-        marked = self.labels.file.micrographs
+        marked = self.labels.read()
         found: List[Dict[str, Any]] = []
         with open(path, encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
@@ -154,8 +155,11 @@ class Teaching:
             raise SettingsError(name, "exists already", "choose another name")
         if self.job.running or not (source / MODEL_JSON).is_file():
             raise SettingsError("Model", "is not trained yet", "train it first")
+        copy = self.folder / "copy"  # so that a model in the folder of models is complete
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy)
         target.parent.mkdir(exist_ok=True)
-        shutil.copytree(source, target)
+        copy.rename(target)
         return target
 
     def compared(self, key: int) -> Dict[str, Any]:
@@ -170,6 +174,7 @@ class Teaching:
 
     def stop(self) -> None:
         """End the job."""
+        self.job.stopping = True  # also before the command begins, and between two commands
         self._command.stop()
 
     def _start(self, what: str, work: Callable[[], None]) -> None:
@@ -177,17 +182,19 @@ class Teaching:
             if self.job.running:
                 raise SettingsError("Job", f"the {self.job.what} is still running", "wait until it ends, or stop it")
             self.job = JobState(what, running=True, stage="starting")
-        job = self.job
+        job, files = self.job, RunFolder(self.folder)
 
         def run() -> None:
             try:
                 self.folder.mkdir(exist_ok=True)
+                files.lock()  # another server may teach on this run
                 with self._screener.reserved(f"the {what}"):
                     work()
                 job.progress = 1.0
             except (CryoIceError, OSError) as error:
                 job.error = str(error)
             finally:
+                files.unlock()
                 job.running = False
 
         in_background(run)
@@ -197,9 +204,9 @@ class Teaching:
         for name in ("model", "compared"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         records = [one for one in self._view.records().micrographs if one.status != FAILED]
-        paths = [one.path for one in records if one.stem in self.labels.file.micrographs]
-        boxes = self.folder / LABELS
-        self.labels.file.save(boxes)  # those that the training used
+        marked, boxes = self.labels.read(), self.folder / LABELS
+        paths = [one.path for one in records if one.stem in marked]
+        LabelFile(micrographs=marked).save(boxes)  # those that the training used
         config, reference = self._view.maps().config, self._view.maps().reference
         words = ["train", "--from", self._base, "--output", str(self.folder / "model"), "--device", self._device]
         words += ["--boxes", str(boxes), "--contrast", reference.contrast, "--micrographs", *paths]
@@ -245,6 +252,8 @@ class Teaching:
 
     def _run(self, words: List[str], on_bar: Callable[[str, float], None] = lambda name, share: None) -> None:
         self._command = Command(words, on_bar)
+        if self.job.stopping:
+            raise CryoIceError("The job", "was stopped")
         self._command.run(self.folder / "log.txt")
         if words[0] == "train":
             (self.folder / "model" / MEASURES).write_text("\n".join(self._command.lines), encoding="utf-8")

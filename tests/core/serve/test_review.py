@@ -11,6 +11,7 @@ from serving import client_of, make_run, make_test_place
 
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
+from cryoice_scipion.core.results.review_files import change_verdict, read_verdicts
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
 
 
@@ -116,6 +117,17 @@ def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):
         assert [row["verdict"] for row in get(again, "/api/run")["micrographs"]] == ["accepted", "rejected", "", ""]
         post(again, "/api/review", id=2, verdict="")
         assert get(again, "/api/run/counts")["kept"] == total
+
+
+def test_verdicts_of_the_viewer_are_shown_and_stay(client, run):
+    post(client, "/api/review", id=1, verdict="rejected")
+    version = get(client, "/api/run")["version"]
+    change_verdict(run, "mic002", "rejected")
+    rows = get(client, "/api/run", version=version)["micrographs"]
+    assert [row["verdict"] for row in rows] == ["rejected", "rejected", "", ""]
+    post(client, "/api/review", id=3, verdict="rejected")
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic002", "mic003"], "rejected")
+    assert get(client, "/api/run/counts")["accepted"] == 1
 
 
 def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):

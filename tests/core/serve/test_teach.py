@@ -11,6 +11,7 @@ from serving import FakeCommand, client_of, make_run, make_test_place
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.serve import teaching
 from cryoice_scipion.core.serve.commands import Command
 from cryoice_scipion.core.serve.labels import Labels
@@ -76,7 +77,7 @@ def test_labels_are_in_one_file_and_survive_a_restart(client, run, tmp_path):
     ids=str,
 )  # fmt: skip
 def test_wrong_labels_are_refused(change, tmp_path):
-    labels = Labels(tmp_path / "labels.json")
+    labels = Labels(tmp_path)
     with pytest.raises(CryoIceError, match="micrographs.mic.0"):
         labels.replace("mic", [{**BAD, **change}])
     assert not (tmp_path / "labels.json").exists()
@@ -90,7 +91,7 @@ def test_labels_of_other_micrographs_are_refused(client):
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "labels.json").write_text('{"micrographs": {"a": [{"x": 1}]}}')
     with pytest.raises(CryoIceError, match="labels.json: micrographs.a.0.y is missing"):
-        Labels(tmp_path / "labels.json")
+        Labels(tmp_path)
 
 
 def test_what_is_missing_is_said_before_the_training(client):
@@ -136,6 +137,27 @@ def test_the_new_screening_has_the_settings_of_the_run():
     )  # fmt: skip
     words = ["screen", "m.mrc", "--output", "o", *teaching._settings(config)]
     assert screen_config(build_parser(words).parse_args(words)) == config
+
+
+def test_marks_of_another_server_stay(client, run, tmp_path):
+    with client_of(make_test_place(tmp_path / "again", run)) as again:
+        label(client, 1, [BAD])
+        label(again, 2, [GOOD])
+        label(client, 3, [BAD])
+        assert client.get("/api/labels").json() == {"mic001": [BAD], "mic002": [GOOD], "mic003": [BAD]}
+        assert client.get("/api/teach").json()["counts"]["good"] == 1
+
+
+def test_another_server_that_teaches_on_the_run_is_waited_for(client, run):
+    label(client, 4, [BAD])
+    (run / "teach").mkdir()
+    other = RunFolder(run / "teach")
+    other.lock()
+    act(client, "find")
+    assert "is working in this folder; wait until it ends" in finished(client)["job"]["error"]
+    other.unlock()
+    act(client, "find")
+    assert not finished(client)["job"]["error"]
 
 
 def test_find_more_like_these(client, run):

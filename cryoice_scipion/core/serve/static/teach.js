@@ -5,7 +5,7 @@ import { api, bar, dot, find, make, nameOf, palette, percent, sequence, tell } f
 import { Gallery, short } from "./gallery.js";
 import { Viewer } from "./viewer.js";
 
-const CLICK = 400;  // Å: side of the box that a click marks
+const CLICK = Number(find("stage").dataset.side);  // Å: side of the box that a click marks
 const MOST_TILES = 8;  // marks that stand for one region
 const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
 const viewer = new Viewer(find("stage"));
@@ -18,9 +18,10 @@ const gallery = new Gallery(open, (row) => {
 
 async function open(row, box = null) {
   try {
-    const found = await api(`/api/run/${row.id}`);
+    await sending;
+    const [found, marked] = await Promise.all([api(`/api/run/${row.id}`), api("/api/labels")]);
     if (gallery.chosen !== row.id) return;
-    data = found;
+    [data, labels] = [found, marked];  // the viewer of Scipion may have changed the marks
     compare(null);
     viewer.show(data, `/api/run/${data.id}/picture.jpg`);
     find("name").textContent = data.name;

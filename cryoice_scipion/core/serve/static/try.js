@@ -15,7 +15,7 @@ const NAMES = {
   "map.mrc": "Map of P(BAD)", "mask.mrc": "Mask", "thumbnail.png": "Thumbnail", "result.json": "Result (JSON)",
   "accepted.star": "Accepted coordinates", "rejected.star": "Rejected coordinates",
 };
-const EDGE = 256 / 88;  // Å at the edge of the picture of the spectrum
+const EDGE = Number(find("stage").dataset.edge);  // Å at the edge of the picture of the spectrum
 let viewer;
 
 function complain(text) {

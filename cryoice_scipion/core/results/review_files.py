@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and change what users have marked in a run: places in ``labels.json``, verdicts in ``review.json``.
+
+The local page and the Scipion viewer may have the same run open. Each change therefore reads the file again, replaces
+one micrograph only, and writes the file atomically. Micrographs are named by their stem.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+
+from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
+
+LABELS, VERDICTS = "labels.json", "review.json"  # in the folder of the run
+REJECTED = "rejected"
+SIDE = 400.0  # Å, of the box around a place that is clicked
+
+Boxes = Dict[str, List[LabelledBox]]
+_CHANGING = threading.Lock()
+
+
+def read_labels(folder: Path) -> Boxes:
+    """Return the labelled boxes of each micrograph that has any.
+
+    Raises
+    ------
+    SettingsError
+        When the file is damaged.
+    """
+    path = folder / LABELS
+    found = LabelFile.load(path).micrographs if path.is_file() else {}
+    return {stem: boxes for stem, boxes in found.items() if boxes}
+
+
+def change_labels(
+    folder: Path, stem: str, change: Callable[[List[LabelledBox]], Sequence[LabelledBox]]
+) -> Tuple[List[LabelledBox], Boxes]:
+    """Change the boxes of one micrograph; return its boxes before the change, and all boxes after it.
+
+    Parameters
+    ----------
+    change : callable
+        Returns the new boxes of the micrograph from the present ones.
+
+    Raises
+    ------
+    CryoIceError
+        When the file is damaged, or cannot be written.
+    """
+    with _alone(folder):
+        boxes = read_labels(folder)
+        before = boxes.pop(stem, [])
+        after = list(change(before))
+        boxes = dict(sorted([*boxes.items(), (stem, after)] if after else boxes.items()))
+        LabelFile(micrographs=boxes).save(folder / LABELS)
+    return before, boxes
+
+
+def read_verdicts(folder: Path) -> Dict[str, str]:
+    """Return ACCEPTED or REJECTED for each micrograph that a user has decided on.
+
+    Raises
+    ------
+    CryoIceError
+        When the file is damaged.
+    """
+    path = folder / VERDICTS
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["micrographs"]
+        return {str(stem): str(word) for stem, word in found.items() if word in (ACCEPTED, REJECTED)}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise CryoIceError(path, "is damaged", "correct or remove it") from None
+
+
+def change_verdict(folder: Path, stem: str, verdict: str) -> Tuple[str, Dict[str, str]]:
+    """Set the verdict on one micrograph, "" for none; return the one before, and all verdicts after the change.
+
+    Raises
+    ------
+    CryoIceError
+        When the file is damaged, or cannot be written.
+    """
+    with _alone(folder):
+        verdicts = read_verdicts(folder)
+        before = verdicts.pop(stem, "")
+        verdicts = dict(sorted([*verdicts.items(), (stem, verdict)] if verdict else verdicts.items()))
+        with replacing(folder / VERDICTS) as temporary:
+            content = {"version": 1, "micrographs": verdicts}
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return before, verdicts
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other thread or process change the files meanwhile."""
+    with _CHANGING, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # some network file systems cannot lock a folder
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
