@@ -160,6 +160,17 @@ def test_another_server_that_teaches_on_the_run_is_waited_for(client, run):
     assert not finished(client)["job"]["error"]
 
 
+def test_a_job_that_waits_for_the_device_can_be_stopped(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(teaching, "Command", FakeCommand)
+    place = make_test_place(tmp_path / "own", run)
+    with client_of(place) as client:
+        label(client, 4, [BAD])
+        with place.screener.reserved("a test"):
+            act(client, "find")
+            act(client, "stop")
+        assert finished(client)["job"]["error"] == "The job: was stopped"
+
+
 def test_find_more_like_these(client, run):
     assert "no bad place is marked" in act(client, "find").json()["error"]
     label(client, 4, [{**BAD, "x": 20.0, "width": 40.0, "height": 40.0}])
