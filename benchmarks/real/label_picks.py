@@ -22,6 +22,7 @@ from scipy.ndimage import distance_transform_edt
 
 from cryoice_scipion.constants import BAD, CLASSES, GOOD
 from cryoice_scipion.core.formats.coordinates import read_picks, write_star
+from cryoice_scipion.core.formats.pick_tables import BOX_SIZE, DIAMETER
 from cryoice_scipion.core.images.atomic import replacing
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +30,7 @@ RAW = HERE.parents[1].parent / "shared" / "real" / "empiar10017"
 PICKERS = ("picker_cryolo", "picker_deeppicker", "picker_topaz")
 HAND_PICKED = "manual_true"
 CELL = 4.0  # px of the grid on which annotators are compared
-COLUMNS = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", "cryoiceDiameter", "cryoiceClass", "picker"]
+COLUMNS = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", DIAMETER, BOX_SIZE, "cryoiceClass", "picker"]
 
 
 def label_points(points: NDArray[np.float64], annotations: Sequence[Annotation], near: float) -> List[str]:
@@ -63,7 +64,7 @@ def label_folder(folder: Path, known: Dict[str, List[Annotation]], near: float) 
     missing = sorted(set(stems) - set(known))
     if missing:
         print("{}: no annotation of {}; left out".format(folder.name, ", ".join(missing)), file=sys.stderr)
-    return pd.concat(parts, ignore_index=True)[COLUMNS]
+    return pd.concat(parts, ignore_index=True).filter(COLUMNS)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
