@@ -49,8 +49,11 @@ class Micrograph:
 
     def as_float32(self) -> npt.NDArray[np.float32]:
         """Return the pixels as a new float32 array in memory, C-contiguous; NaN and infinity are kept."""
+        pixels = self.read()
+        if pixels.dtype == np.float32 and pixels.flags.carray:  # new, since what is kept is not writeable
+            return pixels
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.require(self.read(), np.float32, ["C", "O", "W"])
+            return np.array(pixels, dtype=np.float32, order="C")
 
 
 def read_micrograph(path: Union[str, Path]) -> Micrograph:
