@@ -52,7 +52,7 @@ _DIGITS = 4
 
 @dataclasses.dataclass
 class Ranked:
-    """What a method finds of one class, and how many true regions there are."""
+    """The ranked regions that a method returns for one class, and the number of true regions."""
 
     session: NDArray[np.int64]
     score: NDArray[np.float64]

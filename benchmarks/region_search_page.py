@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, List, Sequence
 
 from cryoice_scipion.core.regions.layers import CLASSES
 
@@ -25,28 +25,8 @@ def page(result: Dict[str, Any]) -> str:
         cells += [_interval(row[str(number)]["untouched"]["second"]) for number in (1, 5, 20)]
         lines.append(f"| {name} | {row['true']} | {row['sessions']} | {' | '.join(cells)} |")
     lines += [
-        "",
-        "Difference from the heads before the labels:",
-        "",
-        "| class | 1 label | 5 labels | 20 labels |",
-        "|---|---|---|---|",
-        *[
-            f"| {name} | "
-            + " | ".join(_interval(row[str(number)]["untouched"]["difference"]) for number in (1, 5, 20))
-            + " |"
-            for name, row in few.items()
-        ],
-        "",
-        "Difference from components:",
-        "",
-        "| class | 1 label | 5 labels | 20 labels |",
-        "|---|---|---|---|",
-        *[
-            f"| {name} | "
-            + " | ".join(_interval(row[str(number)]["components"]["difference"]) for number in (1, 5, 20))
-            + " |"
-            for name, row in few.items()
-        ],
+        *_differences("the heads before the labels", few, "untouched"),
+        *_differences("components", few, "components"),
         "",
         "## Proposals",
         "",
@@ -81,6 +61,15 @@ def page(result: Dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _differences(other: str, few: Dict[str, Any], key: str) -> List[str]:
+    """Return the table of the differences from another method."""
+    lines = ["", f"Difference from {other}:", "", "| class | 1 label | 5 labels | 20 labels |", "|---|---|---|---|"]
+    for name, row in few.items():
+        cells = [_interval(row[str(number)][key]["difference"]) for number in (1, 5, 20)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def _interval(values: Sequence[float]) -> str:

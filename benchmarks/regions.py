@@ -77,7 +77,7 @@ def rightness(found: Found, truth: Truth) -> NDArray[np.bool_]:
 
 @dataclasses.dataclass
 class Rows:
-    """What is known of regions."""
+    """Evidence, predictions and truth of regions."""
 
     evidence: NDArray[np.float64]  # (regions, evidence)
     classes: NDArray[np.str_]

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any, Callable, List, Optional
+from typing import Callable, List, Optional
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
@@ -15,14 +14,12 @@ from cryoice_scipion.core.detectors.model_folder import load_config, resolve_mod
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.label_counts import complaints, labels_by_micrograph
-from cryoice_scipion.objects import METRICS, CryoIceModel
-from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
+from cryoice_scipion.objects import METRICS
 from cryoice_scipion.protocols.train_form import CONTRASTS, FROM_DEFAULT, FROM_NOTHING, FROM_OBJECT, VIEWS, TrainForm
+from cryoice_scipion.protocols.training_protocol import OUTPUT_MODEL, CryoIceTrainingProtocol
 
-OUTPUT_MODEL = "outputModel"
 
-
-class CryoIceProtTrain(TrainForm, CryoIceProtocol):
+class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
     """Trains an ice detector on good and bad coordinates of your own micrographs.
 
     Good coordinates are particles on clean ice. Bad coordinates lie on ice crystals, contamination, carbon or any other
@@ -33,19 +30,14 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
     """
 
     _label = "train ice detector"
-    _possibleOutputs = {OUTPUT_MODEL: CryoIceModel}
+    _trainedOn = ("goodCoordinates", "badCoordinates")
 
     # ---- steps ----------------------------------------------------------------------------------------------
-
-    def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.convertInputStep, self._getConfig().to_text(), needsGPU=False)
-        self._insertFunctionStep(self.trainStep, needsGPU=self.useGpu.get())
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
 
     def convertInputStep(self, settings: str) -> None:
         """Write coordinates, micrographs and settings to files for the core."""
         good, bad = self.goodCoordinates.get(), self.badCoordinates.get()
-        Path(self._getExtraPath("train.json")).write_text(settings, encoding="utf-8")
+        self._writeConfig(settings)
         with self._oneLine():
             micrographs = convert.labelled_micrographs([good, bad])
             for name, coordinates in (("good", good), ("bad", bad)):
@@ -56,35 +48,12 @@ class CryoIceProtTrain(TrainForm, CryoIceProtocol):
                 convert.write_micrographs_star(Path(self._getExtraPath("clean.star")), clean)
 
     def trainStep(self) -> None:
-        """Train with the core. A model folder left by a killed training is deleted first, because it is incomplete."""
-        shutil.rmtree(self._modelPath(), ignore_errors=True)
-        arguments: List[Any] = ["train"]
-        for name in ("good", "bad", "micrographs"):
-            arguments += [f"--{name}", self._getExtraPath(f"{name}.star")]
-        if self.cleanMicrographs.get() is not None:
-            arguments += ["--clean", self._getExtraPath("clean.star")]
-        arguments += ["--output", self._modelPath(), "--config", self._getExtraPath("train.json")]
-        if self.dashboard.get():
-            arguments.append("--dashboard")
-        self.runCore(*arguments, "--device", self.getDevices()[0])
-
-    def createOutputStep(self) -> None:
-        """Create the output model."""
-        model = CryoIceModel(self._modelPath())
-        with self._oneLine():
-            model.copyConfig(load_config(Path(self._modelPath())))
-        self._defineOutputs(**{OUTPUT_MODEL: model})
-        for pointer in (self.goodCoordinates, self.badCoordinates):
-            self._defineSourceRelation(pointer, model)
+        """Train with the core."""
+        names = ["good", "bad", "micrographs"] + (["clean"] if self.cleanMicrographs.get() is not None else [])
+        words = [word for name in names for word in (f"--{name}", self._getExtraPath(f"{name}.star"))]
+        self._train(*words, dashboard=self.dashboard.get())
 
     # ---- information ----------------------------------------------------------------------------------------
-
-    def getModelFolder(self) -> Path:
-        """Return the model folder, which a running training may not have completed."""
-        return Path(self._modelPath())
-
-    def _modelPath(self) -> str:
-        return self._getExtraPath("model")
 
     def _getConfig(self) -> TrainConfig:
         """Return the settings of the form as a configuration of the core."""

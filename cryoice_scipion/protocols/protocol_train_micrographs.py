@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -13,11 +12,8 @@ from cryoice_scipion import convert
 from cryoice_scipion.constants import FEWEST_CLEAN, FEWEST_GRADED, FEWEST_TRAINED, GRADES
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.detectors.kinds import KINDS
-from cryoice_scipion.core.detectors.model_folder import load_config
-from cryoice_scipion.objects import CryoIceModel
-from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
+from cryoice_scipion.protocols.training_protocol import OUTPUT_MODEL, CryoIceTrainingProtocol
 
-OUTPUT_MODEL = "outputModel"
 NETWORKS = ["one_class", "autoencoder", "resnet"]
 ONE_CLASS, AUTOENCODER, GRADER = range(3)
 FEWEST = [FEWEST_CLEAN, FEWEST_CLEAN + FEWEST_TRAINED, FEWEST_GRADED]  # micrographs of each
@@ -25,7 +21,7 @@ DEPTHS = [10, 18, 34]
 _TRAINED = f"network!={ONE_CLASS}"
 
 
-class CryoIceProtTrainMicrographs(CryoIceProtocol):
+class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
     """Trains a detector on clean micrographs, or a grader on graded micrographs. No coordinates are needed.
 
     A detector that is trained on clean micrographs finds whatever they do not contain, also contamination that no
@@ -34,7 +30,7 @@ class CryoIceProtTrainMicrographs(CryoIceProtocol):
     """
 
     _label = "train on micrographs"
-    _possibleOutputs = {OUTPUT_MODEL: CryoIceModel}
+    _trainedOn = ("inputMicrographs",)
 
     def _defineParams(self, form: Any) -> None:
         self._defineGpuParams(
@@ -156,47 +152,21 @@ class CryoIceProtTrainMicrographs(CryoIceProtocol):
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
-    def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.convertInputStep, self._getConfig().to_text(), needsGPU=False)
-        self._insertFunctionStep(self.trainStep, needsGPU=self.useGpu.get())
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
-
     def convertInputStep(self, settings: str) -> None:
         """Write micrographs and settings to files for the core."""
-        Path(self._getExtraPath("train.json")).write_text(settings, encoding="utf-8")
+        self._writeConfig(settings)
         with self._oneLine():
             rows = convert.sampled_micrographs(self.inputMicrographs.get())
             convert.write_micrographs_star(Path(self._getExtraPath("micrographs.star")), rows)
 
     def trainStep(self) -> None:
-        """Train with the core. A model folder left by a killed training is deleted first, because it is incomplete."""
-        shutil.rmtree(self._modelPath(), ignore_errors=True)
+        """Train with the core."""
         micrographs = self._getExtraPath("micrographs.star")
-        arguments: List[Any] = ["train", "--output", self._modelPath(), "--config", self._getExtraPath("train.json")]
-        if self.network.get() == GRADER:
-            arguments += ["--micrographs", micrographs, "--grades", self.gradesFile.get()]
-        else:
-            arguments += ["--clean", micrographs]
-        if self.dashboard.get() and self.network.get() != ONE_CLASS:
-            arguments.append("--dashboard")
-        self.runCore(*arguments, "--device", self.getDevices()[0])
-
-    def createOutputStep(self) -> None:
-        """Create the output model."""
-        model = CryoIceModel(self._modelPath())
-        with self._oneLine():
-            model.copyConfig(load_config(Path(self._modelPath())))
-        self._defineOutputs(**{OUTPUT_MODEL: model})
-        self._defineSourceRelation(self.inputMicrographs, model)
+        graded = ["--micrographs", micrographs, "--grades", self.gradesFile.get()]
+        words = graded if self.network.get() == GRADER else ["--clean", micrographs]
+        self._train(*words, dashboard=self.dashboard.get() and self.network.get() != ONE_CLASS)
 
     # ---- information ----------------------------------------------------------------------------------------
-
-    def getModelFolder(self) -> Path:
-        """Return the model folder, which a running training may not have completed."""
-        return Path(self._modelPath())
-
-    def _modelPath(self) -> str:
-        return self._getExtraPath("model")
 
     def _getConfig(self) -> TrainConfig:
         """Return the settings of the form as a configuration of the core."""

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import standin
 from random_model import write_random_model
 from standin import executor, make_tasks
 
 from cryoice_scipion.core.cli import build_parser
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.detectors.model_folder import fingerprint, write_sums
+from cryoice_scipion.core.detectors.model_folder import fingerprint
 from cryoice_scipion.core.errors import ImageError, ModelError, SettingsError, WorkerError
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers import cluster as clusters
@@ -39,17 +38,6 @@ def cluster(tmp_path_factory):
     made.folder = folder
     yield made
     made.close()
-
-
-@pytest.fixture
-def model(tmp_path):
-    """Return a model folder that says what the stand-in detector is; its weights are never loaded."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "model.json").write_text(standin.VarianceDetector().config.to_text())
-    (folder / "weights.safetensors").write_bytes(b"none")
-    write_sums(folder)
-    return folder
 
 
 @pytest.fixture

@@ -17,24 +17,12 @@ from standin import executor, make_tasks
 
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.errors import ImageError, WorkerError
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers import client as clients
 from cryoice_scipion.core.workers.client import WorkerClient, check_worker
 from cryoice_scipion.core.workers.interface import WorkerDied
-
-
-@pytest.fixture
-def model(tmp_path):
-    """Return a model folder that says what the stand-in detector is; its weights are never loaded."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "model.json").write_text(standin.VarianceDetector().config.to_text())
-    (folder / "weights.safetensors").write_bytes(b"none")
-    write_sums(folder)
-    return folder
 
 
 @pytest.fixture
