@@ -26,7 +26,7 @@ import classical  # noqa: E402
 from about import about  # noqa: E402
 from evaluation_page import page  # noqa: E402
 from rasterise import ANNOTATIONS  # noqa: E402
-from train_default_model import BUILD, HOLD_OUT, REAL, SETS, SHARED, SetRow, draw_set  # noqa: E402
+from train_default_model import BUILD, HOLD_OUT, REAL, SEEN_COARSE, SETS, SHARED, SetRow, draw_set  # noqa: E402
 from training_folder import write as write_real  # noqa: E402
 
 from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD  # noqa: E402
@@ -43,8 +43,10 @@ from cryoice_scipion.core.evaluation.map_metrics import (  # noqa: E402
 )
 from cryoice_scipion.core.training.splits import matches_name  # noqa: E402
 
-SIMULATED, EMPIAR, MICASSESS, HELD_OUT = "simulated, held out", "EMPIAR-10017", "MicAssess", "real, held out"
+SIMULATED, FRAMES = "simulated, held out", "simulated, raw frames"
+EMPIAR, MICASSESS, HELD_OUT = "EMPIAR-10017", "MicAssess", "real, held out"
 MODEL = "model"
+RAW = ("--raw-share", 1, "--published-share", 0, "--clean-share", 0.4)
 # What the held-out micrographs have less than 40 of (docs/accuracy.md), or not by itself. A third are clean.
 MORE: Dict[str, Tuple[SetRow, ...]] = {
     "simulated, single crystals": (
@@ -53,6 +55,13 @@ MORE: Dict[str, Tuple[SetRow, ...]] = {
     ),
     "simulated, crystalline ice": (("poly_1.2", 60, 1280, 1.2, 33, ("--kinds", "poly")),),
     "simulated, vacuum": (("vacuum_1.6", 80, 1024, 1.6, 34, ("--kinds", "vacuum")),),
+    FRAMES: (
+        ("raw_1.2", 25, 1280, 1.2, 41, RAW),
+        ("raw_2.5", 25, 1024, 2.5, 42, (*SEEN_COARSE, *RAW)),
+        ("raw_3.7", 25, 1024, 3.7, 43, (*SEEN_COARSE, *RAW)),
+        ("raw_5.0", 25, 1024, 5.0, 44, (*SEEN_COARSE, *RAW)),
+        ("raw_7.0", 25, 768, 7.0, 45, (*SEEN_COARSE, *RAW)),
+    ),
 }
 
 

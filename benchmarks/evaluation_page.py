@@ -27,8 +27,8 @@ not sure of are left out. AUC: cells of the class against all clean cells of the
 that the model calls bad at its threshold. In brackets: 95 % intervals by bootstrap over micrographs; of classes on a
 few micrographs they are too narrow. Each data set is evaluated with its own data-set reference, as a screening of it
 would be. **The model was trained on the real micrographs that are not marked as held out.** Single crystals,
-crystalline ice and vacuum are also evaluated on further simulated micrographs without other contamination. Some of
-these are entirely crystalline.
+crystalline ice, vacuum and raw frames (none was trained on) are also evaluated on further simulated micrographs, the
+first three without other contamination. Some of these are entirely crystalline.
 Simulated **micrographs without any ice are left out**, and above 1.72 Å/px those that are all film: nothing tells them
 from ice without particles, and the model calls them clean. Real ones are in: three of the MicAssess ones (held out),
 which make its figures of vacuum, of support and of all, and those of the last group.

@@ -48,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "repositories (default: %(default)s)",
     )
     parser.add_argument(
+        "--raw-share",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="fraction of micrographs that are raw frames: uneven brightness, residues of the gain reference, the "
+        "offset of a camera, and in half of them one huge ice crystal (default: %(default)s)",
+    )
+    parser.add_argument(
         "--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"contaminants: {', '.join(KINDS)} (default: all)"
     )
     parser.add_argument(
@@ -73,6 +81,7 @@ def main(args: argparse.Namespace) -> int:
         clean_share=args.clean_share,
         kinds=args.kinds,
         published_share=args.published_share,
+        raw_share=args.raw_share,
         one_session=args.one_session,
     )
     paths = write_data_set(args.output, data_set, progress=not args.quiet)

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from cryoice_scipion.core.config import Settings
 from cryoice_scipion.core.simulation.contaminants import KINDS
+from cryoice_scipion.core.simulation.detector import SHADINGS
+from cryoice_scipion.core.simulation.optics import Optics
 from cryoice_scipion.core.simulation.specimen import SHAPES
 
 DEFAULT_SHARE = 0.15
@@ -18,6 +20,7 @@ _LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
 _LARGE_RADIUS = 130  # Å
 _CROWDED = 0.2  # share of specimens that lie side by side
 PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
+_SHADED, _UNEVEN_GAIN, _HUGE = 0.8, 0.4, 0.5  # shares of frames that have these
 _INTEGRATING = 0.15  # share of integrating detectors: their DQE(0) is .25 to .6 (McMullan et al. 2014)
 
 
@@ -56,16 +59,22 @@ class SceneConfig(Settings):
     # contamination
     kinds: List[str] = Field(default_factory=list)
     areas: List[float] = Field(default_factory=list)  # share of the area of each kind; empty: 0.15 each
+    huge: float = Field(0.0, ge=0)  # Å, radius of one huge ice crystal; 0: none
     # recording and later processing
     illumination: float = 0.0  # relative difference over the field
+    shading: float = 0.0  # the darkest place, in standard deviations of the image; negative: the brightest
+    shading_shape: str = Field("slope", pattern="^(" + "|".join(SHADINGS) + ")$")
     border: str = Field("none", pattern="^(none|smeared|constant)$")
     border_px: List[int] = Field(default_factory=lambda: [0, 0, 0, 0])  # top, left, bottom, right
     gain_stripes: float = Field(0.0, ge=0)
+    gain_blocks: float = Field(0.0, ge=0)  # what a gain reference leaves, in standard deviations of the image
     hot_pixels: int = Field(0, ge=0)
     dead_columns: int = Field(0, ge=0)
     low_pass: Optional[float] = Field(None, gt=0)  # Å
     high_pass: Optional[float] = Field(None, gt=0)  # Å
-    values: str = Field("counts", pattern="^(counts|standardised|bytes)$")
+    values: str = Field("counts", pattern="^(counts|standardised|bytes|frame)$")
+    frame_mean: float = Field(6800.0, gt=0)  # of a frame as a camera stores it, with an offset
+    frame_deviation: float = Field(9.0, gt=0)
     inverted: bool = False
 
     @model_validator(mode="after")
@@ -87,6 +96,20 @@ class SceneConfig(Settings):
         """Return the wanted share of the area of a kind that is drawn."""
         return self.areas[self.kinds.index(kind)] if self.areas else DEFAULT_SHARE
 
+    @property
+    def optics(self) -> Optics:
+        """Return the microscope in the units of the optics."""
+        return Optics(
+            voltage=self.voltage,
+            cs=self.cs_mm * 1e7,
+            defocus=self.defocus_um * 1e4,
+            astigmatism=self.astigmatism / 2,
+            astigmatism_angle=self.astigmatism_angle,
+            b_factor=self.b_factor,
+            drift=self.drift,
+            drift_angle=self.drift_angle,
+        )
+
     @classmethod
     def random(
         cls,
@@ -96,6 +119,7 @@ class SceneConfig(Settings):
         pixel_size: float,
         kinds: Optional[Sequence[str]] = None,
         published: float = PUBLISHED,
+        raw: float = 0.0,
     ) -> SceneConfig:
         """Return a configuration in which everything varies widely.
 
@@ -111,6 +135,8 @@ class SceneConfig(Settings):
             What is drawn; an empty one is a clean micrograph. Default: nothing to three kinds by chance.
         published : float
             How likely it is one that was filtered both ways, in 8 bits, as repositories hold them.
+        raw : float
+            How likely it is an unprocessed frame: shaded, with a huge crystal, with the mean of a camera.
 
         Raises
         ------
@@ -121,6 +147,8 @@ class SceneConfig(Settings):
         values.update(_microscope(rng, pixel_size))
         values.update(_specimen(rng))
         values.update(_processing(rng, rows, columns, pixel_size, published))
+        if raw and rng.random() < raw:
+            values.update(_raw_frame(rng, pixel_size * min(rows, columns), values["dose"]))
         if kinds is None:
             number = int(rng.choice([0, 1, 2, 3], p=[0.25, 0.45, 0.22, 0.08]))
             kinds = [str(kind) for kind in rng.choice(KINDS, number, replace=False)]
@@ -222,3 +250,22 @@ def _processing(
         values["values"] = "bytes"
     values["inverted"] = bool(rng.random() < 0.08)
     return values
+
+
+def _raw_frame(rng: np.random.Generator, side: float, dose: float) -> Dict[str, Any]:
+    """Return what an unprocessed frame of a smaller side in Å differs by from one of a full dose."""
+    mean = _between(rng, 20, 30_000)
+    shading = _between(rng, 0.3, 3) * float(rng.choice([1, -1], p=[0.8, 0.2]))
+    return {
+        "dose": dose * _between(rng, 0.3, 1),
+        "shading": shading if rng.random() < _SHADED else 0.0,
+        "shading_shape": str(rng.choice(SHADINGS)),
+        "gain_blocks": _between(rng, 0.01, 0.15) if rng.random() < _UNEVEN_GAIN else 0.0,
+        "huge": _between(rng, 0.1, 0.35) * min(side, 5000) if rng.random() < _HUGE else 0.0,
+        "low_pass": None,
+        "high_pass": None,
+        "values": "frame",
+        "frame_mean": mean,
+        "frame_deviation": mean * _between(rng, 0.001, 0.1),
+        "inverted": False,
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from cryoice_scipion.core.simulation import films
-from cryoice_scipion.core.simulation.canvas import Canvas
+from cryoice_scipion.core.simulation.canvas import Canvas, code
 from cryoice_scipion.core.simulation.crystals import FIRST_ORDERS, ICE_SPACINGS, add_fringes, draw_poly, draw_single
 from cryoice_scipion.core.simulation.fields import smooth_field, soft_region, soft_step
 from cryoice_scipion.core.simulation.ice import ICE_POTENTIAL
@@ -117,6 +117,19 @@ def draw_frost(canvas: Canvas, share: float, rng: np.random.Generator) -> None:
         if _covered(canvas, seen) >= share:
             break
     canvas.mark(seen, "contamination")
+
+
+def draw_huge(canvas: Canvas, radius: float, rng: np.random.Generator) -> None:
+    """Draw one huge ice crystal (radius in Å), dark, often with facets, and with the bright fringe of its edge."""
+    y, x = canvas.random_position(rng)
+    height, dark = rng.uniform(200, 700), float(np.exp(rng.uniform(np.log(0.1), np.log(1.5))))
+    dome = _Dome(y, x, radius, height, dark, rng.uniform(0.6, 0.95), int(rng.choice([0, 5, 6])))
+    profile, box = _add_dome(canvas, dome, rng)
+    width = float(np.exp(rng.uniform(np.log(20), np.log(120))))
+    away = ndimage.distance_transform_edt(profile < 0.5) * canvas.step  # Å outside the crystal
+    fringe = np.exp(-0.5 * (away / width - 1) ** 2) * (away > 0)
+    canvas.absorption[box] -= np.float32(rng.uniform(0.02, 0.2)) * fringe.astype(np.float32)
+    canvas.labels[box][(profile > 0.12) | (fringe > 0.3)] = code("contamination")
 
 
 def draw_ethane(canvas: Canvas, share: float, rng: np.random.Generator) -> None:

@@ -10,6 +10,10 @@ from scipy import fft
 
 from cryoice_scipion.core.simulation.optics import WORKERS, Array, Optics, crop_spectrum, frequencies, motion_envelope
 
+#: Shapes of uneven brightness: evenly to one side, near one side, towards the corners. Patches are no different from
+#: thick ice.
+SHADINGS = ("slope", "edge", "corners")
+
 
 def transfer(k: Array, detector_pixel: float, at_nyquist: float) -> Array:
     """Return a falling transfer function: 1 at k = 0, ``at_nyquist`` at the physical pixel's Nyquist frequency.
@@ -90,6 +94,45 @@ def add_gain_stripes(image: Array, strength: float, rng: np.random.Generator) ->
     block = max(8, columns // int(rng.integers(4, 17)))  # detectors are read out in blocks of columns
     gain += np.repeat(strength * rng.standard_normal(columns // block + 1), block)[:columns]
     image *= gain.astype(np.float32)
+
+
+def add_gain_blocks(image: Array, strength: float, rng: np.random.Generator) -> None:
+    """Brighten and darken the blocks that a detector is read out in, in place; in deviations of the image."""
+    shape = (image.shape[0], image.shape[1])
+    number = (int(rng.integers(1, 5)), int(rng.integers(2, 9)))
+    blocks = strength * float(image.std()) * rng.standard_normal(number).astype(np.float32)
+    row, column = (np.arange(size) * count // size for size, count in zip(shape, number))
+    image += blocks[row[:, None], column[None, :]]
+
+
+def shading(shape: Tuple[int, int], pixel_size: float, kind: str, rng: np.random.Generator) -> Array:
+    """Return uneven brightness of a kind of ``SHADINGS``, float32: 0 where it is even, -1 at the darkest place."""
+    centre = 0.5 + rng.uniform(-0.2, 0.2, 2)
+    y, x = (np.linspace(0, 1, size, dtype=np.float32) - np.float32(at) for size, at in zip(shape, centre))
+    angle = rng.uniform(0, 2 * np.pi)
+    field = np.float32(np.sin(angle)) * y[:, None] + np.float32(np.cos(angle)) * x[None, :]
+    if kind == "corners":
+        field = -((y[:, None] ** 2 + x[None, :] ** 2) ** np.float32(rng.uniform(0.7, 3)))
+    elif kind == "edge":
+        reach = rng.uniform(500, 4000) / (pixel_size * min(shape))
+        field = -np.exp(-(field - field.min()) / np.float32(reach))
+    top, bottom = float(field.max()), float(field.min())
+    return np.asarray((field - top) / (top - bottom), dtype=np.float32)
+
+
+def shaded(arriving: Array, dose: float, darkest: float, field: Array) -> Array:
+    """Return an intensity times a shading, whose darkest place is given in deviations of the image to come.
+
+    Parameters
+    ----------
+    arriving : ndarray
+        The intensity that the detector counts.
+    dose : float
+        Electrons a pixel at intensity 1.
+    """
+    low, middle, high = np.percentile(arriving[::4, ::4], [16, 50, 84])
+    deviation = float(np.hypot((high - low) / 2, np.sqrt(middle / dose)) / middle)
+    return np.asarray(np.maximum(arriving * (1 + np.float32(darkest * deviation) * field), 0), dtype=np.float32)
 
 
 def add_faulty_pixels(image: Array, hot: int, dead_columns: int, rng: np.random.Generator) -> None:

@@ -25,7 +25,7 @@ from cryoice_scipion.core.simulation.scene import Scene, simulate
 
 MICROGRAPHS, LABELS, TRUTH = "micrographs", "labels", "truth"
 SUMMARY = "simulation.json"
-ONE_SESSION = "one_session"
+ONE_SESSION, RAW_SHARE = "one_session", "raw_share"
 #: Å/px of label images, or the micrograph's own where that is coarser.
 LABEL_SAMPLING = 8.0
 #: Of a session's defocus: what the micrographs of a session have.
@@ -46,6 +46,7 @@ class DataSet:
     kinds: Optional[Sequence[str]] = None  # contaminants to choose from; None: all
     #: Expected share of micrographs that are high- and low-pass filtered and in 8 bits, as in public repositories.
     published_share: float = PUBLISHED
+    raw_share: float = 0.0  # expected share of unprocessed frames: shaded, with the offset of a camera
     one_session: bool = False  # one specimen and microscope: only defocus and contamination differ
 
     def checked(self) -> Dict[str, Any]:
@@ -60,7 +61,11 @@ class DataSet:
             raise SettingsError("number", f"{self.number} is below 1")
         if self.seed < 0:
             raise SettingsError("seed", f"{self.seed} is negative")
-        for name, share in (("clean share", self.clean_share), ("published share", self.published_share)):
+        for name, share in (
+            ("clean share", self.clean_share),
+            ("published share", self.published_share),
+            ("raw share", self.raw_share),
+        ):
             if not 0 <= share <= 1:
                 raise SettingsError(name, f"{share} is not from 0 to 1")
         chosen = list(self.kinds) if self.kinds else list(KINDS)
@@ -73,6 +78,7 @@ class DataSet:
             "pixel_size": self.pixel_size,
             "clean_share": self.clean_share,
             "published_share": self.published_share,
+            RAW_SHARE: self.raw_share,
             "kinds": chosen,
             "label_sampling": max(LABEL_SAMPLING, self.pixel_size),
             "classes": list(CLASSES),
@@ -136,7 +142,7 @@ def _claim(folder: Path, settings: Dict[str, Any]) -> None:
         return
     except (OSError, ValueError) as error:
         raise SettingsError(path, f"cannot be read ({error})", "choose another folder") from None
-    earlier = {"published_share": PUBLISHED, ONE_SESSION: False, **earlier}  # older folders do not say
+    earlier = {"published_share": PUBLISHED, ONE_SESSION: False, RAW_SHARE: 0.0, **earlier}  # older folders do not say
     changed = [key for key, value in settings.items() if earlier.get(key) != value]
     if changed:
         reason = f"was made with another {', '.join(changed)}"
@@ -152,9 +158,10 @@ def config_of(index: int, settings: Dict[str, Any]) -> Tuple[SceneConfig, np.ran
     kinds = rng.choice(settings["kinds"], min(number, len(settings["kinds"])), replace=False)
     chosen = [str(kind) for kind in kinds]
     size = (settings["rows"], settings["columns"], settings["pixel_size"])
-    config = SceneConfig.random(rng, *size, chosen, settings["published_share"])
+    shares = (settings["published_share"], settings[RAW_SHARE])
+    config = SceneConfig.random(rng, *size, chosen, *shares)
     if settings[ONE_SESSION]:
-        session = SceneConfig.random(np.random.default_rng(settings["seed"]), *size, [], settings["published_share"])
+        session = SceneConfig.random(np.random.default_rng(settings["seed"]), *size, [], *shares)
         defocus = session.defocus_um * float(rng.uniform(*_DEFOCI))
         config = session.model_copy(update={"kinds": config.kinds, "areas": config.areas, "defocus_um": defocus})
     return config, rng

@@ -14,7 +14,7 @@ from cryoice_scipion.constants import BORDER
 from cryoice_scipion.core.simulation import detector, ice, picks, processing, specimen
 from cryoice_scipion.core.simulation.canvas import Canvas, coarse_step, code, sample_labels
 from cryoice_scipion.core.simulation.config import SceneConfig
-from cryoice_scipion.core.simulation.contaminants import DRAWERS
+from cryoice_scipion.core.simulation.contaminants import DRAWERS, draw_huge
 from cryoice_scipion.core.simulation.fields import noise_with_spectrum, smooth_field
 from cryoice_scipion.core.simulation.optics import Array, Optics, image_wave, interaction_constant
 
@@ -108,20 +108,6 @@ class Streams:
         return np.random.default_rng([*self.seed, zlib.crc32(purpose.encode())])
 
 
-def optics_of(config: SceneConfig) -> Optics:
-    """Return the microscope of a configuration in the units of the optics."""
-    return Optics(
-        voltage=config.voltage,
-        cs=config.cs_mm * 1e7,
-        defocus=config.defocus_um * 1e4,
-        astigmatism=config.astigmatism / 2,
-        astigmatism_angle=config.astigmatism_angle,
-        b_factor=config.b_factor,
-        drift=config.drift,
-        drift_angle=config.drift_angle,
-    )
-
-
 def _empty_canvas(config: SceneConfig, geometry: Geometry, streams: Streams) -> Canvas:
     """Return a canvas with clean vitreous ice: varying over 2500 Å, rough over 300 Å, thicker to one side."""
     step = coarse_step(geometry.sampling)
@@ -155,6 +141,8 @@ def draw_specimen(config: SceneConfig, geometry: Geometry, streams: Streams, fri
     for kind, draw in DRAWERS.items():
         if kind in config.kinds:
             draw(canvas, config.share(kind), streams(kind))
+    if config.huge:
+        draw_huge(canvas, config.huge, streams("huge"))
     return canvas
 
 
@@ -219,7 +207,7 @@ def render(config: SceneConfig, rng: np.random.Generator) -> Rendering:
     canvas = draw_specimen(config, geometry, streams)
     particles, centres = _draw_particles(config, canvas, streams)
     wave = _exit_wave(config, canvas, particles, streams)
-    optics = optics_of(config)
+    optics = config.optics
     return Rendering(image_wave(wave, geometry.sampling, optics), canvas, geometry, optics, centres)
 
 
@@ -236,6 +224,9 @@ def _record(config: SceneConfig, drawn: Rendering, streams: Streams) -> Array:
     )
     if config.illumination:
         arriving *= 1 + np.float32(config.illumination) * np.linspace(-1, 1, arriving.shape[1], dtype=np.float32)
+    if config.shading:
+        field = detector.shading(geometry.padded, config.pixel_size, config.shading_shape, streams("shading"))
+        arriving = detector.shaded(arriving, config.dose * config.pixel_size**2, config.shading, field)
     counts = detector.expose(arriving, config.dose, config.pixel_size, streams("dose"))
     counts = detector.spread_noise(counts, config.pixel_size, config.detector_pixel, config.ntf)
     return np.ascontiguousarray(counts[geometry.window])
@@ -246,6 +237,8 @@ def _process(config: SceneConfig, image: Array, streams: Streams) -> Array:
     rng = streams("faults")
     if config.gain_stripes:
         detector.add_gain_stripes(image, config.gain_stripes, rng)
+    if config.gain_blocks:
+        detector.add_gain_blocks(image, config.gain_blocks, rng)
     if config.hot_pixels or config.dead_columns:
         detector.add_faulty_pixels(image, config.hot_pixels, config.dead_columns, rng)
     image = processing.filter_image(image, config.pixel_size, config.low_pass, config.high_pass)
@@ -256,6 +249,9 @@ def _process(config: SceneConfig, image: Array, streams: Streams) -> Array:
     elif config.border == "constant":
         value = 0.0 if rng.random() < 0.5 else float(image[interior].mean())
         processing.blank_borders(image, config.border_px, value)
+    if config.values == "frame":
+        image = processing.to_values(image, "standardised", config.inverted, interior)
+        return image * np.float32(config.frame_deviation) + np.float32(config.frame_mean)
     return processing.to_values(image, config.values, config.inverted, interior)
 
 

@@ -122,3 +122,15 @@ def test_there_is_something_to_be_seen_near_every_place_that_is_labelled(kind, l
         near = ndimage.maximum_filter(change, size=int(350 / drawn.geometry.sampling)) > least
         shares.append(near[bad].mean())
     assert min(shares) > 0.999
+
+
+def test_a_huge_crystal_is_dark_with_a_bright_fringe_that_belongs_to_it():
+    drawn = {"huge": 700.0, "coverage": 0, "dose": 400.0}
+    with_it, without = (simulate(config(**{**drawn, **more}), np.random.default_rng(4)) for more in ({}, {"huge": 0.0}))
+    bad = with_it.labels == CLASSES.index("contamination")
+    assert 0.3 * 700**2 * np.pi < bad.sum() * 16 < 2.5 * 700**2 * np.pi
+    assert not without.labels.any()
+    change = ndimage.uniform_filter(with_it.pixels - without.pixels, 5) / without.pixels.mean()
+    assert change[bad].min() < -0.15
+    assert change[bad].max() > 0.02
+    assert np.abs(change[ndimage.distance_transform_edt(~bad) > 60]).max() < 0.05

@@ -11,7 +11,7 @@ from cryoice_scipion.constants import CLASSES
 from cryoice_scipion.core.cli import simulate as command
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.simulation import folder as folder_module
-from cryoice_scipion.core.simulation.folder import DataSet, write_data_set
+from cryoice_scipion.core.simulation.folder import DataSet, config_of, write_data_set
 
 SETTINGS = {"number": 3, "seed": 11, "rows": 160, "columns": 200, "pixel_size": 6.0}
 
@@ -97,6 +97,15 @@ def test_published_ones_are_filtered_both_ways_in_8_bits(share, tmp_path):
     assert filtered == [bool(share)] * 6
 
 
+def test_raw_frames_are_the_same_scenes_as_a_camera_stores_them():
+    (usual, _), (raw, _) = (config_of(2, DataSet(**SETTINGS, raw_share=share).checked()) for share in (0.0, 1.0))
+    assert raw.values == "frame"
+    assert usual.values != "frame"
+    assert (raw.defocus_um, raw.thickness, raw.border) == (usual.defocus_um, usual.thickness, usual.border)
+    assert raw.dose < usual.dose
+    assert raw.low_pass is raw.high_pass is None
+
+
 def test_the_micrographs_of_one_session_differ_in_defocus_and_contamination_only(tmp_path):
     write_data_set(tmp_path, DataSet(**{**SETTINGS, "number": 6, "clean_share": 0.0}, one_session=True), progress=False)
     configs = [json.loads(path.read_text())["config"] for path in sorted((tmp_path / "truth").glob("*.json"))]
@@ -110,14 +119,15 @@ def test_a_folder_that_does_not_say_how_many_are_published_goes_on(data_set, tmp
     write_data_set(tmp_path, DataSet(**{**SETTINGS, "number": 1}), progress=False)
     summary = tmp_path / "simulation.json"
     values = json.loads(summary.read_text())
-    del values["published_share"], values["one_session"]
+    del values["published_share"], values["one_session"], values["raw_share"]
     summary.write_text(json.dumps(values))
     write_data_set(tmp_path, DataSet(**SETTINGS), progress=False)
     assert contents(tmp_path) == contents(data_set)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"number": 0}, {"seed": -1}, {"clean_share": 2}, {"published_share": 2}, {"pixel_size": 0}]
+    "wrong",
+    [{"number": 0}, {"seed": -1}, {"clean_share": 2}, {"published_share": 2}, {"raw_share": -1}, {"pixel_size": 0}],
 )
 def test_wrong_settings_write_nothing(wrong, tmp_path):
     with pytest.raises(SettingsError):

@@ -53,3 +53,40 @@ def test_hot_pixels_and_dead_columns_are_few_and_extreme():
     detector.add_faulty_pixels(image, 3, 1, np.random.default_rng(0))
     assert 1 <= (image > 15).sum() <= 3
     assert (image == 0).all(axis=0).sum() == 1
+
+
+@pytest.mark.parametrize("kind", detector.SHADINGS)
+def test_a_shading_falls_from_0_to_1_and_smoothly(kind):
+    field = detector.shading((300, 200), 5.0, kind, np.random.default_rng(1))
+    assert field.shape == (300, 200)
+    assert (field.min(), field.max()) == (-1, 0)
+    assert max(np.abs(np.diff(field, axis=axis)).max() for axis in (0, 1)) < 0.1
+    corners = field[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if kind in ("edge", "corners"):
+        assert field.min() in corners
+        assert np.median(field) > -0.5  # most of the field is even
+
+
+def test_the_darkest_place_is_as_many_deviations_of_the_image_below_the_brightest_as_asked_for():
+    scene = {"rows": 512, "columns": 512, "pixel_size": 5.0, "coverage": 0, "thickness_variation": 0, "dose": 10.0}
+    even, uneven = (
+        simulate(SceneConfig(shading=shading, **scene), np.random.default_rng(0)).pixels for shading in (0.0, 2.0)
+    )
+    fall = (even - uneven).reshape(16, 32, 16, 32).mean((1, 3)) / even.std()
+    assert fall.max() - fall.min() == pytest.approx(2, rel=0.25)
+
+
+def test_a_gain_reference_leaves_blocks():
+    image = np.random.default_rng(0).normal(50, 4, (256, 256)).astype(np.float32)
+    before = image.copy()
+    detector.add_gain_blocks(image, 0.5, np.random.default_rng(2))
+    steps = image - before
+    assert 2 <= len(np.unique(np.round(steps, 3))) <= 32
+    assert 0.5 < np.abs(steps).max() < 6
+
+
+def test_a_frame_has_the_mean_and_the_deviation_of_its_camera():
+    config = SceneConfig(rows=128, columns=128, pixel_size=5.0, values="frame", frame_mean=6800, frame_deviation=9)
+    pixels = simulate(config, np.random.default_rng(0)).pixels
+    assert pixels.mean() == pytest.approx(6800, abs=0.1)
+    assert pixels.std() == pytest.approx(9, rel=0.01)
