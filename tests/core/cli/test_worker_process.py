@@ -17,7 +17,7 @@ def executors(tmp_path, *options):
     model = tmp_path / "model"
     model.is_dir() or write_random_model(model)
     words = ["screen", "a.mrc", "--output", str(tmp_path / "o"), "--device", "cpu", "--resume", *options]
-    return running._executors(build_parser().parse_args(words), ScreenConfig(model=str(model)), logging.getLogger())
+    return running._executors(build_parser(words).parse_args(words), ScreenConfig(model=str(model)), logging.getLogger())
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,5 @@ def test_the_memory_of_a_cluster_is_limited_elsewhere(tmp_path):
 
 def test_a_worker_takes_the_words_of_its_client():
     words = worker_command("python", "default", "cpu", memory=2.0)
-    assert build_parser().parse_args(words[words.index("worker") :]).memory_limit == 2.0
+    words = words[words.index("worker") :]
+    assert build_parser(words).parse_args(words).memory_limit == 2.0
