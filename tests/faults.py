@@ -4,6 +4,7 @@
 import builtins
 import contextlib
 import errno
+import io
 import os
 import threading
 
@@ -34,13 +35,13 @@ class FailingDisk:
                 self._count(path)
             return self._open(path, mode, *rest, **more)
 
-        os.open, builtins.open = opened, opened_stream
+        os.open, builtins.open, io.open = opened, opened_stream, opened_stream
         os.write, os.fsync = self._of_descriptor("write"), self._of_descriptor("fsync")
         os.replace = self._of_path("replace")
         return self
 
     def __exit__(self, *_):
-        builtins.open = self._open
+        builtins.open = io.open = self._open
         for name, function in self._real.items():
             setattr(os, name, function)
 

@@ -156,7 +156,10 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
 
 @contextlib.contextmanager
 def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator[None]:
-    """Call ``act`` on these signals. Do nothing outside the main thread, which alone receives signals."""
+    """Call ``act`` on these signals. Do nothing outside the main thread, which alone receives signals.
+
+    SIGHUP stays ignored if it is, because ``nohup`` keeps a command alive by that.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -164,7 +167,8 @@ def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator
     def handle(number: int, _: Optional[FrameType]) -> None:
         act(number)
 
-    before = {number: signal.signal(number, handle) for number in signals}
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    before = {one: signal.signal(one, handle) for one in signals if one != signal.SIGHUP or not ignored}
     try:
         yield
     finally:
@@ -178,9 +182,9 @@ def interrupt(number: int) -> None:
     Raises
     ------
     KeyboardInterrupt
-        ``Terminated`` for SIGTERM.
+        ``Terminated`` for SIGTERM and SIGHUP.
     """
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def log_lines(log: logging.Logger, warnings: Iterable[str], notes: Iterable[str]) -> None:

@@ -17,7 +17,9 @@ def executors(tmp_path, *options):
     model = tmp_path / "model"
     model.is_dir() or write_random_model(model)
     words = ["screen", "a.mrc", "--output", str(tmp_path / "o"), "--device", "cpu", "--resume", *options]
-    return running._executors(build_parser(words).parse_args(words), ScreenConfig(model=str(model)), logging.getLogger())
+    return running._executors(
+        build_parser(words).parse_args(words), ScreenConfig(model=str(model)), logging.getLogger()
+    )
 
 
 @pytest.mark.parametrize(
