@@ -5,7 +5,7 @@ usage: python benchmarks/bench_faults.py [--micrographs 21600 --seed 1 --dask 10
 The command is the real ``cryoice screen --watch``, continued with --resume after each fault; only the detector is a
 stand-in. Micrographs and coordinates arrive as fast as they are screened, so that three days at 300 micrographs an hour
 (21600) take hours. Afterwards the same files are screened once without faults, and the tables are compared. With
---dask N, N micrographs are also screened on Dask workers that are killed, and on schedulers that end.
+--dask N, N micrographs are screened on Dask workers that are killed, and on schedulers that end.
 """
 
 from __future__ import annotations
@@ -46,9 +46,24 @@ from cryoice_scipion.core.screening.run import ScreeningRun  # noqa: E402
 BOXES = "24 12 16 16\n162 32 16 16\n"  # a coordinate in the bad strip, and one outside
 COORDINATES = 2  # of each micrograph
 QUIET = 25  # micrographs before the first fault; the session reference is measured on 20 of them
-SETTINGS = ["--box-size", "16", "--no-outlier", "--no-regions", "--no-grade", "--contrast", "dark", "--max-thumbnails", "0"]
+SETTINGS = [
+    "--box-size",
+    "16",
+    "--no-outlier",
+    "--no-regions",
+    "--no-grade",
+    "--contrast",
+    "dark",
+    "--max-thumbnails",
+    "0",
+]
 #: Faults of a session, and the signal that ends it.
-SIGNALS = {"killed": signal.SIGKILL, "terminated": signal.SIGTERM, "terminal closed": signal.SIGHUP, "Ctrl-C": signal.SIGINT}
+SIGNALS = {
+    "killed": signal.SIGKILL,
+    "terminated": signal.SIGTERM,
+    "terminal closed": signal.SIGHUP,
+    "Ctrl-C": signal.SIGINT,
+}
 DISKS = {"disk full": (ERRORS[0], None), "read error once": (ERRORS[1], 1), "over quota": (ERRORS[2], None)}
 OTHERS = ("half-written file", "renamed when complete", "stopped for a second", "clock jump", "kills its process")
 
@@ -182,7 +197,11 @@ def disturbed(inbox: Input, output: Path, number: int, chance: random.Random) ->
                 raise SystemExit(f"a session with the fault '{fault}' does not end; see {log}")
     pid = in_a_child(lambda: screening(inbox, output, "", 0, ["--watch", "--timeout", "5"]), log)
     status = ended(pid, 24 * 3600.0)
-    return {"sessions": sessions + 1, "faults": dict(faults), "exit status of the last session": os.WEXITSTATUS(status or 0)}
+    return {
+        "sessions": sessions + 1,
+        "faults": dict(faults),
+        "exit status of the last session": os.WEXITSTATUS(status or 0),
+    }
 
 
 def table_of(output: Path) -> List[Dict[str, str]]:
@@ -196,23 +215,22 @@ def coordinates_of(output: Path) -> Counter:
     found: Counter = Counter()
     for name in ("kept", "rejected"):
         path = output / "coordinates" / f"{name}.star"
-        for table in read_star(path).values() if path.exists() else ():
-            rows = table.to_dict("records") if hasattr(table, "to_dict") else []
-            found.update((name, *(str(value) for value in row.values())) for row in rows)
+        for block in read_star(path) if path.exists() else ():
+            found.update((name, *(str(value) for value in row)) for row in block.table.itertuples(index=False))
     return found
 
 
 def compared(there: Path, here: Path) -> Dict[str, int]:
     """Return how many micrographs and coordinates the disturbed run has lost, doubled or changed."""
-    rows, whole = table_of(there), {row["micrograph"]: row for row in table_of(here)}
-    names = Counter(row["micrograph"] for row in rows)
+    rows, whole = table_of(there), {row["stem"]: row for row in table_of(here)}
+    names = Counter(row["stem"] for row in rows)
     coordinates, expected = coordinates_of(there), coordinates_of(here)
     return {
         "micrographs": len(rows),
         "coordinates": sum(coordinates.values()),
         "micrographs lost": len(whole.keys() - names.keys()),
         "micrographs doubled": sum(count - 1 for count in names.values()),
-        "micrographs that differ": sum(row != whole.get(row["micrograph"]) for row in rows),
+        "micrographs that differ": sum(row != whole.get(row["stem"]) for row in rows),
         "micrographs failed": sum(row["status"] == "failed" for row in rows),
         "coordinates lost": sum((expected - coordinates).values()),
         "coordinates doubled or changed": sum((coordinates - expected).values()),
@@ -254,7 +272,9 @@ def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
     while sum(1 for _ in read_records(output)) < number:
         resume, sessions = (output / "journal.jsonl").exists(), sessions + 1
         with scheduler(folder) as made:
-            executors = cluster_executors(made.scheduler_address, ScreenConfig(model=str(resolve_model("default"))), "cpu", LOG)
+            executors = cluster_executors(
+                made.scheduler_address, ScreenConfig(model=str(resolve_model("default"))), "cpu", LOG
+            )
             end = len(read_records(output)) + number // 3 if resume else number // 3
             with contextlib.suppress(CryoIceError), ScreeningRun(output, config, executors, RunOptions(resume)) as run:
                 due = chance.randrange(5, 15)
@@ -286,11 +306,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_faults.json")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = {"load": f"{args.micrographs} micrographs of {COORDINATES} coordinates", **about()}
-        found["streaming"] = streamed(Path(folder), args.micrographs, args.seed)
         if args.dask:
-            found["Dask"] = on_dask(Path(folder), args.dask, args.seed)
-    record(found, args.output)
+            load, found = f"{args.dask} micrographs on Dask workers", on_dask(Path(folder), args.dask, args.seed)
+        else:
+            load = f"{args.micrographs} micrographs of {COORDINATES} coordinates"
+            found = streamed(Path(folder), args.micrographs, args.seed)
+    record({"load": load, **about(), "found": found}, args.output)
 
 
 if __name__ == "__main__":
