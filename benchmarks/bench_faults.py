@@ -199,7 +199,7 @@ def disturbed(inbox: Input, output: Path, number: int, chance: random.Random) ->
     status = ended(pid, 24 * 3600.0)
     return {
         "sessions": sessions + 1,
-        "faults": dict(faults),
+        **{f"fault: {fault}": count for fault, count in faults.items()},
         "exit status of the last session": os.WEXITSTATUS(status or 0),
     }
 
@@ -291,7 +291,11 @@ def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
                         break
     with ScreeningRun(folder / "whole_dask", config, [executor()]) as run:
         list(run.process(tasks))
-    return {"sessions": sessions, "lost": dict(lost), **compared(output, folder / "whole_dask")}
+    return {
+        "sessions": sessions,
+        **{f"{name} lost": count for name, count in lost.items()},
+        **compared(output, folder / "whole_dask"),
+    }
 
 
 LOG = logging.getLogger("bench")
@@ -311,7 +315,7 @@ def main() -> None:
         else:
             load = f"{args.micrographs} micrographs of {COORDINATES} coordinates"
             found = streamed(Path(folder), args.micrographs, args.seed)
-    record({"load": load, **about(), "found": found}, args.output)
+    record({"load": load, **about(), "measured": found}, args.output)
 
 
 if __name__ == "__main__":
