@@ -266,16 +266,19 @@ def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.workers.cluster import cluster_executors
 
-    chance, tasks, lost = random.Random(seed), make_tasks(folder / "dask", number), Counter()
+    chance, tasks = random.Random(seed), make_tasks(folder / "dask", number)
+    lost: Counter = Counter()
+    here = executor()
     config = ScreenConfig(reference=20, outlier=False, regions=False, thumbnails=False, contrast="dark")
     output, sessions = folder / "on_dask", 0
-    while sum(1 for _ in read_records(output)) < number:
+    while len(read_records(output)) < number:
         resume, sessions = (output / "journal.jsonl").exists(), sessions + 1
         with scheduler(folder) as made:
             executors = cluster_executors(
                 made.scheduler_address, ScreenConfig(model=str(resolve_model("default"))), "cpu", LOG
             )
-            end = len(read_records(output)) + number // 3 if resume else number // 3
+            for one in executors:
+                one.model, one.fingerprint = here.model, here.fingerprint
             with contextlib.suppress(CryoIceError), ScreeningRun(output, config, executors, RunOptions(resume)) as run:
                 due = chance.randrange(5, 15)
                 for done, _ in enumerate(run.process(tasks), start=1):
@@ -285,11 +288,10 @@ def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
                         if nanny.pid:
                             os.kill(nanny.pid, signal.SIGKILL)
                             lost["workers"] += 1
-                    if len(tasks) and done == end and sessions < 3:
+                    if done == number // 3 and sessions < 3:
                         lost["schedulers"] += 1
-                        threading.Thread(target=made.scheduler.close, daemon=True).start()
-                        break
-    with ScreeningRun(folder / "whole_dask", config, [executor()]) as run:
+                        threading.Thread(target=made.sync, args=(made.scheduler.close,), daemon=True).start()
+    with ScreeningRun(folder / "whole_dask", config, [here]) as run:
         list(run.process(tasks))
     return {
         "sessions": sessions,

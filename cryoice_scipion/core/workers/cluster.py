@@ -184,12 +184,17 @@ class Cluster:
         return self._answer_of(future, slot)
 
     def _answer_of(self, future: Any, slot: Slot) -> Dict[str, Any]:
-        if future.status == "finished":
-            answer: Dict[str, Any] = future.result()
-            return answer
-        if future.status != "error":
-            raise self._scheduler_lost(future.status)
-        error = future.exception()
+        try:
+            if future.status == "finished":
+                answer: Dict[str, Any] = future.result()
+                return answer
+            if future.status != "error":
+                raise self._scheduler_lost(future.status)
+            error = future.exception()
+        except WorkerError:
+            raise
+        except Exception as lost:  # the connection ended after the work did
+            raise self._scheduler_lost(lost) from None
         if type(error).__name__ == "KilledWorker":  # it was lost repeatedly and came back with the same address
             raise WorkerDied("worker", f"on {slot.worker} was lost", "read the log of the Dask worker")
         reason = f"cannot start ({type(error).__name__}: {error}); install version {VERSION} of this package there"

@@ -123,6 +123,18 @@ def test_a_run_ends_when_the_connection_to_the_scheduler_is_lost(make_executors,
         one.map(task, ScreenConfig(), "auto", tmp_path)
 
 
+def test_an_answer_that_is_lost_with_the_scheduler_is_no_failure_of_the_micrograph(make_executors):
+    class Cancelled:
+        status = "finished"
+
+        def result(self):
+            raise RuntimeError("cancelled for reason: scheduler-connection-lost")
+
+    cluster = make_executors()[0]._cluster
+    with pytest.raises(WorkerError, match="the connection to the scheduler is lost .cancelled"):
+        cluster._answer_of(Cancelled(), clusters.Slot("tcp://there:1", "cpu"))
+
+
 def test_each_device_of_a_worker_gets_an_executor(make_executors):
     executors = make_executors(device="cuda:0,1")
     assert {slot.device for slot in executors[0]._cluster._free} == {"cuda:0", "cuda:1"}
