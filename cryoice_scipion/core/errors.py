@@ -81,4 +81,4 @@ class WorkerError(CryoIceError):
 
 
 class Terminated(KeyboardInterrupt):  # noqa: N818 (a request of the system, not an error)
-    """The process received SIGTERM. It ends in the same way as after Ctrl-C."""
+    """The process received SIGTERM or SIGHUP. It ends in the same way as after Ctrl-C."""

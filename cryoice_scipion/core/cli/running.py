@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Ite
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError, Terminated
+from cryoice_scipion.core.errors import CoordinatesError, SettingsError, Terminated
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 #: Help of the option --coordinates.
 COORDINATES = "a file, or a folder of one format, or a folder of a RELION job: {formats}; may be repeated"
+WORKER_LOG = "worker.log"  # messages of worker processes
 _FAILED_SHOWN = 20
 
 
@@ -54,6 +55,7 @@ def open_run(
     options = RunOptions(
         resume=args.resume,
         retry_failed=True,
+        retry_quarantined=args.retry_quarantined,
         retry_seconds=retry_seconds,
         summary_every=args.summary_every,
         on_mapped=lambda task: bar.set_postfix_str(f"last: {task.stem}"),
@@ -68,16 +70,31 @@ def open_run(
 
 
 def _executors(args: argparse.Namespace, config: ScreenConfig, log: logging.Logger) -> Sequence[Executor]:
-    """Return an executor for each device of this machine, or of the cluster."""
+    """Return an executor for each device of this machine, or of the cluster.
+
+    Raises
+    ------
+    SettingsError
+        If the memory of a cluster's workers is to be limited.
+    """
+    from cryoice_scipion.core.workers.client import ANSWER_LIMIT, Limits, WorkerClient
+
+    limits = Limits(args.item_timeout or ANSWER_LIMIT, args.memory_limit or 0.0)
     if args.cluster:
+        if limits.memory:
+            raise SettingsError("--memory-limit", "does not apply to a cluster", "give it to the Dask workers instead")
         from cryoice_scipion.core.workers.cluster import cluster_executors
 
-        return cluster_executors(args.cluster, config, args.device, log)
+        return cluster_executors(args.cluster, config, args.device, log, seconds=limits.seconds)
     from cryoice_scipion.core.detectors.model_folder import resolve_model
+    from cryoice_scipion.core.screening.quarantine import has_suspects
     from cryoice_scipion.core.workers.devices import find_devices
     from cryoice_scipion.core.workers.local_executor import DeferredExecutor, LocalExecutor
 
-    model = resolve_model(config.model)
+    model, log_path = resolve_model(config.model), args.output / WORKER_LOG
+    if args.worker_process or args.memory_limit or args.item_timeout or (args.resume and has_suspects(args.output)):
+        devices = find_devices(args.device)
+        return [WorkerClient(sys.executable, str(model), one, log_path, limits=limits) for one in devices]
     if args.resume and args.device in ("auto", "cpu"):
         return [DeferredExecutor(model, args.device)]
     return [LocalExecutor.load(model, device) for device in find_devices(args.device)]
@@ -139,7 +156,10 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
 
 @contextlib.contextmanager
 def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator[None]:
-    """Call ``act`` on these signals. Do nothing outside the main thread, which alone receives signals."""
+    """Call ``act`` on these signals. Do nothing outside the main thread, which alone receives signals.
+
+    SIGHUP stays ignored if it is, because ``nohup`` keeps a command alive by that.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -147,7 +167,8 @@ def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator
     def handle(number: int, _: Optional[FrameType]) -> None:
         act(number)
 
-    before = {number: signal.signal(number, handle) for number in signals}
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    before = {one: signal.signal(one, handle) for one in signals if one != signal.SIGHUP or not ignored}
     try:
         yield
     finally:
@@ -161,9 +182,9 @@ def interrupt(number: int) -> None:
     Raises
     ------
     KeyboardInterrupt
-        ``Terminated`` for SIGTERM.
+        ``Terminated`` for SIGTERM and SIGHUP.
     """
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def log_lines(log: logging.Logger, warnings: Iterable[str], notes: Iterable[str]) -> None:

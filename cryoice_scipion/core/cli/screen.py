@@ -38,7 +38,7 @@ Around = Callable[["ScreeningRun", List[MicrographTask]], ContextManager[object]
 EPILOG = (
     "Exit status: 0 success; 1 some micrographs failed, or some coordinate files or rows could not be read (they are "
     "listed, all others are done); 2 invalid arguments, or no coordinates could be read or matched; 130 or 143 stopped "
-    "by Ctrl-C or SIGTERM. With --watch, Ctrl-C and SIGTERM are the normal end and give status 0."
+    "by Ctrl-C, SIGTERM or a closed terminal. With --watch, Ctrl-C and SIGTERM are the normal end and give status 0."
 )
 
 
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    with on_signals(interrupt, signal.SIGTERM):
+    with on_signals(interrupt, signal.SIGTERM, signal.SIGHUP):
         return _main(args)
 
 

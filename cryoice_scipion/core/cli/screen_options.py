@@ -10,6 +10,7 @@ from typing import Callable
 from cryoice_scipion.constants import ALL_GRADES, CLASSES, CRYOICE_SCHEDULER, DEFAULT_MODEL, GOOD
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.workers.client import ANSWER_LIMIT
 
 #: ``parser.add_argument``, or a function that passes its arguments on.
 AddArgument = Callable[..., object]
@@ -40,6 +41,10 @@ def add_screen_options(add: AddArgument) -> None:
     add("--min-area", type=float, default=0.0, metavar="NM2", help=_MIN_AREA)
     add("--contrast", choices=("auto", "dark", "bright"), default="auto", help=_CONTRAST)
     add("--device", default="auto", help="auto, cpu, cuda:0, or several GPUs: cuda:0,1 (default: %(default)s)")
+    add("--worker-process", action="store_true", help=_WORKER_PROCESS)
+    add("--memory-limit", type=float, metavar="GB", help=_MEMORY_LIMIT)
+    add("--item-timeout", type=float, metavar="S", help=_ITEM_TIMEOUT)
+    add("--retry-quarantined", action="store_true", help=_RETRY_QUARANTINED)
     add("--cluster", default=os.environ.get(CRYOICE_SCHEDULER, ""), metavar="SCHEDULER", help=_CLUSTER)
     add(
         "--summary-every",
@@ -73,6 +78,16 @@ _CLUSTER = (
     "compute on the workers of a Dask scheduler: its address (tcp://host:8786), its scheduler file, or slurm:N to "
     f"start N workers with Slurm (default: the environment variable {CRYOICE_SCHEDULER}; otherwise this machine)"
 )
+_WORKER_PROCESS = (
+    "compute in a child process, one for each device, so that a micrograph that ends it does not end the run (default: "
+    "only if this happened in an earlier session of the run)"
+)
+_MEMORY_LIMIT = "main memory that each child process may use; implies --worker-process (Linux; default: no limit)"
+_ITEM_TIMEOUT = (
+    "end the child process if a micrograph takes longer than S seconds; implies --worker-process (default: "
+    f"{ANSWER_LIMIT:g} in child processes and on a cluster)"
+)
+_RETRY_QUARANTINED = "when a run continues: also retry micrographs that ended the process that computed them 3 times"
 _DIAMETER = (
     "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
     "otherwise two thirds of the box size)"
@@ -126,6 +141,9 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
     """
     if args.summary_every < 1:
         raise SettingsError("--summary-every", f"{args.summary_every} is too small", "give 1 or more")
+    for name, limit in (("--memory-limit", args.memory_limit), ("--item-timeout", args.item_timeout)):
+        if limit is not None and not 1 <= limit < float("inf"):
+            raise SettingsError(name, f"{limit:g} is too small or no number", "give 1 or more, or omit it")
     margin, margins = parse_margins(args.margin)
     return ScreenConfig.make(
         model=str(args.model),

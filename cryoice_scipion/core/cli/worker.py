@@ -18,12 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, cuda:1, ... (default: %(default)s)")
     parser.add_argument("--expect-version", default="", metavar="V", help="refuse to start if the version is not V")
+    parser.add_argument("--memory-limit", type=float, default=0.0, metavar="GB", help="0: no limit (default)")
     parser.add_argument("--check", action="store_true", help="only print, as JSON, the problems that prevent a start")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from cryoice_scipion.core.workers.worker import load_executor, problems, serve
+    from cryoice_scipion.core.workers.worker import limit_memory, load_executor, problems, serve
 
     options = (arguments.model, arguments.device, arguments.expect_version)
     if arguments.check:
@@ -31,4 +32,6 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps({"problems": found}))
         return 1 if found else 0
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    if arguments.memory_limit:
+        limit_memory(arguments.memory_limit)
     return serve(lambda: load_executor(*options))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the record of a micrograph that failed, and log failures and coordinates outside the frame."""
+"""Make the record of a micrograph that failed, and log what a run decides and what fails in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 from typing import Optional
 
 from cryoice_scipion.constants import FAILED, OUTSIDE
-from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore, Reference
 from cryoice_scipion.core.screening.state import LATE_FAILED
 
 
@@ -38,3 +38,15 @@ def log_problems(log: logging.Logger, task: MicrographTask, record: MicrographRe
     outside = sum(score.cls == OUTSIDE for score in record.scores)
     if outside:
         log.warning("%s: %d coordinates are outside the frame %s", task.path, outside, record.shape)
+
+
+def log_reference(log: logging.Logger, reference: Reference) -> None:
+    """Log what the session reference is, if it was measured."""
+    if reference.micrographs:
+        offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
+        log.info(
+            "session reference over %d micrographs: particles are %s, %s",
+            len(reference.micrographs),
+            reference.contrast,
+            offset if reference.logit_offset else "scores need no correction",
+        )

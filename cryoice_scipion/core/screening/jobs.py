@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple, TypeVar
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.maps import session_baseline
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
+from cryoice_scipion.core.screening.quarantine import Quarantine
 from cryoice_scipion.core.screening.state import RunState
 from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.pool import Job
 from cryoice_scipion.core.workers.requests import RemoteExecutor
 
+Answer = TypeVar("Answer")
 #: The map result, if the micrograph had to be mapped (again), and the record.
 Scored = Tuple[Optional[MapResult], MicrographRecord]
 
@@ -23,9 +25,9 @@ Scored = Tuple[Optional[MapResult], MicrographRecord]
 class JobMaker:
     """Makes the jobs of one run."""
 
-    def __init__(self, folder: Path, config: ScreenConfig, state: RunState) -> None:
-        """Take the folder and the settings of the run, and its state, which has the stored maps."""
-        self._folder, self._config, self._state = folder, config, state
+    def __init__(self, folder: Path, config: ScreenConfig, state: RunState, quarantine: Quarantine) -> None:
+        """Take the folder and settings of the run, its state, which has the stored maps, and the note of its jobs."""
+        self._folder, self._config, self._state, self._quarantine = folder, config, state, quarantine
 
     def map(self, task: MicrographTask, contrast: str) -> Job[MapResult]:
         """Return the job that maps a micrograph.
@@ -35,7 +37,7 @@ class JobMaker:
         contrast : str
             "dark", "bright" or "auto".
         """
-        return Job(task, lambda executor: executor.map(task, self._config, contrast, self._folder))
+        return self._noted(task, lambda executor: executor.map(task, self._config, contrast, self._folder))
 
     def score(self, task: MicrographTask, reference: Reference) -> Job[Scored]:
         """Return the job that scores a micrograph.
@@ -56,4 +58,13 @@ class JobMaker:
             result = executor.map(task, self._config, reference.contrast, self._folder)
             return result, executor.score(task, result, reference, self._config, self._folder)
 
-        return Job(task, work)
+        return self._noted(task, work)
+
+    def _noted(self, task: MicrographTask, work: Callable[[Executor], Answer]) -> Job[Answer]:
+        """Return a job that is noted while it is done."""
+
+        def noted(executor: Executor) -> Answer:
+            with self._quarantine.computing(task.stem):
+                return work(executor)
+
+        return Job(task, noted)

@@ -23,6 +23,7 @@ class RunOptions:
 
     resume: bool = False  # continue the run in the folder
     retry_failed: bool = False  # try micrographs again that failed in an earlier session
+    retry_quarantined: bool = False  # also those that ended the process that computed them; see ``Quarantine``
     #: Seconds for which an unreadable file must stay unchanged before its micrograph is marked as failed: it may still
     #: be being written. With 0 it is marked at once.
     retry_seconds: float = 0.0

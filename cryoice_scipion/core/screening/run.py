@@ -22,15 +22,16 @@ from cryoice_scipion.core.records import MapResult, MicrographRecord, Micrograph
 from cryoice_scipion.core.results.outliers import fit_reference
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.results.run_sums import MicrographValues
-from cryoice_scipion.core.screening.failures import failed_record, log_problems
+from cryoice_scipion.core.screening.failures import failed_record, log_problems, log_reference
 from cryoice_scipion.core.screening.jobs import JobMaker
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.outputs import Outputs
+from cryoice_scipion.core.screening.quarantine import Quarantine
 from cryoice_scipion.core.screening.state import RunState, digest_of
 from cryoice_scipion.core.screening.thumbnail_retention import ThumbnailRetention
 from cryoice_scipion.core.screening.waiting_list import WaitingList
 from cryoice_scipion.core.workers.interface import Executor
-from cryoice_scipion.core.workers.pool import Done, ExecutorPool, Failure, Job
+from cryoice_scipion.core.workers.pool import ExecutorPool, Failure, Job
 
 
 class ScreeningRun:
@@ -78,14 +79,15 @@ class ScreeningRun:
                 self.log.warning(
                     "%s: no coordinates are given, so those of the earlier session are removed", self.folder
                 )
-            self._waiting = WaitingList(self._state, config, options)
+            self._quarantine = Quarantine(self.folder, options.resume, options.retry_quarantined)
+            self._waiting = WaitingList(self._state, config, options, self._quarantine)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
             self._outputs = Outputs(self.folder, self._state, config, options, self.model)
         except BaseException:
             self._files.unlock()
             raise
         self._baseline = SessionBaseline(config.reference, config.contrast, self.model)
-        self._jobs = JobMaker(self.folder, config, self._state)
+        self._jobs = JobMaker(self.folder, config, self._state, self._quarantine)
         self._more, self._stopping, self._finished = 0, False, False
         self.executors = len(executors)  # number of micrographs that are computed at a time
         self._pool = ExecutorPool(executors, self.log)
@@ -209,22 +211,23 @@ class ScreeningRun:
         """Wait for the jobs in progress, close the executors, and release the folder."""
         self._pool.close()
         self._state.close()
+        self._quarantine.close()
         self._files.unlock()
 
     def _fail_again(self) -> Iterator[MicrographRecord]:
         """Reject late coordinates of micrographs that failed earlier."""
-        for key in self._waiting.failed_earlier():
-            earlier = self._state.record(key)
-            yield self._fail(self._waiting[key], earlier.reason if earlier else "")
+        for key, reason in self._waiting.failed_earlier().items():
+            yield self._fail(self._waiting[key], reason)
 
-    def _baseline_step(self, closed: bool) -> BaselineStep:
-        return self._baseline.step(sorted(self._waiting), self._state.mapped, closed)
+    def _baseline_step(self, closed: bool, suspects: bool = True) -> BaselineStep:
+        ids = [key for key in sorted(self._waiting) if suspects or not self._waiting.is_suspect(key)]
+        return self._baseline.step(ids, self._state.mapped, closed)
 
     def _prepare_reference(self, closed: bool) -> Iterator[MicrographRecord]:
         """Map micrographs until the reference can be frozen, and freeze it; yield the micrographs that fail."""
         while self.reference is None:
-            for done in self._pool.run(self._jobs_for_reference()):
-                yield from self._record_map(done)
+            for keys in self._waiting.rounds(sorted(self._waiting)):
+                yield from self._map(self._jobs_for_reference(keys))
             step = self._baseline_step(closed)
             if step.reference is not None:
                 self._freeze(step.reference)
@@ -232,12 +235,13 @@ class ScreeningRun:
             due = [key for key in step.to_map if self._waiting.is_due(key)]
             if not step.is_decided or self._stopping or not due:
                 return
-            for done in self._pool.run(self._jobs.map(self._waiting[key], step.contrast) for key in due):
-                yield from self._record_map(done)
+            for keys in self._waiting.rounds(due):
+                yield from self._map(self._jobs.map(self._waiting[key], step.contrast) for key in keys)
 
-    def _jobs_for_reference(self) -> Iterator[Job[MapResult]]:
-        for key in sorted(self._waiting):
-            if self._stopping or self._baseline_step(closed=False).is_decided:
+    def _jobs_for_reference(self, keys: Sequence[int]) -> Iterator[Job[MapResult]]:
+        alone = any(self._waiting.is_suspect(key) for key in keys)
+        for key in keys:
+            if self._stopping or self._baseline_step(closed=False, suspects=alone).is_decided:
                 return
             if key in self._waiting and key not in self._state.mapped and self._waiting.is_due(key):
                 yield self._jobs.map(self._waiting[key], self.config.contrast)
@@ -246,42 +250,38 @@ class ScreeningRun:
         if self.config.outlier:
             reference.one_class = fit_reference(self.folder, reference.micrographs, self._state.mapped)
         self._state.set_reference(reference)
-        if reference.micrographs:
-            offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
-            self.log.info(
-                "session reference over %d micrographs: particles are %s, %s",
-                len(reference.micrographs),
-                reference.contrast,
-                offset if reference.logit_offset else "scores need no correction",
-            )
+        log_reference(self.log, reference)
 
-    def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:
-        if isinstance(done.answer, Failure):
-            yield from self._fail_or_wait(done.job.task, done.answer)
-        elif done.answer is not None:
-            self._state.add_map(done.job.task, done.answer)
-            self._on_mapped(done.job.task)
-
-    def _score_waiting(self, reference: Reference) -> Iterator[MicrographRecord]:
-        """Score all waiting micrographs that are due, from stored maps where these exist."""
-        tasks = [self._waiting[key] for key in sorted(self._waiting) if self._waiting.is_due(key)]
-        ready = (task for task in tasks if not self._stopping or task.id in self._state.mapped)
-        for done in self._pool.run(self._jobs.score(task, reference) for task in ready):
+    def _map(self, jobs: Iterable[Job[MapResult]]) -> Iterator[MicrographRecord]:
+        """Map micrographs; yield those that fail."""
+        for done in self._pool.run(jobs):
             if isinstance(done.answer, Failure):
                 yield from self._fail_or_wait(done.job.task, done.answer)
             elif done.answer is not None:
-                result, record = done.answer
-                if result is not None:
-                    self._state.add_map(done.job.task, result, waiting=False)  # the record follows at once
-                    self._on_mapped(done.job.task)
-                yield self._record(record)
+                self._state.add_map(done.job.task, done.answer)
+                self._on_mapped(done.job.task)
+
+    def _score_waiting(self, reference: Reference) -> Iterator[MicrographRecord]:
+        """Score all waiting micrographs that are due, from stored maps where these exist."""
+        for keys in self._waiting.rounds([key for key in sorted(self._waiting) if self._waiting.is_due(key)]):
+            ready = (key for key in keys if not self._stopping or key in self._state.mapped)
+            for done in self._pool.run(self._jobs.score(self._waiting[key], reference) for key in ready):
+                if isinstance(done.answer, Failure):
+                    yield from self._fail_or_wait(done.job.task, done.answer)
+                elif done.answer is not None:
+                    result, record = done.answer
+                    if result is not None:
+                        self._state.add_map(done.job.task, result, waiting=False)  # the record follows at once
+                        self._on_mapped(done.job.task)
+                    yield self._record(record)
 
     def _fail_or_wait(self, task: MicrographTask, failure: Failure) -> Iterator[MicrographRecord]:
-        """Mark a micrograph as failed, unless its file may still be being written: then it keeps waiting."""
-        if self._waiting.keeps(task):
-            self.log.warning("%s; tried again, since the file may still be being written", failure.reason)
+        """Mark a micrograph as failed, unless it is tried again: then it keeps waiting."""
+        again = self._waiting.again(task, failure)
+        if again:
+            self.log.warning("%s; %s", failure.reason, again)
         else:
-            yield self._fail(task, failure.reason)
+            yield self._fail(task, self._quarantine.reason(task.path, failure.died) if failure.died else failure.reason)
 
     def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
         """Reject the coordinates of a micrograph, unscored; if it was screened before, it keeps its earlier results."""

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Iterator, List, Mapping, Set
+from typing import Dict, Iterable, Iterator, Mapping, Sequence, Set
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.maps.scoring import particle_diameter
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.quarantine import Quarantine
 from cryoice_scipion.core.screening.state import RunState, digest_of
 from cryoice_scipion.core.streaming.file_retry import RetryPolicy
+from cryoice_scipion.core.workers.pool import Failure
 
 
 class WaitingList(Mapping[int, MicrographTask]):
@@ -19,7 +21,7 @@ class WaitingList(Mapping[int, MicrographTask]):
     A micrograph whose file cannot be read stays in the list as long as the file may still be being written.
     """
 
-    def __init__(self, state: RunState, config: ScreenConfig, options: RunOptions) -> None:
+    def __init__(self, state: RunState, config: ScreenConfig, options: RunOptions, quarantine: Quarantine) -> None:
         """Begin with an empty list.
 
         Parameters
@@ -29,10 +31,13 @@ class WaitingList(Mapping[int, MicrographTask]):
         options : RunOptions
             Sets whether micrographs that failed in an earlier session are tried again, and for how long a file is
             given time to become readable.
+        quarantine : Quarantine
+            Knows the micrographs that end the process that computes them.
         """
-        self._state, self._config = state, config
+        self._state, self._config, self._quarantine = state, config, quarantine
         self._tasks: Dict[int, MicrographTask] = {}
-        self._retry: Set[int] = state.failed | state.incomplete if options.retry_failed else set()
+        failed = state.failed | state.incomplete if options.retry_failed else set()
+        self._retry: Set[int] = {key for key in failed if not quarantine.holds(state.stem(key))}
         self._policy = RetryPolicy(options.retry_seconds)
 
     def __getitem__(self, key: int) -> MicrographTask:
@@ -72,21 +77,52 @@ class WaitingList(Mapping[int, MicrographTask]):
         """Remove and return a micrograph that is screened or has failed."""
         self._retry.discard(key)
         self._policy.forget(key)
-        return self._tasks.pop(key)
+        task = self._tasks.pop(key)
+        if not self._quarantine.holds(task.stem):
+            self._quarantine.forget(task.stem)
+        return task
 
     def is_due(self, key: int) -> bool:
         """Return whether it is time to process a micrograph; only those that failed before must wait."""
         return self._policy.is_due(key)
 
-    def keeps(self, task: MicrographTask) -> bool:
-        """Return whether a micrograph that just failed is tried again later, since its file may still be written."""
-        return self._policy.again(task.id, task.path)
+    def rounds(self, keys: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield the micrographs to compute together: all but the suspects, then each suspect, alone and repeatedly."""
+        yield [key for key in keys if not self.is_suspect(key)]
+        for key in keys:
+            ends = 0
+            while key in self._tasks and self._ends(key) > ends:
+                ends = self._ends(key)
+                yield [key]
+
+    def is_suspect(self, key: int) -> bool:
+        """Return whether the process of a waiting micrograph ended while it was computed."""
+        return self._ends(key) > 0
+
+    def _ends(self, key: int) -> int:
+        return self._quarantine.ends(self._tasks[key].stem)
+
+    def again(self, task: MicrographTask, failure: Failure) -> str:
+        """Return why a micrograph that just failed is tried again later; empty: it has failed."""
+        if failure.died:
+            self._quarantine.blame(task.stem)
+            return "" if self._quarantine.holds(task.stem) else "tried again after the others, alone"
+        is_kept = self._policy.again(task.id, task.path)
+        return "tried again, since the file may still be being written" if is_kept else ""
 
     def try_again(self, key: int) -> None:
         """Screen a failed micrograph once more when it is added again: its file has changed."""
         if key in self._state.failed:
             self._retry.add(key)
+            self._quarantine.forget(self._state.stem(key))
 
-    def failed_earlier(self) -> List[int]:
-        """Return the ids of waiting micrographs that failed earlier and are not tried again."""
-        return [key for key in self._tasks if key in self._state.failed and key not in self._retry]
+    def failed_earlier(self) -> Dict[int, str]:
+        """Return why waiting micrographs failed that are not tried again, by id."""
+        found: Dict[int, str] = {}
+        for key, task in self._tasks.items():
+            if key in self._state.failed and key not in self._retry:
+                earlier = self._state.record(key)
+                found[key] = earlier.reason if earlier else ""
+            elif self._quarantine.holds(task.stem):
+                found[key] = self._quarantine.reason(task.path)
+        return found

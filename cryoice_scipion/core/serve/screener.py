@@ -18,6 +18,7 @@ from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.pool import ExecutorPool, Failure, Job
 
 _LOG = logging.getLogger("cryoice.serve")
+_ATTEMPTS = 2  # a worker may also die of another program that takes the memory
 _ALONE = Reference(0.0, 0.0, "dark")  # a single micrograph has no session
 
 
@@ -93,7 +94,10 @@ class Screener:
             if self._pool is None:
                 self._pool = ExecutorPool([self._make()], _LOG)
             try:
-                answer = next(self._pool.run([Job(task, work)])).answer
+                for _ in range(_ATTEMPTS):
+                    answer = next(self._pool.run([Job(task, work)])).answer
+                    if not (isinstance(answer, Failure) and answer.died):
+                        break
             except CryoIceError:
                 pool, self._pool = self._pool, None  # a new worker is tried with the next micrograph
                 pool.close()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any, Dict, List, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, VERSION
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
@@ -26,9 +26,17 @@ STARTS = 3  # attempts, because the system may end a worker when memory is short
 _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
 
 
-def worker_command(python: str, model: str, device: str) -> List[str]:
-    """Return the shell words that start a worker."""
+class Limits(NamedTuple):
+    """What a worker may use for one micrograph."""
+
+    seconds: float = ANSWER_LIMIT  # a worker that does not answer by then is ended
+    memory: float = 0.0  # GB of main memory; 0: no limit
+
+
+def worker_command(python: str, model: str, device: str, memory: float = 0.0) -> List[str]:
+    """Return the shell words that start a worker; ``memory`` is its limit in GB, 0: none."""
     options = ["--model", model, "--device", device, "--expect-version", VERSION]
+    options += ["--memory-limit", f"{memory:g}"] if memory else []
     # PYTHONPATH names packages for Scipion's interpreter, which another one must not import.
     isolation = [] if Path(python).absolute() == Path(sys.executable).absolute() else ["-E"]
     return [python, *isolation, "-m", "cryoice_scipion.core", "worker", *options]
@@ -44,7 +52,7 @@ class WorkerClient(RemoteExecutor):
         device: str,
         log_path: Path,
         command: Optional[Sequence[str]] = None,
-        answer_limit: float = ANSWER_LIMIT,
+        limits: Limits = Limits(),  # noqa: B008 (immutable)
     ) -> None:
         """Read the model's settings; the first request starts the child.
 
@@ -60,8 +68,8 @@ class WorkerClient(RemoteExecutor):
             The child's messages are appended to it.
         command : sequence of str, optional
             A command to use instead of :func:`worker_command`.
-        answer_limit : float
-            Seconds after which a worker that does not answer is ended.
+        limits : Limits
+            Time and memory.
 
         Raises
         ------
@@ -70,8 +78,8 @@ class WorkerClient(RemoteExecutor):
         """
         folder = resolve_model(model)
         self.model, self.fingerprint, self.device = load_config(folder), fingerprint(folder), device
-        self._command = list(command or worker_command(python, str(folder), device))
-        self._log_path, self._limit = Path(log_path), answer_limit
+        self._command = list(command or worker_command(python, str(folder), device, limits.memory))
+        self._log_path, self._limit = Path(log_path), limits.seconds
         self._child: Optional[subprocess.Popen[str]] = None
         self._answers: queue.Queue[str] = queue.Queue()
         self._numbers = itertools.count(1)

@@ -44,7 +44,12 @@ def call(name: str, *arguments: Any) -> Any:
 
 
 def cluster_executors(
-    scheduler: str, config: ScreenConfig, device: str, log: logging.Logger, python: str = ""
+    scheduler: str,
+    config: ScreenConfig,
+    device: str,
+    log: logging.Logger,
+    python: str = "",
+    seconds: float = ANSWER_LIMIT,
 ) -> List[ClusterExecutor]:
     """Connect to a scheduler and return an executor for each device of its workers.
 
@@ -56,6 +61,8 @@ def cluster_executors(
         The device of each worker; "cuda:0,1" means two devices of each.
     python : str
         The interpreter of workers that Slurm starts. Empty: the one that dask-jobqueue is configured for.
+    seconds : float
+        A worker that does not answer by then is used no more.
 
     Raises
     ------
@@ -71,6 +78,7 @@ def cluster_executors(
     setup = {"model": _elsewhere(config.model), "expected_fingerprint": mark, "version": VERSION, "patience": _PATIENCE}
     number = connection.workers * len(devices)
     cluster = Cluster(connection, devices, setup, log, number)
+    cluster.answer_limit = seconds
     log.info("%s: %d workers; %d micrographs are screened at a time", connection.name, connection.workers, number)
     executors = [ClusterExecutor(cluster) for _ in range(number)]
     for executor in executors:
@@ -117,6 +125,7 @@ class Cluster:
         self._free: List[Slot] = []
         self._refused: Dict[str, str] = {}  # the reasons of workers that cannot serve this run, by address
         self._lost: Optional[WorkerError] = None  # the scheduler
+        self.answer_limit = ANSWER_LIMIT  # s
         self._changed = threading.Condition()
         self._look()
         threading.Thread(target=self._watch, name="cryoice-cluster", daemon=True).start()
@@ -161,7 +170,7 @@ class Cluster:
             future.add_done_callback(lambda _: done.set())
         except Exception as error:  # the client is closed
             raise self._scheduler_lost(error) from None
-        end = time.monotonic() + ANSWER_LIMIT
+        end = time.monotonic() + self.answer_limit
         while not done.wait(_POLL):
             if self._lost:
                 raise self._lost
@@ -170,17 +179,22 @@ class Cluster:
                 raise WorkerDied("worker", f"on {slot.worker} was lost", "read the log of the Dask worker")
             if time.monotonic() >= end:
                 future.release()
-                self._refuse(slot.worker, f"did not answer within {ANSWER_LIMIT:.0f} s")
+                self._refuse(slot.worker, f"did not answer within {self.answer_limit:.0f} s")
                 raise WorkerDied("worker", f"on {slot.worker} did not answer", "read the log of the Dask worker")
         return self._answer_of(future, slot)
 
     def _answer_of(self, future: Any, slot: Slot) -> Dict[str, Any]:
-        if future.status == "finished":
-            answer: Dict[str, Any] = future.result()
-            return answer
-        if future.status != "error":
-            raise self._scheduler_lost(future.status)
-        error = future.exception()
+        try:
+            if future.status == "finished":
+                answer: Dict[str, Any] = future.result()
+                return answer
+            if future.status != "error":
+                raise self._scheduler_lost(future.status)
+            error = future.exception()
+        except WorkerError:
+            raise
+        except Exception as lost:  # the connection ended after the work did
+            raise self._scheduler_lost(lost) from None
         if type(error).__name__ == "KilledWorker":  # it was lost repeatedly and came back with the same address
             raise WorkerDied("worker", f"on {slot.worker} was lost", "read the log of the Dask worker")
         reason = f"cannot start ({type(error).__name__}: {error}); install version {VERSION} of this package there"

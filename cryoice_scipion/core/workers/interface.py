@@ -7,12 +7,34 @@ from pathlib import Path
 from typing import Protocol
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
-from cryoice_scipion.core.errors import WorkerError
+from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
+
+#: Words of the errors of torch, numpy and the system.
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
+_MORE_MEMORY = "free memory, raise the memory limit if there is one, or bin the micrograph; then continue the run"
 
 
 class WorkerDied(WorkerError):  # noqa: N818 (an event, and the name users of the class read)
     """The worker ended during its work; a new one can take over."""
+
+
+def is_device_lost(error: Exception) -> bool:
+    """Return whether the GPU has failed, so that all later work of this process fails or is unreliable."""
+    return isinstance(error, RuntimeError) and "CUDA" in str(error) and not _is_out_of_memory(error)
+
+
+def unexpected(path: str, error: Exception) -> CryoIceError:
+    """Return the error of a micrograph for an error of a library; missing memory gets its own words."""
+    text = one_line(f"{type(error).__name__}: {error}")
+    if _is_out_of_memory(error):
+        return CryoIceError(path, f"needs more memory than there is ({text})", _MORE_MEMORY)
+    return CryoIceError(path, f"unexpected {text}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory is short, of the machine or of the GPU."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 class Executor(Protocol):

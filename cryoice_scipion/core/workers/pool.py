@@ -11,15 +11,15 @@ import logging
 import queue
 import threading
 import time
-from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, TypeVar, Union
+from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, Set, TypeVar, Union
 
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.results.run_folder import FolderError
-from cryoice_scipion.core.workers.interface import Executor, WorkerDied
+from cryoice_scipion.core.workers.interface import Executor, WorkerDied, is_device_lost, unexpected
 
 Answer = TypeVar("Answer")
-_MOST_DEATHS = 3  # micrographs in a row that end two workers each, before the device is given up
+_MOST_DEATHS = 6  # micrographs in a row that end a worker each, before the device is given up
 _CLOSE_TIMEOUT = 30.0  # s that closing waits for the micrographs in progress
 
 
@@ -36,7 +36,7 @@ class Failure:
     """Say in one line why a micrograph failed."""
 
     reason: str
-    died: bool = False  # whether it ended two workers
+    died: str = ""  # how the worker ended; empty: it did not
 
 
 @dataclasses.dataclass
@@ -128,7 +128,7 @@ class ExecutorPool:
 
     def _serve(self, executor: Executor) -> None:
         """Do jobs until the pool closes or this executor stops working."""
-        deaths = 0
+        deaths: Set[int] = set()  # the micrographs in a row of which a worker died
         try:
             while True:
                 item = self._todo.get()
@@ -136,11 +136,11 @@ class ExecutorPool:
                     return
                 job, done = item
                 try:
-                    if deaths >= _MOST_DEATHS:  # the device is at fault: spare the other micrographs
-                        reason = f"its workers died of {deaths} micrographs in a row"
+                    if len(deaths) >= _MOST_DEATHS:  # the device is at fault: spare the other micrographs
+                        reason = f"its workers died of {len(deaths)} micrographs in a row"
                         raise WorkerError(executor.device, reason, "read the log, then continue the run")
                     answer = self._attempt(executor, job)
-                    deaths = deaths + 1 if isinstance(answer, Failure) and answer.died else 0
+                    deaths = {*deaths, job.task.id} if isinstance(answer, Failure) and answer.died else set()
                     done.put(Done(job, answer))
                 except FolderError as error:
                     done.put(Done(job, None, error))
@@ -152,24 +152,28 @@ class ExecutorPool:
             executor.close()
 
     def _attempt(self, executor: Executor, job: Job[Answer]) -> Union[Answer, Failure]:
-        """Do a job; if the worker ends during it, do it once more with a new worker."""
+        """Do a job.
+
+        Raises
+        ------
+        FolderError, WorkerError
+            When not the micrograph is at fault, but the folder or the device.
+        """
         try:
-            try:
-                return job.work(executor)
-            except WorkerDied as error:
-                if self._closing:
-                    raise
-                self._log.warning("%s: %s; tried again with a new worker", job.task.path, error)
-                return job.work(executor)
+            return job.work(executor)
         except WorkerDied as error:
-            return Failure(f"{job.task.path}: two workers died of it ({error.reason}); {error.remedy}", died=True)
+            how = f"{error.reason}; {error.remedy}"
+            return Failure(f"{job.task.path}: the worker died of it ({error.reason}); {error.remedy}", how)
         except (FolderError, WorkerError):
             raise
         except CryoIceError as error:
             return Failure(_named(job.task.path, str(error)))
         except Exception as error:  # one bad micrograph must not end a long run
             self._log.debug("unexpected", exc_info=True)
-            return Failure(one_line(f"{job.task.path}: unexpected {type(error).__name__}: {error}"))
+            if is_device_lost(error):  # every further micrograph would fail
+                reason = f"the GPU failed ({one_line(error)})"
+                raise WorkerError(executor.device, reason, "check the GPU, then continue the run") from error
+            return Failure(str(unexpected(job.task.path, error)))
 
     def _retire(self, job: Job[Answer], done: queue.Queue[Done[Answer]], error: Exception) -> None:
         """Give the job to the remaining executors; if there are none, end the run."""

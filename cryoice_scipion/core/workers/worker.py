@@ -11,6 +11,7 @@ import ctypes
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from cryoice_scipion.core.detectors.model_folder import load_config, resolve_mod
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference, from_json, to_json
 from cryoice_scipion.core.workers.devices import find_device
-from cryoice_scipion.core.workers.interface import Executor
+from cryoice_scipion.core.workers.interface import Executor, is_device_lost, unexpected
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _UPDATE = "install the same version for both interpreters"
@@ -38,6 +39,7 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
         Loads the model. An error that it raises is the first line: the reason why the worker is not ready.
     """
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches this process; the parent decides when it ends
     answers = _private_stdout()
     try:
         executor = make_executor()
@@ -62,6 +64,12 @@ def die_with_parent() -> None:
     """Ask Linux to end this process with its parent; elsewhere it ends when stdin is closed."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def limit_memory(gigabytes: float) -> None:
+    """Let allocations fail above this amount of main memory (Linux; elsewhere the system may ignore it)."""
+    limit = int(gigabytes * 1e9)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))  # not RLIMIT_AS: drivers of GPUs reserve much more
 
 
 def problems(model: str, device: str, expected_version: str = "") -> List[str]:
@@ -116,17 +124,19 @@ def reply(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:
     try:
         return {"id": request.get("id"), "result": _do(executor, request)}
     except CryoIceError as error:
-        kind, parts = type(error).__name__, [error.what, error.reason, error.remedy]
-        return {"id": request.get("id"), "error": str(error), "kind": kind, "parts": parts}
+        return _refusal(request, error)
     except Exception as error:  # one bad micrograph must not end the worker
-        if "CUDA" in str(error):  # later results of this process would be unreliable
-            log.exception("the GPU failed")
+        log.exception("unexpected")
+        if is_device_lost(error):  # later results of this process would be unreliable
             sys.stderr.flush()
             os._exit(70)
-        log.exception("unexpected")
-        text = one_line(f"unexpected {type(error).__name__}: {error}")
-        what = request.get("task", {}).get("path", "worker")
-        return {"id": request.get("id"), "error": f"{what}: {text}", "kind": "CryoIceError", "parts": [what, text, ""]}
+        return _refusal(request, unexpected(request.get("task", {}).get("path", "worker"), error))
+
+
+def _refusal(request: Dict[str, Any], error: CryoIceError) -> Dict[str, Any]:
+    """Return the answer to a request that failed."""
+    parts = [error.what, error.reason, error.remedy]
+    return {"id": request.get("id"), "error": str(error), "kind": type(error).__name__, "parts": parts}
 
 
 def _do(executor: Executor, request: Dict[str, Any]) -> Dict[str, Any]:

@@ -550,10 +550,10 @@ def test_a_device_on_which_every_micrograph_dies_is_given_up_and_the_rest_is_spa
             pass
 
     tasks = make_tasks(tmp_path / "m", 8)
-    with pytest.raises(WorkerError, match="died of 3 micrographs in a row"):
+    with pytest.raises(WorkerError, match="died of 6 micrographs in a row"):
         screen(tmp_path / "sick", tasks, executors=[Sick()])
-    assert len(read_records(tmp_path / "sick")) == 3
+    assert not read_records(tmp_path / "sick")  # none of them is at fault
     mended = screen(tmp_path / "sick", tasks, resume=True, retry_failed=True)
     assert {one.status for one in mended.values()} == {"accepted"}
     both = screen(tmp_path / "both", tasks, executors=[Sick(), executor(pause=0.05)])
-    assert sorted(one.status for one in both.values()).count("failed") <= 3
+    assert {one.status for one in both.values()} == {"accepted"}

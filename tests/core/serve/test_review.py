@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from faults import ERRORS, FailingDisk
 from PIL import Image
 from serving import client_of, make_run, make_test_place
 
@@ -117,6 +118,19 @@ def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):
         assert [row["verdict"] for row in get(again, "/api/run")["micrographs"]] == ["accepted", "rejected", "", ""]
         post(again, "/api/review", id=2, verdict="")
         assert get(again, "/api/run/counts")["kept"] == total
+
+
+def test_a_disk_that_fails_at_any_call_gets_a_sentence_and_the_verdict_can_be_given_again(client, run):
+    with FailingDisk(run) as disk:
+        post(client, "/api/review", id=1, verdict="rejected")
+    for first in range(1, disk.calls + 1):
+        post(client, "/api/review", id=1, verdict="rejected")
+        with FailingDisk(run, first, ERRORS[first % len(ERRORS)]):
+            answer = client.post("/api/review", json={"id": 1, "verdict": "accepted"})
+        assert answer.status_code == 422 and "cannot be written" in answer.json()["error"], first
+        assert json.loads((run / "review.json").read_text())["micrographs"]["mic001"] in ("accepted", "rejected")
+        assert post(client, "/api/review", id=1, verdict="accepted") == {"verdict": "accepted"}
+        assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic001": "accepted"}
 
 
 def test_verdicts_of_the_viewer_are_shown_and_stay(client, run):

@@ -86,12 +86,12 @@ def test_three_workers_of_which_one_is_killed_give_the_files_of_one_machine(
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
 
 
-def test_a_micrograph_that_kills_two_workers_fails_and_the_run_goes_on(cluster, make_executors, tmp_path):
+def test_a_micrograph_that_kills_three_workers_fails_and_the_run_goes_on(cluster, make_executors, tmp_path):
     tasks = make_tasks(tmp_path / "m", 5)
-    (cluster.folder / "kill.txt").write_text("mic004\nmic004")
+    (cluster.folder / "kill.txt").write_text("mic004\nmic004\nmic004")
     found = screen(tmp_path / "o", tasks, make_executors())
     assert [found[i].status for i in (1, 2, 3, 4, 5)] == ["accepted"] * 3 + ["failed", "accepted"]
-    assert "two workers died of it (on tcp://127.0.0.1:" in found[4].reason
+    assert "its process ended 3 times while it was computed (on tcp://127.0.0.1:" in found[4].reason
     assert "read the log of the Dask worker" in found[4].reason
 
 
@@ -121,6 +121,18 @@ def test_a_run_ends_when_the_connection_to_the_scheduler_is_lost(make_executors,
     one._cluster._client.close()
     with pytest.raises(WorkerError, match=r"the connection to the scheduler is lost .*; start the scheduler again"):
         one.map(task, ScreenConfig(), "auto", tmp_path)
+
+
+def test_an_answer_that_is_lost_with_the_scheduler_is_no_failure_of_the_micrograph(make_executors):
+    class Cancelled:
+        status = "finished"
+
+        def result(self):
+            raise RuntimeError("cancelled for reason: scheduler-connection-lost")
+
+    cluster = make_executors()[0]._cluster
+    with pytest.raises(WorkerError, match="the connection to the scheduler is lost .cancelled"):
+        cluster._answer_of(Cancelled(), clusters.Slot("tcp://there:1", "cpu"))
 
 
 def test_each_device_of_a_worker_gets_an_executor(make_executors):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import zlib
@@ -32,10 +33,18 @@ class Checkpoint:
         self._path.unlink(missing_ok=True)
 
     def save(self, run: UNetRun, history: List[Dict[str, float]]) -> None:
-        """Write the state of a run, atomically."""
+        """Write the state of a run, atomically.
+
+        Raises
+        ------
+        CryoIceError
+            When the folder cannot be written; the earlier epoch is kept.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()  # torch itself does not say that a disk is full
+        torch.save({**self._made_with, "history": history, "run": run.state_dict()}, content)
         with replacing(self._path) as temporary:
-            torch.save({**self._made_with, "history": history, "run": run.state_dict()}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def restore(self, run: UNetRun, log: Log) -> List[Dict[str, float]]:
         """Load the stored state into a run, if it has the same settings and data; return the training curves so far."""
