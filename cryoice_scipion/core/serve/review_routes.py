@@ -12,6 +12,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.results.session_map import PCA
 from cryoice_scipion.core.serve.place import Place, Reviewed
 
 _CACHED = {"cache-control": "private, max-age=60"}
@@ -23,6 +25,7 @@ def routes(place: Place) -> List[BaseRoute]:
     return [
         Route("/api/run", answer(place, _run)),
         Route("/api/run/counts", answer(place, _counts)),
+        Route("/api/run/map", answer(place, lambda run, request: run.plane.shown(_method(request)))),
         Route(one, answer(place, _micrograph)),
         Route(f"{one}/picture.jpg", answer(place, _picture)),
         Route(f"{one}/small.jpg", answer(place, _small)),
@@ -94,6 +97,10 @@ def _run(run: Reviewed, request: Request) -> Any:
     }
 
 
+def _method(request: Request) -> str:
+    return str(request.query_params.get("method", PCA))
+
+
 def _micrograph(run: Reviewed, request: Request) -> Any:
     return run.view.shown(int(request.path_params["id"]), *_settings(request.query_params))
 
@@ -116,12 +123,23 @@ def _probability(run: Reviewed, request: Request) -> Response:
 
 
 def _set_verdict(run: Reviewed, content: Dict[str, Any]) -> Any:
-    try:
-        record = run.view.record(int(content["id"]))
-    except (KeyError, TypeError, ValueError):
-        raise SettingsError("request", "names no micrograph") from None
-    run.review.set(record.stem, str(content.get("verdict", "")))
-    return {"verdict": run.review.verdicts.get(record.stem, "")}
+    verdict = str(content.get("verdict", ""))
+    run.review.set([one.stem for one in named(run, content)], verdict)
+    return {"verdict": verdict}
+
+
+def named(run: Reviewed, content: Dict[str, Any]) -> List[MicrographRecord]:
+    """Return the micrographs that a request names by their ids.
+
+    Raises
+    ------
+    CryoIceError
+        When it names none, or one that is not in the run.
+    """
+    keys = content.get("ids")
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, int) for key in keys):
+        raise SettingsError("request", "names no micrograph")
+    return [run.view.record(key) for key in keys]
 
 
 def _save(run: Reviewed, content: Dict[str, Any]) -> Any:
