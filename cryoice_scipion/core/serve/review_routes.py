@@ -15,6 +15,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.session_map import PCA
 from cryoice_scipion.core.serve.place import Place, Reviewed
+from cryoice_scipion.core.serve.uploads import number_of
 
 _CACHED = {"cache-control": "private, max-age=60"}
 
@@ -110,7 +111,13 @@ def _counts(run: Reviewed, request: Request) -> Any:
 
 
 def _picture(run: Reviewed, request: Request) -> Response:
-    return FileResponse(run.view.picture(int(request.path_params["id"])), headers=_CACHED)
+    return FileResponse(run.view.picture(int(request.path_params["id"]), low_pass_of(request)), headers=_CACHED)
+
+
+def low_pass_of(request: Request) -> Optional[int]:
+    """Return the low-pass filter that a request wants, Å; None: the picture as it is stored."""
+    value = number_of(str(request.query_params.get("low_pass", "")), "low-pass", "Å")
+    return None if value is None else round(value)
 
 
 def _small(run: Reviewed, request: Request) -> Response:

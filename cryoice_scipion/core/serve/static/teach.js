@@ -255,6 +255,8 @@ async function compare(one) {
       after = new Viewer(find("after"));
       before.follower = after;
       after.follower = before;
+      before.look.follower = after.look;
+      after.look.follower = before.look;
     }
     for (const [name, which] of Object.entries({ before, after })) {
       which.show({ ...found[name], picks: [] }, `/api/run/${found.before.id}/picture.jpg`);
