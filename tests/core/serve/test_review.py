@@ -158,6 +158,37 @@ def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):
     assert all((run / file).is_file() for file in saved["files"])
 
 
+def test_a_selection_gets_one_verdict(client, run):
+    assert post(client, "/api/review", ids=[1, 3, 4], verdict="rejected") == {"verdict": "rejected"}
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic003", "mic004"], "rejected")
+    post(client, "/api/review", ids=[3], verdict="")
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic004"], "rejected")
+    for wrong in ([1, 99], [], None, "1", [True, "a"]):
+        assert client.post("/api/review", json={"ids": wrong, "verdict": "accepted"}).status_code == 422
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic004"], "rejected")
+
+
+def with_features(run, features):
+    """Add micrographs with these features to the journal of a run."""
+    last = json.loads((run / "journal.jsonl").read_text().splitlines()[-1])
+    with open(run / "journal.jsonl", "a") as stream:
+        for key, values in features.items():
+            last["record"].update(id=key, stem=f"mic{key}", deviations=values)
+            stream.write(json.dumps(last) + "\n")
+
+
+def test_the_map_has_similar_micrographs_near_each_other(client, run):
+    assert get(client, "/api/run/map") == {"points": [], "neighbours": {}, "explained": 0.0}
+    groups = {key: [float(key > 14), 0.01 * key, 0.0] for key in range(10, 20)}
+    with_features(run, groups)
+    found = get(client, "/api/run/map")
+    at = {key: (x, y) for key, x, y in found["points"]}
+    assert sorted(at) == sorted(groups) and {0.0, 1.0} <= {x for x, _ in at.values()}
+    assert abs(at[10][0] - at[14][0]) < 0.1 < 0.8 < abs(at[10][0] - at[19][0])
+    assert sorted(found["neighbours"]["10"])[:4] == [11, 12, 13, 14]
+    assert "is not known" in client.get("/api/run/map?method=x").json()["error"]
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

@@ -7,6 +7,7 @@ import { Viewer } from "./viewer.js";
 
 const CLICK = Number(find("stage").dataset.side);  // Å: side of the box that a click marks
 const MOST_TILES = 8;  // marks that stand for one region
+const MOST_KEPT = 20;  // kept coordinates of one micrograph that are taken as good places at once
 const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
 const viewer = new Viewer(find("stage"));
 let labels = {}, mode = "bad", data = null, history = [], before, after;
@@ -55,6 +56,7 @@ function draw() {
       make("text", { x: label.x, y: label.y - size / 4, class: "mark-word", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
   }));
   find("undo").disabled = !history.length;
+  find("kept").hidden = !data.picks.some((pick) => pick[2]);
   const buttons = (one, index) => [["Right", false, one.likeliest], ["Wrong", true, "good"]].map(([word, good, name]) => make("button", {
     type: "button", class: "small", "aria-label": `${word}: region ${index + 1}, ${one.class}`,
     onclick: () => change([...own(), ...tiles(one).map((place) => ({ ...place, class: name, good }))]),
@@ -110,15 +112,21 @@ function change(next, undone = false) {
 const add = (label) => change([...own(), label]);
 
 /** Return the box between two points, within the micrograph; a click gives a box of usual size. */
-function box(start, end) {
+function box(start, end, least = viewer.view[2] / 80) {
   let [x, y] = [Math.min(start[0], end[0]), Math.min(start[1], end[1])];
   let [width, height] = [Math.abs(start[0] - end[0]), Math.abs(start[1] - end[1])];
-  if (Math.max(width, height) < viewer.view[2] / 80) {
+  if (Math.max(width, height) < least) {
     width = height = CLICK / data.pixel_size;
     [x, y] = [end[0] - width / 2, end[1] - height / 2];
   }
   const left = Math.max(0, x), top = Math.max(0, y);
   return { x: left, y: top, width: Math.min(data.width, x + width) - left, height: Math.min(data.height, y + height) - top };
+}
+
+/** Return whether a click at a point means a mark. Of a large one only the rim counts, so that places in it can be marked. */
+function holds(one, [x, y]) {
+  const depth = Math.min(x - one.x, one.x + one.width - x, y - one.y, one.y + one.height - y);
+  return depth >= 0 && (one.width * one.height < (data.width * data.height) / 4 || depth < viewer.view[2] / 40);
 }
 
 const pen = {
@@ -129,7 +137,7 @@ const pen = {
   end(start, now) {
     viewer.above.querySelector(".drawn")?.remove();
     const moved = Math.hypot(start[0] - now[0], start[1] - now[1]) > viewer.view[2] / 80;
-    const hit = own().findIndex((one) => now[0] >= one.x && now[0] <= one.x + one.width && now[1] >= one.y && now[1] <= one.y + one.height);
+    const hit = own().findIndex((one) => holds(one, now));
     if (!moved && hit >= 0) return change(own().filter((one, index) => index !== hit));
     const place = box(start, now);
     if (place.width <= 0 || place.height <= 0) return;
@@ -160,6 +168,31 @@ document.addEventListener("keydown", (event) => {
   const modes = { 1: "move", 2: "bad", 3: "good" };
   if (event.key === "z") undo();
   else if (modes[event.key] && !event.ctrlKey && !event.altKey && !event.metaKey) setMode(modes[event.key]);
+});
+
+/** Return kept coordinates that are far from each other and from the marks, as good places. */
+function keptPlaces() {
+  const side = data.diameter || CLICK / data.pixel_size, middle = (one) => [one.x + one.width / 2, one.y + one.height / 2];
+  const taken = own().map((one) => [...middle(one), Math.hypot(one.width, one.height) / 2]);
+  let left = data.picks.filter((pick) => pick[2]).map(([x, y]) => ({ x, y, room: Infinity }));
+  const found = [];
+  const note = (x, y, radius) => { for (const one of left) one.room = Math.min(one.room, Math.hypot(one.x - x, one.y - y) - radius); };
+  for (const [x, y, radius] of taken) note(x, y, radius);
+  while (found.length < MOST_KEPT) {
+    left = left.filter((one) => one.room > side);
+    if (!left.length) break;
+    const best = left.reduce((one, two) => (two.room > one.room ? two : one));
+    found.push({ ...box([best.x - side / 2, best.y - side / 2], [best.x + side / 2, best.y + side / 2], 0), class: "good", good: true });
+    note(best.x, best.y, 0);
+  }
+  return found;
+}
+
+find("kept").addEventListener("click", () => {
+  const places = keptPlaces();
+  if (!places.length) return tell("No kept coordinate is far enough from the marks.");
+  change([...own(), ...places]);
+  tell(`${places.length} kept coordinates are marked as good. Click on a wrong one to remove it.`);
 });
 
 // ---- training
