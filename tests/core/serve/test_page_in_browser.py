@@ -12,6 +12,7 @@ from serving import FakeCommand, make_run, make_test_place, micrograph, mrc_byte
 from cryoice_scipion.core.serve import teaching
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither Chromium nor Chrome is installed")
+STEMS = [f"mic00{number}" for number in range(1, 7)]
 TEXT = "document.getElementById('{}').textContent"
 
 
@@ -77,7 +78,15 @@ def test_try(page, tmp_path):
             .startswith({2: "mean", 3: "spectrum", 4: "probability"}[number])
         )
     page.wait("[...document.images].every((one) => one.alt !== null && one.naturalWidth > 0)")
+    assert "all.zip" in page.evaluate("document.querySelector('.files a').href")
+    page.click("#views button")
     page.evaluate("document.querySelector('#stage svg.picture').focus()")
+    page.key("x")
+    assert page.evaluate("document.querySelector('#stage .box').checkVisibility({visibilityProperty: true})")
+    page.click("#stage [aria-expanded]")
+    page.evaluate("(() => { const one = document.querySelector('.look input'); one.value = 10; "
+                  "one.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    page.wait("document.querySelector('#stage image').getAttribute('href').endsWith('?low_pass=10')")
     before = page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')")
     page.key("+")
     assert page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')") != before
@@ -111,6 +120,46 @@ def test_review(page, run):
     assert fits(page, 390) and fits(page, 1280)
 
 
+def test_the_map_of_the_session(page, tmp_path):
+    folder = make_run(tmp_path, 6)
+    deviations = [[float(key > 3), 0.1 * key] for key in range(1, 7)]
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    for line in lines:
+        if "record" in line:
+            line["record"]["deviations"] = deviations[line["record"]["id"] - 1]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = page.address
+    with served(make_test_place(tmp_path / "own", folder)) as page.address:
+        page.open(page.address)
+        page.requests.clear()
+        page.wait("document.querySelectorAll('.card').length === 6")
+        page.click("#as_map")
+        page.wait(
+            "document.querySelectorAll('#plane circle[data-id]').length === 6 && document.querySelector('#near button')"
+        )
+        page.drag("#plane", (0.01, 0.01), (0.5, 0.01), (0.5, 0.99), (0.01, 0.99))
+        page.wait("document.querySelectorAll('#plane .picked').length === 3")
+        page.click("[data-verdict=rejected]")
+        page.wait("document.querySelectorAll('#plane .out').length === 3")
+        verdicts = json.loads((folder / "review.json").read_text())["micrographs"]
+        assert verdicts in (dict.fromkeys(names, "rejected") for names in (STEMS[:3], STEMS[3:]))
+        page.click("#mark_whole")
+        page.wait("/3 micrographs are marked/.test(document.getElementById('news').textContent)")
+        page.evaluate("document.getElementById('plane').focus()")
+        page.key("Escape")
+        chosen = page.evaluate(TEXT.format("name"))
+        for key in ("ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown"):
+            page.key(key)
+        page.wait(f"document.getElementById('name').textContent !== {json.dumps(chosen)}")
+        page.key(" ")
+        page.wait("document.querySelectorAll('#plane .picked').length === 1")
+        assert fits(page, 390) and fits(page, 1280)
+        hosts = {urlsplit(one).netloc for one in page.requests}
+        assert hosts == {urlsplit(page.address).netloc}
+        page.requests.clear()
+    page.address = before
+
+
 def test_teach(page, run):
     go(page, "teach")
     page.wait("document.querySelectorAll('.card').length === 4 && document.getElementById('name').textContent")
@@ -129,6 +178,10 @@ def test_teach(page, run):
             page.wait(
                 "document.querySelectorAll('.mark').length === 0 && document.querySelector('#regions button.small')"
             )
+    page.click("#kept")
+    page.wait("document.querySelectorAll('.mark.good').length > 1")
+    page.click("#undo")
+    page.wait("document.querySelectorAll('.mark').length === 2")
     page.click("#regions button.small")  # the region is right
     page.wait("document.querySelectorAll('.mark').length > 2 && !document.getElementById('train').disabled")
     page.click("#train")
