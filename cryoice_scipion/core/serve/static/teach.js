@@ -52,8 +52,8 @@ function draw() {
     const size = Math.max(viewer.data.width / 40, 1);
     return [make("rect", { ...box, class: "mark-halo" }),
       make("rect", { ...box, class: `mark ${label.good ? "good" : "bad"}`, stroke: colour(label), fill: colour(label), "data-index": index },
-        make("title", {}, `${label.good ? "good" : label.class}: click to remove`)),
-      make("text", { x: label.x, y: label.y - size / 4, class: "mark-word", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
+        make("title", {}, `${label.good ? "good" : label.class}: click on the sign to remove`)),
+      make("text", { x: label.x + label.width / 2, y: label.y + label.height / 2 + size / 3, class: "mark-word mid", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
   }));
   find("undo").disabled = !history.length;
   find("kept").hidden = !data.picks.some((pick) => pick[2]);
@@ -123,10 +123,10 @@ function box(start, end, least = viewer.view[2] / 80) {
   return { x: left, y: top, width: Math.min(data.width, x + width) - left, height: Math.min(data.height, y + height) - top };
 }
 
-/** Return whether a click at a point means a mark. Of a large one only the rim counts, so that places in it can be marked. */
+/** Return whether a click at a point means a mark: its sign in the middle, so that places beside it can be marked. */
 function holds(one, [x, y]) {
-  const depth = Math.min(x - one.x, one.x + one.width - x, y - one.y, one.y + one.height - y);
-  return depth >= 0 && (one.width * one.height < (data.width * data.height) / 4 || depth < viewer.view[2] / 40);
+  const reach = (side) => Math.min(side / 4, viewer.view[2] / 25);
+  return Math.abs(x - one.x - one.width / 2) <= reach(one.width) && Math.abs(y - one.y - one.height / 2) <= reach(one.height);
 }
 
 const pen = {
@@ -138,7 +138,10 @@ const pen = {
     viewer.above.querySelector(".drawn")?.remove();
     const moved = Math.hypot(start[0] - now[0], start[1] - now[1]) > viewer.view[2] / 80;
     const hit = own().findIndex((one) => holds(one, now));
-    if (!moved && hit >= 0) return change(own().filter((one, index) => index !== hit));
+    if (!moved && hit >= 0) {
+      tell("The mark is removed. Undo brings it back.");
+      return change(own().filter((one, index) => index !== hit));
+    }
     const place = box(start, now);
     if (place.width <= 0 || place.height <= 0) return;
     add({ ...place, class: mode === "good" ? "good" : find("class").value, good: mode === "good" });
@@ -192,7 +195,7 @@ find("kept").addEventListener("click", () => {
   const places = keptPlaces();
   if (!places.length) return tell("No kept coordinate is far enough from the marks.");
   change([...own(), ...places]);
-  tell(`${places.length} kept coordinates are marked as good. Click on a wrong one to remove it.`);
+  tell(`${places.length} kept coordinates are marked as good. Click on the sign of a wrong one to remove it.`);
 });
 
 // ---- training

@@ -21,9 +21,9 @@ export class Viewer {
     this.scale = make("div", { class: "scale", "aria-hidden": "true" });
     holder.className = "stage";
     this.toggles.boxes.click();  // they say no more than the outlines, but for their words
-    holder.replaceChildren(this.svg, this.scale, make("div", { class: "tools" }, ...Object.values(this.toggles), this.look.button,
+    holder.replaceChildren(make("div", { class: "tools" }, ...Object.values(this.toggles), this.look.button,
       make("span", { class: "gap" }), button("−", "Zoom out (-)", () => this.zoom(1 / STEP)),
-      button("+", "Zoom in (+)", () => this.zoom(STEP)), button("Fit", "Fit the whole micrograph (0)", () => this.fit()), this.look.panel));
+      button("+", "Zoom in (+)", () => this.zoom(STEP)), button("Fit", "Fit the whole micrograph (0)", () => this.fit()), this.look.panel), this.svg, this.scale);
     this.points = new Map();
     this.listen();
     new ResizeObserver(() => this.drawScale()).observe(this.svg);
