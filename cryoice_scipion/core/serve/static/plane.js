@@ -34,7 +34,12 @@ export class Plane {
   /** Ask for the map when the run or the method has changed. */
   async look(now) {
     const key = `${find("method").value} ${this.gallery.rows.length}`;
-    if (this.made === key || (!now && this.at && Date.now() - this.at < PAUSE)) return this.draw();
+    clearTimeout(this.later);
+    if (this.made === key) return this.draw();
+    if (!now && this.at && Date.now() - this.at < PAUSE) {  // the run grows
+      this.later = setTimeout(() => this.isOpen && this.look(false), PAUSE);
+      return this.draw();
+    }
     Object.assign(this, { made: key, at: Date.now() });
     if (!this.points.size) find("map_words").textContent = "Arranging the micrographs …";
     try {
@@ -76,6 +81,9 @@ export class Plane {
     this.ring.setAttribute("visibility", here ? "visible" : "hidden");
     if (here) { this.ring.setAttribute("cx", here[0]); this.ring.setAttribute("cy", here[1]); }
     const near = (here && this.neighbours[row.id]) || [];
+    const shown = `${here && row.id}: ${near}`;
+    if (this.listed === shown) return;  // a new list would lose the focus
+    this.listed = shown;
     const rows = near.map((id) => this.gallery.rows.find((one) => one.id === id)).filter(Boolean);
     find("near").replaceChildren(...rows.map((one) => make("li", {}, make("button", { type: "button", class: "link", title: one.name,
       onclick: () => this.gallery.pick(one.id, false) }, dot(colour(one.grade || one.status)), `${short(one.name)}, ${one.grade || one.status}`))));

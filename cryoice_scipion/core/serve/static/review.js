@@ -13,7 +13,7 @@ const SIGNS = { accepted: "✓", rejected: "✕" };
 
 const gallery = new Gallery(open, (row) => row.verdict && make("b", { class: `sign ${row.verdict}`, title: `${row.verdict} by hand` }, SIGNS[row.verdict]), (now) => {
   state = now;
-  if (plane.isOpen) plane.look(false);
+  if (plane.isOpen && now.micrographs) plane.look(false);
   if (now.threshold === null) return;
   if (!changed.threshold) threshold.value = now.threshold;
   if (!changed.margin) margin.value = now.margin;
