@@ -69,8 +69,10 @@ class Labels:
             if one.shape:  # None: failed
                 (height, width), inside = one.shape, 1 - 2 * _EDGE
                 place = {"x": _EDGE * width, "y": _EDGE * height, "width": inside * width, "height": inside * height}
-                box = LabelledBox(**place, cls=name, good=name == GOOD)
-                change_labels(self._folder, one.stem, lambda boxes, box=box: [*boxes, box])
+                self._add(one.stem, LabelledBox(**place, cls=name, good=name == GOOD))
+
+    def _add(self, stem: str, box: LabelledBox) -> None:
+        change_labels(self._folder, stem, lambda boxes: [*boxes, box])
 
     def counts(self) -> Dict[str, int]:
         """Return how many good and bad places there are, and on how many micrographs."""
