@@ -226,7 +226,8 @@ function show(state) {
   find("failed").textContent = job.error;
   find("trained").hidden = !state.trained;
   find("measures").textContent = words(state.measures);
-  replace("compared", state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
+  const none = ["none", 0, make("li", { class: "help" }, "The comparison was interrupted. Train again, or save the model and screen again.")];
+  replace("compared", !state.compared.length && !job.running ? [none] : state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
   find("find").disabled = job.running || !counts.bad;
   replace("found", state.found.map((one, index) => ["found", index + one.name, make("li", { class: "proposal" },
     make("button", { type: "button", class: "link", title: one.name, onclick: () => goTo(one) }, dot(palette.classes[one.class] || palette.rejected), `${one.class} ${Math.round(100 * one.confidence)} %, ${short(one.name)}`))]));
