@@ -10,7 +10,7 @@ const MOST_TILES = 8;  // marks that stand for one region
 const MOST_KEPT = 20;  // kept coordinates of one micrograph that are taken as good places at once
 const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
 const viewer = new Viewer(find("stage"));
-let labels = {}, mode = "bad", data = null, history = [], before, after;
+let labels = {}, mode = "bad", data = null, history = [], before, after, opened = 0;
 
 const gallery = new Gallery(open, (row) => {
   const number = (labels[row.stem] || []).length;
@@ -18,10 +18,11 @@ const gallery = new Gallery(open, (row) => {
 });
 
 async function open(row, box = null) {
+  const mine = opened += 1;
   try {
     await sending;
     const [found, marked] = await Promise.all([api(`/api/run/${row.id}`), api("/api/labels")]);
-    if (gallery.chosen !== row.id) return;
+    if (mine !== opened) return;  // another one, or a comparison, was opened meanwhile
     [data, labels] = [found, marked];  // the viewer of Scipion may have changed the marks
     compare(null);
     viewer.show(data, `/api/run/${data.id}/picture.jpg`);
@@ -285,6 +286,7 @@ async function compare(one) {
   find("comparison").hidden = !one;
   find("marking").hidden = Boolean(one);
   if (!one) return;
+  opened += 1;
   try {
     const found = await api(`/api/teach/${one.id}`);
     if (!before) {
