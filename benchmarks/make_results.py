@@ -18,6 +18,7 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | [evaluation](evaluation.md) | How good are the maps, on simulated and real micrographs? | `benchmarks/evaluate_maps.py` |
 | [leave_one_out](leave_one_out.md) | How good is a model on a real micrograph that it was not fitted to? | `benchmarks/leave_one_out.py` |
 | [annotators](annotators.md) | How well do the annotators of the real micrographs agree? | `benchmarks/real/agreement.py` |
+| [frost_counts](frost_counts.md) | How many deposits that the eye counts on real micrographs are regions? | `benchmarks/real/frost_counts.py` |
 | [few_labels](few_labels.md) | How much do 5, 20 and 50 labelled bad patches help? | `benchmarks/few_labels.py` |
 | [tuned_on_picks](tuned_on_picks.md) | How does training on a project's own picks change a model? | `benchmarks/tuned_on_picks.py` |
 | [contrast_decision](contrast_decision.md) | How often does contrast *auto* decide correctly? | `benchmarks/contrast_decision.py` |

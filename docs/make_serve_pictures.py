@@ -72,6 +72,12 @@ def take_all(browser: Browser, address: str, build: Path) -> None:
     name = max((one for one in found if one["bad_area"] < 0.5), key=lambda one: one["bad_area"])["name"]
     choose(browser, name)
     take(browser, "serve_review.jpg")
+    browser.click("#as_map")
+    browser.wait("document.querySelectorAll('#plane circle[data-id]').length > 4")
+    browser.drag("#plane", (0.02, 0.02), (0.98, 0.02), (0.5, 0.5), (0.02, 0.5))
+    browser.wait("document.querySelector('#near button')")
+    take(browser, "serve_map.jpg")
+    browser.click("#as_cards")
     browser.open(f"{address}try")
     browser.give_file("#micrograph", build / "simulated" / "micrographs" / name)
     browser.wait("document.querySelector('#stage .tint')")

@@ -113,15 +113,16 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, **(text if kind == "keyDown" else {}))
 
-    def drag(self, selector, start, end):
+    def drag(self, selector, *points):
         """Drag the mouse over an element; positions are shares of its width and height. Equal ones are a click."""
-        box = self.evaluate(
+        left, top, width, height = self.evaluate(
             f"(({{x, y, width, height}}) => [x, y, width, height])"
             f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
         )
-        points = [(box[0] + x * box[2], box[1] + y * box[3]) for x, y in (start, end)]
-        for kind, (x, y) in (("mousePressed", points[0]), ("mouseMoved", points[1]), ("mouseReleased", points[1])):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        kinds = ["mousePressed", *["mouseMoved"] * (len(points) - 1), "mouseReleased"]
+        for kind, (x, y) in zip(kinds, [*points, points[-1]]):
+            at = {"x": left + x * width, "y": top + y * height}
+            self.call("Input.dispatchMouseEvent", type=kind, **at, button="left", buttons=1, clickCount=1)
 
     def give_file(self, selector, path):
         root = self.call("DOM.getDocument")["root"]["nodeId"]

@@ -80,13 +80,13 @@ def read_layers(folder: Path, record: MicrographRecord) -> Layers:
     return layers
 
 
-def read_grey(path: str, pixel_size: float, low_pass: float) -> NDArray[np.uint8]:
+def read_grey(path: str, pixel_size: Optional[float], low_pass: float) -> NDArray[np.uint8]:
     """Return the grey picture of a micrograph in more detail than the stored one, with another low-pass filter.
 
     Parameters
     ----------
-    pixel_size : float
-        Å/px of the micrograph.
+    pixel_size : float, optional
+        Å/px of the micrograph. None: from the header.
     low_pass : float
         Full width at half maximum of the filter, Å.
 
@@ -96,7 +96,7 @@ def read_grey(path: str, pixel_size: float, low_pass: float) -> NDArray[np.uint8
         When the micrograph cannot be read.
     """
     loaded = load_micrograph(path, pixel_size)
-    grey: NDArray[np.uint8] = grey_base(loaded.image, loaded.border, pixel_size, DETAIL, low_pass)
+    grey: NDArray[np.uint8] = grey_base(loaded.image, loaded.border, loaded.pixel_size, DETAIL, low_pass)
     return grey
 
 

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.regions.labels import LabelFile
+from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 from cryoice_scipion.core.results.review_files import LABELS, Boxes, change_labels, read_labels
 
 LABEL_CLASSES = [name for name in CLASSES if name not in (GOOD, BORDER)]
 _MOST = 2000  # labels of one micrograph
+_EDGE = 0.05  # share of a side that the mark of a whole micrograph leaves out
 
 
 class Labels:
@@ -52,6 +54,25 @@ class Labels:
             raise SettingsError("labels", f"must be a list of at most {_MOST} places")
         new = LabelFile.make(micrographs={stem: labels}).micrographs[stem]
         change_labels(self._folder, stem, lambda _: new)
+
+    def mark_whole(self, records: Sequence[MicrographRecord], name: str) -> None:
+        """Mark the inside of whole micrographs as one class, or as good.
+
+        Raises
+        ------
+        SettingsError
+            When there is no such class.
+        """
+        if name not in (GOOD, *LABEL_CLASSES):
+            raise SettingsError("class", f"'{name[:40]}' is not known")
+        for one in records:
+            if one.shape:  # None: failed
+                (height, width), inside = one.shape, 1 - 2 * _EDGE
+                place = {"x": _EDGE * width, "y": _EDGE * height, "width": inside * width, "height": inside * height}
+                self._add(one.stem, LabelledBox(**place, cls=name, good=name == GOOD))
+
+    def _add(self, stem: str, box: LabelledBox) -> None:
+        change_labels(self._folder, stem, lambda boxes: [*boxes, box])
 
     def counts(self) -> Dict[str, int]:
         """Return how many good and bad places there are, and on how many micrographs."""

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import matplotlib
 import numpy as np
@@ -13,19 +14,56 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.images.thumbnails import write_base
+from cryoice_scipion.core.images.writing import write_map
+from cryoice_scipion.core.results.picture_layers import DETAIL, read_grey
 from cryoice_scipion.core.views.power_spectrum import HALF, WINDOW, average_power
 
 QUALITY = 85
+FINER = "finer.mrc"  # an upload, binned, that its finer pictures are made from
 _MEAN_SIDE, _MAP_SIDE = 320, 1024  # px
+LOW_PASSES = (5, 100)  # Å, of a finer picture
+_FINE, _MOST_FINE = ".fine.jpg", 100  # end of their names; pictures that are kept
 _MEAN_WIDTH = 256.0  # Å, full width at half maximum
 _PERCENTILES = (1.0, 99.0)
 SPECTRUM_EDGE = WINDOW / HALF  # Å: the resolution at the edge of the picture of the spectrum
+_FINER = threading.Lock()  # one at a time, since each needs the whole micrograph in memory
 
 Array = NDArray[Any]
 
 
+def finer_picture(path: str, pixel_size: Optional[float], low_pass: int, target: Path) -> Path:
+    """Write a grey picture of a micrograph in more detail than the stored one, unless it is there; return its path.
+
+    Parameters
+    ----------
+    pixel_size : float, optional
+        Å/px. None: from the header.
+    low_pass : int
+        Full width at half maximum of the filter, Å.
+    target : pathlib.Path
+        Start of the name of the JPEG file, in a folder of which the oldest such files are deleted.
+
+    Raises
+    ------
+    CryoIceError
+        When the micrograph cannot be read, or the filter is not in ``LOW_PASSES``.
+    """
+    if not LOW_PASSES[0] <= low_pass <= LOW_PASSES[1]:
+        raise SettingsError("low-pass", f"is not from {LOW_PASSES[0]} to {LOW_PASSES[1]} Å")
+    picture = target.with_name(f"{target.name}_{low_pass}{_FINE}")
+    with _FINER:
+        if not picture.is_file():
+            write_base(picture, read_grey(path, pixel_size, low_pass))
+            kept = sorted(target.parent.glob(f"*{_FINE}"), key=lambda one: one.stat().st_mtime)
+            for old in kept[:-_MOST_FINE]:
+                old.unlink()
+    return picture
+
+
 def write_views(pixels: Array, border: NDArray[np.bool_], pixel_size: float, folder: Path) -> None:
-    """Write ``mean.jpg`` and ``spectrum.jpg`` of a micrograph into a folder.
+    """Write ``mean.jpg``, ``spectrum.jpg`` and the source of finer pictures of a micrograph into a folder.
 
     Parameters
     ----------
@@ -36,6 +74,9 @@ def write_views(pixels: Array, border: NDArray[np.bool_], pixel_size: float, fol
     if not np.isfinite(pixels).all():
         pixels = np.nan_to_num(pixels, nan=float(np.nanmedian(pixels)), posinf=0.0, neginf=0.0)
     whole = np.asarray(Image.fromarray(border).resize(pixels.shape[::-1], Image.NEAREST))
+    factor = max(1.0, max(pixels.shape) / DETAIL)
+    size = tuple(max(1, round(side / factor)) for side in pixels.shape[::-1])
+    write_map(folder / FINER, np.asarray(Image.fromarray(pixels).resize(size, Image.BOX)), pixel_size * factor)
     _save(local_mean(pixels, border, pixel_size), folder / "mean.jpg")
     _save(spectrum(average_power(pixels, pixel_size, whole)), folder / "spectrum.jpg")
 

@@ -9,6 +9,7 @@ from typing import Optional
 
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.serve.labels import Labels
+from cryoice_scipion.core.serve.plane import Plane
 from cryoice_scipion.core.serve.review import Review
 from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.safety import new_token
@@ -23,6 +24,7 @@ class Reviewed:
 
     view: RunView
     review: Review
+    plane: Plane
     teaching: Teaching
 
 
@@ -57,5 +59,5 @@ def make_place(model: str, device: str, run: Optional[Path], folder: Path) -> Pl
     if run is not None:
         view = RunView(run, folder / "small")
         teaching = Teaching(view, Labels(run), screener, model, device)
-        reviewed = Reviewed(view, Review(view), teaching)
+        reviewed = Reviewed(view, Review(view), Plane(view), teaching)
     return Place(model, device, run, folder, screener, Tries(folder / "tries", screener), reviewed)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
-from cryoice_scipion.core.results.review_files import REJECTED, VERDICTS, change_verdict, read_verdicts
+from cryoice_scipion.core.results.review_files import REJECTED, VERDICTS, change_verdicts, read_verdicts
 from cryoice_scipion.core.serve.run_view import RunView, Stamp, stamp_of
 
 LISTS = "review"  # folder in that of the run
@@ -50,8 +50,8 @@ class Review:
             self._verdicts, self._stamp = read_verdicts(self._view.folder), now
         return self._verdicts
 
-    def set(self, stem: str, verdict: str) -> None:
-        """Set the verdict on a micrograph, and write the file and the lists of micrographs.
+    def set(self, stems: Sequence[str], verdict: str) -> None:
+        """Set the verdict on micrographs, and write the file and the lists of micrographs.
 
         Raises
         ------
@@ -63,7 +63,7 @@ class Review:
         if verdict not in _KNOWN:
             raise SettingsError("verdict", f"'{verdict}' is not known")
         with self._lock:
-            change_verdict(self._view.folder, stem, verdict)
+            change_verdicts(self._view.folder, stems, verdict)
             self._write_lists()
 
     def accepted(self) -> Dict[int, bool]:

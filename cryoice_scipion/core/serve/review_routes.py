@@ -12,7 +12,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.results.session_map import PCA
 from cryoice_scipion.core.serve.place import Place, Reviewed
+from cryoice_scipion.core.serve.uploads import number_of
 
 _CACHED = {"cache-control": "private, max-age=60"}
 
@@ -23,6 +26,7 @@ def routes(place: Place) -> List[BaseRoute]:
     return [
         Route("/api/run", answer(place, _run)),
         Route("/api/run/counts", answer(place, _counts)),
+        Route("/api/run/map", answer(place, lambda run, request: run.plane.shown(_method(request)))),
         Route(one, answer(place, _micrograph)),
         Route(f"{one}/picture.jpg", answer(place, _picture)),
         Route(f"{one}/small.jpg", answer(place, _small)),
@@ -94,6 +98,10 @@ def _run(run: Reviewed, request: Request) -> Any:
     }
 
 
+def _method(request: Request) -> str:
+    return str(request.query_params.get("method", PCA))
+
+
 def _micrograph(run: Reviewed, request: Request) -> Any:
     return run.view.shown(int(request.path_params["id"]), *_settings(request.query_params))
 
@@ -103,7 +111,13 @@ def _counts(run: Reviewed, request: Request) -> Any:
 
 
 def _picture(run: Reviewed, request: Request) -> Response:
-    return FileResponse(run.view.picture(int(request.path_params["id"])), headers=_CACHED)
+    return FileResponse(run.view.picture(int(request.path_params["id"]), low_pass_of(request)), headers=_CACHED)
+
+
+def low_pass_of(request: Request) -> Optional[int]:
+    """Return the low-pass filter that a request wants, Å; None: the picture as it is stored."""
+    value = number_of(str(request.query_params.get("low_pass", "")), "low-pass", "Å")
+    return None if value is None else round(value)
 
 
 def _small(run: Reviewed, request: Request) -> Response:
@@ -116,12 +130,23 @@ def _probability(run: Reviewed, request: Request) -> Response:
 
 
 def _set_verdict(run: Reviewed, content: Dict[str, Any]) -> Any:
-    try:
-        record = run.view.record(int(content["id"]))
-    except (KeyError, TypeError, ValueError):
-        raise SettingsError("request", "names no micrograph") from None
-    run.review.set(record.stem, str(content.get("verdict", "")))
-    return {"verdict": run.review.verdicts.get(record.stem, "")}
+    verdict = str(content.get("verdict", ""))
+    run.review.set([one.stem for one in named(run, content)], verdict)
+    return {"verdict": verdict}
+
+
+def named(run: Reviewed, content: Dict[str, Any]) -> List[MicrographRecord]:
+    """Return the micrographs that a request names by their ids.
+
+    Raises
+    ------
+    CryoIceError
+        When it names none, or one that is not in the run.
+    """
+    keys = content.get("ids")
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, int) for key in keys):
+        raise SettingsError("request", "names no micrograph")
+    return [run.view.record(key) for key in keys]
 
 
 def _save(run: Reviewed, content: Dict[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from cryoice_scipion.core.results.run_reader import Records, RunReader, read_sum
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 from cryoice_scipion.core.serve.outlines import mask_paths, outlines_of
-from cryoice_scipion.core.serve.pictures import jpeg, probability_picture
+from cryoice_scipion.core.serve.pictures import finer_picture, jpeg, probability_picture
 from cryoice_scipion.core.serve.safety import inside
 
 _SMALL = 240  # px
@@ -196,9 +196,17 @@ class RunView:
             "picks": [[x, y, int(one)] for (x, y, _), one in zip(found.marks, kept)],
         }
 
-    def picture(self, key: int) -> Path:
-        """Return the path of the grey picture of a micrograph, which is made if the run has none."""
+    def picture(self, key: int, low_pass: Optional[int] = None) -> Path:
+        """Return the path of the grey picture of a micrograph, which is made if the run has none.
+
+        Parameters
+        ----------
+        low_pass : int, optional
+            Å, of a finer picture. None: the stored one.
+        """
         record = self.record(key)
+        if low_pass is not None:
+            return finer_picture(record.path, record.pixel_size, low_pass, self._cache / str(key))
         path = inside(self.folder, RunFolder(self.folder).base(record.stem))
         if path.is_file():
             return path

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.serve.place import Place, Reviewed
-from cryoice_scipion.core.serve.review_routes import answer, post
+from cryoice_scipion.core.serve.review_routes import answer, named, post
 
 
 def routes(place: Place) -> List[BaseRoute]:
@@ -18,6 +18,7 @@ def routes(place: Place) -> List[BaseRoute]:
     return [
         Route("/api/labels", answer(place, _labels), methods=["GET"]),
         Route("/api/labels", post(place, _set_labels), methods=["POST"]),
+        Route("/api/labels/whole", post(place, _mark_whole), methods=["POST"]),
         Route("/api/teach", answer(place, lambda run, request: run.teaching.state()), methods=["GET"]),
         Route("/api/teach", post(place, _act), methods=["POST"]),
         Route("/api/teach/{id:int}", answer(place, _compared)),
@@ -33,6 +34,11 @@ def _set_labels(run: Reviewed, content: Dict[str, Any]) -> Any:
     if stem not in {one.stem for one in run.view.records().micrographs}:
         raise SettingsError("label", "belongs to no micrograph of the run")
     run.teaching.labels.replace(stem, content.get("labels", []))
+    return run.teaching.state()
+
+
+def _mark_whole(run: Reviewed, content: Dict[str, Any]) -> Any:
+    run.teaching.labels.mark_whole(named(run, content), str(content.get("class", "")))
     return run.teaching.state()
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -19,6 +20,7 @@ from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, picks_of_rows, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
+from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.reading import resolve_pixel_size
 from cryoice_scipion.core.maps import bad_area
@@ -26,15 +28,16 @@ from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.maps.scoring import particle_diameters
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, to_json
 from cryoice_scipion.core.results.balance import names_in_short
-from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, RunFolder
+from cryoice_scipion.core.results.run_folder import COCO, KEPT, REGIONS, REJECTED, RunFolder
+from cryoice_scipion.core.screening.region_files import RegionFiles
 from cryoice_scipion.core.screening.stars import StarFiles
 from cryoice_scipion.core.serve.outlines import mask_paths, outlines_of
-from cryoice_scipion.core.serve.pictures import probability_picture, write_views
+from cryoice_scipion.core.serve.pictures import FINER, finer_picture, probability_picture, write_views
 from cryoice_scipion.core.serve.screener import Screener
 from cryoice_scipion.core.serve.uploads import number_of, open_upload, stem_for
 
 _MOST = 20  # results that are kept; the oldest is deleted
-RESULT = "result.json"
+RESULT, ALL = "result.json", "all.zip"
 
 
 @dataclasses.dataclass
@@ -92,6 +95,7 @@ class Tries:
         write_views(image.as_float32(), classmap.border, mapped.pixel_size, folder)
         (folder / "probability.png").write_bytes(probability_picture(cells.probability))
         record = dataclasses.replace(record, path=name)
+        _write_regions(folder, record)
         if table is not None:
             stars = StarFiles(folder, table, config)
             stars.add(record)
@@ -100,8 +104,14 @@ class Tries:
         picks = in_micrograph_pixels(task.picks, Frame(mapped.shape, mapped.pixel_size), config, mapped.flags)
         return shown(record, cells, self._screener.model.recommended_threshold, picks)
 
-    def file(self, number: int, key: str) -> Optional[Tuple[Path, str]]:
-        """Return the path of a file of a result, and the name to download it under; None if there is none."""
+    def file(self, number: int, key: str, low_pass: Optional[int] = None) -> Optional[Tuple[Path, str]]:
+        """Return the path of a file of a result, and the name to download it under; None if there is none.
+
+        Parameters
+        ----------
+        low_pass : int, optional
+            Å, of a finer picture. None: the usual one.
+        """
         folder = self.folder / str(number)
         if number not in self._made or not (folder / RESULT).is_file():
             return None
@@ -118,9 +128,35 @@ class Tries:
             "result.json": RESULT,
             "accepted.star": str(KEPT),
             "rejected.star": str(REJECTED),
+            "regions.csv": REGIONS,
+            "regions.json": COCO,
         }
-        path = folder / paths.get(key, "none")
+        if key == ALL:
+            _pack(folder, stem, paths)
+        path = folder / {**paths, ALL: ALL}.get(key, "none")
+        if key == "picture.jpg" and low_pass is not None:
+            path = finer_picture(str(folder / FINER), None, low_pass, folder / "picture")
         return (path, f"{stem}_{key}") if path.is_file() else None
+
+
+def _write_regions(folder: Path, record: MicrographRecord) -> None:
+    """Write the regions as CSV and COCO JSON, which name the upload without its folder."""
+    files, own = RegionFiles(folder), folder / RunFolder(folder).regions(record.stem)
+    files.note(record)
+    files.refresh()
+    found = json.loads(own.read_text(encoding="utf-8"))
+    found["images"] = [{**one, "file_name": record.path} for one in found["images"]]
+    own.write_text(json.dumps(found), encoding="utf-8")
+    files.write_coco([record.stem])
+
+
+def _pack(folder: Path, stem: str, paths: Dict[str, str]) -> None:
+    """Write all files of a result into one, unless it is there."""
+    if not (folder / ALL).is_file():
+        with replacing(folder / ALL) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, path in paths.items():
+                if (folder / path).is_file():
+                    packed.write(folder / path, f"{stem}/{stem}_{name}")
 
 
 def _check_diameters(task: MicrographTask, config: ScreenConfig) -> None:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.serve.place import Place
+from cryoice_scipion.core.serve.review_routes import low_pass_of
 from cryoice_scipion.core.serve.tries import Upload
 from cryoice_scipion.core.serve.uploads import safe_name
 
@@ -35,7 +36,8 @@ def routes(place: Place) -> List[BaseRoute]:
 
     async def file(request: Request) -> Response:
         key = request.path_params["key"]
-        found = place.tries.file(request.path_params["number"], key)
+        number, low_pass = request.path_params["number"], low_pass_of(request)
+        found = await run_in_threadpool(place.tries.file, number, key, low_pass)
         if found is None:
             return JSONResponse({"error": "This result is no longer there. Screen the micrograph again."}, 404)
         return FileResponse(found[0]) if key in _SHOWN else FileResponse(found[0], filename=found[1])
@@ -57,7 +59,7 @@ def _screen(place: Place, form: FormData) -> Dict[str, Any]:
     finally:
         shutil.rmtree(uploads, ignore_errors=True)
     present = [key for key in ("accepted.star", "rejected.star") if place.tries.file(number, key)]
-    files = ["map.mrc", "mask.mrc", "thumbnail.png", "result.json", *present]
+    files = ["all.zip", "map.mrc", "mask.mrc", "thumbnail.png", "result.json", "regions.csv", *present]
     return {**result, "url": f"/api/try/{number}/", "files": files}
 
 

@@ -17,7 +17,13 @@ TEXT = "document.getElementById('{}').textContent"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("browser"))
+    """Return a run whose first three micrographs look alike, and the others too."""
+    folder = make_run(tmp_path_factory.mktemp("browser"), 6)
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    for record in (line["record"] for line in lines if "record" in line):
+        record["deviations"] = [float(record["id"] > 3), 0.1 * record["id"]]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,15 @@ def test_try(page, tmp_path):
             .startswith({2: "mean", 3: "spectrum", 4: "probability"}[number])
         )
     page.wait("[...document.images].every((one) => one.alt !== null && one.naturalWidth > 0)")
+    assert "all.zip" in page.evaluate("document.querySelector('.files a').href")
+    page.click("#views button")
     page.evaluate("document.querySelector('#stage svg.picture').focus()")
+    page.key("x")
+    assert page.evaluate("document.querySelector('#stage .box').checkVisibility({visibilityProperty: true})")
+    page.click("#stage [aria-expanded]")
+    page.evaluate("(() => { const one = document.querySelector('.look input'); one.value = 10; "
+                  "one.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    page.wait("document.querySelector('#stage image').getAttribute('href').endsWith('?low_pass=10')")
     before = page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')")
     page.key("+")
     assert page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')") != before
@@ -86,13 +100,13 @@ def test_try(page, tmp_path):
 
 def test_review(page, run):
     go(page, "review")
-    page.wait("document.querySelectorAll('.card').length === 4 && document.querySelector('#told .big')")
-    page.wait("/of 24 coordinates kept/.test(document.getElementById('counts').textContent)")
+    page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
+    page.wait("/of 36 coordinates kept/.test(document.getElementById('counts').textContent)")
     names = "[...document.querySelectorAll('.card')].map((one) => one.title)"
-    assert page.evaluate(names) == [f"mic00{number}.mrc" for number in (4, 3, 2, 1)], "by bad area"
+    assert page.evaluate(names) == [f"mic00{number}.mrc" for number in (6, 5, 4, 3, 2, 1)], "by bad area"
     page.evaluate("(() => { const one = document.getElementById('order'); one.value = 'time'; "
                   "one.dispatchEvent(new Event('change')); })()")  # fmt: skip
-    assert page.evaluate(names)[0] == "mic004.mrc"
+    assert page.evaluate(names)[0] == "mic006.mrc"
     before = page.evaluate(TEXT.format("counts"))
     page.evaluate("(() => { const one = document.getElementById('threshold'); one.value = 0.99; "
                   "one.dispatchEvent(new Event('input')); })()")  # fmt: skip
@@ -101,19 +115,23 @@ def test_review(page, run):
     page.key("r")
     page.wait("document.querySelector('.card .sign.rejected')")
     page.key("ArrowDown")
-    page.wait("document.getElementById('name').textContent === 'mic003.mrc'")
+    page.wait("document.getElementById('name').textContent === 'mic005.mrc'")
     page.key("a")
     page.wait("document.querySelector('.card .sign.accepted')")
     page.click("#save")
     page.wait("/coordinates_kept.star/.test(document.getElementById('saved').textContent)")
     verdicts = json.loads((run / "review.json").read_text())["micrographs"]
-    assert verdicts == {"mic003": "accepted", "mic004": "rejected"}
+    assert verdicts == {"mic005": "accepted", "mic006": "rejected"}
     assert fits(page, 390) and fits(page, 1280)
 
 
 def test_teach(page, run):
     go(page, "teach")
-    page.wait("document.querySelectorAll('.card').length === 4 && document.getElementById('name').textContent")
+    page.wait("document.querySelectorAll('.card').length === 6 && document.getElementById('name').textContent")
+    page.click("#kept")
+    page.wait("document.querySelectorAll('.mark.good').length > 1")
+    page.click("#undo")
+    page.wait("document.querySelectorAll('.mark').length === 0")
     for number in (1, 2):
         page.drag("#stage svg.picture", (0.2, 0.45), (0.25, 0.55))
         page.wait("document.querySelectorAll('.mark').length === 1")
@@ -140,7 +158,37 @@ def test_teach(page, run):
     page.click("#saving button")
     page.wait("/mine/.test(document.getElementById('models').textContent)")
     labels = json.loads((run / "labels.json").read_text())["micrographs"]
-    assert sorted(labels) == ["mic003", "mic004"]
-    assert [one["good"] for one in labels["mic004"]] == [False, True]
+    assert sorted(labels) == ["mic005", "mic006"]
+    assert [one["good"] for one in labels["mic006"]] == [False, True]
     assert fits(page, 390) and fits(page, 1280)
     shutil.rmtree(run / "models")
+
+
+def test_the_map_of_the_session(page, run):
+    go(page, "review")
+    page.wait("document.querySelectorAll('.card').length === 6")
+    page.click("#as_map")
+    page.wait(
+        "document.querySelectorAll('#plane circle[data-id]').length === 6 && document.querySelector('#near button')"
+    )
+    page.drag("#plane", (0.01, 0.01), (0.5, 0.01), (0.5, 0.99), (0.01, 0.99))
+    page.wait("document.querySelectorAll('#plane .picked').length === 3")
+    page.click("[data-verdict=rejected]")
+    page.wait("/ of 6 micrographs accepted/.test(document.getElementById('counts').textContent)")
+    page.wait("document.querySelectorAll('#plane .picked.out').length === 3")
+    verdicts = json.loads((run / "review.json").read_text())["micrographs"]
+    alike = [f"mic00{number}" for number in ((1, 2, 3) if "mic001" in verdicts else (4, 5, 6))]
+    assert {*alike} <= {stem for stem, word in verdicts.items() if word == "rejected"} <= {*alike, "mic006"}
+    page.click("#mark_whole")
+    page.wait("/3 micrographs are marked/.test(document.getElementById('news').textContent)")
+    labels = json.loads((run / "labels.json").read_text())["micrographs"]
+    assert all(labels[stem][-1]["class"] == "bad" and labels[stem][-1]["width"] > 180 for stem in alike)
+    page.evaluate("document.getElementById('plane').focus()")
+    page.key("Escape")
+    chosen = page.evaluate(TEXT.format("name"))
+    for key in ("ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown"):
+        page.key(key)
+    page.wait(f"document.getElementById('name').textContent !== {json.dumps(chosen)}")
+    page.key(" ")
+    page.wait("document.querySelectorAll('#plane .picked').length === 1")
+    assert fits(page, 390) and fits(page, 1280)

@@ -104,8 +104,8 @@ def test_counts_at_another_margin_arrive_in_the_background(client):
 
 
 def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):
-    assert post(client, "/api/review", id=2, verdict="rejected") == {"verdict": "rejected"}
-    post(client, "/api/review", id=1, verdict="accepted")
+    assert post(client, "/api/review", ids=[2], verdict="rejected") == {"verdict": "rejected"}
+    post(client, "/api/review", ids=[1], verdict="accepted")
     content = json.loads((run / "review.json").read_text())
     assert content == {"version": 1, "micrographs": {"mic001": "accepted", "mic002": "rejected"}}
     names = [name for name, _ in MicrographStar.read(run / "review" / "micrographs_accepted.star").listed()]
@@ -116,7 +116,7 @@ def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):
     assert (counts["kept"], counts["accepted"], counts["micrographs"]) == (total - kept[2], 3, 4) and kept[2]
     with client_of(make_test_place(tmp_path / "again", run)) as again:  # a new server
         assert [row["verdict"] for row in get(again, "/api/run")["micrographs"]] == ["accepted", "rejected", "", ""]
-        post(again, "/api/review", id=2, verdict="")
+        post(again, "/api/review", ids=[2], verdict="")
         assert get(again, "/api/run/counts")["kept"] == total
 
 
@@ -134,18 +134,18 @@ def test_a_disk_that_fails_at_any_call_gets_a_sentence_and_the_verdict_can_be_gi
 
 
 def test_verdicts_of_the_viewer_are_shown_and_stay(client, run):
-    post(client, "/api/review", id=1, verdict="rejected")
+    post(client, "/api/review", ids=[1], verdict="rejected")
     version = get(client, "/api/run")["version"]
     change_verdict(run, "mic002", "rejected")
     rows = get(client, "/api/run", version=version)["micrographs"]
     assert [row["verdict"] for row in rows] == ["rejected", "rejected", "", ""]
-    post(client, "/api/review", id=3, verdict="rejected")
+    post(client, "/api/review", ids=[3], verdict="rejected")
     assert read_verdicts(run) == dict.fromkeys(["mic001", "mic002", "mic003"], "rejected")
     assert get(client, "/api/run/counts")["accepted"] == 1
 
 
 def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):
-    post(client, "/api/review", id=2, verdict="rejected")
+    post(client, "/api/review", ids=[2], verdict="rejected")
     saved = post(client, "/api/review/save", threshold="0.3", margin="150")
     kept, rejected = (read_picks(run / "review" / f"coordinates_{name}.star").table for name in ("kept", "rejected"))
     assert (saved["kept"], saved["rejected"]) == (len(kept), len(rejected)) and len(kept) + len(rejected) == 24
@@ -156,6 +156,37 @@ def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):
     )
     assert len(kept) == total
     assert all((run / file).is_file() for file in saved["files"])
+
+
+def test_a_selection_gets_one_verdict(client, run):
+    assert post(client, "/api/review", ids=[1, 3, 4], verdict="rejected") == {"verdict": "rejected"}
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic003", "mic004"], "rejected")
+    post(client, "/api/review", ids=[3], verdict="")
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic004"], "rejected")
+    for wrong in ([1, 99], [], None, "1", [True, "a"]):
+        assert client.post("/api/review", json={"ids": wrong, "verdict": "accepted"}).status_code == 422
+    assert read_verdicts(run) == dict.fromkeys(["mic001", "mic004"], "rejected")
+
+
+def with_features(run, features):
+    """Add micrographs with these features to the journal of a run."""
+    last = json.loads((run / "journal.jsonl").read_text().splitlines()[-1])
+    with open(run / "journal.jsonl", "a") as stream:
+        for key, values in features.items():
+            last["record"].update(id=key, stem=f"mic{key}", deviations=values)
+            stream.write(json.dumps(last) + "\n")
+
+
+def test_the_map_has_similar_micrographs_near_each_other(client, run):
+    assert get(client, "/api/run/map") == {"points": [], "neighbours": {}, "explained": 0.0}
+    groups = {key: [float(key > 14), 0.01 * key, 0.0] for key in range(10, 20)}
+    with_features(run, groups)
+    found = get(client, "/api/run/map")
+    at = {key: (x, y) for key, x, y in found["points"]}
+    assert sorted(at) == sorted(groups) and {0.0, 1.0} <= {x for x, _ in at.values()}
+    assert abs(at[10][0] - at[14][0]) < 0.1 < 0.8 < abs(at[10][0] - at[19][0])
+    assert sorted(found["neighbours"]["10"])[:4] == [11, 12, 13, 14]
+    assert "is not known" in client.get("/api/run/map?method=x").json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +203,7 @@ def test_wrong_requests_get_a_sentence(path, words, client):
     assert answer.status_code == 422 and words in answer.json()["error"]
 
 
-@pytest.mark.parametrize("content", [b"[]", b"x", b'{"id": "a"}', b'{"id": 1, "verdict": "maybe"}'])
+@pytest.mark.parametrize("content", [b"[]", b"x", b'{"ids": ["a"]}', b'{"ids": [1], "verdict": "maybe"}'])
 def test_wrong_verdicts_get_a_sentence_and_change_nothing(content, client, run):
     assert client.post("/api/review", content=content).status_code == 422
     assert not (run / "review.json").exists()

@@ -88,6 +88,20 @@ def test_labels_of_other_micrographs_are_refused(client):
     assert answer.status_code == 422 and "no micrograph of the run" in answer.json()["error"]
 
 
+def test_whole_micrographs_of_a_selection_are_marked(client, run):
+    label(client, 2, [BAD])
+    answer = client.post("/api/labels/whole", json={"ids": [2, 4], "class": "thick"})
+    assert answer.json()["counts"]["bad_micrographs"] == 2
+    client.post("/api/labels/whole", json={"ids": [3], "class": "good"})
+    labels = client.get("/api/labels").json()
+    whole = {"x": 10.4, "y": 8.0, "width": 187.2, "height": 144.0, "class": "thick", "good": False}
+    assert labels["mic002"] == [BAD, pytest.approx(whole)] and labels["mic004"] == [pytest.approx(whole)]
+    assert labels["mic003"][0]["good"]
+    for wrong in ({"ids": [1], "class": "odd"}, {"ids": [], "class": "good"}, {"ids": [77], "class": "good"}):
+        assert client.post("/api/labels/whole", json=wrong).status_code == 422
+    assert client.get("/api/labels").json() == labels
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "labels.json").write_text('{"micrographs": {"a": [{"x": 1}]}}')
     with pytest.raises(CryoIceError, match="labels.json: micrographs.a.0.y is missing"):

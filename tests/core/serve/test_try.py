@@ -3,6 +3,7 @@
 
 import io
 import sys
+import zipfile
 from pathlib import Path
 
 import mrcfile
@@ -23,7 +24,9 @@ TESTS = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with client_of(make_test_place(tmp_path_factory.mktemp("serve") / "own")) as client:
+    place = make_test_place(tmp_path_factory.mktemp("serve") / "own")
+    with client_of(place) as client:
+        client.place = place
         yield client
 
 
@@ -53,6 +56,29 @@ def test_a_micrograph_gives_areas_pictures_and_files(client, tmp_path):
     (tmp_path / "mask.mrc").write_bytes(client.get(found["url"] + "mask.mrc").content)
     with mrcfile.open(tmp_path / "mask.mrc") as mask:
         assert 1 - mask.data.mean() == pytest.approx(found["bad_area"], abs=0.01)
+
+
+def test_all_files_come_in_one(client, tmp_path):
+    found = screen(client, mrc_bytes(tmp_path, IMAGE), coordinates=STAR, diameter="60")
+    packed = zipfile.ZipFile(io.BytesIO(client.get(found["url"] + "all.zip").content))
+    views = ["picture.jpg", "mean.jpg", "spectrum.jpg", "probability.png", "regions.json"]
+    assert sorted(packed.namelist()) == sorted(f"mic/mic_{name}" for name in [*found["files"][1:], *views])
+    assert not packed.testzip() and b"support" in packed.read("mic/mic_regions.csv")
+    for name in packed.namelist():
+        assert str(client.place.folder).encode() not in packed.read(name)
+
+
+def test_a_finer_picture_is_made_from_an_upload(client, tmp_path):
+    url = screen(client, mrc_bytes(tmp_path, IMAGE))["url"] + "picture.jpg"
+    usual, sharp, smooth = (
+        np.asarray(Image.open(io.BytesIO(client.get(url + words).content)), dtype=float)
+        for words in ("", "?low_pass=10", "?low_pass=100")
+    )
+    assert usual.shape == sharp.shape == smooth.shape == (160, 208)
+    rough = [np.abs(np.diff(one[:, 100:])).mean() for one in (smooth, usual, sharp)]
+    assert rough[0] < rough[1] < rough[2]
+    for words in ("low_pass=4", "low_pass=101", "low_pass=x", "low_pass=-5"):
+        assert client.get(f"{url}?{words}").status_code == 422
 
 
 def test_accepted_and_rejected_coordinates_are_star_files_of_the_micrograph(client, tmp_path):

@@ -31,7 +31,7 @@ export async function api(path, options = {}) {
 
 /** Make an element: make("p", {class: "x"}, "text", child, ...). Names that begin with "on" are listeners. */
 export function make(name, attributes = {}, ...children) {
-  const known = ["svg", "g", "path", "circle", "rect", "image", "title", "text", "line"].includes(name);
+  const known = ["svg", "g", "path", "circle", "rect", "image", "title", "text", "line", "filter", "feComponentTransfer", "feFuncR", "feFuncG", "feFuncB"].includes(name);
   const element = known ? document.createElementNS(SVG, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
@@ -44,7 +44,7 @@ export function make(name, attributes = {}, ...children) {
 }
 
 export const find = (name) => document.getElementById(name);
-export const percent = (share) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`);
+export const percent = (share) => (share === null || share === undefined ? "–" : share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 export const whole = (number) => Math.round(number).toLocaleString("en");
 
 /** Return a small square of a colour, as a picture, because the policy of the page allows no inline style. */

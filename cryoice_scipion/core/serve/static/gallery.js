@@ -16,7 +16,7 @@ const PAUSE = 4000;  // ms between looks at the run
 export class Gallery {
   /** `choose` is called with a row; `mark` returns what stands on a card beside its bad area. */
   constructor(choose, mark, watch = () => {}) {
-    Object.assign(this, { choose, mark, watch, rows: [], chosen: null, cards: new Map(), version: "" });
+    Object.assign(this, { choose, mark, watch, rows: [], selection: new Set(), chosen: null, cards: new Map(), version: "" });
     this.list = find("cards");
     find("order").append(...Object.entries(ORDERS).map(([key, [name]]) => make("option", { value: key }, name)));
     find("order").addEventListener("change", () => this.draw());
@@ -55,14 +55,14 @@ export class Gallery {
   }
 
   isWanted(row, only) {
+    if (only === "selected") return this.selection.has(row.id);
     const status = row.verdict || (row.status === "accepted" ? "accepted" : "rejected");
     return only === "all" || status === only || row.status === only;
   }
 
   draw() {
     const seen = this.visible.map((row) => {
-      let card = this.cards.get(row.id);
-      if (!card) this.cards.set(row.id, card = this.make(row));
+      const card = this.card(row.id);
       this.fill(card, row);
       return card;
     });
@@ -72,6 +72,12 @@ export class Gallery {
       this.list.replaceChildren(...seen);
       if (this.list.contains(focus)) focus.focus();
     }
+  }
+
+  /** Return the card of a micrograph, which may not be shown yet. */
+  card(key) {
+    if (!this.cards.has(key)) this.cards.set(key, this.make(this.rows.find((row) => row.id === key)));
+    return this.cards.get(key);
   }
 
   make(row) {
@@ -91,12 +97,13 @@ export class Gallery {
   pick(key, focus = true) {
     this.chosen = key;
     this.draw();
-    const card = this.cards.get(key).firstChild;
+    const card = this.card(key).firstChild;
     if (focus) card.focus({ preventScroll: true });
+    this.choose(this.row);
+    if (this.list.hidden || !card.isConnected) return;
     const list = this.list, box = card.getBoundingClientRect(), room = list.getBoundingClientRect();
     if (box.top < room.top || box.bottom > room.bottom) list.scrollTop += box.top - room.top - 40;
     if (box.left < room.left || box.right > room.right) list.scrollLeft += box.left - room.left - 40;
-    this.choose(this.row);
   }
 
   get row() { return this.rows.find((one) => one.id === this.chosen); }

@@ -3,6 +3,7 @@
 
 import { api, areaTable, find, gradeAndArea, make, sequence, tell, whole } from "./common.js";
 import { Gallery } from "./gallery.js";
+import { Plane } from "./plane.js";
 import { Viewer } from "./viewer.js";
 
 const viewer = new Viewer(find("stage"));
@@ -12,12 +13,21 @@ const SIGNS = { accepted: "✓", rejected: "✕" };
 
 const gallery = new Gallery(open, (row) => row.verdict && make("b", { class: `sign ${row.verdict}`, title: `${row.verdict} by hand` }, SIGNS[row.verdict]), (now) => {
   state = now;
+  if (plane.isOpen && now.micrographs) plane.look(false);
   if (now.threshold === null) return;
   if (!changed.threshold) threshold.value = now.threshold;
   if (!changed.margin) margin.value = now.margin;
   write();
   count();
 });
+
+const plane = new Plane(gallery, (ids) => {
+  gallery.selection = ids;
+  if (find("only").value === "selected") gallery.draw();
+});
+const selected = () => gallery.rows.filter((row) => plane.picked.has(row.id));
+/** Set a verdict on the open micrograph, or remove it. */
+const toggle = (name) => gallery.row && decide([gallery.row], gallery.row.verdict === name ? "" : name);
 
 function write() {
   find("threshold_value").textContent = Number(threshold.value).toFixed(2);
@@ -52,6 +62,7 @@ function show(data) {
   const rest = data.status === "failed" ? [] : [...gradeAndArea(data), ...picks, ...regions, ...outlier];
   find("told").replaceChildren(...why, ...rest);
   verdict();
+  if (plane.isOpen) plane.mark();
 }
 
 function verdict() {
@@ -60,15 +71,14 @@ function verdict() {
   find("verdict").textContent = row.verdict ? `${row.verdict} by hand` : `${row.status} by the run`;
 }
 
-async function decide(name) {
-  const row = gallery.row;
-  if (!row) return;
+async function decide(rows, name) {
   try {
-    const wanted = row.verdict === name ? "" : name;
-    row.verdict = (await api("/api/review", { method: "POST", json: { id: row.id, verdict: wanted } })).verdict;
+    const done = await api("/api/review", { method: "POST", json: { ids: rows.map((row) => row.id), verdict: name } });
+    for (const row of rows) row.verdict = done.verdict;
     gallery.draw();
     verdict();
     count();
+    if (plane.isOpen) plane.draw();
   } catch (error) {
     tell(error.message);
   }
@@ -111,7 +121,17 @@ find("reset").addEventListener("click", () => {
   count();
   threshold.focus();
 });
-for (const name of ["accepted", "rejected"]) find(name).addEventListener("click", () => decide(name));
+for (const name of ["accepted", "rejected"]) find(name).addEventListener("click", () => toggle(name));
+document.querySelectorAll("[data-verdict]").forEach((one) => one.addEventListener("click", () => decide(selected(), one.dataset.verdict)));
+find("mark_whole").addEventListener("click", async () => {
+  const ids = selected().map((row) => row.id), name = find("whole_class").value;
+  try {
+    await api("/api/labels/whole", { method: "POST", json: { ids, class: name } });
+    tell(`${whole(ids.length)} micrographs are marked as ${name}. Open Teach to train.`);
+  } catch (error) {
+    tell(error.message);
+  }
+});
 find("save").addEventListener("click", async () => {
   try {
     const found = await api("/api/review/save", { method: "POST", json: settings() });
@@ -123,6 +143,6 @@ find("save").addEventListener("click", async () => {
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
   const name = { a: "accepted", r: "rejected" }[event.key];
-  if (name) decide(name);
+  if (name) toggle(name);
 });
 gallery.look();

@@ -7,9 +7,10 @@ import { Viewer } from "./viewer.js";
 
 const CLICK = Number(find("stage").dataset.side);  // Å: side of the box that a click marks
 const MOST_TILES = 8;  // marks that stand for one region
+const MOST_KEPT = 20;  // kept coordinates of one micrograph that are taken as good places at once
 const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
 const viewer = new Viewer(find("stage"));
-let labels = {}, mode = "bad", data = null, history = [], before, after;
+let labels = {}, mode = "bad", data = null, history = [], before, after, opened = 0;
 
 const gallery = new Gallery(open, (row) => {
   const number = (labels[row.stem] || []).length;
@@ -17,10 +18,11 @@ const gallery = new Gallery(open, (row) => {
 });
 
 async function open(row, box = null) {
+  const mine = opened += 1;
   try {
     await sending;
     const [found, marked] = await Promise.all([api(`/api/run/${row.id}`), api("/api/labels")]);
-    if (gallery.chosen !== row.id) return;
+    if (mine !== opened) return;  // another one, or a comparison, was opened meanwhile
     [data, labels] = [found, marked];  // the viewer of Scipion may have changed the marks
     compare(null);
     viewer.show(data, `/api/run/${data.id}/picture.jpg`);
@@ -51,10 +53,11 @@ function draw() {
     const size = Math.max(viewer.data.width / 40, 1);
     return [make("rect", { ...box, class: "mark-halo" }),
       make("rect", { ...box, class: `mark ${label.good ? "good" : "bad"}`, stroke: colour(label), fill: colour(label), "data-index": index },
-        make("title", {}, `${label.good ? "good" : label.class}: click to remove`)),
-      make("text", { x: label.x, y: label.y - size / 4, class: "mark-word", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
+        make("title", {}, `${label.good ? "good" : label.class}: click on the sign to remove`)),
+      make("text", { x: label.x + label.width / 2, y: label.y + label.height / 2 + size / 3, class: "mark-word mid", "font-size": size }, `${label.good ? "✓" : "✕"}${label.width > 6 * size ? ` ${label.good ? "good" : label.class}` : ""}`)];
   }));
   find("undo").disabled = !history.length;
+  find("kept").hidden = !data.picks.some((pick) => pick[2]);
   const buttons = (one, index) => [["Right", false, one.likeliest], ["Wrong", true, "good"]].map(([word, good, name]) => make("button", {
     type: "button", class: "small", "aria-label": `${word}: region ${index + 1}, ${one.class}`,
     onclick: () => change([...own(), ...tiles(one).map((place) => ({ ...place, class: name, good }))]),
@@ -110,15 +113,21 @@ function change(next, undone = false) {
 const add = (label) => change([...own(), label]);
 
 /** Return the box between two points, within the micrograph; a click gives a box of usual size. */
-function box(start, end) {
+function box(start, end, least = viewer.view[2] / 80) {
   let [x, y] = [Math.min(start[0], end[0]), Math.min(start[1], end[1])];
   let [width, height] = [Math.abs(start[0] - end[0]), Math.abs(start[1] - end[1])];
-  if (Math.max(width, height) < viewer.view[2] / 80) {
+  if (Math.max(width, height) < least) {
     width = height = CLICK / data.pixel_size;
     [x, y] = [end[0] - width / 2, end[1] - height / 2];
   }
   const left = Math.max(0, x), top = Math.max(0, y);
   return { x: left, y: top, width: Math.min(data.width, x + width) - left, height: Math.min(data.height, y + height) - top };
+}
+
+/** Return whether a click at a point means a mark: its sign in the middle, so that places beside it can be marked. */
+function holds(one, [x, y]) {
+  const reach = (side) => Math.min(side / 4, viewer.view[2] / 25);
+  return Math.abs(x - one.x - one.width / 2) <= reach(one.width) && Math.abs(y - one.y - one.height / 2) <= reach(one.height);
 }
 
 const pen = {
@@ -129,8 +138,11 @@ const pen = {
   end(start, now) {
     viewer.above.querySelector(".drawn")?.remove();
     const moved = Math.hypot(start[0] - now[0], start[1] - now[1]) > viewer.view[2] / 80;
-    const hit = own().findIndex((one) => now[0] >= one.x && now[0] <= one.x + one.width && now[1] >= one.y && now[1] <= one.y + one.height);
-    if (!moved && hit >= 0) return change(own().filter((one, index) => index !== hit));
+    const hit = own().findIndex((one) => holds(one, now));
+    if (!moved && hit >= 0) {
+      tell("The mark is removed. Undo brings it back.");
+      return change(own().filter((one, index) => index !== hit));
+    }
     const place = box(start, now);
     if (place.width <= 0 || place.height <= 0) return;
     add({ ...place, class: mode === "good" ? "good" : find("class").value, good: mode === "good" });
@@ -162,6 +174,31 @@ document.addEventListener("keydown", (event) => {
   else if (modes[event.key] && !event.ctrlKey && !event.altKey && !event.metaKey) setMode(modes[event.key]);
 });
 
+/** Return kept coordinates that are far from each other and from the marks, as good places. */
+function keptPlaces() {
+  const side = data.diameter || CLICK / data.pixel_size, middle = (one) => [one.x + one.width / 2, one.y + one.height / 2];
+  const taken = own().map((one) => [...middle(one), Math.hypot(one.width, one.height) / 2]);
+  let left = data.picks.filter((pick) => pick[2]).map(([x, y]) => ({ x, y, room: Infinity }));
+  const found = [];
+  const note = (x, y, radius) => { for (const one of left) one.room = Math.min(one.room, Math.hypot(one.x - x, one.y - y) - radius); };
+  for (const [x, y, radius] of taken) note(x, y, radius);
+  while (found.length < MOST_KEPT) {
+    left = left.filter((one) => one.room > side);
+    if (!left.length) break;
+    const best = left.reduce((one, two) => (two.room > one.room ? two : one));
+    found.push({ ...box([best.x - side / 2, best.y - side / 2], [best.x + side / 2, best.y + side / 2], 0), class: "good", good: true });
+    note(best.x, best.y, 0);
+  }
+  return found;
+}
+
+find("kept").addEventListener("click", () => {
+  const places = keptPlaces();
+  if (!places.length) return tell("No kept coordinate is far enough from the marks.");
+  change([...own(), ...places]);
+  tell(`${places.length} kept coordinates are marked as good. Click on the sign of a wrong one to remove it.`);
+});
+
 // ---- training
 
 async function act(json) {
@@ -190,7 +227,8 @@ function show(state) {
   find("failed").textContent = job.error;
   find("trained").hidden = !state.trained;
   find("measures").textContent = words(state.measures);
-  replace("compared", state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
+  const none = ["none", 0, make("li", { class: "help" }, "The comparison was interrupted. Train again, or save the model and screen again.")];
+  replace("compared", !state.compared.length && !job.running ? [none] : state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
   find("find").disabled = job.running || !counts.bad;
   replace("found", state.found.map((one, index) => ["found", index + one.name, make("li", { class: "proposal" },
     make("button", { type: "button", class: "link", title: one.name, onclick: () => goTo(one) }, dot(palette.classes[one.class] || palette.rejected), `${one.class} ${Math.round(100 * one.confidence)} %, ${short(one.name)}`))]));
@@ -248,6 +286,7 @@ async function compare(one) {
   find("comparison").hidden = !one;
   find("marking").hidden = Boolean(one);
   if (!one) return;
+  opened += 1;
   try {
     const found = await api(`/api/teach/${one.id}`);
     if (!before) {
@@ -255,6 +294,8 @@ async function compare(one) {
       after = new Viewer(find("after"));
       before.follower = after;
       after.follower = before;
+      before.look.follower = after.look;
+      after.look.follower = before.look;
     }
     for (const [name, which] of Object.entries({ before, after })) {
       which.show({ ...found[name], picks: [] }, `/api/run/${found.before.id}/picture.jpg`);

@@ -12,7 +12,7 @@ const VIEWS = [
   ["probability.png", "P(BAD)", "Probability that an area is bad: dark blue 0, yellow 1."],
 ];
 const NAMES = {
-  "map.mrc": "Map of P(BAD)", "mask.mrc": "Mask", "thumbnail.png": "Thumbnail", "result.json": "Result (JSON)",
+  "all.zip": "All files (ZIP)", "map.mrc": "Map of P(BAD)", "regions.csv": "Regions (CSV)", "mask.mrc": "Mask", "thumbnail.png": "Thumbnail", "result.json": "Result (JSON)",
   "accepted.star": "Accepted coordinates", "rejected.star": "Rejected coordinates",
 };
 const EDGE = Number(find("stage").dataset.edge);  // Å at the edge of the picture of the spectrum
@@ -80,9 +80,13 @@ function view(data, file, words) {
   const square = Math.max(data.width, data.height);
   const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, mask: [], regions: [], picks: [] } : data;
   viewer.show(shown, data.url + file);
-  viewer.setPicture(data.url + file, file !== "spectrum.jpg");
+  const isPicture = file === "picture.jpg";
+  viewer.setPicture(data.url + file, file !== "spectrum.jpg", isPicture ? square * data.pixel_size : 0);
+  viewer.look.button.hidden = !isPicture;
+  viewer.look.panel.hidden = viewer.look.panel.hidden || !isPicture;
   viewer.areas.classList.toggle("map", file === "probability.png");  // its colours would mix with the tint
   viewer.toggles.areas.hidden = file === "spectrum.jpg";
+  if (file === "spectrum.jpg") viewer.toggles.boxes.hidden = true;
   viewer.scale.hidden = file === "spectrum.jpg";
   viewer.above.replaceChildren(...(file === "spectrum.jpg" ? rings(square) : []));
 }

@@ -2,25 +2,28 @@
 // A micrograph with its bad areas and coordinates, which can be zoomed and moved. Units are px of the micrograph.
 
 import { make, nameOf, palette } from "./common.js";
+import { Look } from "./look.js";
 
 const STEP = 1.25, MOST = 40;
+const wordsOf = (region) => `${nameOf(region)} ${Math.round(100 * region.confidence)} %`;
 
 export class Viewer {
-  /** Fill an element; `tools` are more buttons. */
-  constructor(holder, tools = []) {
+  constructor(holder) {
     this.svg = make("svg", { class: "picture", tabindex: 0, role: "img", "aria-label": "Micrograph" });
     this.picture = make("image", { preserveAspectRatio: "none" });
-    this.areas = make("g"); this.picks = make("g"); this.above = make("g");
-    this.svg.append(this.picture, this.areas, this.picks, this.above);
+    this.areas = make("g"); this.boxes = make("g"); this.picks = make("g"); this.above = make("g");
+    this.svg.append(this.picture, this.areas, this.boxes, this.picks, this.above);
+    this.look = new Look(this.svg, this.picture, () => this.svg.classList.contains("zoomed"));
     this.toggles = {
-      areas: this.toggle("Bad areas", "B", this.areas), picks: this.toggle("Coordinates", "C", this.picks),
+      areas: this.toggle("Bad areas", "B", this.areas), boxes: this.toggle("Boxes", "X", this.boxes), picks: this.toggle("Coordinates", "C", this.picks),
     };
     const button = (text, words, act) => make("button", { type: "button", title: words, "aria-label": words, onclick: act }, text);
     this.scale = make("div", { class: "scale", "aria-hidden": "true" });
     holder.className = "stage";
-    holder.replaceChildren(this.svg, this.scale, make("div", { class: "tools" }, ...Object.values(this.toggles), ...tools,
+    this.toggles.boxes.click();  // they say no more than the outlines, but for their words
+    holder.replaceChildren(make("div", { class: "tools" }, ...Object.values(this.toggles), this.look.button,
       make("span", { class: "gap" }), button("−", "Zoom out (-)", () => this.zoom(1 / STEP)),
-      button("+", "Zoom in (+)", () => this.zoom(STEP)), button("Fit", "Fit the whole micrograph (0)", () => this.fit())));
+      button("+", "Zoom in (+)", () => this.zoom(STEP)), button("Fit", "Fit the whole micrograph (0)", () => this.fit()), this.look.panel), this.svg, this.scale);
     this.points = new Map();
     this.listen();
     new ResizeObserver(() => this.drawScale()).observe(this.svg);
@@ -36,30 +39,37 @@ export class Viewer {
     return button;
   }
 
-  /** Show a micrograph: width, height, pixel_size, mask, regions, picks, diameter; `source` is its picture. */
+  /** Show a micrograph: width, height, pixel_size, mask, regions, picks, diameter; `source` is its picture, of 20 Å. */
   show(data, source) {
     const same = this.data && this.data.width === data.width && this.data.height === data.height && this.source === source;
     this.data = data;
     this.source = source;
-    this.setPicture(source);
+    if (!same) this.setPicture(source, true, Math.max(data.width, data.height) * data.pixel_size);
     this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${data.regions.length} regions of bad area`);
     this.drawAreas(data.mask, data.regions);
     this.drawPicks(data.picks);
     if (!same) this.fit();
   }
 
-  setPicture(source, with_marks = true) {
-    for (const [key, value] of Object.entries({ href: source, width: this.data.width, height: this.data.height })) {
-      this.picture.setAttribute(key, value);
-    }
-    for (const layer of [this.areas, this.picks]) layer.setAttribute("display", with_marks ? "inline" : "none");
+  /** Set the picture; `full` is the longest side in Å if the server has a finer one. */
+  setPicture(source, with_marks = true, full = 0) {
+    this.picture.setAttribute("width", this.data.width);
+    this.picture.setAttribute("height", this.data.height);
+    this.look.start(source, full);
+    for (const layer of [this.areas, this.boxes, this.picks]) layer.setAttribute("display", with_marks ? "inline" : "none");
   }
 
   /** Tint the bad area, and outline the regions. */
   drawAreas(mask, regions) {
     const tints = mask.map((one) => make("path", { d: one.path, class: "tint", fill: palette.classes[one.class], "fill-rule": "evenodd" }));
+    const size = this.data.width / 45;
+    this.boxes.replaceChildren(...regions.filter((one) => one.class !== "border").flatMap((one) => {
+      const [x, y, width, height] = one.box;
+      return [make("rect", { x, y, width, height, class: "box", stroke: palette.classes[one.likeliest] }),
+        make("text", { x, y: Math.max(y - size / 4, size), class: "mark-word", "font-size": size }, wordsOf(one))];
+    }));
     const outlines = regions.filter((one) => one.class !== "border").map((one) => {
-      const title = make("title", {}, `${nameOf(one)} ${Math.round(100 * one.confidence)} %, ${one.area.toLocaleString("en")} nm²`);
+      const title = make("title", {}, `${wordsOf(one)}, ${one.area.toLocaleString("en")} nm²`);
       const index = regions.indexOf(one);
       return make("g", {}, make("path", { d: one.path, class: "halo" }), make("path", {
         d: one.path, class: `area ${one.class}`, stroke: palette.classes[one.likeliest], "fill-rule": "evenodd", "data-index": index }, title));
@@ -78,6 +88,7 @@ export class Viewer {
     this.picks.replaceChildren(make("path", { d: kept.join(""), class: "pick", stroke: palette.kept }),
       make("path", { d: halo.join(""), class: "halo" }), make("path", { d: rejected.join(""), class: "pick", stroke: palette.rejected }));
     this.toggles.picks.hidden = !picks.length;
+    this.toggles.boxes.hidden = !this.boxes.childElementCount;
   }
 
   /** Zoom to one bad area, and mark it. */
@@ -102,6 +113,7 @@ export class Viewer {
     this.svg.classList.toggle("zoomed", !whole);
     this.svg.setAttribute("viewBox", this.view.join(" "));
     this.drawScale();
+    this.look.refine();
     const other = this.follower;  // shows the same part
     if (other && other.data && other.view && String(other.view) !== String(this.view)) other.setView(x, y, side, whole);
   }
@@ -163,7 +175,7 @@ export class Viewer {
     svg.addEventListener("keydown", (event) => {
       const keys = {
         "+": () => this.zoom(STEP), "=": () => this.zoom(STEP), "-": () => this.zoom(1 / STEP), 0: () => this.fit(),
-        b: () => this.toggles.areas.click(), c: () => this.toggles.picks.click(),
+        b: () => this.toggles.areas.click(), c: () => this.toggles.picks.click(), x: () => this.toggles.boxes.click(),
       };
       const zoomed = svg.classList.contains("zoomed");
       if (zoomed) Object.assign(keys, { ArrowLeft: () => this.move(-0.1, 0), ArrowRight: () => this.move(0.1, 0), ArrowUp: () => this.move(0, -0.1), ArrowDown: () => this.move(0, 0.1) });

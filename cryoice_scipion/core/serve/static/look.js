@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The low-pass filter and the contrast of a picture, and a finer picture where the first one is too coarse.
+
+import { make, tell } from "./common.js";
+
+const LOW_PASS = 20, COARSE = 1024, PAUSE = 200;  // Å and px of the first picture; ms after a change
+let number = 0;
+
+export class Look {
+  /** Take the svg of a viewer, its image element, and a function that tells whether it is zoomed in. */
+  constructor(svg, picture, zoomed) {
+    Object.assign(this, { picture, zoomed, source: null, full: 0, shown: "" });
+    const id = `contrast_${number += 1}`;
+    this.levels = ["feFuncR", "feFuncG", "feFuncB"].map((name) => make(name, { type: "linear" }));
+    svg.append(make("filter", { id, "color-interpolation-filters": "sRGB", x: 0, y: 0, width: "100%", height: "100%" },
+      make("feComponentTransfer", {}, ...this.levels)));
+    this.filter = `url(#${id})`;
+    this.lowPass = make("input", { type: "range", min: 5, max: 100, step: 5, value: LOW_PASS });
+    this.contrast = make("input", { type: "range", min: 0.5, max: 4, step: 0.1, value: 1 });
+    this.words = [make("output"), make("output")];
+    this.panel = make("div", { class: "look", hidden: true },
+      make("label", {}, "Low-pass", this.words[0], this.lowPass), make("label", {}, "Contrast", this.words[1], this.contrast),
+      make("button", { type: "button", class: "small", onclick: () => this.set(LOW_PASS, 1) }, "Reset"));
+    this.button = make("button", { type: "button", "aria-expanded": "false", title: "Low-pass filter and contrast", onclick: () => this.open() }, "Picture");
+    for (const one of [this.lowPass, this.contrast]) one.addEventListener("input", () => this.set(this.lowPass.value, this.contrast.value));
+    this.say();
+  }
+
+  open() {
+    this.panel.hidden = !this.panel.hidden;
+    this.button.setAttribute("aria-expanded", !this.panel.hidden);
+  }
+
+  set(lowPass, contrast) {
+    this.lowPass.value = lowPass;
+    this.contrast.value = contrast;
+    this.say();
+    this.refine();
+    if (this.follower && this.follower.lowPass.value + this.follower.contrast.value !== this.lowPass.value + this.contrast.value) this.follower.set(lowPass, contrast);
+  }
+
+  say() {
+    const contrast = Number(this.contrast.value);
+    this.words[0].textContent = `${this.lowPass.value} Å`;
+    this.words[1].textContent = `${contrast.toFixed(1)} ×`;
+    for (const level of this.levels) {
+      level.setAttribute("slope", contrast);
+      level.setAttribute("intercept", 0.5 * (1 - contrast));
+    }
+    if (contrast === 1) this.picture.removeAttribute("filter");
+    else this.picture.setAttribute("filter", this.filter);
+  }
+
+  /** Show the first picture of a micrograph; `full` is its longest side in Å, 0 if there is no finer picture. */
+  start(source, full) {
+    Object.assign(this, { source, full, shown: source });
+    this.picture.setAttribute("href", source);
+    this.refine();
+  }
+
+  /** Load the finer picture if it is needed. */
+  refine() {
+    clearTimeout(this.timer);
+    const usual = Number(this.lowPass.value) === LOW_PASS, sampling = this.full / COARSE;  // Å/px of the first picture
+    const fine = this.full && (!usual || (sampling > LOW_PASS / 2 && this.zoomed()));
+    const wanted = fine ? `${this.source}?low_pass=${this.lowPass.value}` : this.source;
+    if (wanted === this.shown || (usual && this.shown === `${this.source}?low_pass=${LOW_PASS}`)) return;
+    this.timer = setTimeout(() => {
+      const image = new Image();
+      image.onload = () => {
+        if (!wanted.startsWith(this.source)) return;
+        this.shown = wanted;
+        this.picture.setAttribute("href", wanted);
+        this.refine();
+      };
+      image.onerror = () => {
+        this.full = 0;
+        tell("There is no finer picture: the file of the micrograph cannot be read.");
+      };
+      image.src = wanted;
+    }, PAUSE);
+  }
+}
