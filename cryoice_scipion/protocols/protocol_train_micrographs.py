@@ -78,8 +78,8 @@ class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
             condition=f"network=={GRADER}",
             label="Held-out micrographs",
             help="Names of micrographs that only measure the grader, separated by commas; patterns such as "
-            "session3_* are allowed. The wand lists the micrographs with their grades. Empty (default): the accuracy is that of the validation micrographs, which is "
-            "too optimistic.",
+            "session3_* are allowed. The wand lists the micrographs with their grades. Empty (default): the accuracy "
+            "is that of the validation micrographs, which is too optimistic.",
         )
         form.addParam(
             "modelName",

@@ -22,7 +22,8 @@ from cryoice_scipion.core.records import MicrographTask
 
 __all__ = [
     "NameIndex", "agreeing_folders", "contradicting_names", "expand_micrographs", "exposure_lists", "folders_of",
-    "free_stem", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside", "stem_of",
+    "free_stem", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside",
+    "stem_of",
 ]  # fmt: skip
 
 _UID = re.compile(r"^\d{21}_")  # prefix that cryoSPARC adds to names
