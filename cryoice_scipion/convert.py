@@ -28,7 +28,6 @@ from cryoice_scipion.databases import in_parts
 from cryoice_scipion.monitor_pictures import picture_of
 from cryoice_scipion.set_writing import append_unread
 
-
 #: Attribute of a coordinate that a user has labelled: its class of bad area.
 LABEL = "_cryoiceLabel"
 

@@ -57,7 +57,11 @@ class CryoIceProtRegions(CryoIceProtocol):
         form.addParam(
             "search",
             params.EnumParam,
-            choices=["all classes of bad area", "places like those marked in the viewer", "places like those in a file"],
+            choices=[
+                "all classes of bad area",
+                "places like those marked in the viewer",
+                "places like those in a file",
+            ],
             default=ALL,
             label="Search for",
             help="*all classes of bad area* (default): no labels are needed. *places like those marked in the viewer*: "

@@ -18,6 +18,7 @@ from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
 from cryoice_scipion.streams import MicrographReader
 from cryoice_scipion.viewers import saved_sets
+from cryoice_scipion.viewers.labels import Place
 
 BUSY_TIMEOUT = 5.0  # s to wait while another protocol writes the input
 #: Attributes in which imports and pickers store their score; the first one that a set has is used.
@@ -148,18 +149,18 @@ class ScreenedRun:
         self._save(parts, run, done)
 
     def save_places(
-        self, places: Dict[str, Callable[[], Dict[int, Any]]], run: Callable[..., None], done: Done
+        self, places: Dict[str, Callable[[], Dict[int, List[Place]]]], run: Callable[..., None], done: Done
     ) -> None:
         """Save positions as new sets of coordinates on the screened micrographs; see :meth:`_save`.
 
         Parameters
         ----------
         places : dict
-            For each kind of output, a function that returns the positions (px) by the id of the micrograph.
+            For each kind of output, a function that returns the places by the id of the micrograph.
         """
         pointer = self._now().getInputMicrographsPointer()
 
-        def writer(read: Callable[[], Dict[int, Any]]) -> Callable[[str], int]:
+        def writer(read: Callable[[], Dict[int, List[Place]]]) -> Callable[[str], int]:
             def write(path: str) -> int:
                 names = {row.id: row.name for row in MicrographReader(pointer).look()}
                 return saved_sets.write_places(path, names, read())

@@ -26,6 +26,7 @@ from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.session_map_window import SessionMapWindow
 
 pytestmark = pytest.mark.scipion
 
@@ -295,7 +296,12 @@ def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no
     click(window, 300, 300)  # bad
     click(window, 301, 300, button=3)  # no longer
     assert "2 good, 2 bad on 2 micrographs" in window.labelling.counts.cget("text")
+    window.root.event_generate("<Key-3>")  # the class of the place, as in the menu
+    assert window.labelling.cls.get() == "3 thick" and window.labelling.tool.get() == "bad"
+    click(window, 400, 90)  # again: it replaces the place
     drawn = window.picture.canvas
+    assert [drawn.itemcget(item, "text") for item in drawn.find_withtag("class")] == ["thick"]
+    assert "2 good, 2 bad (thick 1) on 2 micrographs" in window.labelling.counts.cget("text")
     assert (len(drawn.find_withtag("good")), len(drawn.find_withtag("bad"))) == (1, 1)
     assert open_on(scipion.screening).labelling.labels.boxes == window.labelling.labels.boxes  # of the file
     window.saving.save_labels()
@@ -308,6 +314,8 @@ def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no
         for item in items(saved).values():
             found.setdefault(item.getMicId(), []).append((item.getX(), item.getY()))
             assert item.getMicName()
+            thick = label == "bad" and item.getMicName() == f"{NAMES[1]}.mrc"
+            assert item.getAttributeValue("_cryoiceLabel") == ("thick" if thick else "bad" if label == "bad" else None)
         assert {key: np.allclose(found[key], places[key], atol=2) for key in places} == dict.fromkeys(places, True)
         assert saved.getMicrographs().getFileName() == scipion.micrographs[0].outputMicrographs.getFileName()
         assert saved.getObjId() in children(protocol)
@@ -330,7 +338,8 @@ def test_picks_of_the_run_are_added_but_not_near_a_place_of_the_other_kind(scipi
     assert [place[:2] for place in places] == [(kept[0].getX(), kept[0].getY())]
     read = window.labelling.places(window.threshold.threshold)
     good, bad = (read[f"outputCoordinates{kind}"]()[key] for kind in ("Good", "Bad"))
-    assert tuple(bad[0]) == places[0][:2]
+    assert bad[0] == places[0]
+    good = np.array([place[:2] for place in good])
     far = np.hypot(*(good - places[0][:2]).T) * 4.0  # Å
     assert 0 < len(good) < len(kept) and far.min() > 300
     window.labelling.undo_button.invoke()
@@ -360,6 +369,41 @@ def test_a_micrograph_that_is_rejected_by_hand_is_so_in_list_counts_and_saved_se
     choose(window, NAMES[1])
     window.labelling.verdicts[False].invoke()  # again: as the run decided
     assert window.records.kept_number(window.threshold.threshold) == before
+
+
+def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on, no_labels):
+    window = open_on(scipion.screening)
+    plane = SessionMapWindow(window)
+    wait_for(plane, lambda: plane.map is not None)
+    assert set(plane.map.ids) == {record.id for record in window.records.micrographs if record.stem != BROKEN}
+    wait_for(plane, lambda: plane.canvas.get_tk_widget().winfo_width() > 100)
+    plane.canvas.draw()
+    at = plane.points.get_offsets()
+    first = int(at[:, 0].argmax())
+
+    def lasso(corners):
+        widget = plane.canvas.get_tk_widget()
+        path = plane.axes.transData.transform(corners)
+        for event, (x, y) in zip(["<ButtonPress-1>", *["<B1-Motion>"] * (len(path) - 2), "<ButtonRelease-1>"], path):
+            widget.event_generate(event, x=round(x), y=round(widget.winfo_height() - y))
+        plane.root.update()
+
+    lasso(at[first] + 0.04 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1), (-1, -1)]))
+    key = plane.map.ids[first]
+    assert plane.selected == [key]
+    stem = next(record.stem for record in window.records.micrographs if record.id == key)
+    plane.buttons["Reject"].invoke()
+    assert window.labelling.labels.verdicts == {stem: False}
+    assert plane.records[key].status == "discarded"
+    plane.buttons["Show in the list"].invoke()
+    assert window.table.shown == [key] and window.table.filter.get() == "selected on the map"
+    plane.buttons["Undo"].invoke()
+    assert window.labelling.labels.verdicts == {}
+    other = int(at[:, 0].argmin())
+    lasso([at[other], at[other]])  # a click opens the micrograph
+    wait_for(window, lambda: window._wanted == plane.map.ids[other])
+    assert window.table.filter.get() == "all"
+    plane.root.destroy()
 
 
 def test_selected_bars_are_shown_on_the_picture(scipion, open_on):

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-import numpy as np
-
 from cryoice_scipion.core.images.palette import KEPT, NEUTRAL, REJECTED, grade_colour
 from cryoice_scipion.core.results.micrograph_fields import in_words
 from cryoice_scipion.core.results.run_sums import MicrographValues, RunSums
@@ -21,8 +19,7 @@ def session_map_of(sums: RunSums) -> Dict[str, Any]:
     found = session_map({key: one.deviations for key, one in sums.micrographs.items() if one.deviations})
     if not found.ids:
         return {}
-    low, high = found.positions.min(axis=0), found.positions.max(axis=0)
-    scaled = _EDGE + (100 - 2 * _EDGE) * (found.positions - low) / np.maximum(high - low, 1e-9)
+    scaled = _EDGE + (100 - 2 * _EDGE) * found.scaled()
     step = -(-len(found.ids) // POINTS)
     points: List[Dict[str, Any]] = []
     for key, (x, y) in list(zip(found.ids, scaled))[::step]:

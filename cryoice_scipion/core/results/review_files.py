@@ -15,13 +15,14 @@ import threading
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 
 LABELS, VERDICTS = "labels.json", "review.json"  # in the folder of the run
 REJECTED = "rejected"
+LABEL_CLASSES = tuple(name for name in CLASSES if name not in (GOOD, BORDER))  # that a user can give a bad place
 SIDE = 400.0  # Å, of the box around a place that is clicked
 
 Boxes = Dict[str, List[LabelledBox]]
@@ -91,10 +92,22 @@ def change_verdict(folder: Path, stem: str, verdict: str) -> Tuple[str, Dict[str
     CryoIceError
         When the file is damaged, or cannot be written.
     """
+    before, verdicts = change_verdicts(folder, [stem], verdict)
+    return before[stem], verdicts
+
+
+def change_verdicts(folder: Path, stems: Sequence[str], verdict: str) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Set one verdict on several micrographs, as :func:`change_verdict` does on one.
+
+    Raises
+    ------
+    CryoIceError
+        When the file is damaged, or cannot be written.
+    """
     with _alone(folder):
         verdicts = read_verdicts(folder)
-        before = verdicts.pop(stem, "")
-        verdicts = dict(sorted([*verdicts.items(), (stem, verdict)] if verdict else verdicts.items()))
+        before = {stem: verdicts.pop(stem, "") for stem in stems}
+        verdicts = dict(sorted({**verdicts, **(dict.fromkeys(stems, verdict) if verdict else {})}.items()))
         with replacing(folder / VERDICTS) as temporary:
             content = {"version": 1, "micrographs": verdicts}
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -24,6 +24,14 @@ class SessionMap:
     explained: float  # share of the variance of the features that the plane shows; 0 with t-SNE
     neighbours: Dict[int, List[int]]  # ids of the micrographs with the most similar features, nearest first
 
+    def scaled(self) -> NDArray[np.float64]:
+        """Return the positions from 0 to 1 along each axis."""
+        if not self.ids:
+            return self.positions
+        low, high = self.positions.min(axis=0), self.positions.max(axis=0)
+        scaled: NDArray[np.float64] = (self.positions - low) / np.maximum(high - low, 1e-9)
+        return scaled
+
 
 def session_map(features: Mapping[int, Sequence[float]], method: str = PCA) -> SessionMap:
     """Return the map of a session; it is empty with fewer than ``LEAST`` micrographs.

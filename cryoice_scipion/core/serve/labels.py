@@ -6,12 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List
 
-from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
+from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.regions.labels import LabelFile
 from cryoice_scipion.core.results.review_files import LABELS, Boxes, change_labels, read_labels
 
-LABEL_CLASSES = [name for name in CLASSES if name not in (GOOD, BORDER)]
 _MOST = 2000  # labels of one micrograph
 
 
