@@ -84,8 +84,10 @@ class Labelling:
         self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=34, anchor="w"))
         return bar
 
-    def make_panel(self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None]) -> tk.Frame:
-        """Return the panel with the counts and the buttons *Save labels* and *Train*."""
+    def make_panel(
+        self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None], again: Callable[[], None]
+    ) -> tk.Frame:
+        """Return the panel with the counts and the buttons *Save labels*, *Train* and *Screen again*."""
         panel = tk.Frame(master, bg="white")
         self.counts = tk.Label(panel, bg="white", anchor="w", justify=tk.LEFT)
         self.counts.grid(row=0, column=0, sticky="ew")
@@ -99,10 +101,15 @@ class Labelling:
         self.undo_button = tk.Button(bar, text="Undo", command=self.undo)
         self.save_button = tk.Button(bar, text="Save labels", command=save)
         self.train_button = tk.Button(bar, text="Train ...", command=train)
-        for button in (self.undo_button, self.save_button, self.train_button):
-            button.pack(side=tk.LEFT, padx=(0, 4))
+        self.again_button = tk.Button(bar, text="Screen again ...", command=again)
+        for button in (self.undo_button, self.save_button, self.train_button, self.again_button):
+            button.config(padx=6)
+            button.pack(side=tk.LEFT, padx=(0, 3))
         Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
         Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
+        Tooltip(
+            self.again_button, lambda _event: "Open the form of this screening with the model that was trained last."
+        )
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel
