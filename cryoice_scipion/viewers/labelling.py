@@ -28,7 +28,7 @@ HINTS = {  # of about one length, so that the picture stays where it is
     GOOD: "Click a good place. Right click: remove.",
     BAD: "Click a bad place. Right click: remove.",
 }
-UNKNOWN_CLASS = "class not known"
+UNKNOWN_CLASS = "not known"
 CLASSES = {str(number): name for number, name in enumerate((BAD, *(name for name in LABEL_CLASSES if name != BAD)))}
 CLASS_HELP = "The class of the bad places that you mark next. Keys 0 to 6 choose it."
 VERDICT = "Accept or reject this micrograph, whatever the run decided. Press again to leave it to the run."
@@ -67,18 +67,17 @@ class Labelling:
         for name, words in TOOLS.items():
             colour = LABEL_COLOURS.get(name, "black")
             button = tk.Radiobutton(bar, text=words, value=name, variable=self.tool, indicatoron=False, fg=colour)
-            button.config(selectcolor="#d9eaff", padx=6, pady=2, command=self._tool_changed)
+            button.config(selectcolor="#d9eaff", padx=4, pady=2, command=self._tool_changed)
             bar.add(button)
         self.cls = tk.StringVar(bar)
         self.classes = ttk.Combobox(bar, textvariable=self.cls, values=list(map(_choice, CLASSES)), state="readonly")
-        self.classes.config(width=17)
+        self.classes.config(width=14)
         self.classes.bind("<<ComboboxSelected>>", lambda _event: self._choose_class(self.cls.get().split()[0]))
         Tooltip(bar.add(self.classes), lambda _event: CLASS_HELP)
         self.cls.set(_choice("0"))
-        bar.add(tk.Frame(bar, bg="white", width=8, height=1))
         self.verdicts = {}
         for accepted, words in ((True, "Accept (A)"), (False, "Reject (R)")):
-            button = tk.Button(bar, text=words, padx=6, pady=1, command=lambda accepted=accepted: self.decide(accepted))
+            button = tk.Button(bar, text=words, padx=4, pady=1, command=lambda accepted=accepted: self.decide(accepted))
             self.verdicts[accepted] = bar.add(button)
             Tooltip(button, lambda _event: VERDICT)
         self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=34, anchor="w"))
@@ -96,20 +95,17 @@ class Labelling:
         words = "and the run's picks on these micrographs"
         box = tk.Checkbutton(panel, text=words, variable=self.with_run, bg="white", activebackground="white")
         box.grid(row=1, column=0, sticky="w")
-        bar = tk.Frame(panel, bg="white")
+        bar = Flow(panel, bg="white")
         bar.grid(row=2, column=0, sticky="ew")
         self.undo_button = tk.Button(bar, text="Undo", command=self.undo)
         self.save_button = tk.Button(bar, text="Save labels", command=save)
         self.train_button = tk.Button(bar, text="Train ...", command=train)
         self.again_button = tk.Button(bar, text="Screen again ...", command=again)
         for button in (self.undo_button, self.save_button, self.train_button, self.again_button):
-            button.config(padx=6)
-            button.pack(side=tk.LEFT, padx=(0, 3))
+            bar.add(button).config(padx=6)
         Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
         Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
-        Tooltip(
-            self.again_button, lambda _event: "Open the form of this screening with the model that was trained last."
-        )
+        Tooltip(self.again_button, lambda _event: "Open the form of this run with the model that was trained last.")
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel

@@ -102,7 +102,7 @@ class MicrographPicture(tk.Frame):
             shown.config(text=f"{float(text):g}")
             moved()
 
-        scale.config(bg="white", highlightthickness=0, troughcolor="#dddddd", length=90, width=12, command=change)
+        scale.config(bg="white", highlightthickness=0, troughcolor="#dddddd", length=75, width=12, command=change)
         scale.pack(side=tk.LEFT)
         shown.pack(side=tk.LEFT)
         bar.add(frame)

@@ -26,7 +26,7 @@ from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.widgets import Flow, Panes, bind_key
 from cryoice_scipion.viewers.windows import open_window
 
-COLUMNS = {"#": 44, "Class": 110, "Conf.": 56, "Size (Å)": 74, "Marked": 100, "Micrograph": 160}  # widths, px
+COLUMNS = {"#": 36, "Class": 100, "Conf.": 48, "Size (Å)": 66, "Marked": 66, "Micrograph": 100}  # widths, px
 NUMBERS = ("#", "Conf.", "Size (Å)")
 MOST = 2000  # rows of the list
 NEXT = "Copy the run and execute the copy to search again with the marks."
@@ -70,8 +70,8 @@ class RegionsWindow(Window):
         self.root.config(bg="white", padx=10, pady=8)
         panes = Panes(self.root)
         panes.grid(row=0, column=0, sticky="news")
-        panes.show(self._make_list(panes), 0.28, 260)
-        panes.show(self._make_sheet(panes), 0.72, 300)
+        panes.show(self._make_list(panes), 0.36, 260)
+        panes.show(self._make_sheet(panes), 0.64, 300)
         bar = Flow(self.root, bg="white")
         bar.grid(row=1, column=0, sticky="ew", pady=(6, 0))
         acts = {SHOW: self.show_on_micrograph, RIGHT: lambda: self.mark(False), WRONG: lambda: self.mark(True)}

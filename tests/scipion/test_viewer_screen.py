@@ -34,6 +34,7 @@ from cryoice_scipion.viewers.regions_window import SHOW, WRONG
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.session_map_window import SessionMapWindow
+from cryoice_scipion.viewers.windows import open_window
 
 pytestmark = pytest.mark.scipion
 
@@ -381,6 +382,7 @@ def test_a_micrograph_that_is_rejected_by_hand_is_so_in_list_counts_and_saved_se
 def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on, no_labels):
     window = open_on(scipion.screening)
     plane = SessionMapWindow(window)
+    open_window(plane)
     wait_for(plane, lambda: plane.map is not None)
     assert set(plane.map.ids) == {record.id for record in window.records.micrographs if record.stem != BROKEN}
     wait_for(plane, lambda: plane.canvas.get_tk_widget().winfo_width() > 100)
