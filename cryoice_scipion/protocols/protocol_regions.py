@@ -64,7 +64,7 @@ class CryoIceProtRegions(CryoIceProtocol):
             ],
             default=ALL,
             label="Search for",
-            help="*all classes of bad area* (default): no labels are needed. A whole micrograph can be taken for vacuum "
+            help="*all classes of bad area* (default): no labels needed. A whole micrograph can be taken for vacuum "
             "or thick ice, so look at the contact sheet before you train. *places like those marked in the viewer*: "
             "the good and bad places that are marked in the viewer of the screening, or on its page of *cryoice "
             "serve*. *places like those in a file*: a label file of another place.",
