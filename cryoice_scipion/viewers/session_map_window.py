@@ -34,6 +34,7 @@ COLOURS: Dict[str, Callable[[MicrographRecord], str]] = {
 HINT = "Draw around points to select micrographs. Click a point to open its micrograph."
 CLICK = 4.0  # px of the screen that the mouse may move in a click
 REACH = 12.0  # px of the screen from a point within which a click meets it
+EDGE = 0.06  # of the range, around the points: room to draw around the outermost ones
 DOT = 40  # size of a point, square points
 
 
@@ -144,8 +145,8 @@ class SessionMapWindow(Window):
         self.say("")
         self.select([key for key in self.selected if key in found.ids])
         self.points.set_offsets(found.scaled())
-        self.axes.set_xlim(-0.03, 1.03)
-        self.axes.set_ylim(-0.03, 1.03)
+        self.axes.set_xlim(-EDGE, 1 + EDGE)
+        self.axes.set_ylim(-EDGE, 1 + EDGE)
         self.paint()
 
     def paint(self) -> None:
