@@ -41,7 +41,7 @@ from cryoice_scipion.core.evaluation.map_metrics import (  # noqa: E402
     metrics_of_maps,
     shares_of,
 )
-from cryoice_scipion.core.training.splits import matches_name  # noqa: E402
+from cryoice_scipion.core.images.naming import matches_name  # noqa: E402
 
 SIMULATED, FRAMES = "simulated, held out", "simulated, raw frames"
 EMPIAR, MICASSESS, HELD_OUT = "EMPIAR-10017", "MicAssess", "real, held out"

@@ -17,16 +17,19 @@ import pandas as pd
 from pwem.objects import Coordinate, Image, Micrograph, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import Float, Pointer, String
 
-from cryoice_scipion.constants import FAILED
+from cryoice_scipion.constants import BAD, FAILED
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import BOX_SIZE, write_star
 from cryoice_scipion.core.images.naming import output_stem, stem_of
 from cryoice_scipion.core.images.reading import read_micrograph, resolve_pixel_size
-from cryoice_scipion.core.records import MicrographRecord, Pick, PickScore
+from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.core.results.micrograph_fields import FIELDS
 from cryoice_scipion.databases import in_parts
 from cryoice_scipion.monitor_pictures import picture_of
 from cryoice_scipion.set_writing import append_unread
+
+#: Attribute of a coordinate that a user has labelled: its class of bad area.
+LABEL = "_cryoiceLabel"
 
 
 @dataclasses.dataclass
@@ -66,16 +69,6 @@ def read_micrographs(micrographs: SetOfMicrographs) -> List[MicrographRow]:
         rows.append(micrograph_row(item.getObjId(), *item.getLocation(), item.getMicName(), stems))
     micrographs.close()
     return rows
-
-
-def picks_of(coordinates: SetOfCoordinates) -> Dict[int, List[Pick]]:
-    """Return the picks of each micrograph, by micrograph id."""
-    box_size = coordinates.getBoxSize() or None
-    picks: Dict[int, List[Pick]] = {}
-    for item in coordinates.iterItems():
-        picks.setdefault(item.getMicId(), []).append(Pick(item.getObjId(), item.getX(), item.getY(), None, box_size))
-    coordinates.close()
-    return picks
 
 
 # ---- writing ------------------------------------------------------------------------------------------------
@@ -172,18 +165,21 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
 
 
 def write_picks_star(path: Path, coordinates: SetOfCoordinates) -> None:
-    """Write coordinates with the absolute path of their micrograph, pixel size and box size."""
-    micrographs = coordinates.getMicrographs()
+    """Write coordinates with the absolute path of their micrograph, pixel size and box size, and their labels."""
+    micrographs, box_size = coordinates.getMicrographs(), coordinates.getBoxSize() or 0.0
     sampling = micrographs.getSamplingRate()
     paths = {row.id: row.path for row in read_micrographs(micrographs)}
-    rows = [
-        (pick.x, pick.y, paths[micrograph], sampling, pick.box_size or 0.0)
-        for micrograph, picks in picks_of(coordinates).items()
-        for pick in picks
-        if micrograph in paths
-    ]
     names = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnMicrographPixelSize", BOX_SIZE]
-    write_star(path, pd.DataFrame(rows, columns=names))
+    rows: Dict[int, List[Tuple[Any, ...]]] = {}  # by micrograph
+    for item in coordinates.iterItems():
+        if item.getMicId() in paths:
+            label = item.getAttributeValue(LABEL)
+            row = (item.getX(), item.getY(), paths[item.getMicId()], sampling, box_size, label)
+            rows.setdefault(item.getMicId(), []).append(row)
+    coordinates.close()
+    table = pd.DataFrame([row for part in rows.values() for row in part], columns=[*names, "cryoiceClass"])
+    is_labelled = table["cryoiceClass"].notna().any()
+    write_star(path, table.fillna({"cryoiceClass": BAD}) if is_labelled else table[names])
 
 
 def write_micrographs_star(path: Path, micrographs: Sequence[SampledRow]) -> None:

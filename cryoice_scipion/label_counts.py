@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count good and bad coordinates by micrograph, and check that they suffice for a training. Imports no torch."""
+"""Count the labels of each micrograph, and check that they suffice for a training. Imports no torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import numpy as np
 
 from cryoice_scipion import convert
-from cryoice_scipion.constants import BAD, FEWEST_LABELS, GOOD
+from cryoice_scipion.constants import BAD, FEWEST_GRADED, FEWEST_LABELS, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.validation_draw import draw_validation
-from cryoice_scipion.core.images.naming import stem_of
+from cryoice_scipion.core.grades.table import read_grades
+from cryoice_scipion.core.images.naming import matches_name, micrograph_key, stem_of
 from cryoice_scipion.streams import CoordinateReader
 
 _NAMED = 5  # micrographs that a message names
@@ -82,3 +84,29 @@ def _where(labels: Dict[str, LabelCounts], label: str) -> str:
     names = [f"{stem} ({getattr(one, label)})" for stem, one in labels.items() if getattr(one, label)]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more or "none"
+
+
+def grades_by_micrograph(micrographs: Any, table: Path) -> Dict[str, str]:
+    """Return the grades of the micrographs of a set by their stem, without those that the table does not name.
+
+    Raises
+    ------
+    SettingsError
+        When the table cannot be read, lacks a column, or has an unknown grade.
+    """
+    grades, stems = read_grades(table), [row.stem for row in convert.read_micrographs(micrographs)]
+    return {stem: grades[micrograph_key(stem)] for stem in stems if micrograph_key(stem) in grades}
+
+
+def grade_complaints(grades: Dict[str, str], held_out: Sequence[str]) -> List[str]:
+    """Return why graded micrographs do not suffice for a training; ``held_out`` has names and patterns."""
+    if not grades:
+        return ["Table of grades: it names none of the micrographs. Check the column 'micrograph'."]
+    absent = [name for name in held_out if not any(matches_name(stem, name) for stem in grades)]
+    if absent:
+        return [f"Held-out micrographs: no graded micrograph has the name {', '.join(absent)}."]
+    free = sum(not any(matches_name(stem, name) for name in held_out) for stem in grades)
+    if free < FEWEST_GRADED:
+        remedy = "Hold out fewer." if free < len(grades) else "Grade more."
+        return [f"{free} graded micrographs are too few. A training needs {FEWEST_GRADED} or more. {remedy}"]
+    return []

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 from pwem.wizards.wizard import EmWizard
 from pyworkflow.exceptions import PyworkflowException
@@ -11,10 +11,11 @@ from pyworkflow.gui.dialog import ListDialog
 from pyworkflow.gui.tree import ListTreeProviderString
 from pyworkflow.object import String
 
+from cryoice_scipion.constants import FEWEST_GRADED, GOOD_GRADES
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.label_counts import LabelCounts, labels_by_micrograph
+from cryoice_scipion.label_counts import labels_by_micrograph
 from cryoice_scipion.plugin import Plugin
-from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain, CryoIceProtTrainMicrographs
 from cryoice_scipion.viewers.model_preview import Preview
 from cryoice_scipion.viewers.model_preview_window import PreviewDialog
 
@@ -24,19 +25,24 @@ HELD_OUT = (
 )
 
 
-class LabelsProvider(ListTreeProviderString):
-    """Lists micrographs with the numbers of their good and bad coordinates."""
+GRADED = (
+    "{good} good and {bad} bad micrographs have a grade. Select those of the test set. Hold Ctrl or Shift to select "
+    "several.\nChoose some of each grade, and leave {least} or more for the training."
+)
 
-    def __init__(self, labels: Dict[str, LabelCounts]) -> None:
-        """Take the numbers by the name of the micrograph."""
-        super().__init__([String(name) for name in labels])
-        self._labels = labels
-        self.getColumns = lambda: [("Micrograph", 420), ("Good", 70), ("Bad", 70)]  # pyworkflow sets it likewise
+
+class RowsProvider(ListTreeProviderString):
+    """Lists micrographs, each with some values."""
+
+    def __init__(self, rows: Dict[str, Tuple[Any, ...]], columns: Dict[str, int]) -> None:
+        """Take the values by the name of the micrograph, and the widths (px) of their columns by their titles."""
+        super().__init__([String(name) for name in rows])
+        self._rows = rows
+        self.getColumns = lambda: [("Micrograph", 420), *columns.items()]  # pyworkflow sets it likewise
 
     def getObjectInfo(self, obj: String) -> Dict[str, Any]:
         """Return the row of a micrograph."""
-        one = self._labels[obj.get()]
-        return {"key": obj.get(), "text": obj.get(), "values": (one.good, one.bad)}
+        return {"key": obj.get(), "text": obj.get(), "values": self._rows[obj.get()]}
 
 
 class CryoIceHoldOutWizard(EmWizard):
@@ -45,7 +51,7 @@ class CryoIceHoldOutWizard(EmWizard):
     _targets = [(CryoIceProtTrain, ["holdOut"])]
 
     def show(self, form: Any, *params: Any) -> None:
-        """Open the list; Ctrl and Shift select several micrographs."""
+        """Open the list with the numbers of good and bad coordinates."""
         protocol = form.protocol
         sets = [pointer.get() for pointer in (protocol.goodCoordinates, protocol.badCoordinates)]
         if None in sets:
@@ -56,9 +62,37 @@ class CryoIceHoldOutWizard(EmWizard):
         except CryoIceError as error:
             form.showError(str(error))
             return
-        dialog = ListDialog(form.root, "Held-out micrographs", LabelsProvider(labels), HELD_OUT)
-        if dialog.values:
-            form.setVar("holdOut", ", ".join(value.get() for value in dialog.values))
+        rows = {name: (one.good, one.bad) for name, one in labels.items()}
+        select_held_out(form, RowsProvider(rows, {"Good": 70, "Bad": 70}), HELD_OUT)
+
+
+class CryoIceHoldOutGradedWizard(EmWizard):
+    """Select the held-out micrographs from a list of all micrographs that have a grade."""
+
+    _targets = [(CryoIceProtTrainMicrographs, ["holdOut"])]
+
+    def show(self, form: Any, *params: Any) -> None:
+        """Open the list with the grades; its text has the numbers of good and bad micrographs."""
+        protocol = form.protocol
+        if protocol.inputMicrographs.get() is None or not protocol.gradesFile.get():
+            form.showError("Choose 'Micrographs' and 'Table of grades' first.")
+            return
+        try:
+            grades = protocol.getGrades()
+        except CryoIceError as error:
+            form.showError(str(error))
+            return
+        good = sum(grade in GOOD_GRADES for grade in grades.values())
+        words = GRADED.format(good=good, bad=len(grades) - good, least=FEWEST_GRADED)
+        rows = {name: (grade, "good" if grade in GOOD_GRADES else "bad") for name, grade in grades.items()}
+        select_held_out(form, RowsProvider(rows, {"Grade": 110, "Good or bad": 100}), words)
+
+
+def select_held_out(form: Any, provider: RowsProvider, words: str) -> None:
+    """Open a list, in which Ctrl and Shift select several micrographs, and write the selected ones into the form."""
+    dialog = ListDialog(form.root, "Held-out micrographs", provider, words)
+    if dialog.values:
+        form.setVar("holdOut", ", ".join(value.get() for value in dialog.values))
 
 
 class CryoIceThresholdWizard(EmWizard):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the screenshots of README and docs: the real windows on a screen that is not seen, the report in a browser.
 
-The demo's project, with a training beside the screening, is made anew in out/screenshots and stays there; the pictures
-go into docs/pictures. Takes about six minutes on two CPU cores. Needs Xvfb (a screen that is not seen) and Chromium
-or Chrome; any shipped model will do.
+The demo's project, with a training and a search for regions beside the screening, is made anew in out/screenshots and
+stays there; the pictures go into docs/pictures. Takes about six minutes on two CPU cores. Needs Xvfb (a screen that is
+not seen) and Chromium or Chrome; any shipped model will do.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def main() -> int:
             call("-m", "cryoice_scipion.demo", "--folder", build, "--number", SCREENED)
             print("Training ...", flush=True)
             train(open_project(build))
+            print("Searching regions ...", flush=True)
+            search(open_project(build))
         with screen():
             print("Opening the windows ...", flush=True)
             call(ROOT / "docs" / "screenshot_windows.py", build)
@@ -108,6 +110,15 @@ def train(project: Any) -> None:
     point(training.goodCoordinates, labelled, "outputCoordinatesTrue")
     point(training.badCoordinates, labelled, "outputCoordinatesFalse")
     run(project, training, "train ice detector")
+
+
+def search(project: Any) -> None:
+    """Search the demo's screening for regions."""
+    from cryoice_scipion.protocols import CryoIceProtRegions, CryoIceProtScreen
+
+    protocol = project.newProtocol(CryoIceProtRegions)
+    protocol.inputScreening.set(first(project, CryoIceProtScreen))
+    run(project, protocol, "find regions")
 
 
 def point(pointer: Any, protocol: Any, output: str) -> None:

@@ -34,7 +34,7 @@ def take_windows() -> None:
     from pyworkflow.gui.project import ProjectWindow
 
     from cryoice_scipion.core.results.run_reader import read_records
-    from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtSimulate, CryoIceProtTrain
+    from cryoice_scipion.protocols import CryoIceProtRegions, CryoIceProtScreen, CryoIceProtSimulate, CryoIceProtTrain
     from cryoice_scipion.protocols.protocol_screen import FOLDER
 
     main_window = ProjectWindow(os.getcwd())
@@ -45,6 +45,7 @@ def take_windows() -> None:
         save(image, "scipion_thumbnail.jpg")
     take_project(main_window, screening)
     take_screening(main_window, screening, telling)
+    take_regions(main_window, first(main_window.project, CryoIceProtRegions))
     take_model(main_window, first(main_window.project, CryoIceProtTrain))
     take_form(main_window, first(main_window.project, CryoIceProtSimulate), telling)
 
@@ -98,6 +99,8 @@ def take_screening(window: Any, screening: Any, telling: Any) -> None:
     """The viewer of the screening, on a micrograph where much was kept and much was rejected."""
     from cryoice_scipion.viewers.screen_window import ScreenView
     from cryoice_scipion.viewers.screened_run import ScreenedRun
+    from cryoice_scipion.viewers.session_map_window import SessionMapWindow
+    from cryoice_scipion.viewers.windows import open_window
 
     view = ScreenView(ScreenedRun(window.project, screening), window)
     view.show()
@@ -106,6 +109,25 @@ def take_screening(window: Any, screening: Any, telling: Any) -> None:
     shown.go_to(telling.id)
     wait_for(shown.root, lambda: shown.picture.layers and shown.heading.title.name == telling.stem)
     take(shown.root, "scipion_screening.jpg")
+    plane = SessionMapWindow(shown)
+    open_window(plane)
+    plane.colour.set("grade")
+    wait_for(plane.root, lambda: plane.map is not None)
+    take(plane.root, "scipion_session_map.png")
+    plane.root.destroy()
+    shown.root.destroy()
+
+
+def take_regions(window: Any, search: Any) -> None:
+    """The regions that a search has found."""
+    from cryoice_scipion.viewers.viewer_regions import CryoIceRegionsViewer
+
+    (view,) = CryoIceRegionsViewer(project=window.project, parent=window)._visualize(search)
+    view.show()
+    shown: Any = view.window
+    shown.root.geometry("1640x860+0+0")
+    wait_for(shown.root, lambda: shown.canvas.find_withtag("chosen"))
+    take(shown.root, "scipion_regions.jpg")
     shown.root.destroy()
 
 
@@ -146,10 +168,13 @@ def take_form(window: Any, simulated: Any, telling: Any) -> None:
     take(form.root, "scipion_form.png")
     errors: List[Exception] = []
 
-    def look_at_it() -> None:
-        """Take the picture while the dialog's own loop runs."""
+    def look_at_it(was_seen: bool = False) -> None:
+        """Take the picture while the dialog's own loop runs, which begins after the dialog has become visible."""
+        if not was_seen:
+            is_seen = any(dialog.winfo_viewable() for dialog in below(form.root, PreviewDialog))
+            form.root.after(500, look_at_it, is_seen)
+            return
         try:
-            wait_for(form.root, lambda: below(form.root, PreviewDialog))
             (dialog,) = below(form.root, PreviewDialog)
             wait_for(dialog, lambda: dialog.rows)
             dialog.names.selection_clear(0, tk.END)

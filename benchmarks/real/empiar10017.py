@@ -23,7 +23,7 @@ import pandas as pd
 
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.training.splits import matches_name
+from cryoice_scipion.core.images.naming import matches_name
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -5,6 +5,7 @@ from cryoice_scipion.protocols.protocol_filter import CryoIceProtFilter
 from cryoice_scipion.protocols.protocol_import_coordinates import CryoIceProtImportCoordinates
 from cryoice_scipion.protocols.protocol_import_cryoppp import CryoIceProtImportCryoPPP
 from cryoice_scipion.protocols.protocol_import_model import CryoIceProtImportModel
+from cryoice_scipion.protocols.protocol_regions import CryoIceProtRegions
 from cryoice_scipion.protocols.protocol_screen import CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_simulate import CryoIceProtSimulate
 from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
@@ -15,6 +16,7 @@ __all__ = [
     "CryoIceProtImportCoordinates",
     "CryoIceProtImportCryoPPP",
     "CryoIceProtImportModel",
+    "CryoIceProtRegions",
     "CryoIceProtScreen",
     "CryoIceProtSimulate",
     "CryoIceProtTrain",

@@ -12,6 +12,8 @@ from cryoice_scipion import convert
 from cryoice_scipion.constants import FEWEST_CLEAN, FEWEST_GRADED, FEWEST_TRAINED, GRADES
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.detectors.kinds import KINDS
+from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.label_counts import grade_complaints, grades_by_micrograph
 from cryoice_scipion.protocols.training_protocol import OUTPUT_MODEL, CryoIceTrainingProtocol
 
 NETWORKS = ["one_class", "autoencoder", "resnet"]
@@ -76,8 +78,8 @@ class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
             condition=f"network=={GRADER}",
             label="Held-out micrographs",
             help="Names of micrographs that only measure the grader, separated by commas; patterns such as "
-            "session3_* are allowed. Empty (default): the accuracy is that of the validation micrographs, which is "
-            "too optimistic.",
+            "session3_* are allowed. The wand lists the micrographs with their grades. Empty (default): the accuracy "
+            "is that of the validation micrographs, which is too optimistic.",
         )
         form.addParam(
             "modelName",
@@ -183,17 +185,36 @@ class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
         elif chosen == GRADER:
             values["depth"] = DEPTHS[self.depth.get()]
             values["class_weights"] = self.classWeights.get()
-            values["hold_out"] = [name.strip() for name in (self.holdOut.get() or "").split(",") if name.strip()]
+            values["hold_out"] = self._heldOut()
         return TrainConfig.make(**values)
+
+    def _heldOut(self) -> List[str]:
+        return [name.strip() for name in (self.holdOut.get() or "").split(",") if name.strip()]
+
+    def getGrades(self) -> Dict[str, str]:
+        """Return the grades of the input by the stem of the micrograph."""
+        return grades_by_micrograph(self.inputMicrographs.get(), Path(self.gradesFile.get()))
 
     def _validate(self) -> List[str]:
         errors = self._validateDevices() + self._complaints(self._getConfig)
-        if self.network.get() == GRADER and not Path(self.gradesFile.get() or "").is_file():
+        is_grader, has_table = self.network.get() == GRADER, Path(self.gradesFile.get() or "").is_file()
+        if is_grader and not has_table:
             errors.append("Table of grades: there is no such file. Choose a CSV file.")
         given, least = self.inputMicrographs.get(), FEWEST[self.network.get()]
         if given is not None and given.getSize() < least:
             errors.append(f"{given.getSize()} micrographs are too few. This training needs {least} or more.")
-        return errors
+        if errors or given is None or not is_grader:
+            return errors
+        try:
+            return grade_complaints(self.getGrades(), self._heldOut())
+        except CryoIceError as error:
+            return [str(error)]
+
+    def _warnings(self) -> List[str]:
+        if self.network.get() != GRADER or self._heldOut():
+            return []
+        words = "The accuracy will be measured on the validation micrographs, which is too optimistic."
+        return [f"No micrographs are held out. {words}"]
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MODEL):

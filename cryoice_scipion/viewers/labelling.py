@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import tkinter as tk
-from typing import Any, Callable, Dict, List, Optional
+from tkinter import ttk
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from cryoice_scipion.constants import BAD, BORDER, FAILED, GOOD, NO_MICROGRAPH, 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import MicrographRecord
-from cryoice_scipion.core.results.review_files import SIDE
+from cryoice_scipion.core.results.review_files import LABEL_CLASSES, SIDE
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.viewers.labels import Labels, Place
 from cryoice_scipion.viewers.pick_marks import LABEL_COLOURS
@@ -27,6 +28,9 @@ HINTS = {  # of about one length, so that the picture stays where it is
     GOOD: "Click a good place. Right click: remove.",
     BAD: "Click a bad place. Right click: remove.",
 }
+UNKNOWN_CLASS = "not known"
+CLASSES = {str(number): name for number, name in enumerate((BAD, *(name for name in LABEL_CLASSES if name != BAD)))}
+CLASS_HELP = "The class of the bad places that you mark next. Keys 0 to 6 choose it."
 VERDICT = "Accept or reject this micrograph, whatever the run decided. Press again to leave it to the run."
 REACH = 12.0  # px of the screen within which a click meets a mark or a pick
 FAR = 300.0  # Å: picks of the run that are closer to a mark of the other kind are not added
@@ -63,19 +67,26 @@ class Labelling:
         for name, words in TOOLS.items():
             colour = LABEL_COLOURS.get(name, "black")
             button = tk.Radiobutton(bar, text=words, value=name, variable=self.tool, indicatoron=False, fg=colour)
-            button.config(selectcolor="#d9eaff", padx=6, pady=2, command=self._tool_changed)
+            button.config(selectcolor="#d9eaff", padx=4, pady=2, command=self._tool_changed)
             bar.add(button)
-        bar.add(tk.Frame(bar, bg="white", width=8, height=1))
+        self.cls = tk.StringVar(bar)
+        self.classes = ttk.Combobox(bar, textvariable=self.cls, values=list(map(_choice, CLASSES)), state="readonly")
+        self.classes.config(width=14)
+        self.classes.bind("<<ComboboxSelected>>", lambda _event: self._choose_class(self.cls.get().split()[0]))
+        Tooltip(bar.add(self.classes), lambda _event: CLASS_HELP)
+        self.cls.set(_choice("0"))
         self.verdicts = {}
         for accepted, words in ((True, "Accept (A)"), (False, "Reject (R)")):
-            button = tk.Button(bar, text=words, padx=6, pady=1, command=lambda accepted=accepted: self.decide(accepted))
+            button = tk.Button(bar, text=words, padx=4, pady=1, command=lambda accepted=accepted: self.decide(accepted))
             self.verdicts[accepted] = bar.add(button)
             Tooltip(button, lambda _event: VERDICT)
         self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=34, anchor="w"))
         return bar
 
-    def make_panel(self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None]) -> tk.Frame:
-        """Return the panel with the counts and the buttons *Save labels* and *Train*."""
+    def make_panel(
+        self, master: tk.Misc, save: Callable[[], None], train: Callable[[], None], again: Callable[[], None]
+    ) -> tk.Frame:
+        """Return the panel with the counts and the buttons *Save labels*, *Train* and *Screen again*."""
         panel = tk.Frame(master, bg="white")
         self.counts = tk.Label(panel, bg="white", anchor="w", justify=tk.LEFT)
         self.counts.grid(row=0, column=0, sticky="ew")
@@ -84,15 +95,17 @@ class Labelling:
         words = "and the run's picks on these micrographs"
         box = tk.Checkbutton(panel, text=words, variable=self.with_run, bg="white", activebackground="white")
         box.grid(row=1, column=0, sticky="w")
-        bar = tk.Frame(panel, bg="white")
+        bar = Flow(panel, bg="white")
         bar.grid(row=2, column=0, sticky="ew")
         self.undo_button = tk.Button(bar, text="Undo", command=self.undo)
         self.save_button = tk.Button(bar, text="Save labels", command=save)
         self.train_button = tk.Button(bar, text="Train ...", command=train)
-        for button in (self.undo_button, self.save_button, self.train_button):
-            button.pack(side=tk.LEFT, padx=(0, 4))
+        self.again_button = tk.Button(bar, text="Screen again ...", command=again)
+        for button in (self.undo_button, self.save_button, self.train_button, self.again_button):
+            bar.add(button).config(padx=6)
         Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
         Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
+        Tooltip(self.again_button, lambda _event: "Open the form of this run with the model that was trained last.")
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel
@@ -101,6 +114,8 @@ class Labelling:
         """Bind the keys that the buttons name, and Ctrl+Z."""
         for name in TOOLS:
             bind_key(root, f"<Key-{name[0]}>", lambda name=name: self._choose_tool(name))
+        for key in CLASSES:
+            bind_key(root, f"<Key-{key}>", lambda key=key: self._choose_class(key))
         for key, act in (("a", lambda: self.decide(True)), ("r", lambda: self.decide(False))):
             bind_key(root, f"<Key-{key}>", act)
         bind_key(root, "<Control-z>", self.undo)
@@ -108,11 +123,11 @@ class Labelling:
     def refresh(self) -> None:
         """Show the number of labels, and what can be done with them."""
         labels, record = self.labels, self.record
-        good, bad = (0, 0) if labels is None else (labels.number(GOOD), labels.number(BAD))
+        counts = {} if labels is None else labels.counts()
         number = 0 if labels is None else len(labels.boxes)
         words = "Labels: none. Mark places (G, B)."
         if number:
-            words = f"Labels: {good} good, {bad} bad on {number} micrograph{'' if number == 1 else 's'}"
+            words = f"Labels: {_in_words(counts)} on {number} micrograph{'' if number == 1 else 's'}"
         if number == 1:
             words += ". Training needs two micrographs or more"
         self.counts.config(text=words)
@@ -132,6 +147,13 @@ class Labelling:
         self.tool.set(name)
         self._tool_changed()
 
+    def _choose_class(self, key: str) -> None:
+        """Choose the class of bad places by its key, and mark such places."""
+        self.cls.set(_choice(key))
+        self.classes.selection_clear()
+        self.classes.winfo_toplevel().focus_set()  # else the keys would belong to the menu
+        self._choose_tool(BAD)
+
     def _tool_changed(self) -> None:
         self.hint.config(text=HINTS[self.tool.get()])
 
@@ -150,13 +172,20 @@ class Labelling:
         far = np.hypot(*(marks.positions - (x, y)).T) if len(marks.positions) else np.zeros(0)
         if len(far) and np.nanmin(far, initial=np.inf) <= reach:  # a pick: the place is its centre
             x, y = marks.positions[np.nanargmin(far)]
-        return self._do(lambda: labels.mark(stem, Place(float(x), float(y), tool), reach, side))
+        label = GOOD if tool == GOOD else CLASSES[self.cls.get().split()[0]]
+        return self._do(lambda: labels.mark(stem, Place(float(x), float(y), label), reach, side))
 
     def decide(self, accepted: bool) -> None:
         """Accept or reject the shown micrograph; again: leave it to the run."""
         labels, record = self.labels, self.record
         if labels is not None and record is not None and record.status != FAILED:
-            self._do(lambda: labels.decide(record.stem, accepted))
+            self._do(lambda: labels.decide([record.stem], accepted))
+
+    def decide_all(self, stems: Sequence[str], accepted: bool) -> None:
+        """Accept or reject several micrographs; :meth:`decide` without the shown one."""
+        labels = self.labels
+        if labels is not None and stems:
+            self._do(lambda: labels.decide(stems, accepted))
 
     def undo(self) -> None:
         """Take back the last change."""
@@ -174,13 +203,13 @@ class Labelling:
 
     # ---- what is saved --------------------------------------------------------------------------------------
 
-    def places(self, threshold: float) -> Dict[str, Callable[[], Dict[int, Any]]]:
-        """Return, for each kind of output, a function that reads the positions to save by micrograph."""
+    def places(self, threshold: float) -> Dict[str, Callable[[], Dict[int, List[Place]]]]:
+        """Return, for each kind of output, a function that reads the places to save by micrograph."""
         labels = self.labels
         marked = {} if labels is None else {stem: labels.of(stem) for stem in labels.boxes}
-        with_run, found = self.with_run.get(), {}  # type: bool, Dict[str, Dict[int, Any]]
+        with_run, found = self.with_run.get(), {}  # type: bool, Dict[str, Dict[int, List[Place]]]
 
-        def read(label: str) -> Dict[int, Any]:
+        def read(label: str) -> Dict[int, List[Place]]:
             if not found:
                 records = [one for one in read_records(self._run.folder) if one.stem in marked]
                 for name in (GOOD, BAD):
@@ -192,19 +221,21 @@ class Labelling:
 
         return {kind: (lambda label=label: read(label)) for kind, label in KINDS.items()}
 
-    def _places_on(self, record: MicrographRecord, marked: Any, label: str, threshold: Optional[float]) -> Any:
+    def _places_on(
+        self, record: MicrographRecord, marked: Sequence[Place], kind: str, threshold: Optional[float]
+    ) -> List[Place]:
         """Return the places of one kind on a micrograph: marked ones, and picks of the run unless threshold is None."""
-        own = np.array([place[:2] for place in marked if place.label == label]).reshape(-1, 2)
+        own = [place for place in marked if place.kind == kind]
         if threshold is None or not record.scores:
             return own
-        wanted = self._picks_of_run(record, label, threshold)
+        wanted = self._picks_of_run(record, kind, threshold)
         picks = self._run.positions([score.id for score in record.scores])[wanted]
         picks = picks[~np.isnan(picks).any(axis=1)]
         far = max(FAR, record.particle_diameter or 0.0) / (record.pixel_size or 1.0)
         for place in marked:
             away = np.hypot(*(picks - place[:2]).T)
-            picks = picks[away > (far if place.label != label else 1.0)]
-        return np.concatenate([own, picks])
+            picks = picks[away > (far if place.kind != kind else 1.0)]
+        return own + [Place(float(x), float(y), kind) for x, y in picks]
 
     @staticmethod
     def _picks_of_run(record: MicrographRecord, label: str, threshold: float) -> List[bool]:
@@ -215,3 +246,15 @@ class Labelling:
         if label == GOOD:
             return list(kept)
         return [not good and score.cls not in nothing for good, score in zip(kept, record.scores)]
+
+
+def _choice(key: str) -> str:
+    """Return a class in the menu, by its key."""
+    return f"{key} {UNKNOWN_CLASS if CLASSES[key] == BAD else CLASSES[key]}"
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    """Return the numbers of good and bad places, and of the bad ones of each class."""
+    good, bad = counts.get(GOOD, 0), sum(counts.values()) - counts.get(GOOD, 0)
+    named = [f"{name} {number}" for name, number in sorted(counts.items()) if name not in (GOOD, BAD)]
+    return f"{good} good, {bad} bad" + (f" ({', '.join(named)})" if named else "")

@@ -8,6 +8,7 @@ other began, and closing the window loses nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -17,7 +18,7 @@ from cryoice_scipion.core.results.review_files import (
     REJECTED,
     Boxes,
     change_labels,
-    change_verdict,
+    change_verdicts,
     read_labels,
     read_verdicts,
 )
@@ -28,7 +29,12 @@ class Place(NamedTuple):
 
     x: float  # px of the micrograph
     y: float
-    label: str  # GOOD or BAD
+    label: str  # class of a bad place, BAD if it is not known, or GOOD
+
+    @property
+    def kind(self) -> str:
+        """Return GOOD or BAD."""
+        return GOOD if self.label == GOOD else BAD
 
 
 class Labels:
@@ -56,9 +62,9 @@ class Labels:
         """Return the places on a micrograph."""
         return tuple(map(_place, self.boxes.get(stem, ())))
 
-    def number(self, label: str) -> int:
-        """Return how many places have a label."""
-        return sum(place.label == label for stem in self.boxes for place in self.of(stem))
+    def counts(self) -> Dict[str, int]:
+        """Return how many places have each label."""
+        return Counter(box.label for boxes in self.boxes.values() for box in boxes)
 
     @property
     def can_undo(self) -> bool:
@@ -67,7 +73,9 @@ class Labels:
 
     def mark(self, stem: str, place: Place, reach: float, side: float) -> None:
         """Add a place with a box of ``side`` px; it replaces those within ``reach`` px, as a second click corrects."""
-        box = LabelledBox(x=place.x - side / 2, y=place.y - side / 2, width=side, height=side, good=place.label == GOOD)
+        is_good = place.label == GOOD
+        edges = {"x": place.x - side / 2, "y": place.y - side / 2, "width": side, "height": side}
+        box = LabelledBox.make(**edges, **({"good": True} if is_good else {"class": place.label}))
         before = self._set_boxes(stem, lambda boxes: [*_far_from(boxes, place.x, place.y, reach), box])
         self._undo.append(lambda: self._set_boxes(stem, lambda _: before))
 
@@ -80,11 +88,17 @@ class Labels:
         self._undo.append(lambda: self._set_boxes(stem, lambda _: before))
         return True
 
-    def decide(self, stem: str, accepted: bool) -> None:
-        """Accept or reject a micrograph; the same decision again leaves it to the run."""
+    def decide(self, stems: Sequence[str], accepted: bool) -> None:
+        """Accept or reject micrographs; the same decision on all of them again leaves them to the run."""
         word = ACCEPTED if accepted else REJECTED
-        before = self._set_verdict(stem, "" if self._words.get(stem) == word else word)
-        self._undo.append(lambda: self._set_verdict(stem, before))
+        again = all(self._words.get(stem) == word for stem in stems)
+        before = self._set_verdicts(stems, "" if again else word)
+
+        def take_back() -> None:
+            for known in ("", ACCEPTED, REJECTED):
+                self._set_verdicts([stem for stem in stems if before[stem] == known], known)
+
+        self._undo.append(take_back)
 
     def undo(self) -> None:
         """Take back the last change."""
@@ -97,13 +111,13 @@ class Labels:
         before, self.boxes = change_labels(self._folder, stem, change)
         return before
 
-    def _set_verdict(self, stem: str, word: str) -> str:
-        before, self._words = change_verdict(self._folder, stem, word)
+    def _set_verdicts(self, stems: Sequence[str], word: str) -> Dict[str, str]:
+        before, self._words = change_verdicts(self._folder, stems, word)
         return before
 
 
 def _place(box: LabelledBox) -> Place:
-    return Place(box.x + box.width / 2, box.y + box.height / 2, GOOD if box.good else BAD)
+    return Place(box.x + box.width / 2, box.y + box.height / 2, box.label)
 
 
 def _far_from(boxes: Sequence[LabelledBox], x: float, y: float, reach: float) -> List[LabelledBox]:

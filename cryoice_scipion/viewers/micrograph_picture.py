@@ -13,7 +13,7 @@ from PIL import ImageTk
 from cryoice_scipion.core.images.caption import bar_length
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
 from cryoice_scipion.core.images.thumbnails import LOW_PASS
-from cryoice_scipion.core.results.picture_layers import MAP_COLOUR, Layers, paint, read_grey
+from cryoice_scipion.core.results.picture_layers import MAP_COLOUR, Box, Layers, paint, read_grey
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.pick_marks import Marks, draw_marks
 from cryoice_scipion.viewers.viewport import STEP, Viewport
@@ -28,6 +28,7 @@ SWITCHES = {  # overlays: symbol, its colour, label, whether it is on at first
 BAR = "bar"  # tag of the scale bar
 LOW_PASSES = (5, 200)  # Å, range of the slider
 MAGNIFIED = 1.3  # px of the canvas per px of the stored picture from which more detail is read
+AROUND = 3.0  # of the longer side of a box: the square that is shown around it
 CLICK = 4  # px that the mouse may move in a click
 SETTLE = 200  # ms after the last move of the slider until the micrograph is filtered
 FRAME = 15  # ms between two pictures while the mouse moves
@@ -101,7 +102,7 @@ class MicrographPicture(tk.Frame):
             shown.config(text=f"{float(text):g}")
             moved()
 
-        scale.config(bg="white", highlightthickness=0, troughcolor="#dddddd", length=90, width=12, command=change)
+        scale.config(bg="white", highlightthickness=0, troughcolor="#dddddd", length=75, width=12, command=change)
         scale.pack(side=tk.LEFT)
         shown.pack(side=tk.LEFT)
         bar.add(frame)
@@ -216,6 +217,12 @@ class MicrographPicture(tk.Frame):
     def zoom_in_middle(self, turns: int) -> None:
         """Magnify as turns of the mouse wheel do, around the middle."""
         self._zoom(STEP**turns, self.view.width // 2, self.view.height // 2)
+
+    def look_at(self, box: Box) -> None:
+        """Magnify a box with its surroundings."""
+        left, top, right, bottom = box
+        self.view.look_at((left + right) / 2, (top + bottom) / 2, AROUND * max(right - left, bottom - top))
+        self._paint_soon()
 
     def _fit(self) -> None:
         self.view.fit()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tkinter as tk
 from tkinter import ttk
 from tkinter.font import nametofont
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, ALL_GRADES, DISCARDED, FAILED, GOOD_GRADES
 from cryoice_scipion.core.results.micrograph_fields import shown_fields
@@ -20,6 +20,7 @@ FILTERS: Dict[str, Tuple[str, ...]] = {
     ACCEPTED: (ACCEPTED,),
     NOT_ACCEPTED: (DISCARDED, FAILED),
 }
+SELECTED = "selected on the map"  # a filter, once micrographs are selected
 ANY_GRADE, BAD_OR_UNSURE = "all grades", "bad or unsure"
 GRADES: Dict[str, Tuple[str, ...]] = {
     ANY_GRADE: (*ALL_GRADES, ""),
@@ -72,6 +73,7 @@ class MicrographTable(tk.Frame):
         self._keys: Dict[str, Dict[str, Any]] = {}
         self._labels: Dict[str, Tuple[str, str]] = {}  # status and grade of each row
         self._names: Dict[str, str] = {}  # of each row, in full
+        self._on_map: Set[int] = set()  # ids of micrographs that are selected on the map of the session
         self._columns, self._fields = columns(), shown_fields()
         self.sorted_by, self.falling = "order", False
         self.filter, self.grade = tk.StringVar(self, ALL), tk.StringVar(self, ANY_GRADE)
@@ -166,6 +168,12 @@ class MicrographTable(tk.Frame):
         self.grade.set(grade)
         self._arrange()
 
+    def show_selected(self, keys: Sequence[int]) -> None:
+        """Show these micrographs only, until another filter is chosen."""
+        self._on_map = set(keys)
+        self.choice.config(values=[*FILTERS, SELECTED])
+        self.show_only(SELECTED)
+
     def step(self, by: int) -> None:
         """Select the next or previous micrograph in the table."""
         shown, chosen = self.tree.get_children(), self.tree.selection()
@@ -187,8 +195,11 @@ class MicrographTable(tk.Frame):
 
     def _arrange(self) -> None:
         """Sort the rows that match the filters; rows without a value come last."""
-        statuses, grades, name = FILTERS[self.filter.get()], GRADES[self.grade.get()], self.sorted_by
+        statuses = FILTERS.get(self.filter.get(), FILTERS[ALL])
+        grades, name = GRADES[self.grade.get()], self.sorted_by
         rows = [key for key, (status, grade) in self._labels.items() if status in statuses and grade in grades]
+        if self.filter.get() == SELECTED:
+            rows = [key for key in rows if int(key) in self._on_map]
         rows.sort(key=lambda key: self._keys[key]["order"])
         with_value = [key for key in rows if self._keys[key][name] is not None]
         without = [key for key in rows if self._keys[key][name] is None]

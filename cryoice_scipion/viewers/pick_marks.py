@@ -10,18 +10,19 @@ from typing import Any, Optional, Sequence, Tuple
 import numpy as np
 
 from cryoice_scipion.constants import BAD, GOOD
-from cryoice_scipion.core.images.palette import KEPT, REJECTED
+from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
 from cryoice_scipion.viewers.viewport import Viewport
 
 PICKS, LABELS = "picks", "labels"  # tags of all marks
 CHOSEN = "#f0e442"  # colour of the picks of the selected bins
 LABEL_COLOURS = {GOOD: "#0072b2", BAD: "#cc2200"}
+BRIGHT = 420  # sum of red, green and blue above which a colour takes black letters
 LABEL_RADIUS, CROSS, DOT = 9, 4, 2  # px
 MOST_INK = 0.15  # share of the visible picture that the marks may cover
 SMALLEST = 4.0  # px, the smallest radius at which a disc is drawn
 FULL, THIN, DOTS = ((4, 2), (1,), ())  # widths of the rings of a disc, px; DOTS: only its centre is marked
 
-Label = Tuple[float, float, str]  # x and y in px of the micrograph; GOOD or BAD
+Label = Tuple[float, float, str]  # x and y in px of the micrograph; GOOD, BAD or a class of bad area
 
 
 @dataclasses.dataclass
@@ -91,10 +92,16 @@ def _draw_pick(canvas: tk.Canvas, point: Any, radius: float, kept: bool, style: 
 
 
 def _draw_label(canvas: tk.Canvas, point: Any, label: str) -> None:
-    colour = LABEL_COLOURS[label]
-    canvas.create_oval(*_box(*point, LABEL_RADIUS), fill=colour, outline="white", width=2, tags=(LABELS, label))
-    font = ("TkDefaultFont", 9, "bold")
-    canvas.create_text(*point, text=label[0].upper(), fill="white", font=font, tags=LABELS)
+    kind, font = GOOD if label == GOOD else BAD, ("TkDefaultFont", 9, "bold")
+    colour = LABEL_COLOURS.get(label) or class_colour(label)
+    ink = "black" if sum(rgb(colour)) > BRIGHT else "white"
+    canvas.create_oval(*_box(*point, LABEL_RADIUS), fill=colour, outline="white", width=2, tags=(LABELS, kind))
+    canvas.create_text(*point, text=kind[0].upper(), fill=ink, font=font, tags=LABELS)
+    if label not in LABEL_COLOURS:  # the class, on a plate that can be read on any grey
+        left, middle = point[0] + LABEL_RADIUS + 4, point[1]
+        words = canvas.create_text(left, middle, text=label, anchor="w", font=font, tags=(LABELS, "class"))
+        plate = canvas.create_rectangle(*canvas.bbox(words), fill="white", outline="", tags=LABELS)
+        canvas.tag_lower(plate, words)
 
 
 def _box(x: float, y: float, radius: float) -> Tuple[float, float, float, float]:

@@ -25,7 +25,9 @@ class SavePanel(tk.Frame):
         self.plus_micrographs = tk.Button(bar, text="+ Micrographs", command=self.save_micrographs, state=tk.DISABLED)
         for button in (self.plus, self.plus_micrographs):
             button.pack(side=tk.LEFT, expand=True, fill=tk.X)
-        panel = window.labelling.make_panel(self, self.save_labels, lambda: self.save_labels(self._train))
+        panel = window.labelling.make_panel(
+            self, self.save_labels, lambda: self.save_labels(self._train), self._screen_again
+        )
         panel.grid(row=1, column=0, sticky="ew", pady=(4, 0))
         self.told = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT)
         self.told.grid(row=2, column=0, sticky="ew", pady=2)
@@ -107,12 +109,23 @@ class SavePanel(tk.Frame):
     def _train(self, saved: Dict[str, int]) -> None:
         """Open the form of a training with the saved places."""
         try:
-            self._run.open_training(list(saved), getattr(self._window.master, "getViewWidget", lambda: None)())
+            self._run.open_training(list(saved), self._project_view())
         except CryoIceError as error:
             self._window.say(f"{self.told.cget('text')} {error}")
 
+    def _screen_again(self) -> None:
+        """Open the form of a screening with the model that was trained last."""
+        try:
+            self._run.open_screening(self._project_view())
+        except CryoIceError as error:
+            self._window.say(str(error))
+
+    def _project_view(self) -> Any:
+        """Return the view of the project's window; None if there is none."""
+        return getattr(self._window.master, "getViewWidget", lambda: None)()
+
     def _refresh_project(self) -> None:
         """Refresh the project window, so that it shows the new output."""
-        view = getattr(self._window.master, "getViewWidget", lambda: None)()
+        view = self._project_view()
         with contextlib.suppress(AttributeError):
             view.refreshRuns()

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple, Type
 
 from pwem.objects import Coordinate, SetOfCoordinates, SetOfMicrographs
-from pyworkflow.object import RELATION_SOURCE, Set
+from pyworkflow.object import RELATION_SOURCE, Set, String
 
+from cryoice_scipion.constants import BAD
+from cryoice_scipion.convert import LABEL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.databases import opened
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
+from cryoice_scipion.viewers.labels import Place
 
 GOOD_PLACES, BAD_PLACES = f"{COORDINATES}Good", f"{COORDINATES}Bad"
 _SAVED = re.compile(r"(\w+)_Viewer\d+")  # names of saved outputs: the kind, and a number
@@ -107,8 +110,8 @@ def _add(chosen: sqlite3.Connection, path: str) -> None:
     chosen.execute("DETACH other")
 
 
-def write_places(path: str, names: Dict[int, str], places: Dict[int, Any]) -> int:
-    """Write positions to a new set of coordinates, and return their number.
+def write_places(path: str, names: Dict[int, str], places: Dict[int, List[Place]]) -> int:
+    """Write places to a new set of coordinates, bad ones with their class, and return their number.
 
     Parameters
     ----------
@@ -117,12 +120,14 @@ def write_places(path: str, names: Dict[int, str], places: Dict[int, Any]) -> in
     names : dict
         The names of the micrographs, by id.
     places : dict
-        Positions in px of the micrograph, shape (n, 2), by its id.
+        Places by the id of the micrograph, all good or all bad.
     """
     output = SetOfCoordinates(filename=path)
-    for key, positions in places.items():
-        for x, y in positions:
-            item = Coordinate(x=int(round(x)), y=int(round(y)))
+    for key, found in places.items():
+        for place in found:
+            item = Coordinate(x=int(round(place.x)), y=int(round(place.y)))
+            if place.kind == BAD:
+                setattr(item, LABEL, String(place.label))
             item.setMicId(key)
             item.setMicName(names[key])
             output.append(item)

@@ -10,10 +10,9 @@ import numpy as np
 from pyworkflow.gui import Window
 from pyworkflow.viewer import View
 
-from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import Summary
-from cryoice_scipion.core.results.picture_layers import Layers, read_layers
+from cryoice_scipion.core.results.picture_layers import Box, Layers
 from cryoice_scipion.core.results.run_reader import Records, RunReader, read_summary
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.labelling import Labelling
@@ -21,8 +20,10 @@ from cryoice_scipion.viewers.micrograph_heading import MicrographHeading
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.micrograph_table import ALL, MicrographTable
 from cryoice_scipion.viewers.pick_marks import Marks
+from cryoice_scipion.viewers.picture_reader import PictureReader
 from cryoice_scipion.viewers.save_panel import SavePanel
 from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.session_map_window import SessionMapWindow
 from cryoice_scipion.viewers.status_bar import StatusBar
 from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
 from cryoice_scipion.viewers.timeline_panel import TimelinePanel
@@ -31,7 +32,6 @@ from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two checks for new records
 SETTLE = 250  # ms after the last change of the threshold until table and plot are updated
-KEPT_PICTURES = 12  # pictures kept in memory, so that going back is fast
 
 
 class ScreenView(View):
@@ -76,9 +76,9 @@ class ScreenWindow(Window):
         self._read: Optional[Records] = None  # as the run recorded them
         self._scores: Any = None  # of the picker, for each coordinate
         self._reader, self._indices = RunReader(run.folder), {}  # type: RunReader, Dict[int, int]
-        self._pictures: Dict[int, Tuple[Any, Layers, Any]] = {}
         self._settling: Optional[str] = None
         self._wanted: Optional[int] = None  # the id of the micrograph that is shown, or being read
+        self._goal: Optional[Tuple[int, Optional[Box]]] = None  # a micrograph to show, and a box of it to magnify
         self._minimum: Optional[float] = None  # lowest score of the picker in ``records``
         self._verdicts: Dict[str, bool] = {}  # decisions in ``records``
         self.labelling = Labelling(run, self.say, self._labelled)
@@ -90,6 +90,7 @@ class ScreenWindow(Window):
             self.threshold.set(threshold)
         self.say(self.labelling.problem)
         self.background = Background(self.root, self.say)
+        self._pictures = PictureReader(run, self.background)
         self._look()
 
     def desiredDimensions(self) -> Tuple[int, int]:
@@ -100,7 +101,8 @@ class ScreenWindow(Window):
 
     def _make(self) -> None:
         self.root.config(bg="white", padx=10, pady=8)
-        self.status_bar = StatusBar(self.root, self.run.folder, self.say)
+        open_map = lambda: open_window(SessionMapWindow(self))  # noqa: E731
+        self.status_bar = StatusBar(self.root, self.run.folder, self.say, open_map)
         self.status_bar.grid(row=0, column=0, sticky="ew")
         self.panes = Panes(self.root)
         self.panes.grid(row=1, column=0, sticky="news", pady=6)
@@ -163,7 +165,9 @@ class ScreenWindow(Window):
             self._decide()
             self.saving.enable(records)
             self._settle()
-            if self._wanted is not None:
+            if self._goal is not None:
+                self.go_to(*self._goal)
+            elif self._wanted is not None:
                 self._choose(self._wanted)
             self.run.keep_relations()
         if self.records is not None:
@@ -182,11 +186,21 @@ class ScreenWindow(Window):
 
     # ---- one micrograph -------------------------------------------------------------------------------------
 
-    def go_to(self, key: int) -> None:
-        """Select a micrograph by its id, even if the filter hides it."""
+    def go_to(self, key: int, box: Optional[Box] = None) -> None:
+        """Select a micrograph by its id, even if the filter hides it, and magnify a box of it once it is shown."""
+        self._goal = key, box
+        if self.records is None:
+            return  # the first records are still being read
         if key not in self.table.shown:
             self.table.show_only(ALL)
         self.table.choose(key)
+        if key == self._wanted and self.picture.layers is not None:
+            self._reach_goal()
+
+    def _reach_goal(self) -> None:
+        goal, self._goal = self._goal, None
+        if goal is not None and goal[0] == self._wanted and goal[1] is not None:
+            self.picture.look_at(goal[1])
 
     def _choose(self, key: int) -> None:
         if self.records is None or key not in self._indices:
@@ -199,33 +213,18 @@ class ScreenWindow(Window):
         self.heading.describe(record)
         self.timeline.point_at(index)
         self._count(index)
-        recorded = self._read.micrographs[index], len(ids)  # type: ignore[union-attr]
-        known = self._pictures.get(key)
-        if known is not None and known[0] == recorded:
-            self._show(known[1], known[2], index)
+        recorded = self._read.micrographs[index]  # type: ignore[union-attr]
+        known = self._pictures.known(recorded, len(ids))
+        if known is not None:
+            self._show(*known, index)
             return
         self._show(None, np.full((len(ids), 2), np.nan), index)
 
-        def read() -> Optional[Tuple[Layers, Any]]:
-            if self._wanted != key:
-                return None  # another micrograph was selected in the meantime
-            layers = read_layers(self.run.folder, record)
-            try:
-                return layers, self.run.positions(ids)
-            except CryoIceError as error:
-                layers.problems.append(str(error))
-                return layers, np.full((len(ids), 2), np.nan)
+        def show(layers: Layers, positions: Any) -> None:
+            if len(positions) == len(self._kept(self._indices[key])):
+                self._show(layers, positions, self._indices[key])
 
-        def show(found: Optional[Tuple[Layers, Any]]) -> None:
-            if found is None:
-                return
-            while len(self._pictures) >= KEPT_PICTURES:
-                del self._pictures[next(iter(self._pictures))]
-            self._pictures[key] = (recorded, *found)
-            if self._wanted == key and len(found[1]) == len(self._kept(self._indices[key])):
-                self._show(*found, self._indices[key])
-
-        self.background.run(read, show)
+        self._pictures.read(recorded, ids, lambda: self._wanted == key, show)
 
     def _show(self, layers: Optional[Layers], positions: Any, index: int) -> None:
         """Show the picture of a micrograph with its coordinates and labels."""
@@ -236,6 +235,8 @@ class ScreenWindow(Window):
         marks = Marks(positions, self._kept(index), radius, margin, self._chosen(index), places)
         self.heading.colour(layers)
         self.picture.show(layers, marks)
+        if layers is not None:
+            self._reach_goal()
 
     def _kept(self, index: int) -> Any:
         """Return which coordinates of a micrograph are kept at the threshold."""

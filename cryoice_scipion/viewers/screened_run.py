@@ -13,11 +13,14 @@ import numpy as np
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN
 from cryoice_scipion.databases import in_parts, opened
-from cryoice_scipion.protocols.protocol_screen import FOLDER
+from cryoice_scipion.protocols.protocol_screen import FOLDER, CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
+from cryoice_scipion.protocols.screen_form import MODEL_OBJECT
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
+from cryoice_scipion.protocols.training_protocol import OUTPUT_MODEL
 from cryoice_scipion.streams import MicrographReader
 from cryoice_scipion.viewers import saved_sets
+from cryoice_scipion.viewers.labels import Place
 
 BUSY_TIMEOUT = 5.0  # s to wait while another protocol writes the input
 #: Attributes in which imports and pickers store their score; the first one that a set has is used.
@@ -148,18 +151,18 @@ class ScreenedRun:
         self._save(parts, run, done)
 
     def save_places(
-        self, places: Dict[str, Callable[[], Dict[int, Any]]], run: Callable[..., None], done: Done
+        self, places: Dict[str, Callable[[], Dict[int, List[Place]]]], run: Callable[..., None], done: Done
     ) -> None:
         """Save positions as new sets of coordinates on the screened micrographs; see :meth:`_save`.
 
         Parameters
         ----------
         places : dict
-            For each kind of output, a function that returns the positions (px) by the id of the micrograph.
+            For each kind of output, a function that returns the places by the id of the micrograph.
         """
         pointer = self._now().getInputMicrographsPointer()
 
-        def writer(read: Callable[[], Dict[int, Any]]) -> Callable[[str], int]:
+        def writer(read: Callable[[], Dict[int, List[Place]]]) -> Callable[[str], int]:
             def write(path: str) -> int:
                 names = {row.id: row.name for row in MicrographReader(pointer).look()}
                 return saved_sets.write_places(path, names, read())
@@ -181,15 +184,34 @@ class ScreenedRun:
         CryoIceError
             If there is no such window.
         """
-        if not hasattr(view, "_openProtocolForm"):
-            raise CryoIceError("train ice detector", "needs the window of the project", "open its form there")
+        open_form = _form_opener("train ice detector", view)
         training = self._project.newProtocol(CryoIceProtTrain)
         for name in names:
             kind = saved_sets.kind_of(name)
             pointer = training.goodCoordinates if kind == saved_sets.GOOD_PLACES else training.badCoordinates
             pointer.set(self._now())
             pointer.setExtended(name)
-        view._openProtocolForm(training)
+        open_form(training)
+
+    def open_screening(self, view: Any) -> None:
+        """Open the form of a screening like this one, with the model that was trained last, in the same view.
+
+        Raises
+        ------
+        CryoIceError
+            If there is no such window or no such model.
+        """
+        open_form = _form_opener("screen micrographs", view)
+        trained = [one for one in self._project.getRuns() if isinstance(one, CryoIceProtTrain)]
+        trained = [one for one in trained if one.hasAttribute(OUTPUT_MODEL)]
+        if not trained:
+            raise CryoIceError(self.title, "no model was trained in this project", "press Train ... and Execute first")
+        screening = self._project.newProtocol(CryoIceProtScreen)
+        screening.copyDefinitionAttributes(self._now())
+        screening.modelSource.set(MODEL_OBJECT)
+        screening.inputModel.set(max(trained, key=lambda one: one.getObjId()))
+        screening.inputModel.setExtended(OUTPUT_MODEL)
+        open_form(screening)
 
     def _outputs(self, names: Sequence[str]) -> Tuple[str, ...]:
         outputs = saved_sets.files_of(self._now(), names)
@@ -238,3 +260,11 @@ class ScreenedRun:
         if protocol is None:
             raise CryoIceError(self.title, "is no longer in the project", "close this window")
         return protocol
+
+
+def _form_opener(name: str, view: Any) -> Callable[[Any], None]:
+    """Return what opens the form of a protocol in the view of a project's window."""
+    if not hasattr(view, "_openProtocolForm"):
+        raise CryoIceError(name, "needs the window of the project", "open its form there")
+    opener: Callable[[Any], None] = view._openProtocolForm
+    return opener

@@ -18,15 +18,18 @@ WARNING = "#fff3cd"
 
 
 class StatusBar(tk.Frame):
-    """Top of the window: status, warnings and report button; ``say`` shows error messages."""
+    """Top of the window: status, warnings, and buttons for session map and report; ``say`` shows error messages."""
 
-    def __init__(self, master: tk.Misc, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, master: tk.Misc, folder: Path, say: Callable[[str], None], open_map: Callable[[], object]
+    ) -> None:
         """Create the status bar of the run in ``folder``, which contains the report."""
         super().__init__(master, bg="white")
         self._folder, self._say = folder, say
         self.words = tk.Label(self, bg="white", anchor="w", justify=tk.LEFT, font=("TkDefaultFont", 12))
         self.words.grid(row=0, column=0, sticky="ew")
-        tk.Button(self, text="Report", command=self._open_report).grid(row=0, column=1, sticky="e")
+        tk.Button(self, text="Session map", command=open_map).grid(row=0, column=1, sticky="e", padx=4)
+        tk.Button(self, text="Report", command=self._open_report).grid(row=0, column=2, sticky="e")
         self.warning = tk.Label(self, bg=WARNING, anchor="w", justify=tk.LEFT, padx=6, pady=3)
         self.columnconfigure(0, weight=1)
         self.bind("<Configure>", lambda event: self._wrap(event.width))
@@ -46,12 +49,12 @@ class StatusBar(tk.Frame):
         warnings = summary.warnings if summary is not None else []
         self.warning.config(text="\n".join(f"Warning: {words}" for words in warnings))
         if warnings:
-            self.warning.grid(row=1, column=0, columnspan=2, sticky="ew", pady=(4, 0))
+            self.warning.grid(row=1, column=0, columnspan=3, sticky="ew", pady=(4, 0))
         else:
             self.warning.grid_remove()
 
     def _wrap(self, width: int) -> None:
-        self.words.config(wraplength=max(300, width - 120))
+        self.words.config(wraplength=max(300, width - 230))
         self.warning.config(wraplength=max(300, width - 20))
 
     def _open_report(self) -> None:

@@ -51,6 +51,12 @@ class Viewport:
             self.is_fit = False
             self._centre(scale, point, (x, y))
 
+    def look_at(self, x: float, y: float, side: float) -> None:
+        """Magnify a square of ``side`` px around a position in px of the micrograph."""
+        self.is_fit, scale = False, min(self.width, self.height) / side
+        scale = min(max(scale, self._least()), max(CLOSEST, self._least()))
+        self._centre(scale, (x, y), (self.width / 2, self.height / 2))
+
     def pan(self, across: float, down: float) -> None:
         """Move the micrograph by px of the canvas."""
         self.left, self.top = self.left + across, self.top + down

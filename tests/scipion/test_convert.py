@@ -10,10 +10,11 @@ import starfile
 from noise import write_image
 from PIL import Image
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
-from pyworkflow.object import Float
+from pyworkflow.object import Float, String
 
 from cryoice_scipion import convert, set_writing
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.monitor_pictures import picture_of
@@ -130,6 +131,20 @@ def test_star_files_for_the_training_say_all_that_is_needed(tmp_path):
     row = table.iloc[0]
     assert row["rlnMicrographName"] == "/a/m.mrc"
     assert (row["rlnCoordinateX"], row["rlnMicrographPixelSize"], row["cryoiceBoxSize"]) == (5, 1.5, 30)
+    assert "cryoiceClass" not in table
+
+
+def test_the_labels_of_bad_places_are_in_the_star_file(tmp_path):
+    bad = SetOfCoordinates(filename=str(tmp_path / "bad.sqlite"))
+    bad.setMicrographs(micrographs(tmp_path, ["/a/m.mrc"]))
+    for x, label in ((5, "thick"), (9, None)):
+        item = Coordinate(x=x, y=6)
+        item.setMicId(1)
+        item._cryoiceLabel = String(label)
+        bad.append(item)
+    convert.write_picks_star(tmp_path / "bad.star", bad)
+    (block,) = read_star(tmp_path / "bad.star")
+    assert block.table["cryoiceClass"].tolist() == ["thick", "bad"]
 
 
 def test_a_set_takes_broken_micrographs_and_has_the_dimensions_of_the_first_that_is_known(tmp_path):

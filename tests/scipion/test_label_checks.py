@@ -22,20 +22,26 @@ def again(labels):
     return type(labels)(labels._folder)
 
 
+def numbers(labels):
+    """Return how many good and bad places are in the files."""
+    counts = again(labels).counts()
+    return counts[GOOD], counts[BAD]
+
+
 def test_labels_are_in_the_file_after_each_change(labels):
     from cryoice_scipion.viewers.labels import Place
 
     labels.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
     labels.mark("one", Place(40.0, 20.0, BAD), 5.0, 30.0)
-    labels.decide("two", False)
+    labels.decide(["two"], False)
     assert again(labels).of("one") == (Place(10.0, 20.0, GOOD), Place(40.0, 20.0, BAD))
     assert again(labels).verdicts == {"two": False}
     labels.mark("one", Place(12.0, 20.0, BAD), 5.0, 30.0)  # the same place: it corrects the first
-    assert (again(labels).number(GOOD), again(labels).number(BAD)) == (0, 2)
+    assert numbers(labels) == (0, 2)
     assert labels.remove("one", 41.0, 21.0, 5.0)
     assert not labels.remove("one", 400.0, 21.0, 5.0)
     assert again(labels).of("one") == (Place(12.0, 20.0, BAD),)
-    labels.decide("two", False)  # again: as the run decided
+    labels.decide(["two"], False)  # again: as the run decided
     assert again(labels).verdicts == {}
 
 
@@ -43,13 +49,15 @@ def test_every_change_can_be_undone(labels):
     from cryoice_scipion.viewers.labels import Place
 
     labels.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
-    labels.decide("one", True)
+    labels.decide(["one"], True)
+    labels.decide(["one", "two"], False)  # both, as with the lasso
+    assert again(labels).verdicts == {"one": False, "two": False}
     labels.remove("one", 10.0, 20.0, 5.0)
     states = []
     while labels.can_undo:
         labels.undo()
-        states.append((again(labels).number(GOOD), again(labels).verdicts))
-    assert states == [(1, {"one": True}), (1, {}), (0, {})]
+        states.append((again(labels).counts()[GOOD], again(labels).verdicts))
+    assert states == [(1, {"one": False, "two": False}), (1, {"one": True}), (1, {}), (0, {})]
 
 
 def test_changes_of_the_page_stay(labels):
@@ -57,14 +65,14 @@ def test_changes_of_the_page_stay(labels):
 
     page = again(labels)
     page.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
-    page.decide("one", True)
+    page.decide(["one"], True)
     labels.mark("one", Place(90.0, 20.0, BAD), 5.0, 30.0)
-    labels.decide("two", False)
-    assert (again(labels).number(GOOD), again(labels).number(BAD)) == (1, 1)
+    labels.decide(["two"], False)
+    assert numbers(labels) == (1, 1)
     assert again(labels).verdicts == {"one": True, "two": False}
     labels.undo()
     labels.undo()
-    assert (again(labels).number(GOOD), again(labels).number(BAD)) == (1, 0)
+    assert numbers(labels) == (1, 0)
     assert again(labels).verdicts == {"one": True}
 
 
@@ -84,14 +92,15 @@ def test_the_files_are_those_of_the_local_page(labels):
     from cryoice_scipion.viewers.labels import Place
 
     labels.mark("one", Place(100.0, 60.0, GOOD), 5.0, 30.0)
-    labels.decide("two", False)
+    labels.decide(["two"], False)
     ((stem, box),) = read_labels(labels._folder / "labels.json").boxes()
     assert (stem, box.label, box.x, box.y, box.width) == ("one", "good", 85.0, 45.0, 30.0)
     boxes = {"one": [{"x": 10, "y": 20, "width": 80, "height": 60, "class": "frost"}]}  # drawn in the page
     (labels._folder / "labels.json").write_text(json.dumps({"version": 1, "micrographs": boxes}))
-    assert again(labels).of("one") == (Place(50.0, 50.0, BAD),)
+    (place,) = again(labels).of("one")
+    assert place == Place(50.0, 50.0, "frost") and place.kind == BAD
     reread = again(labels)
-    reread.decide("two", True)
+    reread.decide(["two"], True)
     ((_, box),) = read_labels(labels._folder / "labels.json").boxes()
     assert (box.cls, box.width) == ("frost", 80)  # its class and size stay
     assert json.loads((labels._folder / "review.json").read_text())["micrographs"] == {"two": "accepted"}

@@ -62,10 +62,12 @@ def test_a_grader_is_trained_and_is_the_grader_of_the_screening(micrographs):
 
 def test_the_error_of_the_command_is_the_error_of_the_protocol(micrographs):
     project, folder, _ = micrographs
-    protocol = training(micrographs, network=GRADER, gradesFile=str(folder / "grades.csv"), holdOut="m*")
+    protocol = training(micrographs, network=GRADER, gradesFile=str(folder / "grades.csv"))
+    (folder / "m0.mrc").rename(folder / "m0.away")
     project.proj.launchProtocol(protocol, wait=True)
+    (folder / "m0.away").rename(folder / "m0.mrc")
     message = project.proj.getProtocol(protocol.getObjId(), fromRuns=False).getErrorMessage()
-    assert "cryoice train: graded micrographs: 0 are too few to train; give at least 8" in message
+    assert "cryoice train: " in message and "m0.mrc" in message
     assert "non-zero exit status" not in message
 
 
@@ -77,3 +79,19 @@ def test_the_form_says_what_the_core_is_told(micrographs):
     assert training(micrographs, network=AUTOENCODER)._getConfig().epochs == 15
     (error,) = training(micrographs, network=GRADER, gradesFile="none.csv")._validate()
     assert error == "Table of grades: there is no such file. Choose a CSV file."
+
+
+@pytest.mark.parametrize(
+    "held_out, grade, words",
+    [
+        ("m9, none*", "great", "Held-out micrographs: no graded micrograph has the name none*."),
+        ("m[0-2]", "great", "7 graded micrographs are too few. A training needs 8 or more. Hold out fewer."),
+        ("", "nice", "unknown grade nice"),
+    ],
+)
+def test_a_grader_that_cannot_be_trained_is_told_in_the_form(micrographs, tmp_path, held_out, grade, words):
+    names = "".join(f"m{number}.mrc,{grade}\n" for number in range(NUMBER))
+    (tmp_path / "grades.csv").write_text(f"micrograph,grade\n{names}")
+    values = {"network": GRADER, "gradesFile": str(tmp_path / "grades.csv"), "holdOut": held_out}
+    (error,) = training(micrographs, **values)._validate()
+    assert words in error

@@ -2,6 +2,7 @@
 """The screening viewer, its real window on a screen: what it shows is what the project holds, and what it saves too."""
 
 import contextlib
+import csv
 import json
 import shutil
 import time
@@ -18,14 +19,22 @@ from pyworkflow.project import Project
 from pyworkflow.viewer import DESKTOP_TKINTER
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
+from scipion_data import places as true_places
 
 from cryoice_scipion.core.formats.coordinates import SCORE, read_picks, write_star
+from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.results.run_reader import read_records
-from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
+from cryoice_scipion.core.screening.region_search_files import cell_of
+from cryoice_scipion.protocols import CryoIceProtRegions, CryoIceProtScreen, CryoIceProtTrain
+from cryoice_scipion.protocols.protocol_regions import FROM_FILE, MARKED
+from cryoice_scipion.protocols.train_form import FROM_NOTHING
 from cryoice_scipion.viewers import preferred
+from cryoice_scipion.viewers.regions_window import SHOW, WRONG
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.session_map_window import SessionMapWindow
+from cryoice_scipion.viewers.windows import open_window
 
 pytestmark = pytest.mark.scipion
 
@@ -295,7 +304,12 @@ def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no
     click(window, 300, 300)  # bad
     click(window, 301, 300, button=3)  # no longer
     assert "2 good, 2 bad on 2 micrographs" in window.labelling.counts.cget("text")
+    window.root.event_generate("<Key-3>")  # the class of the place, as in the menu
+    assert window.labelling.cls.get() == "3 thick" and window.labelling.tool.get() == "bad"
+    click(window, 400, 90)  # again: it replaces the place
     drawn = window.picture.canvas
+    assert [drawn.itemcget(item, "text") for item in drawn.find_withtag("class")] == ["thick"]
+    assert "2 good, 2 bad (thick 1) on 2 micrographs" in window.labelling.counts.cget("text")
     assert (len(drawn.find_withtag("good")), len(drawn.find_withtag("bad"))) == (1, 1)
     assert open_on(scipion.screening).labelling.labels.boxes == window.labelling.labels.boxes  # of the file
     window.saving.save_labels()
@@ -308,6 +322,8 @@ def test_marked_places_become_outputs_that_a_training_takes(scipion, open_on, no
         for item in items(saved).values():
             found.setdefault(item.getMicId(), []).append((item.getX(), item.getY()))
             assert item.getMicName()
+            thick = label == "bad" and item.getMicName() == f"{NAMES[1]}.mrc"
+            assert item.getAttributeValue("_cryoiceLabel") == ("thick" if thick else "bad" if label == "bad" else None)
         assert {key: np.allclose(found[key], places[key], atol=2) for key in places} == dict.fromkeys(places, True)
         assert saved.getMicrographs().getFileName() == scipion.micrographs[0].outputMicrographs.getFileName()
         assert saved.getObjId() in children(protocol)
@@ -330,7 +346,8 @@ def test_picks_of_the_run_are_added_but_not_near_a_place_of_the_other_kind(scipi
     assert [place[:2] for place in places] == [(kept[0].getX(), kept[0].getY())]
     read = window.labelling.places(window.threshold.threshold)
     good, bad = (read[f"outputCoordinates{kind}"]()[key] for kind in ("Good", "Bad"))
-    assert tuple(bad[0]) == places[0][:2]
+    assert bad[0] == places[0]
+    good = np.array([place[:2] for place in good])
     far = np.hypot(*(good - places[0][:2]).T) * 4.0  # Å
     assert 0 < len(good) < len(kept) and far.min() > 300
     window.labelling.undo_button.invoke()
@@ -360,6 +377,42 @@ def test_a_micrograph_that_is_rejected_by_hand_is_so_in_list_counts_and_saved_se
     choose(window, NAMES[1])
     window.labelling.verdicts[False].invoke()  # again: as the run decided
     assert window.records.kept_number(window.threshold.threshold) == before
+
+
+def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on, no_labels):
+    window = open_on(scipion.screening)
+    plane = SessionMapWindow(window)
+    open_window(plane)
+    wait_for(plane, lambda: plane.map is not None)
+    assert set(plane.map.ids) == {record.id for record in window.records.micrographs if record.stem != BROKEN}
+    wait_for(plane, lambda: plane.canvas.get_tk_widget().winfo_width() > 100)
+    plane.canvas.draw()
+    at = plane.points.get_offsets()
+    first = int(at[:, 0].argmax())
+
+    def lasso(corners):
+        widget = plane.canvas.get_tk_widget()
+        path = plane.axes.transData.transform(corners)
+        for event, (x, y) in zip(["<ButtonPress-1>", *["<B1-Motion>"] * (len(path) - 2), "<ButtonRelease-1>"], path):
+            widget.event_generate(event, x=round(x), y=round(widget.winfo_height() - y))
+        plane.root.update()
+
+    lasso(at[first] + 0.04 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1), (-1, -1)]))
+    key = plane.map.ids[first]
+    assert plane.selected == [key]
+    stem = next(record.stem for record in window.records.micrographs if record.id == key)
+    plane.buttons["Reject"].invoke()
+    assert window.labelling.labels.verdicts == {stem: False}
+    assert plane.records[key].status == "discarded"
+    plane.buttons["Show in the list"].invoke()
+    assert window.table.shown == [key] and window.table.filter.get() == "selected on the map"
+    plane.buttons["Undo"].invoke()
+    assert window.labelling.labels.verdicts == {}
+    other = int(at[:, 0].argmin())
+    lasso([at[other], at[other]])  # a click opens the micrograph
+    wait_for(window, lambda: window._wanted == plane.map.ids[other])
+    assert window.table.filter.get() == "all"
+    plane.root.destroy()
 
 
 def test_selected_bars_are_shown_on_the_picture(scipion, open_on):
@@ -635,3 +688,139 @@ def test_our_viewer_comes_before_a_preferred_one_for_our_outputs_only(scipion, m
     assert others[0].__name__ == "DataViewer"
     assert pyworkflow.Config.VIEWERS["Volume"] == [javas]
     assert "SetOfMicrographs" not in pyworkflow.Config.VIEWERS
+
+
+STRIPES = {"x": 260, "y": 0, "width": 250, "height": 510, "class": "crystalline"}
+CLEAN = {"x": 40, "y": 40, "width": 90, "height": 90, "good": True}
+
+
+def search(scipion, **values):
+    protocol = scipion.newProtocol(CryoIceProtRegions, **values)
+    protocol.inputScreening.set(scipion.screening)
+    return protocol
+
+
+def write_labels(scipion, boxes):
+    path = Path(scipion.screening.getPath("extra", "screening", "labels.json"))
+    path.write_text(json.dumps({"version": 1, "micrographs": {NAMES[0]: boxes}}))
+
+
+def test_regions_like_marked_places_are_outputs_and_labels_of_a_training(scipion, open_on, no_labels):
+    write_labels(scipion, [STRIPES, CLEAN])
+    done = scipion.run_here(search(scipion, search=MARKED))
+    with open(done.getFolder() / "regions.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if float(row["confidence"]) >= 0.5]
+    assert len({row["micrograph"] for row in rows}) > 1  # also on micrographs without labels
+    found = sorted(items(done.outputRegions).values(), key=lambda item: item.getObjId())
+    for row, item in zip(rows, found):
+        assert item.getMicName() == f"{row['micrograph']}.mrc"
+        assert item._cryoiceClass.get() == row["class"] == "crystalline"
+        assert item._cryoiceConfidence.get() == pytest.approx(float(row["confidence"]))
+        assert item.getX() == pytest.approx(float(row["x"]) + float(row["width"]) / 2, abs=1)
+        assert item._cryoiceHeight.get() == pytest.approx(float(row["height"]), abs=1)
+    assert len(found) == len(rows)
+    (block,) = read_star(done.getFolder() / "bad.star")
+    bad = items(done.outputCoordinatesBad).values()
+    assert {item._cryoiceLabel.get() for item in bad} == {"crystalline"} and len(bad) == len(block.table)
+    assert done.outputRegions.getMicrographs().getFileName() == scipion.micrographs[0].outputMicrographs.getFileName()
+    assert f"crystalline {len(rows)}" in done.summary()[0]
+    assert "similar to marked places" in done.methods()[0]
+    assert (done.getFolder() / "contact_sheet.png").is_file() and (done.getFolder() / "labels.json").is_file()
+    look_at_regions(scipion, open_on, done)
+    training = scipion.newProtocol(CryoIceProtTrain, useGpu=False)
+    point(training.goodCoordinates, scipion.picks)
+    point(training.badCoordinates, (done, "outputCoordinatesBad"))
+    assert training.validate() == []
+
+
+def look_at_regions(scipion, open_on, done):
+    """Open the window of the regions: mark one as wrong, and show it on its micrograph."""
+    viewer = pwem.Domain.findViewers(done, DESKTOP_TKINTER)[0]
+    (view,) = viewer(project=scipion.proj, parent=open_on.master)._visualize(done)
+    view.show()
+    window = view.window
+    wait_for(window, lambda: window.canvas.find_withtag("chosen"))
+    left, top, *_ = cell_of(1)
+    window.canvas.event_generate("<Button-1>", x=left + 5, y=top + 5)
+    window.root.update()
+    (row,) = window.chosen
+    assert row["id"] == "2"
+    window.buttons[WRONG].invoke()
+    assert window.tree.set("1", "Marked") == "good"
+    stored = json.loads(Path(scipion.screening.getPath("extra", "screening", "labels.json")).read_text())
+    box = {name: float(row[name]) for name in ("x", "y", "width", "height")}
+    assert {**box, "class": "bad", "good": True} in stored["micrographs"][row["micrograph"]]
+    window.buttons[SHOW].invoke()
+    shown = window.screening
+    wait_for(shown, lambda: not shown.picture.view.is_fit and not shown.picture._painting)
+    assert shown.heading.title.name == row["micrograph"]
+    middle = shown.picture.view.to_micrograph(shown.picture.view.width / 2, shown.picture.view.height / 2)
+    reach = 0.5 * max(box["width"], box["height"])
+    assert abs(middle[0] - box["x"] - box["width"] / 2) <= reach
+    assert abs(middle[1] - box["y"] - box["height"] / 2) <= reach
+    shown.root.destroy()
+    window.root.destroy()
+
+
+def test_a_search_that_cannot_work_is_told_before_it_runs(scipion, no_labels, tmp_path):
+    (words,) = search(scipion, search=MARKED).validate()
+    assert words.startswith("No place is marked in the screening. Press Analyze Results of the screening")
+    write_labels(scipion, [CLEAN])
+    assert search(scipion, search=MARKED).validate() == [
+        "No place is marked as bad. Mark at least one place like those to find."
+    ]
+    write_labels(scipion, [])
+    assert "has no labelled box" in search(scipion, search=MARKED).validate()[0]
+    (words,) = search(scipion, search=FROM_FILE, labelsFile=str(tmp_path / "none.json")).validate()
+    assert words == "Label file: there is no such file. Choose a file labels.json."
+    assert search(scipion, top=0).validate() == ["'Regions on the contact sheet' must be 1 or more."]
+    assert search(scipion).validate() == []
+
+
+class ProjectView:
+    """The view of a project's window, as far as the viewer uses it."""
+
+    forms = None
+
+    def getViewWidget(self):
+        return self
+
+    def refreshRuns(self):
+        pass
+
+    def _openProtocolForm(self, protocol):
+        self.forms = [protocol]
+
+
+def test_a_user_zooms_marks_trains_and_screens_again(scipion, open_on, no_labels, monkeypatch):
+    window, project = open_on(scipion.screening), ProjectView()
+    monkeypatch.setattr(window, "master", project)
+    picture = window.picture
+    for number, name in enumerate(NAMES[:2]):
+        choose(window, name)
+        for label in ("good", "bad"):
+            window.table.tree.focus_force()
+            window.root.event_generate(f"<Key-{label[0]}>")
+            spots = true_places(number, label == "good")[:5]
+            at_x, at_y = (round(value) for value in picture.view.to_canvas(spots[0]))
+            for _ in range(3):  # the first one is marked in a magnified picture
+                picture.canvas.event_generate("<Button-4>", x=at_x, y=at_y)
+            click(window, *spots[0])
+            picture.fit.invoke()
+            for spot in spots[1:]:
+                click(window, *spot)
+    assert "10 good, 10 bad on 2 micrographs" in window.labelling.counts.cget("text")
+    window.labelling.train_button.invoke()
+    wait_for(window, lambda: project.forms)
+    (training,) = project.forms
+    for name, value in {"startFrom": FROM_NOTHING, "epochs": 1, "useGpu": False}.items():
+        getattr(training, name).set(value)
+    scipion.run_here(training)
+    window.labelling.again_button.invoke()
+    (again,) = project.forms
+    assert again.inputModel.get().getPath() == training.outputModel.getPath() and again.useGpu.get() is False
+    scipion.run_here(again)
+    new = open_on(again)
+    before = {record.stem: record.bad_area for record in window.records.micrographs}
+    after = {record.stem: record.bad_area for record in new.records.micrographs}
+    assert set(after) == set(before) and after != before

@@ -15,7 +15,8 @@ from streaming import wait_for, workers_of
 
 from cryoice_scipion.constants import CRYOICE_PYTHON
 from cryoice_scipion.plugin import Plugin
-from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain, CryoIceProtTrainMicrographs
+from cryoice_scipion.protocols.protocol_train_micrographs import GRADER
 from cryoice_scipion.viewers.model_preview_window import PreviewDialog
 
 pytestmark = pytest.mark.scipion
@@ -106,26 +107,47 @@ def training(project, good, bad, **values):
 
 
 def test_the_hold_out_list_has_the_numbers_of_good_and_bad_coordinates(main, project, labelled):
-    form = FormWindow("training", training(project, **labelled), lambda *_: None, main)
+    protocol = training(project, **labelled)
+    rows, _ = held_out_by_wizard(main, protocol)
+    names = [name for name in NAMES if name != EMPTY]
+    assert [(name, int(good), int(bad)) for name, good, bad in rows] == [(name, 14, 14) for name in names]
+    assert protocol.holdOut.get() == ", ".join(names[1:3])
+
+
+def test_the_hold_out_list_of_a_grader_has_the_grades(main, project, picks, tmp_path):
+    grades = dict(zip(NAMES, ["great", "film", "decent", "thick", "great"]))
+    (tmp_path / "grades.csv").write_text("micrograph,grade\n" + "".join(f"{n}.mrc,{g}\n" for n, g in grades.items()))
+    table = {"network": GRADER, "gradesFile": str(tmp_path / "grades.csv")}
+    protocol = project.newProtocol(CryoIceProtTrainMicrographs, useGpu=False, **table)
+    protocol.inputMicrographs.set(picks[0].inputMicrographs.get())
+    rows, words = held_out_by_wizard(main, protocol)
+    assert [row[:2] for row in rows] == list(grades.items())
+    assert [row[2] for row in rows] == ["good", "bad", "good", "bad", "good"]
+    assert words.startswith("3 good and 2 bad micrographs have a grade.")
+    assert protocol.holdOut.get() == f"{NAMES[1]}, {NAMES[2]}"
+
+
+def held_out_by_wizard(main, protocol):
+    """Select the second and the third micrograph in the list of held-out ones; return the rows and the text."""
+    form = FormWindow("training", protocol, lambda *_: None, main)
     form.root.deiconify()
     form.root.update()
-    rows = []
+    rows, words = [], []
 
     def script():
         yield lambda: any(isinstance(child, ListDialog) for child in form.root.winfo_children())
         dialog = next(child for child in form.root.winfo_children() if isinstance(child, ListDialog))
         tree = dialog.tree
         rows.extend((tree.item(item, "text"), *tree.item(item, "values")) for item in tree.get_children())
+        words.append(dialog.message)
         tree.selection_set(tree.get_children()[1:3])
         dialog._handleResult(RESULT_YES)
 
     check = drive(form.root, script())
     press_wizard(form, "holdOut")
     check()
-    names = [name for name in NAMES if name != EMPTY]
-    assert [(name, int(good), int(bad)) for name, good, bad in rows] == [(name, 14, 14) for name in names]
-    assert form.protocol.holdOut.get() == ", ".join(names[1:3])
     form.root.destroy()
+    return rows, words[0]
 
 
 def test_a_training_that_cannot_work_is_told_before_it_runs(project, labelled, tmp_path):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
@@ -21,7 +22,8 @@ from cryoice_scipion.core.records import MicrographTask
 
 __all__ = [
     "NameIndex", "agreeing_folders", "contradicting_names", "expand_micrographs", "exposure_lists", "folders_of",
-    "free_stem", "match_names", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside", "stem_of",
+    "free_stem", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside",
+    "stem_of",
 ]  # fmt: skip
 
 _UID = re.compile(r"^\d{21}_")  # prefix that cryoSPARC adds to names
@@ -34,6 +36,11 @@ def micrograph_key(name: str) -> str:
     ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that cryoSPARC adds at the front.
     """
     return without_suffixes(_UID.sub("", stem_of(name)) or stem_of(name))
+
+
+def matches_name(stem: str, name: str) -> bool:
+    """Return whether the name of a held-out micrograph, or a pattern of names, matches this micrograph."""
+    return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)
 
 
 class NameIndex:

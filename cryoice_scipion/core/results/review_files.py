@@ -15,13 +15,14 @@ import threading
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 
 LABELS, VERDICTS = "labels.json", "review.json"  # in the folder of the run
 REJECTED = "rejected"
+LABEL_CLASSES = tuple(name for name in CLASSES if name not in (GOOD, BORDER))  # that a user can give a bad place
 SIDE = 400.0  # Å, of the box around a place that is clicked
 
 Boxes = Dict[str, List[LabelledBox]]

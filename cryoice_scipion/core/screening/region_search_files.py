@@ -105,18 +105,23 @@ def places_in(one: FoundRegion) -> Iterator[Tuple[float, float]]:
             )
 
 
+def cell_of(index: int) -> Tuple[int, int, int, int]:
+    """Return left, top, right and bottom edge (px) of a region on the contact sheet, with its text."""
+    left, top = _GAP + index % _ACROSS * (_SIDE + _GAP), _GAP + index // _ACROSS * (_SIDE + 2 * _LINE + _GAP)
+    return left, top, left + _SIDE, top + _SIDE + 2 * _LINE
+
+
 def contact_sheet(maps: StoredMaps, found: Sequence[FoundRegion]) -> Image.Image:
     """Return a picture of regions with their surroundings, in the order of their ranks."""
     font = ImageFont.load_default(11)
-    rows = -(-len(found) // _ACROSS)
-    high = _SIDE + 2 * _LINE + _GAP
-    sheet = Image.new("RGB", (_ACROSS * (_SIDE + _GAP) + _GAP, rows * high + _GAP), PAPER)
+    _, _, _, bottom = cell_of(len(found) - 1)
+    sheet = Image.new("RGB", (_ACROSS * (_SIDE + _GAP) + _GAP, bottom + _GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     pictures: Dict[int, Image.Image] = {}
     for index, one in enumerate(found):
         if one.micrograph not in pictures:
             pictures[one.micrograph] = Image.fromarray(maps.picture(one.micrograph))
-        left, top = _GAP + index % _ACROSS * (_SIDE + _GAP), _GAP + index // _ACROSS * high
+        left, top, _, _ = cell_of(index)
         sheet.paste(_crop(pictures[one.micrograph], one), (left, top))
         words = (f"{index + 1}  {one.cls} {one.confidence:.2f}", _shortened(one.stem))
         for line, text in enumerate(words):

@@ -18,9 +18,8 @@ from starlette.staticfiles import StaticFiles
 from cryoice_scipion.constants import ALL_GRADES, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, grade_colour
-from cryoice_scipion.core.results.review_files import SIDE
+from cryoice_scipion.core.results.review_files import LABEL_CLASSES, SIDE
 from cryoice_scipion.core.serve import review_routes, teach_routes, try_routes
-from cryoice_scipion.core.serve.labels import LABEL_CLASSES
 from cryoice_scipion.core.serve.pictures import SPECTRUM_EDGE
 from cryoice_scipion.core.serve.place import Place
 from cryoice_scipion.core.serve.safety import Guard

@@ -6,13 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
+from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 from cryoice_scipion.core.results.review_files import LABELS, Boxes, change_labels, read_labels
 
-LABEL_CLASSES = [name for name in CLASSES if name not in (GOOD, BORDER)]
 _MOST = 2000  # labels of one micrograph
 _EDGE = 0.05  # share of a side that the mark of a whole micrograph leaves out
 

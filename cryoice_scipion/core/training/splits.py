@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Dict, List, Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.validation_draw import draw_validation
-from cryoice_scipion.core.images.naming import micrograph_key
+from cryoice_scipion.core.images.naming import matches_name
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _ALIKE = 2.0  # the largest weight, in patches, of all those of one label on one micrograph
@@ -103,8 +102,3 @@ def with_unique_names(tables: Sequence[pd.DataFrame]) -> List[pd.DataFrame]:
         names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
         found.append(table.assign(micrograph=stems.map(names)))
     return found
-
-
-def matches_name(stem: str, name: str) -> bool:
-    """Return whether the name of a held-out micrograph, or a pattern of names, matches this micrograph."""
-    return fnmatch.fnmatchcase(stem, name) or micrograph_key(stem) == micrograph_key(name)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BORDER, CLASSES, GRADES
@@ -16,6 +15,7 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import find_labelled, read_label_image
 from cryoice_scipion.core.grades.grade import grade_of_areas
 from cryoice_scipion.core.grades.resnet import grade_views
+from cryoice_scipion.core.grades.table import read_grades
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.naming import expand_micrographs, micrograph_key
@@ -23,7 +23,6 @@ from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.training.grades.fit import Example
 from cryoice_scipion.core.training.trainers import TrainRequest
 
-COLUMNS = ("micrograph", "grade")
 _TABLE_SOURCE = "graded"
 _VERSION = 1  # of the stored views
 
@@ -69,29 +68,8 @@ def tasks_by_source(request: TrainRequest) -> Dict[str, List[Tuple[MicrographTas
     return found
 
 
-def read_grades(path: Path) -> Dict[str, str]:
-    """Return the grade of each micrograph of a table with the columns ``micrograph`` and ``grade``.
-
-    Raises
-    ------
-    SettingsError
-        When the table cannot be read, lacks a column, or has an unknown grade.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise SettingsError(path, f"cannot be read as a table ({error})", "give a CSV file") from None
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise SettingsError(path, f"lacks the column {' and '.join(missing)}", "name the columns in the first line")
-    unknown = sorted(set(table["grade"]) - set(GRADES))
-    if unknown:
-        raise SettingsError(path, f"unknown grade {', '.join(unknown)}", f"the grades are {', '.join(GRADES)}")
-    return dict(zip(table["micrograph"], table["grade"]))
-
-
 def _graded(path: Path, tasks: Sequence[MicrographTask], request: TrainRequest) -> List[Tuple[MicrographTask, str]]:
-    grades = {micrograph_key(Path(name).stem): grade for name, grade in read_grades(path).items()}
+    grades = read_grades(path)
     found = [(task, grades[micrograph_key(task.stem)]) for task in tasks if micrograph_key(task.stem) in grades]
     if len(found) < len(grades):
         request.warn([f"{path}: {len(grades) - len(found)} of {len(grades)} micrographs are not among --micrographs"])
