@@ -25,7 +25,6 @@ from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.widgets import Flow, Tooltip
 
 METHODS = {"PCA": PCA, "t-SNE": TSNE}
-MOST = {PCA: 10_000, TSNE: 2_000}  # micrographs that are arranged; t-SNE takes 10 s of CPU for as many
 STATUS_COLOURS = {ACCEPTED: KEPT, DISCARDED: REJECTED, FAILED: NEUTRAL}
 COLOURS: Dict[str, Callable[[MicrographRecord], str]] = {
     "status": lambda record: STATUS_COLOURS[record.status],
@@ -120,8 +119,7 @@ class SessionMapWindow(Window):
     def arrange(self) -> None:
         """Arrange the micrographs that are screened so far, in the background."""
         method = METHODS[self.method.get()]
-        records = [one for one in self.records.values() if one.deviations]
-        features = {one.id: one.deviations for one in records[:: -(-len(records) // MOST[method]) or 1]}
+        features = {one.id: one.deviations for one in self.records.values() if one.deviations}
         self.words.config(text="Arranging ...")
 
         def work() -> SessionMap:

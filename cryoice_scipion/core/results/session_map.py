@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 PCA, TSNE = "pca", "tsne"
 LEAST = 5  # micrographs: fewer are not arranged
+MOST = {PCA: 10_000, TSNE: 2_000}  # micrographs that are arranged; t-SNE takes 10 s of CPU for as many
 NEIGHBOURS = 5
 _PERPLEXITY = 30.0  # of t-SNE, with enough micrographs
 
@@ -40,7 +41,7 @@ def session_map(features: Mapping[int, Sequence[float]], method: str = PCA) -> S
     ----------
     features : mapping
         Features of each micrograph by id: ``deviations`` of its record. Micrographs with another number of features
-        than most are left out.
+        than most are left out. Of more micrographs than ``MOST``, evenly spaced ones are arranged.
     method : str
         "pca": the first two principal components. "tsne": t-distributed stochastic neighbour embedding (van der Maaten
         and Hinton 2008), which shows groups more clearly; its distances between groups mean nothing.
@@ -48,6 +49,7 @@ def session_map(features: Mapping[int, Sequence[float]], method: str = PCA) -> S
     lengths = [len(values) for values in features.values() if len(values)]
     usual = max(sorted(set(lengths)), key=lengths.count) if lengths else 0
     ids = [key for key in sorted(features) if usual and len(features[key]) == usual]
+    ids = ids[:: -(-len(ids) // MOST[method]) or 1]
     if len(ids) < LEAST:
         return SessionMap([], np.zeros((0, 2)), 0.0, {})
     rows = np.array([features[key] for key in ids], dtype=np.float64)

@@ -7,10 +7,8 @@ import threading
 from typing import Any, Dict, Tuple
 
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.results.session_map import PCA, TSNE, session_map
+from cryoice_scipion.core.results.session_map import MOST, PCA, TSNE, session_map
 from cryoice_scipion.core.serve.run_view import RunView
-
-MOST = {PCA: 10_000, TSNE: 2_000}  # micrographs that are arranged; t-SNE takes 10 s of CPU for as many
 
 
 class Plane:
@@ -27,7 +25,7 @@ class Plane:
         Parameters
         ----------
         method : str
-            "pca" or "tsne". Of a run with more micrographs than ``MOST``, evenly spaced ones are arranged.
+            "pca" or "tsne".
 
         Raises
         ------
@@ -40,8 +38,7 @@ class Plane:
             records = [one for one in self._view.records().micrographs if one.deviations]
             version = self._view.version
             if method not in self._made or self._made[method][0] != version:
-                step = -(-len(records) // MOST[method]) or 1
-                found = session_map({one.id: one.deviations for one in records[::step]}, method)
+                found = session_map({one.id: one.deviations for one in records}, method)
                 places = [[key, round(x, 4), round(y, 4)] for key, (x, y) in zip(found.ids, found.scaled().tolist())]
                 content = {"points": places, "neighbours": found.neighbours, "explained": round(found.explained, 3)}
                 self._made[method] = version, content
