@@ -95,9 +95,7 @@ def fit_head(
     torch.manual_seed(config.seed)
     detector = load_base(config.base)
     network, base = cast(UNet, detector.network), detector.config
-    weight, bias = network.head.parameters()
-    # The temperature of the old model becomes a part of the weights.
-    old = (weight.detach()[:, :, 0, 0] / base.temperature, bias.detach() / base.temperature)
+    old = last_layer(detector)
     features = torch.from_numpy(np.asarray(views["embedding"], dtype=np.float32))
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), base.classes))
     weights = patch_weights(table)
@@ -105,8 +103,8 @@ def fit_head(
     train, validation = split[TRAIN], split[VALIDATION]
     bad = (table["label"] != GOOD).to_numpy()[validation]
 
-    def fit(rows: Rows, trust: float, after_step: AfterStep = lambda layer, value: None) -> Layer:
-        return _fitted(old, trust, features[rows], allowed[rows], torch.from_numpy(weights[rows]), after_step)
+    def fit(rows: Rows, trust: float, after: AfterStep = lambda layer, value: None) -> Layer:
+        return fit_layer(old, trust, features[rows], allowed[rows], torch.from_numpy(weights[rows]), after)
 
     fits = {UNTOUCHED: lambda rows, left: functional.linear(features[left], *old)}
     for name, trust in TRUST.items():
@@ -130,14 +128,26 @@ def fit_head(
     else:
         layer = fit(train, TRUST[choice.name], report)
     with torch.no_grad():
-        weight.copy_(layer[0][:, :, None, None])
-        bias.copy_(layer[1])
+        network.head.weight.copy_(layer[0][:, :, None, None])
+        cast(torch.Tensor, network.head.bias).copy_(layer[1])
     topics = {"last layer": str(choice)}
     return Fitted(network, list(base.classes), history, options=dict(base.network_options), topics=topics)
 
 
-def _fitted(
-    old: Layer, trust: float, features: torch.Tensor, allowed: torch.Tensor, weights: torch.Tensor, after: AfterStep
+def last_layer(detector: NetworkDetector) -> Layer:
+    """Return the last layer of a U-Net model; its logits are calibrated."""
+    weight, bias = cast(UNet, detector.network).head.parameters()
+    temperature = detector.config.temperature
+    return weight.detach()[:, :, 0, 0] / temperature, bias.detach() / temperature
+
+
+def fit_layer(
+    old: Layer,
+    trust: float,
+    features: torch.Tensor,
+    allowed: torch.Tensor,
+    weights: torch.Tensor,
+    after: AfterStep = lambda layer, value: None,
 ) -> Layer:
     """Return a last layer that is fitted to labelled cells; ``trust`` is how much the old one counts in it."""
     given = functional.linear(features, trust * old[0], trust * old[1])

@@ -45,7 +45,8 @@ def choice(table, seen=None, **errors):
 def test_the_combined_layer_is_taken_unless_another_is_clearly_better(errors, name):
     found = choice(labelled(6), **dict(zip((UNTOUCHED, COMBINED, NEW), errors)))
     assert found.name == name
-    assert str(found).startswith(f"{name} (") and "cross-validated log loss over 6 micrographs: untouched " in str(found)
+    assert str(found).startswith(f"{name} (")
+    assert "cross-validated log loss over 6 micrographs: untouched " in str(found)
 
 
 def test_no_micrograph_is_scored_by_a_layer_that_has_seen_it():
