@@ -21,7 +21,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.training.head_choice import COMBINED, NEW, UNTOUCHED, Rows, choose
+from cryoice_scipion.core.training.head_choice import COMBINED, NEW, UNTOUCHED, Fit, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import (
     Arrays,
@@ -106,9 +106,11 @@ def fit_head(
     def fit(rows: Rows, trust: float, after: AfterStep = lambda layer, value: None) -> Layer:
         return fit_layer(old, trust, features[rows], allowed[rows], torch.from_numpy(weights[rows]), after)
 
-    fits = {UNTOUCHED: lambda rows, left: functional.linear(features[left], *old)}
-    for name, trust in TRUST.items():
-        fits[name] = lambda rows, left, trust=trust: functional.linear(features[left], *fit(rows, trust))
+    def refit(trust: float) -> Fit:
+        return lambda rows, left: functional.linear(features[left], *fit(rows, trust))
+
+    fits: Dict[str, Fit] = {UNTOUCHED: lambda rows, left: functional.linear(features[left], *old)}
+    fits.update({name: refit(trust) for name, trust in TRUST.items()})
     choice = choose(fits, table, np.sort(np.concatenate([train, validation])), weights)
     log(f"fine-tuning {base.name}, last layer: {choice}")
     history: List[Dict[str, float]] = []
