@@ -3,47 +3,53 @@
 
 usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sessions N] [--build DIR]
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
-contamination; labels are taken from half of its micrographs, and what is learned is evaluated on the other half
-(patches, GOOD and BAD alike). Real: labels from half of a data set's micrographs, evaluated on the other half; since
-the shipped model has seen them, one trained on simulated micrographs alone takes its place (--unseen;
-``--simulated-only`` of train_default_model.py; without it, what was found before is kept). Compared: the model as it
-is; fine-tuned on the labels (``cryoice train --from``); the patch + FFT network trained on them from scratch.
+contamination. Real: the annotated micrographs of ``make default-model``. Labels are taken from half of the micrographs
+of a session or source, and what is learned is evaluated on the other half (patches, GOOD and BAD alike). The shipped
+model has seen the real micrographs; --unseen takes a model for them that was trained on simulated micrographs alone
+(``--simulated-only`` of train_default_model.py). Compared: the model as it is; fine-tuned on the labels (``cryoice
+train --from``), and each last layer that a fine-tuning chooses from; the patch + FFT network trained from scratch.
+Patches and networks are kept in the build folder: a second run only fine-tunes.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import pickle
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import mrcfile
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
+from torch.nn.functional import linear
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-from about import about, record, recorded  # noqa: E402
+import few_labels_page  # noqa: E402
+from about import about, record  # noqa: E402
+from few_labels_page import NUMBERS, SCRATCH, SHIPPED, TUNED  # noqa: E402
+from region_metrics import paired  # noqa: E402
 from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
-from cryoice_scipion.core.detectors.model_folder import resolve_model  # noqa: E402
+from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
 from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
-from cryoice_scipion.core.training.fine_tuning import fit_head  # noqa: E402
-from cryoice_scipion.core.training.patches.fit import bad_log_odds, fit, predict  # noqa: E402
+from cryoice_scipion.core.training.fine_tuning import TRUST, fit_head, fit_layer, last_layer, load_base  # noqa: E402
+from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, fit, predict  # noqa: E402
 from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet, cut_patches  # noqa: E402
 from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
+from cryoice_scipion.core.training.splits import patch_weights  # noqa: E402
 
-NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
 KINDS = ("single", "poly", "frost", "ethane", "carbon", "gold", "thick", "aggregate", "dirt", "vacuum")
 # Data sets of real micrographs: their files, and what is BAD in them; none: all that is not GOOD
 REAL_SETS = {
@@ -51,6 +57,7 @@ REAL_SETS = {
     "MicAssess, ice crystals and dirt": ("[12]*.mrc", "contamination"),
 }
 MICROGRAPHS, SIDE, PIXEL_SIZE, SEED = 8, 768, 2.0, 4242
+RESAMPLED = 300
 PLAIN = {"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
 
 
@@ -89,11 +96,11 @@ def _two_classes(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(label=np.where(points["label"] == GOOD, GOOD, BAD))
 
 
-def chosen(patches: PatchSet, number: int, rng: np.random.Generator) -> PatchSet:
-    """Return ``number`` BAD patches and three times as many GOOD ones, by chance."""
+def chosen(patches: PatchSet, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of ``number`` BAD patches and of three times as many GOOD ones, by chance."""
     bad = (patches.table["label"] != GOOD).to_numpy()
     rows = [rng.permutation(np.flatnonzero(part))[:size] for part, size in ((bad, number), (~bad, 3 * number))]
-    return subset(patches, np.sort(np.concatenate(rows)))
+    return np.sort(np.concatenate(rows))
 
 
 def subset(patches: PatchSet, rows: np.ndarray) -> PatchSet:
@@ -103,124 +110,158 @@ def subset(patches: PatchSet, rows: np.ndarray) -> PatchSet:
     return PatchSet(patches.real[rows], table, patches.sampling, [], further)
 
 
-def auc(network: Any, patches: PatchSet, kinds: List[str], temperature: float = 1.0) -> float:
-    """Return the AUC of BAD among patches."""
-    logits = predict(network, patches.views(kinds), np.arange(len(patches.real)), "cpu")
-    odds = bad_log_odds(torch.from_numpy(logits / temperature)).numpy()
-    return float(roc_auc_score(patches.table["label"] != GOOD, odds))
+def scratch(few: PatchSet, test: PatchSet) -> np.ndarray:
+    """Return the log-odds of test patches from a new network; a quarter of the labels says when to stop."""
+    kinds, config = ["patch", "fft"], TrainConfig(epochs=40, patience=8, batch=16)
+    network = fit(few.views(kinds), with_split(few.table), config, "cpu", lambda _: None, False).network
+    return odds_of(network, test.views(kinds))
 
 
-def learned(patches: PatchSet, model: str, tune: bool) -> Any:
-    """Return a network fitted to few patches: a quarter of them, of all micrographs, says when to stop."""
-    bad = (patches.table["label"] != GOOD).to_numpy()
+def odds_of(network: Any, views: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the log-odds of BAD of all patches."""
+    rows = np.arange(len(next(iter(views.values()))))
+    return bad_log_odds(torch.from_numpy(predict(network, views, rows, "cpu"))).numpy()
+
+
+def with_split(table: pd.DataFrame) -> pd.DataFrame:
+    """Return labelled patches with a quarter of them, of all micrographs, for validation."""
+    bad = (table["label"] != GOOD).to_numpy()
     last = np.zeros(len(bad), bool)
     for part in (bad, ~bad):
         last[np.flatnonzero(part)[::4]] = True
-    table = patches.table.assign(split=np.where(last, "validation", "train"))
-    if tune:
-        config = TrainConfig(base=model)
-        return fit_head(patches.views([EMBEDDING]), table, config, "cpu", lambda _: None, False).network
-    config = TrainConfig(epochs=40, patience=8, batch=16)
-    return fit(patches.views(["patch", "fft"]), table, config, "cpu", lambda _: None, False).network
+    return table.assign(split=np.where(last, "validation", "train"))
 
 
-def evaluate(train: PatchSet, test: PatchSet, detector: NetworkDetector, model: str) -> Dict[str, float]:
-    """Return the AUC of the shipped model, and of what is learned from few labels, by name."""
-    result = {"shipped": auc(detector.network, test, [EMBEDDING], detector.config.temperature)}
-    rng = np.random.default_rng(SEED)
-    for number in NUMBERS:
-        few = chosen(train, number, rng)
-        result[f"fine-tuned, {number}"] = auc(learned(few, model, True), test, [EMBEDDING])
-        result[f"from nothing, {number}"] = auc(learned(few, model, False), test, ["patch", "fft"])
-    return result
+def material(path: Path, halves: Callable[..., Tuple[PatchSet, PatchSet]], *given: Any) -> Dict[str, Any]:
+    """Return tables and features of both halves, the labelled rows, and what new networks say of the second half."""
+    if not path.is_file():
+        train, test = halves(*given)
+        kept: Dict[str, Any] = {"labelled": {}, "scratch": {}}
+        for name, part in (("train", train), ("test", test)):
+            kept[name] = (part.table[["micrograph", "label", "x", "y"]], part.further[EMBEDDING])
+        rng = np.random.default_rng(SEED)
+        bad = [int((part.table["label"] != GOOD).sum()) for part in (train, test)]
+        good = [len(part.real) - number for part, number in zip((train, test), bad)]
+        for number in NUMBERS if min(bad) >= max(NUMBERS) and min(good) >= 3 * max(NUMBERS) else ():
+            kept["labelled"][number] = chosen(train, number, rng)
+            kept["scratch"][number] = scratch(subset(train, kept["labelled"][number]), test)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(kept))
+    found: Dict[str, Any] = pickle.loads(path.read_bytes())
+    return found
 
 
-def page(result: Dict[str, Any]) -> str:
-    """Return results/few_labels.md."""
-    groups: Dict[str, List[Dict[str, float]]] = {}
-    for name, row in result["simulated"].items():
-        groups.setdefault(name.split()[0], []).append(row)
-    rows = {f"{kind} ({len(items)})": _mean(items) for kind, items in groups.items()}
-    rows[f"**mean ({len(result['simulated'])})**"] = result["simulated mean"]
-    columns = list(result["simulated mean"])
-
-    def table(lines: Dict[str, Dict[str, float]], untuned: str) -> List[str]:
-        return [
-            "| " + " | ".join(["data", untuned, *columns[1:]]) + " |",
-            "|---" * (len(columns) + 1) + "|",
-            *(f"| {name} | " + " | ".join(f"{row[key]:.3f}" for key in columns) + " |" for name, row in lines.items()),
-        ]
-
-    lines = [
-        "# What a few labels are good for",
-        "",
-        f"Made by `benchmarks/few_labels.py`, commit {result['commit']}: AUC of patches, BAD against GOOD, on micro"
-        "graphs that no label is from, by the number of BAD patches (and three times as many GOOD). Simulated: each "
-        "session has a specimen and a microscope of its own, which no training has seen; in brackets: sessions.",
-        "",
-        *table(rows, "shipped"),
-        "",
-    ]
-    if result["real"]:
-        lines += [
-            "Real micrographs, labels from one half of each data set, evaluated on the other half; BAD is all that "
-            "is not GOOD, most of it carbon, or what is named. Those of MicAssess are of a specimen each. Instead of "
-            "the shipped model, which has seen them, one that was trained on simulated ones alone "
-            f"(commit {result['real commit']}), as it is and fine-tuned:",
-            "",
-            *table(result["real"], "untuned"),
-            "",
-        ]
-    return "\n".join(lines)
+def answers(kept: Dict[str, Any], model: str) -> Iterator[Tuple[int, str, Dict[str, np.ndarray]]]:
+    """Yield a number of labels, the layer that fine-tuning chose, and the log-odds of the test patches by method."""
+    (table, features), (_, test) = kept["train"], kept["test"]
+    config, detector = TrainConfig(base=model), load_base(model)
+    old, cells = last_layer(detector), torch.from_numpy(test)
+    for number, rows in kept["labelled"].items():
+        some = with_split(table.iloc[rows].reset_index(drop=True))
+        fitted = fit_head({EMBEDDING: features[rows]}, some, config, "cpu", lambda _: None, False)
+        found = {SCRATCH: kept["scratch"][number], TUNED: odds_of(fitted.network, {EMBEDDING: test})}
+        train = np.flatnonzero(some["split"] == "train")
+        allowed = torch.from_numpy(allowed_classes(some["label"].tolist(), detector.config.classes))[train]
+        given = (torch.from_numpy(features[rows])[train], allowed, torch.from_numpy(patch_weights(some)[train]))
+        layers = {SHIPPED: old, **{name: fit_layer(old, trust, *given) for name, trust in TRUST.items()}}
+        found.update({name: bad_log_odds(linear(cells, *layer)).numpy() for name, layer in layers.items()})
+        yield number, fitted.topics["last layer"].split()[0], found
 
 
-def _mean(rows: List[Dict[str, float]]) -> Dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def auc(table: pd.DataFrame, odds: np.ndarray, times: Optional[np.ndarray] = None) -> float:
+    """Return the AUC of BAD among patches; ``times`` says how often each micrograph counts, in the order of names."""
+    bad = (table["label"] != GOOD).to_numpy()
+    weights = np.ones(len(bad)) if times is None else times[np.unique(table["micrograph"], return_inverse=True)[1]]
+    used = weights > 0
+    both = bad[used].any() and not bad[used].all()
+    return float(roc_auc_score(bad[used], odds[used], sample_weight=weights[used])) if both else float("nan")
+
+
+def evaluate(kept: Dict[str, Any], model: str, odds: Dict[int, Dict[str, np.ndarray]]) -> Dict[str, Any]:
+    """Return AUC by number of labels and method, and the chosen layer; put the log-odds into ``odds``."""
+    row: Dict[str, Any] = {}
+    for number, layer, found in answers(kept, model):
+        odds[number] = found
+        row[str(number)] = {name: round(auc(kept["test"][0], one), 4) for name, one in found.items()}
+        row[str(number)]["layer"] = layer
+    return row
+
+
+def over_sessions(rows: Sequence[Dict[str, Any]], number: int, other: str) -> Dict[str, List[float]]:
+    """Return the mean AUC of another method and of fine-tuning, and their difference, over sessions."""
+    arrays = [np.array([row[str(number)][name] for row in rows]) for name in (other, TUNED)]
+    return paired([lambda times, one=one: float((times * one).sum() / times.sum()) for one in arrays], len(rows))
+
+
+def over_micrographs(
+    halves: Sequence[Tuple[pd.DataFrame, Dict[int, Dict[str, np.ndarray]]]], number: int, other: str
+) -> Dict[str, List[float]]:
+    """Return the same for both halves of a real source; their micrographs are resampled."""
+    counts = [table["micrograph"].nunique() for table, _ in halves]
+
+    def value(times: np.ndarray, name: str) -> float:
+        parts = np.split(times, np.cumsum(counts)[:-1])
+        return float(np.mean([auc(table, odds[number][name], part) for (table, odds), part in zip(halves, parts)]))
+
+    return paired([lambda times, name=name: value(times, name) for name in (other, TUNED)], sum(counts), RESAMPLED)
+
+
+def simulated(folder: Path, detector: NetworkDetector, kind: str, session: int) -> Tuple[PatchSet, PatchSet]:
+    """Return the patches of both halves of a simulated session."""
+    write_session(folder, kind, session)
+    stems = [f"m{index}" for index in range(MICROGRAPHS)]
+    return cut(folder, detector, stems[:4]), cut(folder, detector, stems[4:])
+
+
+def annotated(
+    folder: Path, detector: NetworkDetector, kind: Optional[str], halves: Sequence[List[str]]
+) -> Tuple[PatchSet, PatchSet]:
+    """Return the patches of both halves of a real source."""
+    return cut(folder, detector, halves[0], kind), cut(folder, detector, halves[1], kind)
 
 
 def main() -> None:
     """Run from a shell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--unseen", type=Path, help="a model folder trained on simulated micrographs alone")
+    parser.add_argument("--unseen", help="a model folder trained on simulated micrographs alone")
     parser.add_argument("--sessions", type=int, default=2 * len(KINDS))
     parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
-    detector = load_detector(resolve_model(args.model))
-    result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}}
-    with tempfile.TemporaryDirectory() as scratch:
+    folder = resolve_model(args.model)
+    detector, cache = load_detector(folder), args.build / "few_labels" / fingerprint(folder)
+    result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}, "real": {}, "differences": {}}
+    with tempfile.TemporaryDirectory() as scratch_folder:
         for session in tqdm(range(args.sessions), desc="sessions"):
             kind = KINDS[session % len(KINDS)]
-            folder = Path(scratch) / str(session)
-            write_session(folder, kind, session)
-            stems = [f"m{index}" for index in range(MICROGRAPHS)]
-            train, test = (cut(folder, detector, part) for part in (stems[:4], stems[4:]))
-            labels = [(item.table["label"] != GOOD).to_numpy() for item in (train, test)]
-            if any(item.sum() < max(NUMBERS) or (~item).sum() < 3 * max(NUMBERS) for item in labels):
-                tqdm.write(f"session {session} ({kind}): too few places of a kind")
-                continue
-            result["simulated"][f"{kind} {session}"] = row = evaluate(train, test, detector, args.model)
-            tqdm.write(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
+            where = Path(scratch_folder) / str(session)
+            kept = material(cache / f"{session}.pkl", simulated, where, detector, kind, session)
+            if kept["labelled"]:  # else there are too few places of a kind
+                result["simulated"][f"{kind} {session}"] = evaluate(kept, args.model, {})
+    rows = list(result["simulated"].values())
+    result["differences"]["simulated"] = {
+        str(number): {other: over_sessions(rows, number, other) for other in (SHIPPED, SCRATCH)} for number in NUMBERS
+    }
+    real_model = args.unseen or args.model
+    result["unseen"] = bool(args.unseen)
+    detector, cache = load_detector(resolve_model(real_model)), cache.with_name(fingerprint(resolve_model(real_model)))
+    real = args.build / REAL
+    for name, (files, kind) in REAL_SETS.items():
+        stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
+        halves: List[Any] = []
+        for first in (0, 1):
+            order = (stems[first::2], stems[1 - first :: 2])
+            kept = material(cache / f"{name.split(',')[0]}_{first}.pkl", annotated, real, detector, kind, order)
+            halves.append((kept["test"][0], {}))
+            result["real"][f"{name} {first + 1}"] = evaluate(kept, real_model, halves[-1][1])
+        result["differences"][name] = {
+            str(number): {other: over_micrographs(halves, number, other) for other in (SHIPPED, SCRATCH)}
+            for number in NUMBERS
+        }
     target = args.output or HERE / "results"
-    written = target / "few_labels.json"
-    before = recorded(written)
-    if not args.unseen:  # what was found with such a model before is kept
-        result["real"], result["real commit"] = before.get("real", {}), before.get("real commit")
-    else:
-        result["real"], result["real commit"] = {}, result["commit"]
-        unseen, real = load_detector(args.unseen), args.build / REAL
-        for name, (files, kind) in REAL_SETS.items():
-            stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
-            halves = [cut(real, unseen, part, kind) for part in (stems[::2], stems[1::2])]
-            for title, train, test in ((f"{name}: one half", *halves), (f"{name}: the other", *halves[::-1])):
-                result["real"][title] = row = evaluate(train, test, unseen, str(args.unseen))
-                print(f"{title}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
-                print("BAD, GOOD:", [np.bincount(part.table["label"] == GOOD).tolist() for part in (train, test)])
-    result["simulated mean"] = _mean(list(result["simulated"].values()))
-    target.mkdir(parents=True, exist_ok=True)
-    record(result, written)
-    (args.output or HERE / "results").joinpath("few_labels.md").write_text(page(result), encoding="utf-8")
+    record(result, target / "few_labels.json")
+    (target / "few_labels.md").write_text(few_labels_page.page(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

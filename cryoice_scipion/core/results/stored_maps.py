@@ -77,6 +77,10 @@ class StoredMaps:
         """Return the map result of a micrograph, by its id in ``tasks``."""
         return self._mapped[key]
 
+    def grade(self, key: int) -> str:
+        """Return the recorded grade of a micrograph; empty: it is not graded."""
+        return self._records[key].grade
+
     def score(self, key: int, picks: Sequence[Pick], config: ScreenConfig) -> MicrographResult:
         """Return the result of a micrograph with these coordinates.
 

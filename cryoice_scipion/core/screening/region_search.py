@@ -8,10 +8,12 @@ from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
-from cryoice_scipion.constants import GOOD
+from cryoice_scipion.constants import GOOD, GRADE_OF_CLASS
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.maps.bad_area import mask_threshold
 from cryoice_scipion.core.regions.embedding import embed
 from cryoice_scipion.core.regions.finding import box_in_px, outline_of
 from cryoice_scipion.core.regions.heads import Heads, default_heads, distinct
@@ -21,6 +23,7 @@ from cryoice_scipion.core.regions.proposals import TREE, Proposal, overlaps, pro
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 
 LEAST = 0.05  # confidence of a region that is listed
+_FIELD = 0.9  # share of the micrograph: a region that is larger has no rim to differ from
 _FITS = 0.3  # IoU of a proposal with a labelled box: without one, the box itself is the region
 _NEAR = 0.05  # IoU of proposals that teach what a whole region is
 
@@ -86,15 +89,28 @@ def search_regions(
     keys = sorted(maps.tasks)
     found: List[FoundRegion] = []
     for key in progress(keys, len(keys)):
-        found += _on_micrograph(maps, key, heads, wanted, method)
+        layers = maps.layers(key)
+        proposals = propose(layers, method)
+        if labels is None and not _is_bad(maps, key, layers):
+            proposals = [one for one in proposals if one.area <= _FIELD * layers.inside.sum()]
+        found += _on_micrograph(maps, key, layers, proposals, heads, wanted)
     return sorted(found, key=lambda one: (-one.rank, one.micrograph))
 
 
+def _is_bad(maps: StoredMaps, key: int, layers: Layers) -> bool:
+    """Return whether the map or the grade says that a micrograph is bad throughout.
+
+    A region that fills a micrograph has no rim, so its contrast to the rim is 0. This is usual for a region of vacuum
+    and for a clean micrograph, and the heads cannot tell them apart.
+    """
+    threshold = mask_threshold(maps.config.threshold, maps.model.recommended_threshold)
+    mostly = float(np.mean(layers.odds[layers.inside] > logit(1 - threshold))) > 0.5
+    return mostly or maps.grade(key) in GRADE_OF_CLASS.values()
+
+
 def _on_micrograph(
-    maps: StoredMaps, key: int, heads: Heads, wanted: Sequence[str], method: str
+    maps: StoredMaps, key: int, layers: Layers, proposals: Sequence[Proposal], heads: Heads, wanted: Sequence[str]
 ) -> Iterator[FoundRegion]:
-    layers = maps.layers(key)
-    proposals = propose(layers, method)
     if not proposals:
         return
     numbers = embed(layers, proposals)

@@ -10,7 +10,7 @@ from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
-from cryoice_scipion.core.results.review_files import LABELS, Boxes, change_labels, read_labels
+from cryoice_scipion.core.results.review_files import LABEL_CLASSES, LABELS, Boxes, change_labels, read_labels
 
 _MOST = 2000  # labels of one micrograph
 _EDGE = 0.05  # share of a side that the mark of a whole micrograph leaves out

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fine-tune a U-Net to few labels (5 to 50 BAD coordinates): fit its last layer, and keep it near the old one.
+"""Fine-tune a U-Net to few labels (5 to 50 BAD coordinates): combine its last layer with one fitted to the labels.
 
-The layers below do not change. With few labels this beats training from scratch.
+The layers below do not change. Cross-validation chooses how much the old layer counts; see ``head_choice``.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, List, cast
+from typing import Callable, Dict, List, Tuple, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 from cryoice_scipion.constants import GOOD
@@ -22,6 +21,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.training.head_choice import COMBINED, NEW, UNTOUCHED, Fit, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import (
     Arrays,
@@ -39,6 +39,12 @@ from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
 _LOOSE = 0.3  # standard deviation of the prior of the change of a weight, for a feature of the usual spread
 _FEATURES = 128  # for this number of features; with more, each weight changes less and a logit as much
 _STEPS = 40
+#: How much the log-odds of the old layer count in a new one. The new one is not without them: they tell the classes of
+#: bad area apart, which most labels do not.
+TRUST = {COMBINED: 0.5, NEW: 0.1}
+
+Layer = Tuple[torch.Tensor, torch.Tensor]  # weights (classes, features) and bias (classes,)
+AfterStep = Callable[[Layer, float], None]  # called with the layer and the loss after each step of a fit
 
 
 def fine_tune(request: TrainRequest) -> Result:
@@ -82,76 +88,98 @@ def fit_head(
 ) -> Fitted:
     """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as of ``fit.fit``.
 
-    The penalised likelihood, with a Gaussian prior around the old weights, is maximised by L-BFGS on all training
-    patches at once, weighted by :func:`patch_weights`.
+    The penalised likelihood, with a Gaussian prior around the old weights or a part of them, is maximised by L-BFGS on
+    all training patches at once, weighted by :func:`patch_weights`. The choice between these layers and the old one
+    uses the validation patches as well.
     """
     torch.manual_seed(config.seed)
     detector = load_base(config.base)
     network, base = cast(UNet, detector.network), detector.config
-    with torch.no_grad():  # the temperature of the old model becomes a part of the weights
-        for values in network.head.parameters():
-            values.div_(base.temperature)
-    log(f"fine-tuning {base.name}: its last layer is fitted, the other layers do not change")
+    old = last_layer(detector)
     features = torch.from_numpy(np.asarray(views["embedding"], dtype=np.float32))
     allowed = torch.from_numpy(allowed_classes(table["label"].tolist(), base.classes))
-    bad = (table["label"] != GOOD).to_numpy()
-    weights = torch.from_numpy(patch_weights(table))
-    rows = {name: torch.from_numpy(np.flatnonzero(table["split"] == name)) for name in (TRAIN, VALIDATION)}
-    validation = rows[VALIDATION].numpy()
+    weights = patch_weights(table)
+    split = {name: np.flatnonzero(table["split"] == name) for name in (TRAIN, VALIDATION)}
+    train, validation = split[TRAIN], split[VALIDATION]
+    bad = (table["label"] != GOOD).to_numpy()[validation]
 
-    def report(row: Dict[str, float], p_bad: NDArray[np.float64]) -> None:
-        read = features[rows[VALIDATION]].numpy()
-        on_epoch(Epoch(row, lambda: positions_of(p_bad, table, validation, views, lambda: read)))
+    def fit(rows: Rows, trust: float, after: AfterStep = lambda layer, value: None) -> Layer:
+        return fit_layer(old, trust, features[rows], allowed[rows], torch.from_numpy(weights[rows]), after)
 
-    history = _move(network, features, allowed, bad, weights, rows, report)
-    return Fitted(network, list(base.classes), history, options=dict(base.network_options))
+    def refit(trust: float) -> Fit:
+        return lambda rows, left: functional.linear(features[left], *fit(rows, trust))
+
+    fits: Dict[str, Fit] = {UNTOUCHED: lambda rows, left: functional.linear(features[left], *old)}
+    fits.update({name: refit(trust) for name, trust in TRUST.items()})
+    choice = choose(fits, table, np.sort(np.concatenate([train, validation])), weights)
+    log(f"fine-tuning {base.name}, last layer: {choice}")
+    history: List[Dict[str, float]] = []
+
+    def report(layer: Layer, value: float) -> None:
+        logits = functional.linear(features[validation], *layer)
+        p_bad = torch.sigmoid(bad_log_odds(logits)).double().numpy()
+        loss = float(loss_of(logits, allowed[validation], torch.from_numpy(weights[validation])))
+        values, row = measure(p_bad, bad, 0.5), {"epoch": len(history) + 1.0, "train_loss": value}
+        history.append({**row, "validation_loss": loss, "validation_auc": values["auc"], "validation_ap": values["ap"]})
+        read = features[validation].numpy()
+        on_epoch(Epoch(history[-1], lambda: positions_of(p_bad, table, validation, views, lambda: read)))
+
+    if choice.name == UNTOUCHED:
+        layer = old
+        report(old, float(loss_of(functional.linear(features[train], *old), allowed[train])))
+    else:
+        layer = fit(train, TRUST[choice.name], report)
+    with torch.no_grad():
+        network.head.weight.copy_(layer[0][:, :, None, None])
+        cast(torch.Tensor, network.head.bias).copy_(layer[1])
+    topics = {"last layer": str(choice)}
+    return Fitted(network, list(base.classes), history, options=dict(base.network_options), topics=topics)
 
 
-def _move(
-    network: UNet,
+def last_layer(detector: NetworkDetector) -> Layer:
+    """Return the last layer of a U-Net model; its logits are calibrated."""
+    weight, bias = cast(UNet, detector.network).head.parameters()
+    temperature = detector.config.temperature
+    return weight.detach()[:, :, 0, 0] / temperature, bias.detach() / temperature
+
+
+def fit_layer(
+    old: Layer,
+    trust: float,
     features: torch.Tensor,
     allowed: torch.Tensor,
-    bad: NDArray[np.bool_],
     weights: torch.Tensor,
-    rows: Dict[str, torch.Tensor],
-    report: Callable[[Dict[str, float], NDArray[np.float64]], None],
-) -> List[Dict[str, float]]:
-    """Fit the last layer in place, and report each step; return one row of the training curves for each step."""
-    train, validation = rows[TRAIN], rows[VALIDATION]
-    weight, bias = network.head.parameters()
-    old = weight.detach()[:, :, 0, 0].clone(), bias.detach().clone()
+    after: AfterStep = lambda layer, value: None,
+) -> Layer:
+    """Return a last layer that is fitted to labelled cells; ``trust`` is how much the old one counts in it."""
+    given = functional.linear(features, trust * old[0], trust * old[1])
     # One spread for all features. With a spread of its own, a feature with little variance in these few patches gets
     # a weight that dominates where it varies more (20 BAD patches of MicAssess: AUC 0.41 on others, 0.99 with one).
-    spread = features[train].var(dim=0).mean().sqrt().clamp(min=1e-3)
+    middle = features.mean(dim=0)
+    spread = features.var(dim=0).mean().sqrt().clamp(min=1e-3)
+    rows = (features - middle) / spread
     change = torch.zeros_like(old[0], requires_grad=True)  # in units of the spread
     shift = torch.zeros_like(old[1], requires_grad=True)
     loose = _LOOSE * math.sqrt(_FEATURES / features.shape[1])
-    number = float(weights[train].sum())
+    number = float(weights.sum())
     optimizer = torch.optim.LBFGS([change, shift], max_iter=5, line_search_fn="strong_wolfe")
-
-    def loss(rows: torch.Tensor) -> torch.Tensor:
-        logits = functional.linear(features[rows], old[0] + change / spread, old[1] + shift)
-        return loss_of(logits, allowed[rows], weights[rows])
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        value = loss(train) + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * loose**2 * number)
+        value = loss_of(given + functional.linear(rows, change, shift), allowed, weights)
+        value = value + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * loose**2 * number)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    history: List[Dict[str, float]] = []
-    for step in range(1, _STEPS + 1):
+    def layer() -> Layer:
+        moved = change.detach() / spread
+        return trust * old[0] + moved, trust * old[1] + shift.detach() - moved @ middle
+
+    before = math.inf
+    for _ in range(_STEPS):
         value = float(optimizer.step(closure).detach())  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            logits = functional.linear(features[validation], old[0] + change / spread, old[1] + shift)
-            p_bad = torch.sigmoid(bad_log_odds(logits)).double().numpy()
-            values = measure(p_bad, bad[validation.numpy()], 0.5)
-            row = {"epoch": float(step), "train_loss": value, "validation_loss": float(loss(validation))}
-        history.append({**row, "validation_auc": values["auc"], "validation_ap": values["ap"]})
-        report(history[-1], p_bad)
-        if step > 1 and abs(history[-2]["train_loss"] - value) < 1e-6:
+        after(layer(), value)
+        if abs(before - value) < 1e-6:
             break
-    with torch.no_grad():
-        weight.copy_((old[0] + change / spread)[:, :, None, None])
-        bias.copy_(old[1] + shift)
-    return history
+        before = value
+    return layer()

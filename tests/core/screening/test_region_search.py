@@ -3,6 +3,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from PIL import Image
 from standin import PIXEL, executor, make_tasks
 
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.evaluation.labels import COLUMNS
 from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.maps.bad_area import Cells
+from cryoice_scipion.core.regions.layers import CLASSES, layers_of
+from cryoice_scipion.core.screening.region_search import search_regions
 from cryoice_scipion.core.screening.region_search_files import SPACING
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.training.sources import Sources
@@ -89,6 +94,20 @@ def test_labels_that_do_not_fit_are_one_line(run, tmp_path, capsys, boxes, words
     labels = write_labels(tmp_path / "labels.json", boxes)
     assert main(["regions", str(run / "run"), "--output", str(tmp_path / "out"), "--labels", str(labels)]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "p_bad, grade, listed", [(1e-3, "", False), (1e-3, "great", False), (1e-3, "empty", True), (0.9, "", True)]
+)
+def test_a_whole_micrograph_is_listed_only_if_its_map_or_its_grade_says_that_it_is_bad(p_bad, grade, listed):
+    shape, noise = (40, 50), np.random.default_rng(0).normal(0, 1, (40, 50))
+    by_class = np.full((len(CLASSES), *shape), p_bad / len(CLASSES), np.float32)
+    cells = Cells(by_class.sum(axis=0), by_class, list(CLASSES), np.zeros(shape, bool), 32.0)
+    maps = SimpleNamespace(
+        tasks={1: SimpleNamespace(stem="mic")}, layers=lambda key: layers_of(cells, Frame((320, 400), 4.0), noise),
+        grade=lambda key: grade, config=ScreenConfig(), model=ModelConfig(name="m", views=[{"sampling": 4.0}]),
+    )  # fmt: skip
+    assert any(one.proposal.area > 0.9 * 40 * 50 for one in search_regions(maps)) == listed
 
 
 def test_boxes_are_labelled_places_of_a_training(run, tmp_path):

@@ -365,8 +365,12 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     old, new = (load_detector(folder).network.state_dict() for folder in (model, tuned))
     changed = {key for key in old if not torch.equal(old[key], new[key])}
     assert changed == {"head.weight", "head.bias"}
+    chosen = config.trained_on["last layer"]
+    assert "cross-validated log loss over 3 micrographs: untouched" in chosen
+    assert f"- last layer: {chosen}" in (tuned / "card.md").read_text(encoding="utf-8")
     assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
-    assert "auc" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"last layer: {chosen}" in said.out + said.err and "auc" in said.out
 
 
 def test_a_tuned_model_keeps_how_much_sessions_differ(model, coordinates, tmp_path):

@@ -38,6 +38,7 @@ class Fitted:
     history: List[Dict[str, float]]  # one row an epoch
     interrupted: bool = False
     options: Dict[str, int] = dataclasses.field(default_factory=dict)  # what the network is built with
+    topics: Dict[str, str] = dataclasses.field(default_factory=dict)  # of the model card: how the network was fitted
 
 
 def classes_of(labels: Sequence[str]) -> List[str]:

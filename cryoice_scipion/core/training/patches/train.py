@@ -125,7 +125,8 @@ def train_on_patches(
         predictions.before = _measured(old, predictions, preferred)
         _compare(predictions, log)
     counts = ", ".join(f"{number} {name}" for name, number in sorted(patches.counts().items()))
-    model = model_config(config, patches.sampling, fitted, predictions, {**topics, "patches": counts})
+    topics = {**topics, "patches": counts, **fitted.topics}
+    model = model_config(config, patches.sampling, fitted, predictions, topics)
     detector = NetworkDetector(model, fitted.network, torch.device(device))
     validation_items = [item for item in micrographs if split.get(item.stem) == VALIDATION]
     # One session does not show by how much sessions differ: a fine-tuned model keeps the values of its base model.

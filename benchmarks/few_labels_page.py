@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the page of results of few_labels.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
+SHIPPED, TUNED, SCRATCH = "untouched", "fine-tuned", "from nothing"
+LAYERS = ("untouched", "combined", "new")
+
+
+def page(result: Dict[str, Any]) -> str:
+    """Return the page as Markdown."""
+    groups: Dict[str, List[Dict[str, Any]]] = {}
+    for name, row in result["simulated"].items():
+        groups.setdefault(name.split()[0], []).append(row)
+    lines = {f"{kind} ({len(rows)})": rows for kind, rows in groups.items()}
+    lines[f"**mean ({len(result['simulated'])})**"] = list(result["simulated"].values())
+    lines.update({f"{name} (half)": [row] for name, row in result["real"].items()})
+    seen = (
+        "For the real ones, a model that was trained on simulated micrographs alone takes the place of the shipped one."
+        if result["unseen"]
+        else "The shipped model was trained on the real ones, so the untouched model is nearly perfect there."
+    )
+    text = [
+        "# Fine-tuning with few labels",
+        "",
+        "AUC of patches, BAD against GOOD, on micrographs without labels. The labels are 5, 20 or 50 BAD patches and "
+        "three times as many GOOD ones. Each simulated session has a specimen and a microscope of its own, which no "
+        "training has seen; the numbers in brackets are sessions. Of a real source, each half of the micrographs is "
+        f"tested with labels from the other half. {seen}",
+        "",
+        "| data | untouched | " + " | ".join(f"{name}, {n}" for n in NUMBERS for name in (TUNED, SCRATCH)) + " |",
+        "|---" * (2 + 2 * len(NUMBERS)) + "|",
+    ]
+    for name, rows in lines.items():
+        values = [_mean(rows, NUMBERS[0], SHIPPED)]
+        values += [_mean(rows, number, method) for number in NUMBERS for method in (TUNED, SCRATCH)]
+        text.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    text += [
+        "",
+        "## Differences",
+        "",
+        "AUC of the fine-tuned model less that of the other, with 95 % intervals: over resampled sessions, or over "
+        "resampled test micrographs of a real source.",
+        "",
+        "| data | less | " + " | ".join(f"{number} labels" for number in NUMBERS) + " |",
+        "|---|---" + "|---" * len(NUMBERS) + "|",
+    ]
+    for name, by_number in result["differences"].items():
+        for other in (SHIPPED, SCRATCH):
+            cells = [_interval(by_number[str(number)][other]["difference"]) for number in NUMBERS]
+            text.append(f"| {name} | {other} | " + " | ".join(cells) + " |")
+    sessions = list(result["simulated"].values())
+    text += [
+        "",
+        "## The choice of the last layer",
+        "",
+        "Fine-tuning takes the *combined* layer, unless cross-validation shows that another one is better by more than "
+        "one standard error. Mean AUC over the simulated sessions if one layer were always taken, and how often each "
+        "was chosen there:",
+        "",
+        "| layer | " + " | ".join(f"{number} labels | chosen" for number in NUMBERS) + " |",
+        "|---" * (1 + 2 * len(NUMBERS)) + "|",
+    ]
+    counts = {number: Counter(row[str(number)]["layer"] for row in sessions) for number in NUMBERS}
+    for layer in LAYERS:
+        cells = [f"{_mean(sessions, number, layer):.3f} | {counts[number][layer]}" for number in NUMBERS]
+        text.append(f"| {layer} | " + " | ".join(cells) + " |")
+    text += [
+        "",
+        "How much the layers trust the old one, and the rule, were chosen on these same sessions and micrographs, so "
+        "the results are a little optimistic.",
+        "",
+        f"`python benchmarks/few_labels.py` makes this page and `few_labels.json` (commit {result['commit']}, "
+        f"{result['device']}).",
+        "",
+    ]
+    return "\n".join(text)
+
+
+def _mean(rows: Sequence[Dict[str, Any]], number: int, method: str) -> float:
+    return float(np.mean([row[str(number)][method] for row in rows]))
+
+
+def _interval(values: Sequence[float]) -> str:
+    return f"{values[0]:+.3f} ({values[1]:+.3f} to {values[2]:+.3f})"

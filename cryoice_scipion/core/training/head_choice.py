@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choose between the untouched last layer of a model and new ones, by cross-validation over micrographs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Dict, Mapping, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from cryoice_scipion.constants import GOOD
+from cryoice_scipion.core.training.metrics import fit_temperature
+from cryoice_scipion.core.training.patches.fit import bad_log_odds
+
+UNTOUCHED, COMBINED, NEW = "untouched", "combined", "new"
+MEANINGS = {
+    UNTOUCHED: "the last layer of the base model, unchanged",
+    COMBINED: "half of the log-odds of the base model, and a layer fitted to the labels",
+    NEW: "a tenth of the log-odds of the base model, and a layer fitted to the labels",
+}
+_MICROGRAPHS = 3  # fewer are divided into blocks
+_FOLDS = 5
+
+Rows = NDArray[np.int64]
+#: Fits a layer to the first rows, and returns its logits (n, classes) on the second ones.
+Fit = Callable[[Rows, Rows], torch.Tensor]
+
+
+@dataclasses.dataclass
+class Choice:
+    """Which last layer a fine-tuning takes, and why."""
+
+    name: str
+    losses: Dict[str, NDArray[np.float64]]  # of each layer, on each group that was left out
+    unit: str  # of the groups
+
+    def __str__(self) -> str:
+        """Return the choice with its scores, for the command line and the model card."""
+        number = len(self.losses[self.name])
+        scores = ", ".join(f"{name} {values.mean():.3f}" for name, values in self.losses.items() if number)
+        why = f"cross-validated log loss over {number} {self.unit}: {scores}" if number else "too few labels to compare"
+        return f"{self.name} ({MEANINGS[self.name]}); {why}"
+
+
+def choose(fits: Mapping[str, Fit], table: pd.DataFrame, rows: Rows, weights: NDArray[np.float32]) -> Choice:
+    """Return the best last layer for labelled patches.
+
+    Each layer is fitted without some micrographs, and scored on them by the log loss of BAD against GOOD. As in a
+    training, a temperature is fitted to all these predictions first. With few labels, all layers can be perfect on
+    them and still differ on other micrographs, where the combined one was best. It is therefore taken unless another
+    one is better by more than one standard error of the paired differences (Breiman et al. 1984). Without scores, the
+    untouched layer is the safest.
+
+    Parameters
+    ----------
+    fits : dict
+        The layers, by name.
+    table : pandas.DataFrame
+        One row a patch: label, micrograph, x, y.
+    rows : numpy.ndarray
+        The rows of the table that may be used.
+    weights : numpy.ndarray, shape (n,)
+        Weight of each row of the table.
+    """
+    groups, unit = _groups(table.iloc[rows])
+    bad, weight = (table["label"] != GOOD).to_numpy()[rows], weights[rows].astype(np.float64)
+    names = np.unique(groups)
+    folds = [np.isin(groups, names[first::_FOLDS]) for first in range(min(_FOLDS, len(names)))]
+    folds = [left for left in folds if bad[~left].any() and not bad[~left].all()]
+    if not folds:
+        return Choice(UNTOUCHED, {name: np.zeros(0) for name in fits}, unit)
+    seen = np.concatenate([np.flatnonzero(left) for left in folds])
+    losses: Dict[str, NDArray[np.float64]] = {}
+    for name, fit in fits.items():
+        logits = torch.cat([fit(rows[~left], rows[left]) for left in folds])
+
+        def odds_at(temperature: float, logits: torch.Tensor = logits) -> NDArray[np.float64]:
+            odds: NDArray[np.float64] = bad_log_odds(logits / temperature).double().numpy()
+            return odds
+
+        odds = odds_at(fit_temperature(odds_at, bad[seen], weight[seen]))
+        each = pd.DataFrame({"loss": np.logaddexp(0.0, np.where(bad[seen], -odds, odds)), "weight": weight[seen]})
+        sums = each.assign(loss=each["loss"] * each["weight"]).groupby(groups[seen]).sum()
+        losses[name] = (sums["loss"] / sums["weight"]).to_numpy()
+    return Choice(_best(losses), losses, unit)
+
+
+def _best(losses: Mapping[str, NDArray[np.float64]]) -> str:
+    """Return the layer with the lowest loss, if the combined one is worse by more than a standard error."""
+    best = min(losses, key=lambda name: losses[name].mean())
+    gain = losses[COMBINED] - losses[best]
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    return best if gain.mean() > error else COMBINED
+
+
+def _groups(table: pd.DataFrame) -> Tuple[NDArray[np.str_], str]:
+    """Return the group of each patch: its micrograph; of one or two micrographs, the quarter that it lies in."""
+    names = table["micrograph"].astype(str)
+    if names.nunique() >= _MICROGRAPHS:
+        return names.to_numpy(dtype=str), "micrographs"
+    quarters = names
+    for axis in ("x", "y"):
+        beyond = table[axis] > table.groupby("micrograph")[axis].transform("median")
+        quarters = quarters + np.where(beyond, "+", "-")
+    return quarters.to_numpy(dtype=str), "quarters of micrographs, as there are fewer than three micrographs"
