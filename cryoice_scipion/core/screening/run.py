@@ -75,10 +75,10 @@ class ScreeningRun:
             self._files.sweep()
             self._state = RunState(self.folder, config, self.model, executors[0].fingerprint, options.resume)
             if options.picks is None and self._files.remove_coordinates():
-                self.log.warning(
-                    "%s: no coordinates are given, so those of the earlier session are removed", self.folder
-                )
-            self._waiting = WaitingList(self._state, config, options)
+                self.log.warning("%s: no coordinates are given, so those of the earlier session are removed", folder)
+            if self._state.fault:
+                self.log.warning(self._state.fault)
+            self._waiting = WaitingList(self._state, config, options, self.log)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
             self._outputs = Outputs(self.folder, self._state, config, options, self.model)
         except BaseException:
@@ -121,6 +121,10 @@ class ScreeningRun:
     def is_done(self, task: MicrographTask) -> bool:
         """Return whether a micrograph has been screened with exactly these coordinates."""
         return self._waiting.is_done(task)
+
+    def has_changed(self, key: int, path: str) -> bool:
+        """Return whether the file of a micrograph has changed since it was mapped."""
+        return self._waiting.has_changed(key, path)
 
     def recorded(self) -> Iterator[MicrographRecord]:
         """Yield the record of each screened micrograph from the journal, sorted by id."""
@@ -247,13 +251,10 @@ class ScreeningRun:
             reference.one_class = fit_reference(self.folder, reference.micrographs, self._state.mapped)
         self._state.set_reference(reference)
         if reference.micrographs:
-            offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
-            self.log.info(
-                "session reference over %d micrographs: particles are %s, %s",
-                len(reference.micrographs),
-                reference.contrast,
-                offset if reference.logit_offset else "scores need no correction",
-            )
+            shift = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
+            shift = shift if reference.logit_offset else "scores need no correction"
+            number, contrast = len(reference.micrographs), reference.contrast
+            self.log.info("session reference over %d micrographs: particles are %s, %s", number, contrast, shift)
 
     def _record_map(self, done: Done[MapResult]) -> Iterator[MicrographRecord]:
         if isinstance(done.answer, Failure):
@@ -285,8 +286,8 @@ class ScreeningRun:
 
     def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
         """Reject the coordinates of a micrograph, unscored; if it was screened before, it keeps its earlier results."""
-        earlier = None if task.id in self._state.failed else self._state.record(task.id)
-        return self._record(failed_record(task, reason, earlier))
+        is_known = task.id in self._state.mapped and task.id not in self._state.failed
+        return self._record(failed_record(task, reason, self._state.record(task.id) if is_known else None))
 
     def _record(self, record: MicrographRecord) -> MicrographRecord:
         """Write a record to the journal, then to the files that are made from it."""
