@@ -77,8 +77,8 @@ class Journal(Generic[Line]):
         FolderError
             When it cannot be written; the journal is then unchanged.
         """
-        text = json.dumps({"kind": kind, **values}, separators=(",", ":")).encode()
-        line = _sealed(text, self._run, self._number + 1)
+        text = json.dumps({"kind": kind, **values}, separators=(",", ":"), ensure_ascii=False)
+        line = _sealed(text.encode("utf-8", "replace"), self._run, self._number + 1)
         with writing(self.path.parent):
             try:
                 _write_all(self._descriptor, line)

@@ -15,6 +15,7 @@ from cryoice_scipion.core.formats import eman_box
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, SCORE, X, Y, picks_of_rows, write_star
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, particle_diameter
 from cryoice_scipion.core.records import MicrographRecord, Pick
@@ -113,6 +114,6 @@ class RelionStars:
         return self._folder / PER_MICROGRAPH / f"{micrograph.stem}{ending}"
 
     def _write_list(self, micrographs: Iterable[ListedMicrograph]) -> None:
-        pairs: List[List[str]] = [[one.path, str(self._file(one))] for one in micrographs]
+        pairs: List[List[str]] = [[one.path, plain_path(str(self._file(one)))] for one in micrographs]
         listed = pd.DataFrame(pairs, columns=[MICROGRAPH, "rlnMicrographCoordinates"], dtype=object)
         write_blocks(self._folder / AUTOPICK, [("coordinate_files", listed)], VERSION_COMMENT)

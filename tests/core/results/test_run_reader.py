@@ -20,7 +20,7 @@ def screened(key, goodness, status="accepted", first=0):
 def write(folder, *records, created="now"):
     journal = Journal(folder / JOURNAL, parse)
     if not (folder / JOURNAL).stat().st_size:
-        journal.append("head", config={}, created=created)
+        journal.append("head", records_version=1, config={}, model="", created=created)
     for record in records:
         journal.append("screened", record=to_json(record), picks="")
     journal.close()

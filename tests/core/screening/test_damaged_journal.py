@@ -122,7 +122,9 @@ def test_a_lost_record_is_screened_again_and_the_line_is_kept_aside(tmp_path, fi
     folder = copy_of(run, tmp_path / "o", [*lines[:index], bad, *lines[index + 1 :]])
     with caplog.at_level(logging.WARNING), ScreeningRun(folder, CONFIG, [executor()], RunOptions(True)) as again:
         assert len(list(again.process(tasks))) == 1
-    assert re.search(rf"journal.jsonl: line {index + 1} is damaged; what is lost by this is screened again", caplog.text)
+    assert re.search(
+        rf"journal.jsonl: line {index + 1} is damaged; what is lost by this is screened again", caplog.text
+    )
     assert (folder / "journal.damaged").read_bytes() == bad
     assert totals(folder) == totals(run)
 
