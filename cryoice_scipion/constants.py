@@ -83,6 +83,7 @@ SAME_PIXEL_SIZE = 0.02  # pixel sizes that differ by a smaller share are the sam
 COORDINATES_SCALED = "coordinates_scaled"
 #: Flag of a micrograph whose coordinate file contradicts the given size; "=" and the file's one in Å/px follow.
 COORDINATES_DIFFER = "coordinates_pixel_size_differs"
+FILE_CHANGED = "file_changed"  # flag of a micrograph whose file changed after it was screened; it was screened again
 
 #: Numbers outside these ranges are mistakes of the file or of the user.
 PIXEL_SIZES = (0.05, 200.0)  # Å/px

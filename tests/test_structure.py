@@ -38,6 +38,48 @@ def test_files_and_signatures_are_short(path):
     assert not long_signatures(code), "group the parameters that belong together in a record"
 
 
+#: Modules and calls that run code from data.
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {"eval", "exec", "os.system", "os.popen", "torch.load", "np.load"}
+#: Reads text columns of cryoSPARC with stubs in place of all classes, so that nothing is run.
+READS_PICKLES = "text_pickle.py"
+
+
+def unsafe(code):
+    """Return the lines that could run code which a file contains, or pass text to a shell."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found += [node.lineno for name in node.names if name.name.split(".")[0] in UNSAFE_MODULES]
+        elif isinstance(node, ast.ImportFrom):
+            found += [node.lineno] if (node.module or "").split(".")[0] in UNSAFE_MODULES else []
+        elif isinstance(node, ast.Call):
+            given = {one.arg: getattr(one.value, "value", None) for one in node.keywords}
+            owner = getattr(getattr(node.func, "value", None), "id", "")
+            name = getattr(node.func, "id", "") or f"{owner}.{getattr(node.func, 'attr', '')}"
+            is_safe = given.get("weights_only") is True or given.get("allow_pickle") is False
+            wrong = name in UNSAFE_CALLS and not is_safe
+            found += [node.lineno] if wrong or given.get("shell") or given.get("allow_pickle") else []
+    return found
+
+
+def test_no_code_is_run_that_a_file_contains():
+    found = {path.name: unsafe(path.read_text(encoding="utf-8")) for path in FILES}
+    assert [name for name, lines in found.items() if lines] == [READS_PICKLES]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle", "from pickle import loads", "import torch, shelve", "eval('1')", "os.system('ls')",
+        "torch.load(path)", "torch.load(path, weights_only=False)", "np.load(path)", "np.load(path, allow_pickle=True)",
+        "subprocess.run('ls', shell=True)",
+    ],
+)  # fmt: skip
+def test_code_that_would_run_a_files_content_is_found(code):
+    assert unsafe(code) == [1]
+
+
 @pytest.mark.parametrize(
     ("signature", "number"),
     [

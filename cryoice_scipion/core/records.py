@@ -57,6 +57,15 @@ class PickCounts:
 
 
 @dataclasses.dataclass
+class FileIdentity:
+    """Tells whether a file has changed; see images/identity.py."""
+
+    size: int  # bytes
+    modified: int  # modification time, ns since 1970
+    digest: str  # of parts of the content
+
+
+@dataclasses.dataclass
 class MapResult:
     """The result of mapping one micrograph. The map itself is in the file ``raw_path``."""
 
@@ -73,6 +82,7 @@ class MapResult:
     features_path: str = ""  # features of each cell for the outlier map (.npy); empty: not measured
     features_sampling: float = 0.0  # Å, side of a cell of these
     grade_probabilities: Dict[str, float] = dataclasses.field(default_factory=dict)  # from a trained grader, if any
+    input: Optional[FileIdentity] = None  # of the micrograph's file before it was read; None: not known
 
 
 @dataclasses.dataclass
@@ -197,7 +207,10 @@ _NESTED: Dict[str, Dict[str, Any]] = {
     "MicrographTask": {"picks": Pick},
     "MicrographRecord": {"scores": PickScore, "regions": Region},
 }
-_NESTED_ONE: Dict[str, Dict[str, Any]] = {"Reference": {"one_class": OneClass}}
+_NESTED_ONE: Dict[str, Dict[str, Any]] = {
+    "Reference": {"one_class": OneClass},
+    "MapResult": {"input": FileIdentity},
+}
 
 
 def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:

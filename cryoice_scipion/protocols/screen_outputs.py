@@ -18,7 +18,7 @@ from pwem.objects import Coordinate, Micrograph
 from pyworkflow.object import Set
 
 from cryoice_scipion import convert, set_writing
-from cryoice_scipion.constants import ACCEPTED, FAILED, NO_MICROGRAPH
+from cryoice_scipion.constants import ACCEPTED, FAILED, FILE_CHANGED, NO_MICROGRAPH
 from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.streams import ids_in
 
@@ -89,14 +89,23 @@ class ScreenOutputs:
             self.append(batch)
 
     def append(self, records: Sequence[MicrographRecord]) -> None:
-        """Add micrographs and coordinates; existing items are not changed.
+        """Add micrographs and coordinates; existing items are not changed, unless the file of a micrograph has.
 
         Readers see either all or none of the items that one call adds to a set.
         """
         self._shape = self._shape or next((record.shape for record in records if record.shape), None)
+        self._remove_changed([record for record in records if FILE_CHANGED in record.flags])
         if MICROGRAPHS in self._make:
             self._put((MICROGRAPHS, DISCARDED), {record.id: record for record in records})
         self._put_scores([score for record in records for score in record.scores])
+
+    def _remove_changed(self, records: Sequence[MicrographRecord]) -> None:
+        """Remove micrographs that were screened again because their file changed, with their coordinates."""
+        coordinates = [score.id for record in records for score in record.scores]
+        micrographs = [record.id for record in records]
+        for name in filter(self._has, self._make if records else ()):
+            keys = micrographs if name in (MICROGRAPHS, DISCARDED) else coordinates
+            self._remove(name, ids_in(self._get(name).getFileName(), keys))
 
     def append_pending(self, scores: Sequence[PickScore]) -> None:
         """Add coordinates that have no verdict yet."""

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from journals import unsealed
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.executor import StepExecutor
 from random_model import write_random_model
@@ -123,11 +124,12 @@ def test_settings_of_the_form_replace_those_of_the_screening(scipion):
 def test_picks_on_micrographs_that_wait_are_pending_until_the_filter_is_continued(scipion):
     journal = Path(scipion.proj.path) / scipion.screening.getPath(*FOLDER) / JOURNAL
     whole, waiting = journal.read_text(), set(NAMES[:2])
-    lines = [json.loads(line) for line in whole.splitlines()]
+    text = unsealed(whole).splitlines()
+    lines = [json.loads(line) for line in text]
     early = [line.get("kind") != "screened" or line["record"]["stem"] not in waiting for line in lines]
     protocol = new_filter(scipion)
     try:
-        journal.write_text("".join(text + "\n" for text, there in zip(whole.splitlines(), early) if there))
+        journal.write_text("".join(line + "\n" for line, there in zip(text, early) if there))
         scipion.run_here(protocol)
         _, _, pending = outputs(protocol)
         assert {stem_of(item.getMicName()) for item in pending.values()} == waiting

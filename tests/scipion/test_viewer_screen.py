@@ -13,6 +13,7 @@ import pwem
 import pytest
 import pyworkflow
 from gui import screen, wait_for
+from journals import unsealed
 from pyworkflow.gui import Window
 from pyworkflow.object import RELATION_SOURCE
 from pyworkflow.project import Project
@@ -606,7 +607,7 @@ def test_micrographs_are_sorted_and_filtered_by_grade(scipion, open_on, tmp_path
     shutil.copytree(scipion.screening.getPath("extra", "screening"), tmp_path / "screening")
     grades = dict(zip(NAMES, ["decent", "unsure", "great", "film", "contaminated", "great"]))
     journal, lines = tmp_path / "screening" / JOURNAL, []
-    for line in map(json.loads, (tmp_path / "screening" / JOURNAL).read_text().splitlines()):
+    for line in map(json.loads, unsealed(journal.read_text()).splitlines()):
         if line["kind"] == "screened" and line["record"]["stem"] in grades:
             name = grades[line["record"]["stem"]]
             line["record"].update(grade=name, grade_confidence=0.75, grade_reason=f"Looks {name}.")

@@ -274,7 +274,7 @@ def _quoted(value: object) -> str:
     """Return one text value; RELION writes None where there is none."""
     if isinstance(value, float):
         return repr(value)
-    text = re.sub(r"[\r\n\t]", " ", str(value))
+    text = re.sub(r"[\r\n\t\ud800-\udfff]", " ", str(value))
     # gemmi quotes every path; RELION before 4 and many scripts take quotes for part of a name.
     if _BARE.fullmatch(text) and not set(text) & set("'\"#") and not _RESERVED_START.match(text):
         return text

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
 from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
-from cryoice_scipion.core.results.journal import damaged_line, read_lines
+from cryoice_scipion.core.results.journal_lines import Screened, Thinned, read_run
 from cryoice_scipion.core.results.run_folder import JOURNAL, SUMMARY
 
 _HEAD = 512  # bytes at the start of a journal that identify the run: the first line holds its start time
@@ -112,35 +113,34 @@ class RunReader:
         return self._records()
 
     def _state_now(self) -> Optional[Tuple[int, ...]]:
-        """Return the journal's size and modification time; unlike ``file_state``, fail if it is not accessible."""
+        """Return size, time and inode of the journal; unlike ``file_state``, fail if it is not accessible."""
         try:
             status = self.path.stat()
         except FileNotFoundError:
             return None
-        return status.st_size, status.st_mtime_ns
+        return status.st_size, status.st_mtime_ns, status.st_ino
 
     def _forget(self) -> None:
         self._by_id: Dict[int, MicrographRecord] = {}
         self._scores: Dict[int, Tuple[Numbers, Goodness]] = {}
-        self._end, self._head = 0, b""
+        self._end, self._head, self._inode = 0, b"", 0
 
     def _read(self) -> None:
         """Read the lines that are new."""
         with open(self.path, "rb") as stream:
             head = stream.read(_HEAD)
-        if not head.startswith(self._head):
-            self._forget()  # the run was started anew
-        self._head = head
+            inode = os.fstat(stream.fileno()).st_ino
+        if not head.startswith(self._head) or inode != self._inode:
+            self._forget()  # the run was started anew, or its journal was repaired
+        self._head, self._inode = head, inode
         self._end = _read_lines(self.path, self._end, self._by_id, self._take)
 
-    def _take(self, values: Dict[str, Any]) -> None:
-        scores = values.pop("scores")
-        values.pop("regions", None)  # of a long run they would take much memory
-        record = from_json(MicrographRecord, values)
+    def _take(self, record: MicrographRecord) -> None:
+        scores, record.scores, record.regions = record.scores, [], []  # of a long run they would take much memory
         self._by_id[record.id] = record
         self._scores[record.id] = (
-            np.array([score["id"] for score in scores], dtype=np.int64),
-            np.array([score["goodness"] for score in scores], dtype=np.float64),  # None becomes NaN
+            np.array([score.id for score in scores], dtype=np.int64),
+            np.array([score.goodness for score in scores], dtype=np.float64),  # None becomes NaN
         )
 
     def _records(self) -> Records:
@@ -172,8 +172,7 @@ def read_records(folder: Path) -> List[MicrographRecord]:
     """
     found: Dict[int, MicrographRecord] = {}
 
-    def take(values: Dict[str, Any]) -> None:
-        record = from_json(MicrographRecord, values)
+    def take(record: MicrographRecord) -> None:
         found[record.id] = record
 
     path = Path(folder) / JOURNAL
@@ -183,16 +182,16 @@ def read_records(folder: Path) -> List[MicrographRecord]:
 
 
 def _read_lines(
-    path: Path, start: int, records: Dict[int, MicrographRecord], take: Callable[[Dict[str, Any]], None]
+    path: Path, start: int, records: Dict[int, MicrographRecord], take: Callable[[MicrographRecord], None]
 ) -> int:
-    """Pass the values of each record of a journal to ``take``, and clear the paths of removed thumbnails.
+    """Pass each record of a journal to ``take``, and clear the paths of removed thumbnails.
 
     Parameters
     ----------
     start : int
         The byte at which to begin.
     records : mapping
-        The records that ``take`` makes, by id.
+        The records that ``take`` stores, by id.
 
     Returns
     -------
@@ -205,14 +204,11 @@ def _read_lines(
         When a line is damaged.
     """
     end = start
-    for _, end, value in read_lines(path, start):
-        try:
-            if value["kind"] == "screened":
-                take(value["record"])
-            elif value["kind"] == "thinned":
-                _drop_thumbnails(records, value["ids"])
-        except (ValueError, KeyError, TypeError):
-            raise damaged_line(path, f"the line before byte {end}") from None
+    for end, line in read_run(path, start):  # noqa: B007 (returned)
+        if isinstance(line, Screened):
+            take(line.record)
+        elif isinstance(line, Thinned):
+            _drop_thumbnails(records, line.ids)
     return end
 
 
@@ -226,5 +222,5 @@ def read_summary(folder: Path) -> Optional[Summary]:
 
 def _drop_thumbnails(records: Dict[int, MicrographRecord], ids: Iterable[int]) -> None:
     """Clear the thumbnail's path in the records whose thumbnails were removed."""
-    for key in ids:
+    for key in records.keys() & ids:
         records[key] = dataclasses.replace(records[key], thumbnail="")

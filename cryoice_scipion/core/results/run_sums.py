@@ -63,12 +63,13 @@ class MicrographValues(NamedTuple):
 class GoodnessHistogram:
     """Histograms of goodness from 0 to 1: one of the coordinates below the threshold, one of the others."""
 
+    STORED = {**dict.fromkeys(("below", "above"), List[int]), **dict.fromkeys(("scored", "unscored"), int)}
+
     def __init__(self, threshold: Optional[float]) -> None:
         """Set the threshold. None, or a value below 0, rejects nothing."""
         self.threshold = -1.0 if threshold is None else float(threshold)
         self.edges: NDArray[np.float64] = np.linspace(0.0, 1.0, BINS + 1)
-        self.below: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
-        self.above: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
+        self.below, self.above = [0] * BINS, [0] * BINS
         self.scored = self.unscored = 0
 
     def add(self, values: Iterable[Optional[float]], sign: int = 1) -> None:
@@ -78,20 +79,31 @@ class GoodnessHistogram:
             return
         scored = everything[~np.isnan(everything)]
         below = ~is_kept(scored, self.threshold)
-        self.below += sign * np.histogram(scored[below], bins=BINS, range=(0, 1))[0]
-        self.above += sign * np.histogram(scored[~below], bins=BINS, range=(0, 1))[0]
+        self.below = _added(self.below, scored[below], sign)
+        self.above = _added(self.above, scored[~below], sign)
         self.scored += sign * scored.size
         self.unscored += sign * (everything.size - scored.size)
+
+
+def _added(counts: List[int], values: NDArray[np.float64], sign: int) -> List[int]:
+    found = np.histogram(values, bins=BINS, range=(0, 1))[0]
+    return [before + sign * number for before, number in zip(counts, found.tolist())]
 
 
 class RunSums:
     """Counts, mean areas and the histogram of goodness over the micrographs screened so far."""
 
-    STORED = (  # attributes for a checkpoint
-        "_median_logits", "_diameters", "_outliers", "diameter_origins", "micrographs", "status", "grades", "flags",
-        "noted_sizes", "pixel_sizes", "rejected_by_class", "goodness", "picks", "kept", "_areas", "_bad_area",
-        "_seconds", "regions",
-    )  # fmt: skip
+    STORED = {  # attributes for a checkpoint, which also has those of `goodness` and `regions`
+        **dict.fromkeys(("_median_logits", "_diameters"), List[float]),
+        "_outliers": List[Tuple[float, int]],
+        "micrographs": Dict[int, MicrographValues],
+        "pixel_sizes": Dict[int, Tuple[float, float]],
+        **dict.fromkeys(
+            ("diameter_origins", "status", "grades", "flags", "noted_sizes", "rejected_by_class", "_areas"),
+            CounterType[str],
+        ),
+        **dict.fromkeys(("picks", "kept", "_bad_area", "_seconds"), int),
+    }
 
     def __init__(self, threshold: Optional[float] = None, model: Optional[ModelConfig] = None) -> None:
         """Start with nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from cryoice_scipion.core.grades.grading import recorded_grade
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.thumbnails import read_base
 from cryoice_scipion.core.maps.bad_area import probabilities
-from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Pick, Reference, from_json
+from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Pick, Reference
 from cryoice_scipion.core.regions.layers import Layers, layers_of
-from cryoice_scipion.core.results.journal import read_lines
+from cryoice_scipion.core.results.journal_lines import Head, Mapped, Referenced, Screened, read_run
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
 from cryoice_scipion.core.results.outliers import read_features
 from cryoice_scipion.core.results.run_folder import JOURNAL
@@ -50,27 +50,26 @@ class StoredMaps:
         path = Path(folder) / JOURNAL
         if not path.is_file():
             raise CryoIceError(folder, "holds no screening", "give the output folder of 'cryoice screen'")
-        head: Dict[str, Any] = {}
+        head: Optional[Head] = None
         reference: Optional[Reference] = None
         mapped: Dict[int, MapResult] = {}
         records: Dict[int, MicrographRecord] = {}
-        for _, _, line in read_lines(path):
-            if line["kind"] == "head":
+        for _, line in read_run(path):
+            if isinstance(line, Head):
                 head = line
-            elif line["kind"] == "reference":
-                reference = from_json(Reference, line["reference"])
-            elif line["kind"] == "mapped":
-                mapped[line["id"]] = from_json(MapResult, line["result"])
-            elif line["kind"] == "screened":
-                record = from_json(MicrographRecord, {**line["record"], "scores": []})
-                records[record.id] = record
+            elif isinstance(line, Referenced):
+                reference = line.reference
+            elif isinstance(line, Mapped):
+                mapped[line.id] = line.result
+            elif isinstance(line, Screened):
+                records[line.record.id] = dataclasses.replace(line.record, scores=[])
         found = [records[key] for key in sorted(records) if key in mapped and records[key].status != FAILED]
         tasks = {one.id: MicrographTask(one.id, one.path, one.stem) for one in found}
         if reference is None or not tasks:
             raise CryoIceError(folder, "has no screened micrograph yet", "wait until the first ones are screened")
-        if "model_config" not in head:
+        if head is None or head.model_config is None:
             raise CryoIceError(folder, "was screened by a version that stored no thresholds", "screen it again")
-        config, model = ScreenConfig.make(**head["config"]), ModelConfig.make(**head["model_config"])
+        config, model = ScreenConfig.make(**head.config), ModelConfig.make(**head.model_config)
         return cls(Path(folder), config, model, reference, tasks, mapped, records)
 
     def mapped(self, key: int) -> MapResult:

@@ -66,7 +66,7 @@ class ParticleFiles:
 class ExposureFiles:
     """Write exposures_accepted.cs and exposures_rejected.cs, and their .csg files."""
 
-    STORED = ("_status",)  # attributes for a checkpoint
+    STORED = {"_status": Dict[str, str]}  # attributes for a checkpoint
 
     def __init__(self, folder: Path, sources: Sequence[Path]) -> None:
         """Take the folder of the run and the .cs and .csg files that list its micrographs."""

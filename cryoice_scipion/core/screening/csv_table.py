@@ -18,7 +18,7 @@ from cryoice_scipion.core.results.run_folder import writing
 class CsvTable:
     """A table with the rows of each micrograph, in the order in which the micrographs were first screened."""
 
-    STORED = ("_rows",)  # attributes for a checkpoint
+    STORED = {"_rows": Dict[int, str]}  # attributes for a checkpoint
 
     def __init__(
         self, path: Path, columns: Sequence[str], rows_of: Callable[[MicrographRecord], Iterable[Dict[str, str]]]

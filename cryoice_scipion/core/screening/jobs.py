@@ -9,6 +9,7 @@ from typing import Callable, Optional, Tuple, TypeVar
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images.identity import identify
 from cryoice_scipion.core.maps import session_baseline
 from cryoice_scipion.core.records import MapResult, MicrographRecord, MicrographTask, Reference
 from cryoice_scipion.core.screening.quarantine import Quarantine
@@ -37,7 +38,7 @@ class JobMaker:
         contrast : str
             "dark", "bright" or "auto".
         """
-        return self._noted(task, lambda executor: executor.map(task, self._config, contrast, self._folder))
+        return self._noted(task, lambda executor: self._map(executor, task, contrast))
 
     def score(self, task: MicrographTask, reference: Reference) -> Job[Scored]:
         """Return the job that scores a micrograph.
@@ -54,8 +55,11 @@ class JobMaker:
                 with contextlib.suppress(ImageError):
                     return None, executor.score(task, stored, reference, self._config, self._folder)
             if isinstance(executor, RemoteExecutor):
-                return executor.screen(task, reference, self._config, self._folder)
-            result = executor.map(task, self._config, reference.contrast, self._folder)
+                identity = identify(task.path)
+                found = executor.screen(task, reference, self._config, self._folder)
+                found[0].input = identity
+                return found
+            result = self._map(executor, task, reference.contrast)
             return result, executor.score(task, result, reference, self._config, self._folder)
 
         return self._noted(task, work)
@@ -68,3 +72,9 @@ class JobMaker:
                 return work(executor)
 
         return Job(task, noted)
+
+    def _map(self, executor: Executor, task: MicrographTask, contrast: str) -> MapResult:
+        identity = identify(task.path)  # before it is read: a file that changes while it is read counts as changed
+        result = executor.map(task, self._config, contrast, self._folder)
+        result.input = identity
+        return result

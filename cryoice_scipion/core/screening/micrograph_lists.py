@@ -16,7 +16,7 @@ from cryoice_scipion.core.results.run_folder import MICROGRAPH_LISTS, writing
 class MicrographLists:
     """Collects status and grade of each micrograph, and writes one list for each status and each grade."""
 
-    STORED = ("_found",)  # attributes for a checkpoint
+    STORED = {"_found": Dict[int, Tuple[Tuple[str, str], str, Optional[float]]]}  # attributes for a checkpoint
 
     def __init__(self, folder: Path, inputs: Sequence[Path]) -> None:
         """Take the folder of the run, and the .star files that name its micrographs, if any.

@@ -68,22 +68,23 @@ class Outputs:
         self._table = MicrographTable(self.folder / MICROGRAPHS)
         self._regions = RegionFiles(self.folder) if self._config.regions else None
         self._lists = MicrographLists(self.folder, self._options.micrograph_lists)
-        stored = self._state.stored
-        if stored is not None and stored.keys() == self._collectors().keys():
+        kept = self._state.checkpoint
+        stored = kept.read({name: one.STORED for name, one in self._collectors().items()}) if kept else None
+        if stored is not None:
             self._restore(stored)
         else:
             for record in self._state.records():
                 self._count(record)
                 for table in self._tables:
                     table.note(record)
-        self._state.stored = None
+        self._state.checkpoint = None
         for table in self._tables:
             table.refresh()
 
     def _collectors(self) -> Dict[str, Any]:
         """Return the objects whose attributes ``STORED`` a checkpoint keeps, by name."""
         made = {"sums": self._sums, "table": self._table, "regions": self._regions, "lists": self._lists}
-        made["exposures"] = self._exposures
+        made.update(goodness=self._sums.goodness, region_sums=self._sums.regions, exposures=self._exposures)
         if self._stars is not None:
             made.update(stars=self._stars, relion=self._stars.relion)
         return {name: one for name, one in made.items() if one is not None}
@@ -192,7 +193,9 @@ class Outputs:
             self._particles.write(verdicts)
         if everything and self._exposures is not None:
             self._exposures.write()
-        self._state.store({name: attributes(one, one.STORED) for name, one in self._collectors().items()})
+        collectors = self._collectors()
+        stored = {name: attributes(one, one.STORED) for name, one in collectors.items()}
+        self._state.store(stored, {name: one.STORED for name, one in collectors.items()})
         ended = time.monotonic()
         self._due = ended + max(EVERY, (ended - started) / _SHARE)
 

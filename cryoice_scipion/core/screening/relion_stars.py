@@ -15,6 +15,7 @@ from cryoice_scipion.core.formats import eman_box
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, SCORE, X, Y, picks_of_rows, write_star
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER, particle_diameter
 from cryoice_scipion.core.records import MicrographRecord, Pick
@@ -27,14 +28,9 @@ class ListedMicrograph(NamedTuple):
     """A micrograph whose coordinates are written."""
 
     path: str
-    file: Path
+    stem: str
     frame: Frame
     flags: Sequence[str]
-
-    @property
-    def box_file(self) -> Path:
-        """Return the path of the EMAN file, if there is one."""
-        return self.file.with_name(self.file.name[: -len(_ENDING)] + ".box")
 
 
 class RelionStars:
@@ -43,7 +39,7 @@ class RelionStars:
     Positions are in px of the micrographs, also if the input had another pixel size.
     """
 
-    STORED = ("_micrographs",)  # attributes for a checkpoint
+    STORED = {"_micrographs": Dict[int, ListedMicrograph]}  # attributes for a checkpoint
 
     def __init__(self, folder: Path, config: ScreenConfig) -> None:
         """Take the folder of the run and its settings."""
@@ -55,16 +51,13 @@ class RelionStars:
         """Store a new record of a micrograph."""
         if record.shape is None or record.pixel_size is None:
             return  # failed: it has no scored coordinates
-        file = self._folder / PER_MICROGRAPH / f"{record.stem}{_ENDING}"
         frame = Frame(record.shape, record.pixel_size)
-        self._micrographs[index] = ListedMicrograph(record.path, file, frame, record.flags)
+        self._micrographs[index] = ListedMicrograph(record.path, record.stem, frame, record.flags)
         self._changed[index] = None
 
     def write_all_again(self) -> None:
         """Let the next call of :meth:`write` write all files, since the run may be in another folder than before."""
-        for index, one in self._micrographs.items():
-            self._micrographs[index] = one._replace(file=self._folder / PER_MICROGRAPH / one.file.name)
-            self._changed[index] = None
+        self._changed = dict.fromkeys(self._micrographs)
 
     def write(self, table: pd.DataFrame, kept: npt.NDArray[np.int64], micrographs: npt.NDArray[np.int64]) -> None:
         """Write the files of all micrographs that changed since the last call, and the list.
@@ -90,7 +83,7 @@ class RelionStars:
 
     def _write_one(self, micrograph: ListedMicrograph, table: pd.DataFrame, rows: npt.NDArray[np.int64]) -> None:
         if not len(rows):
-            for file in (micrograph.file, micrograph.box_file):
+            for file in (self._file(micrograph), self._file(micrograph, ".box")):
                 if file.exists():
                     file.unlink()
             return
@@ -101,7 +94,7 @@ class RelionStars:
         columns = {X: [pick.x for pick in picks], Y: [pick.y for pick in picks]}
         if SCORE in own:
             columns[SCORE] = own[SCORE].tolist()
-        write_star(micrograph.file, pd.DataFrame(columns))
+        write_star(self._file(micrograph), pd.DataFrame(columns))
         if self._config.box_files:
             self._write_boxes(micrograph, picks, columns.get(SCORE))
 
@@ -115,9 +108,12 @@ class RelionStars:
         ]
         values = scores if scores is not None and np.isfinite(scores).all() else [None] * len(picks)
         boxes = [(pick.x, pick.y, side, score) for pick, side, score in zip(picks, sides, values)]
-        eman_box.write(micrograph.box_file, boxes)
+        eman_box.write(self._file(micrograph, ".box"), boxes)
+
+    def _file(self, micrograph: ListedMicrograph, ending: str = _ENDING) -> Path:
+        return self._folder / PER_MICROGRAPH / f"{micrograph.stem}{ending}"
 
     def _write_list(self, micrographs: Iterable[ListedMicrograph]) -> None:
-        pairs: List[List[str]] = [[one.path, str(one.file)] for one in micrographs]
+        pairs: List[List[str]] = [[one.path, plain_path(str(self._file(one)))] for one in micrographs]
         listed = pd.DataFrame(pairs, columns=[MICROGRAPH, "rlnMicrographCoordinates"], dtype=object)
         write_blocks(self._folder / AUTOPICK, [("coordinate_files", listed)], VERSION_COMMENT)

@@ -76,11 +76,11 @@ class ScreeningRun:
             self._files.sweep()
             self._state = RunState(self.folder, config, self.model, executors[0].fingerprint, options.resume)
             if options.picks is None and self._files.remove_coordinates():
-                self.log.warning(
-                    "%s: no coordinates are given, so those of the earlier session are removed", self.folder
-                )
+                self.log.warning("%s: no coordinates are given, so those of the earlier session are removed", folder)
+            if self._state.fault:
+                self.log.warning(self._state.fault)
             self._quarantine = Quarantine(self.folder, options.resume, options.retry_quarantined)
-            self._waiting = WaitingList(self._state, config, options, self._quarantine)
+            self._waiting = WaitingList(self._state, config, options, self._quarantine, self.log)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
             self._outputs = Outputs(self.folder, self._state, config, options, self.model)
         except BaseException:
@@ -123,6 +123,10 @@ class ScreeningRun:
     def is_done(self, task: MicrographTask) -> bool:
         """Return whether a micrograph has been screened with exactly these coordinates."""
         return self._waiting.is_done(task)
+
+    def has_changed(self, key: int, path: str) -> bool:
+        """Return whether the file of a micrograph has changed since it was mapped."""
+        return self._waiting.has_changed(key, path)
 
     def recorded(self) -> Iterator[MicrographRecord]:
         """Yield the record of each screened micrograph from the journal, sorted by id."""
@@ -276,17 +280,17 @@ class ScreeningRun:
                     yield self._record(record)
 
     def _fail_or_wait(self, task: MicrographTask, failure: Failure) -> Iterator[MicrographRecord]:
-        """Mark a micrograph as failed, unless it is tried again: then it keeps waiting."""
+        """Reject the coordinates of a micrograph, unscored, unless it is tried again: then it keeps waiting.
+
+        If it was screened before, it keeps its earlier results.
+        """
         again = self._waiting.again(task, failure)
         if again:
             self.log.warning("%s; %s", failure.reason, again)
-        else:
-            yield self._fail(task, self._quarantine.reason(task.path, failure.died) if failure.died else failure.reason)
-
-    def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
-        """Reject the coordinates of a micrograph, unscored; if it was screened before, it keeps its earlier results."""
-        earlier = None if task.id in self._state.failed else self._state.record(task.id)
-        return self._record(failed_record(task, reason, earlier))
+            return
+        reason = self._quarantine.reason(task.path, failure.died) if failure.died else failure.reason
+        is_known = task.id in self._state.mapped and task.id not in self._state.failed
+        yield self._record(failed_record(task, reason, self._state.record(task.id) if is_known else None))
 
     def _record(self, record: MicrographRecord) -> MicrographRecord:
         """Write a record to the journal, then to the files that are made from it."""

@@ -17,6 +17,7 @@ from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE, empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
+from cryoice_scipion.core.screening import checkpoint
 from cryoice_scipion.core.screening.relion_stars import RelionStars
 
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
@@ -35,7 +36,11 @@ class Verdicts(NamedTuple):
 class StarFiles:
     """Collects the score of each coordinate by its id; the coordinates themselves may arrive later."""
 
-    STORED = ("_parts", "_classes", "_micrographs")  # attributes for a checkpoint
+    STORED = {  # attributes for a checkpoint
+        "_parts": checkpoint.ARRAYS,
+        "_classes": Dict[str, int],
+        "_micrographs": Dict[str, int],
+    }
 
     def __init__(self, folder: Path, picks: PickSource, config: ScreenConfig) -> None:
         """Take the folder of the run, the source of the coordinates and the settings."""

@@ -3,33 +3,40 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
+import secrets
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
-from cryoice_scipion.constants import FAILED, VERSION
+from cryoice_scipion.constants import FAILED, FILE_CHANGED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
-from cryoice_scipion.core.detectors import model_folder
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.records import (
-    RECORDS_VERSION,
+    FileIdentity,
     MapResult,
     MicrographRecord,
     MicrographTask,
     Pick,
     Reference,
-    from_json,
     to_json,
 )
-from cryoice_scipion.core.results.journal import Journal, Line
-from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.results.journal import ANEW, DamagedLineError, Journal
+from cryoice_scipion.core.results.journal_lines import (
+    Head,
+    Mapped,
+    Referenced,
+    RunLine,
+    Screened,
+    Thinned,
+    Touched,
+    parse,
+)
+from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.screening import checkpoint
+from cryoice_scipion.core.screening.run_head import FREE, compare, head_of, read_head
 
-_FREE = ("max_thumbnails", "box_files")  # settings that do not affect results and may change on resume
 LATE_FAILED = "late_picks_failed"  # flag of a screened micrograph with later coordinates that could not be scored
-_ANEW = "use the same settings, or start a new run in another folder"
 
 
 def digest_of(picks: Sequence[Pick]) -> str:
@@ -43,14 +50,16 @@ def digest_of(picks: Sequence[Pick]) -> str:
 class StoredMapResults(Mapping[int, MapResult]):
     """The map results of a journal, by id. They stay on disk; only their byte offsets are in memory."""
 
-    def __init__(self, journal: Journal) -> None:
-        """Begin without any."""
+    def __init__(self, lines_at: Callable[[Sequence[int]], Iterable[RunLine]]) -> None:
+        """Begin without any; the function returns the lines of the journal at byte offsets."""
         self.offsets: Dict[int, int] = {}
-        self._journal = journal
+        self._lines_at = lines_at
 
     def __getitem__(self, key: int) -> MapResult:
         """Return the latest map result of a micrograph."""
-        return from_json(MapResult, next(self._journal.read([self.offsets[key]]))["result"])
+        (line,) = self._lines_at([self.offsets[key]])
+        assert isinstance(line, Mapped)
+        return line.result
 
     def __contains__(self, key: object) -> bool:
         """Return whether a micrograph is mapped."""
@@ -68,7 +77,15 @@ class StoredMapResults(Mapping[int, MapResult]):
 class RunState:
     """The journal of a run and an index of it. Records stay on disk; only their byte offsets are in memory."""
 
-    _INDEX = ("digests", "failed", "incomplete", "ids", "pictured", "_stems", "_offsets")
+    _INDEX = {
+        **dict.fromkeys(("digests", "_stems"), Dict[int, str]),
+        **dict.fromkeys(("failed", "incomplete", "changed"), Set[int]),
+        "ids": Dict[str, int],
+        "inputs": Dict[int, FileIdentity],
+        "pictured": Dict[int, float],
+        "_offsets": Dict[int, int],
+    }
+    _STORED = {"state": {**_INDEX, "mapped": Dict[int, int], "reference": Optional[Reference]}}
 
     def __init__(self, folder: Path, config: ScreenConfig, model: ModelConfig, fingerprint: str, resume: bool) -> None:
         """Open the journal, or create it.
@@ -82,26 +99,29 @@ class RunState:
         self.digests: Dict[int, str] = {}  # of the scored coordinates
         self.failed: Set[int] = set()
         self.incomplete: Set[int] = set()  # screened, but later coordinates failed
+        self.changed: Set[int] = set()  # screened again, because their file had changed
+        self.inputs: Dict[int, FileIdentity] = {}  # of the files that were mapped
         self.ids: Dict[str, int] = {}  # by stem
         self.pictured: Dict[int, float] = {}  # bad area of the micrographs that have a thumbnail
         self._stems: Dict[int, str] = {}
         self._offsets: Dict[int, int] = {}
-        self._folder, self._journal = folder, Journal(folder / JOURNAL)
-        self.mapped = StoredMapResults(self._journal)
-        self._settings = repr(sorted({**config.model_dump(), **dict.fromkeys(_FREE)}.items())) + fingerprint
-        #: What outputs had stored in the checkpoint; None: there was none, so they read all records.
-        self.stored: Optional[checkpoint.Stored] = None
+        self._folder, self._journal = folder, Journal(folder / JOURNAL, parse, secrets.token_hex(4))
+        self.mapped = StoredMapResults(self._lines_at)
+        self._settings = repr(sorted({**config.model_dump(), **dict.fromkeys(FREE)}.items())) + fingerprint
+        #: The one that the index was made from; None: outputs read all records.
+        self.checkpoint: Optional[checkpoint.Checkpoint] = None
         self._replaced: Dict[int, Optional[int]] = {}  # offsets of the records that newer ones than these replace
         try:
+            self.fault = ""  # what was wrong with the journal, in one line; empty: nothing
             head = self.read()
             if head is None:
-                self._begin(config, model, fingerprint)
+                self._journal.append("head", **head_of(config, model, fingerprint))
             elif not resume:
                 raise SettingsError(
                     folder, "holds a run already", "continue it with --resume, or choose another folder"
                 )
             else:
-                _compare(folder, head, config, fingerprint)
+                compare(folder, head, config, fingerprint)
         except BaseException:
             self._journal.close()
             raise
@@ -130,14 +150,26 @@ class RunState:
     def add_map(self, task: MicrographTask, result: MapResult, waiting: bool = True) -> None:
         """Record that a micrograph is mapped; see ``Journal.append``."""
         line = {"id": task.id, "stem": task.stem, "path": task.path, "result": to_json(result)}
-        self.mapped.offsets[task.id] = self._journal.append("mapped", waiting, **line)
+        self._index_map(task.id, task.stem, result, self._journal.append("mapped", waiting, **line))
+
+    def forget_map(self, key: int) -> None:
+        """Let a micrograph be mapped again."""
+        self.mapped.offsets.pop(key, None)
+        self.inputs.pop(key, None)
+
+    def note_input(self, key: int, identity: FileIdentity) -> None:
+        """Record that a file has another modification time, but the same content, so that it is not read again."""
+        self._journal.append("touched", waiting=False, id=key, input=to_json(identity))
+        self.inputs[key] = identity
 
     def add_record(self, record: MicrographRecord, digest: str) -> Optional[MicrographRecord]:
         """Write a record to the journal and return the record that it replaces."""
         earlier = self.record(record.id)
+        if record.id in self.changed and FILE_CHANGED not in record.flags:
+            record.flags = [*record.flags, FILE_CHANGED]
         record.screened_at = (earlier.screened_at if earlier else 0.0) or round(time.time(), 1)
-        values = to_json(record)
-        self._index(values, digest, self._journal.append("screened", record=values, picks=digest))
+        offset = self._journal.append("screened", record=to_json(record), picks=digest)
+        self._index(record, digest, offset)
         return earlier
 
     def drop_thumbnails(self, keys: Sequence[int]) -> None:
@@ -165,105 +197,101 @@ class RunState:
             earlier = None if offset is None else next(self._records([offset]))
             yield earlier, next(self._records([self._offsets[key]]))
 
-    def store(self, outputs: checkpoint.Stored) -> None:
+    def store(self, outputs: checkpoint.Stored, types: Mapping[str, checkpoint.Types]) -> None:
         """Write a checkpoint of this index and of what is made from the journal so far."""
         index = checkpoint.attributes(self, self._INDEX)
-        reference = to_json(self.reference) if self.reference else None
-        own = {**index, "mapped": self.mapped.offsets, "reference": reference}
-        checkpoint.save(self._folder, self._journal.end, self._settings, {**outputs, "state": own})
+        own = {**index, "mapped": self.mapped.offsets, "reference": self.reference}
+        everything = {**outputs, "state": own}
+        checkpoint.save(self._folder, self._journal.end, self._settings, everything, {**types, **self._STORED})
 
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
 
+    def _lines_at(self, offsets: Sequence[int]) -> Iterator[RunLine]:
+        try:
+            yield from self._journal.read(offsets)
+        except DamagedLineError:
+            checkpoint.delete(self._folder)  # so that the whole journal is read, and repaired
+            raise
+
     def _records(self, offsets: Sequence[int]) -> Iterator[MicrographRecord]:
-        for line in self._journal.read(offsets):
-            record = from_json(MicrographRecord, line["record"])
+        for line in self._lines_at(offsets):
+            assert isinstance(line, Screened)
+            record = line.record
             if record.id not in self.pictured:
                 record.thumbnail = ""
             yield record
 
-    def _begin(self, config: ScreenConfig, model: ModelConfig, fingerprint: str) -> None:
-        created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        self._journal.append(
-            "head",
-            records_version=RECORDS_VERSION,
-            version=VERSION,
-            config=config.model_dump(),
-            model=fingerprint,
-            model_config=model.model_dump(),  # what scoring from stored maps needs, without the model
-            grader=_fingerprint_of_grader(config),
-            created=created,
-        )
+    def read(self) -> Optional[Head]:
+        """Rebuild the index from checkpoint and journal, and return the journal's head; None if it is empty.
 
-    def read(self) -> Optional[Line]:
-        """Rebuild the index from checkpoint and journal, and return the journal's head; None if it is empty."""
+        Damaged lines are removed from the journal.
+
+        Raises
+        ------
+        CryoIceError
+            When the line with the settings or that with the session reference is lost.
+        """
+        head, self.fault = self._journal.repaired(self._read)
+        if self.reference is None and self._offsets.keys() - self.failed:
+            raise CryoIceError(self._journal.path, "the line with the session reference is missing", ANEW)
+        if self.fault:  # a line about removed thumbnails may be among the lost ones
+            files = RunFolder(self._folder)
+            there = [key for key in self.pictured if (self._folder / files.thumbnail(self._stems[key])).is_file()]
+            self.pictured = {key: self.pictured[key] for key in there}
+        return head
+
+    def _read(self) -> Optional[Head]:
         for index in (*checkpoint.attributes(self, self._INDEX).values(), self.mapped.offsets, self._replaced):
             index.clear()
         self.reference = None
         self._journal.mend()
-        head = next((line for _, line in self._journal.lines() if line["kind"] == "head"), None)
+        head = read_head(self._journal)
         for offset, line in self._journal.lines(self._restore()):
-            if line["kind"] == "mapped":
-                self.mapped.offsets[line["id"]] = offset
-                self.ids[line["stem"]], self._stems[line["id"]] = line["id"], line["stem"]
-            elif line["kind"] == "reference":
-                self.reference = from_json(Reference, line["reference"])
-            elif line["kind"] == "screened":
-                self._replaced.setdefault(line["record"]["id"], self._offsets.get(line["record"]["id"]))
-                self._index(line["record"], line["picks"], offset)
-            elif line["kind"] == "thinned":
-                for key in line["ids"]:
+            if isinstance(line, Mapped):
+                self._index_map(line.id, line.stem, line.result, offset)
+            elif isinstance(line, Touched):
+                self.inputs[line.id] = line.input
+            elif isinstance(line, Referenced):
+                self.reference = line.reference
+            elif isinstance(line, Screened):
+                self._replaced.setdefault(line.record.id, self._offsets.get(line.record.id))
+                self._index(line.record, line.picks, offset)
+            elif isinstance(line, Thinned):
+                for key in line.ids:
                     self.pictured.pop(key, None)
         return head
 
     def _restore(self) -> int:
         """Take the checkpoint, and return the byte of the journal at which it ends; 0 without a checkpoint."""
-        found = checkpoint.load(self._folder, self._settings)
-        if found is None:
-            self.stored = None
+        self.checkpoint = checkpoint.load(self._folder, self._settings)
+        stored = self.checkpoint.read(self._STORED) if self.checkpoint else None
+        if self.checkpoint is None or stored is None:
+            self.checkpoint = None
             return 0
-        end, self.stored = found
-        index = self.stored.pop("state")
-        self.mapped.offsets = index.pop("mapped")
-        reference = index.pop("reference")
-        self.reference = from_json(Reference, reference) if reference else None
+        index = stored["state"]
+        self.mapped.offsets, self.reference = index["mapped"], index["reference"]
         checkpoint.set_attributes(self, self._INDEX, index)
-        return end
+        return self.checkpoint.end
 
-    def _index(self, screened: Line, digest: str, offset: int) -> None:
-        key, stem = screened["id"], screened["stem"]
+    def _index_map(self, key: int, stem: str, result: MapResult, offset: int) -> None:
+        self.mapped.offsets[key] = offset
+        self.ids[stem], self._stems[key] = key, stem
+        self.inputs.pop(key, None)
+        if result.input is not None:
+            self.inputs[key] = result.input
+
+    def _index(self, screened: MicrographRecord, digest: str, offset: int) -> None:
+        key, stem = screened.id, screened.stem
         self._offsets[key], self.digests[key] = offset, digest
         self.ids[stem], self._stems[key] = key, stem
         self.pictured.pop(key, None)
-        if screened["thumbnail"]:
-            self.pictured[key] = screened["bad_area"] or 0.0
+        if screened.thumbnail:
+            self.pictured[key] = screened.bad_area or 0.0
         for members, is_one in (
-            (self.failed, screened["status"] == FAILED),
-            (self.incomplete, LATE_FAILED in screened["flags"]),
+            (self.failed, screened.status == FAILED),
+            (self.incomplete, LATE_FAILED in screened.flags),
+            (self.changed, FILE_CHANGED in screened.flags),
         ):
             (members.add if is_one else members.discard)(key)
-
-
-def _fingerprint_of_grader(config: ScreenConfig) -> str:
-    return model_folder.fingerprint(model_folder.resolve_model(config.grader)) if config.grader else ""
-
-
-def _compare(folder: Path, head: Line, config: ScreenConfig, fingerprint: str) -> None:
-    """Refuse to continue a run with other settings.
-
-    Raises
-    ------
-    SettingsError
-        Names the settings that differ.
-    """
-    if head["records_version"] > RECORDS_VERSION:
-        raise SettingsError(folder, f"was written by a newer version ({head['version']})", "update this package")
-    # A run of a version without a setting continues with its default.
-    models = {"model": head["model"], "grader": head.get("grader", "")}
-    then: Dict[str, Any] = {**ScreenConfig().model_dump(), **head["config"], **models}
-    now: Dict[str, Any] = {**config.model_dump(), "model": fingerprint, "grader": _fingerprint_of_grader(config)}
-    binding = [name for name in now if name not in _FREE]
-    differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in binding if then.get(name) != now[name]]
-    if differing:
-        raise SettingsError(folder, f"cannot be continued with other settings ({'; '.join(differing)})", _ANEW)

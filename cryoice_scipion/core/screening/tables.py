@@ -16,6 +16,7 @@ from cryoice_scipion.constants import (
     COORDINATES_SCALED,
     DISCARDED,
     FAILED,
+    FILE_CHANGED,
     GOOD_GRADES,
     UNMATCHED,
     UNSURE,
@@ -135,6 +136,11 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
         found.append(
             f"{mostly_bad} of {sums.mapped} micrographs are bad over almost all of their area: check the thumbnails; "
             "either the data are bad, or the model, the contrast or the pixel size is wrong for them"
+        )
+    if sums.flags[FILE_CHANGED]:
+        number = sums.flags[FILE_CHANGED]
+        found.append(
+            f"{number} micrographs changed after they were screened, and were screened again: flag file_changed"
         )
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)

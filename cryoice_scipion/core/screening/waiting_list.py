@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Dict, Iterable, Iterator, Mapping, Sequence, Set
 
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.images.identity import identity_now
 from cryoice_scipion.core.maps.scoring import particle_diameter
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.screening.options import RunOptions
@@ -21,7 +23,14 @@ class WaitingList(Mapping[int, MicrographTask]):
     A micrograph whose file cannot be read stays in the list as long as the file may still be being written.
     """
 
-    def __init__(self, state: RunState, config: ScreenConfig, options: RunOptions, quarantine: Quarantine) -> None:
+    def __init__(
+        self,
+        state: RunState,
+        config: ScreenConfig,
+        options: RunOptions,
+        quarantine: Quarantine,
+        log: logging.Logger,
+    ) -> None:
         """Begin with an empty list.
 
         Parameters
@@ -34,7 +43,7 @@ class WaitingList(Mapping[int, MicrographTask]):
         quarantine : Quarantine
             Knows the micrographs that end the process that computes them.
         """
-        self._state, self._config, self._quarantine = state, config, quarantine
+        self._state, self._config, self._quarantine, self._log = state, config, quarantine, log
         self._tasks: Dict[int, MicrographTask] = {}
         failed = state.failed | state.incomplete if options.retry_failed else set()
         self._retry: Set[int] = {key for key in failed if not quarantine.holds(state.stem(key))}
@@ -54,10 +63,25 @@ class WaitingList(Mapping[int, MicrographTask]):
 
     def is_done(self, task: MicrographTask) -> bool:
         """Return whether a micrograph has been screened with exactly these coordinates."""
-        return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)
+        if task.id in self._retry or self._state.digests.get(task.id) != digest_of(task.picks):
+            return False
+        return not self.has_changed(task.id, task.path)
+
+    def has_changed(self, key: int, path: str) -> bool:
+        """Return whether the file of a micrograph has changed since it was mapped; False if that cannot be told."""
+        known = self._state.inputs.get(key)
+        now = identity_now(path, known) if known else None
+        if known is None or now is None or now == known:
+            return False
+        if (now.size, now.digest) != (known.size, known.digest):
+            return True
+        self._state.note_input(key, now)
+        return False
 
     def add(self, tasks: Iterable[MicrographTask]) -> None:
         """Add the micrographs that are not done; newer coordinates replace the ones in the list.
+
+        A micrograph whose file has changed is mapped again.
 
         Raises
         ------
@@ -70,6 +94,12 @@ class WaitingList(Mapping[int, MicrographTask]):
             self._state.name(task)
             for pick in task.picks:
                 particle_diameter(pick, self._config, 1.0, "coordinates")
+            if self.has_changed(task.id, task.path):
+                self._state.forget_map(task.id)
+                if task.id in self._state.digests and task.id not in self._state.failed:
+                    self._retry.add(task.id)
+                    self._state.changed.add(task.id)
+                    self._log.warning("%s: has changed since it was screened; it is screened again", task.path)
             if not self.is_done(task):
                 self._tasks[task.id] = task
 

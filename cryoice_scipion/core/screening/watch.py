@@ -83,6 +83,8 @@ class Watch:
         SettingsError
             When neither these files nor the settings have a particle diameter or box size.
         """
+        if self._registry.fault:
+            self._log.warning(self._registry.fault)
         for record in self.run.micrographs():
             self._note(record)
             self._registry.paths.setdefault(record.stem, record.path)
@@ -194,7 +196,7 @@ class Watch:
             if self._is_duplicate(stem, path):
                 continue
             if stem in self._paths:
-                self._take_changed(stem, path)
+                self._take_changed(stem)
                 continue
             self._paths[stem] = path
             new[stem] = plain_path(str(path))
@@ -204,7 +206,9 @@ class Watch:
             if stem not in self.arrived and self._picks is not None:
                 self._enqueue(self._picks.picks.add_micrograph(stem, self._registry.paths[stem]))
             self.arrived.add(stem)
-        self._enqueue(stem for stem in new if stem not in self._screened or stem in self._failed)
+        self._enqueue(
+            stem for stem in new if stem not in self._screened or stem in self._failed or self._has_changed(stem)
+        )
         if self._left_over and self.files.is_there:
             self._enqueue(self._left_over)
             self._left_over = []
@@ -237,14 +241,16 @@ class Watch:
             self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
 
-    def _take_changed(self, stem: str, path: Path) -> None:
-        """Screen a changed micrograph again if it failed; if it is done, only log that its file has changed."""
+    def _take_changed(self, stem: str) -> None:
+        """Screen a micrograph again if its file has changed; one that failed, also if only its time has."""
         if stem in self._failed:
             self.run.try_again(self._registry.ids[stem])
             self._enqueue([stem])
-        elif stem in self._screened and str(path) not in self._logged:
-            self._logged.add(str(path))
-            self._log.warning("%s: has changed after it was screened; it is not screened again", path)
+        elif self._has_changed(stem):
+            self._enqueue([stem])
+
+    def _has_changed(self, stem: str) -> bool:
+        return self.run.has_changed(self._registry.ids[stem], self._registry.paths[stem])
 
     def _enqueue(self, stems: Iterable[str]) -> None:
         for stem in stems:

@@ -13,6 +13,7 @@ from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, Settin
 from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
 from cryoice_scipion.core.formats.folders import may_hold_coordinates
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
+from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS, RetryPolicy
@@ -195,7 +196,7 @@ class CoordinateWatcher:
 
     def _name_of(self, path: Path) -> str:
         """Return the name under which a file's coordinates are stored."""
-        return self._prefix + str(path.relative_to(self.files.folder))
+        return self._prefix + plain_path(str(path.relative_to(self.files.folder)))
 
     def _is_wanted(self, path: Path) -> bool:
         """Return whether a file is of the format that counts, or may still decide or replace it."""

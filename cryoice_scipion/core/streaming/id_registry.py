@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import Dict, List, Mapping, Tuple
+
+from pydantic import TypeAdapter
 
 from cryoice_scipion.core.results.journal import Journal
 
 NAME = ".register.jsonl"
+
+
+@dataclasses.dataclass
+class _Line:
+    came: List[Tuple[int, str, str]] = dataclasses.field(default_factory=list)  # id, stem and path of micrographs
+    name: str = ""  # of a coordinate file
+    number: int = 0
 
 
 class IdRegistry:
@@ -27,13 +37,14 @@ class IdRegistry:
         self.ids: Dict[str, int] = {}  # of micrographs, by stem
         self.paths: Dict[str, str] = {}  # of micrographs, by stem
         self.files: Dict[str, int] = {}  # numbers of coordinate files, by file name
-        self._journal = Journal(folder / NAME)
-        for _, line in self._journal.lines():
-            if line["kind"] == "micrographs":
-                for number, stem, path in line["came"]:
-                    self.ids[stem], self.paths[stem] = number, path
-            elif line["kind"] == "coordinates":
-                self.files[line["name"]] = line["number"]
+        self._journal = Journal(folder / NAME, TypeAdapter(_Line).validate_json)
+        #: What was wrong with the file, in one line; empty: nothing.
+        lines, self.fault = self._journal.repaired(lambda: list(self._journal.lines()))
+        for _, line in lines:
+            for number, stem, path in line.came:
+                self.ids[stem], self.paths[stem] = number, path
+            if line.name:
+                self.files[line.name] = line.number
         self.ids.update(known)  # also of sessions that did not watch a folder
         self._next_id = max(self.ids.values(), default=0) + 1
 
@@ -52,7 +63,7 @@ class IdRegistry:
     def number_of(self, name: str) -> int:
         """Return the number of a coordinate file, a new one if it has none."""
         if name not in self.files:
-            self.files[name] = len(self.files)
+            self.files[name] = max(self.files.values(), default=-1) + 1
             self._journal.append("coordinates", name=name, number=self.files[name])
         return self.files[name]
 

@@ -7,6 +7,7 @@ import json
 import mrcfile
 import numpy as np
 import pytest
+from journals import unsealed
 from random_model import write_random_model
 from simple_grader import CLASSES
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
     assert "is the folder of the screening" in capsys.readouterr().err
     journal = tmp_path / "old" / "journal.jsonl"
     journal.parent.mkdir()
-    head, rest = (screened / "maps" / "journal.jsonl").read_text().split("\n", 1)
+    head, rest = unsealed((screened / "maps" / "journal.jsonl").read_text()).split("\n", 1)
     journal.write_text(head.replace("model_config", "older") + "\n" + rest)
     assert main(["filter", str(journal.parent), "--coordinates", "x", "--output", str(tmp_path / "o")]) == 2
     assert "screen it again" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import MicrographRecord, PickScore, to_json
 from cryoice_scipion.core.results.journal import Journal
+from cryoice_scipion.core.results.journal_lines import parse
 from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
 
@@ -17,9 +18,9 @@ def screened(key, goodness, status="accepted", first=0):
 
 
 def write(folder, *records, created="now"):
-    journal = Journal(folder / JOURNAL)
+    journal = Journal(folder / JOURNAL, parse)
     if not (folder / JOURNAL).stat().st_size:
-        journal.append("head", config={}, created=created)
+        journal.append("head", records_version=1, config={}, model="", created=created)
     for record in records:
         journal.append("screened", record=to_json(record), picks="")
     journal.close()
@@ -96,7 +97,8 @@ def test_a_thumbnail_that_was_removed_is_not_shown(tmp_path):
     write(tmp_path, told)
     reader = RunReader(tmp_path)
     assert reader.look().micrographs[0].thumbnail == "thumbnails/m1.png"
-    with open(tmp_path / "journal.jsonl", "a") as stream:
-        stream.write('{"kind": "thinned", "ids": [1]}\n')
+    journal = Journal(tmp_path / JOURNAL, parse)
+    journal.append("thinned", ids=[1])
+    journal.close()
     assert reader.look().micrographs[0].thumbnail == ""
     assert read_records(tmp_path)[0].thumbnail == ""

@@ -48,7 +48,7 @@ def everything(sums):
         dict(sorted(sums.micrographs.items())),
         [sums.status, sums.flags, sums.rejected_by_class, sums.areas, sums.worst(), sums.failed],
         [sums.picks, sums.kept, sums.mapped, sums.bad_area, sums.seconds, sums.pixel_sizes],
-        [histogram.below.tolist(), histogram.above.tolist(), histogram.scored, histogram.unscored],
+        [histogram.below, histogram.above, histogram.scored, histogram.unscored],
     )
 
 
@@ -100,8 +100,8 @@ def test_the_histogram_has_every_coordinate_once_and_cuts_at_the_threshold():
     values = [score.goodness for one in told for score in one.scores]
     scored = [value for value in values if value is not None]
     assert (histogram.scored, histogram.unscored) == (len(scored), len(values) - len(scored))
-    assert histogram.below.sum() == sum(value < float(np.float32(THRESHOLD)) for value in scored)
-    assert histogram.above.sum() == sum(value >= float(np.float32(THRESHOLD)) for value in scored)
+    assert sum(histogram.below) == sum(value < float(np.float32(THRESHOLD)) for value in scored)
+    assert sum(histogram.above) == sum(value >= float(np.float32(THRESHOLD)) for value in scored)
 
 
 def test_what_is_remembered_of_a_micrograph_does_not_grow_with_its_coordinates():

@@ -10,6 +10,7 @@ import shutil
 import mrcfile
 import numpy as np
 import pytest
+from journals import unsealed
 from simple_grader import CLASSES, use_simple_grader
 from standin import executor, make_tasks
 
@@ -157,7 +158,7 @@ def test_missing_or_damaged_features_are_measured_again(run, tasks, tmp_path, da
 def test_a_run_of_a_version_without_the_setting_is_continued(tasks, tmp_path):
     screen(tmp_path / "out", tasks[:REFERENCE], CONFIG.model_copy(update={"outlier": False}))
     journal = tmp_path / "out" / "journal.jsonl"
-    head, *others = journal.read_text().splitlines()
+    head, *others = unsealed(journal.read_text()).splitlines()
     head = json.loads(head)
     for name in ("outlier", "grade", "miss_cost", "reject_grades"):
         del head["config"][name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List
@@ -14,6 +13,7 @@ import torch
 
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import UNFINISHED
+from cryoice_scipion.core.errors import one_line
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.training.trainers import Log
 from cryoice_scipion.core.training.unet.fit import UNetRun
@@ -55,8 +55,8 @@ class Checkpoint:
             differ = [name for name, value in self._made_with.items() if kept[name] != value]
             if differ:
                 raise ValueError(f"its {' and '.join(differ)} differ")
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            log(f"{self._path} is not used ({str(error).splitlines()[0]}); training starts from the first epoch")
+        except Exception as error:  # torch raises anything for a damaged file
+            log(f"{self._path} is not used ({one_line(error)}); training starts from the first epoch")
             return []
         run.load_state_dict(kept["run"])  # fits: the shapes of the network were compared
         history: List[Dict[str, float]] = kept["history"]

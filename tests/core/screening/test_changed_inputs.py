@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A micrograph whose file changed after it was judged is judged again; one that was only touched is not."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+from standin import executor, make_tasks, write_micrograph
+
+from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.images import identity
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
+from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.run import ScreeningRun
+
+FLAG = "file_changed"
+
+
+@pytest.fixture
+def screen(tmp_path):
+    """Return a function that screens tasks, and returns the records that are new."""
+
+    def run(tasks, folder="o", closed=True):
+        config = ScreenConfig(reference=len(tasks), outlier=False, regions=False)
+        options = RunOptions((tmp_path / folder).exists(), True)
+        with ScreeningRun(tmp_path / folder, config, [executor()], options) as screening:
+            return list(screening.process(tasks, closed))
+
+    return run
+
+
+def results(folder):
+    """Return all records without the times, and without the flag of a changed file."""
+    found = read_records(folder)
+    return [dataclasses.replace(one, seconds=0.0, flags=[flag for flag in one.flags if flag != FLAG]) for one in found]
+
+
+def lines(folder, kind):
+    found = map(json.loads, (folder / "journal.jsonl").read_text().splitlines())
+    return [line for line in found if line["kind"] == kind]
+
+
+def test_a_micrograph_that_changed_is_screened_again_and_counted_once(tmp_path, screen, caplog):
+    tasks = make_tasks(tmp_path / "m", 3)
+    whole = Path(tasks[1].path).read_bytes()
+    write_micrograph(tasks[1].path, seed=1, bad_columns=120)
+    before = {one.id: one for one in screen(tasks)}
+    Path(tasks[1].path).write_bytes(whole)
+    (again,) = screen(tasks)
+    assert (again.id, FLAG in again.flags, FLAG in before[2].flags) == (2, True, False)
+    assert again.bad_area != before[2].bad_area
+    assert "mic002.mrc: has changed since it was screened; it is screened again" in caplog.text
+    summary = read_summary(tmp_path / "o")
+    assert (summary.micrographs, summary.picks, summary.kept) == (
+        3,
+        18,
+        sum(one.kept for one in results(tmp_path / "o")),
+    )
+    assert any("1 micrographs changed after they were screened" in warning for warning in summary.warnings)
+    assert len((tmp_path / "o" / "micrographs.csv").read_text().splitlines()) == 4
+    assert screen(tasks) == []
+    tasks[1].picks.pop()
+    assert FLAG in screen(tasks)[0].flags  # scored on the stored map
+    screen(tasks, "undisturbed")
+    assert results(tmp_path / "o")[1].areas == results(tmp_path / "undisturbed")[1].areas
+    assert results(tmp_path / "o")[1].scores == results(tmp_path / "undisturbed")[1].scores
+
+
+def test_touched_files_are_read_once_and_unchanged_ones_never(tmp_path, screen, monkeypatch):
+    tasks = make_tasks(tmp_path / "m", 2)
+    screen(tasks)
+    os.utime(tasks[0].path)
+    assert screen(tasks) == []
+    assert [line["id"] for line in lines(tmp_path / "o", "touched")] == [1]
+    monkeypatch.setattr(identity, "identify", lambda path: pytest.fail("a file was read"))
+    assert screen(tasks) == []
+
+
+def test_a_changed_micrograph_that_cannot_be_read_any_more_fails(tmp_path, screen):
+    tasks = make_tasks(tmp_path / "m", 2)
+    screen(tasks)
+    whole = Path(tasks[0].path).read_bytes()
+    Path(tasks[0].path).write_bytes(whole[:3000])
+    (failed,) = screen(tasks)
+    assert (failed.status, failed.kept, "truncated" in failed.reason or "MRC" in failed.reason) == ("failed", 0, True)
+    Path(tasks[0].path).write_bytes(whole)
+    assert [one.status for one in screen(tasks)] == ["accepted"]
+    assert read_summary(tmp_path / "o").accepted == 2
+
+
+def test_a_file_that_is_gone_keeps_its_results(tmp_path, screen):
+    tasks = make_tasks(tmp_path / "m", 2)
+    screen(tasks)
+    Path(tasks[0].path).unlink()
+    assert screen(tasks) == []
+
+
+def test_the_reference_is_made_from_what_the_files_are_now(tmp_path, screen):
+    tasks = make_tasks(tmp_path / "m", 3)
+    config, options = ScreenConfig(reference=5, outlier=False, regions=False), RunOptions()
+    with ScreeningRun(tmp_path / "o", config, [executor()], options) as run:
+        assert list(run.process(tasks, closed=False)) == []
+        write_micrograph(tasks[0].path, seed=7, bad_columns=150)
+        assert list(run.process(tasks, closed=False)) == []
+        assert len(list(run.process([], closed=True))) == 3
+    assert [line["id"] for line in lines(tmp_path / "o", "mapped")] == [1, 2, 3, 1]
+    assert not any(FLAG in one.flags for one in read_records(tmp_path / "o"))
+
+
+@pytest.mark.parametrize("size", [0, 10, 1 << 16, 5 << 16])
+def test_an_identity_tells_size_and_parts_of_the_content(tmp_path, size):
+    path = tmp_path / "f"
+    path.write_bytes(bytes(size))
+    first = identity.identify(str(path))
+    assert first.size == size
+    assert identity.identify(str(path)) == first
+    for at in {0, size // 2, max(0, size - 1)} if size else ():
+        path.write_bytes(bytes(at) + b"x" + bytes(size - at - 1))
+        assert identity.identify(str(path)).digest != first.digest
+    assert identity.identify(str(tmp_path)) is None
+    assert identity.identify(f"3@{path}") is None
