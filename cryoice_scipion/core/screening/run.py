@@ -173,7 +173,8 @@ class ScreeningRun:
         self._waiting.add(tasks)
         self._finished, broken = False, True
         try:
-            yield from self._fail_again()
+            for key, reason in self._waiting.failed_earlier().items():  # they have late coordinates
+                yield self._fail(self._waiting[key], reason)
             yield from self._prepare_reference(closed)
             if self.reference is not None:
                 yield from self._score_waiting(self.reference)
@@ -217,11 +218,6 @@ class ScreeningRun:
         self._state.close()
         self._quarantine.close()
         self._files.unlock()
-
-    def _fail_again(self) -> Iterator[MicrographRecord]:
-        """Reject late coordinates of micrographs that failed earlier."""
-        for key, reason in self._waiting.failed_earlier().items():
-            yield self._fail(self._waiting[key], reason)
 
     def _baseline_step(self, closed: bool, suspects: bool = True) -> BaselineStep:
         ids = [key for key in sorted(self._waiting) if suspects or not self._waiting.is_suspect(key)]
@@ -280,17 +276,17 @@ class ScreeningRun:
                     yield self._record(record)
 
     def _fail_or_wait(self, task: MicrographTask, failure: Failure) -> Iterator[MicrographRecord]:
-        """Reject the coordinates of a micrograph, unscored, unless it is tried again: then it keeps waiting.
-
-        If it was screened before, it keeps its earlier results.
-        """
+        """Mark a micrograph as failed, unless it is tried again: then it keeps waiting."""
         again = self._waiting.again(task, failure)
         if again:
             self.log.warning("%s; %s", failure.reason, again)
-            return
-        reason = self._quarantine.reason(task.path, failure.died) if failure.died else failure.reason
+        else:
+            yield self._fail(task, self._quarantine.reason(task.path, failure.died) if failure.died else failure.reason)
+
+    def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
+        """Reject the coordinates of a micrograph, unscored; if it was screened before, it keeps its earlier results."""
         is_known = task.id in self._state.mapped and task.id not in self._state.failed
-        yield self._record(failed_record(task, reason, self._state.record(task.id) if is_known else None))
+        return self._record(failed_record(task, reason, self._state.record(task.id) if is_known else None))
 
     def _record(self, record: MicrographRecord) -> MicrographRecord:
         """Write a record to the journal, then to the files that are made from it."""
