@@ -48,7 +48,7 @@ def watching_with(folder, output, late, resume=False, reference=2, patience=0.3,
         output,
         config,
         [executor()],
-        RunOptions(resume, True, patience, picks=late.picks if late else None, write_report=write_report),
+        RunOptions(resume, True, retry_seconds=patience, picks=late.picks if late else None, write_report=write_report),
         log,
     ) as run:
         watch = Watch(folder, run, IdRegistry(output, run.ids), late, log, batch, SETTLE)
