@@ -59,7 +59,9 @@ def _weights(kind, config):
         arrays = one_class.to_arrays(fitted, Tail(2.0, 3.0))
     if kind == "one_class":
         return save_arrays(arrays)
-    network = module_of(KINDS[kind]).build(len(config.classes), [one.kind for one in config.views], config.network_options)
+    network = module_of(KINDS[kind]).build(
+        len(config.classes), [one.kind for one in config.views], config.network_options
+    )
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     return save({**state, **{"clean." + name: torch.from_numpy(values) for name, values in arrays.items()}})
 
@@ -247,9 +249,7 @@ WEIGHT_FAULTS = {
     "tensor shape negative": written(
         WEIGHTS, tensors({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"\0" * 4)
     ),
-    "other tensor": written(
-        WEIGHTS, tensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4)
-    ),
+    "other tensor": written(WEIGHTS, tensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4)),
 }
 #: Faults of a folder with a network.
 NETWORK_FAULTS = {
@@ -303,7 +303,9 @@ def tensor_faults(kind):
         "weights NaN": with_weights(spoiled(float("nan"))),
         "weights infinite": with_weights(spoiled(float("inf"))),
         "tensors of other shapes": with_weights(lambda found: {key: value[None] for key, value in found.items()}),
-        "tensors without values": with_weights(lambda found: {key: value.flatten()[:0] for key, value in found.items()}),
+        "tensors without values": with_weights(
+            lambda found: {key: value.flatten()[:0] for key, value in found.items()}
+        ),
         "one tensor less": with_weights(lambda found: {key: found[key] for key in found if key != one_of(found)}),
         "one tensor more": with_weights(lambda found: {**found, "z": next(iter(found.values())).clone()}),
         f"weights of {other}": _others(other),

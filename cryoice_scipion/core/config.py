@@ -210,7 +210,7 @@ class ModelConfig(Settings):
     )  # smallest goodness of a kept coordinate; None: recommended_threshold
     baseline_logit: float = Field(0.0, ge=-_LOG_ODDS, le=_LOG_ODDS)  # session_logit of the validation micrographs
     offset_limit: float = Field(0.0, ge=0, le=_LOG_ODDS)  # log-odds: the largest offset of a session that is subtracted
-    offset_tolerance: float = Field(4.0, ge=0, le=_LOG_ODDS)  # log-odds above baseline_logit: a session beyond it is unusual
+    offset_tolerance: float = Field(4.0, ge=0, le=_LOG_ODDS)  # above baseline_logit; beyond it, a session is unusual
     metrics: Dict[str, float] = Field(default_factory=dict)
     trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the model card
 
