@@ -16,6 +16,8 @@ from cryoice_scipion.core.errors import SettingsError
 SCHEMA_VERSION = 1
 _PIXEL_SIZE: Dict[str, Any] = dict(zip(("ge", "le"), PIXEL_SIZES))
 _LOG_ODDS = 1000.0  # beyond any that a detector gives
+_LONGEST = 1e5  # Å; larger than any micrograph
+_SEED: Dict[str, Any] = {"ge": 0, "le": 2**32 - 1}
 _NAME = "^[a-z][a-z0-9_]*$"
 Config = TypeVar("Config", bound="Settings")
 
@@ -104,7 +106,7 @@ class ScreenConfig(Settings):
 
     model: str = DEFAULT_MODEL  # "default", or the path of a model folder
     threshold: Optional[float] = None  # None: the model's recommended one; -1: keep all
-    margin: float = Field(0.0, ge=0)  # Å beyond the particle's edge
+    margin: float = Field(0.0, ge=0, le=_LONGEST)  # Å beyond the particle's edge
     margins: Dict[str, float] = Field(default_factory=dict)  # Å, by class; overrides margin
     ignore: List[str] = Field(default_factory=list)  # bad classes treated as good
     min_area: float = Field(0.0, ge=0)  # nm²; smaller bad regions are treated as good
@@ -112,7 +114,7 @@ class ScreenConfig(Settings):
     reference: int = Field(20, ge=0)  # number of micrographs that decide contrast and session baseline
     max_bad_area: float = Field(1.0, ge=0, le=1)
     pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px, overrides the headers
-    particle_diameter: Optional[float] = Field(None, gt=0)  # Å; None: see scoring.py
+    particle_diameter: Optional[float] = Field(None, gt=0, le=_LONGEST)  # Å; None: see scoring.py
     box_size: Optional[float] = Field(None, gt=0, le=LARGEST_POSITION)  # px, if the coordinate files have none
     coordinates_pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px; None: from the files
     flip_y: bool = False  # coordinates count rows from the other end
@@ -141,8 +143,8 @@ class ScreenConfig(Settings):
         unknown = sorted({*self.ignore, *self.margins} - set(known))
         if unknown:
             raise ValueError(f"unknown class {', '.join(unknown)}; the classes of bad area are {', '.join(known)}")
-        if any(margin < 0 for margin in self.margins.values()):
-            raise ValueError("margins must be 0 Å or more")
+        if any(not 0 <= margin <= _LONGEST for margin in self.margins.values()):
+            raise ValueError(f"margins must be from 0 to {_LONGEST:g} Å")
         return self
 
     @model_validator(mode="after")
@@ -254,10 +256,10 @@ class PatchConfig(Settings):
     contrast: str = Field("dark", pattern="^(dark|bright)$")
     background: bool = True  # draw clean positions as additional GOOD patches
     background_ratio: float = Field(1.0, ge=0)  # background patches per GOOD patch
-    jitter_copies: int = Field(1, ge=0)  # further copies at a jittered sampling
+    jitter_copies: int = Field(1, ge=0, le=100)  # further copies at a jittered sampling
     sampling_jitter: float = Field(0.05, ge=0, lt=0.5)
     max_per_micrograph: int = Field(500, ge=1)
-    seed: int = 0
+    seed: int = Field(0, **_SEED)
 
 
 class TrainConfig(Settings):
@@ -269,7 +271,7 @@ class TrainConfig(Settings):
     # A kind of detectors/kinds.py. "auto": the kind of ``base``, or patch_fft without ``base``.
     network: str = Field("auto", pattern=_NAME)
     views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see detectors/choice.py
-    width: int = Field(16, ge=2)  # channels of the first layer
+    width: int = Field(16, ge=2, le=1024)  # channels of the first layer
     depth: int = Field(18, ge=1)  # resnet: layers with weights
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss
@@ -283,4 +285,4 @@ class TrainConfig(Settings):
     mixed_precision: bool = False  # U-Net: bfloat16 where it is safe; halves the time if the processor supports it
     texture_weight: bool = False  # autoencoder: give pixels whose surroundings have little texture more weight
     base: str = ""  # model (folder or name) that training starts from; "": random weights
-    seed: int = 0
+    seed: int = Field(0, **_SEED)
