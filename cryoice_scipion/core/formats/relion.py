@@ -122,7 +122,7 @@ def _reader_of(listing: Path, name: str, micrograph: str) -> Callable[[Path], Pi
         known = format_of(file)
         if known is None:
             raise CoordinatesError(listing, f"lists {name}, which is not a coordinate file", "correct the list")
-        picks = _read(file, listing) if known.read is read else known.read(file)
+        picks = _read(file, listing) if ".star" in known.suffixes else known.read(file)
         return picks._replace(table=picks.table.assign(**{MICROGRAPH: micrograph}))
 
     return read_as
