@@ -25,9 +25,7 @@ Config = TypeVar("Config", bound="Settings")
 class Settings(BaseModel):
     """Base class of all settings. Unknown names are errors, so that typing errors are found. Numbers are finite."""
 
-    model_config = ConfigDict(
-        extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False)
 
     @classmethod
     def make(cls: Type[Config], **values: object) -> Config:

@@ -44,7 +44,15 @@ def test_each_command_refuses_it_at_once(command, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"epochs": 3', b"\xff\xfe\x00", b"[" * 100_000, b"[1]", b'{"epochs": "many"}', b'{"__class__": "os.system"}'],
+    [
+        b"",
+        b'{"epochs": 3',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"[1]",
+        b'{"epochs": "many"}',
+        b'{"__class__": "os.system"}',
+    ],
     ids=["empty", "cut off", "binary", "deep", "a list", "wrong type", "unknown name"],
 )
 def test_a_settings_file_that_cannot_be_used_is_one_sentence(tmp_path, content):
