@@ -11,7 +11,7 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.simulation.config import SceneConfig
 from cryoice_scipion.core.simulation.scene import simulate
 
-PIXEL_SIZE, SIDE = 1.6, 640  # Å/px, px: cells of 32 and 64 Å end at the sides
+PIXEL_SIZE, SIDE = 1.6, 320  # Å/px, px: cells of 32 and 64 Å end at the sides
 UNIT_TOLERANCE, TURN_TOLERANCE, MEAN_TOLERANCE = 0.01, 0.5, 0.1  # of P(BAD) of a cell; the last of their mean
 #: Type, factor and offset; the grey levels are whole numbers from -100 to 100, which each of these holds exactly.
 UNITS = {
@@ -40,10 +40,10 @@ def grey():
     return np.clip(np.rint((pixels - np.median(pixels)) / pixels.std() * 20), -100, 100)
 
 
-@pytest.fixture(scope="module", params=["default", "spots"])
-def mapped(request):
-    """Return a function that maps pixels with a shipped model."""
-    detector = cryoice.load(request.param, "cpu")
+@pytest.fixture(scope="module")
+def mapped():
+    """Return a function that maps pixels with the shipped model."""
+    detector = cryoice.load("default", "cpu")
     options = {"contrast": "dark", "grade": False, "outlier": False, "regions": False}
     return lambda pixels: detector.screen(pixels, PIXEL_SIZE, **options).probability.astype(np.float64)
 
