@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
 	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
 
-.PHONY: help env pipeliner-env demo test quick lint types imports check docs default-model gpu-check screenshots clean
+.PHONY: help env pipeliner-env demo test quick fuzz lint types imports check docs default-model gpu-check screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
@@ -19,6 +19,7 @@ help:
 	@echo "make test           run the whole test suite (PYTEST_ARGS='-k words' for a part of it)"
 	@echo "make pipeliner-env  install CCP-EM Pipeliner, for the tests of its job, which are skipped without it"
 	@echo "make quick          the fast tests, under 2 minutes: no Scipion project, no training, no killed processes"
+	@echo "make fuzz           give 100,000 damaged files of each format to its reader (FUZZ_ARGS='--number 1000 --only .star')"
 	@echo "make check          lint, types and imports"
 	@echo "make docs           build the documentation into site; it executes the notebook, and fails on a dead link"
 	@echo "make default-model  train the model that is shipped"
@@ -64,6 +65,10 @@ test: env
 
 quick: env
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(QUICK) $(PYTEST_ARGS)
+
+# The tests try 150 damaged files of each format, and those on which a reader once failed.
+fuzz: env
+	@$(BIN)/python benchmarks/fuzz_readers.py $(FUZZ_ARGS)
 
 lint: $(ENV)/.installed-lint
 	@$(BIN)/ruff check .

@@ -32,7 +32,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.pick_tables import MICROGRAPH, X, Y
 from cryoice_scipion.core.formats.table import FORMATS, CoordinateFormat
 
-LIMIT = 5.0  # s for one input
+LIMIT = 5.0  # s of CPU for one input
 MEMORY = 4 << 30  # bytes of address space of a process
 PART = 500  # inputs of one job
 SHOWN = 5  # failures in the result, for each format and kind
@@ -76,7 +76,7 @@ def _alarm(*_: object) -> None:
 def fault_of(one: CoordinateFormat, path: Path, data: bytes) -> Tuple[str, str]:
     """Return the outcome of reading a file ("read" or "refused"), or the kind of a fault, and its details."""
     path.write_bytes(data)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT)
     try:
         picks = one.read(path)
     except CryoIceError as error:
@@ -86,7 +86,7 @@ def fault_of(one: CoordinateFormat, path: Path, data: bytes) -> Tuple[str, str]:
     except Exception as error:  # what the benchmark looks for
         return "exception", f"{type(error).__name__}: {error}"[:300]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if any(len(line.splitlines()) > 1 for line in (*picks.warnings, *picks.not_read.values())):
         return "several lines", repr(list(picks.warnings))[:300]
     values = picks.table[[X, Y]].to_numpy(dtype=float)
@@ -129,7 +129,7 @@ def try_part(job: Tuple[str, int, int]) -> Tuple[str, CounterType[str], List[Dic
 def _try(suffix: str, start: int, end: int, sender: Any) -> None:
     """Read the files of some numbers and send the outcome of each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     warnings.simplefilter("ignore")
     one = next(known for known in FORMATS if suffix in known.suffixes)
     with tempfile.TemporaryDirectory(prefix="fuzz_") as folder:

@@ -15,14 +15,17 @@ from cryoice_scipion.core.errors import SettingsError
 
 SCHEMA_VERSION = 1
 _PIXEL_SIZE: Dict[str, Any] = dict(zip(("ge", "le"), PIXEL_SIZES))
+_LOG_ODDS = 1000.0  # beyond any that a detector gives
+_LONGEST = 1e5  # Å; larger than any micrograph
+_SEED: Dict[str, Any] = {"ge": 0, "le": 2**32 - 1}
 _NAME = "^[a-z][a-z0-9_]*$"
 Config = TypeVar("Config", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base class of all settings. Unknown names are an error, so that typing errors are found."""
+    """Base class of all settings. Unknown names are errors, so that typing errors are found. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False)
 
     @classmethod
     def make(cls: Type[Config], **values: object) -> Config:
@@ -49,7 +52,7 @@ class Settings(BaseModel):
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SettingsError(path, f"is not a readable JSON file ({error})", "check the path and the file") from None
         try:
             return cls.model_validate(values)
@@ -101,15 +104,15 @@ class ScreenConfig(Settings):
 
     model: str = DEFAULT_MODEL  # "default", or the path of a model folder
     threshold: Optional[float] = None  # None: the model's recommended one; -1: keep all
-    margin: float = Field(0.0, ge=0, allow_inf_nan=False)  # Å beyond the particle's edge
+    margin: float = Field(0.0, ge=0, le=_LONGEST)  # Å beyond the particle's edge
     margins: Dict[str, float] = Field(default_factory=dict)  # Å, by class; overrides margin
     ignore: List[str] = Field(default_factory=list)  # bad classes treated as good
-    min_area: float = Field(0.0, ge=0, allow_inf_nan=False)  # nm²; smaller bad regions are treated as good
+    min_area: float = Field(0.0, ge=0)  # nm²; smaller bad regions are treated as good
     contrast: str = Field("auto", pattern="^(auto|dark|bright)$")
     reference: int = Field(20, ge=0)  # number of micrographs that decide contrast and session baseline
     max_bad_area: float = Field(1.0, ge=0, le=1)
     pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px, overrides the headers
-    particle_diameter: Optional[float] = Field(None, gt=0, allow_inf_nan=False)  # Å; None: see scoring.py
+    particle_diameter: Optional[float] = Field(None, gt=0, le=_LONGEST)  # Å; None: see scoring.py
     box_size: Optional[float] = Field(None, gt=0, le=LARGEST_POSITION)  # px, if the coordinate files have none
     coordinates_pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px; None: from the files
     flip_y: bool = False  # coordinates count rows from the other end
@@ -118,7 +121,7 @@ class ScreenConfig(Settings):
     outlier: bool = True  # measure how unlike the session's reference each micrograph is; changes nothing else
     grade: bool = True  # grade micrographs, if the model tells the classes of bad area apart
     grader: str = ""  # path of a model folder that grades micrographs; "": the shipped grader
-    miss_cost: float = Field(1.0, gt=0, allow_inf_nan=False)  # see grades/grade.py: decide
+    miss_cost: float = Field(1.0, gt=0)  # see grades/grade.py: decide
     reject_grades: List[str] = Field(default_factory=list)  # micrographs of these grades are discarded
     regions: bool = True  # list the regions of bad area, each with its class and its size
     region_maps: bool = False  # also write the number of the region of each map cell
@@ -138,8 +141,8 @@ class ScreenConfig(Settings):
         unknown = sorted({*self.ignore, *self.margins} - set(known))
         if unknown:
             raise ValueError(f"unknown class {', '.join(unknown)}; the classes of bad area are {', '.join(known)}")
-        if any(not 0 <= margin < float("inf") for margin in self.margins.values()):
-            raise ValueError("margins must be 0 Å or more")
+        if any(not 0 <= margin <= _LONGEST for margin in self.margins.values()):
+            raise ValueError(f"margins must be from 0 to {_LONGEST:g} Å")
         return self
 
     @model_validator(mode="after")
@@ -184,8 +187,8 @@ class ViewConfig(Settings):
     """One input of a detector; core/views/__init__.py describes the views."""
 
     kind: str = Field("patch", pattern=_NAME)
-    sampling: float = Field(4.0, gt=0)  # Å/px, or Å per cell; of spectra: the finest that is used
-    window: Optional[int] = Field(64, ge=8)  # px of that sampling; None: the whole micrograph
+    sampling: float = Field(4.0, **_PIXEL_SIZE)  # Å/px, or Å per cell; of spectra: the finest that is used
+    window: Optional[int] = Field(64, ge=8, le=100_000)  # px of that sampling; None: the whole micrograph
     required: bool = True  # False: the model also works without it, for example where the pixels are too coarse
 
 
@@ -197,17 +200,17 @@ class ModelConfig(Settings):
     created: str = ""
     network: str = "patch_fft"
     network_options: Dict[str, int] = Field(default_factory=dict)
-    classes: List[str] = Field(default_factory=lambda: [GOOD, BAD])
-    views: List[ViewConfig]
-    stride: int = Field(16, ge=1)  # px of the first view's sampling: side of a map cell
+    classes: List[str] = Field(default_factory=lambda: [GOOD, BAD], min_length=2)
+    views: List[ViewConfig] = Field(min_length=1)
+    stride: int = Field(16, ge=1, le=4096)  # px of the first view's sampling: side of a map cell
     temperature: float = Field(1.0, gt=0)
     recommended_threshold: float = Field(0.5, ge=0, le=1)  # smallest goodness (1 - P(BAD)) of a good cell of a mask
     pick_threshold: Optional[float] = Field(
         None, ge=0, le=1
     )  # smallest goodness of a kept coordinate; None: recommended_threshold
-    baseline_logit: float = 0.0  # session_logit of the validation micrographs
-    offset_limit: float = Field(0.0, ge=0)  # log-odds: the largest offset of a session that is subtracted
-    offset_tolerance: float = Field(4.0, ge=0)  # log-odds above baseline_logit: a session beyond it is unusual
+    baseline_logit: float = Field(0.0, ge=-_LOG_ODDS, le=_LOG_ODDS)  # session_logit of the validation micrographs
+    offset_limit: float = Field(0.0, ge=0, le=_LOG_ODDS)  # log-odds: the largest offset of a session that is subtracted
+    offset_tolerance: float = Field(4.0, ge=0, le=_LOG_ODDS)  # above baseline_logit; beyond it, a session is unusual
     metrics: Dict[str, float] = Field(default_factory=dict)
     trained_on: Dict[str, str] = Field(default_factory=dict)  # free text by topic, for the model card
 
@@ -245,16 +248,16 @@ class AugmentConfig(Settings):
 class PatchConfig(Settings):
     """Settings for cutting labelled patches."""
 
-    sampling: float = Field(4.0, gt=0)  # Å/px
+    sampling: float = Field(4.0, **_PIXEL_SIZE)  # Å/px
     window: int = Field(64, ge=8)
     pixel_size: Optional[float] = Field(None, **_PIXEL_SIZE)  # Å/px of the micrographs; None: their headers
     contrast: str = Field("dark", pattern="^(dark|bright)$")
     background: bool = True  # draw clean positions as additional GOOD patches
     background_ratio: float = Field(1.0, ge=0)  # background patches per GOOD patch
-    jitter_copies: int = Field(1, ge=0)  # further copies at a jittered sampling
+    jitter_copies: int = Field(1, ge=0, le=100)  # further copies at a jittered sampling
     sampling_jitter: float = Field(0.05, ge=0, lt=0.5)
     max_per_micrograph: int = Field(500, ge=1)
-    seed: int = 0
+    seed: int = Field(0, **_SEED)
 
 
 class TrainConfig(Settings):
@@ -266,7 +269,7 @@ class TrainConfig(Settings):
     # A kind of detectors/kinds.py. "auto": the kind of ``base``, or patch_fft without ``base``.
     network: str = Field("auto", pattern=_NAME)
     views: List[str] = Field(default_factory=lambda: ["patch", "fft"])  # see detectors/choice.py
-    width: int = Field(16, ge=2)  # channels of the first layer
+    width: int = Field(16, ge=2, le=1024)  # channels of the first layer
     depth: int = Field(18, ge=1)  # resnet: layers with weights
     epochs: int = Field(30, ge=1)
     patience: int = Field(6, ge=1)  # epochs without a better validation loss
@@ -280,4 +283,4 @@ class TrainConfig(Settings):
     mixed_precision: bool = False  # U-Net: bfloat16 where it is safe; halves the time if the processor supports it
     texture_weight: bool = False  # autoencoder: give pixels whose surroundings have little texture more weight
     base: str = ""  # model (folder or name) that training starts from; "": random weights
-    seed: int = 0
+    seed: int = Field(0, **_SEED)

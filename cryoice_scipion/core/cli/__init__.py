@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from typing import Dict, Optional, Sequence
 
@@ -43,6 +44,7 @@ DESCRIPTION = (
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command; return the exit status 0 (success), 1 (partial), 2 (invalid arguments), 130 or 143 (stopped)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _print_any_letter()
     chosen = build_parser(words).parse_args(words)
     keep_memory()
     try:
@@ -61,6 +63,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"cryoice {chosen.command}: {what}", file=sys.stderr)
         return UNUSABLE
+
+
+def _print_any_letter() -> None:
+    """Print letters such as Å, which the encoding of the terminal or of a file may lack, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:

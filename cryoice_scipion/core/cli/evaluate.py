@@ -20,7 +20,7 @@ from cryoice_scipion.core.cli.sources import (
     patch_options,
     say,
 )
-from cryoice_scipion.core.config import PatchConfig
+from cryoice_scipion.core.config import PatchConfig, ScreenConfig
 from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.workers.devices import find_device
 
@@ -62,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.training.patches.evaluate import evaluate
     from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches  # torch: only when needed
 
+    ScreenConfig.make(threshold=args.threshold)  # refuses one that is out of range
     if args.output and args.output.suffix != ".json":
         make_folder(args.output)
     detector = load_detector(resolve_model(args.model), find_device(args.device))
@@ -92,7 +93,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any], str]:
     """Evaluate verdicts and maps of all folders with label images; return the results, also as Markdown."""
-    from cryoice_scipion.core.config import ScreenConfig
     from cryoice_scipion.core.evaluation import pick_verdicts, tables
     from cryoice_scipion.core.evaluation.cell_counts import CellCounts
     from cryoice_scipion.core.evaluation.labelled_sets import Settings, evaluate_set

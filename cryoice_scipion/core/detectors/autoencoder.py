@@ -15,7 +15,7 @@ from typing import List, Mapping, Optional, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch.nn import functional
 
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
@@ -23,7 +23,8 @@ from cryoice_scipion.core.detectors import one_class
 from cryoice_scipion.core.detectors.autoencoder_network import Autoencoder
 from cryoice_scipion.core.detectors.choice import selected_views
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.model_folder import WEIGHTS, unfit_weights
+from cryoice_scipion.core.detectors.model_folder import fitting
+from cryoice_scipion.core.detectors.network_detector import read_weights, with_weights
 from cryoice_scipion.core.detectors.tail import Tail
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.grid import is_same_pixel_size
@@ -177,11 +178,8 @@ def load(folder: Path, config: ModelConfig, device: str) -> AutoencoderDetector:
     ModelError
         When the weights are not those of the network that model.json describes.
     """
-    try:
-        stored = load_file(str(folder / WEIGHTS))
+    with fitting(folder, config):
+        stored = read_weights(folder)
         known = {name[len(_FITTED) :]: stored.pop(name).numpy() for name in list(stored) if name.startswith(_FITTED)}
-        network = Autoencoder(**config.network_options)
-        network.load_state_dict(stored)
+        network = with_weights(lambda: Autoencoder(**config.network_options), stored)
         return AutoencoderDetector(config, network, *one_class.from_arrays(known), device)
-    except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise unfit_weights(folder, config, error) from None

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-import zlib
 from pathlib import Path
 from typing import List
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.errors import ImageError, MapError
+from cryoice_scipion.core.errors import ImageError, MapError, one_line
 from cryoice_scipion.core.images.atomic import replacing
 
 Grid = NDArray[np.float32]
@@ -92,7 +90,7 @@ class ClassMap:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return cls(
+                found = cls(
                     logits=stored["logits"],
                     border=stored["border"],
                     classes=[str(name) for name in stored["classes"]],
@@ -100,8 +98,12 @@ class ClassMap:
                     skewness=float(stored["skewness"]),
                     flags=[str(flag) for flag in stored["flags"]],
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ImageError(path, f"the stored map cannot be read ({error})", "screen this micrograph again") from None
+            if found.logits.shape != (len(found.classes), *found.border.shape) or GOOD not in found.classes:
+                raise ValueError(f"its log-odds have the shape {found.logits.shape}")
+            return found
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
+            reason = f"the stored map cannot be read ({one_line(error) or type(error).__name__})"
+            raise ImageError(path, reason, "screen this micrograph again") from None
 
 
 class AbsoluteMap(ClassMap):

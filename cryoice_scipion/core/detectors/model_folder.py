@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from pathlib import Path
-from typing import Dict, Union
+from typing import Dict, Iterator, Union
 
-from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.constants import CLASSES, DEFAULT_MODEL, GOOD, GRADES
 from cryoice_scipion.core.config import SCHEMA_VERSION, ModelConfig
 from cryoice_scipion.core.detectors.kinds import KINDS
-from cryoice_scipion.core.errors import ModelError, SettingsError
+from cryoice_scipion.core.errors import CryoIceError, ModelError, SettingsError, one_line
 
 MODEL_JSON = "model.json"
 WEIGHTS = "weights.safetensors"
@@ -23,6 +25,8 @@ SUMS = "SHA256SUMS"
 DASHBOARD = "dashboard"  # folder with the event files of TensorBoard, which are no part of the model
 UNFINISHED = "unfinished.pt"  # checkpoint from which an interrupted training continues
 _PACKAGED = Path(__file__).resolve().parents[2] / "models"
+_LARGEST_TEXT = 4 << 20  # bytes of model.json, SHA256SUMS, and what is shown of a card
+_LONGEST = 200  # characters of an error of a library
 _REMEDY = "copy the whole model folder again, or train the model again"
 
 
@@ -52,6 +56,7 @@ def load_config(folder: Path) -> ModelConfig:
     """
     check_sums(folder)
     try:
+        _check_size(folder, MODEL_JSON)
         config = ModelConfig.load(folder / MODEL_JSON)
     except SettingsError as error:
         raise ModelError(folder / MODEL_JSON, error.reason, "use the version of this package that wrote it") from None
@@ -64,19 +69,48 @@ def load_config(folder: Path) -> ModelConfig:
             f"was written by a newer version (schema {config.schema_version}, supported: {SCHEMA_VERSION})",
             "update this package",
         )
+    if config.network in KINDS:
+        _check_classes(folder, config)
     return config
 
 
-def unfit_weights(folder: Path, config: ModelConfig, error: Exception) -> ModelError:
-    """Return the error to raise when the weights of a folder are not those of the network that model.json names."""
-    reason = f"does not fit the network '{config.network}' ({str(error).splitlines()[0]})"
-    return ModelError(folder / WEIGHTS, reason, "train it again with this version, or use the version that wrote it")
+def _check_classes(folder: Path, config: ModelConfig) -> None:
+    """Make sure that a grader gives the grades of this version, and a detector classes that it knows, good first."""
+    classes, grades = config.classes, KINDS[config.network].grades
+    known = GRADES if grades else CLASSES
+    is_known = set(classes) <= set(known) and len(set(classes)) == len(classes)
+    if not is_known or (tuple(classes) != GRADES if grades else classes[0] != GOOD):
+        given = ", ".join(classes)[:_LONGEST]
+        reason = f"has the classes {given}, and this version knows {', '.join(known)}, in this order"
+        raise ModelError(folder / MODEL_JSON, reason, "use the version of this package that wrote it")
+
+
+@contextlib.contextmanager
+def fitting(folder: Path, config: ModelConfig) -> Iterator[None]:
+    """Turn every error while a network is built and its weights are read into one line.
+
+    Raises
+    ------
+    ModelError
+        When the weights of the folder are not those of the network that model.json describes.
+    """
+    try:
+        yield
+    except CryoIceError:
+        raise
+    except Exception as error:  # torch, numpy and safetensors raise many kinds for files of strangers
+        reason = f"does not fit the network '{config.network}' ({one_line(error)[:_LONGEST] or type(error).__name__})"
+        remedy = "copy the whole model folder again, or train the model again with this version"
+        raise ModelError(folder / WEIGHTS, reason, remedy) from error
 
 
 def read_card(folder: Path) -> str:
     """Return the text of the model card; empty without one."""
     path = own_file(folder, CARD)
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not os.path.isfile(path):
+        return ""
+    with path.open("rb") as stream:
+        return stream.read(_LARGEST_TEXT).decode("utf-8", "replace")
 
 
 def own_file(folder: Path, name: str) -> Path:
@@ -88,7 +122,11 @@ def own_file(folder: Path, name: str) -> Path:
         When it lies elsewhere, by its name or because it is a link: a model of a stranger must not read other files.
     """
     path = folder / name
-    if path.resolve().parent != folder.resolve():
+    try:
+        is_inside = path.resolve().parent == folder.resolve()
+    except (OSError, ValueError, RuntimeError):  # a link to itself, a name that no file can have
+        is_inside = False
+    if not is_inside:
         raise ModelError(folder, f"{name} lies outside the folder", "get the model again from its source")
     return path
 
@@ -102,7 +140,7 @@ def check_sums(folder: Path) -> None:
         That names the first file that is missing or altered.
     """
     for name, recorded in read_sums(folder).items():
-        if not own_file(folder, name).is_file():
+        if not os.path.isfile(own_file(folder, name)):
             raise ModelError(folder, f"{name} is missing", _REMEDY)
         if _sha256(folder / name) != recorded:
             raise ModelError(folder, f"{name} was modified or is damaged (its SHA-256 differs)", _REMEDY)
@@ -110,16 +148,26 @@ def check_sums(folder: Path) -> None:
 
 def read_sums(folder: Path) -> Dict[str, str]:
     """Return the recorded SHA-256 of each file of a model folder."""
+    path = own_file(folder, SUMS)
+    if not os.path.isfile(path):
+        raise ModelError(folder, f"{SUMS} is missing", _REMEDY)
+    _check_size(folder, SUMS)
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise ModelError(folder, f"{SUMS} is missing", _REMEDY) from None
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ModelError(path, f"cannot be read ({error.strerror or error})", "check its permissions") from None
     except UnicodeDecodeError:
         raise ModelError(folder, f"{SUMS} is damaged", _REMEDY) from None
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
     if MODEL_JSON not in sums:
         raise ModelError(folder, f"{SUMS} does not list {MODEL_JSON}", _REMEDY)
     return sums
+
+
+def _check_size(folder: Path, name: str) -> None:
+    size = os.path.getsize(folder / name)
+    if size > _LARGEST_TEXT:
+        raise ModelError(folder, f"{name} has {size:,} bytes, and at most {_LARGEST_TEXT:,} are read", _REMEDY)
 
 
 def write_sums(folder: Path) -> None:
@@ -138,7 +186,10 @@ def fingerprint(folder: Path) -> str:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+    try:
+        with open(path, "rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(path, f"cannot be read ({error.strerror or error})", "check its permissions") from None
     return digest.hexdigest()

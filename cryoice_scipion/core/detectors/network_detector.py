@@ -12,16 +12,17 @@ import logging
 import math
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Protocol, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, Protocol, Sequence, Tuple, TypeVar, Union
 
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cryoice_scipion.constants import PIXEL_SIZES
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.detectors.model_folder import WEIGHTS, unfit_weights
+from cryoice_scipion.core.detectors.model_folder import WEIGHTS, fitting
 from cryoice_scipion.core.errors import WorkerError
 from cryoice_scipion.core.views.micrograph import (
     DeviceImage,
@@ -36,6 +37,7 @@ from cryoice_scipion.core.views.micrograph import (
 from cryoice_scipion.core.views.patches import grid_shape, halve_batches, normalise
 
 log = logging.getLogger(__name__)
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 NO_FFT = "no_fft"  # flag: the pixels are too coarse for the rings of ice, or a filter has removed them
 
 
@@ -211,17 +213,47 @@ def load_network(
     ModelError
         When the weights do not fit the network that model.json names.
     """
-    network = build(len(config.classes), [view.kind for view in config.views], config.network_options)
-    try:
-        network.load_state_dict(read_weights(folder))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise unfit_weights(folder, config, error) from None
+    with fitting(folder, config):
+        views = [view.kind for view in config.views]
+        weights = read_weights(folder)
+        network = with_weights(lambda: build(len(config.classes), views, config.network_options), weights)
+        sampling = config.sampling / network.stride
+        if not PIXEL_SIZES[0] <= sampling <= PIXEL_SIZES[1]:
+            raise ValueError(f"it would see micrographs at {sampling:g} Å/px")
     return NetworkDetector(config, network, torch.device(device))
 
 
 def read_weights(folder: Path) -> Dict[str, torch.Tensor]:
-    """Return the weights in a model folder by name; those of the refinement head had another name before 0.2."""
-    return {re.sub(r"^judge\.", "refine.", key): value for key, value in load_file(str(folder / WEIGHTS)).items()}
+    """Return the weights in a model folder by name; those of the refinement head had another name before 0.2.
+
+    Raises
+    ------
+    ValueError
+        When a value is not finite.
+    """
+    weights = {re.sub(r"^judge\.", "refine.", key): value for key, value in load_file(str(folder / WEIGHTS)).items()}
+    for name, value in weights.items():
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{name} is not finite")
+    return weights
+
+
+def with_weights(build: Callable[[], AnyNetwork], weights: Mapping[str, torch.Tensor]) -> AnyNetwork:
+    """Build a network and load weights into it.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        When the weights are not those of the network. No memory is taken for sizes that the weights do not have.
+    """
+    with torch.device("meta"):
+        described = build().state_dict()
+    for name, value in described.items():
+        if value.numel() > 1 and (name not in weights or weights[name].shape != value.shape):
+            raise ValueError(f"{name} is missing or has another shape")
+    network = build()
+    network.load_state_dict(weights)
+    return network
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

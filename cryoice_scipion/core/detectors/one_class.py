@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import AbsoluteMap, ClassMap
-from cryoice_scipion.core.detectors.model_folder import WEIGHTS, unfit_weights
+from cryoice_scipion.core.detectors.model_folder import WEIGHTS, fitting
 from cryoice_scipion.core.detectors.one_class_fit import distribution_of, fit_robustly, is_comparable, moments_of
 from cryoice_scipion.core.detectors.tail import Tail
 from cryoice_scipion.core.errors import PixelSizeError
@@ -100,7 +100,10 @@ def to_arrays(fitted: OneClass, tail: Tail) -> Dict[str, NDArray[np.float64]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[np.float64]]) -> Tuple[OneClass, Tail]:
-    """Return what :func:`to_arrays` was given; raises KeyError or TypeError if something is missing."""
+    """Return what :func:`to_arrays` was given; raises KeyError, TypeError or ValueError if something is wrong."""
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
     stored: Dict[str, Any] = {name: values.tolist() for name, values in arrays.items()}
     for name in ("sampling", "unit", "cell_unit", "start", "exponent"):
         stored[name] = stored[name][0]
@@ -118,7 +121,5 @@ def load(folder: Path, config: ModelConfig, device: str) -> OneClassDetector:
     ModelError
         When the weights are not those of this kind.
     """
-    try:
+    with fitting(folder, config):
         return OneClassDetector(config, *from_arrays(load_file(str(folder / WEIGHTS))))
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise unfit_weights(folder, config, error) from None

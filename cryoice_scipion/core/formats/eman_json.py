@@ -11,6 +11,7 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 import pandas as pd
 
+from cryoice_scipion.constants import LARGEST_POSITION
 from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
 from cryoice_scipion.core.formats.pick_tables import SCORE, X, Y, empty_table, readable_picks, with_micrograph
 from cryoice_scipion.core.formats.picks import Picks
@@ -66,6 +67,8 @@ def _values(box: Any) -> Tuple[Tuple[float, float, str, float], str]:
     numbers = [_number(value) for value in box[:2]]
     if numbers[0] is None or numbers[1] is None:
         return nothing, "its position is not two numbers"
+    if max(abs(numbers[0]), abs(numbers[1])) > LARGEST_POSITION:
+        return nothing, "its position is beyond any micrograph"
     if len(box) > 2 and not isinstance(box[2], str):
         return nothing, "its third value is not a type, such as manual"
     name = box[2].lower() if len(box) > 2 else ""

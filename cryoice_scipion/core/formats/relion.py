@@ -40,8 +40,14 @@ _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate fi
 
 def read(path: Path) -> Picks:
     """Read RELION .star: old or 3.1, one micrograph or many, or a list of coordinate files of any version."""
+    return _read(path)
+
+
+def _read(path: Path, listing: Optional[Path] = None) -> Picks:
+    """Read a file, which another one may list; then it is not a list itself: lists that name each other have no end."""
     suffix = suffix_of_picks(path)
     if suffix is not None and not _BLOCK.search(read_text(path)):
+        _refuse_list(path, listing)
         return _from_suffix(path, suffix)
     blocks = read_star(path, lenient=True)
     if not blocks:
@@ -49,10 +55,16 @@ def read(path: Path) -> Picks:
     has_coordinates = any({X, Y} <= set(block.table.columns) for block in blocks)
     for block in blocks if not has_coordinates else ():
         if {MICROGRAPH, _COORDINATE_FILES} <= set(block.table.columns):
+            _refuse_list(path, listing)
             return _from_list(path, block.rows)
     optics = next((block.table for block in blocks if block.name == "optics" and X not in block.table), None)
     sizes = _pixel_sizes(optics)
     return read_blocks(blocks, (X, Y), lambda block: _convert(block, sizes))._replace(optics=optics)
+
+
+def _refuse_list(path: Path, listing: Optional[Path]) -> None:
+    if listing is not None:
+        raise CoordinatesError(listing, f"lists {path.name}, which is a list itself", "give the coordinate files")
 
 
 def _pixel_sizes(optics: Optional[pd.DataFrame]) -> Dict[str, float]:
@@ -108,9 +120,9 @@ def _reader_of(listing: Path, name: str, micrograph: str) -> Callable[[Path], Pi
 
     def read_as(file: Path) -> Picks:
         known = format_of(file)
-        if known is None or file.resolve() == listing.resolve():
+        if known is None:
             raise CoordinatesError(listing, f"lists {name}, which is not a coordinate file", "correct the list")
-        picks = known.read(file)
+        picks = _read(file, listing) if ".star" in known.suffixes else known.read(file)
         return picks._replace(table=picks.table.assign(**{MICROGRAPH: micrograph}))
 
     return read_as

@@ -18,8 +18,8 @@ from torch import nn
 
 from cryoice_scipion.constants import GRADES
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig
-from cryoice_scipion.core.detectors.model_folder import unfit_weights
-from cryoice_scipion.core.detectors.network_detector import read_weights
+from cryoice_scipion.core.detectors.model_folder import fitting
+from cryoice_scipion.core.detectors.network_detector import read_weights, with_weights
 from cryoice_scipion.core.views.micrograph import micrograph_view
 from cryoice_scipion.core.views.patches import normalise
 from cryoice_scipion.core.views.power_spectrum import average_power
@@ -164,9 +164,7 @@ def load(folder: Path, config: ModelConfig, device: str) -> ResNetGrader:
     ModelError
         When the weights do not fit the network that model.json describes.
     """
-    try:
-        network = build(len(config.classes), [], config.network_options)
-        network.load_state_dict(read_weights(folder))
-    except (KeyError, RuntimeError, ValueError, OSError) as error:
-        raise unfit_weights(folder, config, error) from None
+    with fitting(folder, config):
+        options = config.network_options
+        network = with_weights(lambda: build(len(config.classes), [], options), read_weights(folder))
     return ResNetGrader(config, network, device)

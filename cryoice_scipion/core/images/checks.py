@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import List, Tuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from cryoice_scipion.core.images.extremes import replace_extremes
 NAN_PIXELS = "nan_pixels"
 CLIPPED_PIXELS = "clipped_pixels"  # as "clipped_pixels=3": number of extreme pixels
 _LARGEST_SHARE = 0.5  # of pixels that are not finite
+_LARGEST_LEVEL = 1000.0  # times the difference of the highest and the lowest level
+_SPANS = (1e-6, 1e12)  # differences of the highest and the lowest level that are kept
 
 
 def check_pixels(image: npt.NDArray[np.float32], path: str) -> Tuple[npt.NDArray[np.float32], List[str]]:
@@ -53,7 +56,23 @@ def _without_extremes(
     image: npt.NDArray[np.float32], low: float, high: float, path: str, flags: List[str]
 ) -> Tuple[npt.NDArray[np.float32], List[str]]:
     image, number = replace_extremes(image, low, high, path)
-    return image, [*flags, *([f"{CLIPPED_PIXELS}={number}"] if number else [])]
+    if number:
+        low, high = float(image.min()), float(image.max())
+    return _in_range(image, low, high), [*flags, *([f"{CLIPPED_PIXELS}={number}"] if number else [])]
+
+
+def _in_range(image: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.float32]:
+    """Return the image in a range of grey levels in which float32 is exact enough; most images have one and are kept.
+
+    From levels that are large in comparison with their differences, the median is subtracted. Differences that are
+    tiny or huge are multiplied by a power of two.
+    """
+    span = high - low
+    fits = _SPANS[0] <= span <= _SPANS[1]
+    if fits and max(abs(low), abs(high)) <= _LARGEST_LEVEL * span:
+        return image
+    scale = 1.0 if fits else 2.0 ** -round(math.log2(span))
+    return ((image.astype(np.float64) - float(np.median(image))) * scale).astype(np.float32)
 
 
 def _not_constant(image: npt.NDArray[np.float32], low: float, high: float, path: str) -> npt.NDArray[np.float32]:

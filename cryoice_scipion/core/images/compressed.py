@@ -7,11 +7,14 @@ import bz2
 import gzip
 import zlib
 from pathlib import Path
+from typing import BinaryIO, Callable, Dict
 
 from cryoice_scipion.core.errors import ImageError
 
 COMPRESSIONS = (".gz", ".bz2")
-_STARTS = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress}
+_STARTS: Dict[bytes, Callable[[Path], BinaryIO]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}  # type: ignore[dict-item]
+_MOST_BYTES = 1_300_000_000  # of the content: the largest micrograph in 32 bits; see ``reading``
+_PART = 1 << 24  # bytes that are decompressed at once
 
 
 def is_compressed(head: bytes) -> bool:
@@ -25,14 +28,22 @@ def decompressed(file: Path) -> bytes:
     Raises
     ------
     ImageError
-        When it is damaged or truncated, or does not fit into the memory.
+        When it is damaged or truncated, or has more than 1.3 GB when it is decompressed.
     """
-    data = file.read_bytes()
-    unpack = next(unpack for start, unpack in _STARTS.items() if data.startswith(start))
+    with file.open("rb") as start:
+        head = start.read(max(map(len, _STARTS)))
+    unpack = next(unpack for start, unpack in _STARTS.items() if head.startswith(start))
     try:
-        return unpack(data)
+        with unpack(file) as stream:
+            content = bytearray()
+            while len(content) <= _MOST_BYTES:
+                part = stream.read(_PART)
+                if not part:
+                    return bytes(content)
+                content += part
     except (EOFError, ValueError, OSError, zlib.error) as error:
         reason = f"is a damaged compressed file ({str(error) or type(error).__name__})"
         raise ImageError(file, " ".join(reason.split()), "copy or make the file again") from None
     except MemoryError:
         raise ImageError(file, "does not fit into the memory when it is decompressed", "decompress it first") from None
+    raise ImageError(file, f"has more than {_MOST_BYTES:,} bytes when it is decompressed", "decompress it first")

@@ -197,7 +197,8 @@ def _open_tiff(file: Path, frame: Optional[int], data: Optional[bytes]) -> Tuple
                 return _open_pillow(file, frame, data), None
             if page.dtype is not None and page.dtype.kind == "c":
                 raise ImageError(file, "holds complex numbers", "give the real-space image")
-            stated, shape = _tiff_pixel_size(page), _affordable(file, page.shape)
+            _affordable(file, (page.imagelength, page.imagewidth))
+            stated, shape = _tiff_pixel_size(page), page.shape
             if data is None and page.is_memmappable and page.ndim == 2:
                 offset, dtype = page.dataoffsets[0], page.dtype.newbyteorder(tiff.byteorder)
                 if offset + page.nbytes > tiff.filehandle.size:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import zlib
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
@@ -19,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from cryoice_scipion.constants import CLASSES, GOOD
+from cryoice_scipion.core.errors import ImageError, one_line
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import Caption, add_caption, bar_length
 from cryoice_scipion.core.images.grid import Frame, containing_cells
@@ -34,7 +36,8 @@ MARK_RADIUS = 7.0  # px of the thumbnail
 _SAMPLE = 250_000  # pixels that percentiles are taken from
 COMPRESSION = 3  # level of PNG: files about as small as with level 6, in less than half the time
 QUALITY = 85  # of JPEG: a third of the size of PNG, without visible loss
-_END_OF_JPEG = b"\xff\xd9"
+_START_OF_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
+_COMMENT = b"\xff\xfe\x00\x06"  # a comment of four bytes, the checksum of the file without it
 ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: height without the caption in px; length in nm
 HALO = (255, 255, 255, 230)
 
@@ -96,9 +99,12 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE,
 
 
 def write_base(path: Path, grey: Array) -> None:
-    """Write an image from :func:`grey_base` as a JPEG file, atomically."""
+    """Write an image from :func:`grey_base` as a JPEG file, atomically, with a checksum in a comment."""
+    buffer = io.BytesIO()
+    Image.fromarray(grey, mode="L").save(buffer, format="JPEG", quality=QUALITY)
+    content = buffer.getvalue()
     with replacing(Path(path)) as temporary:
-        Image.fromarray(grey, mode="L").save(temporary, format="JPEG", quality=QUALITY)
+        temporary.write_bytes(_START_OF_JPEG + _COMMENT + _checksum(content) + content[2:])
 
 
 def read_base(path: Path) -> Array:
@@ -106,14 +112,24 @@ def read_base(path: Path) -> Array:
 
     Raises
     ------
-    OSError, SyntaxError
+    ImageError
         When the file is missing or damaged.
     """
-    content = Path(path).read_bytes()
-    if content.startswith(b"\xff\xd8") and not content.endswith(_END_OF_JPEG):
-        raise OSError("ends too early")  # Pillow would accept a file that a power cut filled with zeros
-    with Image.open(io.BytesIO(content)) as opened:
-        return np.asarray(opened.convert("L"))
+    try:
+        content = Path(path).read_bytes()
+        if content.startswith(_START_OF_JPEG) and not content.endswith(_END_OF_JPEG):
+            raise OSError("ends too early")  # Pillow would accept a file that a power cut filled with zeros
+        if content[2:6] == _COMMENT and content[6:10] != _checksum(content[:2] + content[10:]):
+            raise OSError("its checksum differs")
+        with Image.open(io.BytesIO(content)) as opened:
+            return np.asarray(opened.convert("L"))
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        reason = f"the stored picture cannot be read ({one_line(error) or type(error).__name__})"
+        raise ImageError(path, reason, "screen this micrograph again") from None
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(4, "big")
 
 
 def draw_thumbnail(

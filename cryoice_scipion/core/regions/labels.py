@@ -27,10 +27,10 @@ class LabelledBox(Settings):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    x: float = Field(allow_inf_nan=False)
-    y: float = Field(allow_inf_nan=False)
-    width: float = Field(gt=0, allow_inf_nan=False)
-    height: float = Field(gt=0, allow_inf_nan=False)
+    x: float
+    y: float
+    width: float = Field(gt=0)
+    height: float = Field(gt=0)
     cls: str = Field(BAD, alias="class", min_length=1, max_length=40)
     good: bool = False
 

@@ -15,7 +15,7 @@ from scipy.ndimage import binary_erosion
 
 from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, ImageError
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.palette import class_colour, rgb
 from cryoice_scipion.core.images.thumbnails import TINT, grey_base, read_base
@@ -61,7 +61,7 @@ def read_layers(folder: Path, record: MicrographRecord) -> Layers:
     base = run.path / run.base(record.stem)
     if record.shape and base.is_file():
         layers.shape = (record.shape[0], record.shape[1])
-        with contextlib.suppress(OSError, SyntaxError):
+        with contextlib.suppress(ImageError):
             layers.grey = read_base(base)
     try:
         if layers.grey is None:

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import Mask
-from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images.caption import Caption
 from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.thumbnails import BadAreas, draw_thumbnail
@@ -65,19 +63,14 @@ def _draw(folder: Path, result: MicrographResult, mapped: MapResult) -> None:
     record = result.record
     record.thumbnail = RunFolder(folder).thumbnail(record.stem)
     marks = [(float(x), float(y), bool(kept)) for (x, y), kept in zip(result.coordinates, result.kept)]
-    try:
-        draw_thumbnail(
-            folder / mapped.base_path,
-            folder / record.thumbnail,
-            BadAreas(result.classes, ~result.mask, result.sampling),
-            Frame(mapped.shape, mapped.pixel_size),
-            marks,
-            Caption(Path(record.path).name, record.bad_area),
-        )
-    except (OSError, SyntaxError) as error:  # Pillow raises both for a damaged file, without a number
-        if getattr(error, "errno", None) in (None, errno.ENOENT):
-            raise ImageError(folder / mapped.base_path, f"the stored picture cannot be read ({error})") from None
-        raise
+    draw_thumbnail(
+        folder / mapped.base_path,
+        folder / record.thumbnail,
+        BadAreas(result.classes, ~result.mask, result.sampling),
+        Frame(mapped.shape, mapped.pixel_size),
+        marks,
+        Caption(Path(record.path).name, record.bad_area),
+    )
 
 
 def _is_written(path: Path) -> bool:

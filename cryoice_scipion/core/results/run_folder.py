@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -95,6 +96,23 @@ class RunFolder:
     def thumbnail(self, stem: str) -> str:
         """Return the relative path of the thumbnail."""
         return f"thumbnails/{stem}.png"
+
+    def check_stem(self, stem: str, micrograph: str) -> None:
+        """Make sure that the names of a micrograph's output files are not too long; some folders take only 143 bytes.
+
+        Raises
+        ------
+        ImageError
+            When they are: this fails the micrograph, not the run.
+        """
+        longest = f".{stem}_cryoice.star.{'0' * 12}.tmp"  # see ``atomic``
+        try:
+            os.lstat(self.path / longest)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                reason = f"the names of its output files are too long for the folder {self.path}"
+                remedy = "give the micrograph a shorter name, or choose an output folder on another disk"
+                raise ImageError(micrograph, reason, remedy) from None
 
     def make(self) -> None:
         """Create the folder and its subfolders.

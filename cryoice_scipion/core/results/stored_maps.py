@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
-from cryoice_scipion.core.errors import CryoIceError, ImageError
+from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.grades.grading import recorded_grade
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.thumbnails import read_base
@@ -133,12 +133,7 @@ class StoredMaps:
         path = self.folder / self._mapped[key].base_path
         if not path.is_file():
             return np.zeros((1, 1), dtype=np.uint8)
-        try:
-            return read_base(path)
-        except (OSError, SyntaxError) as error:
-            raise ImageError(
-                path, f"the stored picture cannot be read ({error})", "screen this micrograph again"
-            ) from None
+        return read_base(path)
 
     def frame(self, key: int) -> Frame:
         """Return shape and pixel size of a micrograph."""

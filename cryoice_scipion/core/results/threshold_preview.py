@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
+from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.grades.grading import grade_micrograph
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.thumbnails import PickMark, read_base
@@ -96,7 +97,7 @@ class ThresholdPreview:
     def layers(self, result: ThresholdResult) -> Layers:
         """Return the layers of the micrograph's picture at a threshold."""
         rows, columns = self._frame.shape
-        with contextlib.suppress(OSError, SyntaxError):
+        with contextlib.suppress(ImageError):
             self._grey = read_base(self._folder / self._result.base_path) if self._grey is None else self._grey
         return Layers(
             grey=self._grey,

@@ -27,8 +27,8 @@ _INTEGRATING = 0.15  # share of integrating detectors: their DQE(0) is .25 to .6
 class SceneConfig(Settings):
     """One micrograph: its content, its recording and its later processing."""
 
-    rows: int = Field(1024, ge=64)
-    columns: int = Field(1024, ge=64)
+    rows: int = Field(1024, ge=64, le=16_384)
+    columns: int = Field(1024, ge=64, le=16_384)
     pixel_size: float = Field(2.0, ge=0.3, le=16)  # Å/px
     # microscope
     voltage: float = Field(300_000.0, ge=80_000, le=400_000)  # V

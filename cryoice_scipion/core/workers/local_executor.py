@@ -63,9 +63,10 @@ class LocalExecutor:
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
         """Map one micrograph; see ``Executor.map``."""
         started = time.monotonic()
+        paths = RunFolder(folder)
+        paths.check_stem(task.stem, task.path)
         micrograph = self.read(task, config)
         classmap, mapped = self.compute(micrograph, task.path, config, contrast)
-        paths = RunFolder(folder)
         mapped.raw_path, mapped.base_path = paths.raw_map(task.stem), paths.base(task.stem)
         with writing(folder):
             made = (paths.probability, paths.outlier, paths.mask, paths.full_mask, paths.regions, paths.region_map)

@@ -443,3 +443,12 @@ def test_paths_are_written_without_quotes(tmp_path):
     assert rows[1:4] == names[1:4]
     assert [row[0] in "'\"" for row in rows] == [True, False, False, False, True, True]
     assert read_picks(tmp_path / "a.star").table["rlnMicrographName"].tolist() == names
+
+
+def test_lists_that_name_each_other_are_refused(tmp_path):
+    text = "data_coordinate_files\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\nm1.mrc {}.star\n"
+    for name, other in (("one", "two"), ("two", "one"), ("itself", "itself")):
+        write(tmp_path / f"{name}.star", text.format(tmp_path / other))
+    for name in ("one", "itself"):
+        with pytest.raises(CoordinatesError, match="which is a list itself; give the coordinate files"):
+            read_picks(tmp_path / f"{name}.star")

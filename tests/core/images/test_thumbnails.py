@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from cryoice_scipion.constants import CLASSES, UNCERTAIN
+from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images import thumbnails
 from cryoice_scipion.core.images.caption import LEAST_WIDTH, Caption, bar_length
 from cryoice_scipion.core.images.grid import Frame
@@ -146,7 +147,7 @@ def test_a_thumbnail_that_cannot_be_drawn_leaves_the_old_one(base):
     before = draw(base)
     out = base.with_name("thumbnail.png")
     base.write_bytes(b"no picture")
-    with pytest.raises(OSError):
+    with pytest.raises(ImageError, match="the stored picture cannot be read"):
         draw(base)
     assert np.array_equal(np.asarray(Image.open(out).convert("RGB")), before)
     assert sorted(path.name for path in base.parent.iterdir()) == ["base.png", "thumbnail.png"]

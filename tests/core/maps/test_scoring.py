@@ -249,8 +249,8 @@ def test_a_model_whose_picks_pass_inside_its_mask_is_refused():
     [
         ({"margins": {"carbon": 10}}, "unknown class carbon; the classes of bad area are crystalline"),
         ({"ignore": ["good"]}, "unknown class good"),
-        ({"margins": {"support": -1}}, "0 Å or more"),
-        ({"margins": {"support": float("inf")}}, "0 Å or more"),
+        ({"margins": {"support": -1}}, "margins must be from 0 to 100000 Å"),
+        ({"margins": {"support": float("inf")}}, "must be a finite number"),
         ({"min_area": -1}, "min_area"),
         ({"particle_diameter": float("inf")}, "particle_diameter"),
     ],
