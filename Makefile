@@ -6,12 +6,13 @@ ENV := .venv
 BIN := $(ENV)/bin
 DOCS_ENV := .venv-docs
 PIPELINER_ENV := .venv-pipeliner
+RELEASE_ENV := .venv-release
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
 	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
 
-.PHONY: help env pipeliner-env demo test quick lint types imports check docs default-model gpu-check screenshots clean
+.PHONY: help env pipeliner-env demo test quick lint types imports check docs release default-model gpu-check screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
@@ -21,6 +22,7 @@ help:
 	@echo "make quick          the fast tests, under 2 minutes: no Scipion project, no training, no killed processes"
 	@echo "make check          lint, types and imports"
 	@echo "make docs           build the documentation into site; it executes the notebook, and fails on a dead link"
+	@echo "make release        build source distribution and wheel into dist, and the documentation; check and install them"
 	@echo "make default-model  train the model that is shipped"
 	@echo "make gpu-check      check the shipped model on a GPU, without network, in at most 8 minutes; it uses PYTHON as it is"
 	@echo "                    (rehearse it with GPU_ARGS='--device cpu --quick')"
@@ -87,6 +89,21 @@ docs: env $(DOCS_ENV)/.installed
 	@PYTHONPATH=docs $(BIN)/python -m site_builder build/docs
 	@NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --strict
 	@echo "make: the documentation is in site/index.html"
+
+$(RELEASE_ENV)/.installed: | $(BIN)/pip
+	@echo "make: installing what builds a release into $(RELEASE_ENV)"
+	@$(BIN)/python -m venv $(RELEASE_ENV)
+	@$(RELEASE_ENV)/bin/python -m pip install --quiet --disable-pip-version-check build check-manifest 'twine>=6.1'
+	@touch $@
+
+# Uploads nothing. check-manifest fails on a file that is in the source distribution and not in git, or the other way.
+release: env docs $(RELEASE_ENV)/.installed
+	@rm -rf dist
+	@$(RELEASE_ENV)/bin/check-manifest
+	@$(RELEASE_ENV)/bin/python -m build > /dev/null
+	@$(RELEASE_ENV)/bin/twine check --strict dist/*
+	@CRYOICE_DIST=dist $(BIN)/python -m pytest tests/test_installed.py tests/test_package.py
+	@du -h dist/*
 
 default-model: env
 	@$(BIN)/python benchmarks/train_default_model.py --mixed-precision $(TRAIN_ARGS)

@@ -77,6 +77,7 @@ setup(
         "test": [
             *CLUSTER,
             "cryosparc-tools>=4",
+            "httpx>=0.22",  # starlette.testclient
             "hypothesis>=6",
             "ipykernel>=6",
             "nbclient>=0.8",
