@@ -27,7 +27,7 @@ CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python
 TEST = [
     *CLUSTER,
     *SERVE,
-    "cryosparc-tools>=4",
+    "cryosparc-tools>=4.4",
     "httpx>=0.22",  # starlette.testclient
     "hypothesis>=6",
     "ipykernel>=6",
@@ -36,7 +36,8 @@ TEST = [
     "psutil>=5",
     "pytest>=7",
     "pytest-xdist>=3",
-    "starfile>=0.5",
+    "starfile>=0.5; python_version < '3.9'",
+    "starfile>=0.5.6; python_version >= '3.9'",  # reads quoted values
     "tensorboard>=2.10",
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
@@ -82,7 +83,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "scipion": SCIPION,
-        "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
+        "cryosparc": ["cryosparc-tools>=4.4"],  # reads the compressed .cs files of cryoSPARC 4
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],
