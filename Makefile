@@ -6,12 +6,13 @@ ENV := .venv
 BIN := $(ENV)/bin
 DOCS_ENV := .venv-docs
 PIPELINER_ENV := .venv-pipeliner
+TOOLS_ENV := .venv-tools
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
 	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
 
-.PHONY: help env pipeliner-env demo test quick fuzz lint types imports check docs default-model gpu-check screenshots clean
+.PHONY: help env pipeliner-env demo test quick fuzz lint types imports check docs release pythons mutants default-model gpu-check screenshots clean
 
 help:
 	@echo "make demo           screen simulated micrographs in a real Scipion project; or your own:"
@@ -22,6 +23,10 @@ help:
 	@echo "make fuzz           give 100,000 damaged files of each format to its reader (FUZZ_ARGS='--number 1000 --only .star')"
 	@echo "make check          lint, types and imports"
 	@echo "make docs           build the documentation into site; it executes the notebook, and fails on a dead link"
+	@echo "make release        build source distribution and wheel into dist, and the documentation; check and install them"
+	@echo "make pythons        run the tests with Python 3.8 to 3.12, the oldest and the newest packages (hours, 8 GB each)"
+	@echo "                    (a part of it: make pythons PYTHONS=3.8 PACKAGES=highest:test-core PYTEST_ARGS='-k words')"
+	@echo "make mutants        change the code of maps, formats and journal, and see whether tests notice (MUTANTS_ARGS)"
 	@echo "make default-model  train the model that is shipped"
 	@echo "make gpu-check      check the shipped model on a GPU, without network, in at most 8 minutes; it uses PYTHON as it is"
 	@echo "                    (rehearse it with GPU_ARGS='--device cpu --quick')"
@@ -93,6 +98,38 @@ docs: env $(DOCS_ENV)/.installed
 	@NO_MKDOCS_2_WARNING=1 $(DOCS_ENV)/bin/mkdocs build --strict
 	@echo "make: the documentation is in site/index.html"
 
+$(TOOLS_ENV)/.installed: | $(BIN)/pip
+	@echo "make: installing what builds releases and environments into $(TOOLS_ENV)"
+	@$(BIN)/python -m venv $(TOOLS_ENV)
+	@$(TOOLS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check build check-manifest 'twine>=6.1' uv
+	@touch $@
+
+# Uploads nothing. check-manifest fails on a file that is in the source distribution and not in git, or the other way.
+release: env docs $(TOOLS_ENV)/.installed
+	@rm -rf dist
+	@$(TOOLS_ENV)/bin/check-manifest
+	@$(TOOLS_ENV)/bin/python -m build > /dev/null
+	@$(TOOLS_ENV)/bin/twine check --strict dist/*
+	@CRYOICE_DIST=dist $(BIN)/python -m pytest tests/test_installed.py tests/test_package.py
+	@du -h dist/*
+
+# uv finds interpreters on the PATH, those of pyenv, and its own (uv python install 3.8). scipion-em pins versions; without
+# it, a Python gets the oldest and the newest ones that the metadata allows.
+PYTHONS ?= 3.8 3.9 3.10 3.11 3.12
+PACKAGES ?= lowest-direct:scipion,test lowest-direct:test-core highest:test-core
+pythons: $(TOOLS_ENV)/.installed
+	@for python in $(PYTHONS); do for packages in $(PACKAGES); do \
+		echo "make: Python $$python, $$packages"; \
+		$(TOOLS_ENV)/bin/uv venv --quiet --clear --seed --python $$python .venv-other && \
+		$(TOOLS_ENV)/bin/uv pip install --quiet --python .venv-other --resolution $${packages%%:*} \
+			--editable ".[$${packages#*:}]" && \
+		.venv-other/bin/python -m pytest --numprocesses 3 --dist loadfile $(PYTEST_ARGS) || exit 1; \
+	done; done
+
+mutants: env
+	@$(INSTALL) 'mutmut>=3.8'
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(MUTANTS_ARGS)
+
 default-model: env
 	@$(BIN)/python benchmarks/train_default_model.py --mixed-precision $(TRAIN_ARGS)
 
@@ -104,5 +141,5 @@ screenshots: env
 	@$(BIN)/python docs/make_screenshots.py
 
 clean:
-	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist site mutants .venv-other *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find cryoice_scipion tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,6 +24,22 @@ PINNED = [
 ]
 SERVE = ["starlette>=0.40", "uvicorn>=0.23", "python-multipart>=0.0.13"]
 CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python 3.8
+TEST = [
+    *CLUSTER,
+    *SERVE,
+    "cryosparc-tools>=4.4",
+    "httpx>=0.22",  # starlette.testclient
+    "hypothesis>=6",
+    "ipykernel>=6",
+    "nbclient>=0.8",
+    "optuna>=4.3",
+    "psutil>=5",
+    "pytest>=7",
+    "pytest-xdist>=3",
+    "starfile>=0.5; python_version < '3.9'",
+    "starfile>=0.5.6; python_version >= '3.9'",  # reads quoted values
+    "tensorboard>=2.10",
+]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
 
@@ -67,28 +83,15 @@ setup(
     install_requires=CORE,
     extras_require={
         "scipion": SCIPION,
-        "cryosparc": ["cryosparc-tools"],  # reads the compressed .cs files of cryoSPARC 4
+        "cryosparc": ["cryosparc-tools>=4.4"],  # reads the compressed .cs files of cryoSPARC 4
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],
         "serve": SERVE,
         "cluster": CLUSTER,
         "proposals": ["selectivesearch>=0.4"],  # `cryoice regions --proposals selective_search`
-        "test": [
-            *CLUSTER,
-            "cryosparc-tools>=4",
-            "hypothesis>=6",
-            "ipykernel>=6",
-            "nbclient>=0.8",
-            "optuna>=4.3",
-            "psutil>=5",
-            "pytest>=7",
-            "pytest-xdist>=3",
-            "scipion-em-relion>=5.0.2",  # with RELION itself, a test runs the template with RELION
-            "starfile>=0.5",
-            "tensorboard>=2.10",
-            *SERVE,
-        ],
+        "test-core": TEST,
+        "test": [*TEST, "scipion-em-relion>=5.0.2"],  # with RELION itself, a test runs the template with RELION
         "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
     },
     # The explicit root makes an editable install a plain path entry. The import hook that setuptools would use

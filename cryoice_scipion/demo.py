@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
@@ -98,16 +98,22 @@ def _resolve(options: argparse.Namespace) -> None:
 
 def prepare(folder: Path) -> None:
     """Create a separate Scipion configuration. Call it before pyworkflow is imported, which reads it on import."""
-    (folder / "scipion" / "config").mkdir(parents=True, exist_ok=True)
-    (folder / "scipion" / "config" / "hosts.conf").write_text(HOSTS, encoding="utf-8")
-    os.environ.update(
-        SCIPION_DOMAIN="pwem",
-        SCIPION_HOME=str(folder / "scipion"),
-        SCIPION_USER_DATA=str(folder),
-        SCIPION_PYTHON=sys.executable,
-        SCIPION_NOTIFY="False",
-        SCIPION_LOG=str(folder / "scipion" / "scipion.log"),
-    )
+    os.environ.update(configuration(folder, sys.executable))
+
+
+def configuration(folder: Path, python: str) -> Dict[str, str]:
+    """Create a separate Scipion configuration; return the environment variables with which that Python uses it."""
+    home = folder / "scipion"
+    (home / "config").mkdir(parents=True, exist_ok=True)
+    (home / "config" / "hosts.conf").write_text(HOSTS, encoding="utf-8")
+    return {
+        "SCIPION_DOMAIN": "pwem",
+        "SCIPION_HOME": str(home),
+        "SCIPION_USER_DATA": str(folder),
+        "SCIPION_PYTHON": python,
+        "SCIPION_NOTIFY": "False",
+        "SCIPION_LOG": str(home / "scipion.log"),
+    }
 
 
 def _show() -> int:

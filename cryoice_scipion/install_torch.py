@@ -47,8 +47,9 @@ def main(requirement: str) -> int:
 
 def has_gpu() -> bool:
     """Return whether the NVIDIA driver lists a GPU."""
+    command = ["nvidia-smi", "-L"]  # wherever the driver's package put it
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+        listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return listed.returncode == 0 and b"GPU" in listed.stdout

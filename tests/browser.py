@@ -20,7 +20,7 @@ class Browser:
     """One tab. ``requests`` are the addresses it asked for, ``errors`` the uncaught errors and refused contents."""
 
     def __init__(self):
-        self._profile = tempfile.TemporaryDirectory(prefix="cryoice_browser_", ignore_cleanup_errors=True)
+        self._profile = tempfile.mkdtemp(prefix="cryoice_browser_")
         (their_in, self._out), (self._in, their_out) = os.pipe(), os.pipe()
 
         def place_pipes():  # Chromium reads from 3 and writes to 4
@@ -28,7 +28,7 @@ class Browser:
             os.dup2(ours[0], 3)
             os.dup2(ours[1], 4)
 
-        options = [*_OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else []), f"--user-data-dir={self._profile.name}"]
+        options = [*_OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else []), f"--user-data-dir={self._profile}"]
         self._process = subprocess.Popen(
             [CHROMIUM, *options, "--remote-debugging-pipe", "about:blank"],
             preexec_fn=place_pipes,
@@ -50,7 +50,7 @@ class Browser:
         self._process.wait()
         os.close(self._in)
         os.close(self._out)
-        self._profile.cleanup()
+        shutil.rmtree(self._profile, ignore_errors=True)
 
     def call(self, method, **parameters):
         """Send one command of the DevTools protocol and return its result."""

@@ -71,6 +71,13 @@ def test_commands_can_be_typed_as_shown(command):
     assert build_parser(words).parse_args(words).command == words[0]
 
 
+def test_each_defence_names_a_test_that_exists():
+    rows = [line for line in (DOCS / "explanation" / "security.md").read_text("utf-8").splitlines() if "tests/" in line]
+    named = [re.search(r"`(tests/\S+)::(test_\w+)`", row).groups() for row in rows]
+    missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")]
+    assert len(named) > 10 and not missing
+
+
 def test_the_readme_shows_the_two_commands_first():
     lines = code_lines((ROOT / "README.md").read_text(encoding="utf-8"))
     commands = [" ".join(line.split()[:2]) for line in lines if line.startswith("make ")]

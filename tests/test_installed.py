@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The wheel as a user installs it: alone in an empty environment, and into a Scipion with Scipion's own installer.
 
-The two slow tests install from the package index. They take about one and three minutes. Each needs 1.5 GB, and removes
-them.
+The wheel is built here, or taken with the source distribution from the folder in the variable CRYOICE_DIST: `make
+release` tests the very files that it made. The two slow tests install from the package index. They take about one and
+three minutes. Each needs 1.5 GB, and removes them.
 """
 
 import csv
@@ -22,18 +23,28 @@ from pathlib import Path
 import pytest
 
 import cryoice_scipion
-from cryoice_scipion.constants import DOCS_URL, SOURCE_URL, VERSION
+from cryoice_scipion.constants import DISTRIBUTION, DOCS_URL, SOURCE_URL, VERSION
+from cryoice_scipion.demo import configuration
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
-NO_TORCH = "raise ImportError('torch is hidden from this Python')\n"
+# Two addresses are answered here: Scipion's list of plugins, and the package index's record of ours, with the comment
+# that the upload of a release needs (CONTRIBUTING.md). Scipion's installer finds no release without it.
 INSTALL = """
 import sys
 from pathlib import Path
-from cryoice_scipion.demo import prepare
-prepare(Path("demo").resolve())
+from types import SimpleNamespace
 import pwem
+from scipion.install import plugin_funcs
 from scipion.install.install_plugin import installPluginMethods
+name, version = "scipion-em-cryoice", sys.argv.pop(1)
+answers = {
+    plugin_funcs.REPOSITORY_URL: {name: {"pipName": name, "name": "cryoice", "pluginSourceUrl": ""}},
+    plugin_funcs.PIP_BASE_URL + f"/{name}/json": {
+        "info": {}, "releases": {version: [{"comment_text": "scipion-3.0", "upload_time": ""}]}
+    },
+}
+plugin_funcs.requests.get = lambda url: SimpleNamespace(ok=True, json=lambda: answers[url])
 # Scipion's installer downloads this archive for each package without an archive of its own, and does not open it.
 archive = Path(pwem.Config.EM_ROOT, "void.tgz")
 archive.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +82,10 @@ def clean_environment():
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Build the source distribution from the checkout, and the wheel from nothing but the source distribution."""
+    if os.environ.get("CRYOICE_DIST"):
+        folder = Path(os.environ["CRYOICE_DIST"]).resolve()
+        (archive,), (wheel,) = folder.glob(f"*-{VERSION}.tar.gz"), folder.glob(f"*-{VERSION}-*.whl")
+        return archive, wheel
     pytest.importorskip("setuptools", reason="setuptools builds the wheel")
     folder = tmp_path_factory.mktemp("built")
     tree = folder / "tree"
@@ -131,6 +146,7 @@ def test_the_wheel_screens_in_an_empty_environment(built, big_folder):
     venv.create(big_folder / "empty", with_pip=True)
     binaries, there = big_folder / "empty" / "bin", {"cwd": big_folder, "env": clean_environment()}
     run(binaries / "python", "-m", "pip", "install", built[1], **there)
+    assert run(binaries / "cryoice", "--version", **there).strip() == f"cryoice {VERSION}"
     run(binaries / "cryoice", "simulate", "--output", "simulated", "--number", 1, "--size", "1024x1024", **there)
     micrographs, picks = "simulated/micrographs", "simulated/picks.star"
     words = ["--coordinates", picks, "--pixel-size", 1, "--particle-diameter", 150, "--output", "screened"]
@@ -142,23 +158,31 @@ def test_the_wheel_screens_in_an_empty_environment(built, big_folder):
 
 
 @pytest.fixture
-def scipion(built, big_folder):
-    """Return the Python of a Scipion that has our wheel and no torch; Scipion itself is lent by this environment."""
+def scipion(big_folder):
+    """Return the Python of a Scipion without torch and without our package; the rest is lent by this environment."""
     folder = big_folder / "scipion"
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    run(python, "-m", "pip", "install", "--no-deps", built[1], "scipion-app", env=clean_environment())
+    run(python, "-m", "pip", "install", "--no-deps", "scipion-app", env=clean_environment())
+    lent = big_folder / "lent"
+    lent.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not re.match("(__editable__.*)?(scipion_em_cryoice|torch)|pip", path.name):
+            (lent / path.name).symlink_to(path)
     purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    (purelib / "torch.py").write_text(NO_TORCH)
-    (purelib / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (purelib / "lent.pth").write_text(f"{lent}\n")
     return python
 
 
 @pytest.mark.slow
 @pytest.mark.scipion
-def test_scipions_installer_makes_an_environment_that_runs_the_protocols_of_the_wheel(scipion, big_folder):
+def test_scipions_installer_installs_the_wheel_and_an_environment_that_runs_its_protocols(built, scipion, big_folder):
     there = {"cwd": big_folder, "env": clean_environment()}
-    run(scipion, "-c", INSTALL, "installb", "cryoice", **there)
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(built[1].parent), "PIP_NO_DEPS": "1"}
+    home = {**there["env"], **configuration(big_folder / "demo", str(scipion))}
+    install = (scipion, "-c", INSTALL, VERSION)
+    run(*install, "installp", "--noBin", "-p", DISTRIBUTION, cwd=big_folder, env={**home, **index})
+    run(*install, "installb", "cryoice", cwd=big_folder, env=home)
 
     package, python = map(Path, run(scipion, "-c", WHERE, **there).strip().splitlines()[-2:])
     environment = big_folder / "demo" / "scipion" / "software" / "em" / f"cryoice-{VERSION}"
@@ -170,6 +194,6 @@ def test_scipions_installer_makes_an_environment_that_runs_the_protocols_of_the_
     said = run(scipion, "-m", "cryoice_scipion.demo", "--number", 1, **there)  # simulates and screens in a project
     assert "kept" in said and (big_folder / "demo" / "projects" / "cryoice_demo").is_dir()
 
-    run(scipion, "-c", INSTALL, "uninstallb", f"cryoice-{VERSION}", **there)
+    run(*install, "uninstallb", f"cryoice-{VERSION}", cwd=big_folder, env=home)
     assert not environment.exists() and package.is_file()
     assert run(scipion, "-c", WHERE, **there).strip().splitlines()[-1] == str(scipion)

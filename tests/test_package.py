@@ -48,6 +48,13 @@ def test_installed_version_is_that_of_the_constants():
     assert metadata.version(DISTRIBUTION) == VERSION == cryoice_scipion.__version__
 
 
+def test_the_version_is_that_of_changelog_and_citation():
+    root = Path(__file__).resolve().parents[1]
+    heading = re.search("^## (.*)$", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.M).group(1)
+    cited = re.search("^version: (.*)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.M).group(1)
+    assert VERSION in re.findall(r"[\w.]+", heading) and cited == VERSION
+
+
 def imported_packages(folder):
     """Return the packages outside the standard library and this one that are imported anywhere in the folder."""
     names = set()

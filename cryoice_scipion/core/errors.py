@@ -6,14 +6,19 @@ from __future__ import annotations
 import re
 from typing import Sequence, Tuple
 
-#: Characters that some program takes for the end of a line, and other control characters.
-_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+#: Characters that end a line, steer a terminal, or turn the direction in which a text is shown.
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _LONGEST = 1000  # characters of a reason
 
 
+def plain(text: object) -> str:
+    """Return a text, such as a file name, in which nothing ends a line, steers a terminal or turns the direction."""
+    return _BREAKS.sub(" ", str(text))
+
+
 def without_breaks(text: object) -> str:
-    """Return a text, such as values from a damaged file, in which nothing ends a line; a very long one is cut."""
-    line = _BREAKS.sub(" ", str(text))
+    """Return a text, such as values from a damaged file, as :func:`plain` does; a very long one is cut."""
+    line = plain(text)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
@@ -41,7 +46,7 @@ class CryoIceError(Exception):
             The action that solves the problem.
         """
         self.what, self.reason, self.remedy = str(what), without_breaks(reason), remedy
-        super().__init__(_BREAKS.sub(" ", f"{what}: {self.reason}" + (f"; {remedy}" if remedy else "")))
+        super().__init__(plain(f"{what}: {self.reason}" + (f"; {remedy}" if remedy else "")))
 
 
 class ImageError(CryoIceError):

@@ -15,7 +15,7 @@ from typing import Dict, Optional, Sequence
 
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.cli.memory import keep_memory
-from cryoice_scipion.core.errors import CryoIceError, Terminated
+from cryoice_scipion.core.errors import CryoIceError, Terminated, plain
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 #: The commands, and what ``cryoice --help`` says of each.
@@ -61,7 +61,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return OK
     except OSError as error:  # for example a folder without write permission, or a full disk
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"cryoice {chosen.command}: {what}", file=sys.stderr)
+        print(f"cryoice {chosen.command}: {plain(what)}", file=sys.stderr)
         return UNUSABLE
 
 

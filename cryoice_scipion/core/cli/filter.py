@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.core.cli.running import COORDINATES
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, plain
 from cryoice_scipion.core.formats.table import formats_in_words
 
 EPILOG = (
@@ -62,9 +62,9 @@ def main(args: argparse.Namespace) -> int:
     maps = StoredMaps.read(args.run)
     picks = read_picks(args.coordinates)
     for note in picks.notes:
-        print(note, file=sys.stderr)
+        print(plain(note), file=sys.stderr)
     for warning in picks.warnings:
-        print(f"WARNING: {warning}", file=sys.stderr)
+        print(f"WARNING: {plain(warning)}", file=sys.stderr)
     summary = filter_coordinates(
         maps,
         picks,

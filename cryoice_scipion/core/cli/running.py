@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Ite
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError, SettingsError, Terminated
+from cryoice_scipion.core.errors import CoordinatesError, SettingsError, Terminated, plain
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses
 
@@ -126,7 +126,7 @@ def print_report(
     print(f"pictures: {folder / 'thumbnails'}\nreport: {folder / 'report.html'}")
     if given is not None:
         print(f"kept coordinates: {folder / 'coordinates' / 'kept.star'}")
-        print("\n".join([*file_lines(given), balance_line(run.summary())]))
+        print("\n".join([*map(plain, file_lines(given)), balance_line(run.summary())]))
     return len(found), status.get(FAILED, 0)
 
 
@@ -195,6 +195,14 @@ def log_lines(log: logging.Logger, warnings: Iterable[str], notes: Iterable[str]
         log.warning(warning)
 
 
+class PlainFormatter(logging.Formatter):
+    """Formats log lines, in which file names neither end the line nor steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (its name in the base class)
+        """Return the line without a traceback."""
+        return plain(super().formatMessage(record))
+
+
 class _BarHandler(logging.Handler):
     """Writes log lines above the progress bar."""
 
@@ -211,6 +219,6 @@ def logger() -> logging.Logger:
     log.setLevel(logging.INFO)
     log.propagate = False
     handler = _BarHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(PlainFormatter("%(levelname)s: %(message)s"))
     log.handlers = [handler]
     return log

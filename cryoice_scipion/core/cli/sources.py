@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from cryoice_scipion.core.config import PatchConfig
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, plain
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.training.sources import Sources
@@ -152,4 +152,4 @@ def make_folder(folder: Path) -> None:
 def say(messages: List[str]) -> None:
     """Print messages to standard error."""
     for message in messages:
-        print(message, file=sys.stderr)
+        print(plain(message), file=sys.stderr)

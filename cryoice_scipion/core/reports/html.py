@@ -13,6 +13,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, VERSION
+from cryoice_scipion.core.errors import plain
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import Summary
@@ -71,7 +72,11 @@ def write_report(
         The file that was written.
     """
     environment = Environment(
-        loader=FileSystemLoader(str(Path(__file__).parent)), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(str(Path(__file__).parent)),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
     page = environment.get_template(TEMPLATE).render(
         _contents(Path(folder), sums, settings, card),
@@ -83,6 +88,11 @@ def write_report(
     with replacing(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8", errors="replace")  # file names may not be valid text
     return path
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as the page shows it: names of files cannot turn the direction of the text around them."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else plain(value)
 
 
 def _contents(folder: Path, sums: RunSums, settings: Mapping[str, Any], card: str) -> Dict[str, Any]:
@@ -170,4 +180,4 @@ def _rendered(card: str) -> Markup:
         before = [Token("html_block", "", 0, content=_SCROLL)] if token.type == "table_open" else []
         after = [Token("html_block", "", 0, content="</div>\n")] if token.type == "table_close" else []
         tokens += [*before, token, *after]
-    return Markup(markdown.renderer.render(tokens, markdown.options, {}))
+    return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704 - the parser escapes

@@ -33,7 +33,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
 }
-_NO_TOKEN = "This page needs the token that 'cryoice serve' printed. Open the whole address from the terminal."
+_NO_TOKEN = "This page needs the token that 'cryoice serve' printed. Open the whole address from the terminal."  # noqa: S105
 
 
 class Guard:

@@ -46,7 +46,11 @@ def write_card(path: Path, model: ModelConfig, predictions: pd.DataFrame, messag
     """
     loader = PackageLoader("cryoice_scipion.core.training", "")
     environment = Environment(
-        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - the card is Markdown, not HTML
     )
     template = environment.get_template("card.md.j2")
     kinds, thresholds = _by_kind(predictions, model.recommended_threshold), _by_threshold(predictions)

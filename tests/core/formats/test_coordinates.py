@@ -2,6 +2,7 @@
 """What pickers write is read as centres in px; what is damaged is one line that says where."""
 
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -256,7 +257,8 @@ def test_awkward_names_come_back_and_are_what_gemmi_and_starfile_read(tmp_path):
     assert back[NAME].tolist() == AWKWARD and back["cryoiceClass"].tolist() == AWKWARD[::-1]
     plain = [name for name in AWKWARD if "'" not in name and '"' not in name]  # starfile mixes the two quotes up
     write_star(tmp_path / "plain.star", pd.DataFrame({NAME: plain, X: 1.5}))
-    assert starfile.read(tmp_path / "plain.star")[NAME].tolist() == plain
+    if sys.version_info >= (3, 9):  # the starfile of Python 3.8 does not read quoted values
+        assert starfile.read(tmp_path / "plain.star")[NAME].tolist() == plain
     write_star(tmp_path / "ascii.star", table[table[NAME].map(str.isascii) & table["cryoiceClass"].map(str.isascii)])
     block = cif.read_file(str(tmp_path / "ascii.star"))[0]
     assert [cif.as_string(value) for value in block.find_loop("_" + NAME)][:3] == ["data_1", "#1", "b#1"]

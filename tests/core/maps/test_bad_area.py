@@ -6,6 +6,7 @@ import pytest
 from scipy import ndimage
 
 from cryoice_scipion.constants import CLASSES
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.maps import bad_area
@@ -168,3 +169,16 @@ def test_the_fast_opening_of_single_cells_is_the_general_one(seed):
     expected = area_opening(framed, 2, connectivity=2)[1:-1, 1:-1]
     found = bad_area.without_small_regions(cells, 2).probability
     assert np.array_equal(found[~cells.border], expected[~cells.border])
+
+
+@pytest.mark.parametrize(
+    ("area", "grade", "reason"),
+    [
+        (0.4, "great", ""),
+        (0.41, "great", "bad area 0.410 is more than 0.4"),
+        (0.1, "film", "its grade is film"),
+        (0.5, "film", "bad area 0.500 is more than 0.4; its grade is film"),
+    ],
+)
+def test_a_micrograph_is_discarded_for_its_area_or_its_grade(area, grade, reason):
+    assert bad_area.why_discarded(area, grade, ScreenConfig(max_bad_area=0.4, reject_grades=["film"])) == reason

@@ -4,7 +4,7 @@
 import pytest
 from standin import executor
 
-from cryoice_scipion.core.maps.session_baseline import SessionBaseline
+from cryoice_scipion.core.maps.session_baseline import SessionBaseline, offset_of
 from cryoice_scipion.core.records import MapResult
 
 MODEL = executor().model.model_copy(update={"baseline_logit": -4.0, "offset_limit": 3.0})
@@ -51,3 +51,8 @@ def test_micrographs_of_the_wrong_contrast_are_mapped_again_before_the_reference
 def test_no_reference_micrographs_mean_no_offset(contrast, expected):
     reference = SessionBaseline(0, contrast, MODEL).step([1, 2, 3], {}).reference
     assert (reference.logit_offset, reference.contrast, reference.micrographs) == (0.0, expected, [])
+
+
+@pytest.mark.parametrize(("excess", "offset"), [(-1.0, 0.0), (0.0, 0.0), (2.0, 2.0), (3.0, 3.0), (3.1, 0.0)])
+def test_nothing_is_subtracted_beyond_the_limit_or_from_a_cleaner_session(excess, offset):
+    assert offset_of(excess, 3.0) == offset
