@@ -31,8 +31,8 @@ BACKGROUND = 0.025  # share of the side: the background changes over longer dist
 LEAST_BACKGROUND = 0.02  # share of the background that is always kept
 TINT = 0.4  # share of the class colour in a bad area
 MARK_RADIUS = 7.0  # px of the thumbnail
-_SAMPLE = 250_000  # pixels that percentiles are taken from
-COMPRESSION = 3  # level of PNG: files about as small as with level 6, in less than half the time
+_SAMPLE = 62_500  # pixels that percentiles are taken from
+COMPRESSION = 1  # level of PNG: files 12 % larger than with level 3, in three quarters of the time
 QUALITY = 85  # of JPEG: a third of the size of PNG, without visible loss
 _END_OF_JPEG = b"\xff\xd9"
 ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: height without the caption in px; length in nm
@@ -165,7 +165,8 @@ def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
 
 
 def _average(image: Array, size: Tuple[int, int]) -> Array:
-    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.BOX))
+    """Return the means over boxes; of an image that is many times as large, first over whole numbers of pixels."""
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.BOX, reducing_gap=1.0))
 
 
 def _low_pass(image: Array, outside: Array, sigma: float) -> Array:

@@ -18,7 +18,7 @@ from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 SIDE = 1200  # px
-TRANSFORMS = ("fft", "rfft", "rfft2", "irfft2")
+TRANSFORMS = ("fft", "rfft", "rfft2", "ifft", "irfft")
 
 
 @pytest.fixture
