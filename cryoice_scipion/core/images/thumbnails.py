@@ -165,8 +165,11 @@ def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
 
 
 def _average(image: Array, size: Tuple[int, int]) -> Array:
-    """Return the means over boxes; of an image that is many times as large, first over whole numbers of pixels."""
-    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.BOX, reducing_gap=1.0))
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    factor = picture.width // size[0]
+    if picture.size == (factor * size[0], factor * size[1]):
+        return np.array(picture.reduce(factor))  # the same, faster
+    return np.array(picture.resize(size, Image.BOX))
 
 
 def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
