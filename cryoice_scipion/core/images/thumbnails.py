@@ -33,8 +33,8 @@ BACKGROUND = 0.025  # share of the side: the background changes over longer dist
 LEAST_BACKGROUND = 0.02  # share of the background that is always kept
 TINT = 0.4  # share of the class colour in a bad area
 MARK_RADIUS = 7.0  # px of the thumbnail
-_SAMPLE = 250_000  # pixels that percentiles are taken from
-COMPRESSION = 3  # level of PNG: files about as small as with level 6, in less than half the time
+_SAMPLE = 62_500  # pixels that percentiles are taken from
+COMPRESSION = 1  # level of PNG: files 12 % larger than with level 3, in three quarters of the time
 QUALITY = 85  # of JPEG: a third of the size of PNG, without visible loss
 _START_OF_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
 _COMMENT = b"\xff\xfe\x00\x06"  # a comment of four bytes, the checksum of the file without it
@@ -181,7 +181,11 @@ def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
 
 
 def _average(image: Array, size: Tuple[int, int]) -> Array:
-    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.BOX))
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    factor = picture.width // size[0]
+    if picture.size == (factor * size[0], factor * size[1]):
+        return np.array(picture.reduce(factor))  # the same, faster
+    return np.array(picture.resize(size, Image.BOX))
 
 
 def _low_pass(image: Array, outside: Array, sigma: float) -> Array:

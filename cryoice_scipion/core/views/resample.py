@@ -16,8 +16,8 @@ from scipy.fft import next_fast_len
 _MARGIN = 16  # px of mirrored image between opposite edges, which a discrete Fourier transform joins
 _TOLERANCE = 2e-5  # relative error of the sampling: below 0.1 px across 4096 px
 _FINER = 0.95  # of the sampling that is wanted
-_AT_ONCE = 32  # columns whose transforms stay in the cache of a CPU
-_ROWS_AT_ONCE = 2**22  # px
+_COLUMNS_AT_ONCE = 32  # on a CPU
+_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}  # px of rows
 
 
 def resampled_shape(shape: Tuple[int, int], pixel_size: float, sampling: float) -> Tuple[int, int]:
@@ -60,45 +60,55 @@ def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.T
         The last row and column may reach over the input's edge by a part of a pixel; there the image is mirrored.
     """
     shape = (int(image.shape[0]), int(image.shape[1]))
-    rows, columns = resampled_shape(shape, pixel_size, sampling)
     ratio = pixel_size / sampling
-    (from_rows, to_rows), (from_columns, to_columns) = (_lengths(n, ratio) for n in shape)
     if ratio == 1.0:
         return image
-    spectrum = _cropped_spectrum(image, (from_rows, from_columns), (to_rows, to_columns // 2 + 1))
+    rows, columns = resampled_shape(shape, pixel_size, sampling)
+    (from_rows, to_rows), (from_columns, to_columns) = (_lengths(n, ratio) for n in shape)
     shift = (1.0 / ratio - 1.0) / 2.0  # px of the input
-    device = image.device
-    rows_at = torch.fft.fftfreq(to_rows, 1.0 / to_rows, dtype=torch.float64, device=device)
-    columns_at = torch.arange(to_columns // 2 + 1, dtype=torch.float64, device=device)
-    spectrum *= _phase(rows_at, shift / from_rows)[:, None]
-    spectrum *= _phase(columns_at, shift / from_columns)
     # The Nyquist frequency of an even length has no partner of opposite sign: a shifted one is no longer real.
+    kept = min((to_columns + 1) // 2, from_columns // 2 + 1)
+    at = torch.arange(kept, dtype=torch.float64, device=image.device)
+    half = _transformed_rows(image, from_columns, _phase(at, shift / from_columns))
+    at = torch.fft.fftfreq(to_rows, 1.0 / to_rows, dtype=torch.float64, device=image.device)
+    phase = _phase(at, shift / from_rows)
     if to_rows % 2 == 0:
-        spectrum[to_rows // 2] = 0
-    if to_columns % 2 == 0:
-        spectrum[:, -1] = 0
-    result: torch.Tensor = torch.fft.irfft2(spectrum, s=(to_rows, to_columns), norm="forward")
-    return result[:rows, :columns]
+        phase[to_rows // 2] = 0
+    half = _resampled_columns(half, from_rows, phase)
+    result = image.new_empty((rows, columns))
+    step = _rows_at_once(to_columns, image.device)
+    for some, part in zip(torch.split(half[:rows], step), torch.split(result, step)):
+        part.copy_(torch.fft.irfft(some, to_columns, norm="forward")[:, :columns])
+    return result
 
 
-def _cropped_spectrum(image: torch.Tensor, lengths: Tuple[int, int], shape: Tuple[int, int]) -> torch.Tensor:
-    """Return the lowest frequencies of an image that is extended to ``lengths``, (rows, columns of the half plane).
+def _transformed_rows(image: torch.Tensor, length: int, phase: torch.Tensor) -> torch.Tensor:
+    """Return the lowest frequencies of each row, extended to ``length`` px, times a phase of each frequency.
 
-    A few rows, then a few columns are transformed at once, which bounds the memory. Only the columns that are kept are
-    transformed along the other axis. Frequencies that the image lacks are zero.
+    A few rows are transformed at once, which stay in the cache of a CPU; so are a few columns, then rows again.
     """
-    rows, width = shape
-    kept = min(width, lengths[1] // 2 + 1)
-    half = image.new_empty((int(image.shape[0]), kept), dtype=torch.complex64)
-    step = max(1, _ROWS_AT_ONCE // lengths[1])
-    for some, result in zip(torch.split(image, step), torch.split(half, step)):
-        result.copy_(torch.fft.rfft(_extend(some, lengths[1], 1), norm="forward")[:, :kept])
-    spectrum = image.new_empty((rows, width), dtype=torch.complex64)
-    spectrum[:, kept:] = 0
-    step = _AT_ONCE if image.device.type == "cpu" else kept
-    for some, result in zip(torch.split(half, step, dim=1), torch.split(spectrum[:, :kept], step, dim=1)):
-        result.copy_(_crop_rows(torch.fft.fft(_extend(some, lengths[0], 0), dim=0, norm="forward"), rows))
-    return spectrum
+    half = image.new_empty((int(image.shape[0]), len(phase)), dtype=torch.complex64)
+    step = _rows_at_once(length, image.device)
+    for some, part in zip(torch.split(image, step), torch.split(half, step)):
+        torch.mul(torch.fft.rfft(_extend(some, length, 1), norm="forward")[:, : len(phase)], phase, out=part)
+    return half
+
+
+def _resampled_columns(half: torch.Tensor, length: int, phase: torch.Tensor) -> torch.Tensor:
+    """Return columns, extended to ``length``, with as many px as there are phases of their frequencies.
+
+    Frequencies that the columns lack are zero.
+    """
+    result = half.new_empty((len(phase), int(half.shape[1])))
+    step = _COLUMNS_AT_ONCE if half.device.type == "cpu" else int(half.shape[1])
+    for some, part in zip(torch.split(half, step, dim=1), torch.split(result, step, dim=1)):
+        spectrum = _crop_rows(torch.fft.fft(_extend(some, length, 0), dim=0, norm="forward"), len(phase))
+        part.copy_(torch.fft.ifft(spectrum.mul_(phase[:, None]), dim=0, norm="forward"))
+    return result
+
+
+def _rows_at_once(length: int, device: torch.device) -> int:
+    return max(1, _AT_ONCE["cpu" if device.type == "cpu" else "cuda"] // length)
 
 
 def _lengths(length: int, ratio: float) -> Tuple[int, int]:

@@ -18,7 +18,7 @@ from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.workers.local_executor import LocalExecutor
 
 SIDE = 1200  # px
-TRANSFORMS = ("fft", "rfft", "rfft2", "irfft2")
+TRANSFORMS = ("fft", "rfft", "rfft2", "ifft", "irfft")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ class Transforms:
 
 
 # Half-overlapping windows take each pixel four times: local spectra, and three sizes at about 1.5 Å/px.
-@pytest.mark.parametrize(("pixel_size", "most"), [(0.83, 13.5), (1.05, 16.0), (1.77, 7.7)])
+@pytest.mark.parametrize(("pixel_size", "most"), [(0.83, 14.0), (1.05, 16.0), (1.77, 7.7)])
 def test_a_micrograph_is_read_once_and_transformed_in_few_windows_of_quick_sizes(tmp_path, executor, pixel_size, most):
     path, folder = write_noise(tmp_path / "a.mrc", 0, (SIDE, SIDE), pixel_size), tmp_path / "run"
     RunFolder(folder).make()
