@@ -52,7 +52,7 @@ from cryoice_scipion.core.maps.session_baseline import is_unusual, offset_of, se
 
 PICKERS = ("picker_cryolo", "picker_deeppicker", "picker_topaz")
 CELL = 4.0  # px of the grid on which annotators are compared
-THRESHOLDS = (0.171, 0.2, 0.25, 0.3, 0.4, 0.5)
+THRESHOLDS = (0.2, 0.25, 0.3, 0.4, 0.5)  # besides those of the model
 STEP = 0.01  # between the pick thresholds that are tried
 REAL_CLEAN_LOST, EXTRA_CLEAN_LOST = 0.004, 0.005  # see choose
 BOUNDS = (0.0, 4.5, 5.6)  # log-odds: the offsets that are subtracted in the tables
@@ -292,22 +292,24 @@ def evaluate(model: Path, build: Path, workers: int, limit: Optional[int]) -> Ro
     calibration, test = (simulated_verdicts(half) for half in halves)
     maps = real_maps(model, build) if SHARED.is_dir() else {}
     real = real_verdicts(maps)
-    used = choose(real, calibration, config.recommended_threshold) if maps else config.threshold_for_picks
+    mask = config.recommended_threshold
+    used = choose(real, calibration, mask) if maps else config.threshold_for_picks
+    thresholds = sorted({mask, used, *THRESHOLDS})
     result: Row = {
         "about": about(),
         "model": config.name,
-        "mask_threshold": config.recommended_threshold,
+        "mask_threshold": mask,
         "pick_threshold": used,
         "offset_tolerance": config.offset_tolerance,
-        "thresholds": list(THRESHOLDS),
-        "simulated": {"calibration": removed(calibration, THRESHOLDS), "test": removed(test, THRESHOLDS)},
+        "thresholds": thresholds,
+        "simulated": {"calibration": removed(calibration, thresholds), "test": removed(test, thresholds)},
         "simulated_by_distance": by_distance(test, used),
         "sessions": group_rows(mapped, config),
     }
     if maps:
         result["real"] = {
-            "now": removed(real, THRESHOLDS),
-            "before": removed(real_verdicts(maps, before=True), [0.171]),
+            "now": removed(real, thresholds),
+            "before": removed(real_verdicts(maps, before=True), [mask]),
         }
         result["real_by_distance"] = by_distance(real, used)
         result["real_margins"] = list(kept_by_margin(maps, used))

@@ -24,7 +24,6 @@ or border within 80 Å of the centre are counted apart. Picks on doubtful labels
 intervals by bootstrap over micrographs.
 """
 CARD_TITLE = "## Verdicts on picks"
-CARD_CUTS = (0.171, 0.2, 0.3, 0.5)
 
 
 def page(result: Row) -> str:
@@ -42,7 +41,7 @@ def page(result: Row) -> str:
 def _real(result: Row) -> str:
     now, before = result["real"]["now"], result["real"]["before"]
     merged = {
-        kind: {**row, "removed": {"before": before[kind]["removed"]["0.171"], **row["removed"]}}
+        kind: {**row, "removed": {"before": before[kind]["removed"][f"{result['mask_threshold']:g}"], **row["removed"]}}
         for kind, row in now.items()
     }
     names = ["before", *(f"{cut:g}" for cut in result["thresholds"])]
@@ -164,10 +163,13 @@ def card_section(result: Row) -> str:
     kinds = {"simulated sessions that were not trained on": ("simulated", "test", "simulated_by_distance")}
     if "real" in result:
         kinds["EMPIAR-10017, three pickers (six of seven micrographs trained on)"] = ("real", "now", "real_by_distance")
+    cuts = [
+        cut for cut in result["thresholds"] if cut in (result["mask_threshold"], result["pick_threshold"], 0.3, 0.5)
+    ]
     for title, (group, part, distances) in kinds.items():
         parts += [
             f"{title[0].upper()}{title[1:]}:",
-            tables.pick_table(result[group][part], CARD_CUTS),
+            tables.pick_table(result[group][part], cuts),
             f"At {result['pick_threshold']:g}:",
             tables.distance_table(result[distances]),
         ]
