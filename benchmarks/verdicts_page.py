@@ -163,9 +163,8 @@ def card_section(result: Row) -> str:
     kinds = {"simulated sessions that were not trained on": ("simulated", "test", "simulated_by_distance")}
     if "real" in result:
         kinds["EMPIAR-10017, three pickers (six of seven micrographs trained on)"] = ("real", "now", "real_by_distance")
-    cuts = [
-        cut for cut in result["thresholds"] if cut in (result["mask_threshold"], result["pick_threshold"], 0.3, 0.5)
-    ]
+    shown = {result["mask_threshold"], result["pick_threshold"], 0.3, 0.5}
+    cuts = [cut for cut in result["thresholds"] if cut in shown]
     for title, (group, part, distances) in kinds.items():
         parts += [
             f"{title[0].upper()}{title[1:]}:",
