@@ -184,7 +184,7 @@ def test_the_help_of_every_protocol_leads_to_its_section_of_our_documentation():
     found = pwem.Domain.getProtocols()
     urls = {found[name]._label: found[name].getUrl() for name in found if name.startswith("CryoIceProt")}
     urls.pop(None, None)  # the base class is no protocol of the tree
-    assert len(set(urls.values())) == len(urls) == 8
+    assert len(set(urls.values())) == len(urls) == 9
     assert urls["screen micrographs"] == f"{DOCS_URL}reference/protocols.html#screen-micrographs"
     assert urls["import CryoPPP"] == f"{DOCS_URL}reference/protocols.html#import-cryoppp"
     assert Plugin.getUrl() == DOCS_URL

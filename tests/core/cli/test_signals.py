@@ -12,7 +12,7 @@ from cryoice_scipion.core.errors import Terminated
 
 @pytest.fixture(autouse=True)
 def _handler():
-    before = signal.getsignal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     yield
     signal.signal(signal.SIGHUP, before)
 

@@ -36,7 +36,11 @@ def random_network(views=VIEWS):
 def detector_of(views=VIEWS, required=False):
     kinds = [ViewConfig(kind=kind, required=kind != "spectrum" or required) for kind in views]
     config = ModelConfig(
-        name="t", network="patch_spectrum", network_options={"width": 4}, views=kinds, classes=["good", "a", "b"]
+        name="t",
+        network="patch_spectrum",
+        network_options={"width": 4},
+        views=kinds,
+        classes=["good", "crystalline", "thick"],
     )
     return NetworkDetector(config, random_network(views), torch.device("cpu"))
 

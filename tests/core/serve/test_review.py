@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from faults import ERRORS, FailingDisk
+from journals import unsealed
 from PIL import Image
 from serving import client_of, make_run, make_test_place
 
@@ -59,8 +60,7 @@ def test_the_gallery_has_what_the_journal_has(client, run):
 def test_a_look_without_news_is_short_and_a_growing_run_is_news(client, run):
     version = get(client, "/api/run")["version"]
     assert "micrographs" not in get(client, "/api/run", version=version)
-    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
-    last = json.loads(lines[-1])
+    last = json.loads((run / "journal.jsonl").read_text().splitlines()[-1])
     last["record"].update(id=77, stem="late")
     with open(run / "journal.jsonl", "a") as stream:
         stream.write(json.dumps(last) + "\n")
@@ -122,14 +122,14 @@ def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):
 
 def test_a_disk_that_fails_at_any_call_gets_a_sentence_and_the_verdict_can_be_given_again(client, run):
     with FailingDisk(run) as disk:
-        post(client, "/api/review", id=1, verdict="rejected")
+        post(client, "/api/review", ids=[1], verdict="rejected")
     for first in range(1, disk.calls + 1):
-        post(client, "/api/review", id=1, verdict="rejected")
+        post(client, "/api/review", ids=[1], verdict="rejected")
         with FailingDisk(run, first, ERRORS[first % len(ERRORS)]):
-            answer = client.post("/api/review", json={"id": 1, "verdict": "accepted"})
+            answer = client.post("/api/review", json={"ids": [1], "verdict": "accepted"})
         assert answer.status_code == 422 and "cannot be written" in answer.json()["error"], first
         assert json.loads((run / "review.json").read_text())["micrographs"]["mic001"] in ("accepted", "rejected")
-        assert post(client, "/api/review", id=1, verdict="accepted") == {"verdict": "accepted"}
+        assert post(client, "/api/review", ids=[1], verdict="accepted") == {"verdict": "accepted"}
         assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic001": "accepted"}
 
 
@@ -210,13 +210,12 @@ def test_wrong_verdicts_get_a_sentence_and_change_nothing(content, client, run):
 
 
 def test_a_failed_micrograph_is_shown_with_its_reason(client, run):
-    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
-    last = json.loads(lines[-1])
+    text = unsealed((run / "journal.jsonl").read_text())
+    last = json.loads(text.splitlines()[-1])
     last["record"].update(
         id=9, stem="broken", path="broken.mrc", status="failed", reason="is empty", scores=[], shape=None
     )
-    with open(run / "journal.jsonl", "a") as stream:
-        stream.write(json.dumps(last) + "\n")
+    (run / "journal.jsonl").write_text(text + json.dumps(last) + "\n")
     found = get(client, "/api/run/9")
     assert (found["status"], found["why"], found["regions"]) == ("failed", "is empty", [])
     assert client.get("/api/run/9/small.jpg").status_code == 200
