@@ -51,8 +51,8 @@ class CryoIceProtRegions(CryoIceProtocol):
             pointerClass="CryoIceProtScreen",
             important=True,
             label="Screening",
-            help="The run of *screen micrographs* whose maps are searched. It may still be running: then only the "
-            "micrographs that are screened so far are searched.",
+            help="The run of *screen micrographs* to search. If it is still running, only the micrographs that are "
+            "screened so far are searched.",
         )
         form.addParam(
             "search",
@@ -64,10 +64,10 @@ class CryoIceProtRegions(CryoIceProtocol):
             ],
             default=ALL,
             label="Search for",
-            help="*all classes of bad area* (default): no labels needed. A whole micrograph can be taken for vacuum "
-            "or thick ice, so look at the contact sheet before you train. *places like those marked in the viewer*: "
-            "the good and bad places that are marked in the viewer of the screening, or on its page of *cryoice "
-            "serve*. *places like those in a file*: a label file of another place.",
+            help="*all classes of bad area* (default): needs no labels. Look at the contact sheet before you train. "
+            "*places like those marked in the viewer*: uses the good and bad places that are marked in the viewer of "
+            "the screening, or on its page of *cryoice serve*. *places like those in a file*: uses a label file from "
+            "elsewhere.",
         )
         form.addParam(
             "labelsFile",
@@ -75,8 +75,8 @@ class CryoIceProtRegions(CryoIceProtocol):
             default="",
             condition=f"search=={FROM_FILE}",
             label="Label file",
-            help="A file labels.json as the viewer and *cryoice serve* write it. Micrographs are named by their stem, "
-            "as in the list of the viewer.",
+            help="A labels.json of the viewer or of *cryoice serve*. It names micrographs as the list of the viewer "
+            "does.",
         )
         form.addParam(
             "top",

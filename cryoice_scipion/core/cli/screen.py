@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 Around = Callable[["ScreeningRun", List[MicrographTask]], ContextManager[object]]
 EPILOG = (
     "Exit status: 0 success; 1 some micrographs failed, or some coordinate files or rows could not be read (they are "
-    "listed, all others are done); 2 invalid arguments, or no coordinates could be read or matched; 130 or 143 stopped "
-    "by Ctrl-C, SIGTERM or a closed terminal. With --watch, Ctrl-C and SIGTERM are the normal end and give status 0."
+    "listed, all others are done); 2 invalid arguments, or no coordinates could be read or matched; 130 stopped by "
+    "Ctrl-C; 143 stopped by SIGTERM or a closed terminal. With --watch, Ctrl-C and SIGTERM are the normal end and give "
+    "status 0."
 )
 
 

@@ -79,15 +79,15 @@ _CLUSTER = (
     f"start N workers with Slurm (default: the environment variable {CRYOICE_SCHEDULER}; otherwise this machine)"
 )
 _WORKER_PROCESS = (
-    "compute in a child process, one for each device, so that a micrograph that ends it does not end the run (default: "
-    "only if this happened in an earlier session of the run)"
+    "compute in a child process for each device, so that a micrograph that crashes it does not end the run (default: "
+    "only when a run continues after a crash or a kill)"
 )
-_MEMORY_LIMIT = "main memory that each child process may use; implies --worker-process (Linux; default: no limit)"
+_MEMORY_LIMIT = "limit the main memory of each child process; implies --worker-process (Linux; default: no limit)"
 _ITEM_TIMEOUT = (
     "end the child process if a micrograph takes longer than S seconds; implies --worker-process (default: "
     f"{ANSWER_LIMIT:g} in child processes and on a cluster)"
 )
-_RETRY_QUARANTINED = "when a run continues: also retry micrographs that ended the process that computed them 3 times"
+_RETRY_QUARANTINED = "when a run continues: also retry micrographs whose process ended 3 times while they were computed"
 _DIAMETER = (
     "particle diameter in Å; coordinates with bad area inside it are rejected (default: from the coordinate files, "
     "otherwise two thirds of the box size)"

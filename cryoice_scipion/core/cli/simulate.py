@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="F",
-        help="fraction of micrographs that are raw frames: uneven brightness, residues of the gain reference, the "
-        "offset of a camera, and in half of them one huge ice crystal (default: %(default)s)",
+        help="fraction of micrographs that are raw frames: uneven brightness, residuals of the gain reference, the "
+        "offset of a camera and, on half of them, one huge ice crystal (default: %(default)s)",
     )
     parser.add_argument(
         "--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"contaminants: {', '.join(KINDS)} (default: all)"

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, cuda:1, ... (default: %(default)s)")
     parser.add_argument("--expect-version", default="", metavar="V", help="refuse to start if the version is not V")
-    parser.add_argument("--memory-limit", type=float, default=0.0, metavar="GB", help="0: no limit (default)")
+    parser.add_argument("--memory-limit", type=float, default=0.0, metavar="GB", help="main memory (0: no limit)")
     parser.add_argument("--check", action="store_true", help="only print, as JSON, the problems that prevent a start")
 
 
