@@ -7,6 +7,8 @@ pool gives the micrograph to another worker. Workers that join later replace los
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -27,6 +29,7 @@ from cryoice_scipion.core.workers.schedulers import Connection, connect
 
 _TASKS = "cryoice_scipion.core.workers.cluster_task"  # imports torch, so this module must not import it
 _POLL = 1.0  # s between two looks at the workers
+_FETCH = 10.0  # s to get an answer that is ready: meanwhile its worker may be lost, which Dask does not report
 _PATIENCE = 20.0  # s for a new file to be visible on another machine
 _NONE_LIMIT = 300.0  # s without any worker, before the run ends
 
@@ -171,7 +174,10 @@ class Cluster:
         except Exception as error:  # the client is closed
             raise self._scheduler_lost(error) from None
         end = time.monotonic() + self.answer_limit
-        while not done.wait(_POLL):
+        while True:
+            if done.wait(_POLL):
+                with contextlib.suppress(asyncio.TimeoutError):
+                    return self._answer_of(future, slot)
             if self._lost:
                 raise self._lost
             if slot.worker not in self._threads:
@@ -181,17 +187,17 @@ class Cluster:
                 future.release()
                 self._refuse(slot.worker, f"did not answer within {self.answer_limit:.0f} s")
                 raise WorkerDied("worker", f"on {slot.worker} did not answer", "read the log of the Dask worker")
-        return self._answer_of(future, slot)
 
     def _answer_of(self, future: Any, slot: Slot) -> Dict[str, Any]:
+        """Return the answer of a request that is done; raise asyncio.TimeoutError if it cannot be fetched."""
         try:
-            if future.status == "finished":
-                answer: Dict[str, Any] = future.result()
+            if future.status in ("finished", "pending"):  # it is pending again if the worker was lost with the answer
+                answer: Dict[str, Any] = future.result(timeout=_FETCH)
                 return answer
             if future.status != "error":
                 raise self._scheduler_lost(future.status)
             error = future.exception()
-        except WorkerError:
+        except (WorkerError, asyncio.TimeoutError):
             raise
         except Exception as lost:  # the connection ended after the work did
             raise self._scheduler_lost(lost) from None

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers import cluster as clusters
 from cryoice_scipion.core.workers import cluster_task, schedulers
 from cryoice_scipion.core.workers.cluster import cluster_executors
+from cryoice_scipion.core.workers.interface import WorkerDied
 
 PRELOAD = Path(__file__).parents[2] / "cluster_worker.py"
 LOG = logging.getLogger("cluster")
@@ -127,12 +129,30 @@ def test_an_answer_that_is_lost_with_the_scheduler_is_no_failure_of_the_microgra
     class Cancelled:
         status = "finished"
 
-        def result(self):
+        def result(self, timeout):
             raise RuntimeError("cancelled for reason: scheduler-connection-lost")
 
     cluster = make_executors()[0]._cluster
     with pytest.raises(WorkerError, match="the connection to the scheduler is lost .cancelled"):
         cluster._answer_of(Cancelled(), clusters.Slot("tcp://there:1", "cpu"))
+
+
+def test_a_worker_that_is_lost_between_its_work_and_the_answer_is_no_endless_wait(
+    cluster, make_executors, tmp_path, monkeypatch
+):
+    executors, (task,), fetch = make_executors(), make_tasks(tmp_path / "m", 1), clusters.Cluster._answer_of
+
+    def killed_first(self, future, slot):
+        nanny = next(one for one in cluster.workers.values() if one.worker_address == slot.worker)
+        os.kill(nanny.pid, signal.SIGKILL)
+        return fetch(self, future, slot)
+
+    monkeypatch.setattr(clusters.Cluster, "_answer_of", killed_first)
+    monkeypatch.setattr(clusters, "_FETCH", 1.0)
+    with pytest.raises(WorkerDied, match="was lost"):
+        executors[0].map(task, ScreenConfig(), "auto", tmp_path)
+    for one in executors:
+        one.close()
 
 
 def test_each_device_of_a_worker_gets_an_executor(make_executors):
