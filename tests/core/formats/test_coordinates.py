@@ -460,7 +460,8 @@ def test_lists_that_name_each_other_are_refused(tmp_path):
 @pytest.mark.parametrize("stem", ["a\x1b[31mb", "a\nb", "a\u00a0b", "a\udcffb"])
 def test_names_with_control_characters_match_their_micrograph(tmp_path, stem):
     write(tmp_path / f"{stem}.box", "0 0 10 10\n")
-    tasks = expand_micrographs([str(tmp_path / f"{stem}.mrc")])
+    write(tmp_path / f"{stem}.mrc", "")
+    tasks = expand_micrographs([str(tmp_path)])
     by_file = read_picks(tmp_path / f"{stem}.box").table
     for table in (by_file, by_file.assign(**{NAME: f"elsewhere/{stem}.mrc"})):
         assert picks_by_micrograph(table, tasks).rows == {1: [0]}
