@@ -83,7 +83,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "scipion": SCIPION,
-        "cryosparc": ["cryosparc-tools>=4.4"],  # reads the compressed .cs files of cryoSPARC 4
+        "cryosparc": ["cryosparc-tools>=4.4"],  # reads the compressed .cs files of cryoSPARC 4.4 and later
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
         "dashboard": ["tensorboard>=2.10"],

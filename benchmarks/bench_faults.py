@@ -60,7 +60,7 @@ SIGNALS = {
     "terminal closed": signal.SIGHUP,
     "Ctrl-C": signal.SIGINT,
 }
-DISKS = {"disk full": (ERRORS[0], None), "read error once": (ERRORS[1], 1), "over quota": (ERRORS[2], None)}
+DISKS = {"disk full": (ERRORS[0], None), "write error once": (ERRORS[1], 1), "over quota": (ERRORS[2], None)}
 OTHERS = ("half-written file", "renamed when complete", "stopped for a second", "clock jump", "kills its process")
 
 

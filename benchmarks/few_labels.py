@@ -44,7 +44,8 @@ from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_mod
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
 from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
-from cryoice_scipion.core.training.fine_tuning import TRUST, fit_head, fit_layer, last_layer, load_base  # noqa: E402
+from cryoice_scipion.core.training.fine_tuning import fit_head, fit_layer, last_layer, load_base  # noqa: E402
+from cryoice_scipion.core.training.head_choice import TRUST  # noqa: E402
 from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, fit, predict  # noqa: E402
 from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet, cut_patches  # noqa: E402
 from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
@@ -262,6 +263,8 @@ def main() -> None:
     target = args.output or HERE / "results"
     record(result, target / "few_labels.json")
     (target / "few_labels.md").write_text(few_labels_page.page(result), encoding="utf-8")
+    if args.output is None:
+        few_labels_page.main()
 
 
 if __name__ == "__main__":

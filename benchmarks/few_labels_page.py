@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the page of results of few_labels.py."""
+"""Write the page of results of few_labels.py, and the table of docs/explanation/training.md.
+
+usage: python benchmarks/few_labels_page.py (only the table, from results/few_labels.json)
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
+from accuracy_page import HERE, filled, load
+
+from cryoice_scipion.core.evaluation.tables import number as short
+from cryoice_scipion.core.evaluation.tables import table
+
+PAGE = HERE.parent / "docs" / "explanation" / "training.md"
 
 NUMBERS = (5, 20, 50)  # of BAD patches; three times as many GOOD ones
 SHIPPED, TUNED, SCRATCH = "untouched", "fine-tuned", "from nothing"
@@ -83,9 +92,32 @@ def page(result: Dict[str, Any]) -> str:
     return "\n".join(text)
 
 
+def starting_points() -> str:
+    """Return the mean AUC over the simulated sessions by number of labels: the shipped model, fine-tuned, a new one."""
+    rows = list(load("few_labels")["simulated"].values())
+    body = [
+        [f"{size} BAD, {3 * size} GOOD", *(short(_mean(rows, size, name)) for name in (SHIPPED, TUNED, SCRATCH))]
+        for size in NUMBERS
+    ]
+    caption = f"Mean AUC of patches over {len(rows)} simulated sessions, on micrographs without labels."
+    return f"{table(['labels', 'shipped model', 'fine-tuned', 'new network'], body)}\n\n{caption}"
+
+
+TABLES: Dict[str, Callable[[], str]] = {"few-labels": starting_points}
+
+
+def main() -> None:
+    """Write the table into the page."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
+
+
 def _mean(rows: Sequence[Dict[str, Any]], number: int, method: str) -> float:
     return float(np.mean([row[str(number)][method] for row in rows]))
 
 
 def _interval(values: Sequence[float]) -> str:
     return f"{values[0]:+.3f} ({values[1]:+.3f} to {values[2]:+.3f})"
+
+
+if __name__ == "__main__":
+    main()

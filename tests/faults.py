@@ -22,7 +22,7 @@ class FailingDisk:
         self.calls, self._lock = 0, threading.Lock()
 
     def __enter__(self):
-        self._real = {name: getattr(os, name) for name in ("open", "write", "fsync", "replace", "mkdir")}
+        self._real = {name: getattr(os, name) for name in ("open", "write", "fsync", "replace")}
         self._open, real = builtins.open, self._real
 
         def opened(path, flags, *rest, **more):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The numbers on docs/accuracy.md and docs/explanation/speed.md are those of the result files."""
+"""The numbers on docs/accuracy.md, docs/explanation/speed.md and training.md are those of the result files."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import accuracy_page  # noqa: E402
+import few_labels_page  # noqa: E402
 import speed_page  # noqa: E402
 
 PAGE = ROOT / "docs" / "accuracy.md"
@@ -20,7 +21,7 @@ def verdicts():
     return json.loads((ROOT / "benchmarks" / "results" / "verdicts.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("made", [accuracy_page, speed_page], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("made", [accuracy_page, few_labels_page, speed_page], ids=lambda made: made.__name__)
 def test_the_tables_are_those_of_the_result_files(made):
     text = made.PAGE.read_text(encoding="utf-8")
     assert text.count("<!-- table:") == len(made.TABLES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each cell of the tables in docs/reference/faults.md has tests, which faults.json names."""
+"""Each row of the tables in docs/reference/faults.md has tests, which faults.json names."""
 
 import json
 import re
@@ -10,18 +10,18 @@ PAGE = ROOT / "docs" / "reference" / "faults.md"
 FAULTS = ["missing", "cut off", "damaged", "wrong kind", "unusual numbers", "too large", "hostile"]
 
 
-def cells():
+def rows():
     """Return the faults of each table of the page, by its heading."""
     found = {}
     for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
-        rows = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", section, re.M)
-        found[section.split("\n")[0]] = [name for name, text in rows if text.strip()]
+        pairs = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", section, re.M)
+        found[section.split("\n")[0]] = [name for name, text in pairs if text.strip()]
     return found
 
 
-def test_each_cell_has_a_test():
+def test_each_row_has_a_test():
     named = json.loads((ROOT / "tests" / "faults.json").read_text(encoding="utf-8"))
-    assert cells() == dict.fromkeys(named, FAULTS)
+    assert rows() == dict.fromkeys(named, FAULTS)
     for heading, tests in named.items():
         assert list(tests) == FAULTS
         for fault, ids in tests.items():

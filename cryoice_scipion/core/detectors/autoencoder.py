@@ -182,4 +182,5 @@ def load(folder: Path, config: ModelConfig, device: str) -> AutoencoderDetector:
         stored = read_weights(folder)
         known = {name[len(_FITTED) :]: stored.pop(name).numpy() for name in list(stored) if name.startswith(_FITTED)}
         network = with_weights(lambda: Autoencoder(**config.network_options), stored)
-        return AutoencoderDetector(config, network, *one_class.from_arrays(known), device)
+        clean = one_class.from_arrays(known)
+    return AutoencoderDetector(config, network, *clean, device)

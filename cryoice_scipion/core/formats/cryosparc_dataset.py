@@ -18,7 +18,7 @@ from cryoice_scipion.core.images.atomic import replacing
 Table = npt.NDArray[Any]  # structured array of one dimension; its fields are the columns
 
 UID = "uid"
-_NUMPY, _STREAM = b"\x93NUMPY", b"\x95CSDAT"
+_NUMPY, _STREAM, _OLD_STREAM = b"\x93NUMPY", b"\x95CSDAT", b"\x94CSDAT"
 
 
 def read_dataset(path: Path) -> Table:
@@ -42,6 +42,10 @@ def read_dataset(path: Path) -> Table:
     except Exception as error:  # numpy, its parser of headers and pickle raise many kinds
         reason = f"is damaged or holds more than numbers and text ({type(error).__name__}: {error})"
         raise CoordinatesError(path, one_line(reason), "export it anew from cryoSPARC") from None
+    if start == _OLD_STREAM:
+        reason = "is in the compressed format of cryoSPARC 4.1 to 4.3, which newer cryosparc-tools do not read"
+        remedy = "open it with cryosparc-tools 4.3 and save it in the numpy format, or export it anew from cryoSPARC"
+        raise CoordinatesError(path, reason, remedy)
     if start != _STREAM:
         raise CoordinatesError(path, "is not a cryoSPARC file", "check the file and its extension")
     return _of_stream(path)
@@ -120,7 +124,7 @@ def _is_text(values: npt.NDArray[Any]) -> bool:
 
 
 def _of_stream(path: Path) -> Table:
-    """Return the rows of the compressed format of cryoSPARC 4 and later, read by its own library."""
+    """Return the rows of the compressed format of cryoSPARC 4.4 and later, read by its own library."""
     try:
         from cryosparc.dataset import Dataset
     except ImportError:

@@ -17,7 +17,7 @@ from cryoice_scipion.core.formats.joining import Picks
 from cryoice_scipion.core.formats.rows import Rows, row_error
 from cryoice_scipion.core.formats.star import Block
 from cryoice_scipion.core.formats.text_files import read_text, without_comments
-from cryoice_scipion.core.images.stems import plain_path, stem_of
+from cryoice_scipion.core.images.stems import stem_of
 
 X, Y, MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
 SCORE = "rlnAutopickFigureOfMerit"
@@ -32,7 +32,7 @@ def empty_table() -> pd.DataFrame:
 
 def micrograph_of(path: Path) -> str:
     """Return the name of the micrograph that a coordinate file is named after."""
-    return plain_path(stem_of(path.name[: -len(path.suffix)] if path.suffix else path.name))
+    return stem_of(path.name[: -len(path.suffix)] if path.suffix else path.name)
 
 
 def readable_picks(

@@ -33,4 +33,4 @@ def read_grades(path: Path) -> Dict[str, str]:
     unknown = sorted(set(table["grade"]) - set(GRADES))
     if unknown:
         raise SettingsError(path, f"unknown grade {', '.join(unknown)}", f"the grades are {', '.join(GRADES)}")
-    return {micrograph_key(Path(name).stem): grade for name, grade in zip(table["micrograph"], table["grade"])}
+    return {micrograph_key(name): grade for name, grade in zip(table["micrograph"], table["grade"])}

@@ -16,19 +16,20 @@ from cryoice_scipion.core.images.reading import SUFFIXES
 #: Extensions of images, the preferred ones first.
 EXTENSIONS = tuple(name + packed for name in (*SUFFIXES, ".eer", ".map") for packed in ("", *COMPRESSIONS))
 FRAME = re.compile(r"^(\d+)@(.+)$")
-_RISKY = ("=", "+", "-", "@")
+#: Starts of a text that spreadsheets take for a formula, or shells for an option.
+RISKY_STARTS = ("=", "+", "-", "@")
 _LONGEST_STEM = 200  # bytes; file systems allow names of 255, and outputs append to the stem
 
 
 def stem_of(name: str) -> str:
-    """Return the base name without its extension (".mrc.gz" is one); frame 3 of a stack called s.mrcs is ``s_3``."""
+    """Return the plain base name without its extension (".mrc.gz" is one); frame 3 of a stack s.mrcs is ``s_3``."""
     frame = FRAME.match(name)
     base = re.split(r"[/\\]", frame.group(2) if frame else name)[-1]
     for extension in EXTENSIONS:
         if base.lower().endswith(extension) and len(base) > len(extension):
             base = base[: -len(extension)]
             break
-    return f"{base}_{int(frame.group(1))}" if frame else base
+    return plain_path(f"{base}_{int(frame.group(1))}" if frame else base)
 
 
 def plain_path(path: str) -> str:
@@ -48,7 +49,7 @@ def output_stem(stem: str) -> str:
     A long one is shortened and ends in a hash of itself. One that spreadsheets take for a formula, or shells for an
     option, gets an underscore in front.
     """
-    stem = plain_path(f"_{stem}" if stem.startswith(_RISKY) else stem)
+    stem = plain_path(f"_{stem}" if stem.startswith(RISKY_STARTS) else stem)
     data = stem.encode("utf-8")
     if len(data) <= _LONGEST_STEM:
         return stem

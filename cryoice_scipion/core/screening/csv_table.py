@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterable, Sequence
 
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.stems import RISKY_STARTS
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import writing
 
@@ -75,5 +76,17 @@ class CsvTable:
 
     def _text(self, rows: Iterable[Dict[str, str]]) -> str:
         text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writerows({name: _without_formula(value) for name, value in row.items()} for row in rows)
         return text.getvalue()
+
+
+def _without_formula(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula. Only a path, or a reason that names one, can be one."""
+    if not text.startswith(RISKY_STARTS):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"./{text}"
+    return text

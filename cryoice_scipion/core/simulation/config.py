@@ -20,7 +20,7 @@ _LARGE = 0.12  # share of specimens that are large, of pictures far out of focus
 _LARGE_RADIUS = 130  # Å
 _CROWDED = 0.2  # share of specimens that lie side by side
 PUBLISHED = 0.18  # share of pictures that were filtered both ways for a repository, in 8 bits
-_SHADED, _UNEVEN_GAIN, _HUGE = 0.8, 0.4, 0.5  # shares of frames that have these
+_SHADED, _UNEVEN_GAIN, _HUGE = 0.8, 0.4, 0.5  # shares of unprocessed frames with these
 _INTEGRATING = 0.15  # share of integrating detectors: their DQE(0) is .25 to .6 (McMullan et al. 2014)
 
 
@@ -136,7 +136,8 @@ class SceneConfig(Settings):
         published : float
             How likely it is one that was filtered both ways, in 8 bits, as repositories hold them.
         raw : float
-            How likely it is an unprocessed frame: shaded, with a huge crystal, with the mean of a camera.
+            Probability of an unprocessed frame: uneven brightness, residues of the gain reference, the offset of a
+            camera, and in half of them one huge ice crystal.
 
         Raises
         ------
@@ -253,7 +254,7 @@ def _processing(
 
 
 def _raw_frame(rng: np.random.Generator, side: float, dose: float) -> Dict[str, Any]:
-    """Return what an unprocessed frame of a smaller side in Å differs by from one of a full dose."""
+    """Return the settings of an unprocessed frame. ``side`` is its shorter side in Å; ``dose`` is that of a movie."""
     mean = _between(rng, 20, 30_000)
     shading = _between(rng, 0.3, 3) * float(rng.choice([1, -1], p=[0.8, 0.2]))
     return {

@@ -10,8 +10,8 @@ from scipy import fft
 
 from cryoice_scipion.core.simulation.optics import WORKERS, Array, Optics, crop_spectrum, frequencies, motion_envelope
 
-#: Shapes of uneven brightness: evenly to one side, near one side, towards the corners. Patches are no different from
-#: thick ice.
+#: Shapes of uneven brightness: evenly to one side, near one side, towards the corners. Patches are left out, because
+#: they look like thick ice.
 SHADINGS = ("slope", "edge", "corners")
 
 

@@ -21,7 +21,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.training.head_choice import COMBINED, NEW, UNTOUCHED, Fit, Rows, choose
+from cryoice_scipion.core.training.head_choice import TRUST, UNTOUCHED, Fit, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import (
     Arrays,
@@ -39,9 +39,6 @@ from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
 _LOOSE = 0.3  # standard deviation of the prior of the change of a weight, for a feature of the usual spread
 _FEATURES = 128  # for this number of features; with more, each weight changes less and a logit as much
 _STEPS = 40
-#: How much the log-odds of the old layer count in a new one. The new one is not without them: they tell the classes of
-#: bad area apart, which most labels do not.
-TRUST = {COMBINED: 0.5, NEW: 0.1}
 
 Layer = Tuple[torch.Tensor, torch.Tensor]  # weights (classes, features) and bias (classes,)
 AfterStep = Callable[[Layer, float], None]  # called with the layer and the loss after each step of a fit

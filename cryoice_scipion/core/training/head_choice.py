@@ -16,10 +16,15 @@ from cryoice_scipion.core.training.metrics import fit_temperature
 from cryoice_scipion.core.training.patches.fit import bad_log_odds
 
 UNTOUCHED, COMBINED, NEW = "untouched", "combined", "new"
+#: How much the log-odds of the old layer count in a fitted one. The new layer keeps some of them, because they tell the
+#: classes of bad area apart; most labels do not.
+TRUST = {COMBINED: 0.5, NEW: 0.1}
 MEANINGS = {
     UNTOUCHED: "the last layer of the base model, unchanged",
-    COMBINED: "half of the log-odds of the base model, and a layer fitted to the labels",
-    NEW: "a tenth of the log-odds of the base model, and a layer fitted to the labels",
+    **{
+        name: f"{100 * trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
+        for name, trust in TRUST.items()
+    },
 }
 _MICROGRAPHS = 3  # fewer are divided into blocks
 _FOLDS = 5

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A model folder is read only if its files are those that were written, and lie in it."""
 
+import io
+import os
+import pickle
+
 import pytest
 from random_model import write_random_model
 
-from cryoice_scipion.core.detectors.model_folder import SUMS, load_config, read_card
+from cryoice_scipion.core.detectors.loading import load_detector
+from cryoice_scipion.core.detectors.model_folder import SUMS, WEIGHTS, load_config, read_card, write_sums
 from cryoice_scipion.core.errors import ModelError
 
 
@@ -40,3 +45,26 @@ def test_a_binary_list_of_sums_is_one_line(model):
     (model / SUMS).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelError, match="SHA256SUMS is damaged"):
         load_config(model)
+
+
+class Command:
+    def __init__(self, made):
+        self.made = made
+
+    def __reduce__(self):
+        return os.mkdir, (self.made,)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch"])
+def test_code_in_the_weights_is_not_run(model, tmp_path, kind):
+    torch = pytest.importorskip("torch")
+    stream, made = io.BytesIO(), tmp_path / "made"
+    (torch.save if kind == "torch" else pickle.dump)(Command(str(made)), stream)
+    (model / WEIGHTS).write_bytes(stream.getvalue())
+    write_sums(model)
+    with pytest.raises(ModelError, match="does not fit the network"):
+        load_detector(model)
+    assert not made.exists()
+    stream.seek(0)
+    torch.load(stream, weights_only=False) if kind == "torch" else pickle.load(stream)
+    assert made.exists()  # the code would have run

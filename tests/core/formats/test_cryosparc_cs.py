@@ -57,6 +57,12 @@ def test_the_compressed_format_is_read_by_its_own_library_or_names_it(tmp_path):
     assert read_picks(tmp_path / "q.cs").table.equals(read_picks(write(tmp_path / "r.cs", records)).table)
 
 
+def test_the_compressed_format_of_older_versions_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "p.cs").write_bytes(b"\x94CSDAT" + b"\0" * 20)
+    with pytest.raises(CoordinatesError, match="compressed format of cryoSPARC 4.1 to 4.3.*; open it with cryosparc"):
+        read_picks(tmp_path / "p.cs")
+
+
 def test_particles_without_a_position_are_counted(tmp_path):
     array = particles("S120")
     array["location/micrograph_shape"][1] = 0

@@ -96,6 +96,12 @@ def test_labels_that_do_not_fit_are_one_line(run, tmp_path, capsys, boxes, words
     assert words in capsys.readouterr().err
 
 
+def test_a_folder_without_a_run_is_one_line(tmp_path, capsys):
+    assert main(["regions", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "holds no screening" in said and said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "p_bad, grade, listed", [(1e-3, "", False), (1e-3, "great", False), (1e-3, "empty", True), (0.9, "", True)]
 )
