@@ -7,7 +7,7 @@ import csv
 import tkinter as tk
 from pathlib import Path
 from tkinter import ttk
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from PIL import Image, ImageTk
 from pyworkflow.gui import Window
@@ -16,7 +16,7 @@ from pyworkflow.viewer import View
 from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.regions.labels import LabelledBox
-from cryoice_scipion.core.results.review_files import change_labels, read_labels
+from cryoice_scipion.core.results.review_files import add_labels, read_labels
 from cryoice_scipion.core.results.run_folder import REGIONS
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.region_search_files import SHEET, cell_of
@@ -138,7 +138,7 @@ class RegionsWindow(Window):
             marked = {}
             self._say(str(error), "#a00000")
         for index, row in enumerate(self.rows[:MOST]):
-            label = next((one.label for one in marked.get(row["micrograph"], []) if _same(one, row)), "")
+            label = next((one.label for one in marked.get(row["micrograph"], []) if one.edges == _box(row)), "")
             size = f"{float(row['diameter_A']):,.0f}"
             shown = (row["id"], row["class"], f"{float(row['confidence']):.2f}", size, label, row["micrograph"])
             tags = (GOOD if label == GOOD else BAD,) if label else ()
@@ -198,16 +198,18 @@ class RegionsWindow(Window):
 
     def mark(self, is_good: bool) -> None:
         """Mark the selected regions as good, or as bad with their class, in the labels of the screening."""
-        by_stem: Dict[str, List[Dict[str, str]]] = {}
+        number, new = len(self.chosen), {}  # type: int, Dict[str, List[LabelledBox]]
+        if not number:
+            return
         for row in self.chosen:
-            by_stem.setdefault(row["micrograph"], []).append(row)
+            edges = dict(zip(("x", "y", "width", "height"), _box(row)))
+            label = {"good": True} if is_good else {"class": row["class"]}
+            new.setdefault(row["micrograph"], []).append(LabelledBox.make(**edges, **label))
         try:
-            for stem, rows in by_stem.items():
-                change_labels(self.run.folder, stem, lambda boxes, rows=rows: _marked(boxes, rows, is_good))
+            add_labels(self.run.folder, new)
         except CryoIceError as error:
             self._say(str(error), "#a00000")
             return
-        number = len(self.chosen)
         self._say(f"{number} region{'s' * (number > 1)} marked as {GOOD if is_good else BAD}. {NEXT}")
         self._fill()
 
@@ -219,17 +221,3 @@ def _box(row: Dict[str, str]) -> Tuple[float, float, float, float]:
     """Return left and top edge, width and height of a region, px of the micrograph."""
     x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
     return x, y, width, height
-
-
-def _same(one: LabelledBox, row: Dict[str, str]) -> bool:
-    """Return whether a labelled box is that of a region."""
-    return (one.x, one.y, one.width, one.height) == _box(row)
-
-
-def _marked(boxes: Sequence[LabelledBox], rows: Sequence[Dict[str, str]], is_good: bool) -> List[LabelledBox]:
-    """Return labelled boxes with those of regions, in place of earlier labels of the same regions."""
-    kept = [one for one in boxes if not any(_same(one, row) for row in rows)]
-    for row in rows:
-        label = {"good": True} if is_good else {"class": row["class"]}
-        kept.append(LabelledBox.make(**dict(zip(("x", "y", "width", "height"), _box(row))), **label))
-    return kept

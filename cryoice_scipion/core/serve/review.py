@@ -63,7 +63,7 @@ class Review:
         if verdict not in _KNOWN:
             raise SettingsError("verdict", f"'{verdict}' is not known")
         with self._lock:
-            change_verdicts(self._view.folder, stems, verdict)
+            change_verdicts(self._view.folder, dict.fromkeys(stems, verdict))
             self._write_lists()
 
     def accepted(self) -> Dict[int, bool]:
