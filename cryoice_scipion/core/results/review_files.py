@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
@@ -26,7 +26,17 @@ LABEL_CLASSES = tuple(name for name in CLASSES if name not in (GOOD, BORDER))  #
 SIDE = 400.0  # Å, of the box around a place that is clicked
 
 Boxes = Dict[str, List[LabelledBox]]
+Stamp = Optional[Tuple[int, int, int]]  # number, size and time of a file; None: there is none
 _CHANGING = threading.Lock()
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes with a file: its number, size and time; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_labels(folder: Path) -> Boxes:

@@ -47,7 +47,7 @@ export class Look {
       level.setAttribute("slope", contrast);
       level.setAttribute("intercept", 0.5 * (1 - contrast));
     }
-    if (contrast === 1) this.picture.removeAttribute("filter");
+    if (contrast === 1 || this.button.hidden) this.picture.removeAttribute("filter");
     else this.picture.setAttribute("filter", this.filter);
   }
 
@@ -55,6 +55,7 @@ export class Look {
   start(source, full) {
     Object.assign(this, { source, full, shown: source });
     this.picture.setAttribute("href", source);
+    this.say();
     this.refine();
   }
 
@@ -74,6 +75,7 @@ export class Look {
         this.refine();
       };
       image.onerror = () => {
+        if (!wanted.startsWith(this.source)) return;  // another micrograph is shown by now
         this.full = 0;
         tell("There is no finer picture: the file of the micrograph cannot be read.");
       };
