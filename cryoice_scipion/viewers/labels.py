@@ -15,12 +15,16 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 from cryoice_scipion.constants import ACCEPTED, BAD, GOOD
 from cryoice_scipion.core.regions.labels import LabelledBox
 from cryoice_scipion.core.results.review_files import (
+    LABELS,
     REJECTED,
+    VERDICTS,
     Boxes,
+    Stamp,
     change_labels,
     change_verdicts,
     read_labels,
     read_verdicts,
+    stamp_of,
 )
 
 
@@ -49,9 +53,25 @@ class Labels:
             When a file is damaged.
         """
         self._folder = folder
-        self.boxes: Boxes = read_labels(folder)
-        self._words = read_verdicts(folder)
         self._undo: List[Callable[[], object]] = []  # what takes back each change of this session
+        self._stamps: Tuple[Stamp, ...] = ()
+        self.boxes: Boxes = {}
+        self._words: Dict[str, str] = {}
+        self.look()
+
+    def look(self) -> bool:
+        """Read files that have changed, also by the page or another window; return whether there was one.
+
+        Raises
+        ------
+        CryoIceError
+            When a file is damaged.
+        """
+        before, self._stamps = self._stamps, tuple(stamp_of(self._folder / name) for name in (LABELS, VERDICTS))
+        if self._stamps == before:
+            return False
+        self.boxes, self._words = read_labels(self._folder), read_verdicts(self._folder)
+        return True
 
     @property
     def verdicts(self) -> Dict[str, bool]:

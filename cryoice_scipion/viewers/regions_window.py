@@ -194,6 +194,7 @@ class RegionsWindow(Window):
         if self.screening is not None and row["micrograph"] in keys:
             x, y, width, height = _box(row)
             self.screening.root.lift()
+            self.screening.labelling.look()
             self.screening.go_to(keys[row["micrograph"]], (x, y, x + width, y + height))
 
     def mark(self, is_good: bool) -> None:

@@ -154,6 +154,7 @@ class ScreenWindow(Window):
             scores = None if records is None else self.run.scores(records.ids)
             return records, scores, read_summary(self.run.folder)
 
+        self.labelling.look()
         self.background.run(look, self._looked)
         self.root.after(LOOK, self._look)
 

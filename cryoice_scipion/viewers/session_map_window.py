@@ -152,6 +152,8 @@ class SessionMapWindow(Window):
         if self.map is None:
             return
         records, colour_of = self.records, COLOURS[self.colour.get()]
+        if not all(key in records for key in self.map.ids):
+            return  # the run has begun again
         shown = [records[key] for key in self.map.ids]
         self.points.set_facecolor([to_rgba(colour_of(one)) for one in shown])
         chosen = np.isin(self.map.ids, self.selected)

@@ -211,9 +211,8 @@ class RunView:
         """
         record = self.record(key)
         if low_pass is not None:
-            return finer_picture(
-                record.path, record.pixel_size, low_pass, self._cache / f"{key}_{record.screened_at:.0f}"
-            )
+            target = self._cache / f"{key}_{record.screened_at:.0f}"
+            return finer_picture(record.path, record.pixel_size, low_pass, target)
         path = inside(self.folder, RunFolder(self.folder).base(record.stem))
         if path.is_file():
             return path

@@ -80,7 +80,7 @@ function view(data, file, words) {
   const square = Math.max(data.width, data.height);
   const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, mask: [], regions: [], picks: [] } : data;
   const isPicture = file === "picture.jpg";
-  viewer.look.button.hidden = !isPicture;  // the contrast of the other views stays as it is
+  viewer.look.button.hidden = !isPicture;  // the other views have no filter and no contrast
   viewer.show(shown, data.url + file);
   viewer.setPicture(data.url + file, file !== "spectrum.jpg", isPicture ? square * data.pixel_size : 0);
   viewer.look.panel.hidden = viewer.look.panel.hidden || !isPicture;
