@@ -105,10 +105,8 @@ class Labelling:
             bar.add(button).config(padx=6)
         Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
         Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
-        Tooltip(
-            self.again_button,
-            lambda _event: "Open a form with the settings of this run and the model that was trained last.",
-        )
+        again_words = "Open a form with the settings of this run and the model that was trained last."
+        Tooltip(self.again_button, lambda _event: again_words)
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel
