@@ -2,7 +2,7 @@
 """Read and change what users have marked in a run: places in ``labels.json``, verdicts in ``review.json``.
 
 The local page and the Scipion viewer may have the same run open. Each change therefore reads the file again, replaces
-one micrograph only, and writes the file atomically. Micrographs are named by their stem.
+the changed micrographs only, and writes the file atomically. Micrographs are named by their stem.
 """
 
 from __future__ import annotations
