@@ -2,6 +2,7 @@
 """Micrographs that are screened again because their file changed: the outputs have their new verdicts only."""
 
 import contextlib
+from functools import partial
 
 import pytest
 from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
@@ -44,15 +45,11 @@ def protocol(tmp_path):
             item = Coordinate(x=x, y=5)
             item.setMicId(micrograph)
             picked.append(item)
-    for given in (seen, picked):
-        given.write()
-    sources = {
-        name: Pointer(picked if "Coord" in name else seen) for name in (COORDINATES, REJECTED, MICROGRAPHS, DISCARDED)
-    }
-    make = {
-        name: lambda name=name, kind=type(pointer.get()): kind(filename=str(tmp_path / f"{name}.sqlite"))
-        for name, pointer in sources.items()
-    }
+    seen.write()
+    picked.write()
+    given = {MICROGRAPHS: seen, DISCARDED: seen, COORDINATES: picked, REJECTED: picked}
+    sources = {name: Pointer(output) for name, output in given.items()}
+    make = {name: partial(type(output), filename=str(tmp_path / f"{name}.sqlite")) for name, output in given.items()}
     protocol = Protocol()
     protocol.outputs = ScreenOutputs(protocol, str(tmp_path), sources, make, convert.CoordinateTransform())
     protocol.outputs.append([record(1, ACCEPTED, (0.9, 0.9)), record(2, ACCEPTED, (0.8, 0.8))])
