@@ -36,9 +36,9 @@ SHOW, RIGHT, WRONG = "Show on the micrograph", "Right: mark as bad (B)", "Wrong:
 class RegionsView(View):
     """View that opens the window of a search."""
 
-    def __init__(self, title: str, folder: Path, run: ScreenedRun, parent: Any = None) -> None:
-        """Take the folder of the search, and the screening that it searched."""
-        self._arguments = (title, folder, run, parent)
+    def __init__(self, title: str, folder: Path, run: ScreenedRun, top: int, parent: Any = None) -> None:
+        """Take the folder of the search, the screening that it searched, and the number of regions on the sheet."""
+        self._arguments = (title, folder, run, top, parent)
         self.window: Optional[RegionsWindow] = None
 
     def show(self) -> None:
@@ -50,10 +50,10 @@ class RegionsView(View):
 class RegionsWindow(Window):
     """Shows the regions, best first. Right and wrong ones are marked in the labels of the screening."""
 
-    def __init__(self, title: str, folder: Path, run: ScreenedRun, parent: Any = None) -> None:
+    def __init__(self, title: str, folder: Path, run: ScreenedRun, top: int, parent: Any = None) -> None:
         """Read the files of a search; see :class:`RegionsView`."""
         super().__init__(f"{title}: regions", parent, minsize=(800, 480))
-        self.run = run
+        self.run, self._top = run, top
         self.screening: Optional[ScreenWindow] = None
         self._sheet_file = folder / SHEET
         with open(folder / REGIONS, encoding="utf-8", newline="") as stream:
@@ -156,9 +156,7 @@ class RegionsWindow(Window):
 
     def _cells(self) -> Dict[str, Tuple[int, int, int, int]]:
         """Return the cells of the contact sheet by the key of their row; later regions have none."""
-        high = self._sheet.height() if self._sheet is not None else 0
-        cells = {key: cell_of(int(key)) for key in self.tree.get_children()}
-        return {key: cell for key, cell in cells.items() if cell[3] <= high}
+        return {key: cell_of(int(key)) for key in self.tree.get_children()[: self._top]}
 
     def _point(self) -> None:
         """Frame the selected regions on the contact sheet."""
@@ -188,7 +186,7 @@ class RegionsWindow(Window):
         row = self.chosen[0]
         keys = {record.stem: record.id for record in read_records(self.run.folder)}
         if self.screening is None or not self.screening.root.winfo_exists():
-            view = ScreenView(self.run, self)
+            view = ScreenView(self.run, self.master or self)  # the project's window can open a training
             view.show()
             self.screening = view.window
         if self.screening is not None and row["micrograph"] in keys:

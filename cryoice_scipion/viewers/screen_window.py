@@ -101,8 +101,7 @@ class ScreenWindow(Window):
 
     def _make(self) -> None:
         self.root.config(bg="white", padx=10, pady=8)
-        open_map = lambda: open_window(SessionMapWindow(self))  # noqa: E731
-        self.status_bar = StatusBar(self.root, self.run.folder, self.say, open_map)
+        self.status_bar = StatusBar(self.root, self.run.folder, self.say, lambda: open_window(SessionMapWindow(self)))
         self.status_bar.grid(row=0, column=0, sticky="ew")
         self.panes = Panes(self.root)
         self.panes.grid(row=1, column=0, sticky="news", pady=6)
