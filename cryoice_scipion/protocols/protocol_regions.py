@@ -64,10 +64,11 @@ class CryoIceProtRegions(CryoIceProtocol):
             ],
             default=ALL,
             label="Search for",
-            help="*all classes of bad area* (default): needs no labels. Look at the contact sheet before you train. "
-            "*places like those marked in the viewer*: uses the good and bad places that are marked in the viewer of "
-            "the screening, or on its page of *cryoice serve*. *places like those in a file*: uses a label file from "
-            "elsewhere.",
+            help="*all classes of bad area* (default): no labels needed. A region that fills a micrograph is found "
+            "only if map or grade of the micrograph are bad. Regions can be wrong, so look at the contact sheet "
+            "before you train. *places like those marked in the viewer*: the good and bad places that are marked in "
+            "the viewer of the screening, or on its page of *cryoice serve*. *places like those in a file*: the good "
+            "and bad places in another label file.",
         )
         form.addParam(
             "labelsFile",

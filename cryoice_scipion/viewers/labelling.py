@@ -30,7 +30,7 @@ HINTS = {  # of about one length, so that the picture stays where it is
 }
 UNKNOWN_CLASS = "not known"
 CLASSES = {str(number): name for number, name in enumerate((BAD, *(name for name in LABEL_CLASSES if name != BAD)))}
-CLASS_HELP = "The class of the bad places that you mark next. Keys 0 to 6 choose it."
+CLASS_HELP = f"The class of the bad places that you mark next. Keys 0 to {len(CLASSES) - 1} choose it."
 VERDICT = "Accept or reject this micrograph, whatever the run decided. Press again to leave it to the run."
 REACH = 12.0  # px of the screen within which a click meets a mark or a pick
 FAR = 300.0  # Å: picks of the run that are closer to a mark of the other kind are not added
@@ -105,7 +105,8 @@ class Labelling:
             bar.add(button).config(padx=6)
         Tooltip(self.save_button, lambda _event: "Save the places as two new outputs.")
         Tooltip(self.train_button, lambda _event: "Save the places, and open the form of a training with them.")
-        Tooltip(self.again_button, lambda _event: "Open the form of this run with the model that was trained last.")
+        again_words = "Open a form with the settings of this run and the model that was trained last."
+        Tooltip(self.again_button, lambda _event: again_words)
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel
@@ -142,6 +143,15 @@ class Labelling:
         for accepted, button in self.verdicts.items():
             relief = tk.SUNKEN if verdict is accepted else tk.RAISED
             button.config(relief=relief, state=tk.NORMAL if can_decide else tk.DISABLED)
+
+    def look(self) -> None:
+        """Show what the page or another window has marked meanwhile."""
+        try:
+            if self.labels is not None and self.labels.look():
+                self.refresh()
+                self._changed()
+        except CryoIceError as error:
+            self._say(str(error))
 
     def _choose_tool(self, name: str) -> None:
         self.tool.set(name)
@@ -182,7 +192,7 @@ class Labelling:
             self._do(lambda: labels.decide([record.stem], accepted))
 
     def decide_all(self, stems: Sequence[str], accepted: bool) -> None:
-        """Accept or reject several micrographs; :meth:`decide` without the shown one."""
+        """Accept or reject several micrographs, as :meth:`decide` does with the shown one."""
         labels = self.labels
         if labels is not None and stems:
             self._do(lambda: labels.decide(stems, accepted))

@@ -10,17 +10,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, BAD, GOOD
 from cryoice_scipion.core.regions.labels import LabelledBox
 from cryoice_scipion.core.results.review_files import (
+    LABELS,
     REJECTED,
+    VERDICTS,
     Boxes,
+    Stamp,
     change_labels,
     change_verdicts,
     read_labels,
     read_verdicts,
+    stamp_of,
 )
 
 
@@ -49,9 +53,25 @@ class Labels:
             When a file is damaged.
         """
         self._folder = folder
-        self.boxes: Boxes = read_labels(folder)
-        self._words = read_verdicts(folder)
         self._undo: List[Callable[[], object]] = []  # what takes back each change of this session
+        self._stamps: Tuple[Stamp, ...] = ()
+        self.boxes: Boxes = {}
+        self._words: Dict[str, str] = {}
+        self.look()
+
+    def look(self) -> bool:
+        """Read files that have changed, also by the page or another window; return whether there was one.
+
+        Raises
+        ------
+        CryoIceError
+            When a file is damaged.
+        """
+        before, self._stamps = self._stamps, tuple(stamp_of(self._folder / name) for name in (LABELS, VERDICTS))
+        if self._stamps == before:
+            return False
+        self.boxes, self._words = read_labels(self._folder), read_verdicts(self._folder)
+        return True
 
     @property
     def verdicts(self) -> Dict[str, bool]:
@@ -92,13 +112,8 @@ class Labels:
         """Accept or reject micrographs; the same decision on all of them again leaves them to the run."""
         word = ACCEPTED if accepted else REJECTED
         again = all(self._words.get(stem) == word for stem in stems)
-        before = self._set_verdicts(stems, "" if again else word)
-
-        def take_back() -> None:
-            for known in ("", ACCEPTED, REJECTED):
-                self._set_verdicts([stem for stem in stems if before[stem] == known], known)
-
-        self._undo.append(take_back)
+        before = self._set_verdicts(dict.fromkeys(stems, "" if again else word))
+        self._undo.append(lambda: self._set_verdicts(before))
 
     def undo(self) -> None:
         """Take back the last change."""
@@ -111,8 +126,8 @@ class Labels:
         before, self.boxes = change_labels(self._folder, stem, change)
         return before
 
-    def _set_verdicts(self, stems: Sequence[str], word: str) -> Dict[str, str]:
-        before, self._words = change_verdicts(self._folder, stems, word)
+    def _set_verdicts(self, words: Mapping[str, str]) -> Dict[str, str]:
+        before, self._words = change_verdicts(self._folder, words)
         return before
 
 

@@ -13,7 +13,7 @@ from PIL import ImageTk
 from cryoice_scipion.core.images.caption import bar_length
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
 from cryoice_scipion.core.images.thumbnails import LOW_PASS
-from cryoice_scipion.core.results.picture_layers import MAP_COLOUR, Box, Layers, paint, read_grey
+from cryoice_scipion.core.results.picture_layers import LOW_PASSES, MAP_COLOUR, Box, Layers, paint, read_grey
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.pick_marks import Marks, draw_marks
 from cryoice_scipion.viewers.viewport import STEP, Viewport
@@ -26,7 +26,6 @@ SWITCHES = {  # overlays: symbol, its colour, label, whether it is on at first
     "rejected": ("✕", REJECTED, "rejected", True),
 }
 BAR = "bar"  # tag of the scale bar
-LOW_PASSES = (5, 200)  # Å, range of the slider
 MAGNIFIED = 1.3  # px of the canvas per px of the stored picture from which more detail is read
 AROUND = 3.0  # of the longer side of a box: the square that is shown around it
 CLICK = 4  # px that the mouse may move in a click

@@ -7,7 +7,7 @@ import csv
 import tkinter as tk
 from pathlib import Path
 from tkinter import ttk
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from PIL import Image, ImageTk
 from pyworkflow.gui import Window
@@ -16,7 +16,7 @@ from pyworkflow.viewer import View
 from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.regions.labels import LabelledBox
-from cryoice_scipion.core.results.review_files import change_labels, read_labels
+from cryoice_scipion.core.results.review_files import add_labels, read_labels
 from cryoice_scipion.core.results.run_folder import REGIONS
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.region_search_files import SHEET, cell_of
@@ -36,9 +36,9 @@ SHOW, RIGHT, WRONG = "Show on the micrograph", "Right: mark as bad (B)", "Wrong:
 class RegionsView(View):
     """View that opens the window of a search."""
 
-    def __init__(self, title: str, folder: Path, run: ScreenedRun, parent: Any = None) -> None:
-        """Take the folder of the search, and the screening that it searched."""
-        self._arguments = (title, folder, run, parent)
+    def __init__(self, title: str, folder: Path, run: ScreenedRun, top: int, parent: Any = None) -> None:
+        """Take the folder of the search, the screening that it searched, and the number of regions on the sheet."""
+        self._arguments = (title, folder, run, top, parent)
         self.window: Optional[RegionsWindow] = None
 
     def show(self) -> None:
@@ -50,10 +50,10 @@ class RegionsView(View):
 class RegionsWindow(Window):
     """Shows the regions, best first. Right and wrong ones are marked in the labels of the screening."""
 
-    def __init__(self, title: str, folder: Path, run: ScreenedRun, parent: Any = None) -> None:
+    def __init__(self, title: str, folder: Path, run: ScreenedRun, top: int, parent: Any = None) -> None:
         """Read the files of a search; see :class:`RegionsView`."""
         super().__init__(f"{title}: regions", parent, minsize=(800, 480))
-        self.run = run
+        self.run, self._top = run, top
         self.screening: Optional[ScreenWindow] = None
         self._sheet_file = folder / SHEET
         with open(folder / REGIONS, encoding="utf-8", newline="") as stream:
@@ -138,7 +138,7 @@ class RegionsWindow(Window):
             marked = {}
             self._say(str(error), "#a00000")
         for index, row in enumerate(self.rows[:MOST]):
-            label = next((one.label for one in marked.get(row["micrograph"], []) if _same(one, row)), "")
+            label = next((one.label for one in marked.get(row["micrograph"], []) if one.edges == _box(row)), "")
             size = f"{float(row['diameter_A']):,.0f}"
             shown = (row["id"], row["class"], f"{float(row['confidence']):.2f}", size, label, row["micrograph"])
             tags = (GOOD if label == GOOD else BAD,) if label else ()
@@ -156,9 +156,7 @@ class RegionsWindow(Window):
 
     def _cells(self) -> Dict[str, Tuple[int, int, int, int]]:
         """Return the cells of the contact sheet by the key of their row; later regions have none."""
-        high = self._sheet.height() if self._sheet is not None else 0
-        cells = {key: cell_of(int(key)) for key in self.tree.get_children()}
-        return {key: cell for key, cell in cells.items() if cell[3] <= high}
+        return {key: cell_of(int(key)) for key in self.tree.get_children()[: self._top]}
 
     def _point(self) -> None:
         """Frame the selected regions on the contact sheet."""
@@ -188,26 +186,29 @@ class RegionsWindow(Window):
         row = self.chosen[0]
         keys = {record.stem: record.id for record in read_records(self.run.folder)}
         if self.screening is None or not self.screening.root.winfo_exists():
-            view = ScreenView(self.run, self)
+            view = ScreenView(self.run, self.master or self)  # the project's window can open a training
             view.show()
             self.screening = view.window
         if self.screening is not None and row["micrograph"] in keys:
             x, y, width, height = _box(row)
             self.screening.root.lift()
+            self.screening.labelling.look()
             self.screening.go_to(keys[row["micrograph"]], (x, y, x + width, y + height))
 
     def mark(self, is_good: bool) -> None:
         """Mark the selected regions as good, or as bad with their class, in the labels of the screening."""
-        by_stem: Dict[str, List[Dict[str, str]]] = {}
+        number, new = len(self.chosen), {}  # type: int, Dict[str, List[LabelledBox]]
+        if not number:
+            return
         for row in self.chosen:
-            by_stem.setdefault(row["micrograph"], []).append(row)
+            edges = dict(zip(("x", "y", "width", "height"), _box(row)))
+            label = {"good": True} if is_good else {"class": row["class"]}
+            new.setdefault(row["micrograph"], []).append(LabelledBox.make(**edges, **label))
         try:
-            for stem, rows in by_stem.items():
-                change_labels(self.run.folder, stem, lambda boxes, rows=rows: _marked(boxes, rows, is_good))
+            add_labels(self.run.folder, new)
         except CryoIceError as error:
             self._say(str(error), "#a00000")
             return
-        number = len(self.chosen)
         self._say(f"{number} region{'s' * (number > 1)} marked as {GOOD if is_good else BAD}. {NEXT}")
         self._fill()
 
@@ -219,17 +220,3 @@ def _box(row: Dict[str, str]) -> Tuple[float, float, float, float]:
     """Return left and top edge, width and height of a region, px of the micrograph."""
     x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
     return x, y, width, height
-
-
-def _same(one: LabelledBox, row: Dict[str, str]) -> bool:
-    """Return whether a labelled box is that of a region."""
-    return (one.x, one.y, one.width, one.height) == _box(row)
-
-
-def _marked(boxes: Sequence[LabelledBox], rows: Sequence[Dict[str, str]], is_good: bool) -> List[LabelledBox]:
-    """Return labelled boxes with those of regions, in place of earlier labels of the same regions."""
-    kept = [one for one in boxes if not any(_same(one, row) for row in rows)]
-    for row in rows:
-        label = {"good": True} if is_good else {"class": row["class"]}
-        kept.append(LabelledBox.make(**dict(zip(("x", "y", "width", "height"), _box(row))), **label))
-    return kept

@@ -101,8 +101,7 @@ class ScreenWindow(Window):
 
     def _make(self) -> None:
         self.root.config(bg="white", padx=10, pady=8)
-        open_map = lambda: open_window(SessionMapWindow(self))  # noqa: E731
-        self.status_bar = StatusBar(self.root, self.run.folder, self.say, open_map)
+        self.status_bar = StatusBar(self.root, self.run.folder, self.say, lambda: open_window(SessionMapWindow(self)))
         self.status_bar.grid(row=0, column=0, sticky="ew")
         self.panes = Panes(self.root)
         self.panes.grid(row=1, column=0, sticky="news", pady=6)
@@ -154,6 +153,7 @@ class ScreenWindow(Window):
             scores = None if records is None else self.run.scores(records.ids)
             return records, scores, read_summary(self.run.folder)
 
+        self.labelling.look()
         self.background.run(look, self._looked)
         self.root.after(LOOK, self._look)
 

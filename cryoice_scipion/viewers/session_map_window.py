@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 import tkinter as tk
 from tkinter import ttk
 from typing import Any, Callable, Dict, List, Optional
@@ -34,6 +35,7 @@ HINT = "Draw around points to select micrographs. Click a point to open its micr
 CLICK = 4.0  # px of the screen that the mouse may move in a click
 REACH = 12.0  # px of the screen from a point within which a click meets it
 EDGE = 0.06  # of the range, around the points: room to draw around the outermost ones
+LOOK, AGAIN = 3000, 30.0  # ms between two checks for new records; s between two arrangements of a run that grows
 DOT = 40  # size of a point, square points
 
 
@@ -44,10 +46,12 @@ class SessionMapWindow(Window):
         """Open the map of a :class:`~cryoice_scipion.viewers.screen_window.ScreenWindow`."""
         super().__init__(f"{screening.run.title}: map of the session", screening, minsize=(560, 520))
         self.screening, self.map = screening, None  # type: Any, Optional[SessionMap]
+        self._painted: Any = None  # the records that the colours show
         self.selected: List[int] = []  # ids
         self._make()
         self.background = Background(self.root, self.say)
         self.arrange()
+        self.root.after(LOOK, self._look)
 
     def desiredDimensions(self) -> Any:
         """Return the size of the window, which leaves the screening's visible beside it on a large screen."""
@@ -118,8 +122,8 @@ class SessionMapWindow(Window):
 
     def arrange(self) -> None:
         """Arrange the micrographs that are screened so far, in the background."""
-        method = METHODS[self.method.get()]
-        features = {one.id: one.deviations for one in self.records.values() if one.deviations}
+        method, features = METHODS[self.method.get()], self._features()
+        self._number, self._started = len(features), time.monotonic()
         self.words.config(text="Arranging ...")
 
         def work() -> SessionMap:
@@ -131,6 +135,18 @@ class SessionMapWindow(Window):
                 ) from None
 
         self.background.run(work, self._arranged, lambda: self.words.config(text=self._described()))
+
+    def _features(self) -> Dict[int, List[float]]:
+        return {one.id: one.deviations for one in self.records.values() if one.deviations}
+
+    def _look(self) -> None:
+        """Show new decisions; arrange again when the run has grown, unless micrographs are selected."""
+        is_due = self.map is not None and time.monotonic() - self._started > (AGAIN if self.map.ids else 0)
+        if is_due and not self.selected and len(self._features()) != self._number:
+            self.arrange()
+        elif self.screening.records is not self._painted:
+            self.paint()
+        self.root.after(LOOK, self._look)
 
     def _described(self) -> str:
         if self.map is None or not self.map.ids:
@@ -151,7 +167,10 @@ class SessionMapWindow(Window):
         """Colour the points; selected ones have a black rim."""
         if self.map is None:
             return
+        self._painted = self.screening.records
         records, colour_of = self.records, COLOURS[self.colour.get()]
+        if not all(key in records for key in self.map.ids):
+            return  # the run has begun again
         shown = [records[key] for key in self.map.ids]
         self.points.set_facecolor([to_rgba(colour_of(one)) for one in shown])
         chosen = np.isin(self.map.ids, self.selected)

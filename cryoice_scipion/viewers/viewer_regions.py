@@ -25,4 +25,4 @@ class CryoIceRegionsViewer(Viewer):
         if not (folder / REGIONS).is_file():
             return [self.infoMessage("The search has written no regions yet.", "Nothing to show")]
         run = ScreenedRun(self.getProject(), obj.inputScreening.get())
-        return [RegionsView(obj.getRunName(), folder, run, self.formWindow)]
+        return [RegionsView(obj.getRunName(), folder, run, obj.top.get(), self.formWindow)]

@@ -76,6 +76,17 @@ def test_changes_of_the_page_stay(labels):
     assert again(labels).verdicts == {"one": True}
 
 
+def test_changes_of_the_page_are_read_once(labels):
+    from cryoice_scipion.viewers.labels import Place
+
+    page = again(labels)
+    assert not labels.look()
+    page.mark("one", Place(10.0, 20.0, GOOD), 5.0, 30.0)
+    page.decide(["two"], False)
+    assert labels.look() and not labels.look()
+    assert labels.of("one") == page.of("one") and labels.verdicts == {"two": False}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("labels.json", "{"), ("labels.json", '{"micrographs": {"one": [{"x": 1}]}}'), ("review.json", "{}")],

@@ -793,7 +793,9 @@ class ProjectView:
         self.forms = [protocol]
 
 
-def test_a_user_zooms_marks_trains_and_screens_again(scipion, open_on, no_labels, monkeypatch):
+def test_a_user_zooms_marks_trains_and_opens_the_form_of_a_screening_with_the_new_model(
+    scipion, open_on, no_labels, monkeypatch
+):
     window, project = open_on(scipion.screening), ProjectView()
     monkeypatch.setattr(window, "master", project)
     picture = window.picture
@@ -820,8 +822,4 @@ def test_a_user_zooms_marks_trains_and_screens_again(scipion, open_on, no_labels
     window.labelling.again_button.invoke()
     (again,) = project.forms
     assert again.inputModel.get().getPath() == training.outputModel.getPath() and again.useGpu.get() is False
-    scipion.run_here(again)
-    new = open_on(again)
-    before = {record.stem: record.bad_area for record in window.records.micrographs}
-    after = {record.stem: record.bad_area for record in new.records.micrographs}
-    assert set(after) == set(before) and after != before
+    assert again.validate() == []

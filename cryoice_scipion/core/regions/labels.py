@@ -43,6 +43,11 @@ class LabelledBox(Settings):
         return self
 
     @property
+    def edges(self) -> Tuple[float, float, float, float]:
+        """Return left and top edge, width and height in px."""
+        return self.x, self.y, self.width, self.height
+
+    @property
     def label(self) -> str:
         """Return the class, "good" for a good place."""
         return GOOD if self.good else self.cls

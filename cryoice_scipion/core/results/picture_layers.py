@@ -29,6 +29,7 @@ MASK_COLOUR = "#f0e442"  # of bad area with unknown classes
 _MAP_MOST = 0.75  # share of the map's colour where P(BAD) is 1
 _OUTLINE = 2  # px
 DETAIL = 2048  # px, longest side of a grey picture that is made for a magnified view
+LOW_PASSES = (5, 200)  # Å, range of its filter
 
 Box = Tuple[float, float, float, float]  # left, top, right and bottom of a part of a micrograph, px of the micrograph
 

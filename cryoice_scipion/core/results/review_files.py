@@ -2,7 +2,7 @@
 """Read and change what users have marked in a run: places in ``labels.json``, verdicts in ``review.json``.
 
 The local page and the Scipion viewer may have the same run open. Each change therefore reads the file again, replaces
-one micrograph only, and writes the file atomically. Micrographs are named by their stem.
+the changed micrographs only, and writes the file atomically. Micrographs are named by their stem.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
@@ -26,7 +26,17 @@ LABEL_CLASSES = tuple(name for name in CLASSES if name not in (GOOD, BORDER))  #
 SIDE = 400.0  # Å, of the box around a place that is clicked
 
 Boxes = Dict[str, List[LabelledBox]]
+Stamp = Optional[Tuple[int, int, int]]  # number, size and time of a file; None: there is none
 _CHANGING = threading.Lock()
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes with a file: its number, size and time; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_labels(folder: Path) -> Boxes:
@@ -59,11 +69,30 @@ def change_labels(
     """
     with _alone(folder):
         boxes = read_labels(folder)
-        before = boxes.pop(stem, [])
-        after = list(change(before))
-        boxes = dict(sorted([*boxes.items(), (stem, after)] if after else boxes.items()))
-        LabelFile(micrographs=boxes).save(folder / LABELS)
-    return before, boxes
+        before = boxes.get(stem, [])
+        return before, _write_labels(folder, {**boxes, stem: list(change(before))})
+
+
+def add_labels(folder: Path, new: Mapping[str, Sequence[LabelledBox]]) -> None:
+    """Add boxes to micrographs; each replaces an earlier label of the same box.
+
+    Raises
+    ------
+    CryoIceError
+        When the file is damaged, or cannot be written.
+    """
+    with _alone(folder):
+        boxes = read_labels(folder)
+        for stem, added in new.items():
+            edges = {one.edges for one in added}
+            boxes[stem] = [*(one for one in boxes.get(stem, []) if one.edges not in edges), *added]
+        _write_labels(folder, boxes)
+
+
+def _write_labels(folder: Path, boxes: Boxes) -> Boxes:
+    written = {stem: boxes[stem] for stem in sorted(boxes) if boxes[stem]}
+    LabelFile(micrographs=written).save(folder / LABELS)
+    return written
 
 
 def read_verdicts(folder: Path) -> Dict[str, str]:
@@ -84,20 +113,8 @@ def read_verdicts(folder: Path) -> Dict[str, str]:
         raise CryoIceError(path, "is damaged", "correct or remove it") from None
 
 
-def change_verdict(folder: Path, stem: str, verdict: str) -> Tuple[str, Dict[str, str]]:
-    """Set the verdict on one micrograph, "" for none; return the one before, and all verdicts after the change.
-
-    Raises
-    ------
-    CryoIceError
-        When the file is damaged, or cannot be written.
-    """
-    before, verdicts = change_verdicts(folder, [stem], verdict)
-    return before[stem], verdicts
-
-
-def change_verdicts(folder: Path, stems: Sequence[str], verdict: str) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """Set one verdict on several micrographs, as :func:`change_verdict` does on one.
+def change_verdicts(folder: Path, new: Mapping[str, str]) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Set verdicts on micrographs, "" for none; return theirs before the change, and all verdicts after it.
 
     Raises
     ------
@@ -106,8 +123,8 @@ def change_verdicts(folder: Path, stems: Sequence[str], verdict: str) -> Tuple[D
     """
     with _alone(folder):
         verdicts = read_verdicts(folder)
-        before = {stem: verdicts.pop(stem, "") for stem in stems}
-        verdicts = dict(sorted({**verdicts, **(dict.fromkeys(stems, verdict) if verdict else {})}.items()))
+        before = {stem: verdicts.get(stem, "") for stem in new}
+        verdicts = {stem: word for stem, word in sorted({**verdicts, **new}.items()) if word}
         with replacing(folder / VERDICTS) as temporary:
             content = {"version": 1, "micrographs": verdicts}
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -17,7 +17,9 @@ from starlette.staticfiles import StaticFiles
 
 from cryoice_scipion.constants import ALL_GRADES, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.images import thumbnails
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, grade_colour
+from cryoice_scipion.core.results.picture_layers import LOW_PASSES
 from cryoice_scipion.core.results.review_files import LABEL_CLASSES, SIDE
 from cryoice_scipion.core.serve import review_routes, teach_routes, try_routes
 from cryoice_scipion.core.serve.pictures import SPECTRUM_EDGE
@@ -61,9 +63,9 @@ def _page(place: Place, name: str) -> Callable[[Request], Awaitable[Response]]:
     environment = Environment(
         loader=FileSystemLoader(str(_HERE / "pages")), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(
-        palette=_palette(), pages=_PAGES, label_classes=LABEL_CLASSES, spectrum_edge=SPECTRUM_EDGE, side=SIDE
-    )
+    pictures = {"low_pass": thumbnails.LOW_PASS, "low_passes": LOW_PASSES, "side": thumbnails.SIDE}
+    environment.globals.update(palette=_palette(), pictures=pictures, pages=_PAGES, label_classes=LABEL_CLASSES)
+    environment.globals.update(spectrum_edge=SPECTRUM_EDGE, side=SIDE)
 
     async def answer(request: Request) -> Response:
         template = environment.get_template(f"{name}.html.j2")

@@ -10,7 +10,14 @@ from cryoice_scipion.constants import BAD, GOOD
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
-from cryoice_scipion.core.results.review_files import LABEL_CLASSES, LABELS, Boxes, change_labels, read_labels
+from cryoice_scipion.core.results.review_files import (
+    LABEL_CLASSES,
+    LABELS,
+    Boxes,
+    add_labels,
+    change_labels,
+    read_labels,
+)
 
 _MOST = 2000  # labels of one micrograph
 _EDGE = 0.05  # share of a side that the mark of a whole micrograph leaves out
@@ -64,14 +71,13 @@ class Labels:
         """
         if name not in (GOOD, *LABEL_CLASSES):
             raise SettingsError("class", f"'{name[:40]}' is not known")
+        inside, new = 1 - 2 * _EDGE, {}
         for one in records:
             if one.shape:  # None: failed
-                (height, width), inside = one.shape, 1 - 2 * _EDGE
+                height, width = one.shape
                 place = {"x": _EDGE * width, "y": _EDGE * height, "width": inside * width, "height": inside * height}
-                self._add(one.stem, LabelledBox(**place, cls=name, good=name == GOOD))
-
-    def _add(self, stem: str, box: LabelledBox) -> None:
-        change_labels(self._folder, stem, lambda boxes: [*boxes, box])
+                new[one.stem] = [LabelledBox(**place, cls=name, good=name == GOOD)]
+        add_labels(self._folder, new)
 
     def counts(self) -> Dict[str, int]:
         """Return how many good and bad places there are, and on how many micrographs."""

@@ -17,13 +17,12 @@ from scipy.ndimage import gaussian_filter
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.images.writing import write_map
-from cryoice_scipion.core.results.picture_layers import DETAIL, read_grey
+from cryoice_scipion.core.results.picture_layers import DETAIL, LOW_PASSES, read_grey
 from cryoice_scipion.core.views.power_spectrum import HALF, WINDOW, average_power
 
 QUALITY = 85
 FINER = "finer.mrc"  # an upload, binned, that its finer pictures are made from
 _MEAN_SIDE, _MAP_SIDE = 320, 1024  # px
-LOW_PASSES = (5, 100)  # Å, of a finer picture
 _FINE, _MOST_FINE = ".fine.jpg", 100  # end of their names; pictures that are kept
 _MEAN_WIDTH = 256.0  # Å, full width at half maximum
 _PERCENTILES = (1.0, 99.0)

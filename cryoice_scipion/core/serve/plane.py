@@ -7,6 +7,7 @@ import threading
 from typing import Any, Dict, Tuple
 
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.results.run_reader import Records
 from cryoice_scipion.core.results.session_map import MOST, PCA, TSNE, session_map
 from cryoice_scipion.core.serve.run_view import RunView
 
@@ -17,7 +18,7 @@ class Plane:
     def __init__(self, view: RunView) -> None:
         """Take the run without reading it."""
         self._view, self._lock = view, threading.Lock()
-        self._made: Dict[str, Tuple[int, Dict[str, Any]]] = {}  # by method: version of the run, and the map
+        self._made: Dict[str, Tuple[Records, Dict[str, Any]]] = {}  # by method: the run as it was, and the map
 
     def shown(self, method: str) -> Dict[str, Any]:
         """Return positions from 0 to 1, the nearest neighbours by id, and the share of the variance that is shown.
@@ -35,11 +36,10 @@ class Plane:
         if method not in MOST:
             raise SettingsError("method", f"'{method[:20]}' is not known", f"give {PCA} or {TSNE}")
         with self._lock:
-            records = [one for one in self._view.records().micrographs if one.deviations]
-            version = self._view.version
-            if method not in self._made or self._made[method][0] != version:
-                found = session_map({one.id: one.deviations for one in records}, method)
+            records = self._view.records()  # another object when the run has changed
+            if method not in self._made or self._made[method][0] is not records:
+                found = session_map({one.id: one.deviations for one in records.micrographs if one.deviations}, method)
                 places = [[key, round(x, 4), round(y, 4)] for key, (x, y) in zip(found.ids, found.scaled().tolist())]
                 content = {"points": places, "neighbours": found.neighbours, "explained": round(found.explained, 3)}
-                self._made[method] = version, content
+                self._made[method] = records, content
             return self._made[method][1]

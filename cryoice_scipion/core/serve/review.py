@@ -14,8 +14,15 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
-from cryoice_scipion.core.results.review_files import REJECTED, VERDICTS, change_verdicts, read_verdicts
-from cryoice_scipion.core.serve.run_view import RunView, Stamp, stamp_of
+from cryoice_scipion.core.results.review_files import (
+    REJECTED,
+    VERDICTS,
+    Stamp,
+    change_verdicts,
+    read_verdicts,
+    stamp_of,
+)
+from cryoice_scipion.core.serve.run_view import RunView
 
 LISTS = "review"  # folder in that of the run
 _KNOWN = (ACCEPTED, REJECTED, "")  # "": as the run decided
@@ -63,7 +70,7 @@ class Review:
         if verdict not in _KNOWN:
             raise SettingsError("verdict", f"'{verdict}' is not known")
         with self._lock:
-            change_verdicts(self._view.folder, stems, verdict)
+            change_verdicts(self._view.folder, dict.fromkeys(stems, verdict))
             self._write_lists()
 
     def accepted(self) -> Dict[int, bool]:

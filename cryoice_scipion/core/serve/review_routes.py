@@ -146,7 +146,7 @@ def named(run: Reviewed, content: Dict[str, Any]) -> List[MicrographRecord]:
     keys = content.get("ids")
     if not isinstance(keys, list) or not keys or not all(isinstance(key, int) for key in keys):
         raise SettingsError("request", "names no micrograph")
-    return [run.view.record(key) for key in keys]
+    return run.view.records_of(keys)
 
 
 def _save(run: Reviewed, content: Dict[str, Any]) -> Any:

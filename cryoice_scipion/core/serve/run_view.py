@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from PIL import Image
 
@@ -23,6 +23,7 @@ from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.picture_layers import paint, read_layers
+from cryoice_scipion.core.results.review_files import Stamp, stamp_of
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, RunFolder
 from cryoice_scipion.core.results.run_reader import Records, RunReader, read_summary
 from cryoice_scipion.core.results.stored_maps import StoredMaps
@@ -33,7 +34,6 @@ from cryoice_scipion.core.serve.safety import inside
 
 _SMALL = 240  # px
 _SIZES = 3  # digits of shares that the page gets
-Stamp = Optional[Tuple[int, int, int]]  # number, size and time of a file; None: there is none
 
 
 @dataclasses.dataclass
@@ -81,10 +81,15 @@ class RunView:
         CryoIceError
             When the run has no such micrograph.
         """
-        found = next((one for one in self.records().micrographs if one.id == key), None)
-        if found is None:
-            raise CryoIceError(f"micrograph {key}", "is not in this run", "load the page again")
-        return found
+        return self.records_of([key])[0]
+
+    def records_of(self, keys: Sequence[int]) -> List[MicrographRecord]:
+        """Return the records of several micrographs, as :meth:`record` does."""
+        known = {one.id: one for one in self.records().micrographs}
+        missing = next((key for key in keys if key not in known), None)
+        if missing is not None:
+            raise CryoIceError(f"micrograph {missing}", "is not in this run", "load the page again")
+        return [known[key] for key in keys]
 
     def maps(self) -> StoredMaps:
         """Return the stored maps; they are read again when the journal has grown.
@@ -206,7 +211,8 @@ class RunView:
         """
         record = self.record(key)
         if low_pass is not None:
-            return finer_picture(record.path, record.pixel_size, low_pass, self._cache / str(key))
+            target = self._cache / f"{key}_{record.screened_at:.0f}"
+            return finer_picture(record.path, record.pixel_size, low_pass, target)
         path = inside(self.folder, RunFolder(self.folder).base(record.stem))
         if path.is_file():
             return path
@@ -238,15 +244,6 @@ class RunView:
 def with_margin(config: ScreenConfig, margin: Optional[float]) -> ScreenConfig:
     """Return the settings with one margin for all classes; None: unchanged."""
     return config if margin is None else config.model_copy(update={"margin": margin, "margins": {}})
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Return what changes with a file: its number, size and time; None if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _rounded(value: Optional[float]) -> Optional[float]:

@@ -13,7 +13,7 @@ from serving import client_of, make_run, make_test_place
 
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
-from cryoice_scipion.core.results.review_files import change_verdict, read_verdicts
+from cryoice_scipion.core.results.review_files import change_verdicts, read_verdicts
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
 
 
@@ -136,7 +136,7 @@ def test_a_disk_that_fails_at_any_call_gets_a_sentence_and_the_verdict_can_be_gi
 def test_verdicts_of_the_viewer_are_shown_and_stay(client, run):
     post(client, "/api/review", ids=[1], verdict="rejected")
     version = get(client, "/api/run")["version"]
-    change_verdict(run, "mic002", "rejected")
+    change_verdicts(run, {"mic002": "rejected"})
     rows = get(client, "/api/run", version=version)["micrographs"]
     assert [row["verdict"] for row in rows] == ["rejected", "rejected", "", ""]
     post(client, "/api/review", ids=[3], verdict="rejected")

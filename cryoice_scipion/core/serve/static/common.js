@@ -2,6 +2,7 @@
 // Shared by all pages: requests to the server, making elements, and numbers in words.
 
 export const palette = JSON.parse(document.body.dataset.palette);
+export const pictures = JSON.parse(document.body.dataset.pictures);
 const token = document.querySelector("meta[name=cryoice-token]").content;
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The low-pass filter and the contrast of a picture, and a finer picture where the first one is too coarse.
 
-import { make, tell } from "./common.js";
+import { make, pictures, tell } from "./common.js";
 
-const LOW_PASS = 20, COARSE = 1024, PAUSE = 200;  // Å and px of the first picture; ms after a change
+const LOW_PASS = pictures.low_pass, [LOWEST, HIGHEST] = pictures.low_passes;  // Å: of the first picture; range of the slider
+const PAUSE = 200;  // ms after a change
 let number = 0;
 
 export class Look {
@@ -15,7 +16,7 @@ export class Look {
     svg.append(make("filter", { id, "color-interpolation-filters": "sRGB", x: 0, y: 0, width: "100%", height: "100%" },
       make("feComponentTransfer", {}, ...this.levels)));
     this.filter = `url(#${id})`;
-    this.lowPass = make("input", { type: "range", min: 5, max: 100, step: 5, value: LOW_PASS });
+    this.lowPass = make("input", { type: "range", min: LOWEST, max: HIGHEST, step: 5, value: LOW_PASS });
     this.contrast = make("input", { type: "range", min: 0.5, max: 4, step: 0.1, value: 1 });
     this.words = [make("output"), make("output")];
     this.panel = make("div", { class: "look", hidden: true },
@@ -47,7 +48,7 @@ export class Look {
       level.setAttribute("slope", contrast);
       level.setAttribute("intercept", 0.5 * (1 - contrast));
     }
-    if (contrast === 1) this.picture.removeAttribute("filter");
+    if (contrast === 1 || this.button.hidden) this.picture.removeAttribute("filter");
     else this.picture.setAttribute("filter", this.filter);
   }
 
@@ -55,13 +56,14 @@ export class Look {
   start(source, full) {
     Object.assign(this, { source, full, shown: source });
     this.picture.setAttribute("href", source);
+    this.say();
     this.refine();
   }
 
   /** Load the finer picture if it is needed. */
   refine() {
     clearTimeout(this.timer);
-    const usual = Number(this.lowPass.value) === LOW_PASS, sampling = this.full / COARSE;  // Å/px of the first picture
+    const usual = Number(this.lowPass.value) === LOW_PASS, sampling = this.full / pictures.side;  // Å/px of the first picture
     const fine = this.full && (!usual || (sampling > LOW_PASS / 2 && this.zoomed()));
     const wanted = fine ? `${this.source}?low_pass=${this.lowPass.value}` : this.source;
     if (wanted === this.shown || (usual && this.shown === `${this.source}?low_pass=${LOW_PASS}`)) return;
@@ -74,6 +76,7 @@ export class Look {
         this.refine();
       };
       image.onerror = () => {
+        if (!wanted.startsWith(this.source)) return;  // another micrograph is shown by now
         this.full = 0;
         tell("There is no finer picture: the file of the micrograph cannot be read.");
       };

@@ -11,7 +11,7 @@ const MOST_SHOWN = 5;  // names of selected micrographs
 export class Plane {
   /** `selected` is called with the set of selected ids after each change. */
   constructor(gallery, selected) {
-    Object.assign(this, { gallery, selected, picked: new Set(), points: new Map(), made: null, at: null });
+    Object.assign(this, { gallery, selected, picked: new Set(), points: new Map(), made: null, at: null, waiting: false });
     this.svg = find("plane");
     this.dots = make("g"); this.line = make("path", { class: "lasso" }); this.ring = make("circle", { class: "here", r: 2.6 });
     this.svg.append(this.dots, this.line, this.ring);
@@ -40,8 +40,8 @@ export class Plane {
       this.later = setTimeout(() => this.isOpen && this.look(false), PAUSE);
       return this.draw();
     }
-    Object.assign(this, { made: key, at: Date.now() });
-    if (!this.points.size) find("map_words").textContent = "Arranging the micrographs …";
+    Object.assign(this, { made: key, at: Date.now(), waiting: true });
+    this.draw();
     try {
       const found = await api(`/api/run/map?method=${find("method").value}`);
       if (this.made !== key) return;
@@ -49,11 +49,13 @@ export class Plane {
       this.points = new Map(found.points.map(([id, x, y]) => [id, [scale(x), 100 - scale(y)]]));
       this.neighbours = found.neighbours;
       this.explained = found.explained;
-      this.draw();
     } catch (error) {
+      if (this.made !== key) return;
       this.made = null;
       tell(error.message);
     }
+    this.waiting = false;
+    this.draw();
   }
 
   draw() {
@@ -71,7 +73,7 @@ export class Plane {
     const plane = this.explained ? ` The plane shows ${percent(this.explained)} of the variance of brightness, contrast and texture.` : " Distances between groups mean nothing.";
     find("map_words").textContent = rows.length
       ? `Micrographs that look alike are near each other.${plane}${left ? ` ${whole(left)} micrographs are not on it.` : ""}`
-      : "The map needs at least five micrographs with measured features.";
+      : this.waiting ? "Arranging the micrographs …" : "The map needs at least five micrographs with measured features.";
     this.mark();
   }
 

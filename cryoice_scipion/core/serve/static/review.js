@@ -127,7 +127,7 @@ find("mark_whole").addEventListener("click", async () => {
   const ids = selected().map((row) => row.id), name = find("whole_class").value;
   try {
     await api("/api/labels/whole", { method: "POST", json: { ids, class: name } });
-    tell(`${whole(ids.length)} micrographs are marked as ${name}. Open Teach to train.`);
+    tell(`${ids.length === 1 ? "1 micrograph is" : `${whole(ids.length)} micrographs are`} marked as ${name}. Open Teach to train.`);
   } catch (error) {
     tell(error.message);
   }

@@ -286,9 +286,10 @@ async function compare(one) {
   find("comparison").hidden = !one;
   find("marking").hidden = Boolean(one);
   if (!one) return;
-  opened += 1;
+  const mine = opened += 1;
   try {
     const found = await api(`/api/teach/${one.id}`);
+    if (mine !== opened) return;
     if (!before) {
       before = new Viewer(find("before"));
       after = new Viewer(find("after"));

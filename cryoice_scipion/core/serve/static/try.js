@@ -79,10 +79,10 @@ function view(data, file, words) {
   find("caption").textContent = words;
   const square = Math.max(data.width, data.height);
   const shown = file === "spectrum.jpg" ? { ...data, width: square, height: square, mask: [], regions: [], picks: [] } : data;
-  viewer.show(shown, data.url + file);
   const isPicture = file === "picture.jpg";
+  viewer.look.button.hidden = !isPicture;  // the other views have no filter and no contrast
+  viewer.show(shown, data.url + file);
   viewer.setPicture(data.url + file, file !== "spectrum.jpg", isPicture ? square * data.pixel_size : 0);
-  viewer.look.button.hidden = !isPicture;
   viewer.look.panel.hidden = viewer.look.panel.hidden || !isPicture;
   viewer.areas.classList.toggle("map", file === "probability.png");  // its colours would mix with the tint
   viewer.toggles.areas.hidden = file === "spectrum.jpg";

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Micrographs that are screened again because their file changed: the outputs have their new verdicts only."""
+
+import contextlib
+from functools import partial
+
+import pytest
+from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrographs
+from pyworkflow.object import Pointer
+from scipion_data import items
+
+from cryoice_scipion import convert
+from cryoice_scipion.constants import ACCEPTED, FAILED, FILE_CHANGED
+from cryoice_scipion.core.records import MicrographRecord, PickScore
+from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED, ScreenOutputs
+
+pytestmark = pytest.mark.scipion
+
+
+class Protocol:
+    """A protocol, as far as its outputs use it."""
+
+    def hasAttribute(self, name):
+        return hasattr(self, name)
+
+    def _writing(self, name):
+        return contextlib.nullcontext()
+
+    def _updateOutputSet(self, name, output, state):
+        output.setStreamState(state)
+        output.write()
+        setattr(self, name, output)
+
+    def _defineSourceRelation(self, *_):
+        pass
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    """A protocol with the outputs of two accepted micrographs, each with two kept coordinates."""
+    seen, picked = (kind(filename=str(tmp_path / kind.__name__)) for kind in (SetOfMicrographs, SetOfCoordinates))
+    for micrograph in (1, 2):
+        seen.append(Micrograph(location=f"/a/m{micrograph}.mrc"))
+        for x in (10, 20):
+            item = Coordinate(x=x, y=5)
+            item.setMicId(micrograph)
+            picked.append(item)
+    seen.write()
+    picked.write()
+    given = {MICROGRAPHS: seen, DISCARDED: seen, COORDINATES: picked, REJECTED: picked}
+    sources = {name: Pointer(output) for name, output in given.items()}
+    make = {name: partial(type(output), filename=str(tmp_path / f"{name}.sqlite")) for name, output in given.items()}
+    protocol = Protocol()
+    protocol.outputs = ScreenOutputs(protocol, str(tmp_path), sources, make, convert.CoordinateTransform())
+    protocol.outputs.append([record(1, ACCEPTED, (0.9, 0.9)), record(2, ACCEPTED, (0.8, 0.8))])
+    return protocol
+
+
+def record(key, status, goodness, flags=(), cls="good"):
+    scores = [PickScore(2 * key - 1 + index, one, cls, one > 0.5) for index, one in enumerate(goodness)]
+    return MicrographRecord(key, f"m{key}", f"/a/m{key}.mrc", status, scores=scores, flags=[*flags], shape=[50, 60])
+
+
+def contents(protocol):
+    """Return the ids in each output, and the goodness of its coordinates."""
+    found = {}
+    for name in (MICROGRAPHS, DISCARDED, COORDINATES, REJECTED):
+        output = getattr(protocol, name)
+        found[name] = {key: item.getAttributeValue("_cryoiceGoodness") for key, item in items(output).items()}
+        assert output.getSize() == len(found[name])
+    return tuple(found.values())
+
+
+def test_a_changed_micrograph_moves_with_its_coordinates(protocol):
+    assert contents(protocol) == ({1: None, 2: None}, {}, {1: 0.9, 2: 0.9, 3: 0.8, 4: 0.8}, {})
+    protocol.outputs.append([record(1, "discarded", (0.7, 0.1), [FILE_CHANGED])])
+    assert contents(protocol) == ({2: None}, {1: None}, {1: 0.7, 3: 0.8, 4: 0.8}, {2: 0.1})
+    protocol.outputs.append([record(1, ACCEPTED, (0.6, 0.6), [FILE_CHANGED])])  # and back
+    assert contents(protocol) == ({1: None, 2: None}, {}, {1: 0.6, 2: 0.6, 3: 0.8, 4: 0.8}, {})
+
+
+def test_a_micrograph_that_cannot_be_read_any_more_keeps_no_coordinate(protocol):
+    protocol.outputs.append([record(2, FAILED, (0.0, 0.0), [FILE_CHANGED], FAILED)])
+    assert contents(protocol) == ({1: None}, {2: None}, {1: 0.9, 2: 0.9}, {3: 0.0, 4: 0.0})
+
+
+def test_without_a_change_the_items_stay_as_they_are(protocol):
+    before = contents(protocol)
+    protocol.outputs.append([record(1, "discarded", (0.1, 0.1))])
+    assert contents(protocol) == before
