@@ -8,7 +8,7 @@ import io
 import os
 import threading
 
-#: What disks say: full, over quota, broken, read-only.
+#: Errors of disks: full, broken, over quota, read-only.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

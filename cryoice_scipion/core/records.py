@@ -64,6 +64,10 @@ class FileIdentity:
     modified: int  # modification time, ns since 1970
     digest: str  # of parts of the content
 
+    def has_content_of(self, other: FileIdentity) -> bool:
+        """Return whether the content is the same; the modification time may differ."""
+        return (self.size, self.digest) == (other.size, other.digest)
+
 
 @dataclasses.dataclass
 class MapResult:

@@ -202,6 +202,10 @@ class PlainFormatter(logging.Formatter):
         """Return the line without a traceback."""
         return plain(super().formatMessage(record))
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (its name in the base class)
+        """Return the traceback of an error."""
+        return "\n".join(map(plain, super().formatException(ei).split("\n")))
+
 
 class _BarHandler(logging.Handler):
     """Writes log lines above the progress bar."""

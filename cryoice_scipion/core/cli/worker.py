@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    from cryoice_scipion.core.cli.running import PlainFormatter
     from cryoice_scipion.core.workers.worker import limit_memory, load_executor, problems, serve
 
     options = (arguments.model, arguments.device, arguments.expect_version)
@@ -31,7 +32,9 @@ def main(arguments: argparse.Namespace) -> int:
         found = problems(*options)
         print(json.dumps({"problems": found}))
         return 1 if found else 0
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     if arguments.memory_limit:
         limit_memory(arguments.memory_limit)
     return serve(lambda: load_executor(*options))

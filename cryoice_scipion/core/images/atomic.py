@@ -50,6 +50,17 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         raise
 
 
+def open_no_link(path: Path, flags: int) -> int:
+    """Open a file for writing, or create it, and return its descriptor.
+
+    Raises
+    ------
+    OSError
+        Also when the path is a link: in a folder that others write to, it may point to any file of the user.
+    """
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
 def _to_disk(path: Path) -> None:
     """Wait until the content of a file is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

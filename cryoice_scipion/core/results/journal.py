@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, Generic, Iterable, Iterator, NamedTuple, Optional, Tuple, TypeVar
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.atomic import open_no_link, replacing
 from cryoice_scipion.core.results.run_folder import writing
 
 Line = TypeVar("Line")
@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 Parse = Callable[[bytes], Line]
 ANEW = "restore the file from a copy, or start a new run in another folder"
 _REMEDY = "continue the run (--resume; in Scipion: Continue); what the line held is then screened again"
+_APPEND = os.O_WRONLY | os.O_APPEND
 _BLOCK = 1 << 16  # bytes
 _SEAL = re.compile(rb',"run":"([0-9a-f]*)","line":([0-9]+),"crc":"([0-9a-f]{8})"}\n\Z')
 _LONGEST_SEAL = 100  # bytes
@@ -54,7 +55,7 @@ class Journal(Generic[Line]):
 
     def _open(self) -> None:
         with writing(self.path.parent):
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            self._descriptor = open_no_link(self.path, _APPEND)
             self.mend()
 
     def mend(self) -> None:
@@ -167,7 +168,7 @@ class Journal(Generic[Line]):
 
     def _rewrite(self, lines: Iterable[bytes], damaged: Iterable[bytes]) -> None:
         with writing(self.path.parent):
-            with open(self.path.with_suffix(".damaged"), "ab") as stream:
+            with open(open_no_link(self.path.with_suffix(".damaged"), _APPEND), "ab") as stream:
                 stream.writelines(damaged)
             with replacing(self.path) as temporary, open(temporary, "wb") as stream:
                 for number, line in enumerate(lines, start=1):

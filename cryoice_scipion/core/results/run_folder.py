@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Iterator, Optional
 
 from cryoice_scipion.core.errors import CryoIceError, ImageError
+from cryoice_scipion.core.images.atomic import open_no_link
 
 JOURNAL = "journal.jsonl"
 MICROGRAPHS = "micrographs.csv"
@@ -135,7 +136,7 @@ class RunFolder:
             When another run has it.
         """
         with writing(self.path):
-            number = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            number = open_no_link(self.path / _LOCK, os.O_RDWR)
         stream = os.fdopen(number, "r+", encoding="utf-8", errors="replace")  # stays open during the run
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,7 +27,7 @@ class JobMaker:
     """Makes the jobs of one run."""
 
     def __init__(self, folder: Path, config: ScreenConfig, state: RunState, quarantine: Quarantine) -> None:
-        """Take the folder and settings of the run, its state, which has the stored maps, and the note of its jobs."""
+        """Take the folder and settings of the run, its state, which has the stored maps, and its quarantine."""
         self._folder, self._config, self._state, self._quarantine = folder, config, state, quarantine
 
     def map(self, task: MicrographTask, contrast: str) -> Job[MapResult]:
@@ -65,7 +65,7 @@ class JobMaker:
         return self._noted(task, work)
 
     def _noted(self, task: MicrographTask, work: Callable[[Executor], Answer]) -> Job[Answer]:
-        """Return a job that is noted while it is done."""
+        """Return a job during which the quarantine notes that its micrograph is computed."""
 
         def noted(executor: Executor) -> Answer:
             with self._quarantine.computing(task.stem):

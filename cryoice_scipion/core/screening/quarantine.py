@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Set aside the micrographs that end the process that computes them, so that none of them stops a run for ever.
 
-- While a micrograph is computed, its name is in the file ``.computing``. A run that is killed leaves the name there.
+- While a micrograph is computed, its name is in the file ``.computing``. A run that is killed leaves the name there. So
+  does a run that ends because the GPU failed.
 - ``quarantine.json`` counts how often the process of a micrograph ended. Such a micrograph is a suspect.
 - Suspects are tried again after all others, alone. At the third end they fail, and stay failed until the user asks.
 """
@@ -13,16 +14,16 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Set
 
 from cryoice_scipion.core.errors import without_breaks
-from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.atomic import open_no_link, replacing
 from cryoice_scipion.core.results.run_folder import writing
+from cryoice_scipion.core.workers.interface import is_device_lost
 
 QUARANTINE = "quarantine.json"
 COMPUTING = ".computing"
 MOST = 3  # ends: one in company of other micrographs, two alone
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 _REMEDY = "to try it again, use --resume --retry-quarantined, or remove {path} and continue"
 
 
@@ -45,14 +46,14 @@ class Quarantine:
             When the counts cannot be written.
         """
         self._folder, self._lock = folder, threading.Lock()
-        self._computing: List[str] = []
+        self._computing: Set[str] = set()
         left = _interrupted(folder) if resume else []
         self._ends = {} if retry or not resume else _counts(folder)
         for stem in left:
             self._ends[stem] = self._ends.get(stem, 0) + 1
         self._save()
         with writing(folder):
-            self._descriptor: Optional[int] = os.open(folder / COMPUTING, _FLAGS, 0o666)
+            self._descriptor: Optional[int] = open_no_link(folder / COMPUTING, os.O_WRONLY | os.O_TRUNC)
 
     def ends(self, stem: str) -> int:
         """Return how often the process of a micrograph ended; 0: it is no suspect."""
@@ -63,12 +64,12 @@ class Quarantine:
         return self.ends(stem) >= MOST
 
     def blame(self, stem: str) -> None:
-        """Count an end."""
+        """Count that the process of a micrograph ended."""
         self._ends[stem] = self.ends(stem) + 1
         self._save()
 
     def forget(self, stem: str) -> None:
-        """Clear a micrograph of suspicion."""
+        """Delete the count of a micrograph that has been computed, or whose file is new."""
         if self._ends.pop(stem, 0):
             self._save()
 
@@ -79,15 +80,23 @@ class Quarantine:
 
     @contextlib.contextmanager
     def computing(self, stem: str) -> Iterator[None]:
-        """Note that a micrograph is being computed. Called in the threads of the executors."""
-        self._note(self._computing.append, stem)
+        """Note that a micrograph is being computed. Called in the threads of the executors.
+
+        The note stays if the GPU fails, unless another one computes the micrograph.
+        """
+        self._note(self._computing.add, stem)
+        is_lost = False
         try:
             yield
+        except Exception as error:
+            is_lost = is_device_lost(error)
+            raise
         finally:
-            self._note(self._computing.remove, stem)
+            if not is_lost:
+                self._note(self._computing.discard, stem)
 
     def close(self) -> None:
-        """Remove the note, unless a micrograph does not end: it hangs, and becomes a suspect."""
+        """Remove the note, unless it names a micrograph that hangs or on which the GPU failed, which is a suspect."""
         with self._lock, contextlib.suppress(OSError):
             if self._descriptor is not None:
                 os.close(self._descriptor)
@@ -96,12 +105,12 @@ class Quarantine:
                 (self._folder / COMPUTING).unlink()
 
     def _note(self, change: Callable[[str], None], stem: str) -> None:
-        """Change the note. It is not waited for: what ends a process leaves the written part to the system."""
+        """Change the note, without waiting for the disk: what a process has written outlasts its end."""
         with self._lock:
             change(stem)
             if self._descriptor is None:
                 return
-            text = json.dumps(self._computing).encode()
+            text = json.dumps(sorted(self._computing)).encode()
             with contextlib.suppress(OSError):  # a full disk is reported by the files of the micrograph
                 os.pwrite(self._descriptor, text, 0)
                 os.ftruncate(self._descriptor, len(text))
@@ -133,7 +142,6 @@ def _counts(folder: Path) -> Dict[str, int]:
     """Return the counts of earlier sessions; none if their file is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads((folder / QUARANTINE).read_text(encoding="utf-8"))
-        return (
-            {stem: count for stem, count in found.items() if isinstance(count, int)} if isinstance(found, dict) else {}
-        )
+        found = found if isinstance(found, dict) else {}
+        return {stem: count for stem, count in found.items() if isinstance(count, int)}
     return {}

@@ -182,6 +182,7 @@ class ScreeningRun:
         finally:
             if broken:  # an interrupt may have come between writing the journal and updating what is made from it
                 self._state.read()
+                self._waiting.reload()
                 self._thumbnails.reload()
                 self._outputs.reload()
             self._outputs.finish(self.backlog, self.reference, self._finished, everything=closed or broken)
@@ -236,7 +237,8 @@ class ScreeningRun:
             if not step.is_decided or self._stopping or not due:
                 return
             for keys in self._waiting.rounds(due):
-                yield from self._map(self._jobs.map(self._waiting[key], step.contrast) for key in keys)
+                ready = (key for key in keys if not self._stopping)
+                yield from self._map(self._jobs.map(self._waiting[key], step.contrast) for key in ready)
 
     def _jobs_for_reference(self, keys: Sequence[int]) -> Iterator[Job[MapResult]]:
         alone = any(self._waiting.is_suspect(key) for key in keys)
@@ -285,14 +287,13 @@ class ScreeningRun:
 
     def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
         """Reject the coordinates of a micrograph, unscored; if it was screened before, it keeps its earlier results."""
-        is_known = task.id in self._state.mapped and task.id not in self._state.failed
-        return self._record(failed_record(task, reason, self._state.record(task.id) if is_known else None))
+        return self._record(failed_record(task, reason, self._state.valid_record(task.id)))
 
     def _record(self, record: MicrographRecord) -> MicrographRecord:
         """Write a record to the journal, then to the files that are made from it."""
-        task = self._waiting.remove(record.id)
-        lost = self._thumbnails.admit(record)
+        task, lost = self._waiting[record.id], self._thumbnails.admit(record)
         earlier = self._state.add_record(record, digest_of(task.picks))
+        self._waiting.remove(record.id)
         self._thumbnails.remove(lost)
         self._outputs.add(record, earlier, self.backlog, self.reference, lost)
         log_problems(self.log, task, record)

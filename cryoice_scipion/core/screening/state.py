@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 from cryoice_scipion.constants import FAILED, FILE_CHANGED
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
@@ -34,6 +34,7 @@ from cryoice_scipion.core.results.journal_lines import (
 )
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.screening import checkpoint
+from cryoice_scipion.core.screening.map_results import StoredMapResults
 from cryoice_scipion.core.screening.run_head import FREE, compare, head_of, read_head
 
 LATE_FAILED = "late_picks_failed"  # flag of a screened micrograph with later coordinates that could not be scored
@@ -45,33 +46,6 @@ def digest_of(picks: Sequence[Pick]) -> str:
         f"{pick.id},{pick.x!r},{pick.y!r},{pick.diameter!r},{pick.box_size!r},{pick.pixel_size!r}" for pick in picks
     )
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-class StoredMapResults(Mapping[int, MapResult]):
-    """The map results of a journal, by id. They stay on disk; only their byte offsets are in memory."""
-
-    def __init__(self, lines_at: Callable[[Sequence[int]], Iterable[RunLine]]) -> None:
-        """Begin without any; the function returns the lines of the journal at byte offsets."""
-        self.offsets: Dict[int, int] = {}
-        self._lines_at = lines_at
-
-    def __getitem__(self, key: int) -> MapResult:
-        """Return the latest map result of a micrograph."""
-        (line,) = self._lines_at([self.offsets[key]])
-        assert isinstance(line, Mapped)
-        return line.result
-
-    def __contains__(self, key: object) -> bool:
-        """Return whether a micrograph is mapped."""
-        return key in self.offsets
-
-    def __iter__(self) -> Iterator[int]:
-        """Iterate over the ids, in the order in which the micrographs were first mapped."""
-        return iter(self.offsets)
-
-    def __len__(self) -> int:
-        """Return the number of mapped micrographs."""
-        return len(self.offsets)
 
 
 class RunState:
@@ -96,10 +70,10 @@ class RunState:
             When a journal exists and ``resume`` is not set, or when it has other settings or another model.
         """
         self.reference: Optional[Reference] = None
-        self.digests: Dict[int, str] = {}  # of the scored coordinates
+        self.digests: Dict[int, str] = {}  # of the scored coordinates; empty: to be screened again
         self.failed: Set[int] = set()
         self.incomplete: Set[int] = set()  # screened, but later coordinates failed
-        self.changed: Set[int] = set()  # screened again, because their file had changed
+        self.changed: Set[int] = set()  # screened again, or to be, because their file had changed
         self.inputs: Dict[int, FileIdentity] = {}  # of the files that were mapped
         self.ids: Dict[str, int] = {}  # by stem
         self.pictured: Dict[int, float] = {}  # bad area of the micrographs that have a thumbnail
@@ -152,10 +126,22 @@ class RunState:
         line = {"id": task.id, "stem": task.stem, "path": task.path, "result": to_json(result)}
         self._index_map(task.id, task.stem, result, self._journal.append("mapped", waiting, **line))
 
-    def forget_map(self, key: int) -> None:
-        """Let a micrograph be mapped again."""
+    def forget_map(self, key: int) -> bool:
+        """Let a micrograph be mapped again, whose file has changed; return whether its results are thereby outdated."""
         self.mapped.offsets.pop(key, None)
         self.inputs.pop(key, None)
+        return self._outdate(key)
+
+    def is_outdated(self, key: int) -> bool:
+        """Return whether the file of a screened micrograph has changed since."""
+        return self.digests.get(key) == ""
+
+    def _outdate(self, key: int) -> bool:
+        if key not in self.digests or key in self.failed:
+            return False
+        self.digests[key] = ""
+        self.changed.add(key)
+        return True
 
     def note_input(self, key: int, identity: FileIdentity) -> None:
         """Record that a file has another modification time, but the same content, so that it is not read again."""
@@ -186,6 +172,10 @@ class RunState:
         """Return the latest record of a micrograph."""
         offset = self._offsets.get(key)
         return None if offset is None else next(self._records([offset]))
+
+    def valid_record(self, key: int) -> Optional[MicrographRecord]:
+        """Return the latest record of a micrograph; None if it failed, or if its file has changed since."""
+        return self.record(key) if self.digests.get(key) and key not in self.failed else None
 
     def records(self) -> Iterator[MicrographRecord]:
         """Yield the latest record of each micrograph, sorted by id."""
@@ -278,9 +268,11 @@ class RunState:
     def _index_map(self, key: int, stem: str, result: MapResult, offset: int) -> None:
         self.mapped.offsets[key] = offset
         self.ids[stem], self._stems[key] = key, stem
-        self.inputs.pop(key, None)
+        known = self.inputs.pop(key, None)
         if result.input is not None:
             self.inputs[key] = result.input
+            if known is not None and not result.input.has_content_of(known):
+                self._outdate(key)  # the run may have been killed before the record was written
 
     def _index(self, screened: MicrographRecord, digest: str, offset: int) -> None:
         key, stem = screened.id, screened.stem

@@ -63,17 +63,21 @@ class WaitingList(Mapping[int, MicrographTask]):
 
     def is_done(self, task: MicrographTask) -> bool:
         """Return whether a micrograph has been screened with exactly these coordinates."""
-        if task.id in self._retry or self._state.digests.get(task.id) != digest_of(task.picks):
-            return False
-        return not self.has_changed(task.id, task.path)
+        return self._is_scored(task) and not self.has_changed(task.id, task.path)
+
+    def _is_scored(self, task: MicrographTask) -> bool:
+        return task.id not in self._retry and self._state.digests.get(task.id) == digest_of(task.picks)
 
     def has_changed(self, key: int, path: str) -> bool:
-        """Return whether the file of a micrograph has changed since it was mapped; False if that cannot be told."""
+        """Return whether the file of a micrograph has changed since it was screened; False if that cannot be told."""
+        return self._state.is_outdated(key) or self._differs_from_map(key, path)
+
+    def _differs_from_map(self, key: int, path: str) -> bool:
         known = self._state.inputs.get(key)
         now = identity_now(path, known) if known else None
         if known is None or now is None or now == known:
             return False
-        if (now.size, now.digest) != (known.size, known.digest):
+        if not now.has_content_of(known):
             return True
         self._state.note_input(key, now)
         return False
@@ -94,23 +98,23 @@ class WaitingList(Mapping[int, MicrographTask]):
             self._state.name(task)
             for pick in task.picks:
                 particle_diameter(pick, self._config, 1.0, "coordinates")
-            if self.has_changed(task.id, task.path):
-                self._state.forget_map(task.id)
-                if task.id in self._state.digests and task.id not in self._state.failed:
-                    self._retry.add(task.id)
-                    self._state.changed.add(task.id)
-                    self._log.warning("%s: has changed since it was screened; it is screened again", task.path)
-            if not self.is_done(task):
+            if self._differs_from_map(task.id, task.path) and self._state.forget_map(task.id):
+                self._log.warning("%s: has changed since it was screened; it is screened again", task.path)
+            if not self._is_scored(task):
                 self._tasks[task.id] = task
 
-    def remove(self, key: int) -> MicrographTask:
-        """Remove and return a micrograph that is screened or has failed."""
+    def reload(self) -> None:
+        """Compare the list with the state again, which was read anew from the journal."""
+        tasks, self._tasks = self._tasks, {}
+        self.add(tasks.values())
+
+    def remove(self, key: int) -> None:
+        """Remove a micrograph that is screened or has failed."""
         self._retry.discard(key)
         self._policy.forget(key)
-        task = self._tasks.pop(key)
-        if not self._quarantine.holds(task.stem):
-            self._quarantine.forget(task.stem)
-        return task
+        stem = self._tasks.pop(key).stem
+        if not self._quarantine.holds(stem):
+            self._quarantine.forget(stem)
 
     def is_due(self, key: int) -> bool:
         """Return whether it is time to process a micrograph; only those that failed before must wait."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from typing import IO, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, VERSION
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError, WorkerError
+from cryoice_scipion.core.images.atomic import open_no_link
+from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.workers.interface import WorkerDied
 from cryoice_scipion.core.workers.requests import RemoteExecutor
 
 START_LIMIT = 300.0  # s: a cold file system takes minutes to load torch
-ANSWER_LIMIT = 1800.0  # s, enough for the slowest machine; a worker that takes longer hangs
+ANSWER_LIMIT = 600.0  # s, enough for the slowest machine; a worker that takes longer hangs, and the others wait for it
 CHECK_LIMIT = 120.0  # s
 STARTS = 3  # attempts, because the system may end a worker when memory is short
 _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
@@ -116,20 +119,23 @@ class WorkerClient(RemoteExecutor):
 
     def _start(self) -> Dict[str, Any]:
         self._answers = queue.Queue()
+        with writing(self._log_path.parent):
+            log = open_no_link(self._log_path, os.O_WRONLY | os.O_APPEND)
         try:
-            with open(self._log_path, "ab") as log:
-                self._child = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    encoding="utf-8",
-                )
+            self._child = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+            )
         except OSError as error:
             raise WorkerError(
                 self._command[0], f"cannot be started ({error.strerror})", f"check {CRYOICE_PYTHON}"
             ) from None
+        finally:
+            os.close(log)
         threading.Thread(target=_pump, args=(_pipe(self._child.stdout), self._answers), daemon=True).start()
         said = self._receive(START_LIMIT)
         if "error" in said:

@@ -2,7 +2,7 @@
 """Compute on other machines: executors that send their work to the workers of a Dask scheduler. Imports no torch.
 
 Each request names the Dask worker that does it. When that worker is lost, the request ends with ``WorkerDied``, and the
-pool gives the micrograph to another worker. Workers that join later replace lost ones.
+run tries the micrograph again later. Workers that join later replace lost ones.
 """
 
 from __future__ import annotations

@@ -58,7 +58,6 @@ class ExecutorPool:
         self._lock = threading.Lock()
         self._alive = len(executors)
         self._broken: Optional[Exception] = None
-        self._closing = False
         self._threads: List[threading.Thread] = []
         for executor in executors:
             thread = threading.Thread(
@@ -103,7 +102,6 @@ class ExecutorPool:
 
     def close(self) -> None:
         """Let each thread finish its current job and close its executor."""
-        self._closing = True
         self._forget()
         for _ in self._threads:
             self._todo.put(None)

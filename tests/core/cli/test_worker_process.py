@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``cryoice screen`` in worker processes: when they are used, and with what limits."""
 
+import functools
 import logging
 
 import pytest
 from random_model import write_random_model
 
-from cryoice_scipion.core.cli import build_parser, running
+from cryoice_scipion.core.cli import build_parser, main, running
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.screening.quarantine import Quarantine
+from cryoice_scipion.core.workers import worker
 from cryoice_scipion.core.workers.client import ANSWER_LIMIT, WorkerClient, worker_command
 
 
@@ -46,14 +48,29 @@ def test_a_worker_is_used_after_a_session_that_died_of_a_micrograph(tmp_path):
 
 @pytest.mark.parametrize("options", [["--memory-limit", "0"], ["--item-timeout", "-1"], ["--item-timeout", "inf"]])
 def test_limits_that_are_none_are_refused(tmp_path, options):
-    from cryoice_scipion.core.cli import main
-
     assert main(["screen", str(tmp_path), "--output", str(tmp_path / "o"), *options]) == 2
 
 
 def test_the_memory_of_a_cluster_is_limited_elsewhere(tmp_path):
     with pytest.raises(SettingsError, match="does not apply to a cluster; give it to the Dask workers"):
         executors(tmp_path, "--memory-limit", "4", "--cluster", "tcp://nowhere:1")
+
+
+def test_the_log_of_a_worker_holds_nothing_that_steers_a_terminal(monkeypatch, capsys, request):
+    def serve(make_executor):
+        try:
+            raise ValueError("b\x1b[31m")
+        except ValueError:
+            logging.getLogger().exception("a\x1b[31m\nERROR: forged")
+        return 0
+
+    root = logging.getLogger()
+    request.addfinalizer(functools.partial(root.setLevel, root.level))
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(worker, "serve", serve)
+    assert main(["worker"]) == 0
+    told = capsys.readouterr().err
+    assert "a [31m ERROR: forged" in told and "ValueError: b [31m" in told and "\x1b" not in told
 
 
 def test_a_worker_takes_the_words_of_its_client():

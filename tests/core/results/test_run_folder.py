@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock of a run's folder belongs to the folder, not to its name."""
+"""The lock of a run's folder belongs to the folder, not to its name. Links in the folder are not written through."""
 
+import json
+import re
 import shutil
+import sys
 
 import pytest
 
+from cryoice_scipion.core.results.journal import Journal
 from cryoice_scipion.core.results.run_folder import FolderError, RunFolder
+from cryoice_scipion.core.screening.quarantine import Quarantine
+from cryoice_scipion.core.workers.client import WorkerClient
 
 
 @pytest.fixture
@@ -30,11 +36,27 @@ def test_a_folder_that_is_not_the_locked_one_any_more_stops_the_run(run, what):
     other.unlock()
 
 
-def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
-    (tmp_path / "precious").write_text("data")
+def start_worker(folder):
+    WorkerClient(sys.executable, "default", "cpu", folder / "worker.log", [sys.executable, "-c", ""]).start()
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        (".lock", lambda folder: RunFolder(folder).lock()),
+        ("journal.jsonl", lambda folder: Journal(folder / "journal.jsonl", json.loads).append("a")),
+        (".computing", lambda folder: Quarantine(folder, resume=True, retry=False)),
+        ("worker.log", start_worker),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_place_of_a_file_is_not_followed(tmp_path, name, write, there):
+    if there:
+        (tmp_path / "precious").write_text("data")
     folder = RunFolder(tmp_path / "out")
     folder.make()
-    (folder.path / ".lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(FolderError, match=r"\.lock.*cannot be written"):
-        folder.lock()
-    assert (tmp_path / "precious").read_text() == "data"
+    (folder.path / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(FolderError, match=rf"{re.escape(name)}.*cannot be written"):
+        write(folder.path)
+    assert not there or (tmp_path / "precious").read_text() == "data"
+    assert (tmp_path / "precious").exists() == there

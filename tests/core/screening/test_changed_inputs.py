@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A micrograph whose file changed after it was judged is judged again; one that was only touched is not."""
+"""A micrograph whose file changed after it was screened is screened again; one that was only touched is not."""
 
 import dataclasses
 import json
@@ -12,8 +12,10 @@ from standin import executor, make_tasks, write_micrograph
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.images import identity
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
+from cryoice_scipion.core.screening import checkpoint
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.screening.state import RunState
 
 FLAG = "file_changed"
 
@@ -66,6 +68,55 @@ def test_a_micrograph_that_changed_is_screened_again_and_counted_once(tmp_path, 
     screen(tasks, "undisturbed")
     assert results(tmp_path / "o")[1].areas == results(tmp_path / "undisturbed")[1].areas
     assert results(tmp_path / "o")[1].scores == results(tmp_path / "undisturbed")[1].scores
+
+
+def change(task):
+    write_micrograph(task.path, seed=7, bad_columns=150)
+
+
+def test_a_kill_between_the_new_map_and_the_new_result_leaves_no_earlier_result(tmp_path, screen, monkeypatch):
+    tasks = make_tasks(tmp_path / "m", 2)
+    before = {one.id: one.bad_area for one in screen(tasks)}
+    change(tasks[0])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunState, "add_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        screen(tasks)
+    assert [line["id"] for line in lines(tmp_path / "o", "mapped")][2:] == [1]
+    config = ScreenConfig(reference=2, outlier=False, regions=False)
+    with ScreeningRun(tmp_path / "o", config, [executor()], RunOptions(True)) as run:
+        assert [run.has_changed(task.id, task.path) for task in tasks] == [True, False]  # for a watch
+    (again,) = screen(tasks)
+    assert (again.id, FLAG in again.flags, again.bad_area != before[1]) == (1, True, True)
+    assert len(lines(tmp_path / "o", "mapped")) == 3
+    assert screen(tasks) == []
+
+
+def test_a_checkpoint_of_a_stopped_run_keeps_what_is_to_be_screened_again(tmp_path, screen, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SMALLEST", 0)
+    tasks = make_tasks(tmp_path / "m", 2)
+    screen(tasks)
+    change(tasks[0])
+    config = ScreenConfig(reference=2, outlier=False, regions=False)
+    with ScreeningRun(tmp_path / "o", config, [executor()], RunOptions(True)) as run:
+        run.stop()
+        assert list(run.process(tasks)) == []
+        assert run.backlog == 1
+    assert [(one.id, FLAG in one.flags) for one in screen(tasks)] == [(1, True)]
+
+
+def test_a_run_that_goes_on_after_an_interrupt_uses_no_earlier_map(tmp_path, screen):
+    tasks = make_tasks(tmp_path / "m", 3)
+    before = {one.id: one.bad_area for one in screen(tasks)}
+    for task in tasks:
+        change(task)
+    config = ScreenConfig(reference=3, outlier=False, regions=False)
+    with ScreeningRun(tmp_path / "o", config, [executor()], RunOptions(True)) as run:
+        records = run.process(tasks)
+        first = next(records)
+        records.close()
+        found = {one.id: one for one in [first, *run.process([])]}
+    assert sorted(found) == [1, 2, 3]
+    assert all(FLAG in one.flags and one.bad_area != before[one.id] for one in found.values())
 
 
 def test_touched_files_are_read_once_and_unchanged_ones_never(tmp_path, screen, monkeypatch):

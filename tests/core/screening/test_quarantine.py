@@ -90,7 +90,8 @@ def test_kills_of_innocent_micrographs_change_no_result(tmp_path):
     tasks = make_tasks(tmp_path / "m", 5)
     for number, stem in enumerate(["mic001", "mic002", "mic005"]):
         deadly, options = [Deadly(stem, kill)], {"resume": bool(number)}
-        in_a_child(lambda one=deadly, now=options: screen(tmp_path / "o", tasks, one, **now))
+        ended_by = in_a_child(lambda one=deadly, now=options: screen(tmp_path / "o", tasks, one, **now))
+        assert ended_by == signal.SIGKILL
     screen(tmp_path / "o", tasks, resume=True)
     screen(tmp_path / "whole", tasks)
     assert results(tmp_path / "o") == results(tmp_path / "whole")
@@ -175,13 +176,27 @@ def test_the_memory_of_a_worker_is_limited(tmp_path):
     assert "a.mrc: needs more memory than there is" in (tmp_path / "said").read_text()
 
 
-def test_a_gpu_that_vanishes_ends_the_run_and_fails_no_micrograph(tmp_path):
-    def vanish():
-        raise RuntimeError("CUDA error: device-side assert triggered")
+def vanish():
+    raise RuntimeError("CUDA error: device-side assert triggered")
 
+
+def test_a_micrograph_on_which_the_gpu_fails_again_and_again_is_tried_last_and_fails(tmp_path):
+    tasks, folder = make_tasks(tmp_path / "m", 4), tmp_path / "o"
+    for number in range(3):
+        deadly = Deadly("mic003", vanish)
+        with pytest.raises(WorkerError, match="the GPU failed"):
+            screen(folder, tasks, [deadly], resume=bool(number))
+        assert json.loads((folder / COMPUTING).read_text()) == ["mic003"]
+    found = screen(folder, tasks, [deadly], resume=True)
+    assert [(one.id, one.status) for one in found.values()] == [(3, "failed")]
+    assert len(read_records(folder)) == 4
+
+
+def test_a_gpu_that_vanishes_ends_the_run_and_fails_no_micrograph(tmp_path):
     tasks = make_tasks(tmp_path / "m", 5)
     both = screen(tmp_path / "two", tasks, [Deadly("mic003", vanish), executor()])
     assert {one.status for one in both.values()} == {"accepted"}  # the other GPU goes on
+    assert not has_suspects(tmp_path / "two")
     with pytest.raises(WorkerError, match="the GPU failed .CUDA error"):
         screen(tmp_path / "one", tasks, [Deadly("mic003", vanish)])
     screen(tmp_path / "one", tasks, resume=True)
