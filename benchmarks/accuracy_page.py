@@ -35,6 +35,7 @@ GROUPS = {
     "simulated, single crystals": "simulated, single crystals only",
     "simulated, crystalline ice": "simulated, crystalline ice only",
     "simulated, vacuum": "simulated, vacuum only",
+    "simulated, raw frames": "simulated, raw frames",
     "EMPIAR-10017": "EMPIAR-10017, six of seven trained on",
     "MicAssess": "MicAssess, nine of twelve trained on",
 }
