@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compute on other machines: executors that send their work to the workers of a Dask scheduler. Imports no torch.
 
-Each request names the Dask worker that does it. When that worker is lost, the request ends with ``WorkerDied``, and the
-run tries the micrograph again later. Workers that join later replace lost ones.
+Each request names the Dask worker that does it, and ends with ``WorkerDied`` if that is lost. Later workers replace it.
 """
 
 from __future__ import annotations

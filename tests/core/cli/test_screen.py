@@ -57,10 +57,11 @@ def arguments(micrographs, output, model, *more):
 
 
 def outcome(folder):
-    """Return what a run says, without the times."""
+    """Return what a run says, without the times, and with the list of micrographs in any order."""
     told = {j.stem: (j.status, j.bad_area, j.scores, j.areas, j.flags, j.reason) for j in read_records(folder)}
     files = sorted((folder / "coordinates").rglob("*.star"))
     stars = {str(path.relative_to(folder)): path.read_text().replace(str(folder), "RUN") for path in files}
+    stars["coordinates/autopick.star"] = sorted(stars.get("coordinates/autopick.star", "").splitlines())
     pictures = {path.name: path.read_bytes() for name in ("masks", "probability") for path in (folder / name).iterdir()}
     return told, stars, pictures
 
