@@ -5,7 +5,7 @@ usage: python benchmarks/bench_faults.py [--micrographs 21600 --seed 1 --dask 10
 The command is the real ``cryoice screen --watch``, continued with --resume after each fault; only the detector is a
 stand-in. Micrographs and coordinates arrive as fast as they are screened, so that three days at 300 micrographs an hour
 (21600) take hours. Afterwards the same files are screened once without faults, and the tables are compared. With
---dask N, N micrographs are screened on Dask workers instead, of which one is killed every few micrographs.
+--dask N, N micrographs are screened on three Dask workers instead, and every few micrographs one of them is killed.
 """
 
 from __future__ import annotations
@@ -260,13 +260,13 @@ def scheduler(folder: Path) -> Iterator[Any]:
 
 
 def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
-    """Measure a run on Dask workers of which one is killed every few micrographs."""
+    """Measure a run on Dask workers; every few micrographs one of them is killed."""
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.workers.cluster import cluster_executors
 
     chance, tasks, here, lost, due = random.Random(seed), make_tasks(folder / "dask", number), executor(), 0, 5
     config = ScreenConfig(reference=20, outlier=False, regions=False, thumbnails=False, contrast="dark")
-    model = ScreenConfig(model=str(resolve_model("default")))  # of which the workers load the stand-in
+    model = ScreenConfig(model=str(resolve_model("default")))  # the workers load the stand-in for it
     with scheduler(folder) as made:
         executors = cluster_executors(made.scheduler_address, model, "cpu", LOG)
         for one in executors:

@@ -10,23 +10,20 @@ from pyworkflow.protocol import params
 from cryoice_scipion.constants import ALL_GRADES
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.protocols.screen_form import BAD_CLASSES
+from cryoice_scipion.protocols.screened_input import ScreenedInput
 
 NO_CLASS = "none"
 
 
-class FilterForm:
+class FilterForm(ScreenedInput):
     """Parameters of the filter. Each setting that is left empty is that of the screening."""
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam(
-            "inputScreening",
-            params.PointerParam,
-            pointerClass="CryoIceProtScreen",
-            important=True,
-            label="Screening",
-            help="The run of *screen micrographs* whose maps are used. It may still be running: then only the "
-            "micrographs that are screened so far count.",
+        self._addScreening(
+            form,
+            "The run of *screen micrographs* whose maps are used. It may still be running: then only the micrographs "
+            "that are screened so far count.",
         )
         form.addParam(
             "inputCoordinates",

@@ -25,7 +25,6 @@ from cryoice_scipion.core.screening.filter import scored
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 from cryoice_scipion.protocols.filter_form import FilterForm
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
-from cryoice_scipion.protocols.protocol_screen import FOLDER
 from cryoice_scipion.protocols.screen_input import Pairing, ScreenInput
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, PENDING, REJECTED, ScreenOutputs
 from cryoice_scipion.protocols.screen_summary import filter_lines
@@ -145,18 +144,15 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
     def _folder(self) -> Path:
         return Path(self._getExtraPath("filter"))
 
-    def _screenedFolder(self) -> Path:
-        return Path(self.inputScreening.get()._getPath(*FOLDER))
-
     # ---- information ----------------------------------------------------------------------------------------
 
     def _validate(self) -> List[str]:
         screening, coordinates = self.inputScreening.get(), self.inputCoordinates.get()
         if screening is None or coordinates is None:
             return []  # pyworkflow reports missing inputs itself
-        summary = read_summary(self._screenedFolder())
-        if summary is None or not summary.accepted + summary.discarded:
-            return ["The screening has no screened micrograph yet. Wait for the first ones."]
+        missing = self._missingMaps()
+        if missing:
+            return missing
         if coordinates.getMicrographs() is None:
             return ["The coordinates are not linked to micrographs. Pick or import them on a set of micrographs."]
         if not (coordinates.getBoxSize() or self.particleDiameter.get() or screening.particleDiameter.get()):
@@ -164,10 +160,7 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
         return self._complaints(lambda: self._configFrom(ScreenConfig()))
 
     def _warnings(self) -> List[str]:
-        screening = self.inputScreening.get()
-        if screening is None or not screening.isActive():
-            return []
-        return ["The screening is still running. Coordinates on micrographs without a map will be pending."]
+        return self._runningWarning("Coordinates on micrographs without a map will be pending.")
 
     def _summary(self) -> List[str]:
         summary = read_summary(self._folder())

@@ -17,12 +17,11 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.regions.labels import LabelFile, read_labels
 from cryoice_scipion.core.results.review_files import LABELS
-from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.screening.region_search import FoundRegion, search_regions
 from cryoice_scipion.core.screening.region_search_files import BAD_SET, SPACING, SURE, write_found
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
-from cryoice_scipion.protocols.protocol_screen import FOLDER
+from cryoice_scipion.protocols.screened_input import ScreenedInput
 from cryoice_scipion.set_writing import give_columns
 
 OUTPUT_REGIONS, OUTPUT_BAD = "outputRegions", "outputCoordinatesBad"
@@ -30,7 +29,7 @@ ALL, MARKED, FROM_FILE = range(3)
 logger = logging.getLogger(__name__)
 
 
-class CryoIceProtRegions(CryoIceProtocol):
+class CryoIceProtRegions(ScreenedInput, CryoIceProtocol):
     """Finds regions of bad area in a screening, each with a class and a confidence.
 
     Without labels it searches all classes of bad area, also below the threshold of the masks. With labels it searches
@@ -45,14 +44,10 @@ class CryoIceProtRegions(CryoIceProtocol):
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam(
-            "inputScreening",
-            params.PointerParam,
-            pointerClass="CryoIceProtScreen",
-            important=True,
-            label="Screening",
-            help="The run of *screen micrographs* to search. If it is still running, only the micrographs that are "
-            "screened so far are searched.",
+        self._addScreening(
+            form,
+            "The run of *screen micrographs* to search. If it is still running, only the micrographs that are screened "
+            "so far are searched.",
         )
         form.addParam(
             "search",
@@ -139,9 +134,6 @@ class CryoIceProtRegions(CryoIceProtocol):
     def _labelsPath(self) -> Path:
         return self._screenedFolder() / LABELS if self.search.get() == MARKED else Path(self.labelsFile.get() or "")
 
-    def _screenedFolder(self) -> Path:
-        return Path(self.inputScreening.get()._getPath(*FOLDER))
-
     def getFolder(self) -> Path:
         """Return the folder of regions.csv, regions.json (COCO), bad.star, the contact sheet and the labels."""
         return Path(self._getExtraPath("regions"))
@@ -152,9 +144,7 @@ class CryoIceProtRegions(CryoIceProtocol):
         errors = ["'Regions on the contact sheet' must be 1 or more."] if self.top.get() < 1 else []
         if self.inputScreening.get() is None:
             return errors  # pyworkflow reports missing inputs itself
-        summary = read_summary(self._screenedFolder())
-        if summary is None or not summary.accepted + summary.discarded:
-            errors.append("The screening has no screened micrograph yet. Wait for the first ones.")
+        errors += self._missingMaps()
         if self.search.get() != ALL and not self._labelsPath().is_file():
             errors.append(
                 "No place is marked in the screening. Press Analyze Results of the screening, mark places with B and "
@@ -174,10 +164,7 @@ class CryoIceProtRegions(CryoIceProtocol):
         return []
 
     def _warnings(self) -> List[str]:
-        screening = self.inputScreening.get()
-        if screening is None or not screening.isActive():
-            return []
-        return ["The screening is still running. Only the micrographs with a map will be searched."]
+        return self._runningWarning("Only the micrographs with a map will be searched.")
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_BAD):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell whether a file has changed since it was read, without reading all of it."""
+"""Detect that a file was changed after it was read. Only parts of the file are compared."""
 
 from __future__ import annotations
 

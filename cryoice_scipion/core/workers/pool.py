@@ -126,7 +126,7 @@ class ExecutorPool:
 
     def _serve(self, executor: Executor) -> None:
         """Do jobs until the pool closes or this executor stops working."""
-        deaths: Set[int] = set()  # the micrographs in a row of which a worker died
+        deaths: Set[int] = set()  # ids of the latest micrographs, if each ended a worker
         try:
             while True:
                 item = self._todo.get()
