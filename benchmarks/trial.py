@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, NamedTuple, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence
 
 import mrcfile
 import numpy as np
@@ -31,11 +31,16 @@ def write_noise(path: Path, rows: int, columns: int, pixel_size: float, seed: in
         mrc.voxel_size = pixel_size
 
 
-def run(command: Sequence[str], environment: Dict[str, str] = ONE_THREAD) -> Used:
-    """Run a command on one thread until it ends, with empty input; return what it needed."""
+def run(command: Sequence[str], environment: Dict[str, str] = ONE_THREAD, folder: Optional[Path] = None) -> Used:
+    """Run a command on one thread until it ends, with empty input; return what it and its children needed."""
     start = time.perf_counter()
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        cwd=folder,
     ) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
