@@ -38,7 +38,7 @@ class JobMaker:
         contrast : str
             "dark", "bright" or "auto".
         """
-        return self._noted(task, lambda executor: self._map(executor, task, contrast))
+        return self._noted(task, lambda executor: self._map(executor, task, contrast), reads=True)
 
     def score(self, task: MicrographTask, reference: Reference) -> Job[Scored]:
         """Return the job that scores a micrograph.
@@ -62,16 +62,16 @@ class JobMaker:
             result = self._map(executor, task, reference.contrast)
             return result, executor.score(task, result, reference, self._config, self._folder)
 
-        return self._noted(task, work)
+        return self._noted(task, work, reads=stored is None)
 
-    def _noted(self, task: MicrographTask, work: Callable[[Executor], Answer]) -> Job[Answer]:
+    def _noted(self, task: MicrographTask, work: Callable[[Executor], Answer], reads: bool) -> Job[Answer]:
         """Return a job during which the quarantine notes that its micrograph is computed."""
 
         def noted(executor: Executor) -> Answer:
             with self._quarantine.computing(task.stem):
                 return work(executor)
 
-        return Job(task, noted)
+        return Job(task, noted, reads)
 
     def _map(self, executor: Executor, task: MicrographTask, contrast: str) -> MapResult:
         identity = identify(task.path)  # before it is read: a file that changes while it is read counts as changed

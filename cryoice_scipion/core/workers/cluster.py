@@ -91,6 +91,8 @@ def cluster_executors(
 class ClusterExecutor(RemoteExecutor):
     """Send the work to any free worker of the cluster."""
 
+    same_machine = False
+
     def __init__(self, cluster: Cluster) -> None:
         """Take the cluster, which other executors share."""
         self._cluster = cluster

@@ -14,6 +14,7 @@ import time
 from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, Set, TypeVar, Union
 
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
+from cryoice_scipion.core.images.reading import read_ahead
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.workers.interface import Executor, WorkerDied, is_device_lost, unexpected
@@ -29,6 +30,7 @@ class Job(Generic[Answer]):
 
     task: MicrographTask
     work: Callable[[Executor], Answer]
+    reads: bool = False  # whether the work begins by reading the micrograph
 
 
 @dataclasses.dataclass
@@ -57,6 +59,7 @@ class ExecutorPool:
         self._todo: queue.Queue[Optional[tuple[Job, queue.Queue[Done]]]] = queue.Queue()  # type: ignore[type-arg]
         self._lock = threading.Lock()
         self._alive = len(executors)
+        self._same_machine = all(getattr(executor, "same_machine", True) for executor in executors)
         self._broken: Optional[Exception] = None
         self._threads: List[threading.Thread] = []
         for executor in executors:
@@ -70,7 +73,7 @@ class ExecutorPool:
         """Yield each job with its answer, in the order in which the jobs finish.
 
         Jobs are taken from the iterable as executors become free. One more for each executor is queued, so that none
-        is idle while the caller handles an answer.
+        is idle while the caller handles an answer, and so that its file can already be read.
 
         Raises
         ------
@@ -89,6 +92,8 @@ class ExecutorPool:
                         waiting = False
                         break
                     self._put(job, done)
+                    if job.reads and self._same_machine and pending >= len(self._threads):
+                        read_ahead(job.task.path)
                     pending += 1
                 if not pending:
                     return

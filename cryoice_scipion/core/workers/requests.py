@@ -20,6 +20,7 @@ class RemoteExecutor(abc.ABC):
     model: ModelConfig
     fingerprint: str
     device: str
+    same_machine = True  # as this process: both have one cache of files
 
     def map(self, task: MicrographTask, config: ScreenConfig, contrast: str, folder: Path) -> MapResult:
         """Map one micrograph; see ``Executor.map``."""
