@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import math
@@ -138,19 +137,6 @@ def split_frame(path: str) -> Tuple[Optional[int], Path]:
     if found is None or os.path.exists(path):
         return None, _file_of(path)
     return int(found.group(1)), _file_of(found.group(2))
-
-
-def read_ahead(path: str) -> None:
-    """Ask the system to read a file into its cache meanwhile. Where that is not possible, nothing happens."""
-    frame, file = split_frame(path)
-    if frame is not None or not hasattr(os, "posix_fadvise"):  # of a stack, one frame is read
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(descriptor)
 
 
 def _file_of(path: str) -> Path:

@@ -91,11 +91,9 @@ def cluster_executors(
 class ClusterExecutor(RemoteExecutor):
     """Send the work to any free worker of the cluster."""
 
-    same_machine = False
-
     def __init__(self, cluster: Cluster) -> None:
         """Take the cluster, which other executors share."""
-        self._cluster = cluster
+        self._cluster, self.same_machine = cluster, False
 
     def send(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Send one request and return the answer; see ``RemoteExecutor.send``."""

@@ -14,7 +14,7 @@ import time
 from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, Set, TypeVar, Union
 
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
-from cryoice_scipion.core.images.reading import read_ahead
+from cryoice_scipion.core.images.reading_ahead import read_ahead
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.workers.interface import Executor, WorkerDied, is_device_lost, unexpected

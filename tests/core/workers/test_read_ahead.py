@@ -10,7 +10,7 @@ from typing import Any, List
 
 import pytest
 
-from cryoice_scipion.core.images import reading
+from cryoice_scipion.core.images.reading_ahead import read_ahead
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.workers import pool
 from cryoice_scipion.core.workers.pool import ExecutorPool, Job
@@ -49,17 +49,20 @@ def test_nothing_is_read_ahead_for_other_machines(monkeypatch: pytest.MonkeyPatc
     assert paths_read_ahead(monkeypatch, [Elsewhere()]) == []
 
 
-def test_the_system_is_asked_for_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(os, "posix_fadvise", lambda descriptor, *how: asked.append((os.fstat(descriptor), *how)))
+def test_the_system_is_asked_for_the_whole_file_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux reads no more than some MB at one call."""
+    asked: List[Any] = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda descriptor, *how: asked.append((os.fstat(descriptor).st_ino, *how)), raising=False
+    )
     file = tmp_path / "a.mrc"
-    file.write_bytes(b"some")
-    reading.read_ahead(str(file))
-    ((status, start, length, advice),) = asked
-    assert (status.st_ino, start, length, advice) == (file.stat().st_ino, 0, 0, os.POSIX_FADV_WILLNEED)
+    file.write_bytes(bytes(300_000))
+    read_ahead(str(file))
+    inode, piece, advice = file.stat().st_ino, 131_072, os.POSIX_FADV_WILLNEED
+    assert asked == [(inode, start, piece, advice) for start in (0, 131_072, 262_144)]
 
 
 def test_what_cannot_be_read_ahead_does_no_harm(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mrc")
     for path in (tmp_path / "missing.mrc", tmp_path, tmp_path / "pipe.mrc", f"3@{tmp_path}/stack.mrcs"):
-        reading.read_ahead(str(path))
+        read_ahead(str(path))
