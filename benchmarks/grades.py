@@ -3,7 +3,8 @@
 
 Sessions are simulated by grade_sessions.py. What graders see of each micrograph is kept in the build folder. (A) is a
 logistic model of areas, session and power spectrum; (B) are residual networks on picture and power spectrum. All are
-measured on sessions that they were not fitted to. ``--real`` names what shared/real/prepare.py wrote, ``--sweep`` what
+measured on sessions that they were not fitted to. ``--keep-networks`` takes the figures of (B), which do not depend on
+the shipped model, from the last results. ``--real`` names what shared/real/prepare.py wrote, ``--sweep`` what
 the command ``SWEEP`` wrote; ``--ship`` fits (A) to all sessions and writes the coefficients into the package. Writes
 ``results/grades.json`` and ``grades.md``.
 """
@@ -29,7 +30,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import grades_page  # noqa: E402
-from about import about  # noqa: E402
+from about import about, recorded  # noqa: E402
 from grade_sessions import SESSIONS, Exposure, exposures, make, sessions  # noqa: E402
 from power_evidence import POWER, power_evidence  # noqa: E402
 
@@ -338,6 +339,14 @@ def micassess_auc(rows: Sequence[Dict[str, Any]], name: str) -> Dict[str, Any]:
     return found
 
 
+def with_earlier(found: Dict[str, Any], earlier: Dict[str, Any]) -> None:
+    """Add what the networks of earlier results gave to the same real micrographs."""
+    grades = {one["micrograph"]: one["grades"] for one in earlier.get("micrographs", ())}
+    pairs = [(one["grades"], grades.get(one["micrograph"], {})) for one in found["micrographs"]]
+    for now, before in (*pairs, (found["auc"], earlier.get("auc", {}))):
+        now.update({name: value for name, value in before.items() if name.startswith("B")})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, default=HERE.parent / "out" / "grades")
@@ -347,7 +356,10 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="write the coefficients of (A) into the package")
     parser.add_argument("--depths", type=int, nargs="*", default=list(DEPTHS), help="of the residual networks")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--keep-networks", action="store_true", help="take the figures of (B) from the last results")
     options = parser.parse_args()
+    earlier = recorded(RESULTS) if options.keep_networks else {}
+    depths = [] if earlier else options.depths
     prepare(options.build, options.workers)
     torch.set_num_threads(options.workers)
     data = Data(options.build)
@@ -359,26 +371,31 @@ def main() -> None:
     baseline[:, 0], baseline[:, 2] = 1 - area, area
     values = {f"A: {name}": logistic_out_of_fold(data, names, data.weights) for name, names in EVIDENCE.items()}
     values["A: session not known"] = logistic_out_of_fold(data, NAMES, data.weights, with_session=False)
-    for depth in options.depths:
+    for depth in depths:
         values[f"B: ResNet-{depth}"] = networks_out_of_fold(data, depth, options.epochs)
     graders = {"mean P(BAD) of the shipped model": summaries(data, baseline)}
     graders.update({name: summaries(data, some) for name, some in values.items()})
-    best = f"A: {SHIPPED}"
-    network = max((name for name in values if name.startswith("B")), key=lambda name: graders[name]["all"]["auc"][0])
+    graders.update({name: one for name, one in earlier.get("graders", {}).items() if name.startswith("B")})
+    network = max((name for name in graders if name.startswith("B")), key=lambda name: graders[name]["all"]["auc"][0])
+    matrices = {name: confusion(data.grades, some.argmax(axis=1)).tolist() for name, some in values.items()}
+    matrices.update({name: one for name, one in earlier.get("confusion", {}).items() if name.startswith("B")})
     result: Dict[str, Any] = {
         "graders": graders,
-        "confusion": {name: confusion(data.grades, values[name].argmax(axis=1)).tolist() for name in (best, network)},
+        "confusion": {name: matrices[name] for name in (f"A: {SHIPPED}", network)},
         "miss_costs": miss_costs(data),
         "grades": np.bincount(data.grades, minlength=len(GRADES)).tolist(),
-        "epochs": options.epochs,
+        "epochs": earlier.get("epochs", options.epochs),
         "about": about(),
     }
     if options.real:
         networks = {}
-        for depth in options.depths:
+        for depth in depths:
             trained, temperature = train_network(data.examples, depth, options.epochs)
             networks[f"B{depth}"] = (trained, temperature, expected_shift(data.grades))
         result["real"] = real(options.real, final, networks)
+        with_earlier(result["real"], earlier.get("real", {}))
+    if "sweep" in earlier:
+        result["sweep"] = earlier["sweep"]
     if options.sweep:
         trials = pd.read_csv(options.sweep / "sweep.csv").to_json(orient="records")
         result["sweep"] = {"command": SWEEP, "trials": json.loads(trials)}
