@@ -741,11 +741,16 @@ def look_at_regions(scipion, open_on, done):
     view.show()
     window = view.window
     wait_for(window, lambda: window.canvas.find_withtag("chosen"))
-    left, top, *_ = cell_of(1)
-    window.canvas.event_generate("<Button-1>", x=left + 5, y=top + 5)
-    window.root.update()
-    (row,) = window.chosen
-    assert row["id"] == "2"
+    for columns in (1, 2):
+        window._arrange(columns)
+        left, top, *_ = cell_of(1, columns)
+        assert (left < top) is (columns == 1)
+        window.canvas.event_generate("<Button-1>", x=left + 5, y=top + 5)
+        window.root.update()
+        (row,) = window.chosen
+        assert row["id"] == "2"
+        window.tree.selection_set("0")
+    window.tree.selection_set("1")
     window.buttons[WRONG].invoke()
     assert window.tree.set("1", "Marked") == "good"
     stored = json.loads(Path(scipion.screening.getPath("extra", "screening", "labels.json")).read_text())
