@@ -72,10 +72,10 @@ class ThresholdPanel(tk.Frame):
         self.choice.pack(side=tk.LEFT)
         self.choice.bind("<<ComboboxSelected>>", lambda _event: self._turned())
         self.both = tk.Button(bar, text="Both ...", padx=4, pady=0, command=self._show_both)
+        Tooltip(self.both, lambda _event: "Plot the two scores of the coordinates against each other.")
         self.logarithmic = tk.BooleanVar(self, False)
-        tk.Checkbutton(bar, text="log scale", variable=self.logarithmic, command=self._draw, bg="white").pack(
-            side=tk.RIGHT
-        )
+        switch = tk.Checkbutton(bar, text="log scale", variable=self.logarithmic, command=self._draw, bg="white")
+        switch.pack(side=tk.RIGHT)
         self._make_figure()
         self.slider = tk.Scale(
             self, from_=0, to=1, resolution=-1, orient=tk.HORIZONTAL, showvalue=False, bg="white", troughcolor="#dddddd"

@@ -249,9 +249,9 @@ function show(state) {
   find("trained").hidden = !state.trained;
   find("measures").textContent = words(state.measures);
   const none = ["none", 0, make("li", { class: "help" }, "The comparison was interrupted. Train again, or save the model and screen again.")];
-  const compared = [[false, "Without marks: these show whether the model is better."], [true, "With marks: these show whether it has learnt them."]].flatMap(([marked, words]) => {
+  const compared = [[false, "Without marks: these show whether the model is better."], [true, "With marks: these show whether it has learnt them."]].flatMap(([marked, title]) => {
     const items = state.compared.filter((one) => one.marked === marked).map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]);
-    return items.length ? [["words", marked, make("li", { class: "help" }, words)], ...items] : [];
+    return items.length ? [["title", marked, make("li", { class: "help" }, title)], ...items] : [];
   });
   replace("compared", !state.compared.length && !job.running ? [none] : compared);
   find("find").disabled = job.running || !counts.bad;
