@@ -27,6 +27,7 @@ CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python
 TEST = [
     *CLUSTER,
     *SERVE,
+    "axe-core-python>=0.1; python_version >= '3.10'",  # holds axe-core, which checks the accessibility of the page
     "cryosparc-tools>=4.4",
     "httpx>=0.22",  # starlette.testclient
     "hypothesis>=6",

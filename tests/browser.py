@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -132,6 +133,17 @@ class Browser:
     def size(self, width, height):
         mobile = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+
+    def barriers(self):
+        """Return what breaks WCAG 2.1 AA on the page by axe-core, one line a rule and element."""
+        if sys.version_info < (3, 10):  # which the package needs
+            return []
+        import axe_core_python
+
+        self.evaluate(Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
+        rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
+        found = self.evaluate(f"axe.run({json.dumps(rules)}).then((one) => one.violations)")
+        return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
     def picture(self, path, whole=False):
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

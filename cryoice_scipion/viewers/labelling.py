@@ -19,7 +19,7 @@ from cryoice_scipion.viewers.labels import Labels, Place
 from cryoice_scipion.viewers.pick_marks import LABEL_COLOURS
 from cryoice_scipion.viewers.saved_sets import BAD_PLACES, GOOD_PLACES
 from cryoice_scipion.viewers.screened_run import ScreenedRun
-from cryoice_scipion.viewers.widgets import Flow, Tooltip, bind_key
+from cryoice_scipion.viewers.widgets import GAP, Flow, Tooltip, bind_key
 
 LOOK = "look"
 TOOLS = {LOOK: "Look (L)", GOOD: "Mark good (G)", BAD: "Mark bad (B)"}
@@ -76,9 +76,12 @@ class Labelling:
         Tooltip(bar.add(self.classes), lambda _event: CLASS_HELP)
         self.cls.set(_choice("0"))
         self.verdicts = {}
+        pair = bar.add(tk.Frame(bar, bg="white"))  # stays on one line
         for accepted, words in ((True, "Accept (A)"), (False, "Reject (R)")):
-            button = tk.Button(bar, text=words, padx=4, pady=1, command=lambda accepted=accepted: self.decide(accepted))
-            self.verdicts[accepted] = bar.add(button)
+            button = tk.Button(pair, text=words, padx=4, pady=1)
+            button.config(command=lambda accepted=accepted: self.decide(accepted))
+            button.pack(side=tk.LEFT, padx=(0, GAP if accepted else 0))
+            self.verdicts[accepted] = button
             Tooltip(button, lambda _event: VERDICT)
         self.hint = bar.add(tk.Label(bar, bg="white", fg="#666666", text=HINTS[LOOK], width=34, anchor="w"))
         return bar

@@ -68,10 +68,13 @@ def draw_marks(canvas: tk.Canvas, view: Viewport, marks: Marks, on: Sequence[boo
             ring = _box(*points[index], radius + marks.margin * view.scale)
             canvas.create_oval(*ring, outline="white", dash=(3, 3), tags=PICKS)
     if marks.chosen is not None:
-        for index in np.flatnonzero(inside & marks.chosen):
-            for ink, wide in (("black", 5), (CHOSEN, 3)):
-                ring = _box(*points[index], max(radius, 2 * SMALLEST))
-                canvas.create_oval(*ring, outline=ink, width=wide, tags=(PICKS, "chosen" if wide == 3 else PICKS))
+        chosen, around = np.flatnonzero(inside & marks.chosen), max(radius, 2 * SMALLEST)
+        fits = style_of(len(chosen), around, size[0] * size[1]) == FULL
+        for index in chosen:
+            ring = _box(*points[index], around)
+            if fits:
+                canvas.create_oval(*ring, outline="black", width=5, tags=PICKS)
+            canvas.create_oval(*ring, outline=CHOSEN, width=3 if fits else 1, tags=(PICKS, "chosen"))
     for x, y, label in marks.labels:
         _draw_label(canvas, view.to_canvas((x, y)), label)
 
@@ -98,8 +101,13 @@ def _draw_label(canvas: tk.Canvas, point: Any, label: str) -> None:
     canvas.create_oval(*_box(*point, LABEL_RADIUS), fill=colour, outline="white", width=2, tags=(LABELS, kind))
     canvas.create_text(*point, text=kind[0].upper(), fill=ink, font=font, tags=LABELS)
     if label not in LABEL_COLOURS:  # the class, on a plate that can be read on any grey
-        left, middle = point[0] + LABEL_RADIUS + 4, point[1]
-        words = canvas.create_text(left, middle, text=label, anchor="w", font=font, tags=(LABELS, "class"))
+        beside = LABEL_RADIUS + 4
+        words = canvas.create_text(
+            point[0] + beside, point[1], text=label, anchor="w", font=font, tags=(LABELS, "class")
+        )
+        if canvas.bbox(words)[2] > canvas.winfo_width():  # no room on the right
+            canvas.coords(words, point[0] - beside, point[1])
+            canvas.itemconfig(words, anchor="e")
         plate = canvas.create_rectangle(*canvas.bbox(words), fill="white", outline="", tags=LABELS)
         canvas.tag_lower(plate, words)
 

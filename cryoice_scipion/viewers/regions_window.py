@@ -19,7 +19,7 @@ from cryoice_scipion.core.regions.labels import LabelledBox
 from cryoice_scipion.core.results.review_files import add_labels, read_labels
 from cryoice_scipion.core.results.run_folder import REGIONS
 from cryoice_scipion.core.results.run_reader import read_records
-from cryoice_scipion.core.screening.region_search_files import SHEET, cell_of
+from cryoice_scipion.core.screening.region_search_files import SHEET, cell_of, columns_within
 from cryoice_scipion.viewers.pick_marks import CHOSEN, LABEL_COLOURS
 from cryoice_scipion.viewers.screen_window import ScreenView, ScreenWindow
 from cryoice_scipion.viewers.screened_run import ScreenedRun
@@ -29,6 +29,7 @@ from cryoice_scipion.viewers.windows import open_window
 COLUMNS = {"#": 36, "Class": 100, "Conf.": 48, "Size (Å)": 66, "Marked": 66, "Micrograph": 100}  # widths, px
 NUMBERS = ("#", "Conf.", "Size (Å)")
 MOST = 2000  # rows of the list
+EDGE = 8  # px below and right of the contact sheet
 NEXT = "Copy the run and execute the copy to search again with the marks."
 SHOW, RIGHT, WRONG = "Show on the micrograph", "Right: mark as bad (B)", "Wrong: mark as good (G)"
 
@@ -58,7 +59,9 @@ class RegionsWindow(Window):
         self._sheet_file = folder / SHEET
         with open(folder / REGIONS, encoding="utf-8", newline="") as stream:
             self.rows: List[Dict[str, str]] = list(csv.DictReader(stream))
-        self._sheet: Any = None  # Tk forgets pictures that nobody holds
+        self._sheet: Optional[Image.Image] = None  # the contact sheet as the search wrote it
+        self._shown: Any = None  # in columns that fit the window; Tk forgets pictures that nobody holds
+        self._columns = 0
         self._make()
         self._fill()
 
@@ -108,18 +111,15 @@ class RegionsWindow(Window):
         frame = tk.Frame(master, bg="white")
         self.canvas = tk.Canvas(frame, bg="white", highlightthickness=0)
         down = ttk.Scrollbar(frame, command=self.canvas.yview)
-        across = ttk.Scrollbar(frame, command=self.canvas.xview, orient=tk.HORIZONTAL)
-        self.canvas.config(yscrollcommand=down.set, xscrollcommand=across.set)
+        self.canvas.config(yscrollcommand=down.set)
         self.canvas.grid(row=0, column=0, sticky="news")
         down.grid(row=0, column=1, sticky="ns")
-        across.grid(row=1, column=0, sticky="ew")
         frame.rowconfigure(0, weight=1)
         frame.columnconfigure(0, weight=1)
         if self._sheet_file.is_file():
             with Image.open(self._sheet_file) as image:
-                self._sheet = ImageTk.PhotoImage(image, master=self.root)
-            self.canvas.create_image(0, 0, image=self._sheet, anchor="nw")
-            self.canvas.config(scrollregion=(0, 0, self._sheet.width(), self._sheet.height()))
+                self._sheet = image.convert("RGB")
+            self.canvas.bind("<Configure>", lambda event: self._arrange(columns_within(event.width)))
         else:
             self.canvas.create_text(20, 20, text="The search has found no region.", anchor="nw")
         for event, turns in (("<Button-4>", -1), ("<Button-5>", 1)):
@@ -154,9 +154,26 @@ class RegionsWindow(Window):
         """Return the selected regions."""
         return [self.rows[int(key)] for key in self.tree.selection()]
 
+    def _arrange(self, columns: int) -> None:
+        """Show the contact sheet in so many columns."""
+        if self._sheet is None or columns == self._columns:
+            return
+        self._columns = columns
+        cells = self._cells()
+        right, bottom = (max(edges) for edges in zip(*(cell[2:] for cell in cells.values())))
+        shown = Image.new("RGB", (right + EDGE, bottom + EDGE), "white")
+        for key, cell in cells.items():
+            shown.paste(self._sheet.crop(cell_of(int(key))), cell[:2])
+        self._shown = ImageTk.PhotoImage(shown, master=self.root)
+        self.canvas.delete("all")
+        self.canvas.create_image(0, 0, image=self._shown, anchor="nw")
+        self.canvas.config(scrollregion=(0, 0, *shown.size))
+        self._point()
+
     def _cells(self) -> Dict[str, Tuple[int, int, int, int]]:
-        """Return the cells of the contact sheet by the key of their row; later regions have none."""
-        return {key: cell_of(int(key)) for key in self.tree.get_children()[: self._top]}
+        """Return the shown cells of the contact sheet by the key of their row; later regions have none."""
+        keys = self.tree.get_children()[: self._top] if self._columns else ()
+        return {key: cell_of(int(key), self._columns) for key in keys}
 
     def _point(self) -> None:
         """Frame the selected regions on the contact sheet."""

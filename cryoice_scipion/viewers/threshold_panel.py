@@ -15,6 +15,7 @@ from cryoice_scipion.constants import ACCEPTED
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
 from cryoice_scipion.core.results.run_reader import Records
 from cryoice_scipion.core.results.run_sums import BINS
+from cryoice_scipion.viewers.joint_plot import JointPlot
 from cryoice_scipion.viewers.pick_marks import CHOSEN
 from cryoice_scipion.viewers.score_axis import GOODNESS, SCORE, WORDS, Axis
 from cryoice_scipion.viewers.widgets import Tooltip
@@ -45,6 +46,8 @@ class ThresholdPanel(tk.Frame):
         self._from: Optional[float] = None  # where a selection began
         self._on_change, self._on_select = on_change, on_select
         self._records: Optional[Records] = None
+        self._scores: Any = None
+        self.joint = JointPlot(self)
         self._make()
 
     @property
@@ -68,10 +71,11 @@ class ThresholdPanel(tk.Frame):
         self.choice = ttk.Combobox(bar, textvariable=self.axis, values=[GOODNESS], state="readonly", width=14)
         self.choice.pack(side=tk.LEFT)
         self.choice.bind("<<ComboboxSelected>>", lambda _event: self._turned())
+        self.both = tk.Button(bar, text="Both ...", padx=4, pady=0, command=self._show_both)
+        Tooltip(self.both, lambda _event: "Plot the two scores of the coordinates against each other.")
         self.logarithmic = tk.BooleanVar(self, False)
-        tk.Checkbutton(bar, text="log scale", variable=self.logarithmic, command=self._draw, bg="white").pack(
-            side=tk.RIGHT
-        )
+        switch = tk.Checkbutton(bar, text="log scale", variable=self.logarithmic, command=self._draw, bg="white")
+        switch.pack(side=tk.RIGHT)
         self._make_figure()
         self.slider = tk.Scale(
             self, from_=0, to=1, resolution=-1, orient=tk.HORIZONTAL, showvalue=False, bg="white", troughcolor="#dddddd"
@@ -131,7 +135,7 @@ class ThresholdPanel(tk.Frame):
         scores : numpy.ndarray, (coordinates,), optional
             The picker's score of each coordinate, NaN if unknown; None: it gave none.
         """
-        self._records = records
+        self._records, self._scores = records, scores
         self.axes_of[GOODNESS].values = records.ordered
         if scores is not None and np.isfinite(scores).any():
             self._show_scores(records, scores)
@@ -147,8 +151,14 @@ class ThresholdPanel(tk.Frame):
         axis.threshold = axis.low if was_all else axis.threshold
         if is_new:
             self.choice.config(values=[GOODNESS, SCORE])
+            self.both.pack(side=tk.LEFT, padx=4)
         elif self._now is axis:
             self._scale_axis()
+
+    def _show_both(self) -> None:
+        """Show both scores of all coordinates in a window."""
+        self.joint.show(self._records.goodness, self._scores)  # type: ignore[union-attr]
+        self._draw()
 
     def count(self, kept: int, picks: int) -> None:
         """Show the numbers of kept coordinates, of the current micrograph (given) and of all micrographs."""
@@ -260,6 +270,7 @@ class ThresholdPanel(tk.Frame):
     def _draw(self) -> None:
         """Draw the histogram, with each bar split at the threshold."""
         axis = self._now
+        self.joint.move(self.threshold, self.minimum)
         self._line.set_xdata([axis.threshold, axis.threshold])
         if self._records is not None:
             counts, below = axis.histogram()

@@ -449,6 +449,13 @@ def test_the_score_of_the_picker_is_a_second_threshold(scipion, open_on):
     assert window.records.kept_number(panel.threshold) == len(left) < len(above(goodness, panel.threshold))
     low = sum(scores[key] < 1.0 for key, value in goodness.items() if value is not None)
     assert f"{low} with a low score of the picker" in panel.counts.cget("text")
+    panel.both.invoke()
+    joint = panel.joint
+    assert joint.cells.get_array().sum() == sum(value is not None for value in goodness.values())
+    assert [joint.lines[0].get_xdata()[0], joint.lines[1].get_ydata()[0]] == [panel.threshold, 1.0]
+    panel.set(1.5)
+    assert joint.lines[1].get_ydata()[0] == 1.5 and joint.lines[1].get_visible()
+    joint.window.destroy()
     panel.reset.invoke()
     assert panel.minimum is None
     assert window.records.kept_number(panel.threshold) == len(above(goodness, panel.threshold))
@@ -741,11 +748,16 @@ def look_at_regions(scipion, open_on, done):
     view.show()
     window = view.window
     wait_for(window, lambda: window.canvas.find_withtag("chosen"))
-    left, top, *_ = cell_of(1)
-    window.canvas.event_generate("<Button-1>", x=left + 5, y=top + 5)
-    window.root.update()
-    (row,) = window.chosen
-    assert row["id"] == "2"
+    for columns in (1, 2):
+        window._arrange(columns)
+        left, top, *_ = cell_of(1, columns)
+        assert (left < top) is (columns == 1)
+        window.canvas.event_generate("<Button-1>", x=left + 5, y=top + 5)
+        window.root.update()
+        (row,) = window.chosen
+        assert row["id"] == "2"
+        window.tree.selection_set("0")
+    window.tree.selection_set("1")
     window.buttons[WRONG].invoke()
     assert window.tree.set("1", "Marked") == "good"
     stored = json.loads(Path(scipion.screening.getPath("extra", "screening", "labels.json")).read_text())

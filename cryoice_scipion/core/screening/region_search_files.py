@@ -105,10 +105,15 @@ def places_in(one: FoundRegion) -> Iterator[Tuple[float, float]]:
             )
 
 
-def cell_of(index: int) -> Tuple[int, int, int, int]:
-    """Return left, top, right and bottom edge (px) of a region on the contact sheet, with its text."""
-    left, top = _GAP + index % _ACROSS * (_SIDE + _GAP), _GAP + index // _ACROSS * (_SIDE + 2 * _LINE + _GAP)
+def cell_of(index: int, across: int = _ACROSS) -> Tuple[int, int, int, int]:
+    """Return left, top, right and bottom edge (px) of a region, with its text, on a sheet of so many columns."""
+    left, top = _GAP + index % across * (_SIDE + _GAP), _GAP + index // across * (_SIDE + 2 * _LINE + _GAP)
     return left, top, left + _SIDE, top + _SIDE + 2 * _LINE
+
+
+def columns_within(width: int) -> int:
+    """Return how many columns of a contact sheet a width (px) has room for."""
+    return max(1, (width - _GAP) // (_SIDE + _GAP))
 
 
 def contact_sheet(maps: StoredMaps, found: Sequence[FoundRegion]) -> Image.Image:

@@ -19,18 +19,18 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
-from cryoice_scipion.core.results.review_files import LABELS
+from cryoice_scipion.core.results.review_files import LABELS, read_labels
 from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REGIONS, REJECTED, RunFolder
-from cryoice_scipion.core.results.run_reader import read_records
+from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.serve.commands import Command, in_background
 from cryoice_scipion.core.serve.labels import Labels
+from cryoice_scipion.core.serve.measures import read_measures, write_measures
 from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.screener import Screener
 
 FOLDER, MODELS = "teach", "models"  # in the folder of the run
 FOUND = "found"  # in the folder of the teaching
-MEASURES = "measures.txt"  # in the folder of the model: what the training printed
-COMPARED = 4  # micrographs without labels
+COMPARED = 4  # micrographs without labels, and as many with labels
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 _PARTS = {"patches": (0.0, 0.6), "baseline": (0.6, 0.75)}  # share of the job at the start and end of a progress bar
 _TRAINED = 0.75
@@ -67,16 +67,21 @@ class Teaching:
         model = self.folder / "model"
         trained = not (self.job.running and self.job.what == "training") and (model / MODEL_JSON).is_file()
         compared = read_records(self.folder / "compared") if trained else []
+        marked = read_labels(self.folder) if compared else {}
         saved = sorted(path.parent.name for path in (self._view.folder / MODELS).glob(f"*/{MODEL_JSON}"))
         return {
             "job": dataclasses.asdict(self.job),
             "counts": self.labels.counts(),
             "missing": self.labels.missing(),
             "trained": trained,
-            "measures": self._measures() if trained else {},
-            "compared": [{"id": one.id, "name": Path(one.path).name} for one in compared if one.status != FAILED],
+            "measures": read_measures(model) if trained else {},
+            "compared": [
+                {"id": one.id, "name": Path(one.path).name, "marked": one.stem in marked}
+                for one in compared
+                if one.status != FAILED
+            ],
             "found": self.found(),
-            "models": [{"name": name, "screened": str(self._screened(name))} for name in saved],
+            "models": [{"name": name, "screened": self._finished(name)} for name in saved],
         }
 
     def train(self) -> None:
@@ -205,16 +210,16 @@ class Teaching:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         records = [one for one in self._view.records().micrographs if one.status != FAILED]
         marked, boxes = self.labels.read(), self.folder / LABELS
-        paths = [one.path for one in records if one.stem in marked]
+        ours = [one for one in records if one.stem in marked]
         LabelFile(micrographs=marked).save(boxes)  # those that the training used
         config, reference = self._view.maps().config, self._view.maps().reference
         words = ["train", "--from", self._base, "--output", str(self.folder / "model"), "--device", self._device]
-        words += ["--boxes", str(boxes), "--contrast", reference.contrast, "--micrographs", *paths]
+        words += ["--boxes", str(boxes), "--contrast", reference.contrast, "--micrographs", *[one.path for one in ours]]
         words += ["--pixel-size", str(config.pixel_size)] if config.pixel_size else []
         self._run(words, self._on_bar)
-        others = [one for one in records if one.path not in paths] or records
-        others.sort(key=lambda one: -(one.bad_area or 0.0))
-        chosen = others[:: max(1, len(others) // COMPARED)][:COMPARED]
+        ours.sort(key=lambda one: -sum(not box.good for box in marked[one.stem]))
+        others = sorted((one for one in records if one.stem not in marked), key=lambda one: -(one.bad_area or 0.0))
+        chosen = [*others[:: max(1, len(others) // COMPARED)][:COMPARED], *ours[:COMPARED]]
         self._screen(chosen, self.folder / "model", self.folder / "compared", _TRAINED)
 
     def _on_bar(self, name: str, share: float) -> None:
@@ -256,18 +261,16 @@ class Teaching:
             raise CryoIceError("The job", "was stopped")
         self._command.run(self.folder / "log.txt")
         if words[0] == "train":
-            (self.folder / "model" / MEASURES).write_text("\n".join(self._command.lines), encoding="utf-8")
-
-    def _measures(self) -> Dict[str, float]:
-        """Return the AUC on the validation micrographs before and after the training; empty if it is not known."""
-        path = self.folder / "model" / MEASURES
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = {"after": r"^validation: auc ([\d.]+)", "before": r"^before tuning: auc ([\d.]+)"}
-        found = {name: re.search(line, text, re.MULTILINE) for name, line in lines.items()}
-        return {name: float(match.group(1)) for name, match in found.items() if match}
+            write_measures(self.folder / "model", self._command.lines)
 
     def _screened(self, name: str) -> Path:
         return self._view.folder / f"screened_{name}"
+
+    def _finished(self, name: str) -> str:
+        """Return the folder of the finished screening with a saved model; empty if there is none."""
+        folder = self._screened(name)
+        summary = read_summary(folder)
+        return str(folder) if summary and summary.finished else ""
 
 
 def _settings(config: ScreenConfig) -> List[str]:

@@ -51,12 +51,13 @@ def only_itself(page):
     assert not page.errors
 
 
-def fits(page, width):
-    """Return whether nothing is wider than the window of this width."""
-    page.size(width, 800)
-    room = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    page.size(1280, 800)
-    return room[0] <= room[1] == width
+def check_layout(page):
+    """Fail if something is wider than the window of a desktop or a phone, or has a barrier for some users."""
+    for width in (390, 1280):
+        page.size(width, 800)
+        room = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert room[0] <= room[1] == width
+        assert not page.barriers()
 
 
 def go(page, name):
@@ -95,7 +96,7 @@ def test_try(page, tmp_path):
     before = page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')")
     page.key("+")
     assert page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')") != before
-    assert fits(page, 390) and fits(page, 1280)
+    check_layout(page)
 
 
 def test_review(page, run):
@@ -122,7 +123,7 @@ def test_review(page, run):
     page.wait("/coordinates_kept.star/.test(document.getElementById('saved').textContent)")
     verdicts = json.loads((run / "review.json").read_text())["micrographs"]
     assert verdicts == {"mic005": "accepted", "mic006": "rejected"}
-    assert fits(page, 390) and fits(page, 1280)
+    check_layout(page)
 
 
 def test_teach(page, run):
@@ -147,8 +148,18 @@ def test_teach(page, run):
             page.wait(
                 "document.querySelectorAll('.mark').length === 0 && document.querySelector('#regions button.small')"
             )
-    page.click("#regions button.small")  # the region is right
+    right, wrong = (f"#regions button.small:nth-of-type({number})" for number in (2, 3))
+    page.click(wrong)
+    page.wait("document.querySelectorAll('.mark.good').length > 1")
+    page.click(right)
+    page.wait("document.querySelectorAll('.mark.good').length === 1")
+    pressed = "[...document.querySelectorAll('#regions button.small')].map((one) => one.ariaPressed)"
+    assert page.evaluate(pressed)[:2] == ["true", "false"]
+    page.click(right)
+    page.wait("document.querySelectorAll('.mark').length === 2")
+    page.click(right)
     page.wait("document.querySelectorAll('.mark').length > 2 && !document.getElementById('train').disabled")
+    check_layout(page)
     page.click("#train")
     page.wait("!document.getElementById('trained').hidden && document.querySelector('#compared button')")
     assert "0.950, before 0.900" in page.evaluate(TEXT.format("measures"))
@@ -160,7 +171,7 @@ def test_teach(page, run):
     labels = json.loads((run / "labels.json").read_text())["micrographs"]
     assert sorted(labels) == ["mic005", "mic006"]
     assert [one["good"] for one in labels["mic006"]] == [False, True]
-    assert fits(page, 390) and fits(page, 1280)
+    check_layout(page)
     shutil.rmtree(run / "models")
 
 
@@ -191,4 +202,4 @@ def test_the_map_of_the_session(page, run):
     page.wait(f"document.getElementById('name').textContent !== {json.dumps(chosen)}")
     page.key(" ")
     page.wait("document.querySelectorAll('#plane .picked').length === 1")
-    assert fits(page, 390) and fits(page, 1280)
+    check_layout(page)

@@ -15,6 +15,7 @@ from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.serve import teaching
 from cryoice_scipion.core.serve.commands import Command
 from cryoice_scipion.core.serve.labels import Labels
+from cryoice_scipion.core.serve.measures import read_measures, write_measures
 
 BAD = {"x": 4.0, "y": 20.0, "width": 16.0, "height": 16.0, "class": "support", "good": False}
 GOOD = {"x": 150.0, "y": 20.0, "width": 40.0, "height": 100.0, "class": "good", "good": True}
@@ -122,23 +123,31 @@ def test_train_compare_save_and_screen_again(client, run):
     assert act(client, "train").status_code == 200
     state = finished(client)
     assert not state["job"]["error"] and state["trained"]
-    assert state["measures"] == {"after": 0.95, "before": 0.9}
-    assert sorted(one["name"] for one in state["compared"]) == ["mic002.mrc", "mic004.mrc"], "those without labels"
+    assert state["measures"] == {"after": 0.95, "before": 0.9, "unchanged": False}
+    compared = {one["name"]: one["marked"] for one in state["compared"]}
+    assert compared == {"mic001.mrc": True, "mic002.mrc": False, "mic003.mrc": True, "mic004.mrc": False}
     assert (run / "teach" / "labels.json").read_text() == (run / "labels.json").read_text()
     found = client.get(f"/api/teach/{state['compared'][0]['id']}").json()
     assert found["before"]["name"] == found["after"]["name"] == state["compared"][0]["name"]
     assert found["after"]["regions"] and found["after"]["bad_area"] is not None
 
     assert act(client, "save", name="../x").status_code == 422
-    assert act(client, "save", name="mine").json()["models"][0]["name"] == "mine"
+    assert act(client, "save", name="mine").json()["models"] == [{"name": "mine", "screened": ""}]
     assert "exists already" in act(client, "save", name="mine").json()["error"]
     assert act(client, "screen", name="other").status_code == 422
     assert act(client, "screen", name="mine").status_code == 200
     state = finished(client)
-    assert not state["job"]["error"]
+    assert not state["job"]["error"] and state["models"][0]["screened"] == str(run / "screened_mine")
     words = FakeCommand.words
     assert words[words.index("--model") + 1] == str(run / "models" / "mine")
     assert words.count("--coordinates") == 2 and (run / "screened_mine" / "journal.jsonl").is_file()
+
+
+def test_a_training_that_changed_nothing_is_named(tmp_path):
+    scores = "cross-validated log loss over 3 micrographs: untouched 0.423, combined 0.596"
+    for name in ("untouched", "combined"):
+        write_measures(tmp_path, [f"fine-tuning default, last layer: {name} (a layer); {scores}"])
+        assert read_measures(tmp_path) == {"unchanged": name == "untouched"}
 
 
 def test_the_new_screening_has_the_settings_of_the_run():

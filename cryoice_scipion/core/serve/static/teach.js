@@ -8,9 +8,9 @@ import { Viewer } from "./viewer.js";
 const CLICK = Number(find("stage").dataset.side);  // Å: side of the box that a click marks
 const MOST_TILES = 8;  // marks that stand for one region
 const MOST_KEPT = 20;  // kept coordinates of one micrograph that are taken as good places at once
-const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening", searching: "looking at the maps" };
+const STAGES = { patches: "reading the marked places", baseline: "measuring the level", screening: "screening micrographs", searching: "looking at the maps" };
 const viewer = new Viewer(find("stage"));
-let labels = {}, mode = "bad", data = null, history = [], before, after, opened = 0;
+let labels = {}, mode = "bad", data = null, history = [], judges = [], before, after, opened = 0;
 
 const gallery = new Gallery(open, (row) => {
   const number = (labels[row.stem] || []).length;
@@ -28,6 +28,7 @@ async function open(row, box = null) {
     viewer.show(data, `/api/run/${data.id}/picture.jpg`);
     find("name").textContent = data.name;
     history = [];
+    listRegions();
     draw();
     if (box) viewer.showBox(box);
   } catch (error) {
@@ -58,14 +59,32 @@ function draw() {
   }));
   find("undo").disabled = !history.length;
   find("kept").hidden = !data.picks.some((pick) => pick[2]);
-  const buttons = (one, index) => [["Right", false, one.likeliest], ["Wrong", true, "good"]].map(([word, good, name]) => make("button", {
-    type: "button", class: "small", "aria-label": `${word}: region ${index + 1}, ${one.class}`,
-    onclick: () => change([...own(), ...tiles(one).map((place) => ({ ...place, class: name, good }))]),
-  }, word));
+  for (const { button, one, good } of judges) button.setAttribute("aria-pressed", marksOf(one).some((label) => label.good === good));
+}
+
+/** List the regions that the model found, each with two buttons that mark its inside as bad or as good. */
+function listRegions() {
   const regions = data.regions.filter((one) => one.likeliest !== "border");
+  judges = [];
+  const buttons = (one, index) => [["Right", false, one.likeliest], ["Wrong", true, "good"]].map(([word, good, name]) => {
+    const judge = () => {
+      const marks = marksOf(one), others = own().filter((label) => !marks.includes(label));
+      const places = marks.some((label) => label.good === good) ? [] : one.tiles;  // a second press removes the marks
+      change([...others, ...places.map((place) => ({ ...place, class: name, good }))]);
+    };
+    const button = make("button", { type: "button", class: "small", "aria-label": `${word}: region ${index + 1}, ${one.class}`, onclick: judge }, word);
+    judges.push({ button, one, good });
+    return button;
+  });
   find("regions").replaceChildren(...regions.slice(0, 40).map((one, index) => make("li", { class: "proposal" },
     make("button", { type: "button", class: "link", title: `confidence ${Math.round(100 * one.confidence)} %`, onclick: () => viewer.showArea(data.regions.indexOf(one)) }, dot(palette.classes[one.likeliest]), nameOf(one)), ...buttons(one, index))));
   if (!regions.length) find("regions").replaceChildren(make("li", { class: "help" }, "None on this micrograph."));
+}
+
+/** Return the marks that a judgement of a region has made. */
+function marksOf(one) {
+  one.tiles = one.tiles || tiles(one);
+  return own().filter((label) => one.tiles.some((tile) => label.x === tile.x && label.y === tile.y && label.width === tile.width));
 }
 
 /** Return boxes inside a region. The box around it would also hold what is beside it. */
@@ -215,6 +234,8 @@ async function act(json) {
 
 function show(state) {
   const { counts, job } = state;
+  if (working && !job.running && !job.error) tell(`The ${working} has ended.`);
+  working = job.running ? job.what : "";
   const on = (number) => ` on ${number} micrograph${number === 1 ? "" : "s"}`;
   find("marks").replaceChildren(make("b", { class: "bad-word" }, `✕ ${counts.bad} bad`), on(counts.bad_micrographs), make("br"),
     make("b", { class: "good-word" }, `✓ ${counts.good} good`), on(counts.good_micrographs));
@@ -228,21 +249,26 @@ function show(state) {
   find("trained").hidden = !state.trained;
   find("measures").textContent = words(state.measures);
   const none = ["none", 0, make("li", { class: "help" }, "The comparison was interrupted. Train again, or save the model and screen again.")];
-  replace("compared", !state.compared.length && !job.running ? [none] : state.compared.map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]));
+  const compared = [[false, "Without marks: these show whether the model is better."], [true, "With marks: these show whether it has learnt them."]].flatMap(([marked, title]) => {
+    const items = state.compared.filter((one) => one.marked === marked).map((one) => ["compared", one.id, make("li", {}, make("button", { type: "button", class: "link", title: one.name, onclick: () => compare(one) }, short(one.name)))]);
+    return items.length ? [["title", marked, make("li", { class: "help" }, title)], ...items] : [];
+  });
+  replace("compared", !state.compared.length && !job.running ? [none] : compared);
   find("find").disabled = job.running || !counts.bad;
   replace("found", state.found.map((one, index) => ["found", index + one.name, make("li", { class: "proposal" },
     make("button", { type: "button", class: "link", title: one.name, onclick: () => goTo(one) }, dot(palette.classes[one.class] || palette.rejected), `${one.class} ${Math.round(100 * one.confidence)} %, ${short(one.name)}`))]));
   find("saved").hidden = !state.models.length;
-  replace("models", state.models.map((one) => ["models", one.name, make("li", {}, make("b", {}, one.name), " ",
+  replace("models", state.models.map((one) => ["models", one.name + one.screened, make("li", {}, make("b", {}, one.name), " ",
     make("button", { type: "button", class: "small", onclick: () => act({ act: "screen", name: one.name }) }, "Screen again"),
-    make("p", { class: "help" }, "Result: ", make("code", {}, one.screened)))]));
+    one.screened ? make("p", { class: "help" }, "Screened. Stop the server, and open the result: ", make("code", {}, `cryoice serve --run ${one.screened}`)) : null)]));
 }
 
 /** Return what the training says of the marks that it did not use. */
-function words({ before, after }) {
+function words({ before, after, unchanged }) {
+  if (unchanged) return "Your marks did not improve the model, so only its threshold has changed. Mark each kind of mistake on two or more micrographs, and train again.";
   if (!after) return "";
   const worse = before > after ? " The model before was better on them: look at the pictures, and mark more places." : "";
-  return `AUC on marked places that the training did not use: ${after.toFixed(3)}, before ${before.toFixed(3)}.${worse}`;
+  return `AUC on marked places that the training did not use: ${after.toFixed(3)}, before ${before.toFixed(3)} (1 is best).${worse}`;
 }
 
 /** Fill a list unless it shows the same things already, so that it keeps the focus. */
@@ -254,7 +280,7 @@ function replace(name, items) {
 }
 
 const polls = sequence();
-let timer;
+let timer, working = "";  // the job at the last look
 /** Show the state of the server, and look again later. */
 async function poll() {
   const isNew = polls();
@@ -285,6 +311,7 @@ find("saving").addEventListener("submit", async (event) => {
 async function compare(one) {
   find("comparison").hidden = !one;
   find("marking").hidden = Boolean(one);
+  find("main").classList.toggle("comparing", Boolean(one));
   if (!one) return;
   const mine = opened += 1;
   try {

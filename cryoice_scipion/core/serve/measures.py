@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep and read what a fine-tuning printed: the AUC before and after, and the last layer that it chose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Dict, Sequence
+
+_FILE = "measures.txt"  # in the folder of the model
+_AUC = {"after": r"^validation: auc ([\d.]+)", "before": r"^before tuning: auc ([\d.]+)"}
+_UNCHANGED = r"^fine-tuning .*, last layer: untouched "
+
+
+def write_measures(model: Path, lines: Sequence[str]) -> None:
+    """Write the lines that the training of a model printed."""
+    (model / _FILE).write_text("\n".join(lines), encoding="utf-8")
+
+
+def read_measures(model: Path) -> Dict[str, Any]:
+    """Return the AUC on the validation micrographs, if it is known, and whether the last layer is unchanged."""
+    path = model / _FILE
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = {name: re.search(line, text, re.MULTILINE) for name, line in _AUC.items()}
+    measures: Dict[str, Any] = {name: float(match.group(1)) for name, match in found.items() if match}
+    return {**measures, "unchanged": re.search(_UNCHANGED, text, re.MULTILINE) is not None}
