@@ -69,16 +69,17 @@ def page(result: Dict[str, Any]) -> str:
         "",
         "## The choice of the last layer",
         "",
-        "Fine-tuning takes the *combined* layer, unless cross-validation shows that another one is better by more than "
-        "one standard error. Mean AUC over the simulated sessions if one layer were always taken, and how often each "
-        "was chosen there:",
+        "Fine-tuning takes the *combined* layer, unless cross-validation shows that the *new* one is better by more "
+        "than one standard error. Mean AUC over the simulated sessions if one layer were always taken, and how often "
+        "it was chosen:",
         "",
         "| layer | " + " | ".join(f"{number} labels | chosen" for number in NUMBERS) + " |",
         "|---" * (1 + 2 * len(NUMBERS)) + "|",
     ]
     counts = {number: Counter(row[str(number)]["layer"] for row in sessions) for number in NUMBERS}
     for layer in LAYERS:
-        cells = [f"{_mean(sessions, number, layer):.3f} | {counts[number][layer]}" for number in NUMBERS]
+        times = {number: counts[number][layer] if layer != SHIPPED else "" for number in NUMBERS}
+        cells = [f"{_mean(sessions, number, layer):.3f} | {times[number]}" for number in NUMBERS]
         text.append(f"| {layer} | " + " | ".join(cells) + " |")
     text += [
         "",

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep and read what a fine-tuning printed: the AUC before and after, and the last layer that it chose."""
+"""Keep and read what a fine-tuning printed: the AUC before and after."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Dict, Sequence
 
 _FILE = "measures.txt"  # in the folder of the model
 _AUC = {"after": r"^validation: auc ([\d.]+)", "before": r"^before tuning: auc ([\d.]+)"}
-_UNCHANGED = r"^fine-tuning .*, last layer: untouched "
 
 
 def write_measures(model: Path, lines: Sequence[str]) -> None:
@@ -17,10 +16,9 @@ def write_measures(model: Path, lines: Sequence[str]) -> None:
     (model / _FILE).write_text("\n".join(lines), encoding="utf-8")
 
 
-def read_measures(model: Path) -> Dict[str, Any]:
-    """Return the AUC on the validation micrographs, if it is known, and whether the last layer is unchanged."""
+def read_measures(model: Path) -> Dict[str, float]:
+    """Return the AUC on the validation micrographs, if it is known."""
     path = model / _FILE
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = {name: re.search(line, text, re.MULTILINE) for name, line in _AUC.items()}
-    measures: Dict[str, Any] = {name: float(match.group(1)) for name, match in found.items() if match}
-    return {**measures, "unchanged": re.search(_UNCHANGED, text, re.MULTILINE) is not None}
+    return {name: float(match.group(1)) for name, match in found.items() if match}

@@ -21,7 +21,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.training.head_choice import TRUST, UNTOUCHED, Fit, Rows, choose
+from cryoice_scipion.core.training.head_choice import TRUST, Fit, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import (
     Arrays,
@@ -86,8 +86,8 @@ def fit_head(
     """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as of ``fit.fit``.
 
     The penalised likelihood, with a Gaussian prior around the old weights or a part of them, is maximised by L-BFGS on
-    all training patches at once, weighted by :func:`patch_weights`. The choice between these layers and the old one
-    uses the validation patches as well.
+    all training patches at once, weighted by :func:`patch_weights`. The choice of that part uses the validation patches
+    as well.
     """
     torch.manual_seed(config.seed)
     detector = load_base(config.base)
@@ -106,8 +106,7 @@ def fit_head(
     def refit(trust: float) -> Fit:
         return lambda rows, left: functional.linear(features[left], *fit(rows, trust))
 
-    fits: Dict[str, Fit] = {UNTOUCHED: lambda rows, left: functional.linear(features[left], *old)}
-    fits.update({name: refit(trust) for name, trust in TRUST.items()})
+    fits = {name: refit(trust) for name, trust in TRUST.items()}
     choice = choose(fits, table, np.sort(np.concatenate([train, validation])), weights)
     log(f"fine-tuning {base.name}, last layer: {choice}")
     history: List[Dict[str, float]] = []
@@ -121,11 +120,7 @@ def fit_head(
         read = features[validation].numpy()
         on_epoch(Epoch(history[-1], lambda: positions_of(p_bad, table, validation, views, lambda: read)))
 
-    if choice.name == UNTOUCHED:
-        layer = old
-        report(old, float(loss_of(functional.linear(features[train], *old), allowed[train])))
-    else:
-        layer = fit(train, TRUST[choice.name], report)
+    layer = fit(train, TRUST[choice.name], report)
     with torch.no_grad():
         network.head.weight.copy_(layer[0][:, :, None, None])
         cast(torch.Tensor, network.head.bias).copy_(layer[1])

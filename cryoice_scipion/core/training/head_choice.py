@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose between the untouched last layer of a model and new ones, by cross-validation over micrographs."""
+"""Choose between two last layers for a model that is fine-tuned, by cross-validation over micrographs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.training.metrics import fit_temperature
 from cryoice_scipion.core.training.patches.fit import bad_log_odds
 
-UNTOUCHED, COMBINED, NEW = "untouched", "combined", "new"
+COMBINED, NEW = "combined", "new"
 #: How much the log-odds of the old layer count in a fitted one. The new layer keeps some of them, because they tell the
 #: classes of bad area apart; most labels do not.
 TRUST = {COMBINED: 0.5, NEW: 0.1}
 MEANINGS = {
-    UNTOUCHED: "the last layer of the base model, unchanged",
-    **{
-        name: f"{100 * trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
-        for name, trust in TRUST.items()
-    },
+    name: f"{100 * trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
+    for name, trust in TRUST.items()
 }
 _MICROGRAPHS = 3  # fewer are divided into blocks
 _FOLDS = 5
@@ -54,10 +51,9 @@ def choose(fits: Mapping[str, Fit], table: pd.DataFrame, rows: Rows, weights: ND
     """Return the best last layer for labelled patches.
 
     Each layer is fitted without some micrographs, and scored on them by the log loss of BAD against GOOD. As in a
-    training, a temperature is fitted to all these predictions first. With few labels, all layers can be perfect on
-    them and still differ on other micrographs, where the combined one was best. It is therefore taken unless another
-    one is better by more than one standard error of the paired differences (Breiman et al. 1984). Without scores, the
-    untouched layer is the safest.
+    training, a temperature is fitted to all these predictions first. The combined layer is taken unless the new one is
+    better by more than one standard error of the paired differences (Breiman et al. 1984), or when there are no scores.
+    The old layer is no candidate: with few labels it often scored best, and was the worse one on other micrographs.
 
     Parameters
     ----------
@@ -76,7 +72,7 @@ def choose(fits: Mapping[str, Fit], table: pd.DataFrame, rows: Rows, weights: ND
     folds = [np.isin(groups, names[first::_FOLDS]) for first in range(min(_FOLDS, len(names)))]
     folds = [left for left in folds if bad[~left].any() and not bad[~left].all()]
     if not folds:
-        return Choice(UNTOUCHED, {name: np.zeros(0) for name in fits}, unit)
+        return Choice(COMBINED, {name: np.zeros(0) for name in fits}, unit)
     seen = np.concatenate([np.flatnonzero(left) for left in folds])
     losses: Dict[str, NDArray[np.float64]] = {}
     for name, fit in fits.items():
@@ -94,11 +90,10 @@ def choose(fits: Mapping[str, Fit], table: pd.DataFrame, rows: Rows, weights: ND
 
 
 def _best(losses: Mapping[str, NDArray[np.float64]]) -> str:
-    """Return the layer with the lowest loss, if the combined one is worse by more than a standard error."""
-    best = min(losses, key=lambda name: losses[name].mean())
-    gain = losses[COMBINED] - losses[best]
+    """Return the new layer if it is better than the combined one by more than a standard error."""
+    gain = losses[COMBINED] - losses[NEW]
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-    return best if gain.mean() > error else COMBINED
+    return NEW if gain.mean() > error else COMBINED
 
 
 def _groups(table: pd.DataFrame) -> Tuple[NDArray[np.str_], str]:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The choice between an untouched last layer and fitted ones, by cross-validation over micrographs."""
+"""The choice between two last layers, by cross-validation over micrographs."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cryoice_scipion.core.training.head_choice import COMBINED, NEW, UNTOUCHED, choose
+from cryoice_scipion.core.training.head_choice import COMBINED, NEW, choose
 
 
 def labelled(micrographs, bad_each=4, good_each=4):
@@ -34,37 +34,37 @@ def choice(table, seen=None, **errors):
 
         return logits
 
-    fits = {name: fit(errors[name]) for name in (UNTOUCHED, COMBINED, NEW)}
+    fits = {name: fit(errors[name]) for name in (COMBINED, NEW)}
     return choose(fits, table, np.arange(len(table)), np.ones(len(table), np.float32))
 
 
 @pytest.mark.parametrize(
     "errors, name",
-    [((0.0, 0.0, 0.0), COMBINED), ((0.0, 0.5, 0.5), UNTOUCHED), ((0.5, 0.5, 0.0), NEW), ((0.5, 0.0, 0.5), COMBINED)],
+    [((0.0, 0.0), COMBINED), ((0.5, 0.0), NEW), ((0.5, 0.5), COMBINED), ((0.0, 0.5), COMBINED)],
 )
-def test_the_combined_layer_is_taken_unless_another_is_clearly_better(errors, name):
-    found = choice(labelled(6), **dict(zip((UNTOUCHED, COMBINED, NEW), errors)))
+def test_the_combined_layer_is_taken_unless_the_new_one_is_clearly_better(errors, name):
+    found = choice(labelled(6), **dict(zip((COMBINED, NEW), errors)))
     assert found.name == name
     assert str(found).startswith(f"{name} (")
-    assert "cross-validated log loss over 6 micrographs: untouched " in str(found)
+    assert "cross-validated log loss over 6 micrographs: combined " in str(found)
 
 
 def test_no_micrograph_is_scored_by_a_layer_that_has_seen_it():
     table, seen = labelled(7), []
-    choice(table, seen, untouched=0, combined=0, new=0)
+    choice(table, seen, combined=0, new=0)
     names = table["micrograph"].to_numpy()
-    assert len(seen) == 3 * 5
+    assert len(seen) == 2 * 5
     assert not any(set(names[list(train)]) & set(names[list(left)]) for train, left in seen)
     assert set().union(*(left for _, left in seen)) == set(range(len(table)))
 
 
 def test_one_micrograph_is_divided_into_quarters_and_that_is_said():
     table, seen = labelled(1, 12, 12), []
-    found = choice(table, seen, untouched=0.5, combined=0, new=0)
+    found = choice(table, seen, combined=0, new=0)
     assert found.name == COMBINED and "over 4 quarters of micrographs" in str(found)
     assert all(train and left and not train & left for train, left in seen)
 
 
-def test_the_untouched_layer_is_kept_when_nothing_can_be_compared():
-    found = choice(labelled(4, 0), untouched=0, combined=0, new=0)
-    assert found.name == UNTOUCHED and "too few labels to compare" in str(found)
+def test_the_combined_layer_is_taken_when_nothing_can_be_compared():
+    found = choice(labelled(4, 0), combined=0, new=0)
+    assert found.name == COMBINED and "too few labels to compare" in str(found)

@@ -366,7 +366,7 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     changed = {key for key in old if not torch.equal(old[key], new[key])}
     assert changed == {"head.weight", "head.bias"}
     chosen = config.trained_on["last layer"]
-    assert "cross-validated log loss over 3 micrographs: untouched" in chosen
+    assert "cross-validated log loss over 3 micrographs: combined" in chosen
     assert f"- last layer: {chosen}" in (tuned / "card.md").read_text(encoding="utf-8")
     assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
     said = capsys.readouterr()

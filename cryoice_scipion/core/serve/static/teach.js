@@ -264,8 +264,7 @@ function show(state) {
 }
 
 /** Return what the training says of the marks that it did not use. */
-function words({ before, after, unchanged }) {
-  if (unchanged) return "Your marks did not improve the model, so only its threshold has changed. Mark each kind of mistake on two or more micrographs, and train again.";
+function words({ before, after }) {
   if (!after) return "";
   const worse = before > after ? " The model before was better on them: look at the pictures, and mark more places." : "";
   return `AUC on marked places that the training did not use: ${after.toFixed(3)}, before ${before.toFixed(3)} (1 is best).${worse}`;
