@@ -85,21 +85,26 @@ def try_part(job: Tuple[str, int, int]) -> Tuple[str, CounterType[str], List[Dic
                 faults.append({"reader": name, "number": str(start), "kind": outcome, "details": details})
             start += 1
             if outcome in ("hang", "crash"):
+                child.kill()
                 break
-        child.kill()
-        child.join()
+        child.join()  # it removes its folder
     return name, outcomes, faults
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder that of the damaged files, and set the limit on time."""
+    signal.signal(signal.SIGPROF, _alarm)
+    warnings.simplefilter("ignore")
+    os.chdir(folder)  # names in files are relative to it
+    write_companions(folder)
 
 
 def _try(name: str, start: int, end: int, sender: Any) -> None:
     """Read the files of some numbers and send the outcome of each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGPROF, _alarm)
-    warnings.simplefilter("ignore")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes there
     with tempfile.TemporaryDirectory(prefix="fuzz_", dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as folder:
-        os.chdir(folder)
-        write_companions(Path(folder))
+        prepare(Path(folder))
         for number in range(start, end):
             sender.send(fault_of(TARGETS[name], Path(folder) / TARGETS[name].file, damaged(name, number)))
 

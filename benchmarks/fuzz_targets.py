@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import functools
 import gzip
 import json
@@ -18,7 +19,8 @@ from reader_seeds import damaged_seed, seeds_of
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, load_config, write_sums
-from cryoice_scipion.core.errors import PixelSizeError
+from cryoice_scipion.core.errors import CryoIceError, PixelSizeError
+from cryoice_scipion.core.formats.cryosparc_group import read_group_table
 from cryoice_scipion.core.formats.pick_tables import MICROGRAPH, X, Y
 from cryoice_scipion.core.formats.table import FORMATS, CoordinateFormat
 from cryoice_scipion.core.images.naming import expand_micrographs
@@ -86,6 +88,9 @@ def _boxes_in(text: str) -> Optional[int]:
 def _micrographs(path: Path, data: bytes) -> Fault:
     tasks = expand_micrographs([str(path)])
     sizes = [task.pixel_size for task in tasks if task.pixel_size is not None]
+    for task in tasks:
+        with contextlib.suppress(CryoIceError):  # what a list names is used as a path
+            read_micrograph(task.path)
     is_sound = bool(tasks) and all(task.path and task.stem for task in tasks) and all(size > 0 for size in sizes)
     return NO_FAULT if is_sound else ("bad list", str(tasks[:3]))
 
@@ -106,6 +111,18 @@ def _map(path: Path, data: bytes) -> Fault:
     found = ClassMap.load(path).checked("m1")
     shapes = found.log_odds.shape, found.border.shape
     return NO_FAULT if shapes[0] == shapes[1] and found.median_logit is not None else ("bad map", str(shapes))
+
+
+def _group(path: Path, data: bytes) -> Fault:
+    group = path.parent / "group.csg"
+    slots = {name: {"metafile": f">{file}", "num_items": 3} for name, file in _FILES.items()}
+    group.write_text(json.dumps({"results": slots}), encoding="utf-8")  # JSON is YAML
+    found = read_group_table(group)
+    counted = len(found.table) + found.lost
+    return NO_FAULT if counted >= 3 else ("lost rows", f"{counted} rows")
+
+
+_FILES = {"location": "particles.cs", "pick_stats": "second.cs"}
 
 
 def _model(path: Path, data: bytes) -> Fault:
@@ -156,6 +173,7 @@ _OTHERS: Dict[str, Tuple[Read, bool, Packed]] = {
     "micrograph.jpg": _binary(_image),
     "micrographs.star": _text(_micrographs),
     "exposures.cs": _binary(_micrographs),
+    "second.cs": _binary(_group),
     "labels.json": _text(_of_file(read_labels)),
     "review.json": _text(_of_folder(read_verdicts)),
     "settings.json": _text(_of_file(ScreenConfig.load)),

@@ -14,6 +14,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import tifffile
 from PIL import Image
+from reader_seeds import seeds_of
 
 from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.images.thumbnails import write_base
@@ -134,6 +135,7 @@ OTHER_SEEDS: Dict[str, Tuple[bytes, ...]] = {
     "micrograph.jpg": (_picture("JPEG"), _picture("JPEG", _RGB)),
     "micrographs.star": ((_OPTICS + _NAMES).encode(), _OLD_LIST.encode()),
     "exposures.cs": (_exposures(),),
+    "second.cs": seeds_of(".cs"),
     "labels.json": (_dumped({"version": 1, "micrographs": {"m1": [_BOX, {**_BOX, "class": "good", "good": True}]}}),),
     "review.json": (_dumped(_VERDICTS),),
     "settings.json": (_dumped(ScreenConfig(margins={"support": 50}).model_dump()),),
