@@ -30,7 +30,8 @@ from reader_seeds import write_companions
 
 from cryoice_scipion.core.errors import CryoIceError
 
-LIMIT = 5.0  # s of CPU for one input
+LIMIT = 5  # s of CPU for one input; a process that does not end at it is ended after four times as long
+ASLEEP = 600  # s without CPU: a reader that waits
 MEMORY = 4 << 30  # bytes of address space of a process
 PART = 2000  # inputs of one job
 SHOWN = 5  # failures in the result, for each reader and kind
@@ -76,7 +77,7 @@ def try_part(job: Tuple[str, int, int]) -> Tuple[str, CounterType[str], List[Dic
         outcome = details = ""
         while start < end:
             try:
-                outcome, details = receiver.recv() if receiver.poll(20 * LIMIT) else ("hang", "the process was ended")
+                outcome, details = receiver.recv() if receiver.poll(ASLEEP) else ("hang", "the process was ended")
             except EOFError:
                 child.join()
                 outcome, details = "crash", f"exit status {child.exitcode}"
@@ -106,6 +107,8 @@ def _try(name: str, start: int, end: int, sender: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="fuzz_", dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as folder:
         prepare(Path(folder))
         for number in range(start, end):
+            most = int(time.process_time()) + 4 * LIMIT
+            resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
             sender.send(fault_of(TARGETS[name], Path(folder) / TARGETS[name].file, damaged(name, number)))
 
 
