@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Damaged files are read or refused in one line by every reader; benchmarks/fuzz_readers.py tries many more."""
 
+import json
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cryoice_scipion.core.errors import CryoIceError, ImageError
@@ -15,6 +17,7 @@ from cryoice_scipion.core.formats.joining import read_each
 from cryoice_scipion.core.formats.table import FORMATS
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.images.reading import read_micrograph
+from cryoice_scipion.core.regions.labels import read_labels
 from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.screening import quarantine
 
@@ -96,6 +99,31 @@ def test_damaged_files_of_an_earlier_session_are_as_none(tmp_path):
             (tmp_path / name).write_text(content)
         assert read_summary(tmp_path) is None or content == "{}"
         assert not quarantine.has_suspects(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("micrograph_blob/path", ("U9", (2,)), "micrograph_blob/path does not hold text"),
+        ("micrograph_blob/path", ("f4",), "micrograph_blob/path does not hold text"),
+        ("micrograph_blob/psize_A", ("f4", (2,)), "micrograph_blob/psize_A does not hold numbers"),
+        ("uid", ("f8",), "uid does not hold whole numbers"),
+    ],
+)
+def test_a_column_of_cryosparc_of_another_type_is_named(tmp_path, name, kind, words):
+    kinds = {"uid": ("u8",), "micrograph_blob/path": ("U9",), "micrograph_blob/psize_A": ("f4",), name: kind}
+    np.save(tmp_path / "a.npy", np.zeros(2, [(key, *one) for key, one in kinds.items()]))
+    (tmp_path / "a.npy").rename(tmp_path / "a.cs")
+    with pytest.raises(CryoIceError, match=words):
+        expand_micrographs([str(tmp_path / "a.cs")])
+
+
+def test_a_labelled_box_beyond_any_micrograph_is_refused(tmp_path):
+    box = {"x": 1, "y": 2, "width": 3, "height": 4}
+    for key in box:
+        (tmp_path / "l.json").write_text(json.dumps({"micrographs": {"m": [{**box, key: 1e300}]}}))
+        with pytest.raises(CryoIceError, match=f"{key} must be 1e"):
+            read_labels(tmp_path / "l.json")
 
 
 def test_a_path_without_a_file_name_has_outputs_with_a_name(tmp_path):
