@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD, LARGEST_POSITION, PIXEL_SIZES
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 
 SCHEMA_VERSION = 1
 _PIXEL_SIZE: Dict[str, Any] = dict(zip(("ge", "le"), PIXEL_SIZES))

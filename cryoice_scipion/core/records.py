@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Type, TypeVar
 
 RECORDS_VERSION = 1
@@ -217,25 +215,6 @@ _NESTED_ONE: Dict[str, Dict[str, Any]] = {
     "Reference": {"one_class": OneClass},
     "MapResult": {"input": FileIdentity},
 }
-
-
-def read_json(path: Path, kind: Type[Any] = dict) -> Any:
-    """Return the content of a JSON file, which is an object, or a list if ``kind`` says so.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be read.
-    ValueError
-        When it is not JSON, is nested too deeply, or holds something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if not isinstance(found, kind):
-        raise ValueError(f"it holds a {type(found).__name__}, not a {kind.__name__}")
-    return found
 
 
 def from_json(kind: Type[Row], data: Dict[str, Any]) -> Row:

@@ -18,7 +18,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 
 LABELS, VERDICTS = "labels.json", "review.json"  # in the folder of the run

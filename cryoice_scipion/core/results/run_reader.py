@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
-from cryoice_scipion.core.records import MicrographRecord, Summary, from_json, read_json
+from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
 from cryoice_scipion.core.results.journal_lines import Screened, Thinned, read_run
 from cryoice_scipion.core.results.run_folder import JOURNAL, SUMMARY
 

@@ -18,7 +18,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Set
 
 from cryoice_scipion.core.errors import without_breaks
 from cryoice_scipion.core.images.atomic import open_no_link, replacing
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.workers.interface import is_device_lost
 

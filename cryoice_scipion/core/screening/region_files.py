@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence
 
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.records import MicrographRecord, Region, read_json
+from cryoice_scipion.core.json_files import read_json
+from cryoice_scipion.core.records import MicrographRecord, Region
 from cryoice_scipion.core.regions import coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS, RunFolder, writing
 from cryoice_scipion.core.screening.csv_table import CsvTable

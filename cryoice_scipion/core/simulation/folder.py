@@ -17,7 +17,7 @@ from cryoice_scipion.constants import BORDER, CLASSES, GOOD, VERSION
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.simulation.canvas import sample_labels
 from cryoice_scipion.core.simulation.config import PUBLISHED, SceneConfig
 from cryoice_scipion.core.simulation.contaminants import KINDS

@@ -34,7 +34,7 @@ from cryoice_scipion.core.detectors.unet import EMBEDDING
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.training.patches.background import draw_background
 from cryoice_scipion.core.training.splits import with_unique_names
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Dict, List
 
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 
 _BEAT = 10.0  # s between two signs of life
 _DEAD = 120.0  # s without a sign of life after which a process of another machine is taken for dead

@@ -18,7 +18,7 @@ import optuna
 from cryoice_scipion.core.detectors.model_folder import DASHBOARD, write_sums
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.records import read_json
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.reports.plots import importance
 from cryoice_scipion.core.training.dashboard import Dashboard, train_with_dashboard
 from cryoice_scipion.core.training.sweep.claims import Tasks
