@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look for faults of readers with inputs that libFuzzer chooses by the code that they reach.
+"""Look for faults of readers: libFuzzer keeps the damaged files that reach new code, and damages them further.
 
 usage: python benchmarks/fuzz_guided.py [--seconds 30 --only .star --output FILE]
-It needs atheris (pip install atheris; Python 3.11 or later), which the other benchmarks do not. The rules are those of
-fuzz_readers.py. Inputs that show a fault are in the result, as base64.
+It needs atheris (pip install atheris), which nothing else does. Rules and changes are those of fuzz_readers.py, but
+libFuzzer changes one input in four. Inputs that show a fault are in the result, as base64.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import random
 import re
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def fuzz(name: str, folder: Path, seconds: int) -> None:
     with atheris.instrument_imports(include=INSTRUMENTED):
         from fuzz_readers import fault_of, prepare
         from fuzz_targets import TARGETS
+        from reader_seeds import changed
     target = TARGETS[name]
     work, corpus, found = (folder / part for part in ("work", "corpus", "faults"))
     for part in (work, corpus, found):
@@ -44,8 +46,13 @@ def fuzz(name: str, folder: Path, seconds: int) -> None:
         if kind not in ("read", "refused") and not path.exists():
             path.write_bytes(details.encode("utf-8", "replace").replace(b"\n", b" ") + b"\n" + data)
 
+    def change(data: bytes, most: int, seed: int) -> bytes:
+        if seed % 4 == 0:
+            return bytes(atheris.Mutate(data, most))
+        return changed(data, random.Random(seed), target.seeds, target.is_text)[:most]
+
     limits = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-rss_limit_mb=4096", "-timeout=60"]
-    atheris.Setup([sys.argv[0], str(corpus), *limits], try_one)
+    atheris.Setup([sys.argv[0], str(corpus), *limits], try_one, custom_mutator=change)
     atheris.Fuzz()
 
 
@@ -77,7 +84,7 @@ def main() -> None:
     try:
         import atheris  # noqa: F401
     except ImportError:
-        sys.exit("fuzz_guided.py: needs atheris; pip install atheris (Python 3.11 or later)")
+        sys.exit("fuzz_guided.py: atheris is missing; install it (pip install atheris), or use fuzz_readers.py")
     if args.folder:
         fuzz(args.only[0], args.folder, args.seconds)
     from fuzz_targets import TARGETS

@@ -91,6 +91,11 @@ def damaged_seed(name: str, seeds: Tuple[bytes, ...], is_text: bool = True) -> b
     """Return one of these files with one to five random changes; the same one each time for a name."""
     rng = random.Random(name)
     data = rng.choice(seeds)
+    return changed(data, rng, seeds, is_text)
+
+
+def changed(data: bytes, rng: random.Random, seeds: Tuple[bytes, ...], is_text: bool = True) -> bytes:
+    """Return a file with one to five random changes."""
     changes = _CHANGES if is_text else _BINARY_CHANGES
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 5))):
         data = rng.choice(changes)(data, rng, seeds)
