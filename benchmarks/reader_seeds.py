@@ -87,13 +87,18 @@ def _cryosparc_seeds() -> Tuple[bytes, ...]:
     return tuple(found)
 
 
-def damaged(suffix: str, number: int) -> bytes:
-    """Return the damaged file of this number; the same one each time."""
-    rng = random.Random(f"{suffix} {number}")
-    seeds = seeds_of(suffix)
+def damaged_seed(name: str, seeds: Tuple[bytes, ...], is_text: bool = True) -> bytes:
+    """Return one of these files with one to five random changes; the same one each time for a name."""
+    rng = random.Random(name)
     data = rng.choice(seeds)
+    return changed(data, rng, seeds, is_text)
+
+
+def changed(data: bytes, rng: random.Random, seeds: Tuple[bytes, ...], is_text: bool = True) -> bytes:
+    """Return a file with one to five random changes."""
+    changes = _CHANGES if is_text else _BINARY_CHANGES
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 5))):
-        data = rng.choice(_CHANGES)(data, rng, seeds)
+        data = rng.choice(changes)(data, rng, seeds)
     return data
 
 
@@ -143,6 +148,16 @@ def _splice(data: bytes, rng: random.Random, seeds: Tuple[bytes, ...]) -> bytes:
     return data[: rng.randrange(len(data) + 1)] + other[rng.randrange(len(other) + 1) :]
 
 
+def _integer(data: bytes, rng: random.Random, seeds: Tuple[bytes, ...]) -> bytes:
+    """Replace an integer in a header."""
+    value, size = rng.choice(_INTEGERS), rng.choice((1, 2, 4, 4, 8))
+    at = rng.randrange(len(data) // size or 1) * size
+    order = rng.choice(("little", "big"))
+    return data[:at] + (value % 256**size).to_bytes(size, order) + data[at + size :]  # type: ignore[arg-type]
+
+
+_INTEGERS = (0, 1, 2, 3, 4, 16, 255, 256, 32767, 32768, 65535, 1_000_000, 2**31 - 1, 2**31, 2**32 - 1, -1, -2, 2**63)
 _CHANGES: List[Callable[[bytes, random.Random, Tuple[bytes, ...]], bytes]] = [
     _flip, _cut, _double, _insert, _insert, _value, _value, _lines, _splice,
 ]  # fmt: skip
+_BINARY_CHANGES = [*_CHANGES, _integer, _integer, _integer]

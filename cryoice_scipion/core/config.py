@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cryoice_scipion.constants import ALL_GRADES, BAD, CLASSES, DEFAULT_MODEL, GOOD, LARGEST_POSITION, PIXEL_SIZES
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.json_files import read_json
 
 SCHEMA_VERSION = 1
 _PIXEL_SIZE: Dict[str, Any] = dict(zip(("ge", "le"), PIXEL_SIZES))
@@ -51,8 +51,8 @@ class Settings(BaseModel):
             If the file is missing, is not JSON, or contains invalid settings.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            values = read_json(path)
+        except (OSError, ValueError) as error:
             raise SettingsError(path, f"is not a readable JSON file ({error})", "check the path and the file") from None
         try:
             return cls.model_validate(values)

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import LARGEST_POSITION, UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
-from cryoice_scipion.core.formats.cryosparc_dataset import UID, Table, texts
+from cryoice_scipion.core.formats.cryosparc_dataset import UID, numbers, texts
 from cryoice_scipion.core.formats.cryosparc_group import read_group_table
 from cryoice_scipion.core.formats.joining import Picks
 from cryoice_scipion.core.formats.pick_tables import MICROGRAPH, PIXEL_SIZE, SCORE, X, Y
@@ -40,12 +38,12 @@ def read(path: Path) -> Picks:
         reason = f"has no positions on micrographs (no column {missing[0]})"
         remedy = _REMEDY if path.suffix.lower() == ".csg" else f"{_REMEDY}, or the .csg file of the job"
         raise NoCoordinatesError(path, reason, remedy)
-    shape = _numbers(path, columns, _SHAPE, 2)
-    x, y = (_numbers(path, columns, name) for name in _AT)
-    table = pd.DataFrame({X: x * shape[:, 1], Y: y * shape[:, 0], MICROGRAPH: texts(columns[_PATH])})
+    shape = numbers(path, columns, _SHAPE, 2)
+    x, y = (numbers(path, columns, name) for name in _AT)
+    table = pd.DataFrame({X: x * shape[:, 1], Y: y * shape[:, 0], MICROGRAPH: texts(path, columns, _PATH)})
     for name, column in ((PIXEL_SIZE, _PIXEL_SIZE), (SCORE, _SCORE)):
         if column in (columns.dtype.names or ()):
-            table[name] = _numbers(path, columns, column)
+            table[name] = numbers(path, columns, column)
     has_uid = UID in (columns.dtype.names or ())
     if has_uid:
         table[UID_COLUMN] = list(map(str, columns[UID].tolist()))
@@ -60,17 +58,3 @@ def read(path: Path) -> Picks:
     left_out = {UNREADABLE: lost + source.lost} if lost + source.lost else {}
     table = table[placed].reset_index(drop=True) if lost else table
     return Picks(table, None, left_out, warnings, sources=[path] if has_uid else [])
-
-
-def _numbers(path: Path, table: Table, column: str, width: int = 1) -> npt.NDArray[np.float64]:
-    """Return a column of numbers, shape (rows,) or (rows, width).
-
-    Raises
-    ------
-    CoordinatesError
-        When the column holds something else.
-    """
-    try:
-        return np.asarray(table[column], dtype=np.float64).reshape((len(table), width) if width > 1 else len(table))
-    except (ValueError, TypeError):
-        raise CoordinatesError(path, f"column {column} does not hold numbers", "export it anew") from None

@@ -84,8 +84,31 @@ def append(tables: Sequence[Table]) -> Table:
     return table_of({name: np.concatenate([table[name] for table in tables]) for name in names})
 
 
-def texts(values: npt.NDArray[Any]) -> List[str]:
-    """Return text values; a leading ">" marks a path beside the file itself, and is removed."""
+def numbers(path: Path, table: Table, column: str, width: int = 1) -> npt.NDArray[np.float64]:
+    """Return a column of numbers, shape (rows,) or (rows, width); ``path`` is named in the error.
+
+    Raises
+    ------
+    CoordinatesError
+        When the column holds something else.
+    """
+    try:
+        return np.asarray(table[column], dtype=np.float64).reshape((len(table), width) if width > 1 else len(table))
+    except (ValueError, TypeError):
+        raise CoordinatesError(path, f"column {column} does not hold numbers", "export it anew") from None
+
+
+def texts(path: Path, table: Table, column: str) -> List[str]:
+    """Return a column of text; a leading ">" marks a path beside the file itself, and is removed.
+
+    Raises
+    ------
+    CoordinatesError
+        When the column holds something else; ``path`` is named.
+    """
+    values = table[column]
+    if values.ndim != 1 or values.dtype.kind not in "SU":
+        raise CoordinatesError(path, f"column {column} does not hold text", "export it anew")
     known: Dict[Any, str] = {}  # a name is repeated for each particle of its micrograph
     found = values.tolist()
     for value in found:
@@ -105,6 +128,8 @@ def _load(path: Path, stream: IO[bytes]) -> Table:
     shape, _, dtype = readers[version](stream)
     if dtype.names is None or len(shape) != 1:
         raise CoordinatesError(path, "is not a table of cryoSPARC", "export it anew from cryoSPARC")
+    if UID in dtype.names and (dtype[UID].shape or dtype[UID].kind not in "ui"):
+        raise CoordinatesError(path, f"column {UID} does not hold whole numbers", "export it anew from cryoSPARC")
     if dtype.hasobject:
         return table_of(load_columns(stream, dtype))
     if shape[0] * dtype.itemsize > path.stat().st_size:

@@ -9,7 +9,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 
 from cryoice_scipion.core.errors import CryoIceError
-from cryoice_scipion.core.formats.cryosparc_dataset import Table, texts
+from cryoice_scipion.core.formats.cryosparc_dataset import Table, numbers, texts
 from cryoice_scipion.core.formats.cryosparc_group import read_group_table
 
 _PATH, _PIXEL_SIZE = "micrograph_blob/path", "micrograph_blob/psize_A"
@@ -24,7 +24,8 @@ def read_exposures(path: Path) -> List[Tuple[str, Optional[float]]]:
         When the file cannot be read or names no micrographs.
     """
     table = read_group_table(path).table
-    sizes = table[_PIXEL_SIZE].astype(float) if _PIXEL_SIZE in (table.dtype.names or ()) else np.zeros(len(table))
+    has_sizes = _PIXEL_SIZE in (table.dtype.names or ())
+    sizes = numbers(path, table, _PIXEL_SIZE) if has_sizes else np.zeros(len(table))
     return [(name, float(size) if size > 0 else None) for name, size in zip(micrographs_of(path, table), sizes)]
 
 
@@ -39,4 +40,4 @@ def micrographs_of(path: Path, table: Table) -> List[str]:
     if _PATH not in (table.dtype.names or ()):
         reason = f"names no micrographs (no column {_PATH})"
         raise CryoIceError(path, reason, "give the exposures of motion correction or of Import Micrographs")
-    return texts(table[_PATH])
+    return texts(path, table, _PATH)

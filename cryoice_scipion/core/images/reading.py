@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import math
 import os
 import re
@@ -34,6 +35,7 @@ _MOST_PIXELS = 300_000_000  # 11520 × 8184 px, the largest camera, three times;
 _PILLOW_CAP = threading.Lock()
 Pixels = npt.NDArray[Any]
 Opened = Tuple[Tuple[int, ...], Callable[[], Pixels]]  # the shape, and a function that returns the pixels
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # a damaged file is one error, not a line for each tag
 _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 
 

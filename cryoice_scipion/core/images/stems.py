@@ -47,9 +47,9 @@ def output_stem(stem: str) -> str:
     """Return a stem that fits into the names of output files.
 
     A long one is shortened and ends in a hash of itself. One that spreadsheets take for a formula, or shells for an
-    option, gets an underscore in front.
+    option, gets an underscore in front, and an empty one, of a path that ends in "/", becomes an underscore.
     """
-    stem = plain_path(f"_{stem}" if stem.startswith(RISKY_STARTS) else stem)
+    stem = plain_path(f"_{stem}" if not stem or stem.startswith(RISKY_STARTS) else stem)
     data = stem.encode("utf-8")
     if len(data) <= _LONGEST_STEM:
         return stem

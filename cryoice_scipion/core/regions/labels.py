@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Tuple
 
 from pydantic import ConfigDict, Field, model_validator
 
-from cryoice_scipion.constants import BAD, GOOD
+from cryoice_scipion.constants import BAD, GOOD, LARGEST_POSITION
 from cryoice_scipion.core.config import Settings
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.atomic import replacing
@@ -27,10 +27,10 @@ class LabelledBox(Settings):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    x: float
-    y: float
-    width: float = Field(gt=0)
-    height: float = Field(gt=0)
+    x: float = Field(ge=-LARGEST_POSITION, le=LARGEST_POSITION)
+    y: float = Field(ge=-LARGEST_POSITION, le=LARGEST_POSITION)
+    width: float = Field(gt=0, le=LARGEST_POSITION)
+    height: float = Field(gt=0, le=LARGEST_POSITION)
     cls: str = Field(BAD, alias="class", min_length=1, max_length=40)
     good: bool = False
 

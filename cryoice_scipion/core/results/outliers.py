@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryoice_scipion.core.detectors.one_class_fit import UNUSUAL, Outlier, fit_one_class, measure
-from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.errors import ImageError, one_line
 from cryoice_scipion.core.images.writing import write_map
 from cryoice_scipion.core.records import MapResult, MicrographRecord, OneClass
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
@@ -91,8 +91,9 @@ def read_features(path: Path) -> NDArray[Any]:
     """
     try:
         values: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageError(
-            path, f"the stored features cannot be read ({error})", "screen this micrograph again"
-        ) from None
+        if values.ndim != 3 or values.dtype.kind != "f":
+            raise ValueError(f"shape {values.shape}, {values.dtype}")
+    except Exception as error:  # numpy and its parser of headers raise many kinds for damaged files
+        reason = f"the stored features cannot be read ({one_line(error) or type(error).__name__})"
+        raise ImageError(path, reason, "screen this micrograph again") from None
     return values

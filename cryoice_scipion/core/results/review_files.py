@@ -18,6 +18,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 from cryoice_scipion.constants import ACCEPTED, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 
 LABELS, VERDICTS = "labels.json", "review.json"  # in the folder of the run
@@ -107,7 +108,7 @@ def read_verdicts(folder: Path) -> Dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["micrographs"]
+        found = read_json(path)["micrographs"]
         return {str(stem): str(word) for stem, word in found.items() if word in (ACCEPTED, REJECTED)}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise CryoIceError(path, "is damaged", "correct or remove it") from None

@@ -7,7 +7,6 @@ A run may have millions of coordinates, so their goodness is kept in arrays.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.maps.scoring import is_kept, smallest_kept
 from cryoice_scipion.core.records import MicrographRecord, Summary, from_json
 from cryoice_scipion.core.results.journal_lines import Screened, Thinned, read_run
@@ -215,7 +215,7 @@ def _read_lines(
 def read_summary(folder: Path) -> Optional[Summary]:
     """Return the state of a run as summary.json has it; None when there is none yet."""
     try:
-        return from_json(Summary, json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8")))
+        return from_json(Summary, read_json(Path(folder) / SUMMARY))
     except (OSError, ValueError):
         return None
 

@@ -18,6 +18,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Set
 
 from cryoice_scipion.core.errors import without_breaks
 from cryoice_scipion.core.images.atomic import open_no_link, replacing
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.results.run_folder import writing
 from cryoice_scipion.core.workers.interface import is_device_lost
 
@@ -133,15 +134,13 @@ def has_suspects(folder: Path) -> bool:
 def _interrupted(folder: Path) -> List[str]:
     """Return the micrographs that were being computed when the run was killed; none if the note is damaged."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / COMPUTING).read_text(encoding="utf-8"))
-        return [stem for stem in found if isinstance(stem, str)] if isinstance(found, list) else []
+        return [stem for stem in read_json(folder / COMPUTING, list) if isinstance(stem, str)]
     return []
 
 
 def _counts(folder: Path) -> Dict[str, int]:
     """Return the counts of earlier sessions; none if their file is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / QUARANTINE).read_text(encoding="utf-8"))
-        found = found if isinstance(found, dict) else {}
+        found = read_json(folder / QUARANTINE)
         return {stem: count for stem, count in found.items() if isinstance(count, int)}
     return {}

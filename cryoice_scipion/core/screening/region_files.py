@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence
 
 from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.records import MicrographRecord, Region
 from cryoice_scipion.core.regions import coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS, RunFolder, writing
@@ -49,7 +49,7 @@ class RegionFiles(CsvTable):
             if not path.is_file():
                 continue
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
+                found = read_json(path)
                 images += found["images"]
                 for one in found["annotations"]:
                     number += 1

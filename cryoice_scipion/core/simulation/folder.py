@@ -17,6 +17,7 @@ from cryoice_scipion.constants import BORDER, CLASSES, GOOD, VERSION
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.simulation.canvas import sample_labels
 from cryoice_scipion.core.simulation.config import PUBLISHED, SceneConfig
 from cryoice_scipion.core.simulation.contaminants import KINDS
@@ -136,7 +137,7 @@ def _claim(folder: Path, settings: Dict[str, Any]) -> None:
     """Write the settings, or refuse a folder that was made with other ones."""
     path = folder / SUMMARY
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_json(path)
     except FileNotFoundError:
         _write_json(path, {**settings, "complete": False})
         return
@@ -200,7 +201,7 @@ def _complete(folder: Path, index: int) -> Optional[Dict[str, Any]]:
     if not (folder / MICROGRAPHS / name).is_file() or not (folder / LABELS / name).is_file():
         return None
     try:
-        truth: Dict[str, Any] = json.loads((folder / TRUTH / f"{_stem(index)}.json").read_text(encoding="utf-8"))
+        truth: Dict[str, Any] = read_json(folder / TRUTH / f"{_stem(index)}.json")
     except (OSError, ValueError):
         return None
     return truth

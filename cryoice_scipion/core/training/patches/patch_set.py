@@ -34,6 +34,7 @@ from cryoice_scipion.core.detectors.unet import EMBEDDING
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.training.patches.background import draw_background
 from cryoice_scipion.core.training.splits import with_unique_names
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
@@ -101,7 +102,7 @@ class PatchSet:
             When a file is missing, or the files have different numbers of patches.
         """
         try:
-            head = json.loads((folder / META).read_text(encoding="utf-8"))
+            head = read_json(folder / META)
             real = np.load(folder / REAL, allow_pickle=False)
             paths = {kind: folder / f"{kind}.npy" for kind in KINDS}
             further = {kind: np.load(path, allow_pickle=False) for kind, path in paths.items() if path.is_file()}

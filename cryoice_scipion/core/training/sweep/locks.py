@@ -12,6 +12,8 @@ import uuid
 from pathlib import Path
 from typing import Any, Dict, List
 
+from cryoice_scipion.core.json_files import read_json
+
 _BEAT = 10.0  # s between two signs of life
 _DEAD = 120.0  # s without a sign of life after which a process of another machine is taken for dead
 
@@ -58,7 +60,7 @@ class Worker:
         """Return whether the worker of this name is alive."""
         path = self.folder / name
         try:
-            about: Dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            about: Dict[str, Any] = read_json(path)
             if about["machine"] == _machine():
                 return _started(int(about["pid"])) == str(about["started"])
             os.utime(self._path)  # both times are those of the file server: clocks need not agree

@@ -18,6 +18,7 @@ import optuna
 from cryoice_scipion.core.detectors.model_folder import DASHBOARD, write_sums
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.reports.plots import importance
 from cryoice_scipion.core.training.dashboard import Dashboard, train_with_dashboard
 from cryoice_scipion.core.training.sweep.claims import Tasks
@@ -256,7 +257,7 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         "micrographs": groups,
     }
     try:
-        stored: Optional[Dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        stored: Optional[Dict[str, Any]] = read_json(path)
     except FileNotFoundError:
         stored = None
     except ValueError as error:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Type, Union
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 
 from cryoice_scipion.core.config import Settings, TrainConfig
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.training.model_card import flat
 
 Value = Union[bool, int, float, str, List[Any]]
@@ -99,7 +99,7 @@ class SearchSpace:
             When the file is missing, is not JSON, or has an impossible range.
         """
         try:
-            ranges = json.loads(path.read_text(encoding="utf-8"))
+            ranges = read_json(path, object)
         except (OSError, ValueError) as error:
             raise SettingsError(path, f"is not a readable JSON file ({error})", "check the path and the file") from None
         return cls(ranges, config, str(path))

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read JSON files that may be damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Type
+
+
+def read_json(path: Path, kind: Type[Any] = dict) -> Any:
+    """Return the content of a JSON file, which is an object unless ``kind`` says otherwise.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    ValueError
+        When it is not JSON, is nested too deeply, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, kind):
+        raise ValueError("it is no list" if kind is list else "it is no JSON object")
+    return found
