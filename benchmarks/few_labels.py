@@ -141,15 +141,19 @@ def material(path: Path, halves: Callable[..., Tuple[PatchSet, PatchSet]], *give
         for name, part in (("train", train), ("test", test)):
             kept[name] = (part.table[["micrograph", "label", "x", "y"]], part.further[EMBEDDING])
         rng = np.random.default_rng(SEED)
-        bad = [int((part.table["label"] != GOOD).sum()) for part in (train, test)]
-        good = [len(part.real) - number for part, number in zip((train, test), bad)]
-        for number in NUMBERS if min(bad) >= max(NUMBERS) and min(good) >= 3 * max(NUMBERS) else ():
+        for number in NUMBERS:
             kept["labelled"][number] = chosen(train, number, rng)
             kept["scratch"][number] = scratch(subset(train, kept["labelled"][number]), test)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(kept))
     found: Dict[str, Any] = pickle.loads(path.read_bytes())
     return found
+
+
+def has_enough(kept: Dict[str, Any]) -> bool:
+    """Return whether both halves have as many places of both kinds as the largest number of labels."""
+    bad = [(kept[half][0]["label"] != GOOD).to_numpy() for half in ("train", "test")]
+    return all(one.sum() >= max(NUMBERS) and (~one).sum() >= 3 * max(NUMBERS) for one in bad)
 
 
 def answers(kept: Dict[str, Any], model: str) -> Iterator[Tuple[int, str, Dict[str, np.ndarray]]]:
@@ -238,7 +242,7 @@ def main() -> None:
             kind = KINDS[session % len(KINDS)]
             where = Path(scratch_folder) / str(session)
             kept = material(cache / f"{session}.pkl", simulated, where, detector, kind, session)
-            if kept["labelled"]:  # else there are too few places of a kind
+            if has_enough(kept):
                 result["simulated"][f"{kind} {session}"] = evaluate(kept, args.model, {})
     rows = list(result["simulated"].values())
     result["differences"]["simulated"] = {
