@@ -18,8 +18,19 @@ def read_json(path: Path, kind: Type[Any] = dict) -> Any:
     ValueError
         When it is not JSON, is nested too deeply, or holds something else.
     """
+    return parse_json(path.read_bytes(), kind)
+
+
+def parse_json(content: bytes, kind: Type[Any] = dict) -> Any:
+    """Return the content of a JSON file from its bytes, as :func:`read_json` does.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_json`.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, kind):

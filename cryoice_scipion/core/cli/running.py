@@ -58,6 +58,7 @@ def open_run(
         retry_quarantined=args.retry_quarantined,
         retry_seconds=retry_seconds,
         summary_every=args.summary_every,
+        archive=args.archive,
         on_mapped=lambda task: bar.set_postfix_str(f"last: {task.stem}"),
         picks=picks,
         given=given,

@@ -53,6 +53,7 @@ def add_screen_options(add: AddArgument) -> None:
         metavar="N",
         help="update summary.json after every N micrographs (default: 1)",
     )
+    add("--archive", action="store_true", help=_ARCHIVE)
     add("--reference", type=int, default=20, metavar="N", help=_REFERENCE)
     add("--max-bad-area", type=float, default=1.0, metavar="F", help=_MAX_BAD_AREA)
     add("--full-size-masks", action="store_true", help="also write masks with the size of the micrographs")
@@ -106,6 +107,10 @@ _THRESHOLD = (
 _THUMBNAILS = (
     "maximum number of thumbnails, about 1 MB each (default: %(default)s); those with the most bad area are kept, and "
     "others spread over the run; -1: keep all"
+)
+_ARCHIVE = (
+    "pack the maps, masks and grey pictures of every 1000 screened micrographs into an uncompressed ZIP file, for a "
+    "disk that limits the number of files; --resume with this option also packs those of earlier sessions"
 )
 _NO_OUTLIER = (
     "do not measure how unlike the first micrographs of the session each one is; the measure has no effect on "

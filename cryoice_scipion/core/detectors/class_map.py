@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import List
 
@@ -13,6 +14,7 @@ from scipy.special import logsumexp
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.errors import ImageError, MapError, one_line
+from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.atomic import replacing
 
 Grid = NDArray[np.float32]
@@ -89,7 +91,7 @@ class ClassMap:
             When the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(read_stored(path)), allow_pickle=False) as stored:
                 found = cls(
                     logits=stored["logits"],
                     border=stored["border"],
@@ -101,6 +103,8 @@ class ClassMap:
             if found.logits.shape != (len(found.classes), *found.border.shape) or GOOD not in found.classes:
                 raise ValueError(f"its log-odds have the shape {found.logits.shape}")
             return found
+        except ImageError:
+            raise
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
             reason = f"the stored map cannot be read ({one_line(error) or type(error).__name__})"
             raise ImageError(path, reason, "screen this micrograph again") from None

@@ -38,7 +38,7 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         # Not by tempfile, whose files only their owner can read, whatever the umask is.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
         yield temporary
-        _to_disk(temporary)
+        to_disk(temporary)
         os.replace(temporary, target)
     except OSError as error:
         _remove(temporary)
@@ -61,8 +61,8 @@ def open_no_link(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)
 
 
-def _to_disk(path: Path) -> None:
-    """Wait until the content of a file is on the disk."""
+def to_disk(path: Path) -> None:
+    """Wait until the content of a file, or the list of files of a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,6 +21,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.errors import ImageError, one_line
+from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import Caption, add_caption, bar_length
 from cryoice_scipion.core.images.grid import Frame, containing_cells
@@ -40,7 +41,6 @@ _START_OF_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
 _COMMENT = b"\xff\xfe\x00\x06"  # a comment of four bytes, the checksum of the file without it
 ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: height without the caption in px; length in nm
 HALO = (255, 255, 255, 230)
-
 NO_CAPTION = Caption()
 
 Array = NDArray[Any]
@@ -116,13 +116,15 @@ def read_base(path: Path) -> Array:
         When the file is missing or damaged.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_stored(Path(path))
         if content.startswith(_START_OF_JPEG) and not content.endswith(_END_OF_JPEG):
             raise OSError("ends too early")  # Pillow would accept a file that a power cut filled with zeros
         if content[2:6] == _COMMENT and content[6:10] != _checksum(content[:2] + content[10:]):
             raise OSError("its checksum differs")
         with Image.open(io.BytesIO(content)) as opened:
             return np.asarray(opened.convert("L"))
+    except ImageError:
+        raise
     except Exception as error:  # Pillow raises many kinds for damaged files
         reason = f"the stored picture cannot be read ({one_line(error) or type(error).__name__})"
         raise ImageError(path, reason, "screen this micrograph again") from None

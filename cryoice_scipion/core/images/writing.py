@@ -10,8 +10,10 @@ import mrcfile
 import numpy as np
 import numpy.typing as npt
 
+from cryoice_scipion.core.errors import ImageError
+from cryoice_scipion.core.images import mrc
+from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.atomic import replacing
-from cryoice_scipion.core.images.reading import read_micrograph
 
 MAP_LABEL = "cryoice map"
 MASK_LABEL = "cryoice mask: 1 = good, 0 = bad"
@@ -45,19 +47,24 @@ def write_mask(path: Union[str, Path], good: npt.NDArray[np.bool_], sampling: fl
 def read_map(path: Union[str, Path]) -> Tuple[npt.NDArray[Any], float]:
     """Return the array (rows, columns) and the sampling (Å) of a map or mask.
 
+    The file may be in an archive of its run; see :mod:`~cryoice_scipion.core.images.archives`.
+
     Raises
     ------
     ImageError
         When the file is missing or damaged.
     """
-    image = read_micrograph(path)
-    pixels = image.read()
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False), image.stated_pixel_size or 0.0
+    try:
+        content = read_stored(Path(path))
+    except OSError as error:
+        raise ImageError(path, f"cannot be read ({error.strerror or error})", "screen this micrograph again") from None
+    header = mrc.read_header(Path(path), content)
+    return mrc.read_section(Path(path), header, 0, content), header.pixel_size or 0.0
 
 
 def _write(path: Union[str, Path], array: npt.NDArray[Any], sampling: float, label: str) -> None:
-    with replacing(path) as temporary, mrcfile.new(str(temporary), overwrite=True) as mrc:
-        mrc.set_data(array)
-        mrc.voxel_size = sampling
-        mrc.header.label[0] = label.ljust(80)  # replaces mrcfile's label, which contains the time
-        mrc.header.nlabl = 1
+    with replacing(path) as temporary, mrcfile.new(str(temporary), overwrite=True) as made:
+        made.set_data(array)
+        made.voxel_size = sampling
+        made.header.label[0] = label.ljust(80)  # replaces mrcfile's label, which contains the time
+        made.header.nlabl = 1

@@ -7,6 +7,7 @@ is measured on also count for the grade of a micrograph.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from cryoice_scipion.core.detectors.one_class_fit import UNUSUAL, Outlier, fit_one_class, measure
 from cryoice_scipion.core.errors import ImageError, one_line
+from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.writing import write_map
 from cryoice_scipion.core.records import MapResult, MicrographRecord, OneClass
 from cryoice_scipion.core.results.run_folder import RunFolder, writing
@@ -90,9 +92,11 @@ def read_features(path: Path) -> NDArray[Any]:
         When the file is missing or damaged.
     """
     try:
-        values: NDArray[Any] = np.load(path, allow_pickle=False)
+        values: NDArray[Any] = np.load(io.BytesIO(read_stored(path)), allow_pickle=False)
         if values.ndim != 3 or values.dtype.kind != "f":
             raise ValueError(f"shape {values.shape}, {values.dtype}")
+    except ImageError:
+        raise
     except Exception as error:  # numpy and its parser of headers raise many kinds for damaged files
         reason = f"the stored features cannot be read ({one_line(error) or type(error).__name__})"
         raise ImageError(path, reason, "screen this micrograph again") from None

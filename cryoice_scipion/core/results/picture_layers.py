@@ -59,11 +59,10 @@ def read_layers(folder: Path, record: MicrographRecord) -> Layers:
     """
     layers, run = Layers(path=record.path), RunFolder(folder)
     pixel_size = record.pixel_size or 0.0
-    base = run.path / run.base(record.stem)
-    if record.shape and base.is_file():
+    if record.shape:
         layers.shape = (record.shape[0], record.shape[1])
         with contextlib.suppress(ImageError):
-            layers.grey = read_base(base)
+            layers.grey = read_base(run.path / run.base(record.stem))
     try:
         if layers.grey is None:
             loaded = load_micrograph(record.path, record.pixel_size)

@@ -8,9 +8,10 @@ import errno
 import fcntl
 import os
 from pathlib import Path
-from typing import IO, Iterator, Optional
+from typing import IO, Iterator, List, Optional
 
 from cryoice_scipion.core.errors import CryoIceError, ImageError
+from cryoice_scipion.core.images.archives import ARCHIVES
 from cryoice_scipion.core.images.atomic import open_no_link
 
 JOURNAL = "journal.jsonl"
@@ -98,6 +99,11 @@ class RunFolder:
         """Return the relative path of the thumbnail."""
         return f"thumbnails/{stem}.png"
 
+    def archivable(self, stem: str) -> List[str]:
+        """Return the relative paths of the files that may be archived: those that only this program reads."""
+        kinds = (self.raw_map, self.base, self.features, self.probability, self.outlier, self.mask, self.regions)
+        return [kind(stem) for kind in kinds]
+
     def check_stem(self, stem: str, micrograph: str) -> None:
         """Make sure that the names of a micrograph's output files are not too long; some folders take only 143 bytes.
 
@@ -167,7 +173,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the unfinished files of a killed run. The folder must be locked."""
-        made = (_FULL_SIZE, _OUTLIER, _REGIONS, _REGION_MAPS, MICROGRAPH_LISTS, PER_MICROGRAPH)
+        made = (_FULL_SIZE, _OUTLIER, _REGIONS, _REGION_MAPS, MICROGRAPH_LISTS, PER_MICROGRAPH, ARCHIVES)
         for name in (*_FOLDERS, *made):
             for leftover in (self.path / name).glob(".*.tmp"):
                 with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.grades.grading import recorded_grade
+from cryoice_scipion.core.images.archives import is_stored
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.thumbnails import read_base
 from cryoice_scipion.core.maps.bad_area import probabilities
@@ -131,7 +132,7 @@ class StoredMaps:
     def picture(self, key: int) -> NDArray[np.uint8]:
         """Return the grey picture of a micrograph; a single grey if the run stored none."""
         path = self.folder / self._mapped[key].base_path
-        if not path.is_file():
+        if not is_stored(path):
             return np.zeros((1, 1), dtype=np.uint8)
         return read_base(path)
 

@@ -28,6 +28,7 @@ class RunOptions:
     #: be being written. With 0 it is marked at once.
     retry_seconds: float = 0.0
     summary_every: int = 1  # micrographs between two updates of summary.json
+    archive: bool = False  # pack the maps, masks and pictures of each thousand screened micrographs into one file
     on_mapped: Optional[Callable[[MicrographTask], None]] = None  # called for each mapped micrograph: progress bar
     picks: Optional[PickSource] = None  # source of the columns of the coordinate files; None: no such files
     given: Optional[PickCounts] = None  # counts of the input coordinates; None: those of the micrographs

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence
 
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.json_files import read_json
+from cryoice_scipion.core.images.archives import read_stored
+from cryoice_scipion.core.json_files import parse_json
 from cryoice_scipion.core.records import MicrographRecord, Region
 from cryoice_scipion.core.regions import coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS, RunFolder, writing
@@ -46,14 +47,14 @@ class RegionFiles(CsvTable):
         number, paths = 0, RunFolder(self._folder)
         for stem in stems:
             path = self._folder / paths.regions(stem)
-            if not path.is_file():
-                continue
             try:
-                found = read_json(path)
+                found = parse_json(read_stored(path))
                 images += found["images"]
                 for one in found["annotations"]:
                     number += 1
                     yield {**one, "id": number}
+            except FileNotFoundError:
+                continue
             except (ValueError, KeyError, TypeError) as error:
                 raise ImageError(path, f"is damaged ({error})", "remove it, and screen the micrograph again") from None
 

@@ -22,6 +22,7 @@ from cryoice_scipion.core.records import MapResult, MicrographRecord, Micrograph
 from cryoice_scipion.core.results.outliers import fit_reference
 from cryoice_scipion.core.results.run_folder import RunFolder
 from cryoice_scipion.core.results.run_sums import MicrographValues
+from cryoice_scipion.core.screening.archiving import Archiver
 from cryoice_scipion.core.screening.failures import failed_record, log_problems, log_reference
 from cryoice_scipion.core.screening.jobs import JobMaker
 from cryoice_scipion.core.screening.options import RunOptions
@@ -82,6 +83,7 @@ class ScreeningRun:
             self._quarantine = Quarantine(self.folder, options.resume, options.retry_quarantined)
             self._waiting = WaitingList(self._state, config, options, self._quarantine, self.log)
             self._thumbnails = ThumbnailRetention(self.folder, config.max_thumbnails, self._state)
+            self._archiver = Archiver(self._files, self._state, self._waiting, options.archive)
             self._outputs = Outputs(self.folder, self._state, config, options, self.model)
         except BaseException:
             self._files.unlock()
@@ -199,10 +201,7 @@ class ScreeningRun:
         return self._outputs.summary(self.backlog, self.reference, self._finished)
 
     def stop(self) -> None:
-        """Map no further micrographs, so that :meth:`process` ends soon; mapped ones are still scored.
-
-        May be called in a signal handler.
-        """
+        """Map no further micrographs; mapped ones are still scored. May be called in a signal handler."""
         self._stopping = True
 
     def try_again(self, key: int) -> None:
@@ -296,5 +295,6 @@ class ScreeningRun:
         self._waiting.remove(record.id)
         self._thumbnails.remove(lost)
         self._outputs.add(record, earlier, self.backlog, self.reference, lost)
+        self._archiver.note()
         log_problems(self.log, task, record)
         return record

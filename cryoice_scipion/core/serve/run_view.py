@@ -12,13 +12,13 @@ from PIL import Image
 
 from cryoice_scipion.constants import FAILED, GOOD
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, ImageError
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.images.thumbnails import grey_base, write_base
+from cryoice_scipion.core.images.thumbnails import grey_base, read_base, write_base
 from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
@@ -218,8 +218,11 @@ class RunView:
             return path
         own = self._cache / f"{key}.jpg"
         if not own.is_file():
-            loaded = load_micrograph(record.path, record.pixel_size)
-            write_base(own, grey_base(loaded.image, loaded.border, loaded.pixel_size))
+            try:
+                write_base(own, read_base(path))  # it may be in an archive
+            except ImageError:
+                loaded = load_micrograph(record.path, record.pixel_size)
+                write_base(own, grey_base(loaded.image, loaded.border, loaded.pixel_size))
         return own
 
     def small_picture(self, key: int) -> bytes:
