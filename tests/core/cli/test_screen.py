@@ -18,6 +18,7 @@ from noise import NUMBER, SHAPE, write_image, write_noise
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks, write_star
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
+from cryoice_scipion.core.screening import archiving
 
 torch = pytest.importorskip("torch")
 MORE = 40
@@ -463,6 +464,13 @@ def test_the_number_of_thumbnails_is_limited(micrographs, model, tmp_path):
     shown = {f"{one.stem}.png" for one in read_records(tmp_path / "o") if one.thumbnail}
     assert {path.name for path in (tmp_path / "o" / "thumbnails").iterdir()} == shown
     assert len(shown) == 2 < NUMBER
+
+
+def test_archives_are_written_on_request(micrographs, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(archiving, "MICROGRAPHS_EACH", 2)
+    assert main(arguments(micrographs, tmp_path / "o", model, "--archive")) == 0
+    assert len(list((tmp_path / "o" / "archives").iterdir())) == NUMBER // 2
+    assert len(list((tmp_path / "o" / "masks").iterdir())) == NUMBER % 2
 
 
 @pytest.mark.parametrize("more", [[], ["--watch", "--settle", 0.1, "--timeout", 0.3]])

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 from faults import ERRORS, FailingDisk
 from journals import unsealed
@@ -13,8 +14,10 @@ from serving import client_of, make_run, make_test_place
 
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
+from cryoice_scipion.core.images.archives import write_archive
 from cryoice_scipion.core.results.review_files import change_verdicts, read_verdicts
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
+from cryoice_scipion.core.serve import run_view
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,20 @@ def test_a_micrograph_has_the_scores_of_the_run_and_follows_the_sliders(client, 
     for name, size in (("small.jpg", 240), ("picture.jpg", 208), ("probability.png", None)):
         picture = Image.open(io.BytesIO(client.get(f"/api/run/3/{name}").content))
         assert size is None or picture.width == size
+
+
+def test_a_run_with_archives_looks_the_same(client, run, monkeypatch):
+    names = ("picture.jpg", "probability.png")
+    before = [get(client, "/api/run/3"), *(client.get(f"/api/run/3/{name}").content for name in names)]
+    stored = [str(path.relative_to(run)) for name in (".maps", "probability", "masks") for path in (run / name).glob("*")]
+    write_archive(run, stored)
+    for name in stored:
+        (run / name).unlink()
+    monkeypatch.setattr(run_view, "load_micrograph", None)  # no picture is made anew
+    assert before[0] == get(client, "/api/run/3")
+    for name, content in zip(names, before[1:]):
+        one, other = (Image.open(io.BytesIO(data)) for data in (content, client.get(f"/api/run/3/{name}").content))
+        np.testing.assert_allclose(np.asarray(one, float), np.asarray(other, float), atol=12)  # stored as JPEG again
 
 
 def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):
