@@ -9,8 +9,8 @@ from pyworkflow.protocol import params
 
 from cryoice_scipion.constants import ALL_GRADES
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
-from cryoice_scipion.protocols.screen_form import BAD_CLASSES
 from cryoice_scipion.protocols.screened_input import ScreenedInput
+from cryoice_scipion.protocols.screening_tab import BAD_CLASSES
 
 NO_CLASS = "none"
 

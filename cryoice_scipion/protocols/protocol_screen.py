@@ -146,12 +146,12 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
 
     def _openWorkers(self, config: ScreenConfig) -> Sequence[Executor]:
         """Return the workers: one for each device of this machine or, with a scheduler, of the cluster."""
-        python, devices = Plugin.getPython(), self.getDevices()
+        python, devices, limits = Plugin.getPython(), self.getDevices(), self._getLimits()
         if Plugin.getScheduler():
             device = "cuda:" + ",".join(name[len("cuda:") :] for name in devices) if self.useGpu.get() else "cpu"
-            return cluster_executors(Plugin.getScheduler(), config, device, logger, python)
+            return cluster_executors(Plugin.getScheduler(), config, device, logger, python, limits.item_timeout)
         log = Path(self.getStderrLog())
-        return [WorkerClient(python, self._getModel(), device, log) for device in devices]
+        return [WorkerClient(python, self._getModel(), device, log, limits=limits) for device in devices]
 
     def _writeReport(self, *of_the_run: Any) -> None:
         """Write the report. Import it here, because its libraries would slow down the list of protocols."""
@@ -229,6 +229,9 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
 
     def _validateWorkers(self) -> List[str]:
         if Plugin.getScheduler():
+            if self.memoryLimit.get() is not None:
+                limit = self._labelOf("memory_limit")
+                return [f"{limit} does not apply to a cluster. Leave it empty, and limit the Dask workers instead."]
             return check_scheduler(Plugin.getScheduler())
         problems = [check_worker(Plugin.getPython(), self._getModel(), device) for device in self.getDevices()]
         return sum(problems, [])

@@ -12,6 +12,7 @@ from cryoice_scipion.core.config import ModelConfig, ScreenConfig, parse_margins
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.grades.grading import check_grades
+from cryoice_scipion.core.workers.client import Limits
 from cryoice_scipion.protocols.screen_form import (
     CONTRASTS,
     MICS_OTHER,
@@ -102,6 +103,10 @@ class ScreenSettings(ScreenForm):
             max_thumbnails=self.maxThumbnails.get(),
         )
 
+    def _getLimits(self) -> Limits:
+        """Return the time and the memory that a worker may use for one micrograph."""
+        return Limits.given(item_timeout=self.itemTimeout.get(), memory_limit=self.memoryLimit.get())
+
     def _getGrader(self) -> str:
         """Return the folder of the grader; empty: the shipped one."""
         if self.inputGrader.get() is not None:
@@ -132,7 +137,7 @@ class ScreenSettings(ScreenForm):
     # ---- checks ---------------------------------------------------------------------------------------------
 
     def _validateSettings(self) -> List[str]:
-        errors = self._complaints(self._getConfig, self._modelConfig)
+        errors = self._complaints(self._getConfig, self._getLimits, self._modelConfig)
         return errors or self._complaints(lambda: check_grades(self._getConfig(), self._modelConfig()))
 
     def _validateInput(self) -> List[str]:

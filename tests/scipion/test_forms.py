@@ -14,6 +14,7 @@ import cryoice_scipion
 from cryoice_scipion import protocols
 from cryoice_scipion.constants import CRYOICE_PYTHON, CRYOICE_SCHEDULER, DEFAULT_MODEL
 from cryoice_scipion.core.config import ScreenConfig, TrainConfig
+from cryoice_scipion.core.workers.client import ANSWER_LIMIT
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols import protocol_screen
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
@@ -99,6 +100,12 @@ def test_unusable_settings_are_told_in_the_words_of_the_core():
         (protocols.CryoIceProtScreen, {"margin": -5.0}, "'Margin (Å)' must be 0 or more (-5.0 is given)."),
         (protocols.CryoIceProtScreen, {"maxBadArea": 30.0}, "'Maximum bad area (0 to 1)' must be 1 or less"),
         (protocols.CryoIceProtScreen, {"referenceMicrographs": -1}, "'Reference micrographs' must be 0 or more"),
+        (
+            protocols.CryoIceProtScreen,
+            {"itemTimeout": 0.0},
+            "'Time limit per micrograph (s)' must be 1 or more",
+        ),
+        (protocols.CryoIceProtScreen, {"memoryLimit": 0.5}, "'Memory limit per worker (GB; empty: none)' must be 1 or"),
         (protocols.CryoIceProtScreen, {"ignoreClasses": "ice"}, "Settings: unknown class ice;"),
         (protocols.CryoIceProtTrain, {"epochs": 0}, "'Epochs' must be 1 or more (0 is given)."),
         (protocols.CryoIceProtTrain, {"batchSize": 0}, "'Batch size' must be 1 or more (0 is given)."),
@@ -139,13 +146,29 @@ def test_devices_are_those_of_the_form():
 def test_with_a_scheduler_other_machines_compute(monkeypatch):
     monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
     monkeypatch.setitem(Plugin._vars, CRYOICE_SCHEDULER, "no/such.json")
-    protocol = protocols.CryoIceProtScreen(useGpu=True, gpuList="0,1")
+    protocol = protocols.CryoIceProtScreen(useGpu=True, gpuList="0,1", itemTimeout=60.0)
     (line,) = protocol._validate()
     assert "no/such.json: is neither an address nor an existing scheduler file" in line
     asked = []
     monkeypatch.setattr(protocol_screen, "cluster_executors", lambda *words: asked.append(words))
     protocol._openWorkers(ScreenConfig())
-    assert (asked[0][0], asked[0][2], asked[0][4]) == ("no/such.json", "cuda:0,1", Plugin.getPython())
+    scheduler, _, device, _, python, seconds = asked[0]
+    assert (scheduler, device, python, seconds) == ("no/such.json", "cuda:0,1", Plugin.getPython(), 60.0)
+    protocol.memoryLimit.set(4.0)
+    (line,) = protocol._validate()
+    assert line.startswith("'Memory limit per worker (GB; empty: none)' does not apply to a cluster.")
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds", "memory"),
+    [({}, ANSWER_LIMIT, []), ({"itemTimeout": 60.0, "memoryLimit": 4.5}, 60.0, ["--memory-limit", "4.5"])],
+)
+def test_the_workers_get_the_limits_of_the_form(values, seconds, memory, monkeypatch, tmp_path):
+    protocol = protocols.CryoIceProtScreen(useGpu=False, **values)
+    monkeypatch.setattr(protocol, "getStderrLog", lambda: str(tmp_path / "run.stderr"))
+    (worker,) = protocol._openWorkers(ScreenConfig())
+    assert worker._limit == seconds
+    assert [word for word in worker._command if word in ("--memory-limit", "4.5")] == memory
 
 
 def test_another_python_does_not_get_the_packages_of_this_one(monkeypatch):

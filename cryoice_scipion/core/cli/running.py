@@ -76,17 +76,17 @@ def _executors(args: argparse.Namespace, config: ScreenConfig, log: logging.Logg
     Raises
     ------
     SettingsError
-        If the memory of a cluster's workers is to be limited.
+        If a limit is too small, or if the memory of a cluster's workers is to be limited.
     """
-    from cryoice_scipion.core.workers.client import ANSWER_LIMIT, Limits, WorkerClient
+    from cryoice_scipion.core.workers.client import Limits, WorkerClient
 
-    limits = Limits(args.item_timeout or ANSWER_LIMIT, args.memory_limit or 0.0)
+    limits = Limits.given(item_timeout=args.item_timeout, memory_limit=args.memory_limit)
     if args.cluster:
-        if limits.memory:
+        if limits.memory_limit:
             raise SettingsError("--memory-limit", "does not apply to a cluster", "give it to the Dask workers instead")
         from cryoice_scipion.core.workers.cluster import cluster_executors
 
-        return cluster_executors(args.cluster, config, args.device, log, seconds=limits.seconds)
+        return cluster_executors(args.cluster, config, args.device, log, seconds=limits.item_timeout)
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.screening.quarantine import has_suspects
     from cryoice_scipion.core.workers.devices import find_devices

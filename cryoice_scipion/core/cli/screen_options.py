@@ -146,9 +146,6 @@ def screen_config(args: argparse.Namespace) -> ScreenConfig:
     """
     if args.summary_every < 1:
         raise SettingsError("--summary-every", f"{args.summary_every} is too small", "give 1 or more")
-    for name, limit in (("--memory-limit", args.memory_limit), ("--item-timeout", args.item_timeout)):
-        if limit is not None and not 1 <= limit < float("inf"):
-            raise SettingsError(name, f"{limit:g} is too small or no number", "give 1 or more, or omit it")
     margin, margins = parse_margins(args.margin)
     return ScreenConfig.make(
         model=str(args.model),

@@ -12,9 +12,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, List, Optional, Sequence, Tuple
+
+from pydantic import Field
 
 from cryoice_scipion.constants import BINARY, CRYOICE_PYTHON, VERSION
+from cryoice_scipion.core.config import Settings
 from cryoice_scipion.core.detectors.model_folder import MODEL_JSON, fingerprint, load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError, WorkerError
 from cryoice_scipion.core.images.atomic import open_no_link
@@ -29,15 +32,26 @@ STARTS = 3  # attempts, because the system may end a worker when memory is short
 _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
 
 
-class Limits(NamedTuple):
+class Limits(Settings):
     """What a worker may use for one micrograph."""
 
-    seconds: float = ANSWER_LIMIT  # a worker that does not answer by then is ended
-    memory: float = 0.0  # GB of main memory; 0: no limit
+    item_timeout: float = Field(ANSWER_LIMIT, ge=1)  # s; a worker that does not answer by then is ended
+    memory_limit: Optional[float] = Field(None, ge=1)  # GB of main memory; None: no limit
+
+    @classmethod
+    def given(cls, **values: Optional[float]) -> Limits:
+        """Return the limits of an option or a field of a form; None: the default.
+
+        Raises
+        ------
+        SettingsError
+            When a limit is too small.
+        """
+        return cls.make(**{name: value for name, value in values.items() if value is not None})
 
 
-def worker_command(python: str, model: str, device: str, memory: float = 0.0) -> List[str]:
-    """Return the shell words that start a worker; ``memory`` is its limit in GB, 0: none."""
+def worker_command(python: str, model: str, device: str, memory: Optional[float] = None) -> List[str]:
+    """Return the shell words that start a worker; ``memory`` is its limit in GB, None: no limit."""
     options = ["--model", model, "--device", device, "--expect-version", VERSION]
     options += ["--memory-limit", f"{memory:g}"] if memory else []
     # PYTHONPATH names packages for Scipion's interpreter, which another one must not import.
@@ -55,7 +69,7 @@ class WorkerClient(RemoteExecutor):
         device: str,
         log_path: Path,
         command: Optional[Sequence[str]] = None,
-        limits: Limits = Limits(),  # noqa: B008 (immutable)
+        limits: Optional[Limits] = None,
     ) -> None:
         """Read the model's settings; the first request starts the child.
 
@@ -71,18 +85,18 @@ class WorkerClient(RemoteExecutor):
             The child's messages are appended to it.
         command : sequence of str, optional
             A command to use instead of :func:`worker_command`.
-        limits : Limits
-            Time and memory.
+        limits : Limits, optional
+            Time and memory; None: the defaults.
 
         Raises
         ------
         ModelError
             When the model folder is missing or damaged.
         """
-        folder = resolve_model(model)
+        folder, limits = resolve_model(model), limits or Limits()
         self.model, self.fingerprint, self.device = load_config(folder), fingerprint(folder), device
-        self._command = list(command or worker_command(python, str(folder), device, limits.memory))
-        self._log_path, self._limit = Path(log_path), limits.seconds
+        self._command = list(command or worker_command(python, str(folder), device, limits.memory_limit))
+        self._log_path, self._limit = Path(log_path), limits.item_timeout
         self._child: Optional[subprocess.Popen[str]] = None
         self._answers: queue.Queue[str] = queue.Queue()
         self._numbers = itertools.count(1)

@@ -48,7 +48,8 @@ def test_a_worker_is_used_after_a_session_that_died_of_a_micrograph(tmp_path):
 
 @pytest.mark.parametrize("options", [["--memory-limit", "0"], ["--item-timeout", "-1"], ["--item-timeout", "inf"]])
 def test_limits_that_are_none_are_refused(tmp_path, options):
-    assert main(["screen", str(tmp_path), "--output", str(tmp_path / "o"), *options]) == 2
+    with pytest.raises(SettingsError, match=options[0][2:].replace("-", "_") + " must be"):
+        executors(tmp_path, *options)
 
 
 def test_the_memory_of_a_cluster_is_limited_elsewhere(tmp_path):

@@ -34,7 +34,9 @@ def few_micrographs_fill_an_archive(monkeypatch):
 
 
 def screen(folder, tasks, **options):
-    with ScreeningRun(folder, ScreenConfig(reference=2), [executor()], RunOptions(**{"archive": True, **options})) as run:
+    with ScreeningRun(
+        folder, ScreenConfig(reference=2), [executor()], RunOptions(**{"archive": True, **options})
+    ) as run:
         return list(run.process(tasks))
 
 
@@ -132,7 +134,9 @@ def test_a_kill_at_any_step_loses_nothing_and_the_next_session_ends_the_work(pla
         with monkeypatch.context() as patch:
             patch.setattr(zipfile.ZipFile, "writestr", killed_at("write", zipfile.ZipFile.writestr))
             patch.setattr(zipfile.ZipFile, "testzip", killed_at("check", zipfile.ZipFile.testzip))
-            patch.setattr("cryoice_scipion.core.images.atomic._remove", lambda path: None)  # a killed process removes nothing
+            patch.setattr(
+                "cryoice_scipion.core.images.atomic._remove", lambda path: None
+            )  # a killed process removes nothing
             patch.setattr(os, "replace", killed_at("rename", os.replace))
             patch.setattr(Path, "unlink", killed_at("remove", Path.unlink))
             try:
@@ -161,7 +165,9 @@ def test_late_coordinates_are_scored_on_archived_maps_without_mapping_again(plai
     assert len(list((packed_run / "archives").iterdir())) == 2
 
 
-def test_a_micrograph_that_was_screened_again_is_archived_anew_and_the_newest_copy_counts(plain_run, packed_run, tmp_path):
+def test_a_micrograph_that_was_screened_again_is_archived_anew_and_the_newest_copy_counts(
+    plain_run, packed_run, tmp_path
+):
     _, tasks = plain_run
     moved = tmp_path / "other"
     shutil.copytree(Path(tasks[0].path).parent, moved)

@@ -89,7 +89,9 @@ def test_a_micrograph_has_the_scores_of_the_run_and_follows_the_sliders(client, 
 def test_a_run_with_archives_looks_the_same(client, run, monkeypatch):
     names = ("picture.jpg", "probability.png")
     before = [get(client, "/api/run/3"), *(client.get(f"/api/run/3/{name}").content for name in names)]
-    stored = [str(path.relative_to(run)) for name in (".maps", "probability", "masks") for path in (run / name).glob("*")]
+    stored = [
+        str(path.relative_to(run)) for name in (".maps", "probability", "masks") for path in (run / name).glob("*")
+    ]
     write_archive(run, stored)
     for name in stored:
         (run / name).unlink()

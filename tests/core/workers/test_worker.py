@@ -98,7 +98,10 @@ def test_errors_keep_their_class_and_words_on_the_way(client, tmp_path):
 def test_a_worker_that_hangs_is_ended(model, tmp_path):
     ready = json.dumps({"ready": True, "version": VERSION})
     one = make_client(
-        model, tmp_path, ["-c", f"import time; print('{ready}', flush=True); time.sleep(60)"], limits=Limits(0.5)
+        model,
+        tmp_path,
+        ["-c", f"import time; print('{ready}', flush=True); time.sleep(60)"],
+        limits=Limits.model_construct(item_timeout=0.5, memory_limit=None),
     )
     task = make_tasks(tmp_path / "m", 1)[0]
     with pytest.raises(WorkerDied, match="did not answer within"):
