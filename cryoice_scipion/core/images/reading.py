@@ -137,11 +137,11 @@ def split_frame(path: str) -> Tuple[Optional[int], Path]:
     """Split ``12@stack.mrcs``, unless a file of that name exists; find the file that a plain path stands for."""
     found = _FRAME.match(path)
     if found is None or os.path.exists(path):
-        return None, _file_of(path)
-    return int(found.group(1)), _file_of(found.group(2))
+        return None, file_of(path)
+    return int(found.group(1)), file_of(found.group(2))
 
 
-def _file_of(path: str) -> Path:
+def file_of(path: str) -> Path:
     """Return the file that :func:`~.stems.plain_path` gave this path, if it gave it any other."""
     if "%" in path and not os.path.exists(path):
         original = _BYTE.sub(lambda byte: bytes([int(byte.group(1), 16)]), os.fsencode(path))

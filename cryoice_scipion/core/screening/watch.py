@@ -12,7 +12,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Set, Tuple, Union
 
 from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.images.naming import free_stem, output_stem, stem_of
-from cryoice_scipion.core.images.reading import is_image_name
+from cryoice_scipion.core.images.reading import file_of, is_image_name
 from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.results.run_sums import MicrographValues
@@ -88,7 +88,7 @@ class Watch:
         for record in self.run.micrographs():
             self._note(record)
             self._registry.paths.setdefault(record.stem, record.path)
-        if any(self.files.folder in Path(path).parents[1:] for path in self._registry.paths.values()):
+        if any(self.files.folder in file_of(path).parents[1:] for path in self._registry.paths.values()):
             self.files.in_subfolders = True
         self.arrived = set(self._registry.paths)
         self._left_over = [stem for stem in self._registry.paths if stem not in self._screened]
@@ -222,7 +222,7 @@ class Watch:
 
     def _is_duplicate(self, stem: str, path: Path) -> bool:
         """Return whether another file has the same micrograph name; log a warning once."""
-        known = self._paths.get(stem) or Path(self._registry.paths.get(stem, path))
+        known = self._paths.get(stem) or file_of(self._registry.paths.get(stem, str(path)))
         if known.name == path.name or (stem not in self._paths and not known.is_file()):
             return False
         self._duplicates[stem] = path
@@ -285,5 +285,5 @@ class _TakenElsewhere:
         self._folder, self._paths = folder, paths
 
     def __contains__(self, stem: object) -> bool:
-        known = [Path(str(paths[str(stem)])) for paths in self._paths if stem in paths]
+        known = [file_of(str(paths[str(stem)])) for paths in self._paths if stem in paths]
         return bool(known) and known[0].parent != self._folder

@@ -13,6 +13,7 @@ from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, Settin
 from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
 from cryoice_scipion.core.formats.folders import may_hold_coordinates
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
+from cryoice_scipion.core.images.reading import file_of
 from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
@@ -93,7 +94,7 @@ class CoordinateWatcher:
         self.picks.number_of = number_of
         own = [name[len(self._prefix) :] for name in numbers if name.startswith(self._prefix)]
         for name in own if self.path.is_dir() else ():
-            path = self.path / name
+            path = file_of(str(self.path / name))
             if path.parent != self.path and self.files.in_subfolders is None and path.is_file():
                 self.files.in_subfolders = True
             if not self._format and not is_unspecific(suffix_of(path)) and _holds_coordinates(path):

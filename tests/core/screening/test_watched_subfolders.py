@@ -6,7 +6,7 @@ import os
 
 import pytest
 from standin import write_micrograph
-from test_watched_run import SETTLE, finish, go_on, watching, watching_with
+from test_watched_run import BOXES, SETTLE, finish, go_on, make_old, watching, watching_with
 
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
@@ -53,6 +53,27 @@ def test_nested_micrographs_and_picks_of_two_sources_are_screened_and_resumed(tm
     assert picks_of(output) == {**first, "b": 1} and read_summary(output).adds_up
     kept = [read_picks(output / "coordinates" / f"{name}.star").table for name in ("kept", "rejected")]
     assert sum(map(len, kept)) == 7
+
+
+def test_a_resume_finds_micrographs_and_picks_again_whatever_their_folders_are_called(tmp_path, caplog):
+    folder, picks, output, subfolder = tmp_path / "m\n", tmp_path / "c", tmp_path / "o", "Sq\n1"
+    for parent in (folder, picks):
+        (parent / subfolder).mkdir(parents=True)
+    for number, name in enumerate(("a", "b\n")):
+        write_micrograph(folder / subfolder / f"{name}.mrc", number)
+        (picks / subfolder / f"{name}.box").write_text(BOXES)
+    for resume in (False, True):
+        if resume:
+            (picks / "late.star").write_text(HEAD + "a.mrc 32 20\n")  # of another format
+            write_micrograph(folder / "top.mrc", 3)  # at another depth
+            write_micrograph(folder / subfolder / "c.mrc", 3)
+            write_micrograph(folder / subfolder / "a.jpg", 3)  # comes before a.mrc
+            make_old(folder / subfolder)
+        with watching(folder, output, picks, resume=resume) as watch:
+            assert sorted(go_on(watch)) == (["c"] if resume else ["a", "b%0A"])
+            finish(watch)
+    assert picks_of(output) == {"a": 2, "b%0A": 2, "c": 0}
+    assert "a.jpg: left out, since" in caplog.text
 
 
 @pytest.mark.parametrize("late", ["a.mrc", "Sq1/b.mrc"])
