@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import INK, PAPER
+from cryoice_scipion.core.screening.csv_table import write_csv
 
 PICTURE, TABLE = "mistakes.png", "mistakes.csv"
 COLUMNS = ["number", "label", "p_bad", "micrograph", "x", "y", "origin"]
@@ -77,8 +78,7 @@ def write_mistakes(folder: Path, found: pd.DataFrame, patches: Array) -> None:
     patches : numpy.ndarray, (n, window, window), float
         Normalised patches, in the order of ``found``. They are smoothed for display; their power spectra are not.
     """
-    with replacing(folder / TABLE) as temporary:
-        found.round({"p_bad": 4, "x": 1, "y": 1}).to_csv(temporary, index=False)
+    write_csv(folder / TABLE, found.round({"p_bad": 4, "x": 1, "y": 1}))
     page = mistakes_picture(found, patches)
     with replacing(folder / PICTURE) as temporary:
         page.quantize(2 * GREYS, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)

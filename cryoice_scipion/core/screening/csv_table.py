@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a .csv file that grows by appending; monitoring programs read it during the run."""
+"""Write .csv files. That of a run grows by appending; monitoring programs read it.
+
+Spreadsheets calculate a cell that begins like a formula. Names of files and folders may begin so, and come from others.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ import errno
 import io
 import os
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Optional, Sequence
 
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.stems import RISKY_STARTS
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import writing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class CsvTable:
@@ -77,11 +83,19 @@ class CsvTable:
     def _text(self, rows: Iterable[Dict[str, str]]) -> str:
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writerows({name: _without_formula(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: without_formula(value) for name, value in row.items()} for row in rows)
         return text.getvalue()
 
 
-def _without_formula(text: str) -> str:
+def write_csv(path: Path, table: pd.DataFrame, float_format: Optional[str] = None) -> None:
+    """Write a table as a .csv file, atomically."""
+    texts = {name: column for name, column in table.items() if column.dtype.kind not in "biuf"}
+    guarded = {name: [without_formula(one) if isinstance(one, str) else one for one in texts[name]] for name in texts}
+    with replacing(path) as temporary:
+        table.assign(**guarded).to_csv(temporary, index=False, float_format=float_format)
+
+
+def without_formula(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula. Only a path, or a reason that names one, can be one."""
     if not text.startswith(RISKY_STARTS):
         return text

@@ -17,6 +17,7 @@ from cryoice_scipion.core.images.palette import CLASS_COLOURS
 from cryoice_scipion.core.regions.coco import annotation, image_entry, write_coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS
 from cryoice_scipion.core.results.stored_maps import StoredMaps
+from cryoice_scipion.core.screening.csv_table import without_formula
 from cryoice_scipion.core.screening.region_search import FoundRegion
 
 SHEET, BAD_SET = "contact_sheet.png", "bad.star"
@@ -59,9 +60,8 @@ def _write_table(path: Path, found: Sequence[FoundRegion]) -> None:
         writer.writerow(COLUMNS)
         for number, one in enumerate(found, 1):
             size = (f"{one.area / 100:.1f}", f"{2 * np.sqrt(one.area / np.pi):.1f}")
-            writer.writerow(
-                [one.stem, number, one.cls, f"{one.confidence:.4f}", f"{one.expected_iou:.4f}", *one.box, *size]
-            )
+            shares = (f"{one.confidence:.4f}", f"{one.expected_iou:.4f}")
+            writer.writerow([one.stem, number, without_formula(one.cls), *shares, *one.box, *size])
 
 
 def _annotation(one: FoundRegion, number: int, category: int) -> Dict[str, Any]:

@@ -20,6 +20,7 @@ from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, MODEL_JSO
 from cryoice_scipion.core.detectors.network_detector import save_weights
 from cryoice_scipion.core.reports.mistakes import hardest, write_mistakes
 from cryoice_scipion.core.reports.plots import calibration, precision_recall, roc, training_curves
+from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.model_card import write_card
 from cryoice_scipion.core.training.patches.fit import Fitted
 from cryoice_scipion.core.training.splits import TEST, VALIDATION
@@ -112,6 +113,6 @@ def save_model(
     if patches is not None:
         found = hardest(shown, predictions.threshold)
         write_mistakes(folder, found, patches[found.index])
-    predictions.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
+    write_csv(folder / "predictions.csv", predictions.table, "%.5g")
     write_card(folder / CARD, model, predictions.table, messages, predictions.rule)
     write_sums(folder)

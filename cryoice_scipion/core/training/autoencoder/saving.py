@@ -15,6 +15,7 @@ from cryoice_scipion.core.detectors import autoencoder
 from cryoice_scipion.core.detectors.autoencoder import AutoencoderDetector
 from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, WEIGHTS, write_sums
 from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
+from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.autoencoder.labels import Measured
 from cryoice_scipion.core.training.metrics import in_words
 from cryoice_scipion.core.training.saving import Result, start_folder
@@ -44,7 +45,7 @@ def save(request: TrainRequest, detector: AutoencoderDetector, trained: Trained)
     pd.DataFrame(trained.history).to_csv(folder / HISTORY, index=False, float_format="%.5f")
     training_curves(trained.history, folder / "curves.png")
     if len(positions.table):
-        positions.table.to_csv(folder / "predictions.csv", index=False, float_format="%.5g")
+        write_csv(folder / "predictions.csv", positions.table, "%.5g")
         shown = positions.table[positions.table["split"] == (TEST if positions.test else VALIDATION)]
         p_bad, bad = shown["p_bad"].to_numpy(), (shown["label"] != GOOD).to_numpy()
         roc(p_bad, bad, folder / "roc.png", positions.threshold)

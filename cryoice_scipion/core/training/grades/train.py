@@ -19,6 +19,7 @@ from cryoice_scipion.core.detectors.network_detector import save_weights
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.grades.resnet import SAMPLING, ResNet, views_for
 from cryoice_scipion.core.reports.plots import calibration, training_curves
+from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.grades.examples import examples_of, tasks_by_source
 from cryoice_scipion.core.training.grades.fit import (
     Example,
@@ -86,7 +87,7 @@ def train(request: TrainRequest) -> Result:
     training_curves(history, request.output / "curves.png")
     measured = TEST if parts[TEST] else VALIDATION
     table = _table(parts[measured], probabilities[measured])
-    table.to_csv(request.output / "predictions.csv", index=False, float_format="%.5g")
+    write_csv(request.output / "predictions.csv", table, "%.5g")
     calibration(table["p_bad"], table["label"] != GOOD, request.output / "calibration.png")
     (request.output / CARD).write_text(_card(model, measured, parts[measured], probabilities[measured]), "utf-8")
     write_sums(request.output)

@@ -35,6 +35,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.json_files import read_json
+from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.patches.background import draw_background
 from cryoice_scipion.core.training.splits import with_unique_names
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
@@ -88,7 +89,7 @@ class PatchSet:
                 np.save(folder / f"{kind}.npy", self.further[kind])
             else:
                 (folder / f"{kind}.npy").unlink(missing_ok=True)  # left from an older set in this folder
-        self.table.to_csv(folder / TABLE, index=False)
+        write_csv(folder / TABLE, self.table)
         head = {"sampling": self.sampling, "counts": self.counts(), "messages": self.messages}
         (folder / META).write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
 

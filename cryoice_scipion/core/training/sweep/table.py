@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.sweep.space import Value
 
 TABLE, IMPORTANCE = "sweep.csv", "importance.png"
@@ -84,8 +84,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], candidates: Sequence[Ca
     # Pruned trials have no scores on sources; with them first, these columns would be the last ones.
     front = ["trial", "state", "score", *(name for name in table.columns if name.startswith("score on "))]
     table = table[[*front, *(name for name in table.columns if name not in front)]]
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5g")
+    write_csv(path, table, "%.5g")
 
 
 def scores_in_words(sources: Mapping[str, float]) -> str:
