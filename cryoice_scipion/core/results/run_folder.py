@@ -100,7 +100,7 @@ class RunFolder:
         return f"thumbnails/{stem}.png"
 
     def archivable(self, stem: str) -> List[str]:
-        """Return the relative paths of the files that may be archived: those that only this program reads."""
+        """Return the relative paths of the files that may be archived: small ones, which this program reads again."""
         kinds = (self.raw_map, self.base, self.features, self.probability, self.outlier, self.mask, self.regions)
         return [kind(stem) for kind in kinds]
 
