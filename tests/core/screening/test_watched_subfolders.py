@@ -64,11 +64,12 @@ def test_a_resume_finds_micrographs_and_picks_again_whatever_their_folders_are_c
         (picks / subfolder / f"{name}.box").write_text(BOXES)
     for resume in (False, True):
         if resume:
-            (picks / "late.star").write_text(HEAD + "a.mrc 32 20\n")  # of another format
+            (picks / "Late.star").write_text(HEAD + "a.mrc 32 20\n")  # of another format, and the first by name
             write_micrograph(folder / "top.mrc", 3)  # at another depth
             write_micrograph(folder / subfolder / "c.mrc", 3)
             write_micrograph(folder / subfolder / "a.jpg", 3)  # comes before a.mrc
-            make_old(folder / subfolder)
+        for parent in (folder, folder / subfolder, picks, picks / subfolder):
+            make_old(parent)
         with watching(folder, output, picks, resume=resume) as watch:
             assert sorted(go_on(watch)) == (["c"] if resume else ["a", "b%0A"])
             finish(watch)
