@@ -10,7 +10,7 @@ TOOLS_ENV := .venv-tools
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
-	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
+	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py tests/test_docs_code.py -m "not slow"
 
 .PHONY: help env pipeliner-env demo test quick fuzz lint types imports check docs release pythons mutants default-model gpu-check screenshots clean
 
