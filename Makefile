@@ -78,6 +78,8 @@ fuzz: env
 
 lint: $(ENV)/.installed-lint
 	@$(BIN)/ruff check .
+	@$(BIN)/vermin --quiet --target=3.8- --violations --no-tips --backport typing \
+		--exclude str.decode --exclude long cryoice_scipion
 
 types: $(ENV)/.installed-lint
 	@$(BIN)/mypy
