@@ -124,7 +124,7 @@ pythons: $(TOOLS_ENV)/.installed
 	@for python in $(PYTHONS); do for packages in $(PACKAGES); do \
 		echo "make: Python $$python, $$packages"; \
 		$(TOOLS_ENV)/bin/uv venv --quiet --clear --seed --python $$python .venv-other && \
-		$(TOOLS_ENV)/bin/uv pip install --quiet --python .venv-other --resolution $${packages%%:*} \
+		$(TOOLS_ENV)/bin/uv pip install --quiet --compile-bytecode --python .venv-other --resolution $${packages%%:*} \
 			--editable ".[$${packages#*:}]" && \
 		.venv-other/bin/python -m pytest --numprocesses 3 --dist loadfile $(PYTEST_ARGS) || exit 1; \
 	done; done
