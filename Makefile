@@ -10,7 +10,7 @@ TOOLS_ENV := .venv-tools
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ci.txt
 
 QUICK := tests/core/formats tests/core/images tests/core/maps tests/core/results tests/core/evaluation tests/core/views \
-	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py -m "not slow"
+	tests/core/workers/test_local_executor.py tests/core/test_api.py tests/test_docs.py tests/test_docs_code.py -m "not slow"
 
 .PHONY: help env pipeliner-env demo test quick fuzz lint types imports check docs release pythons mutants default-model gpu-check screenshots clean
 
@@ -78,6 +78,8 @@ fuzz: env
 
 lint: $(ENV)/.installed-lint
 	@$(BIN)/ruff check .
+	@$(BIN)/vermin --quiet --target=3.8- --violations --no-tips --backport typing \
+		--exclude str.decode --exclude long cryoice_scipion
 
 types: $(ENV)/.installed-lint
 	@$(BIN)/mypy
@@ -122,7 +124,7 @@ pythons: $(TOOLS_ENV)/.installed
 	@for python in $(PYTHONS); do for packages in $(PACKAGES); do \
 		echo "make: Python $$python, $$packages"; \
 		$(TOOLS_ENV)/bin/uv venv --quiet --clear --seed --python $$python .venv-other && \
-		$(TOOLS_ENV)/bin/uv pip install --quiet --python .venv-other --resolution $${packages%%:*} \
+		$(TOOLS_ENV)/bin/uv pip install --quiet --compile-bytecode --python .venv-other --resolution $${packages%%:*} \
 			--editable ".[$${packages#*:}]" && \
 		.venv-other/bin/python -m pytest --numprocesses 3 --dist loadfile $(PYTEST_ARGS) || exit 1; \
 	done; done

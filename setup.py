@@ -93,7 +93,7 @@ setup(
         "proposals": ["selectivesearch>=0.4"],  # `cryoice regions --proposals selective_search`
         "test-core": TEST,
         "test": [*TEST, "scipion-em-relion>=5.0.2"],  # with RELION itself, a test runs the template with RELION
-        "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0"],
+        "lint": ["ruff>=0.8", "mypy>=1.10", "import-linter>=2.0", "vermin>=1.6"],
     },
     # The explicit root makes an editable install a plain path entry. The import hook that setuptools would use
     # instead loses against a folder of the same name beside the caller (an empty namespace package).

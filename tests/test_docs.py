@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""README and docs: links lead somewhere, pictures are there, and the commands they show are commands there are."""
+"""README and docs: links lead somewhere, and pictures are there."""
 
 import functools
 import json
-import os
 import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from cryoice_scipion.core.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -21,30 +16,15 @@ from site_builder import markdown, pages  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
-TUTORIAL = DOCS / "tutorials" / "shell.md"
-
-
-def code_lines(text):
-    """Return the lines of indented and fenced code; a line that ends in a backslash goes on in the next one."""
-    lines, fence = [], None
-    for line in text.replace("\\\n", " ").split("\n"):
-        start = re.match(r"\s*```(\w*)", line)
-        if start:
-            fence = start.group(1) if fence is None else None
-        elif fence in ("", "bash", "sh") or (fence is None and line.startswith("    ")):
-            lines.append(line.strip())
-    return lines
-
-
-COMMANDS = sorted(
-    {line for page in PAGES for line in code_lines(page.read_text("utf-8")) if line.startswith("cryoice ")}
-)
 
 
 @functools.lru_cache(maxsize=None)
 def text_of(page):
     """Return a page with the parts that are generated."""
-    return pages.expanded(page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    if "<!-- generated: protocol-" in text:
+        pytest.importorskip("pwem", reason="the forms of the protocols need Scipion")
+    return pages.expanded(text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -65,23 +45,11 @@ def is_there(page, target):
     return anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_can_be_typed_as_shown(command):
-    words = shlex.split(command, comments=True)[1:]
-    assert build_parser(words).parse_args(words).command == words[0]
-
-
 def test_each_defence_names_a_test_that_exists():
     rows = [line for line in (DOCS / "explanation" / "security.md").read_text("utf-8").splitlines() if "tests/" in line]
     named = [re.search(r"`(tests/\S+)::(test_\w+)`", row).groups() for row in rows]
     missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")]
     assert len(named) > 10 and not missing
-
-
-def test_the_readme_shows_the_two_commands_first():
-    lines = code_lines((ROOT / "README.md").read_text(encoding="utf-8"))
-    commands = [" ".join(line.split()[:2]) for line in lines if line.startswith("make ")]
-    assert commands[:2] == ["make demo", "make test"]
 
 
 @pytest.mark.parametrize("name", sorted(pages.GENERATED))
@@ -124,32 +92,3 @@ def test_notebooks_are_stored_without_outputs(notebook):
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     assert any(cell["cell_type"] == "code" for cell in cells)
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
-
-
-@pytest.mark.slow
-def test_the_shell_tutorial_runs_as_written(tmp_path):
-    command = tmp_path / "bin" / "cryoice"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cryoice_scipion.core "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    found = os.environ["PATH"], os.environ.get("PYTHONPATH", "")
-    environment = dict(os.environ, PATH=f"{command.parent}:{found[0]}", PYTHONPATH=f"{ROOT}:{found[1]}")
-    said = []
-    for line in code_lines(TUTORIAL.read_text(encoding="utf-8")):
-        done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        said.append(done.stdout)
-    text = TUTORIAL.read_text(encoding="utf-8")
-    loose, strict = (next(kept_in(one) for one in said[start:] if "kept," in one) for start in (1, 5))
-    assert loose > strict
-    total = int(re.search(r"of the (\d+) coordinates", text).group(1))
-    assert f"{total} coordinates in 1 file" in said[1]
-    columns = next(one for one in said if one.startswith("stem")).splitlines()[0]
-    assert columns == "stem,status,bad_area,picks,kept,rejected"  # as the tutorial explains them
-
-
-def kept_in(output):
-    """Return the kept coordinates of a closing line."""
-    return int(re.search(r"(\d+) kept,", output).group(1))

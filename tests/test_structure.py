@@ -2,6 +2,7 @@
 """Files and parameter lists stay short enough to be read at once."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,24 @@ def test_code_that_would_run_a_files_content_is_found(code):
 def test_parameters_of_all_kinds_are_counted(signature, number):
     code = f"class A:\n    def {signature}:\n        pass\n"
     assert long_signatures(code) == ([(2, "f", number)] if number > MOST_PARAMETERS else [])
+
+
+#: Classes that Python 3.8 cannot subscript. Annotations may do so: they are not evaluated.
+BUILTIN = re.compile(r"\b(dict|frozenset|list|set|tuple|type|Counter|defaultdict|deque|OrderedDict)\[")
+
+
+def subscripted(code):
+    """Return the lines that subscript such a class when they run."""
+    tree = ast.parse(code) if BUILTIN.search(code) else ast.Module([], [])
+    for node in ast.walk(tree):
+        for name in ("annotation", "returns"):
+            if getattr(node, name, None) is not None:
+                setattr(node, name, None)
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name))
+    return [node.lineno for node in nodes if BUILTIN.match(f"{node.value.id}[")]
+
+
+def test_no_builtin_class_is_subscripted_which_python_3_8_cannot():
+    found = {str(path): subscripted(path.read_text(encoding="utf-8")) for path in FILES}
+    assert not {name: lines for name, lines in found.items() if lines}
+    assert subscripted("a: list[int] = list[int]()") == [1] and not subscripted("def f(a: list[int]) -> type[int]: ...")

@@ -26,6 +26,7 @@ from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.grades.grading import check_grades, grade_micrograph
 from cryoice_scipion.core.images.loading import LoadedMicrograph, take_image
+from cryoice_scipion.core.images.stems import output_stem, plain_path
 from cryoice_scipion.core.maps.scoring import positions_of
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick
 from cryoice_scipion.core.results.balance import all_unmatched
@@ -118,7 +119,6 @@ class LoadedDetector:
         CoordinatesError
             When the particle diameter is not known.
         """
-        from cryoice_scipion.core.images.naming import output_stem  # loads pandas
         from cryoice_scipion.core.images.reading import check_pixel_size
 
         config = _config(self.folder, particle_diameter=diameter, **settings)
@@ -129,7 +129,7 @@ class LoadedDetector:
             reason = f"is an array of shape {pixels.shape} and type {pixels.dtype}"
             raise ImageError(name, reason, "give real numbers of shape (rows, columns)")
         micrograph = take_image(pixels.astype(np.float32), float(pixel_size), name)
-        task = MicrographTask(1, name, output_stem(name), float(pixel_size), _picks(coordinates))
+        task = MicrographTask(1, plain_path(name), output_stem(name), float(pixel_size), _picks(coordinates))
         classmap, mapped = self.executor.compute(micrograph, name, config, config.contrast)
         scored = score_micrograph(
             classmap,

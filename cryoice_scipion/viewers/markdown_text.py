@@ -24,7 +24,7 @@ class MarkdownText(tk.Text):
         """Show a text in Markdown."""
         super().__init__(master, wrap=tk.WORD, font="TkDefaultFont", bg="white")
         self.config(padx=MARGIN, pady=MARGIN, borderwidth=0)
-        plain = fonts.nametofont("TkDefaultFont", root=self)
+        plain = fonts.Font(self, name="TkDefaultFont", exists=True)
         family = plain.actual("family")
         for name, size in SIZES.items():
             self.tag_config(name, font=(family, size, "bold"), spacing1=12, spacing3=4)

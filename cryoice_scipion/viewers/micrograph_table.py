@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tkinter as tk
 from tkinter import ttk
-from tkinter.font import nametofont
+from tkinter.font import Font
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, ALL_GRADES, DISCARDED, FAILED, GOOD_GRADES
@@ -94,7 +94,7 @@ class MicrographTable(tk.Frame):
         for name, column in self._columns.items():
             self.tree.column(name, width=column.width, minwidth=30, anchor=column.anchor, stretch=name == "name")
             self.tree.heading(name, command=lambda name=name: self.sort(name))
-        self._font = nametofont("TkDefaultFont", root=self)
+        self._font = Font(self, name="TkDefaultFont", exists=True)
         self.tree.bind("<Configure>", lambda event: self._fit(event.width))
         Tooltip(self.tree, self._tip)
         self.tree.tag_configure(DISCARDED, foreground="#7a3b00")

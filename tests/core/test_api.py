@@ -101,6 +101,13 @@ def test_a_saved_result_has_the_files_of_the_command(folder, detector, by_comman
         result.save(tmp_path / "out")
 
 
+def test_a_name_that_no_output_can_hold_is_written_plainly(folder, detector, tmp_path):
+    image, pixel_size = pixels(folder, 0)
+    result = detector.screen(image, pixel_size, XY, DIAMETER, name="a\udcff.mrc")
+    rejected = gemmi.cif.read(str(result.save(tmp_path / "out") / "coordinates" / "rejected.star"))[0]
+    assert set(rejected.find_loop("_rlnMicrographName")) == {"a%FF.mrc"}
+
+
 def test_a_session_of_files_is_screened_and_continued(folder, detector, by_command, tmp_path):
     options = {"coordinates": folder / "picks.star", "particle_diameter": DIAMETER, "margin": 20}
     results = list(cryoice.screen_files(folder / "mics", detector, tmp_path / "run", **options))

@@ -14,7 +14,7 @@ from cryoice_scipion.core.errors import ImageError
 COMPRESSIONS = (".gz", ".bz2")
 _STARTS: Dict[bytes, Callable[[Path], BinaryIO]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}  # type: ignore[dict-item]
 _MOST_BYTES = 1_300_000_000  # of the content: the largest micrograph in 32 bits; see ``reading``
-_PART = 1 << 24  # bytes that are decompressed at once
+_PART = 1 << 22  # bytes that are decompressed at once
 
 
 def is_compressed(head: bytes) -> bool:

@@ -42,5 +42,5 @@ class RegionSums:
 
     def diameters(self, name: str) -> NDArray[np.float64]:
         """Return the diameters of the regions of a class in Å, ascending, to the nearest 10 Å."""
-        found = sorted(self._sizes.get(name, Counter[int]()).items())
+        found = sorted((self._sizes.get(name) or {}).items())
         return np.repeat([_DIAMETER_STEP * size for size, _ in found], [number for _, number in found])

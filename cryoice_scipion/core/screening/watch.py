@@ -88,7 +88,7 @@ class Watch:
         for record in self.run.micrographs():
             self._note(record)
             self._registry.paths.setdefault(record.stem, record.path)
-        if any(self.files.folder in file_of(path).parents[1:] for path in self._registry.paths.values()):
+        if any(self.files.folder in file_of(path).parent.parents for path in self._registry.paths.values()):
             self.files.in_subfolders = True
         self.arrived = set(self._registry.paths)
         self._left_over = [stem for stem in self._registry.paths if stem not in self._screened]

@@ -463,5 +463,6 @@ def test_names_with_control_characters_match_their_micrograph(tmp_path, stem):
     write(tmp_path / f"{stem}.mrc", "")
     tasks = expand_micrographs([str(tmp_path)])
     by_file = read_picks(tmp_path / f"{stem}.box").table
-    for table in (by_file, by_file.assign(**{NAME: f"elsewhere/{stem}.mrc"})):
+    by_name = by_file.assign(**{NAME: pd.Series([f"elsewhere/{stem}.mrc"], dtype=object)})
+    for table in (by_file, by_name):
         assert picks_by_micrograph(table, tasks).rows == {1: [0]}
