@@ -157,6 +157,12 @@ def test_the_level_leaves_ignored_classes_and_the_border_out():
     assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0)) is None
 
 
+@pytest.mark.parametrize(("value", "median"), [(0, -20.7), (0.25, -1.0986), (1, 20.7)])
+def test_the_median_of_saturated_cells_is_finite(value, median):
+    """A probability counts as one billionth at least, and lacks as much of 1."""
+    assert bad_area.median_logit(flat_cells(value)) == pytest.approx(median, abs=0.03)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_fast_opening_of_single_cells_is_the_general_one(seed):
     """Regions of two cells, by any level, against the area opening of scikit-image."""

@@ -228,9 +228,33 @@ def test_a_diameter_is_the_setting_else_the_files_else_two_thirds_of_the_box():
     assert of(Pick(1, 0, 0, 30.0, 90.0), box_size=45) == (60.0, scoring.FROM_FILE)
     assert of(Pick(1, 0, 0, None, 90.0), box_size=45) == (120.0, scoring.FROM_BOX)
     assert of(Pick(1, 0, 0), box_size=45) == (60.0, scoring.FROM_BOX)
+    assert of(Pick(1, 0, 0, 0.5, 90.0)) == (1.0, scoring.FROM_FILE)
+    assert of(Pick(1, 0, 0, None, 0.75), box_size=45) == (1.0, scoring.FROM_BOX)
     for nothing in (Pick(1, 0, 0), Pick(1, 0, 0, float("nan")), Pick(1, 0, 0, 0.0, -1.0)):
-        with pytest.raises(CoordinatesError, match="--particle-diameter"):
+        with pytest.raises(CoordinatesError, match="^x: .*--particle-diameter"):
             of(nothing)
+
+
+def test_each_particle_has_its_own_diameter_unless_the_settings_give_one():
+    picks = [Pick(1, 0, 0, 30.0), Pick(2, 0, 0, None, 90.0), Pick(3, 0, 0, 20.0)]
+    sizes, origins = scoring.particle_diameters(picks, ScreenConfig(), 2.0, "x")
+    assert sizes.tolist() == [60.0, 120.0, 40.0] and origins == "coordinates, two thirds of the box size"
+    sizes, origins = scoring.particle_diameters(picks[:1], ScreenConfig(particle_diameter=200), 2.0, "x")
+    assert sizes.tolist() == [200.0] and origins == "setting"
+    sizes, origins = scoring.particle_diameters([], ScreenConfig(particle_diameter=200), 2.0, "x")
+    assert sizes.dtype == np.float64 and sizes.shape == (0,) and origins == ""
+
+
+def test_goodness_of_picks_uses_the_diameter_of_each():
+    """The centre of the nearest bad cell is 80 Å from the first two picks; the last one is outside the frame."""
+    case = one_region([(row, column) for row in range(12) for column in range(3)])
+    frame, config = Frame(case.shape, case.pixel_size), ScreenConfig(margin=10)
+    x, y = centre_of(6, 4.5)
+    picks = [Pick(1, x, y, 80.0), Pick(2, x, y, 20.0), Pick(3, *centre_of(6, 1), 20.0), Pick(4, -5.0, y, 20.0)]
+    found = scoring.goodness_of_picks(case.cells, picks, config, frame, "x")
+    np.testing.assert_allclose(found, [0, 1, 0, np.nan], atol=1e-3)
+    with pytest.raises(CoordinatesError, match="^grid_7: "):
+        scoring.goodness_of_picks(case.cells, [Pick(1, x, y)], config, frame, "grid_7")
 
 
 @pytest.mark.parametrize("threshold, cut", [(None, 0.45), (-1.0, -1.0), (0.0, 0.0), (0.8, 0.8)])
