@@ -12,10 +12,11 @@ import pytest
 from gemmi import cif
 
 from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats import coordinates
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks, write_star
-from cryoice_scipion.core.formats.matching import picks_by_micrograph
+from cryoice_scipion.core.formats.matching import assign_picks, picks_by_micrograph
 from cryoice_scipion.core.images.naming import expand_micrographs
-from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.records import MicrographTask, Pick
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real coordinates are not here (../shared/real)")
@@ -396,6 +397,28 @@ def test_picks_are_grouped_and_what_matches_nothing_is_counted():
     assert "fits several micrographs" in matches.warnings[0]
     assert matches.counts(PickTable(table, "")).left_out == {"unmatched": 2, "ambiguous_name": 1}
     assert picks_by_micrograph(table.iloc[:0], tasks).rows == {5: [], 6: [], 7: []}
+
+
+def test_assigned_coordinates_belong_to_their_micrograph_and_their_ids_are_rows():
+    names = ["b.mrc", "a.mrc", "x", "a.mrc", "grid/c.mrc", "other/c.mrc"]
+    picks = PickTable(pd.DataFrame({X: np.arange(6.0), Y: 7.0, SIZE: [20.0, np.nan, 1, 2, 3, 4], NAME: names}), "")
+    tasks = [MicrographTask(5, "d/a.mrc", "a"), MicrographTask(6, "d/b.mrc", "b"), MicrographTask(7, "d/c.mrc", "c")]
+    tasks[0].picks.append(Pick(99, 1.0, 1.0))
+    matches = assign_picks(picks, tasks)
+    assert matches.rows == {5: [1, 3], 6: [0], 7: []}
+    assert tasks[0].picks == [Pick(99, 1.0, 1.0), Pick(1, 1.0, 7.0), Pick(3, 3.0, 7.0, None, 2.0)]
+    assert tasks[1].picks == [Pick(0, 0.0, 7.0, None, 20.0)] and tasks[2].picks == []
+    assert picks.unmatched == [2, 4, 5] and picks.ambiguous == {4, 5} and picks.lost() == [2, 4, 5]
+    assert "grid/c.mrc, other/c.mrc match it equally well; their 2 coordinates" in matches.warnings[0]
+
+
+def test_a_long_table_comes_in_parts_with_the_id_of_their_first_coordinate(monkeypatch):
+    monkeypatch.setattr(coordinates, "ROWS_OF_A_PART", 2)
+    table = pd.DataFrame({X: np.arange(5.0), Y: 0.0, NAME: "a"})
+    assert [(first, part[X].tolist()) for first, part in PickTable(table, "").parts()] == [
+        (0, [0, 1]), (2, [2, 3]), (4, [4]),
+    ]  # fmt: skip
+    assert [(first, len(part)) for first, part in PickTable(table[:0], "").parts()] == [(0, 0)]
 
 
 def test_many_rows_take_seconds(tmp_path):

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """cryoSPARC result groups: the files of a group are joined by uid, and what does not agree is said."""
 
+import datetime
+
 import numpy as np
 import pytest
+import yaml
 from cryosparc_project import exposures, micrograph, particles, split, write_cs, write_csg, write_project
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.formats.cryosparc_group import read_group_table
+from cryoice_scipion.core.formats.cryosparc_dataset import append, read_dataset, write_dataset
+from cryoice_scipion.core.formats.cryosparc_group import GroupTable, read_group, read_group_table, write_group
 from cryoice_scipion.core.images.naming import expand_micrographs
 
 
@@ -29,6 +33,39 @@ def test_columns_of_several_files_are_joined_by_uid(job, tmp_path):
     assert all(np.array_equal(joined.table[name], table[name]) for name in table.dtype.names)
     alone = read_picks(write_cs(tmp_path / "x" / "alone.cs", table)).table
     assert read_picks(group).table.equals(alone)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_written_group_is_read_back_and_keeps_what_the_input_says(tmp_path, known):
+    table = particles(("a",))
+    source = GroupTable(table, {"location": "particle.location.v2"}, "v4.4.1") if known else GroupTable(table)
+    write_dataset(tmp_path / "picks_a.cs", table)
+    write_group(tmp_path / "good_picks.csg", "particle", tmp_path / "picks_a.cs", table, source)
+    content = yaml.safe_load((tmp_path / "good_picks.csg").read_text())
+    assert abs(datetime.datetime.now() - content["created"]) < datetime.timedelta(minutes=5)
+    assert content["created"].microsecond == 0 and set(content) == {"created", "group", "results", "version"}
+    title = "Good picks"
+    expected = {"description": f"{title} by cryoice", "name": "good_picks", "title": title, "type": "particle"}
+    assert content["group"] == expected
+    group = read_group(tmp_path / "good_picks.csg")
+    location = "particle.location.v2" if known else "particle.location"
+    assert group.version == ("v4.4.1" if known else "v4.0.0")
+    assert {name: slot[1:] for name, slot in group.slots.items()} == {
+        "location": (location, len(table)), "pick_stats": ("particle.pick_stats", len(table)),
+    }  # fmt: skip
+    read = read_group_table(tmp_path / "good_picks.csg")
+    assert np.array_equal(read.table, table) and read.types["location"] == location and not read.warnings
+
+
+def test_rows_of_several_tables_have_the_columns_of_all(tmp_path):
+    one, two = particles(("a",), 1), particles(("b", "c"), 2)
+    less = two[[name for name in two.dtype.names if name != "pick_stats/ncc_score"]]
+    joined = append([one, less])
+    assert joined.dtype.names == less.dtype.names and len(joined) == len(one) + len(two)
+    assert joined["uid"].tolist() == [*one["uid"], *two["uid"]]
+    assert append([one]) is one
+    write_dataset(tmp_path / "less.cs", less)  # has gaps in its rows
+    assert read_dataset(tmp_path / "less.cs").dtype.itemsize == joined.dtype.itemsize < less.dtype.itemsize
 
 
 def test_items_that_a_file_lacks_and_wrong_numbers_are_said(job, tmp_path):
