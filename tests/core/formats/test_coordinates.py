@@ -16,7 +16,7 @@ from cryoice_scipion.core.formats import coordinates
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks, write_star
 from cryoice_scipion.core.formats.matching import assign_picks, picks_by_micrograph
 from cryoice_scipion.core.images.naming import expand_micrographs
-from cryoice_scipion.core.records import MicrographTask, Pick
+from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real coordinates are not here (../shared/real)")
@@ -83,6 +83,7 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2,3\n", "line 2: 3 columns"),
         ("a.csv", "3,4\n1,2\n", "line 1: no columns for x and y; there are: 3, 4"),
         ("a.txt", "image_name\tx_coord\ty_coord\tscore\nm\t1\tz\t3\n", "line 2.*'z'"),
+        ("a.csv", "\n\nx,y,x\n1,2,3\n", "line 3: two columns have one name"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n", "line 2: two columns are called"),
@@ -290,6 +291,28 @@ def test_star_without_micrograph_names_takes_its_own(tmp_path):
     assert matches.rows == {1: [0]} and matches.unmatched == {}
 
 
+def test_relion_coordinates_have_the_pixel_size_of_their_row_or_optics_group(tmp_path):
+    groups = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n1 0.885\n2 unknown\n"
+    head = f"data_particles\nloop_\n_{X}\n_{Y}\n_rlnOpticsGroup\n"
+    table = read_picks(write(tmp_path / "p.star", f"{groups}{head}1 2 1\n3 4 2\n5 6 3\n")).table
+    np.testing.assert_equal(table["cryoicePixelSize"].to_numpy(), [0.885, np.nan, np.nan])
+    table = read_picks(write(tmp_path / "p.star", f"{groups}{head}_rlnMicrographPixelSize\n1 2 1 1.5\n3 4 1 x\n")).table
+    np.testing.assert_equal(table["cryoicePixelSize"].to_numpy(), [1.5, np.nan])
+    assert [pick.pixel_size for pick in coordinates.picks_of_rows(table, [0, 1])] == [1.5, None]
+    without = groups.replace("_rlnMicrographPixelSize", "_rlnVoltage")
+    assert "cryoicePixelSize" not in read_picks(write(tmp_path / "p.star", f"{without}{head}1 2 1\n")).table
+
+
+def test_sizes_in_a_star_file_are_numbers_or_unknown(tmp_path):
+    text = f"data_\nloop_\n_{X}\n_{Y}\n_cryoiceDiameter\n_{SIZE}\n_{SCORE}\n1 2 30 x 0.5\n3 4 -1 50 none\n5 6 3e9 0 1\n"
+    picks = read_picks(write(tmp_path / "p.star", text))
+    assert not picks.left_out
+    assert coordinates.picks_of_rows(picks.table, [2, 0, 1], 10) == [
+        Pick(12, 5.0, 6.0), Pick(10, 1.0, 2.0, 30.0), Pick(11, 3.0, 4.0, None, 50.0),
+    ]  # fmt: skip
+    np.testing.assert_equal(picks.table[SCORE].to_numpy(), [0.5, np.nan, 1])
+
+
 def test_relions_list_of_coordinate_files(tmp_path):
     job = tmp_path / "AutoPick" / "job007"
     job.mkdir(parents=True)
@@ -309,6 +332,20 @@ def test_pos_leaves_disabled_picks_out_and_says_so(tmp_path):
     picks = read_picks(write(tmp_path / "m.pos", text))
     assert picks.table[X].tolist() == [100] and picks.table[SCORE].tolist() == [0.5]
     assert picks.dropped == 1 and "1 picks are disabled" in picks.warnings[0]
+
+
+def test_cbox_columns_without_a_known_value_are_left_out(tmp_path):
+    head = (
+        "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n_Confidence\n_Angle\n_EstWidth\n_EstHeight\n"
+    )
+    table = read_picks(write(tmp_path / "m.cbox", head + "1 2 4 4 0.5 <NA> <NA> nan\n1 2 4 4 x <NA> 7 nan\n")).table
+    assert list(table) == [X, Y, SIZE, SCORE, "cryoloEstWidth", NAME]
+    np.testing.assert_equal(table[SCORE].to_numpy(), [0.5, np.nan])
+    np.testing.assert_equal(table["cryoloEstWidth"].to_numpy(), [np.nan, 7])
+    table = read_picks(write(tmp_path / "m.cbox", head + "1 2 4 4 <NA> 1 2 3\n")).table
+    assert list(table) == [X, Y, SIZE, "cryoloAngle", "cryoloEstWidth", "cryoloEstHeight", NAME]
+    table = read_picks(write(tmp_path / "m.cbox", "1 2 4 6 0.5 7 8\n")).table  # before crYOLO 1.8
+    assert table.values.tolist() == [[3, 5, 5, 0.5, 7, 8, "m"]]
 
 
 def test_pos_with_a_header_that_is_no_loop(tmp_path):
@@ -333,6 +370,9 @@ def test_folders_hold_one_kind(tmp_path):
     assert picks.table[NAME].tolist() == ["a"]
     assert picks.files == 2 and not picks.not_read
     assert sorted(picks.other) == [str(tmp_path / "c.star"), str(tmp_path / "log.txt")]
+    write(tmp_path / "d.cbox", "")  # no coordinates, but readable
+    picks = read_picks(tmp_path)
+    assert picks.files == 2 and str(tmp_path / "d.cbox") in picks.other
     write(tmp_path / "c.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
     with pytest.raises(CoordinatesError, match="1 .box, 1 .star"):
         read_picks(tmp_path)
@@ -362,6 +402,8 @@ def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path):
     assert len(picks) == 1 and picks.files == 1
     assert sorted(picks.not_read) == [str(tmp_path / "b.box"), str(tmp_path / "c.box")]
     assert sum("the file is left out" in line for line in picks.warnings) == 2
+    counts = picks.counts(unmatched=1)
+    assert counts == PickCounts(1, {"unmatched": 1}, 1, dict(picks.not_read), []) and counts.matched == 0
     (tmp_path / "a.box").unlink()
     with pytest.raises(CoordinatesError, match="none of the 2 coordinate files can be read.*b.box: is not a text file"):
         read_picks(tmp_path)
@@ -374,6 +416,8 @@ def test_a_file_whose_optics_contradict_the_others_is_left_out_and_named(tmp_pat
     picks = read_picks(tmp_path)
     assert picks.table[NAME].tolist() == ["a", "c"] and picks.optics["rlnVoltage"].tolist() == [300.0]
     assert list(picks.not_read) == [str(tmp_path / "b.star")]
+    reason = "its optics group 1 contradicts that of the files before it; screen this file in a run of its own"
+    assert picks.warnings == [f"{tmp_path / 'b.star'}: {reason}; the file is left out"]
 
 
 def test_a_listed_file_that_is_missing_is_left_out_and_named(tmp_path):
@@ -397,6 +441,10 @@ def test_picks_are_grouped_and_what_matches_nothing_is_counted():
     assert "fits several micrographs" in matches.warnings[0]
     assert matches.counts(PickTable(table, "")).left_out == {"unmatched": 2, "ambiguous_name": 1}
     assert picks_by_micrograph(table.iloc[:0], tasks).rows == {5: [], 6: [], 7: []}
+    table = pd.DataFrame({X: 0.0, Y: 0.0, NAME: pd.Series([1, "a", "1", 2], dtype=object)})
+    numbers = [MicrographTask(5, "d/1.mrc", "1"), MicrographTask(6, "d/2.mrc", "2")]
+    matches = picks_by_micrograph(table, numbers)
+    assert matches.rows == {5: [0, 2], 6: [3]} and matches.unmatched == {"a": 1}
 
 
 def test_assigned_coordinates_belong_to_their_micrograph_and_their_ids_are_rows():

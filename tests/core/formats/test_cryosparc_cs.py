@@ -68,6 +68,31 @@ def test_particles_without_a_position_are_counted(tmp_path):
     array["location/micrograph_shape"][1] = 0
     picks = read_picks(write(tmp_path / "p.cs", array))
     assert len(picks) == 2 and picks.left_out == {"unreadable_row": 1} and "1 particles" in picks.warnings[0]
+    array["location/micrograph_shape"] = 0
+    with pytest.raises(CoordinatesError, match="p.cs: no particle has a position on a micrograph; give"):
+        read_picks(write(tmp_path / "p.cs", array))
+
+
+@pytest.mark.parametrize("missing", ["uid", "location/micrograph_psize_A", "pick_stats/ncc_score"])
+def test_columns_that_may_be_missing(tmp_path, missing):
+    array = particles("S120")
+    picks = read_picks(write(tmp_path / "p.cs", array[[name for name in array.dtype.names if name != missing]]))
+    columns = {"uid": "cryosparcUid", "location/micrograph_psize_A": PIXEL_SIZE, "pick_stats/ncc_score": SCORE}
+    absent = columns.pop(missing)
+    assert absent not in picks.table and set(columns.values()) < set(picks.table)
+    assert picks.left_out == {} and not picks.warnings
+    assert picks.sources == ([] if missing == "uid" else [tmp_path / "p.cs"])
+
+
+@pytest.mark.parametrize("column", ["location/center_x_frac", "location/micrograph_shape"])
+def test_a_position_that_is_no_number_is_an_error_that_names_the_column(tmp_path, column):
+    array = particles("S120")
+    dtype = [(name, "S3" if name == column else array.dtype[name]) for name in array.dtype.names]
+    other = np.zeros(3, dtype=dtype)
+    for name in array.dtype.names:
+        other[name] = b"one" if name == column else array[name]
+    with pytest.raises(CoordinatesError, match=f"p.cs: column {column} does not hold numbers"):
+        read_picks(write(tmp_path / "p.cs", other))
 
 
 class Command:

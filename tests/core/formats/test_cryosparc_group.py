@@ -77,6 +77,7 @@ def test_items_that_a_file_lacks_and_wrong_numbers_are_said(job, tmp_path):
     assert len(picks) == len(table) - 7 and picks.left_out == {"unreadable_row": 7}
     assert picks.table["cryosparcUid"].tolist() == [str(uid) for uid in table["uid"][2:-5]]
     first, second, third = picks.warnings
+    assert all(line.startswith(f"{group}: ") for line in picks.warnings)
     assert f"J42_particles.cs has {len(table) - 2} items, and the group says {len(table)}" in first
     assert f"has {len(table) - 5} items" in second and "7 items are not in" in third
 

@@ -219,6 +219,27 @@ def test_the_class_is_that_of_the_area_that_decides():
     assert [score.cls for score in case.score(40, ScreenConfig(threshold=-1), picks=picks)] == expected
 
 
+@pytest.mark.parametrize(
+    ("threshold", "verdict"),
+    [(None, ("thick", False)), (0.2, ("good", True)), (0.5, ("thick", False)), (-1, ("thick", True))],
+)
+def test_the_class_is_good_if_the_threshold_in_use_says_so(threshold, verdict):
+    """P(BAD) is 0.7 everywhere; the model's threshold is 0.4."""
+    case = one_region([])
+    case.map.logits[1] = np.log(0.7 / 0.3)
+    case.cells = bad_area.probabilities(case.map, 0.0)
+    (score,) = case.score(40, ScreenConfig(threshold=threshold), picks=[Pick(1, *centre_of(5, 5))])
+    assert (score.cls, score.kept) == verdict and score.goodness == pytest.approx(0.3, abs=1e-5)
+
+
+def test_the_first_pixel_is_inside_and_the_one_after_the_last_is_outside():
+    case = one_region([])
+    rows, columns = case.shape
+    at = [(0, 5), (5, 0), (-1e-9, 5), (5, -1e-9), (columns - 1e-9, 5), (5, rows - 1e-9), (columns, 5), (5, rows)]
+    found = case.score(40, picks=[Pick(number, x, y) for number, (x, y) in enumerate([*at, (np.nan, 5), (5, np.inf)])])
+    assert [score.cls for score in found] == ["good"] * 2 + ["outside"] * 2 + ["good"] * 2 + ["outside"] * 4
+
+
 def test_a_diameter_is_the_setting_else_the_files_else_two_thirds_of_the_box():
     def of(pick, **options):
         found = scoring.particle_diameter(pick, ScreenConfig(**options), 2.0, "x")
