@@ -11,6 +11,7 @@ from cryosparc_project import exposures, micrograph, particles, split, write_cs,
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.cryosparc_dataset import append, read_dataset, write_dataset
+from cryoice_scipion.core.formats.cryosparc_exposures import read_exposures
 from cryoice_scipion.core.formats.cryosparc_group import GroupTable, read_group, read_group_table, write_group
 from cryoice_scipion.core.images.naming import expand_micrographs
 
@@ -119,3 +120,31 @@ def test_exposures_name_micrographs_and_their_pixel_sizes(tmp_path, compressed):
         assert [task.pixel_size for task in tasks] == [4.0] * 3
     with pytest.raises(CryoIceError, match="no column micrograph_blob/path"):
         expand_micrographs([str(project / "J42" / "picked_particles.cs")])
+
+
+@pytest.mark.parametrize("value", [0, -1, np.nan, np.inf])
+def test_a_pixel_size_that_is_not_positive_is_unknown(tmp_path, value):
+    table = exposures()
+    table["micrograph_blob/psize_A"][1] = value
+    assert [size for _, size in read_exposures(write_cs(tmp_path / "e.cs", table))] == [4.0, None, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "words"),
+    [
+        ("micrograph_blob/psize_A", "S3", "e.cs: column micrograph_blob/psize_A does not hold numbers"),
+        ("micrograph_blob/psize_A", ("<f4", 2), "e.cs: column micrograph_blob/psize_A does not hold numbers"),
+        ("micrograph_blob/path", "<i4", "e.cs: column micrograph_blob/path does not hold text"),
+        ("micrograph_blob/path", ("S9", 2), "e.cs: column micrograph_blob/path does not hold text"),
+        ("uid", "S3", "e.cs: column uid does not hold whole numbers"),
+        ("uid", ("<u8", 2), "e.cs: column uid does not hold whole numbers"),
+    ],
+)
+def test_columns_of_another_kind_are_one_line(tmp_path, column, kind, words):
+    given = exposures()
+    table = np.zeros(3, [(name, kind if name == column else given.dtype[name]) for name in given.dtype.names])
+    table[column] = b"x" if "S" in str(kind) else 1
+    write_cs(tmp_path / "e.cs", table)
+    path = write_csg(tmp_path / "e.csg", "exposure", 3, micrograph_blob="e.cs")
+    with pytest.raises(CryoIceError, match=words):
+        read_exposures(path if column == "uid" else tmp_path / "e.cs")

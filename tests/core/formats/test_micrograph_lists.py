@@ -28,6 +28,7 @@ def read(path):
     [
         (GROUPS + LIST + "_rlnOpticsGroup\na.mrc 2\nb.mrc 1\nc.mrc 3\n", [1.5, 0.885, None]),
         (OPTICS + "one 1 0.885 300\n" + LIST + "a.mrc\nb.mrc\nc.mrc\n", [0.885] * 3),
+        (OPTICS + "one 1 none 300\n" + LIST + "a.mrc\nb.mrc\nc.mrc\n", [None] * 3),
         (GROUPS + LIST + "a.mrc\nb.mrc\nc.mrc\n", [None] * 3),
         (OPTICS + "one 1 none 300\n" + LIST + "_rlnOpticsGroup\na.mrc 1\nb.mrc 1\nc.mrc 1\n", [None] * 3),
         (LIST + "_rlnMicrographPixelSize\na.mrc 1.25\nb.mrc 0\nc.mrc unknown\n", [1.25, None, None]),
