@@ -122,6 +122,7 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.csv", "x,y\n1,2\n4,3e9\n", "line 3: y is '3000000000.0', beyond any micrograph"),
         ("a.csv", "x,y\n1,2\n-1e307,3\n", "line 3: x is '-1e.307', beyond any micrograph"),
         ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is missing"),
+        ("a.txt", "x y score\n1 2 3\n4 5\n", "line 3: 2 columns where 3 are expected"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n 3 z\n", "line 6: ycoor is 'z'"),
         ("a.cbox", "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n1 2 3 3\n4 5 6\n", "line 8: 3"),
     ],
@@ -138,8 +139,10 @@ def test_a_row_that_cannot_be_read_is_left_out_counted_and_named(tmp_path, name,
 def test_a_row_without_a_score_is_a_coordinate(tmp_path):
     picks = read_picks(write(tmp_path / "a.box", "1 2 3 3 0.5\n1 2 3 3\n"))
     assert len(picks) == 2 and np.isnan(picks.table[SCORE].iloc[1])
-    picks = read_picks(write(tmp_path / "a.csv", "x,y,score\n1,2,nan\n3,4,5\n"))
-    assert len(picks) == 2 and not picks.left_out
+    for text in ("x,y,score\n1,2,nan\n3,4,5\n", "x,y,score\n1,2\n3,4,5\n"):
+        picks = read_picks(write(tmp_path / "a.csv", text))
+        assert not picks.left_out
+        np.testing.assert_equal(picks.table[SCORE].to_numpy(), [np.nan, 5])
 
 
 def test_quoted_values_are_no_reason_to_leave_a_row_out(tmp_path):
@@ -190,6 +193,21 @@ def test_all_blocks_of_coordinates_are_read(tmp_path, name, head, first, second)
         assert picks.table[X].tolist() == rows and picks.files == 1
         assert picks.left_out == ({"unreadable_row": unreadable} if unreadable else {})
         assert picks.counts().rows == len(rows) + unreadable
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "bad", "good"),
+    [
+        ("m.pos", "data_{}\nloop_\n _xcoor\n _ycoor\n", " x 2\n", " 3 4\n"),
+        ("m.star", "data_{}\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n", "x 2\n", "3 4\n"),
+        ("m.cbox", "data_{}\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n", "x 1 2 2\n", "2 3 2 2\n"),
+    ],
+)
+def test_a_block_without_a_readable_row_does_not_hide_the_others(tmp_path, name, head, bad, good):
+    picks = read_picks(write(tmp_path / name, head.format("one") + bad + head.format("two") + good))
+    assert picks.table[[X, Y]].values.tolist() == [[3, 4]] and picks.left_out == {"unreadable_row": 1}
+    with pytest.raises(CoordinatesError, match=f"{name}: line .* is 'x'"):
+        read_picks(write(tmp_path / name, head.format("one") + bad))
 
 
 def test_a_text_table_without_a_header_has_x_and_y_first(tmp_path):
@@ -420,6 +438,18 @@ def test_a_file_whose_optics_contradict_the_others_is_left_out_and_named(tmp_pat
     assert picks.warnings == [f"{tmp_path / 'b.star'}: {reason}; the file is left out"]
 
 
+def test_rows_of_a_list_that_are_no_rows_are_counted_and_a_list_of_nothing_is_named(tmp_path):
+    write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
+    head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    picks = read_picks(write(tmp_path / "l.star", f"{head}a.mrc a.star\nb.mrc b.star c\n"))
+    assert picks.left_out == {"unreadable_row": 1} and "l.star: 1 unreadable row" in picks.warnings[0]
+    with pytest.raises(CoordinatesError, match="l.star: none of the 2 coordinate files can be read; .*b.star: cannot"):
+        read_picks(write(tmp_path / "l.star", f"{head}b.mrc b.star\nc.mrc c.star\n"))
+    paths = [tmp_path / "b.box", tmp_path / "c.box"]
+    with pytest.raises(CoordinatesError, match="/b.box: none of the 2 coordinate files can be read"):
+        read_picks([write(path, "junk\n") for path in paths])
+
+
 def test_a_listed_file_that_is_missing_is_left_out_and_named(tmp_path):
     write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
     head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
@@ -517,6 +547,13 @@ def test_paths_are_written_without_quotes(tmp_path):
     assert rows[1:4] == names[1:4]
     assert [row[0] in "'\"" for row in rows] == [True, False, False, False, True, True]
     assert read_picks(tmp_path / "a.star").table["rlnMicrographName"].tolist() == names
+
+
+def test_a_value_with_both_kinds_of_quotes_stays_in_one_line(tmp_path):
+    """CIF would take several lines, which RELION does not read."""
+    write_star(tmp_path / "a.star", pd.DataFrame({NAME: ['it\'s "a" b', "a\nb\tc\r", None], X: 1.0, Y: 2.0}))
+    assert "\n'it\"s \"a\" b'\t1.0\t2.0\n'a b c '\t" in (tmp_path / "a.star").read_text()
+    assert read_picks(tmp_path / "a.star").table[NAME].tolist() == ['it"s "a" b', "a b c ", "None"]
 
 
 def test_lists_that_name_each_other_are_refused(tmp_path):

@@ -46,6 +46,17 @@ def test_positions_names_and_uids_are_exact(tmp_path, text):
     assert picks_of_rows(table, [2])[0].pixel_size == 1.5
 
 
+@pytest.mark.parametrize(("version", "is_read"), [((1, 0), True), ((2, 0), True), ((3, 0), False)])
+def test_numpy_files_of_the_versions_without_unicode_names_are_read(tmp_path, version, is_read):
+    with open(tmp_path / "p.cs", "wb") as stream:
+        np.lib.format.write_array(stream, particles("S120"), version)
+    if is_read:
+        assert read_picks(tmp_path / "p.cs").table[X].tolist() == [500, 1000, 1500]
+    else:
+        with pytest.raises(CoordinatesError, match=r"p.cs: .*version \(3, 0\) of the numpy format.*; export"):
+            read_picks(tmp_path / "p.cs")
+
+
 def test_the_compressed_format_is_read_by_its_own_library_or_names_it(tmp_path):
     (tmp_path / "p.cs").write_bytes(b"\x95CSDAT" + b"\0" * 20)
     with pytest.raises(CoordinatesError, match="cryosparc-tools|cannot be read"):

@@ -90,7 +90,7 @@ def test_a_missing_file_and_a_file_without_groups_are_one_line(job, tmp_path):
     (tmp_path / "other.csg").write_text("results: {}\n")
     with pytest.raises(CryoIceError, match="names no .cs file"):
         read_picks(tmp_path / "other.csg")
-    with pytest.raises(CryoIceError, match="or the .csg file of the job"):
+    with pytest.raises(CryoIceError, match="y.cs: has no positions .*, or the .csg file of the job"):
         read_picks(write_cs(tmp_path / "y.cs", split(job[0], "location/")[0]))
 
 

@@ -157,6 +157,13 @@ def test_several_files_of_one_micrograph_are_joined_and_named(tmp_path, files, s
     assert all(name in picks.warnings[0] for name in files) if said else True
 
 
+def test_of_three_files_of_one_micrograph_the_first_two_are_named_and_equal_positions_count_once(tmp_path):
+    names = ["mic_001_autopick.box", "mic_001_cryolo.box", "mic_001_topaz.box"]
+    (warning,) = read_picks(tree(tmp_path, dict.fromkeys(names, BOX))).warnings
+    first, second = tmp_path / names[0], tmp_path / names[1]
+    assert f"such as {first} and {second} of mic_001; 1 of their positions are in more" in warning
+
+
 def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_path):
     tree(tmp_path, {"boxes/a.box": BOX, "b.star": PARTICLES + "b.mrc 5 6\n", "a.csv": "x,y\n7,8\n"})
     paths = [tmp_path / name for name in ("boxes", "b.star", "a.csv")]

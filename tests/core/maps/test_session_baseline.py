@@ -19,6 +19,12 @@ def test_missing_micrographs_are_mapped_with_the_contrast_of_the_settings():
     assert (step.to_map, step.contrast, step.is_decided, step.reference) == ([1, 5], "auto", False, None)
 
 
+def test_as_many_micrographs_as_asked_for_are_enough_while_more_come():
+    step = SessionBaseline(2, "auto", MODEL).step([1, 2], {1: result(), 2: result()}, closed=False)
+    assert step.is_decided and step.reference.micrographs == [1, 2]
+    assert SessionBaseline(2, "auto", MODEL).step([1, 2, 3], {1: result(), 2: result()}, closed=False) == step
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_fewer_micrographs_are_enough_when_no_more_come(closed):
     step = SessionBaseline(3, "auto", MODEL).step([1, 2], {1: result(), 2: result()}, closed)

@@ -263,6 +263,12 @@ def test_a_journal_of_an_earlier_version_is_repaired_too(tmp_path):
     lines = [unsealed(line.decode()).encode() for line in sealed(path, 4)]
     path.write_bytes(b"".join([lines[0], b"{\n", *lines[2:]]))
     assert repaired(path)[0] == [0, 2, 3]
+    assert path.read_bytes().count(b'"run":"","line":') == 4
+    path.write_bytes(lines[0])
+    journal = Journal(path, parse, "ab12")
+    journal.append("screened", number=1)
+    journal.close()
+    assert path.read_bytes().splitlines()[1].startswith(b'{"kind":"screened","number":1,"run":"","line":1,')
     path.write_bytes(b"".join([b"{\n", *lines[1:]]))
     with pytest.raises(CryoIceError, match="line 1 is damaged; restore"):
         repaired(path)
