@@ -92,7 +92,10 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.star", "just words\n", "no data_ block"),
         ("a.cbox", "just words\n", "line 1: 2 columns where 4"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n 1\n", "_ycoor"),
-        ("a.xyz", "1 2\n", "unknown format"),
+        ("a.star", "data_one\nloop_\n_a\n1\ndata_two\nloop_\n_b\n1\n2\n", "block data_two has _b"),
+        ("a.star", "data_\nloop_\n_a\n_b\n1 #2\n3 #4\n", "line 2: the values of this loop are not in lines of 2"),
+        ("a.xyz", "1 2\n", "coordinates of an unknown format .\\.xyz.; give .star, "),
+        ("a_file", "1 2\n", "coordinates of an unknown format .no extension.; give .star, "),
         ("a.box", "a\0b", "not a text file"),
     ],
 )
@@ -350,6 +353,8 @@ def test_pos_leaves_disabled_picks_out_and_says_so(tmp_path):
     picks = read_picks(write(tmp_path / "m.pos", text))
     assert picks.table[X].tolist() == [100] and picks.table[SCORE].tolist() == [0.5]
     assert picks.dropped == 1 and "1 picks are disabled" in picks.warnings[0]
+    picks = read_picks(write(tmp_path / "m.pos", text.replace(" 0.5\n", " unknown\n")))
+    assert picks.table[X].tolist() == [100] and picks.table[SCORE].isna().all() and picks.dropped == 1
 
 
 def test_cbox_columns_without_a_known_value_are_left_out(tmp_path):
@@ -377,6 +382,8 @@ def test_topaz_and_csv_with_many_micrographs(tmp_path):
     text = "Micrographs Filename,X-Coordinate,Y-Coordinate,Class 2D\na.mrc,1.5,2,3\n"
     picks = read_picks(write(tmp_path / "t.csv", text))
     assert picks.table[X].tolist() == [1.5] and picks.table["inputClass2D"].tolist() == [3]
+    picks = read_picks(write(tmp_path / "t.csv", "micrograph,x,y,x_1\n1.50,1,2,7\n2.0,3,4,8\n"))
+    assert picks.table[NAME].tolist() == ["1.50", "2.0"] and list(picks.table) == [X, Y, NAME, "inputx_1"]
 
 
 def test_folders_hold_one_kind(tmp_path):

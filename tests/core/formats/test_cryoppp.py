@@ -31,6 +31,11 @@ def test_an_entry(entry):
         assert data.messages == ["1 of 2 micrographs have no false positives"]
 
 
+def test_a_picture_stands_for_a_micrograph_without_an_mrc_file(entry):
+    (entry / "micrographs/b.mrc").rename(entry / "micrographs/b.jpg")
+    assert [file.name for file in read_cryoppp(entry).micrographs] == ["a.mrc", "b.jpg"]
+
+
 def test_an_entry_without_false_positives_and_with_orphans(entry):
     (entry / "ground_truth/false_positives/a.csv").unlink()
     (entry / "micrographs/b.mrc").unlink()

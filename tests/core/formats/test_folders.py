@@ -74,6 +74,13 @@ def test_a_relion_job_is_read_from_its_file_of_coordinates_and_its_own_files_do_
     assert used in picks.notes[0]
 
 
+def test_a_relion_3_job_with_two_sets_of_coordinates_is_refused(project):
+    job = tree(project / "job", {**OWN, **SUFFIX, "coords_suffix_manualpick.star": SUFFIX["coords_suffix_topaz.star"]})
+    words = r"^{}: is a RELION job .*\(coords_suffix_manualpick.star, coords_suffix_topaz.star\); give one"
+    with pytest.raises(CoordinatesError, match=words.format(job)):
+        read_picks(job)
+
+
 def test_a_folder_of_bookkeeping_files_does_not_hide_picks_beside_it(tmp_path):
     own = {name: text for name, text in OWN.items() if name != "note.txt"}
     picks = read_picks(tree(tmp_path, {**own, "m1_autopick.star": HEAD + "1 2\n", "m2_autopick.star": HEAD}))
@@ -102,7 +109,9 @@ def test_a_copied_relion_3_job_is_read_without_its_project_and_an_empty_one_is_a
     job = tree(tmp_path / "copied", SUFFIX)
     assert rows(read_picks(job / "coords_suffix_topaz.star")) == [("m1", 1), ("m1", 3)]
     (job / "Movies" / "m1_topaz.star").unlink()
-    with pytest.raises(CoordinatesError, match=r"there is no file \*_topaz.star below .*; give the folder"):
+    with pytest.raises(
+        CoordinatesError, match=r"_topaz.star: there is no file \*_topaz.star below .*; give the folder"
+    ):
         read_picks(job / "coords_suffix_topaz.star")
 
 
