@@ -2,10 +2,11 @@
 """Mutation testing: change the code in many small ways, and see whether the tests notice (`make mutants`).
 
 mutmut makes the mutants of the files that pyproject.toml names. For each mutant it runs the tests that call the changed
-function, the fastest ones first, until one fails. This script draws mutants at random from each room, and prints the
-share that the tests noticed and the names of the others: ``python -m mutmut show NAME`` prints one of them.
+function, the fastest ones first, until one fails: less than a second of CPU a mutant. This script draws mutants at
+random from each room, and prints the share that the tests noticed and the names of the others. ``python -m mutmut show
+NAME`` prints one of them.
 
-Mutants that differ only in the wording of a message are not drawn: the text of a literal of two or more words.
+Mutants that change only the wording of a message are not drawn. A message is a literal of two or more words.
 """
 
 import argparse
@@ -28,7 +29,7 @@ ROOMS = {
     "formats": "core/formats/*.py",
     "journal": "core/results/journal*.py",
 }
-SURVIVED = (0, 5, 33)  # exit codes of a mutant: no test failed, or no test calls the function
+SURVIVED = (0, 5, 33, None)  # exit codes of a mutant: no test failed, no test calls the function, or it was not tried
 
 
 def main():
@@ -51,7 +52,7 @@ def main():
 
 
 def exit_codes():
-    """Return the exit codes of mutants by name, by the path of their file; None: not tried."""
+    """Return the exit codes of mutants by name, by the path of their file."""
     read = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(MUTANTS.rglob("*.meta"))}
     return {path.with_suffix(""): one["exit_code_by_key"] for path, one in read.items()}
 
@@ -61,12 +62,12 @@ def room_of(path):
 
 
 def counted(path):
-    """Return the names of a file's mutants, without those that differ only in the wording of a message."""
+    """Return the names of a file's mutants, without those that change only the wording of a message."""
     functions = defaultdict(dict)  # by the name of the original, by "orig" or number
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
             name, _, number = node.name.rpartition("__mutmut_")
-            functions[name][number] = ast.dump(ast.Module([Unworded().visit(one) for one in node.body], []))
+            functions[name][number] = [ast.dump(Unworded().visit(one)) for one in (node.args, *node.body)]
     module = ".".join(path.relative_to(MUTANTS).with_suffix("").parts)
     return {
         f"{module}.{name}__mutmut_{number}"
