@@ -86,7 +86,11 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.csv", "\n\nx,y,x\n1,2,3\n", "line 3: two columns have one name"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n", "line 2: two columns are called"),
+        (
+            "a.star",
+            "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n",
+            "line 2: two columns.* _rlnCoordinateX;",
+        ),
         ("a.star", "data_\nloop_\n1 2\n", "line 3"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnVoltage #2\n1 2\n", "_rlnCoordinateY.*_rlnVoltage"),
         ("a.star", "just words\n", "no data_ block"),
@@ -482,6 +486,8 @@ def test_picks_are_grouped_and_what_matches_nothing_is_counted():
     numbers = [MicrographTask(5, "d/1.mrc", "1"), MicrographTask(6, "d/2.mrc", "2")]
     matches = picks_by_micrograph(table, numbers)
     assert matches.rows == {5: [0, 2], 6: [3]} and matches.unmatched == {"a": 1}
+    unnamed = picks_by_micrograph(table.assign(**{NAME: [np.nan, "a", "1", None]}), numbers)
+    assert unnamed.rows == {5: [2], 6: []} and sum(unnamed.unmatched.values()) == 3
 
 
 def test_assigned_coordinates_belong_to_their_micrograph_and_their_ids_are_rows():

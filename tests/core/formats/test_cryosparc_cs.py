@@ -74,6 +74,12 @@ def test_the_compressed_format_of_older_versions_is_named_with_the_remedy(tmp_pa
         read_picks(tmp_path / "p.cs")
 
 
+def test_the_mark_before_a_path_is_no_part_of_the_name(tmp_path):
+    array = particles("S130")
+    array["location/micrograph_path"] = [f">{name}" for name in NAMES]
+    assert read_picks(write(tmp_path / "p.cs", array)).table[MICROGRAPH].tolist() == NAMES
+
+
 def test_particles_without_a_position_are_counted(tmp_path):
     array = particles("S120")
     whole = read_picks(write(tmp_path / "p.cs", array)).table
