@@ -146,6 +146,7 @@ def test_cells_that_are_certainly_good_have_no_share_of_any_class_where_regions_
     cells = bad_area.probabilities(classmap, 0.0, min_area=number)
     assert cells.by_class[0].sum() == pytest.approx(3 / (1 + np.exp(-5)), abs=1e-5)
     assert np.count_nonzero(cells.by_class) == np.count_nonzero(cells.probability) == 3
+    assert cells.probability.dtype == cells.by_class.dtype == np.float32
 
 
 def test_an_ignored_border_is_good_area():

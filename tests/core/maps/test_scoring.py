@@ -170,6 +170,33 @@ def test_a_single_wrong_cell_rejects_only_who_is_centred_in_it():
     assert rejected == {5 * 12 + 5}
 
 
+@pytest.mark.parametrize("radius", [40, 70, 100])
+def test_bad_area_reaches_equally_far_in_each_direction(radius):
+    case = one_region([(5, 5), (5, 6), (6, 5), (6, 6)])  # the centres of cells are 16 Å beside the middle, at 192 Å
+    inside, outside = (np.sqrt(reach**2 - 16**2) + 16 for reach in (radius - 0.5, radius + 0.5))
+    steps = [(1, 0), (-1, 0), (0, 1), (0, -1)]
+    at = [(192 + way * x, 192 + way * y) for way in (inside, outside) for x, y in steps]
+    picks = [Pick(number, x / 2, y / 2) for number, (x, y) in enumerate(at)]
+    assert kept(case.score(2 * radius, picks=picks)) == {4, 5, 6, 7}
+
+
+@pytest.mark.parametrize("diameter", [60, 30_000.0])
+def test_many_coordinates_are_scored_in_parts_with_the_same_result(monkeypatch, diameter):
+    case = Case(3, 12, 14, 32.0, 1.1, badness=-4.0)
+    whole = case.score(diameter)
+    monkeypatch.setattr(scoring, "_AT_ONCE", 500)
+    assert case.score(diameter) == whole and len(kept(whole)) < len(whole) == PICKS
+
+
+def test_the_class_is_that_of_the_cell_below_the_centre_if_no_other_is_worse():
+    case = one_region([])
+    case.map.logits[2, 5, 5] = 8  # a single cell of support
+    case.map.logits[1, 9, :5], case.map.logits[2, 9, 5:] = 100, 100  # equal: thick, then support
+    case.cells = bad_area.probabilities(case.map, 0.0)
+    picks = [Pick(1, *centre_of(5, 5)), Pick(2, *centre_of(9, 5)), Pick(3, *centre_of(9, 4))]
+    assert [score.cls for score in case.score(80, picks=picks)] == ["support", "support", "thick"]
+
+
 @pytest.mark.parametrize("diameter", [40, 60, 120])
 def test_a_small_ice_particle_that_covers_the_particle_rejects_it(diameter):
     case = one_region([(5, 5), (5, 6), (6, 5), (6, 6)])  # 64 Å wide
