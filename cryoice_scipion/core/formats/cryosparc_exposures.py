@@ -26,7 +26,8 @@ def read_exposures(path: Path) -> List[Tuple[str, Optional[float]]]:
     table = read_group_table(path).table
     has_sizes = _PIXEL_SIZE in (table.dtype.names or ())
     sizes = numbers(path, table, _PIXEL_SIZE) if has_sizes else np.zeros(len(table))
-    return [(name, float(size) if size > 0 else None) for name, size in zip(micrographs_of(path, table), sizes)]
+    known = [float(size) if np.isfinite(size) and size > 0 else None for size in sizes]
+    return list(zip(micrographs_of(path, table), known))
 
 
 def micrographs_of(path: Path, table: Table) -> List[str]:

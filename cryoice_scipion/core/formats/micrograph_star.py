@@ -68,11 +68,11 @@ class MicrographStar:
         """Return the pixel size of each micrograph in Å/px; NaN if unknown."""
         table, optics = self.micrographs.table, self.optics
         if optics is not None and {_GROUP, _SIZE} <= set(optics.table):
-            groups = optics.table.drop_duplicates(_GROUP).set_index(_GROUP)[_SIZE]
+            sizes = pd.to_numeric(optics.table.drop_duplicates(_GROUP).set_index(_GROUP)[_SIZE], errors="coerce")
             if _GROUP in table:
-                return pd.to_numeric(table[_GROUP].map(groups), errors="coerce")
-            if len(groups) == 1:
-                return pd.Series(float(groups.iloc[0]), index=table.index)
+                return table[_GROUP].map(sizes)
+            if len(sizes) == 1:
+                return pd.Series(sizes.iloc[0], index=table.index)
         if _SIZE in table:
             return pd.to_numeric(table[_SIZE], errors="coerce")
         if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table):  # RELION before 3.1: µm on the detector

@@ -49,7 +49,7 @@ def probability(classmap: ClassMap, offset: float) -> Grid:
     numpy.ndarray, shape (rows, columns), float32
     """
     odds = classmap.log_odds.astype(np.float64) - offset
-    bad = np.where(odds >= 0, 1.0, np.exp(np.minimum(odds, 0.0))) / (1.0 + np.exp(-np.abs(odds)))
+    bad = np.exp(np.minimum(odds, 0.0)) / (1.0 + np.exp(-np.abs(odds)))
     bad[classmap.border] = 1.0
     result: Grid = bad.astype(np.float32)
     return result

@@ -12,10 +12,11 @@ import pytest
 from gemmi import cif
 
 from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.formats import coordinates
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks, write_star
-from cryoice_scipion.core.formats.matching import picks_by_micrograph
+from cryoice_scipion.core.formats.matching import assign_picks, picks_by_micrograph
 from cryoice_scipion.core.images.naming import expand_micrographs
-from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.records import MicrographTask, Pick, PickCounts
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real coordinates are not here (../shared/real)")
@@ -82,15 +83,23 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2,3\n", "line 2: 3 columns"),
         ("a.csv", "3,4\n1,2\n", "line 1: no columns for x and y; there are: 3, 4"),
         ("a.txt", "image_name\tx_coord\ty_coord\tscore\nm\t1\tz\t3\n", "line 2.*'z'"),
+        ("a.csv", "\n\nx,y,x\n1,2,3\n", "line 3: two columns have one name"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n_x 4\n", "line 6: _x is out of place"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 'x\n", "line 5: unterminated"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n", "line 2: two columns are called"),
+        (
+            "a.star",
+            "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateX\n1 2\n",
+            "line 2: two columns.* _rlnCoordinateX;",
+        ),
         ("a.star", "data_\nloop_\n1 2\n", "line 3"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnVoltage #2\n1 2\n", "_rlnCoordinateY.*_rlnVoltage"),
         ("a.star", "just words\n", "no data_ block"),
         ("a.cbox", "just words\n", "line 1: 2 columns where 4"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n 1\n", "_ycoor"),
-        ("a.xyz", "1 2\n", "unknown format"),
+        ("a.star", "data_one\nloop_\n_a\n1\ndata_two\nloop_\n_b\n1\n2\n", "block data_two has _b"),
+        ("a.star", "data_\nloop_\n_a\n_b\n1 #2\n3 #4\n", "line 2: the values of this loop are not in lines of 2"),
+        ("a.xyz", "1 2\n", "coordinates of an unknown format .\\.xyz.; give .star, "),
+        ("a_file", "1 2\n", "coordinates of an unknown format .no extension.; give .star, "),
         ("a.box", "a\0b", "not a text file"),
     ],
 )
@@ -120,6 +129,7 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.csv", "x,y\n1,2\n4,3e9\n", "line 3: y is '3000000000.0', beyond any micrograph"),
         ("a.csv", "x,y\n1,2\n-1e307,3\n", "line 3: x is '-1e.307', beyond any micrograph"),
         ("a.txt", "image_name\tx_coord\ty_coord\nm\t1\t2\nm\t3\t\n", "line 3: y_coord is missing"),
+        ("a.txt", "x y score\n1 2 3\n4 5\n", "line 3: 2 columns where 3 are expected"),
         ("a.pos", "data_particles\nloop_\n _xcoor\n _ycoor\n 1 2\n 3 z\n", "line 6: ycoor is 'z'"),
         ("a.cbox", "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n1 2 3 3\n4 5 6\n", "line 8: 3"),
     ],
@@ -136,8 +146,10 @@ def test_a_row_that_cannot_be_read_is_left_out_counted_and_named(tmp_path, name,
 def test_a_row_without_a_score_is_a_coordinate(tmp_path):
     picks = read_picks(write(tmp_path / "a.box", "1 2 3 3 0.5\n1 2 3 3\n"))
     assert len(picks) == 2 and np.isnan(picks.table[SCORE].iloc[1])
-    picks = read_picks(write(tmp_path / "a.csv", "x,y,score\n1,2,nan\n3,4,5\n"))
-    assert len(picks) == 2 and not picks.left_out
+    for text in ("x,y,score\n1,2,nan\n3,4,5\n", "x,y,score\n1,2\n3,4,5\n"):
+        picks = read_picks(write(tmp_path / "a.csv", text))
+        assert not picks.left_out
+        np.testing.assert_equal(picks.table[SCORE].to_numpy(), [np.nan, 5])
 
 
 def test_quoted_values_are_no_reason_to_leave_a_row_out(tmp_path):
@@ -188,6 +200,21 @@ def test_all_blocks_of_coordinates_are_read(tmp_path, name, head, first, second)
         assert picks.table[X].tolist() == rows and picks.files == 1
         assert picks.left_out == ({"unreadable_row": unreadable} if unreadable else {})
         assert picks.counts().rows == len(rows) + unreadable
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "bad", "good"),
+    [
+        ("m.pos", "data_{}\nloop_\n _xcoor\n _ycoor\n", " x 2\n", " 3 4\n"),
+        ("m.star", "data_{}\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n", "x 2\n", "3 4\n"),
+        ("m.cbox", "data_{}\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n", "x 1 2 2\n", "2 3 2 2\n"),
+    ],
+)
+def test_a_block_without_a_readable_row_does_not_hide_the_others(tmp_path, name, head, bad, good):
+    picks = read_picks(write(tmp_path / name, head.format("one") + bad + head.format("two") + good))
+    assert picks.table[[X, Y]].values.tolist() == [[3, 4]] and picks.left_out == {"unreadable_row": 1}
+    with pytest.raises(CoordinatesError, match=f"{name}: line .* is 'x'"):
+        read_picks(write(tmp_path / name, head.format("one") + bad))
 
 
 def test_a_text_table_without_a_header_has_x_and_y_first(tmp_path):
@@ -289,6 +316,28 @@ def test_star_without_micrograph_names_takes_its_own(tmp_path):
     assert matches.rows == {1: [0]} and matches.unmatched == {}
 
 
+def test_relion_coordinates_have_the_pixel_size_of_their_row_or_optics_group(tmp_path):
+    groups = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n1 0.885\n2 unknown\n"
+    head = f"data_particles\nloop_\n_{X}\n_{Y}\n_rlnOpticsGroup\n"
+    table = read_picks(write(tmp_path / "p.star", f"{groups}{head}1 2 1\n3 4 2\n5 6 3\n")).table
+    np.testing.assert_equal(table["cryoicePixelSize"].to_numpy(), [0.885, np.nan, np.nan])
+    table = read_picks(write(tmp_path / "p.star", f"{groups}{head}_rlnMicrographPixelSize\n1 2 1 1.5\n3 4 1 x\n")).table
+    np.testing.assert_equal(table["cryoicePixelSize"].to_numpy(), [1.5, np.nan])
+    assert [pick.pixel_size for pick in coordinates.picks_of_rows(table, [0, 1])] == [1.5, None]
+    without = groups.replace("_rlnMicrographPixelSize", "_rlnVoltage")
+    assert "cryoicePixelSize" not in read_picks(write(tmp_path / "p.star", f"{without}{head}1 2 1\n")).table
+
+
+def test_sizes_in_a_star_file_are_numbers_or_unknown(tmp_path):
+    text = f"data_\nloop_\n_{X}\n_{Y}\n_cryoiceDiameter\n_{SIZE}\n_{SCORE}\n1 2 30 x 0.5\n3 4 -1 50 none\n5 6 3e9 0 1\n"
+    picks = read_picks(write(tmp_path / "p.star", text))
+    assert not picks.left_out
+    assert coordinates.picks_of_rows(picks.table, [2, 0, 1], 10) == [
+        Pick(12, 5.0, 6.0), Pick(10, 1.0, 2.0, 30.0), Pick(11, 3.0, 4.0, None, 50.0),
+    ]  # fmt: skip
+    np.testing.assert_equal(picks.table[SCORE].to_numpy(), [0.5, np.nan, 1])
+
+
 def test_relions_list_of_coordinate_files(tmp_path):
     job = tmp_path / "AutoPick" / "job007"
     job.mkdir(parents=True)
@@ -308,6 +357,22 @@ def test_pos_leaves_disabled_picks_out_and_says_so(tmp_path):
     picks = read_picks(write(tmp_path / "m.pos", text))
     assert picks.table[X].tolist() == [100] and picks.table[SCORE].tolist() == [0.5]
     assert picks.dropped == 1 and "1 picks are disabled" in picks.warnings[0]
+    picks = read_picks(write(tmp_path / "m.pos", text.replace(" 0.5\n", " unknown\n")))
+    assert picks.table[X].tolist() == [100] and picks.table[SCORE].isna().all() and picks.dropped == 1
+
+
+def test_cbox_columns_without_a_known_value_are_left_out(tmp_path):
+    head = (
+        "data_cryolo\nloop_\n_CoordinateX\n_CoordinateY\n_Width\n_Height\n_Confidence\n_Angle\n_EstWidth\n_EstHeight\n"
+    )
+    table = read_picks(write(tmp_path / "m.cbox", head + "1 2 4 4 0.5 <NA> <NA> nan\n1 2 4 4 x <NA> 7 nan\n")).table
+    assert list(table) == [X, Y, SIZE, SCORE, "cryoloEstWidth", NAME]
+    np.testing.assert_equal(table[SCORE].to_numpy(), [0.5, np.nan])
+    np.testing.assert_equal(table["cryoloEstWidth"].to_numpy(), [np.nan, 7])
+    table = read_picks(write(tmp_path / "m.cbox", head + "1 2 4 4 <NA> 1 2 3\n")).table
+    assert list(table) == [X, Y, SIZE, "cryoloAngle", "cryoloEstWidth", "cryoloEstHeight", NAME]
+    table = read_picks(write(tmp_path / "m.cbox", "1 2 4 6 0.5 7 8\n")).table  # before crYOLO 1.8
+    assert table.values.tolist() == [[3, 5, 5, 0.5, 7, 8, "m"]]
 
 
 def test_pos_with_a_header_that_is_no_loop(tmp_path):
@@ -321,6 +386,8 @@ def test_topaz_and_csv_with_many_micrographs(tmp_path):
     text = "Micrographs Filename,X-Coordinate,Y-Coordinate,Class 2D\na.mrc,1.5,2,3\n"
     picks = read_picks(write(tmp_path / "t.csv", text))
     assert picks.table[X].tolist() == [1.5] and picks.table["inputClass2D"].tolist() == [3]
+    picks = read_picks(write(tmp_path / "t.csv", "micrograph,x,y,x_1\n1.50,1,2,7\n2.0,3,4,8\n"))
+    assert picks.table[NAME].tolist() == ["1.50", "2.0"] and list(picks.table) == [X, Y, NAME, "inputx_1"]
 
 
 def test_folders_hold_one_kind(tmp_path):
@@ -332,6 +399,9 @@ def test_folders_hold_one_kind(tmp_path):
     assert picks.table[NAME].tolist() == ["a"]
     assert picks.files == 2 and not picks.not_read
     assert sorted(picks.other) == [str(tmp_path / "c.star"), str(tmp_path / "log.txt")]
+    write(tmp_path / "d.cbox", "")  # no coordinates, but readable
+    picks = read_picks(tmp_path)
+    assert picks.files == 2 and str(tmp_path / "d.cbox") in picks.other
     write(tmp_path / "c.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
     with pytest.raises(CoordinatesError, match="1 .box, 1 .star"):
         read_picks(tmp_path)
@@ -361,6 +431,8 @@ def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path):
     assert len(picks) == 1 and picks.files == 1
     assert sorted(picks.not_read) == [str(tmp_path / "b.box"), str(tmp_path / "c.box")]
     assert sum("the file is left out" in line for line in picks.warnings) == 2
+    counts = picks.counts(unmatched=1)
+    assert counts == PickCounts(1, {"unmatched": 1}, 1, dict(picks.not_read), []) and counts.matched == 0
     (tmp_path / "a.box").unlink()
     with pytest.raises(CoordinatesError, match="none of the 2 coordinate files can be read.*b.box: is not a text file"):
         read_picks(tmp_path)
@@ -373,6 +445,20 @@ def test_a_file_whose_optics_contradict_the_others_is_left_out_and_named(tmp_pat
     picks = read_picks(tmp_path)
     assert picks.table[NAME].tolist() == ["a", "c"] and picks.optics["rlnVoltage"].tolist() == [300.0]
     assert list(picks.not_read) == [str(tmp_path / "b.star")]
+    reason = "its optics group 1 contradicts that of the files before it; screen this file in a run of its own"
+    assert picks.warnings == [f"{tmp_path / 'b.star'}: {reason}; the file is left out"]
+
+
+def test_rows_of_a_list_that_are_no_rows_are_counted_and_a_list_of_nothing_is_named(tmp_path):
+    write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
+    head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    picks = read_picks(write(tmp_path / "l.star", f"{head}a.mrc a.star\nb.mrc b.star c\n"))
+    assert picks.left_out == {"unreadable_row": 1} and "l.star: 1 unreadable row" in picks.warnings[0]
+    with pytest.raises(CoordinatesError, match="l.star: none of the 2 coordinate files can be read; .*b.star: cannot"):
+        read_picks(write(tmp_path / "l.star", f"{head}b.mrc b.star\nc.mrc c.star\n"))
+    paths = [tmp_path / "b.box", tmp_path / "c.box"]
+    with pytest.raises(CoordinatesError, match="/b.box: none of the 2 coordinate files can be read"):
+        read_picks([write(path, "junk\n") for path in paths])
 
 
 def test_a_listed_file_that_is_missing_is_left_out_and_named(tmp_path):
@@ -396,6 +482,34 @@ def test_picks_are_grouped_and_what_matches_nothing_is_counted():
     assert "fits several micrographs" in matches.warnings[0]
     assert matches.counts(PickTable(table, "")).left_out == {"unmatched": 2, "ambiguous_name": 1}
     assert picks_by_micrograph(table.iloc[:0], tasks).rows == {5: [], 6: [], 7: []}
+    table = pd.DataFrame({X: 0.0, Y: 0.0, NAME: pd.Series([1, "a", "1", 2], dtype=object)})
+    numbers = [MicrographTask(5, "d/1.mrc", "1"), MicrographTask(6, "d/2.mrc", "2")]
+    matches = picks_by_micrograph(table, numbers)
+    assert matches.rows == {5: [0, 2], 6: [3]} and matches.unmatched == {"a": 1}
+    unnamed = picks_by_micrograph(table.assign(**{NAME: [np.nan, "a", "1", None]}), numbers)
+    assert unnamed.rows == {5: [2], 6: []} and sum(unnamed.unmatched.values()) == 3
+
+
+def test_assigned_coordinates_belong_to_their_micrograph_and_their_ids_are_rows():
+    names = ["b.mrc", "a.mrc", "x", "a.mrc", "grid/c.mrc", "other/c.mrc"]
+    picks = PickTable(pd.DataFrame({X: np.arange(6.0), Y: 7.0, SIZE: [20.0, np.nan, 1, 2, 3, 4], NAME: names}), "")
+    tasks = [MicrographTask(5, "d/a.mrc", "a"), MicrographTask(6, "d/b.mrc", "b"), MicrographTask(7, "d/c.mrc", "c")]
+    tasks[0].picks.append(Pick(99, 1.0, 1.0))
+    matches = assign_picks(picks, tasks)
+    assert matches.rows == {5: [1, 3], 6: [0], 7: []}
+    assert tasks[0].picks == [Pick(99, 1.0, 1.0), Pick(1, 1.0, 7.0), Pick(3, 3.0, 7.0, None, 2.0)]
+    assert tasks[1].picks == [Pick(0, 0.0, 7.0, None, 20.0)] and tasks[2].picks == []
+    assert picks.unmatched == [2, 4, 5] and picks.ambiguous == {4, 5} and picks.lost() == [2, 4, 5]
+    assert "grid/c.mrc, other/c.mrc match it equally well; their 2 coordinates" in matches.warnings[0]
+
+
+def test_a_long_table_comes_in_parts_with_the_id_of_their_first_coordinate(monkeypatch):
+    monkeypatch.setattr(coordinates, "ROWS_OF_A_PART", 2)
+    table = pd.DataFrame({X: np.arange(5.0), Y: 0.0, NAME: "a"})
+    assert [(first, part[X].tolist()) for first, part in PickTable(table, "").parts()] == [
+        (0, [0, 1]), (2, [2, 3]), (4, [4]),
+    ]  # fmt: skip
+    assert [(first, len(part)) for first, part in PickTable(table[:0], "").parts()] == [(0, 0)]
 
 
 def test_many_rows_take_seconds(tmp_path):
@@ -446,6 +560,13 @@ def test_paths_are_written_without_quotes(tmp_path):
     assert rows[1:4] == names[1:4]
     assert [row[0] in "'\"" for row in rows] == [True, False, False, False, True, True]
     assert read_picks(tmp_path / "a.star").table["rlnMicrographName"].tolist() == names
+
+
+def test_a_value_with_both_kinds_of_quotes_stays_in_one_line(tmp_path):
+    """CIF would take several lines, which RELION does not read."""
+    write_star(tmp_path / "a.star", pd.DataFrame({NAME: ['it\'s "a" b', "a\nb\tc\r", None], X: 1.0, Y: 2.0}))
+    assert "\n'it\"s \"a\" b'\t1.0\t2.0\n'a b c '\t" in (tmp_path / "a.star").read_text()
+    assert read_picks(tmp_path / "a.star").table[NAME].tolist() == ['it"s "a" b', "a b c ", "None"]
 
 
 def test_lists_that_name_each_other_are_refused(tmp_path):

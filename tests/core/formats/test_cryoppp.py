@@ -31,6 +31,11 @@ def test_an_entry(entry):
         assert data.messages == ["1 of 2 micrographs have no false positives"]
 
 
+def test_a_picture_stands_for_a_micrograph_without_an_mrc_file(entry):
+    (entry / "micrographs/b.mrc").rename(entry / "micrographs/b.jpg")
+    assert [file.name for file in read_cryoppp(entry).micrographs] == ["a.mrc", "b.jpg"]
+
+
 def test_an_entry_without_false_positives_and_with_orphans(entry):
     (entry / "ground_truth/false_positives/a.csv").unlink()
     (entry / "micrographs/b.mrc").unlink()
@@ -51,11 +56,11 @@ def test_true_coordinates_from_the_star_file(entry):
 
 def test_other_folders_say_what_is_expected(entry, tmp_path):
     (tmp_path / "other" / "micrographs").mkdir(parents=True)
-    for folder, words in (
+    for named, words in (
         (tmp_path, "several"),
-        (tmp_path / "other", "no images"),
+        (tmp_path / "other" / "micrographs", "no images"),
         (entry / "micrographs", "no folder micrographs"),
         (tmp_path / "missing", "no such folder"),
     ):
-        with pytest.raises(CoordinatesError, match=words):
-            read_cryoppp(folder)
+        with pytest.raises(CoordinatesError, match=f"^{named}: .*{words}.*; "):
+            read_cryoppp(named.parent if named.parent.name == "other" else named)

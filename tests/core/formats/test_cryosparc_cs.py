@@ -46,6 +46,17 @@ def test_positions_names_and_uids_are_exact(tmp_path, text):
     assert picks_of_rows(table, [2])[0].pixel_size == 1.5
 
 
+@pytest.mark.parametrize(("version", "is_read"), [((1, 0), True), ((2, 0), True), ((3, 0), False)])
+def test_numpy_files_of_the_versions_without_unicode_names_are_read(tmp_path, version, is_read):
+    with open(tmp_path / "p.cs", "wb") as stream:
+        np.lib.format.write_array(stream, particles("S120"), version)
+    if is_read:
+        assert read_picks(tmp_path / "p.cs").table[X].tolist() == [500, 1000, 1500]
+    else:
+        with pytest.raises(CoordinatesError, match=r"p.cs: .*version \(3, 0\) of the numpy format.*; export"):
+            read_picks(tmp_path / "p.cs")
+
+
 def test_the_compressed_format_is_read_by_its_own_library_or_names_it(tmp_path):
     (tmp_path / "p.cs").write_bytes(b"\x95CSDAT" + b"\0" * 20)
     with pytest.raises(CoordinatesError, match="cryosparc-tools|cannot be read"):
@@ -63,11 +74,44 @@ def test_the_compressed_format_of_older_versions_is_named_with_the_remedy(tmp_pa
         read_picks(tmp_path / "p.cs")
 
 
+def test_the_mark_before_a_path_is_no_part_of_the_name(tmp_path):
+    array = particles("S130")
+    array["location/micrograph_path"] = [f">{name}" for name in NAMES]
+    assert read_picks(write(tmp_path / "p.cs", array)).table[MICROGRAPH].tolist() == NAMES
+
+
 def test_particles_without_a_position_are_counted(tmp_path):
     array = particles("S120")
+    whole = read_picks(write(tmp_path / "p.cs", array)).table
     array["location/micrograph_shape"][1] = 0
     picks = read_picks(write(tmp_path / "p.cs", array))
+    assert picks.table.equals(whole.iloc[[0, 2]].reset_index(drop=True))
     assert len(picks) == 2 and picks.left_out == {"unreadable_row": 1} and "1 particles" in picks.warnings[0]
+    array["location/micrograph_shape"] = 0
+    with pytest.raises(CoordinatesError, match="p.cs: no particle has a position on a micrograph; give"):
+        read_picks(write(tmp_path / "p.cs", array))
+
+
+@pytest.mark.parametrize("missing", ["uid", "location/micrograph_psize_A", "pick_stats/ncc_score"])
+def test_columns_that_may_be_missing(tmp_path, missing):
+    array = particles("S120")
+    picks = read_picks(write(tmp_path / "p.cs", array[[name for name in array.dtype.names if name != missing]]))
+    columns = {"uid": "cryosparcUid", "location/micrograph_psize_A": PIXEL_SIZE, "pick_stats/ncc_score": SCORE}
+    absent = columns.pop(missing)
+    assert absent not in picks.table and set(columns.values()) < set(picks.table)
+    assert picks.left_out == {} and not picks.warnings
+    assert picks.sources == ([] if missing == "uid" else [tmp_path / "p.cs"])
+
+
+@pytest.mark.parametrize("column", ["location/center_x_frac", "location/micrograph_shape"])
+def test_a_position_that_is_no_number_is_an_error_that_names_the_column(tmp_path, column):
+    array = particles("S120")
+    dtype = [(name, "S3" if name == column else array.dtype[name]) for name in array.dtype.names]
+    other = np.zeros(3, dtype=dtype)
+    for name in array.dtype.names:
+        other[name] = b"one" if name == column else array[name]
+    with pytest.raises(CoordinatesError, match=f"p.cs: column {column} does not hold numbers"):
+        read_picks(write(tmp_path / "p.cs", other))
 
 
 class Command:

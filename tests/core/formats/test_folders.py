@@ -74,6 +74,13 @@ def test_a_relion_job_is_read_from_its_file_of_coordinates_and_its_own_files_do_
     assert used in picks.notes[0]
 
 
+def test_a_relion_3_job_with_two_sets_of_coordinates_is_refused(project):
+    job = tree(project / "job", {**OWN, **SUFFIX, "coords_suffix_manualpick.star": SUFFIX["coords_suffix_topaz.star"]})
+    words = r"^{}: is a RELION job .*\(coords_suffix_manualpick.star, coords_suffix_topaz.star\); give one"
+    with pytest.raises(CoordinatesError, match=words.format(job)):
+        read_picks(job)
+
+
 def test_a_folder_of_bookkeeping_files_does_not_hide_picks_beside_it(tmp_path):
     own = {name: text for name, text in OWN.items() if name != "note.txt"}
     picks = read_picks(tree(tmp_path, {**own, "m1_autopick.star": HEAD + "1 2\n", "m2_autopick.star": HEAD}))
@@ -102,7 +109,9 @@ def test_a_copied_relion_3_job_is_read_without_its_project_and_an_empty_one_is_a
     job = tree(tmp_path / "copied", SUFFIX)
     assert rows(read_picks(job / "coords_suffix_topaz.star")) == [("m1", 1), ("m1", 3)]
     (job / "Movies" / "m1_topaz.star").unlink()
-    with pytest.raises(CoordinatesError, match=r"there is no file \*_topaz.star"):
+    with pytest.raises(
+        CoordinatesError, match=r"_topaz.star: there is no file \*_topaz.star below .*; give the folder"
+    ):
         read_picks(job / "coords_suffix_topaz.star")
 
 
@@ -155,6 +164,13 @@ def test_several_files_of_one_micrograph_are_joined_and_named(tmp_path, files, s
     assert len(picks) == sum(text.count("\n") - 5 * text.startswith("data") for text in files.values())
     assert all(word in " ".join(picks.warnings) for word in said) and len(picks.warnings) == bool(said)
     assert all(name in picks.warnings[0] for name in files) if said else True
+
+
+def test_of_three_files_of_one_micrograph_the_first_two_are_named_and_equal_positions_count_once(tmp_path):
+    names = ["mic_001_autopick.box", "mic_001_cryolo.box", "mic_001_topaz.box"]
+    (warning,) = read_picks(tree(tmp_path, dict.fromkeys(names, BOX))).warnings
+    first, second = tmp_path / names[0], tmp_path / names[1]
+    assert f"such as {first} and {second} of mic_001; 1 of their positions are in more" in warning
 
 
 def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_path):

@@ -46,6 +46,7 @@ def test_help_and_messages_name_a_new_format(pairs, tmp_path, capsys):
         read_picks(tmp_path / "a.xyz")
     with pytest.raises(SystemExit):
         build_parser(["screen"]).parse_args(["screen", "--help"])
+    assert table.formats_in_words().endswith("Xmipp .pos, CryoPPP, Topaz and others .csv .txt, Toy .pairs")
     assert "Toy .pairs" in " ".join(capsys.readouterr().out.split())
 
 

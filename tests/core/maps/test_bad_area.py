@@ -82,6 +82,7 @@ def test_masks_areas_and_codes_go_together():
     cells = bad_area.probabilities(classmap, 0.0)
     good = bad_area.good_mask(cells, 0.4)
     codes = bad_area.class_of_cells(cells, good)
+    assert codes.dtype == np.uint8
     np.testing.assert_array_equal(codes == CLASSES.index("good"), good)
     assert set(np.unique(codes[classmap.border])) == {CLASSES.index("border")}
     shares = bad_area.areas(codes)
@@ -137,6 +138,17 @@ def test_regions_below_the_smallest_area_are_good_at_every_threshold(number, cut
     np.testing.assert_allclose(after.by_class.sum(axis=0), after.probability, atol=1e-5)
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_cells_that_are_certainly_good_have_no_share_of_any_class_where_regions_are_removed(number):
+    odds = np.full((6, 6), -2000.0, np.float32)
+    odds[2, 2] = odds[4, 4:] = odds[5, 4] = 5
+    classmap = ClassMap(np.stack([np.zeros_like(odds), odds]), np.zeros((6, 6), bool), ["good", "thick"], 10.0, 0.0)
+    cells = bad_area.probabilities(classmap, 0.0, min_area=number)
+    assert cells.by_class[0].sum() == pytest.approx(3 / (1 + np.exp(-5)), abs=1e-5)
+    assert np.count_nonzero(cells.by_class) == np.count_nonzero(cells.probability) == 3
+    assert cells.probability.dtype == cells.by_class.dtype == np.float32
+
+
 def test_an_ignored_border_is_good_area():
     classmap = random_map()
     classmap.border[:] = True
@@ -155,6 +167,12 @@ def test_the_level_leaves_ignored_classes_and_the_border_out():
     assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0, ["support"])) < 0
     classmap.border[:] = True
     assert bad_area.median_logit(bad_area.probabilities(classmap, 0.0)) is None
+
+
+@pytest.mark.parametrize(("value", "median"), [(0, -20.7), (0.25, -1.0986), (1, 20.7)])
+def test_the_median_of_saturated_cells_is_finite(value, median):
+    """A probability counts as one billionth at least, and lacks as much of 1."""
+    assert bad_area.median_logit(flat_cells(value)) == pytest.approx(median, abs=0.03)
 
 
 @pytest.mark.parametrize("seed", range(20))

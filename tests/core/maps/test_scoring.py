@@ -170,6 +170,33 @@ def test_a_single_wrong_cell_rejects_only_who_is_centred_in_it():
     assert rejected == {5 * 12 + 5}
 
 
+@pytest.mark.parametrize("radius", [40, 70, 100])
+def test_bad_area_reaches_equally_far_in_each_direction(radius):
+    case = one_region([(5, 5), (5, 6), (6, 5), (6, 6)])  # the centres of cells are 16 Å beside the middle, at 192 Å
+    inside, outside = (np.sqrt(reach**2 - 16**2) + 16 for reach in (radius - 0.5, radius + 0.5))
+    steps = [(1, 0), (-1, 0), (0, 1), (0, -1)]
+    at = [(192 + way * x, 192 + way * y) for way in (inside, outside) for x, y in steps]
+    picks = [Pick(number, x / 2, y / 2) for number, (x, y) in enumerate(at)]
+    assert kept(case.score(2 * radius, picks=picks)) == {4, 5, 6, 7}
+
+
+@pytest.mark.parametrize("diameter", [60, 30_000.0])
+def test_many_coordinates_are_scored_in_parts_with_the_same_result(monkeypatch, diameter):
+    case = Case(3, 12, 14, 32.0, 1.1, badness=-4.0)
+    whole = case.score(diameter)
+    monkeypatch.setattr(scoring, "_AT_ONCE", 500)
+    assert case.score(diameter) == whole and len(kept(whole)) < len(whole) == PICKS
+
+
+def test_the_class_is_that_of_the_cell_below_the_centre_if_no_other_is_worse():
+    case = one_region([])
+    case.map.logits[2, 5, 5] = 8  # a single cell of support
+    case.map.logits[1, 9, :5], case.map.logits[2, 9, 5:] = 100, 100  # equal: thick, then support
+    case.cells = bad_area.probabilities(case.map, 0.0)
+    picks = [Pick(1, *centre_of(5, 5)), Pick(2, *centre_of(9, 5)), Pick(3, *centre_of(9, 4))]
+    assert [score.cls for score in case.score(80, picks=picks)] == ["support", "support", "thick"]
+
+
 @pytest.mark.parametrize("diameter", [40, 60, 120])
 def test_a_small_ice_particle_that_covers_the_particle_rejects_it(diameter):
     case = one_region([(5, 5), (5, 6), (6, 5), (6, 6)])  # 64 Å wide
@@ -219,6 +246,27 @@ def test_the_class_is_that_of_the_area_that_decides():
     assert [score.cls for score in case.score(40, ScreenConfig(threshold=-1), picks=picks)] == expected
 
 
+@pytest.mark.parametrize(
+    ("threshold", "verdict"),
+    [(None, ("thick", False)), (0.2, ("good", True)), (0.5, ("thick", False)), (-1, ("thick", True))],
+)
+def test_the_class_is_good_if_the_threshold_in_use_says_so(threshold, verdict):
+    """P(BAD) is 0.7 everywhere; the model's threshold is 0.4."""
+    case = one_region([])
+    case.map.logits[1] = np.log(0.7 / 0.3)
+    case.cells = bad_area.probabilities(case.map, 0.0)
+    (score,) = case.score(40, ScreenConfig(threshold=threshold), picks=[Pick(1, *centre_of(5, 5))])
+    assert (score.cls, score.kept) == verdict and score.goodness == pytest.approx(0.3, abs=1e-5)
+
+
+def test_the_first_pixel_is_inside_and_the_one_after_the_last_is_outside():
+    case = one_region([])
+    rows, columns = case.shape
+    at = [(0, 5), (5, 0), (-1e-9, 5), (5, -1e-9), (columns - 1e-9, 5), (5, rows - 1e-9), (columns, 5), (5, rows)]
+    found = case.score(40, picks=[Pick(number, x, y) for number, (x, y) in enumerate([*at, (np.nan, 5), (5, np.inf)])])
+    assert [score.cls for score in found] == ["good"] * 2 + ["outside"] * 2 + ["good"] * 2 + ["outside"] * 4
+
+
 def test_a_diameter_is_the_setting_else_the_files_else_two_thirds_of_the_box():
     def of(pick, **options):
         found = scoring.particle_diameter(pick, ScreenConfig(**options), 2.0, "x")
@@ -228,9 +276,33 @@ def test_a_diameter_is_the_setting_else_the_files_else_two_thirds_of_the_box():
     assert of(Pick(1, 0, 0, 30.0, 90.0), box_size=45) == (60.0, scoring.FROM_FILE)
     assert of(Pick(1, 0, 0, None, 90.0), box_size=45) == (120.0, scoring.FROM_BOX)
     assert of(Pick(1, 0, 0), box_size=45) == (60.0, scoring.FROM_BOX)
+    assert of(Pick(1, 0, 0, 0.5, 90.0)) == (1.0, scoring.FROM_FILE)
+    assert of(Pick(1, 0, 0, None, 0.75), box_size=45) == (1.0, scoring.FROM_BOX)
     for nothing in (Pick(1, 0, 0), Pick(1, 0, 0, float("nan")), Pick(1, 0, 0, 0.0, -1.0)):
-        with pytest.raises(CoordinatesError, match="--particle-diameter"):
+        with pytest.raises(CoordinatesError, match="^x: .*--particle-diameter"):
             of(nothing)
+
+
+def test_each_particle_has_its_own_diameter_unless_the_settings_give_one():
+    picks = [Pick(1, 0, 0, 30.0), Pick(2, 0, 0, None, 90.0), Pick(3, 0, 0, 20.0)]
+    sizes, origins = scoring.particle_diameters(picks, ScreenConfig(), 2.0, "x")
+    assert sizes.tolist() == [60.0, 120.0, 40.0] and origins == "coordinates, two thirds of the box size"
+    sizes, origins = scoring.particle_diameters(picks[:1], ScreenConfig(particle_diameter=200), 2.0, "x")
+    assert sizes.tolist() == [200.0] and origins == "setting"
+    sizes, origins = scoring.particle_diameters([], ScreenConfig(particle_diameter=200), 2.0, "x")
+    assert sizes.dtype == np.float64 and sizes.shape == (0,) and origins == ""
+
+
+def test_goodness_of_picks_uses_the_diameter_of_each():
+    """The centre of the nearest bad cell is 80 Å from the first two picks; the last one is outside the frame."""
+    case = one_region([(row, column) for row in range(12) for column in range(3)])
+    frame, config = Frame(case.shape, case.pixel_size), ScreenConfig(margin=10)
+    x, y = centre_of(6, 4.5)
+    picks = [Pick(1, x, y, 80.0), Pick(2, x, y, 20.0), Pick(3, *centre_of(6, 1), 20.0), Pick(4, -5.0, y, 20.0)]
+    found = scoring.goodness_of_picks(case.cells, picks, config, frame, "x")
+    np.testing.assert_allclose(found, [0, 1, 0, np.nan], atol=1e-3)
+    with pytest.raises(CoordinatesError, match="^grid_7: "):
+        scoring.goodness_of_picks(case.cells, [Pick(1, x, y)], config, frame, "grid_7")
 
 
 @pytest.mark.parametrize("threshold, cut", [(None, 0.45), (-1.0, -1.0), (0.0, 0.0), (0.8, 0.8)])
