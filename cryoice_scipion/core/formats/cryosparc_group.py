@@ -153,8 +153,8 @@ def _joined(group: ResultGroup, read: Mapping[Path, Table]) -> Tuple[Table, int]
             owned = slot is not None and slot.file == file
             if name not in columns or (owned and name != UID):
                 columns[name] = table[name][np.flatnonzero(common) if file == files[0] else rows]
-    different = len(np.unique(np.concatenate([table[UID] for table in read.values()])))
-    return table_of(columns), different - len(np.unique(uids[common]))
+    elsewhere = np.setdiff1d(np.concatenate([read[file][UID] for file in files[1:]]), uids)  # each uid once
+    return table_of(columns), int((~common).sum()) + len(elsewhere)
 
 
 def _wrong_numbers(path: Path, group: ResultGroup, read: Mapping[Path, Table]) -> List[str]:

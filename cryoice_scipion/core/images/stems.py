@@ -40,7 +40,9 @@ def plain_path(path: str) -> str:
 
 
 def _percent(char: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+    """Return a character as bytes; half a UTF-16 character, which JSON and .cs files may hold, has bytes as well."""
+    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", errors))
 
 
 def output_stem(stem: str) -> str:

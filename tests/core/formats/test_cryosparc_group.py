@@ -36,6 +36,21 @@ def test_columns_of_several_files_are_joined_by_uid(job, tmp_path):
     assert read_picks(group).table.equals(alone)
 
 
+def test_each_row_of_the_first_file_is_read_or_counted_as_lost(tmp_path):
+    """Also of a damaged file whose rows have one uid."""
+    table = particles()
+    first, second = split(table, "location/")
+    second["uid"] = 7
+    write_cs(tmp_path / "first.cs", first)
+    write_cs(tmp_path / "second.cs", second)
+    group = write_csg(tmp_path / "g.csg", "particle", len(table), pick_stats="first.cs", location="second.cs")
+    read = read_group_table(group)
+    assert (len(read.table), read.lost) == (0, len(table) + 1)
+    first["uid"] = 8
+    write_cs(tmp_path / "first.cs", first)
+    assert read_group_table(group).lost == len(table) + 1
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_a_written_group_is_read_back_and_keeps_what_the_input_says(tmp_path, known):
     table = particles(("a",))

@@ -35,7 +35,9 @@ FOUND = {
     ".cs": (12588, 13018, 62507),
     "review.json": (51, 387),
     "features.npy": (2, 14),
-    "micrographs.star": (2156, 2732),
+    "micrographs.star": (2156, 2732, 5375, 6454, 12245),
+    "exposures.cs": (5923,),
+    "second.cs": (9329,),
 }
 BY_SUFFIX = {suffix: one for one in FORMATS for suffix in one.suffixes}
 
