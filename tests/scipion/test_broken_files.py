@@ -91,7 +91,7 @@ def alone(project, tmp_path_factory):
 def quick(monkeypatch):
     """Compute in this process, and wait for nobody who might still be writing."""
 
-    def local(_python, model, device, _log):
+    def local(_python, model, device, _log, limits):
         return LocalExecutor.load(resolve_model(model), device)
 
     monkeypatch.setattr(protocol_screen, "WorkerClient", local)
