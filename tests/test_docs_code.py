@@ -56,6 +56,7 @@ RUN_BY = {
     "CRYOICE_PYTHON": "tests/scipion/test_plugin.py",
     "cryoice cryosparc": "tests/core/integrations/test_cryosparc_job.py",
     "cryoice evaluate": "tests/core/evaluation/test_labelled_sets.py",
+    "unzip": "tests/core/screening/test_archiving.py",
     "cryoice filter": "tests/core/cli/test_filter.py",
     "cryoice info": "tests/core/cli/test_train.py",
     "cryoice patches": "tests/core/cli/test_train.py",
