@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -293,12 +294,13 @@ def main() -> None:
     parser.add_argument("--dask", type=int, default=0, metavar="N")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_faults.json")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.dask:
-            load, found = f"{args.dask} micrographs on Dask workers", on_dask(Path(folder), args.dask, args.seed)
-        else:
-            load = f"{args.micrographs} micrographs of {COORDINATES} coordinates"
-            found = streamed(Path(folder), args.micrographs, args.seed)
+    folder = Path(tempfile.mkdtemp())  # is kept when the benchmark fails
+    if args.dask:
+        load, found = f"{args.dask} micrographs on Dask workers", on_dask(folder, args.dask, args.seed)
+    else:
+        load = f"{args.micrographs} micrographs of {COORDINATES} coordinates"
+        found = streamed(folder, args.micrographs, args.seed)
+    shutil.rmtree(folder)
     record({"load": load, **about(), "measured": found}, args.output)
 
 
