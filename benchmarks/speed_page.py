@@ -70,6 +70,13 @@ def gpu() -> str:
     return table(["micrograph", *parts, "at most per hour"], body)
 
 
+def programs() -> str:
+    """Return the seconds of processor of a micrograph in each program, by size."""
+    found = load("programs")
+    body = [[f"{size} px", *(f"{value:.2f}" for value in one.values())] for size, one in found["sizes"].items()]
+    return table([f"{found['number']} micrographs each", *next(iter(found["sizes"].values()))], body)
+
+
 def startup() -> str:
     """Return the seconds of processor of each start."""
     found = load("bench_startup")
@@ -134,6 +141,7 @@ TABLES: Dict[str, Callable[[], str]] = {
     "work": work,
     "stages": stages,
     "gpu": gpu,
+    "programs": programs,
     "startup": startup,
     "memory": memory,
     "scale": scale,
