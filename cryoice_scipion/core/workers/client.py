@@ -161,7 +161,9 @@ class WorkerClient(RemoteExecutor):
         return said
 
     def send(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Send one request and return the answer; start the child if it does not run."""
+        """Send one request and return the answer; start the child if it does not run, or has ended between requests."""
+        if self._child is not None and self._child.poll() is not None:
+            self._end()
         if self._child is None:
             self.start()
         number = next(self._numbers)
