@@ -4,8 +4,9 @@
 usage: python benchmarks/bench_faults.py [--micrographs 21600 --seed 1 --dask 1000 --output results.json]
 The command is the real ``cryoice screen --watch``, continued with --resume after each fault; only the detector is a
 stand-in. Micrographs and coordinates arrive as fast as they are screened, so that three days at 300 micrographs an hour
-(21600) take hours. Afterwards the same files are screened once without faults, and the tables are compared. With
---dask N, N micrographs are screened on three Dask workers instead, and every few micrographs one of them is killed.
+(21600) take hours. A session of the command has several faults that it survives, then one that ends it. Afterwards the
+same files are screened once without faults, and the tables are compared. With --dask N, N micrographs are screened on
+three Dask workers instead, and every few micrographs one of them is killed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import itertools
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -24,7 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
@@ -42,6 +44,7 @@ from cryoice_scipion.core.screening.run import ScreeningRun  # noqa: E402
 
 BOXES = "24 12 16 16\n162 32 16 16\n"  # a coordinate in the bad strip, and one outside
 COORDINATES = 2  # of each micrograph
+SETTLED = 0.5  # s, longer than --settle
 QUIET = 25  # micrographs before the first fault; the session reference is measured on 20 of them
 SETTINGS = [
     "--box-size",
@@ -54,7 +57,9 @@ SETTINGS = [
     "--max-thumbnails",
     "0",
 ]
-#: Faults of a session, and the signal that ends it.
+#: Faults that a session survives.
+SURVIVED = ("half-written file", "renamed when complete", "stopped for a second", "coordinates in two steps")
+#: Faults of which a session ends, or that it has until it is ended; signals.
 SIGNALS = {
     "killed": signal.SIGKILL,
     "terminated": signal.SIGTERM,
@@ -62,7 +67,9 @@ SIGNALS = {
     "Ctrl-C": signal.SIGINT,
 }
 DISKS = {"disk full": (ERRORS[0], None), "write error once": (ERRORS[1], 1), "over quota": (ERRORS[2], None)}
-OTHERS = ("half-written file", "renamed when complete", "stopped for a second", "clock jump", "kills its process")
+ENDINGS = [*SIGNALS, *DISKS, "clock jump", "kills its process"]
+BACKLOG = 300  # micrographs that may wait
+WRITES = 50  # of a session for each fault that it survives: a disk fails at one of them
 
 
 class Input:
@@ -80,14 +87,17 @@ class Input:
             self.number += 1
             stem = f"mic{self.number:06d}"
             path, odd = self.micrographs / f"{stem}.mrc", fault if not index else ""
-            late = self._chance.random() < 0.5
-            if not late:
-                (self.picks / f"{stem}.box").write_text(BOXES)
+            boxes, late = self.picks / f"{stem}.box", self._chance.random() < 0.5
+            if odd == "coordinates in two steps":
+                boxes.write_text(BOXES.splitlines(keepends=True)[0])
+            elif not late:
+                boxes.write_text(BOXES)
             if odd == "kills its process":
                 self.deadly.write_text(stem)
             self._write(path, odd)
-            if late:
-                (self.picks / f"{stem}.box").write_text(BOXES)
+            if odd == "coordinates in two steps":
+                time.sleep(SETTLED)
+            boxes.write_text(BOXES)
 
     def _write(self, path: Path, odd: str) -> None:
         if odd not in ("half-written file", "renamed when complete"):
@@ -102,7 +112,7 @@ class Input:
         with open(path, "wb") as stream:
             stream.write(content[: len(content) // 2])
             stream.flush()
-            time.sleep(0.5)  # longer than --settle
+            time.sleep(SETTLED)
             stream.write(content[len(content) // 2 :])
 
 
@@ -157,41 +167,60 @@ def ended(pid: int, seconds: float) -> Optional[int]:
     return None
 
 
-def screened(output: Path) -> int:
-    """Return how many records the journal has."""
-    journal = output / "journal.jsonl"
-    return journal.read_bytes().count(b'{"kind":"screened"') if journal.exists() else 0
+class Screened:
+    """Follows the journal of a run."""
+
+    def __init__(self, output: Path) -> None:
+        self._journal, self._at = output / "journal.jsonl", 0
+        self._stems: Set[bytes] = set()
+
+    def number(self) -> int:
+        """Return how many micrographs have been screened."""
+        if self._journal.exists():
+            with open(self._journal, "rb") as stream:
+                stream.seek(max(0, self._at - 1000))  # the last line may have been incomplete
+                self._stems.update(re.findall(rb'{"kind":"screened","record":{"id":\d+,"stem":"(\w+)"', stream.read()))
+                self._at = stream.tell()
+        return len(self._stems)
 
 
-def done_or_ended(pid: int, output: Path, number: int) -> bool:
-    """Wait until a session has screened some more micrographs, for a minute at most; return whether it has ended."""
-    wanted, end = screened(output) + number, time.monotonic() + 60.0
-    while time.monotonic() < end and screened(output) < wanted:
+def done_or_ended(pid: int, screened: Screened, number: int) -> bool:
+    """Wait until micrographs have been screened, for a minute at most; return whether the session has ended."""
+    end = time.monotonic() + 60.0
+    while time.monotonic() < end and screened.number() < number:
         if ended(pid, 0.1) is not None:
             return True
     return False
 
 
-def disturbed(inbox: Input, output: Path, number: int, chance: random.Random) -> Dict[str, Any]:
+def disturbed(inbox: Input, output: Path, number: int, survived: int, chance: random.Random) -> Dict[str, Any]:
     """Let all micrographs arrive, with a fault every few of them; return what happened."""
-    log, faults, sessions = output.parent / "log.txt", Counter(), 0
-    kinds = [*SIGNALS, *DISKS, *OTHERS]
+    log, screened, faults, sessions = output.parent / "log.txt", Screened(output), Counter(), 0
     inbox.add(QUIET)
     while inbox.number < number:
-        fault = kinds[sessions % len(kinds)]
+        ending = ENDINGS[sessions % len(ENDINGS)]
         sessions += 1
-        pid = in_a_child(lambda now=fault: screening(inbox, output, now, chance.randrange(1, 150), ["--watch"]), log)
-        inbox.add(min(chance.randrange(3, 9), number - inbox.number), fault)
-        faults[fault] += 1
-        if not done_or_ended(pid, output, chance.randrange(1, 6)):
+        call = chance.randrange(1, WRITES * (survived + 1))
+        pid = in_a_child(lambda ending=ending, call=call: screening(inbox, output, ending, call, ["--watch"]), log)
+        alive = True
+        for fault in (*(chance.choice(SURVIVED) for _ in range(survived)), ending):
+            count = min(chance.randrange(3, 9), number - inbox.number)
+            if not count:
+                break
+            inbox.add(count, fault)
+            faults[fault] += 1
+            alive = not done_or_ended(pid, screened, inbox.number - chance.randrange(BACKLOG))
+            if not alive:
+                break
             time.sleep(chance.uniform(0.0, 0.1))
             if fault == "stopped for a second":
                 os.kill(pid, signal.SIGSTOP)
                 time.sleep(1.0)
                 os.kill(pid, signal.SIGCONT)
-            os.kill(pid, SIGNALS.get(fault, signal.SIGTERM))
+        if alive:
+            os.kill(pid, SIGNALS.get(ending, signal.SIGTERM))
             if ended(pid, 120.0) is None:
-                raise SystemExit(f"a session with the fault '{fault}' does not end; see {log}")
+                raise SystemExit(f"a session with the fault '{ending}' does not end; see {log}")
     status: Optional[int] = signal.SIGKILL
     while status is None or not os.WIFEXITED(status):  # the last deadly micrograph may still wait
         pid = in_a_child(lambda: screening(inbox, output, "", 0, ["--watch", "--timeout", "5"]), log)
@@ -236,11 +265,11 @@ def compared(there: Path, here: Path) -> Dict[str, int]:
     }
 
 
-def streamed(folder: Path, number: int, seed: int) -> Dict[str, Any]:
+def streamed(folder: Path, number: int, survived: int, seed: int) -> Dict[str, Any]:
     """Measure a session of the command."""
     chance = random.Random(seed)
     inbox = Input(folder, chance)
-    found = disturbed(inbox, folder / "disturbed", number, chance)
+    found = disturbed(inbox, folder / "disturbed", number, survived, chance)
     pid = in_a_child(lambda: screening(inbox, folder / "whole", "", 0, []), folder / "log.txt")
     if ended(pid, 24 * 3600.0) != 0:
         raise SystemExit((folder / "log.txt").read_text()[-2000:])
@@ -290,6 +319,9 @@ def main() -> None:
     """Run the benchmark, print and write what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=int, default=21_600)
+    parser.add_argument(
+        "--survived", type=int, default=40, metavar="N", help="faults that each session survives before it ends"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dask", type=int, default=0, metavar="N")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_faults.json")
@@ -299,7 +331,7 @@ def main() -> None:
         load, found = f"{args.dask} micrographs on Dask workers", on_dask(folder, args.dask, args.seed)
     else:
         load = f"{args.micrographs} micrographs of {COORDINATES} coordinates"
-        found = streamed(folder, args.micrographs, args.seed)
+        found = streamed(folder, args.micrographs, args.survived, args.seed)
     shutil.rmtree(folder)
     record({"load": load, **about(), "measured": found}, args.output)
 

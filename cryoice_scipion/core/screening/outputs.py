@@ -94,7 +94,7 @@ class Outputs:
         for name, collector in self._collectors().items():
             set_attributes(collector, collector.STORED, stored[name])
         if self._stars is not None:
-            self._stars.relion.write_all_again()
+            self._stars.relion.look_for_files()
         for earlier, record in self._state.unstored():
             if earlier is not None:
                 self._sums.remove(earlier)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
 
@@ -46,6 +47,7 @@ class RelionStars:
         self._folder, self._config = folder, config
         self._micrographs: Dict[int, ListedMicrograph] = {}
         self._changed: Dict[int, None] = {}
+        self._complete = True  # whether the files of all other micrographs are there
 
     def add(self, index: int, record: MicrographRecord) -> None:
         """Store a new record of a micrograph."""
@@ -55,9 +57,9 @@ class RelionStars:
         self._micrographs[index] = ListedMicrograph(record.path, record.stem, frame, record.flags)
         self._changed[index] = None
 
-    def write_all_again(self) -> None:
-        """Let the next call of :meth:`write` write all files, since the run may be in another folder than before."""
-        self._changed = dict.fromkeys(self._micrographs)
+    def look_for_files(self) -> None:
+        """Let the next call of :meth:`write` also write the files that are missing: the run may have been copied."""
+        self._complete = False
 
     def write(self, table: pd.DataFrame, kept: npt.NDArray[np.int64], micrographs: npt.NDArray[np.int64]) -> None:
         """Write the files of all micrographs that changed since the last call, and the list.
@@ -76,10 +78,23 @@ class RelionStars:
         rows = dict(zip(numbers.tolist(), np.split(kept[order], starts[1:]))) if len(numbers) else {}
         with writing(self._folder):
             (self._folder / PER_MICROGRAPH).mkdir(parents=True, exist_ok=True)
+            if not self._complete:
+                self._changed.update(dict.fromkeys(self._without_file(rows)))
             for index in self._changed:
                 self._write_one(self._micrographs[index], table, rows.get(index, kept[:0]))
             self._write_list([self._micrographs[index] for index in sorted(rows)])
         self._changed.clear()
+        self._complete = True
+
+    def _without_file(self, indices: Iterable[int]) -> List[int]:
+        """Return the micrographs of which a file is missing."""
+        there = {entry.name for entry in os.scandir(self._folder / PER_MICROGRAPH)}
+        endings = (_ENDING, ".box") if self._config.box_files else (_ENDING,)
+        return [
+            index
+            for index in indices
+            if not all(self._file(self._micrographs[index], ending).name in there for ending in endings)
+        ]
 
     def _write_one(self, micrograph: ListedMicrograph, table: pd.DataFrame, rows: npt.NDArray[np.int64]) -> None:
         if not len(rows):

@@ -74,6 +74,21 @@ def test_a_run_continued_from_checkpoints_writes_the_files_of_an_undisturbed_one
     assert len(read_records(tmp_path / "moved")) == 9
 
 
+def test_a_continued_run_writes_only_the_coordinate_files_that_are_missing(tmp_path):
+    config = CONFIG.model_copy(update={"box_files": True, "box_size": 16})
+    tasks, table = with_rows(make_tasks(tmp_path / "m", 4))
+    screen(tmp_path / "o", tasks, table, config=config)
+    expected, _, _, _ = files_of(tmp_path / "o")
+    files = sorted((tmp_path / "o" / "coordinates" / "per_micrograph").iterdir())
+    assert len(files) == 8
+    others = {path: path.stat().st_ino for path in files[4:]}
+    files[0].unlink()  # the .box file of one micrograph
+    files[3].unlink()  # the .star file of another
+    screen(tmp_path / "o", tasks, table, resume=True, config=config)
+    assert files_of(tmp_path / "o")[0] == expected
+    assert {path: path.stat().st_ino for path in others} == others
+
+
 class _Harmful:
     def __reduce__(self):
         return os.mkdir, ("harm",)
