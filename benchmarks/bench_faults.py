@@ -44,7 +44,7 @@ from cryoice_scipion.core.screening.run import ScreeningRun  # noqa: E402
 
 BOXES = "24 12 16 16\n162 32 16 16\n"  # a coordinate in the bad strip, and one outside
 COORDINATES = 2  # of each micrograph
-SETTLED = 0.5  # s, longer than --settle
+SETTLED = 0.25  # s, longer than --settle
 QUIET = 25  # micrographs before the first fault; the session reference is measured on 20 of them
 SETTINGS = [
     "--box-size",
@@ -58,7 +58,7 @@ SETTINGS = [
     "0",
 ]
 #: Faults that a session survives.
-SURVIVED = ("half-written file", "renamed when complete", "stopped for a second", "coordinates in two steps")
+SURVIVED = ("half-written file", "renamed when complete", "stopped for a moment", "coordinates in two steps")
 #: Faults of which a session ends, or that it has until it is ended; signals.
 SIGNALS = {
     "killed": signal.SIGKILL,
@@ -213,9 +213,9 @@ def disturbed(inbox: Input, output: Path, number: int, survived: int, chance: ra
             if not alive:
                 break
             time.sleep(chance.uniform(0.0, 0.1))
-            if fault == "stopped for a second":
+            if fault == "stopped for a moment":
                 os.kill(pid, signal.SIGSTOP)
-                time.sleep(1.0)
+                time.sleep(SETTLED)
                 os.kill(pid, signal.SIGCONT)
         if alive:
             os.kill(pid, SIGNALS.get(ending, signal.SIGTERM))
