@@ -9,9 +9,10 @@ from tkinter.font import Font
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from cryoice_scipion.constants import ACCEPTED, ALL_GRADES, DISCARDED, FAILED, GOOD_GRADES
+from cryoice_scipion.core.images.shortening import shortened
 from cryoice_scipion.core.results.micrograph_fields import shown_fields
 from cryoice_scipion.core.results.run_reader import Numbers, Records
-from cryoice_scipion.viewers.widgets import Tooltip, shortened
+from cryoice_scipion.viewers.widgets import Tooltip
 
 ALL = "all"
 NOT_ACCEPTED = "discarded or failed"
@@ -239,7 +240,7 @@ class MicrographTable(tk.Frame):
             self.tree.set(key, "name", self._short(name))
 
     def _short(self, name: str) -> str:
-        return shortened(name, int(self.tree.column("name", "width")) - PADDING, self._font)
+        return shortened(name, int(self.tree.column("name", "width")) - PADDING, self._font.measure)
 
     def _tip(self, event: Any) -> str:
         """Return the full name of the row under the mouse, or what a click on the heading does."""

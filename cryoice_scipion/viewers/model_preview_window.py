@@ -14,13 +14,14 @@ from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, Dialog
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.images.palette import REJECTED
+from cryoice_scipion.core.images.shortening import shortened
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
 from cryoice_scipion.core.results.picture_layers import Layers
 from cryoice_scipion.core.results.threshold_preview import ThresholdPreview
 from cryoice_scipion.viewers.micrograph_picture import MicrographPicture
 from cryoice_scipion.viewers.model_preview import Preview
 from cryoice_scipion.viewers.pick_marks import Marks
-from cryoice_scipion.viewers.widgets import NameLabel, Panes, Tooltip, font_of, shortened
+from cryoice_scipion.viewers.widgets import NameLabel, Panes, Tooltip, font_of
 
 POLL, PAUSE = 100, 40  # ms between two checks for news; ms without a slider move before the picture is drawn
 SIDE = 240  # px, width of the texts
@@ -108,7 +109,7 @@ class PreviewDialog(Dialog):
     def _fitNames(self) -> None:
         """Shorten the names to the width of the list."""
         font, room = font_of(self.names), self.names.winfo_width() - MARGIN
-        short, chosen = [shortened(row.name, room, font) for row in self.rows], self.names.curselection()
+        short, chosen = [shortened(row.name, room, font.measure) for row in self.rows], self.names.curselection()
         if list(self.names.get(0, tk.END)) != short:
             self.names.delete(0, tk.END)
             self.names.insert(tk.END, *short)

@@ -7,25 +7,11 @@ import tkinter as tk
 from tkinter import font as fonts
 from typing import Any, Callable, List, Optional, Tuple
 
+from cryoice_scipion.core.images.shortening import shortened
+
 GAP = 6  # px between widgets of a row
 TIP = "#ffffe0"
 DELAY = 400  # ms until a tooltip appears
-
-
-def shortened(text: str, room: int, font: fonts.Font) -> str:
-    """Shorten a text in the middle to ``room`` px; its end stays longest, as the names of a session differ there."""
-    if font.measure(text) <= room:
-        return text
-    low, high = 1, len(text)  # letters that remain
-    while low < high:
-        letters = (low + high + 1) // 2
-        low, high = (letters, high) if font.measure(_cut(text, letters)) <= room else (low, letters - 1)
-    return _cut(text, low)
-
-
-def _cut(text: str, letters: int) -> str:
-    head = letters // 3
-    return f"{text[:head]}…{text[len(text) - letters + head :]}"
 
 
 class Tooltip:
@@ -85,7 +71,7 @@ class NameLabel(tk.Label):
         self._fit()
 
     def _fit(self) -> None:
-        self.config(text=shortened(self.name, self.winfo_width() - 8, font_of(self)))
+        self.config(text=shortened(self.name, self.winfo_width() - 8, font_of(self).measure))
 
 
 def font_of(widget: tk.Misc) -> fonts.Font:

@@ -9,6 +9,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 from PIL import Image, ImageDraw, ImageFont
 
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
+from cryoice_scipion.core.images.shortening import shortened
 
 LEAST_WIDTH = 360  # px, so that the caption fits below a small picture
 TEXT_SIZE = 16  # px
@@ -95,11 +96,7 @@ def _draw_heading(draw: ImageDraw.ImageDraw, top: int, width: int, caption: Capt
     right = width - MARGIN - draw.textlength(words, font=font)
     draw.text((right, top), words, fill=INK, font=font)
     room = right - 2 * MARGIN
-    short, cut = title, len(title)
-    while cut > 4 and draw.textlength(short, font=font) > room:
-        cut -= 1
-        short = title[: cut // 2] + "..." + title[-(cut - cut // 2) :]
-    draw.text((MARGIN, top), short, fill=INK, font=font)
+    draw.text((MARGIN, top), shortened(title, room, font.getlength), fill=INK, font=font)
 
 
 def _flow(entries: Sequence[Entry], width: int, font: Any) -> Tuple[List[Tuple[int, int]], int]:

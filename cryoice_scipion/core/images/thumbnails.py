@@ -24,12 +24,12 @@ from cryoice_scipion.core.errors import ImageError, one_line
 from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import Caption, add_caption, bar_length
+from cryoice_scipion.core.images.grey_levels import STRETCH, grey_levels
 from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
 
 SIDE = 1024  # px, longest side of a base
 LOW_PASS = 20.0  # Å, full width at half maximum: micrographs of any pixel size look alike
-STRETCH = (0.5, 99.5)  # percentiles that become black and white
 BACKGROUND = 0.025  # share of the side: the background changes over longer distances than this
 LEAST_BACKGROUND = 0.02  # share of the background that is always kept
 TINT = 0.4  # share of the class colour in a bad area
@@ -94,8 +94,7 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE,
     low, high = _limits(small, outside)
     if high <= low:
         return np.full(small.shape, 128, dtype=np.uint8)
-    stretched: Array = np.rint(np.clip((small - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return stretched
+    return grey_levels(small, low, high)
 
 
 def write_base(path: Path, grey: Array) -> None:

@@ -15,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import INK, PAPER
+from cryoice_scipion.core.images.grey_levels import STRETCH, grey_levels
+from cryoice_scipion.core.images.shortening import shortened
 from cryoice_scipion.core.screening.csv_table import write_csv
 
 PICTURE, TABLE = "mistakes.png", "mistakes.csv"
@@ -27,7 +29,6 @@ SIDE = 128  # px of a patch in the picture
 GAP, MARGIN, TEXT, LINE = 3, 12, 13, 17  # px
 SMOOTH = 1.75  # px of a patch, standard deviation, for display only; similar to thumbnails at 4 Å/px
 GREYS = 32  # grey levels of the picture; few, because noise compresses badly and the model folder must stay small
-STRETCH = (0.5, 99.5)  # percentiles over all patches shown, because thick and empty areas differ in brightness
 FADED = "#5a5a5a"
 _GREY = [round(round(value * (GREYS - 1) / 255) * 255 / (GREYS - 1)) for value in range(256)]  # the nearest of them
 _FLOOR = 1e-3  # of a power spectrum, in units of white noise
@@ -110,10 +111,8 @@ def _log_power(patches: Array) -> Array:
 
 
 def _stretched(images: Array) -> Array:
-    """Return images as 8-bit grey values with a common contrast."""
-    low, high = np.percentile(images, STRETCH) if images.size else (0.0, 1.0)
-    stretched: Array = np.rint(np.clip((images - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
-    return stretched
+    """Return images as grey levels of a common contrast, because thick and empty areas differ in brightness."""
+    return grey_levels(images, *np.percentile(images, STRETCH))
 
 
 def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) -> Image.Image:
@@ -135,7 +134,7 @@ def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) ->
             block.paste(picture.point(_GREY), (left + side * (SIDE + GAP), top))
         lines = (
             f"{row.number}   {_kind(row)}, P(BAD) {row.p_bad:.2f}",
-            _shortened(str(row.micrograph), 2 * SIDE + GAP, font),
+            shortened(str(row.micrograph), 2 * SIDE + GAP, font.getlength),
             f"x {row.x:.0f}, y {row.y:.0f} px",
         )
         for number, words in enumerate(lines):
@@ -146,12 +145,3 @@ def _block(title: str, found: pd.DataFrame, pairs: List[Tuple[Array, Array]]) ->
 def _kind(row: Any) -> str:
     """Return the label, with its origin if it is a background position."""
     return f"{row.label} ({row.origin})" if row.origin == BACKGROUND else str(row.label)
-
-
-def _shortened(name: str, room: int, font: Any) -> str:
-    """Shorten a name in the middle until it fits, because the names of a session differ at their ends."""
-    short, kept = name, len(name)
-    while kept > 4 and font.getlength(short) > room:
-        kept -= 1
-        short = f"{name[: kept // 3]}…{name[-(kept - kept // 3) :]}"
-    return short

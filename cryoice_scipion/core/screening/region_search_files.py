@@ -14,6 +14,7 @@ from cryoice_scipion.constants import BAD, CLASSES, GOOD
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import INK, PAPER
 from cryoice_scipion.core.images.palette import CLASS_COLOURS
+from cryoice_scipion.core.images.shortening import shortened
 from cryoice_scipion.core.regions.coco import annotation, image_entry, write_coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS
 from cryoice_scipion.core.results.stored_maps import StoredMaps
@@ -28,6 +29,7 @@ SURE = 0.5  # confidence of a region whose places are BAD coordinates
 SPACING = 128.0  # Å between BAD coordinates in one region
 MOST_PLACES = 25  # of a region
 _SIDE, _ACROSS, _GAP, _LINE = 160, 8, 8, 15  # px of the contact sheet; pictures in a row
+_LETTERS = 26  # of a name
 _AROUND = 0.5  # of the longer side of a region, shown on each side of it
 _BOX = CLASS_COLOURS["contamination"]  # can be seen on any grey
 
@@ -128,7 +130,7 @@ def contact_sheet(maps: StoredMaps, found: Sequence[FoundRegion]) -> Image.Image
             pictures[one.micrograph] = Image.fromarray(maps.picture(one.micrograph))
         left, top, _, _ = cell_of(index)
         sheet.paste(_crop(pictures[one.micrograph], one), (left, top))
-        words = (f"{index + 1}  {one.cls} {one.confidence:.2f}", _shortened(one.stem))
+        words = (f"{index + 1}  {one.cls} {one.confidence:.2f}", shortened(one.stem, _LETTERS))
         for line, text in enumerate(words):
             draw.text((left, top + _SIDE + 2 + line * _LINE), text, fill=INK, font=font)
     return sheet
@@ -148,7 +150,3 @@ def _crop(picture: Image.Image, one: FoundRegion) -> Image.Image:
     corners = [(x - left) * zoom, (y - top) * zoom, (x + width - left) * zoom, (y + height - top) * zoom]
     ImageDraw.Draw(shown).rectangle(corners, outline=_BOX, width=2)
     return shown
-
-
-def _shortened(name: str, most: int = 26) -> str:
-    return name if len(name) <= most else f"{name[:8]}…{name[-(most - 9) :]}"

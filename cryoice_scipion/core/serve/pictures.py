@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.images.grey_levels import grey_levels
 from cryoice_scipion.core.images.thumbnails import write_base
 from cryoice_scipion.core.images.writing import write_map
 from cryoice_scipion.core.results.picture_layers import DETAIL, LOW_PASSES, read_grey
@@ -122,9 +123,7 @@ def jpeg(picture: Image.Image) -> bytes:
 def _stretched(values: Array, counted: NDArray[np.bool_]) -> Array:
     """Return grey levels from 0 to 255."""
     low, high = np.percentile(values[counted], _PERCENTILES) if counted.any() else (0.0, 1.0)
-    scaled = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-12)
-    grey: Array = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    return grey
+    return grey_levels(np.nan_to_num(values, nan=low), low, high)
 
 
 def _save(grey: Array, path: Path) -> None:
