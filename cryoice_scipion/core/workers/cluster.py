@@ -2,6 +2,7 @@
 """Compute on other machines: executors that send their work to the workers of a Dask scheduler. Imports no torch.
 
 Each request names the Dask worker that does it, and ends with ``WorkerDied`` if that is lost. Later workers replace it.
+A request that is lost with the scheduler is sent again once a scheduler is back, because the worker is not at fault.
 """
 
 from __future__ import annotations
@@ -10,27 +11,29 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import os
 import threading
 import time
-from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Set
 
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model
 from cryoice_scipion.core.errors import WorkerError, one_line
-from cryoice_scipion.core.images.stems import FRAME
 from cryoice_scipion.core.workers.client import ANSWER_LIMIT
 from cryoice_scipion.core.workers.interface import WorkerDied
 from cryoice_scipion.core.workers.requests import RemoteExecutor
 from cryoice_scipion.core.workers.schedulers import Connection, connect
+from cryoice_scipion.core.workers.shared_paths import anywhere, with_absolute_paths, with_given_paths
 
 _TASKS = "cryoice_scipion.core.workers.cluster_task"  # imports torch, so this module must not import it
 _POLL = 1.0  # s between two looks at the workers
 _FETCH = 10.0  # s to get an answer that is ready: meanwhile its worker may be lost, which Dask does not report
 _PATIENCE = 20.0  # s for a new file to be visible on another machine
-_NONE_LIMIT = 300.0  # s without any worker, before the run ends
+_NONE_LIMIT = 300.0  # s without any worker or without the scheduler, before the run ends
+
+
+class SchedulerLost(Exception):  # noqa: N818 (an event, like WorkerDied)
+    """The connection to the scheduler ended during a request."""
 
 
 class Slot(NamedTuple):
@@ -38,6 +41,7 @@ class Slot(NamedTuple):
 
     worker: str  # address
     device: str
+    client: Any  # the connection to the worker's scheduler
 
 
 def call(name: str, *arguments: Any) -> Any:
@@ -77,7 +81,7 @@ def cluster_executors(
     settings, mark = load_config(model), fingerprint(model)
     devices = [f"cuda:{number}" for number in device[5:].split(",")] if device.startswith("cuda:") else [device]
     connection = connect(scheduler, log, python)
-    setup = {"model": _elsewhere(config.model), "expected_fingerprint": mark, "version": VERSION, "patience": _PATIENCE}
+    setup = {"model": anywhere(config.model), "expected_fingerprint": mark, "version": VERSION, "patience": _PATIENCE}
     number = connection.workers * len(devices)
     cluster = Cluster(connection, devices, setup, log, number)
     cluster.answer_limit = seconds
@@ -121,12 +125,13 @@ class Cluster:
         executors : int
             Number of executors that share the cluster.
         """
-        self._connection, self._client, self._log = connection, connection.client, log
+        self._connection, self._log = connection, log
         self._devices, self._setup, self._left = devices, setup, executors
         self._threads: Dict[str, int] = {}  # of each live worker, by address
         self._free: List[Slot] = []
         self._refused: Dict[str, str] = {}  # the reasons of workers that cannot serve this run, by address
-        self._lost: Optional[WorkerError] = None  # the scheduler
+        self._lost = ""  # why there is no connection to the scheduler
+        self._served = time.monotonic()  # when there was a worker last
         self.answer_limit = ANSWER_LIMIT  # s
         self._changed = threading.Condition()
         self._look()
@@ -140,17 +145,19 @@ class Cluster:
         WorkerDied
             When the worker was lost, or did not answer in time.
         WorkerError
-            When the scheduler is lost, or no worker is left that can serve the run.
+            When the scheduler does not come back, or no worker is left that can serve the run.
         """
-        sent = _with_absolute_paths(request)
+        sent = with_absolute_paths(request)
         while True:
             slot = self._take()
             try:
                 answer = self._do(slot, sent)
+            except SchedulerLost:
+                continue
             finally:
                 self._give_back(slot)
             if "refused" not in answer:
-                return _with_given_paths(answer, sent, request)
+                return with_given_paths(answer, sent, request)
             self._refuse(slot.worker, answer["refused"])
 
     def leave(self) -> None:
@@ -162,23 +169,29 @@ class Cluster:
         self._connection.close()
 
     def _do(self, slot: Slot, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Let a worker answer a request."""
+        """Let a worker answer a request.
+
+        Raises
+        ------
+        SchedulerLost, WorkerDied
+            When there is no answer.
+        """
         setup = {**self._setup, "device": slot.device, "threads": self._threads.get(slot.worker, 1)}
         done = threading.Event()
         try:
-            future = self._client.submit(
+            future = slot.client.submit(
                 call, "work", setup, request, workers=[slot.worker], allow_other_workers=False, pure=False
             )
             future.add_done_callback(lambda _: done.set())
         except Exception as error:  # the client is closed
-            raise self._scheduler_lost(error) from None
+            raise self._lose_scheduler(slot.client, error) from None
         end = time.monotonic() + self.answer_limit
         while True:
             if done.wait(_POLL):
                 with contextlib.suppress(asyncio.TimeoutError):
                     return self._answer_of(future, slot)
-            if self._lost:
-                raise self._lost
+            if self._lost or slot.client is not self._connection.client:
+                raise SchedulerLost
             if slot.worker not in self._threads:
                 future.release()
                 raise WorkerDied("worker", f"on {slot.worker} was lost", "read the log of the Dask worker")
@@ -194,12 +207,12 @@ class Cluster:
                 answer: Dict[str, Any] = future.result(timeout=_FETCH)
                 return answer
             if future.status != "error":
-                raise self._scheduler_lost(future.status)
+                raise self._lose_scheduler(slot.client, f"the request is {future.status}")
             error = future.exception()
-        except (WorkerError, asyncio.TimeoutError):
+        except (SchedulerLost, asyncio.TimeoutError):
             raise
         except Exception as lost:  # the connection ended after the work did
-            raise self._scheduler_lost(lost) from None
+            raise self._lose_scheduler(slot.client, lost) from None
         if type(error).__name__ == "KilledWorker":  # it was lost repeatedly and came back with the same address
             raise WorkerDied("worker", f"on {slot.worker} was lost", "read the log of the Dask worker")
         reason = f"cannot start ({type(error).__name__}: {error}); install version {VERSION} of this package there"
@@ -207,27 +220,31 @@ class Cluster:
 
     def _take(self) -> Slot:
         """Return a free device; wait for one if needed."""
-        began = time.monotonic()
         with self._changed:
             while True:
-                if self._lost:
-                    raise self._lost
                 if self._free:
                     return self._free.pop(0)
                 useful = self._threads.keys() - self._refused.keys()
                 if not useful and self._threads:
                     worker, reason = next(iter(self._refused.items()))
                     raise WorkerError(worker, reason, "correct this on all nodes, then continue the run")
-                if useful:
-                    began = time.monotonic()
-                elif not self._connection.starts_workers and time.monotonic() - began >= _NONE_LIMIT:
-                    reason = f"has had no worker for {_NONE_LIMIT:.0f} s"
-                    raise WorkerError(self._connection.name, reason, "start workers, then continue the run")
+                if not useful and time.monotonic() - self._served >= _NONE_LIMIT:
+                    self._give_up()
                 self._changed.wait(_POLL)
+
+    def _give_up(self) -> None:
+        """Raise WorkerError, unless Slurm still has to start workers."""
+        if self._lost:
+            reason = f"{self._lost} and has not come back within {_NONE_LIMIT:.0f} s"
+            raise WorkerError(self._connection.name, reason, "start the scheduler and workers, then continue the run")
+        if not self._connection.starts_workers:
+            reason = f"has had no worker for {_NONE_LIMIT:.0f} s"
+            raise WorkerError(self._connection.name, reason, "start workers, then continue the run")
 
     def _give_back(self, slot: Slot) -> None:
         with self._changed:
-            if slot.worker in self._threads and slot.worker not in self._refused:
+            is_known = slot.worker in self._threads and slot.client is self._connection.client
+            if is_known and slot.worker not in self._refused:
                 self._free.append(slot)
                 self._changed.notify()
 
@@ -241,60 +258,40 @@ class Cluster:
             self._log.error("%s: no more micrographs go to this worker: %s", worker, reason)
 
     def _watch(self) -> None:
-        """Keep the list of workers up to date until the connection ends."""
-        while self._left and not self._lost:
+        """Keep the list of workers up to date until the run ends; connect again when the scheduler is lost."""
+        while self._left:
             time.sleep(_POLL)
             try:
+                if self._lost:
+                    self._connection = self._connection.renewed()
+                    self._lost = ""
+                    self._log.warning("%s: the scheduler is back", self._connection.name)
                 self._look()
             except Exception as error:
-                self._scheduler_lost(error)
+                if self._left:
+                    self._lose_scheduler(self._connection.client, error)
 
     def _look(self) -> None:
-        found: Dict[str, int] = dict(self._client.nthreads())
+        client = self._connection.client
+        found: Dict[str, int] = dict(client.nthreads())
         with self._changed:
+            if self._lost:
+                return
             new: Set[str] = found.keys() - self._threads.keys()
             self._threads = found
             self._free = [slot for slot in self._free if slot.worker in found]
             for worker in sorted(new - self._refused.keys()):
-                self._free += [Slot(worker, device) for device in self._devices]
+                self._free += [Slot(worker, device, client) for device in self._devices]
+            if found.keys() - self._refused.keys():
+                self._served = time.monotonic()
             self._changed.notify_all()
 
-    def _scheduler_lost(self, why: object) -> WorkerError:
-        """Note that the scheduler does not answer, and return the error."""
-        reason = one_line(f"the connection to the scheduler is lost ({why})")
-        error = WorkerError(self._connection.name, reason, "start the scheduler again, then continue the run")
+    def _lose_scheduler(self, client: Any, why: object) -> SchedulerLost:
+        """Forget the workers of a client that does not reach its scheduler, and return the error."""
         with self._changed:
-            self._lost = self._lost or error
-            self._changed.notify_all()
-        return self._lost
-
-
-def _elsewhere(model: str) -> str:
-    """Return a model as another machine finds it: the absolute path of its folder, or the name of a shipped one."""
-    return os.path.join(os.getcwd(), model) if model and Path(model).is_dir() else model
-
-
-def _with_absolute_paths(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Return a request that can be done in any folder; ``file`` is the micrograph's file if this machine has it."""
-    path: str = request["task"]["path"]
-    frame = None if os.path.exists(path) else FRAME.match(path)
-    file = os.path.join(os.getcwd(), frame.group(2) if frame else path)
-    return {
-        **request,
-        "task": {**request["task"], "path": f"{frame.group(1)}@{file}" if frame else file},
-        "folder": os.path.join(os.getcwd(), request["folder"]),
-        "config": {**request["config"], "grader": _elsewhere(request["config"]["grader"])},
-        "file": file if os.path.exists(file) else "",
-    }
-
-
-def _with_given_paths(answer: Dict[str, Any], sent: Dict[str, Any], request: Dict[str, Any]) -> Dict[str, Any]:
-    """Return an answer with the paths as the request had them, so that it is the answer of this machine."""
-    if "error" in answer:
-        parts = [part.replace(sent["task"]["path"], request["task"]["path"]) for part in answer["parts"]]
-        return {**answer, "parts": [part.replace(sent["folder"], request["folder"]) for part in parts]}
-    result: Dict[str, Any] = answer["result"]
-    record = result.get("record", result)  # of a micrograph that was scored, or the result of its mapping
-    if "path" in record:
-        record["path"] = request["task"]["path"]
-    return answer
+            if not self._lost and client is self._connection.client:
+                self._lost = one_line(f"the connection to the scheduler is lost ({why})")
+                self._threads, self._free = {}, []
+                self._log.warning("%s: %s; waiting %.0f s for it", self._connection.name, self._lost, _NONE_LIMIT)
+                self._changed.notify_all()
+        return SchedulerLost()

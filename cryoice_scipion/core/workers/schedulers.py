@@ -15,6 +15,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError, WorkerError
 
 CONNECT_LIMIT = 10.0  # s
 WORKERS_LIMIT = 60.0  # s for the first worker of a scheduler to join
+_POLL = 0.1  # s
 SETTLE = 2.0  # s without a further worker, before the workers are counted
 _SLURM = re.compile(r"slurm:([1-9]\d*)")
 _ADDRESS = re.compile(r"([a-z]+://.+|[^/]+:\d+)")
@@ -33,6 +34,19 @@ class Connection(NamedTuple):
     def starts_workers(self) -> bool:
         """Return whether workers may come at any time, because Slurm starts them."""
         return self.cluster is not None
+
+    def renewed(self) -> Connection:
+        """Return a new connection to the same scheduler, or to one that has taken its place.
+
+        Raises
+        ------
+        SettingsError, WorkerError
+            When there is none.
+        """
+        while self.client.status == "connecting":  # it tries to connect again for CONNECT_LIMIT, then closes itself
+            time.sleep(_POLL)
+        self.client.close()
+        return self._replace(client=_client(self.name, self.cluster))
 
     def close(self) -> None:
         """Disconnect, and end the workers that were started for this run."""
@@ -106,7 +120,7 @@ def _count_workers(client: Any, scheduler: str, limit: float) -> int:
         if not number and time.monotonic() >= end:
             client.close()
             raise WorkerError(scheduler, f"has no worker after {limit:.0f} s", "start workers (dask worker)")
-        time.sleep(min(0.2, SETTLE / 4))
+        time.sleep(_POLL)
     return number
 
 

@@ -17,6 +17,7 @@ from cryoice_scipion.core.cli import build_parser
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import fingerprint
 from cryoice_scipion.core.errors import ImageError, ModelError, SettingsError, WorkerError
+from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers import cluster as clusters
 from cryoice_scipion.core.workers import cluster_task, schedulers
@@ -118,11 +119,66 @@ def test_workers_of_another_version_or_without_the_file_system_end_the_run_with_
         screen(tmp_path / "o", [task], make_executors())
 
 
-def test_a_run_ends_when_the_connection_to_the_scheduler_is_lost(make_executors, tmp_path):
-    (one, *_), (task,) = make_executors(), make_tasks(tmp_path / "m", 1)
-    one._cluster._client.close()
-    with pytest.raises(WorkerError, match=r"the connection to the scheduler is lost .*; start the scheduler again"):
-        one.map(task, ScreenConfig(), "auto", tmp_path)
+@pytest.fixture
+def start_scheduler(monkeypatch, model):
+    """Return a function that starts a scheduler at one address, with a worker in this process."""
+    distributed, started = pytest.importorskip("distributed"), []
+    monkeypatch.setattr(cluster_task, "load_executor", lambda *_: executor())
+    monkeypatch.setattr(schedulers, "SETTLE", 0.1)
+    monkeypatch.setattr(clusters, "_POLL", 0.1)
+    cluster_task.load.cache_clear()
+
+    def start():
+        port = started[0].scheduler.port if started else 0
+        made = distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit=None, dashboard_address=None, processes=False,
+            protocol="tcp://", scheduler_port=port, silence_logs=logging.CRITICAL,
+        )  # fmt: skip
+        started.append(made)
+        return made
+
+    yield start
+    cluster_task.load.cache_clear()
+    for made in started:
+        made.close()
+
+
+def test_a_run_goes_on_when_the_scheduler_is_started_again(start_scheduler, model, tmp_path, caplog):
+    scheduler, tasks = start_scheduler(), make_tasks(tmp_path / "m", 12)
+    config = ScreenConfig(reference=3, full_size_masks=True, outlier=False)
+    executors = cluster_executors(scheduler.scheduler_address, ScreenConfig(model=str(model)), "cpu", LOG)
+    with ScreeningRun(tmp_path / "there", config, executors) as run:
+        there = {}
+        for record in run.process(tasks):
+            there[record.id] = record
+            if len(there) == 4:
+                scheduler.close()
+                start_scheduler()
+    here = screen(tmp_path / "here", tasks, [executor()])
+    assert without_times(there) == without_times(here)
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+    assert "worker died" not in caplog.text
+    assert "the connection to the scheduler is lost" in caplog.text
+    assert "the scheduler is back" in caplog.text
+
+
+def test_a_run_ends_when_the_scheduler_does_not_come_back_and_continues_later(
+    start_scheduler, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(clusters, "_NONE_LIMIT", 0.5)
+    monkeypatch.setattr(schedulers, "CONNECT_LIMIT", 0.2)
+    scheduler, tasks = start_scheduler(), make_tasks(tmp_path / "m", 6)
+    config = ScreenConfig(reference=3, full_size_masks=True, outlier=False)
+    executors = cluster_executors(scheduler.scheduler_address, ScreenConfig(model=str(model)), "cpu", LOG)
+    lost = r"connection to the scheduler is lost .* and has not come back within 0 s; start the scheduler and workers"
+    with ScreeningRun(tmp_path / "there", config, executors) as run, pytest.raises(WorkerError, match=lost):
+        for _ in run.process(tasks):
+            scheduler.close()
+    executors = cluster_executors(start_scheduler().scheduler_address, ScreenConfig(model=str(model)), "cpu", LOG)
+    with ScreeningRun(tmp_path / "there", config, executors, RunOptions(resume=True)) as run:
+        list(run.process(tasks))
+    screen(tmp_path / "here", tasks, [executor()])
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
 
 
 def test_an_answer_that_is_lost_with_the_scheduler_is_no_failure_of_the_micrograph(make_executors):
@@ -133,8 +189,8 @@ def test_an_answer_that_is_lost_with_the_scheduler_is_no_failure_of_the_microgra
             raise RuntimeError("cancelled for reason: scheduler-connection-lost")
 
     cluster = make_executors()[0]._cluster
-    with pytest.raises(WorkerError, match="the connection to the scheduler is lost .cancelled"):
-        cluster._answer_of(Cancelled(), clusters.Slot("tcp://there:1", "cpu"))
+    with pytest.raises(clusters.SchedulerLost):
+        cluster._answer_of(Cancelled(), clusters.Slot("tcp://there:1", "cpu", cluster._connection.client))
 
 
 def test_a_worker_that_is_lost_between_its_work_and_the_answer_is_no_endless_wait(
