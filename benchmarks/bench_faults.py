@@ -6,7 +6,7 @@ The command is the real ``cryoice screen --watch``, continued with --resume afte
 stand-in. Micrographs and coordinates arrive as fast as they are screened, so that three days at 300 micrographs an hour
 (21600) take hours. A session of the command has several faults that it survives, then one that ends it. Afterwards the
 same files are screened once without faults, and the tables are compared. With --dask N, N micrographs are screened on
-three Dask workers instead, and every few micrographs one of them is killed.
+three Dask workers instead. Workers are killed, frozen and slow, and the scheduler is started again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import hashlib
 import itertools
 import logging
 import os
@@ -26,12 +27,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 from about import about, record  # noqa: E402
+from dask_faults import FAULTS, LIMIT, DaskProcesses  # noqa: E402
 from faults import ERRORS, FailingDisk  # noqa: E402
 from standin import executor, make_tasks, write_micrograph  # noqa: E402
 
@@ -248,8 +250,15 @@ def coordinates_of(output: Path) -> Counter:
     return found
 
 
+def files_of(output: Path) -> Dict[str, bytes]:
+    """Return the digest of each map and mask of a run."""
+    found = [path for name in ("probability", "masks") for path in (output / name).rglob("*") if path.is_file()]
+    return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).digest() for path in found}
+
+
 def compared(there: Path, here: Path) -> Dict[str, int]:
-    """Return how many micrographs and coordinates the disturbed run has lost, doubled or changed."""
+    """Return how many micrographs, coordinates and files the disturbed run has lost, doubled or changed."""
+    files, whole_files = files_of(there), files_of(here)
     rows, whole = table_of(there), {row["stem"]: row for row in table_of(here)}
     names = Counter(row["stem"] for row in rows)
     coordinates, expected = coordinates_of(there), coordinates_of(here)
@@ -262,6 +271,8 @@ def compared(there: Path, here: Path) -> Dict[str, int]:
         "micrographs failed": sum(row["status"] == "failed" for row in rows),
         "coordinates lost": sum((expected - coordinates).values()),
         "coordinates doubled or changed": sum((coordinates - expected).values()),
+        "maps and masks": len(whole_files),
+        "maps and masks lost or changed": sum(files.get(name) != content for name, content in whole_files.items()),
     }
 
 
@@ -276,40 +287,36 @@ def streamed(folder: Path, number: int, survived: int, seed: int) -> Dict[str, A
     return {**found, **compared(folder / "disturbed", folder / "whole")}
 
 
-@contextlib.contextmanager
-def scheduler(folder: Path) -> Iterator[Any]:
-    """Yield three Dask workers with the stand-in detector."""
-    import distributed
-
-    os.environ["CRYOICE_TEST_FOLDER"] = str(folder)
-    with distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, memory_limit=None, dashboard_address=":0", local_directory=str(folder),
-        preload=[str(ROOT / "tests" / "cluster_worker.py")], silence_logs=logging.CRITICAL,
-    ) as made:  # fmt: skip
-        yield made
-
-
 def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
-    """Measure a run on Dask workers; every few micrographs one of them is killed."""
+    """Measure a run on Dask workers, with a fault every few micrographs."""
     from cryoice_scipion.core.detectors.model_folder import resolve_model
     from cryoice_scipion.core.workers.cluster import cluster_executors
 
-    chance, tasks, here, lost, due = random.Random(seed), make_tasks(folder / "dask", number), executor(), 0, 5
+    chance, tasks, here = random.Random(seed), make_tasks(folder / "dask", number), executor()
+    faults, due, lines = Counter(), 5, []
+    LOG.addFilter(lambda record: not lines.append(record.getMessage()))
     config = ScreenConfig(reference=20, outlier=False, regions=False, thumbnails=False, contrast="dark")
     model = ScreenConfig(model=str(resolve_model("default")))  # the workers load the stand-in for it
-    with scheduler(folder) as made:
-        executors = cluster_executors(made.scheduler_address, model, "cpu", LOG)
+    with DaskProcesses(folder) as dask:
+        executors = cluster_executors(dask.address, model, "cpu", LOG, seconds=LIMIT)
         for one in executors:
             one.model, one.fingerprint = here.model, here.fingerprint
-        with ScreeningRun(folder / "on_dask", config, executors) as run:
+        with ScreeningRun(folder / "on_dask", config, executors, log=LOG) as run:
             for done, _ in enumerate(run.process(tasks), start=1):
-                nanny = made.workers[chance.choice(list(made.workers))]
-                if done >= due and nanny.pid:
-                    os.kill(nanny.pid, signal.SIGKILL)
-                    due, lost = done + chance.randrange(5, 15), lost + 1
+                if done >= due:
+                    fault = FAULTS[sum(faults.values()) % len(FAULTS)]
+                    dask.disturb(fault, chance)
+                    faults[fault] += 1
+                    due = done + chance.randrange(5, 15)
     with ScreeningRun(folder / "whole_dask", config, [here]) as run:
         list(run.process(tasks))
-    return {"workers lost": lost, **compared(folder / "on_dask", folder / "whole_dask")}
+    return {
+        **{f"fault: {fault}": count for fault, count in faults.items()},
+        "tried again, worker lost": sum("was lost); " in line for line in lines),
+        "tried again, no answer in time": sum("did not answer); " in line for line in lines),
+        "connected to another scheduler": sum("the scheduler is back" in line for line in lines),
+        **compared(folder / "on_dask", folder / "whole_dask"),
+    }
 
 
 LOG = logging.getLogger("bench")
