@@ -16,7 +16,7 @@ from typing import IO, List
 
 PRELOAD = Path(__file__).resolve().parents[1] / "tests" / "cluster_worker.py"  # the stand-in detector
 WORKERS = 3
-LIMIT = 5.0  # s for a micrograph, as with --item-timeout
+LIMIT = 20.0  # s for a micrograph, as with --item-timeout
 #: Faults of a worker that is stopped: how often, and for how many seconds.
 FREEZES = {"worker frozen for a second": (1, 1.0), "slow worker": (10, 0.2), "worker frozen too long": (1, LIMIT + 2.0)}
 _SHORT = ("worker killed", "worker frozen for a second", "slow worker")

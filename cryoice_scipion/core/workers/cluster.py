@@ -30,6 +30,7 @@ _POLL = 1.0  # s between two looks at the workers
 _FETCH = 10.0  # s to get an answer that is ready: meanwhile its worker may be lost, which Dask does not report
 _PATIENCE = 20.0  # s for a new file to be visible on another machine
 _NONE_LIMIT = 300.0  # s without any worker or without the scheduler, before the run ends
+_REFUSED_LIMIT = 60.0  # s in which all workers that are there cannot serve the run, before it ends
 
 
 class SchedulerLost(Exception):  # noqa: N818 (an event, like WorkerDied)
@@ -224,16 +225,16 @@ class Cluster:
             while True:
                 if self._free:
                     return self._free.pop(0)
-                useful = self._threads.keys() - self._refused.keys()
-                if not useful and self._threads:
-                    worker, reason = next(iter(self._refused.items()))
-                    raise WorkerError(worker, reason, "correct this on all nodes, then continue the run")
-                if not useful and time.monotonic() - self._served >= _NONE_LIMIT:
+                limit = _REFUSED_LIMIT if self._threads else _NONE_LIMIT
+                if self._threads.keys() <= self._refused.keys() and time.monotonic() - self._served >= limit:
                     self._give_up()
                 self._changed.wait(_POLL)
 
     def _give_up(self) -> None:
         """Raise WorkerError, unless Slurm still has to start workers."""
+        if self._threads:
+            worker = next(iter(self._threads))
+            raise WorkerError(worker, self._refused[worker], "correct this on all nodes, then continue the run")
         if self._lost:
             reason = f"{self._lost} and has not come back within {_NONE_LIMIT:.0f} s"
             raise WorkerError(self._connection.name, reason, "start the scheduler and workers, then continue the run")

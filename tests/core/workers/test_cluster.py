@@ -50,6 +50,7 @@ def make_executors(cluster, model, monkeypatch):
     monkeypatch.setattr(schedulers, "SETTLE", 0.1)
     monkeypatch.setattr(clusters, "_POLL", 0.1)
     monkeypatch.setattr(clusters, "_PATIENCE", 0.2)
+    monkeypatch.setattr(clusters, "_REFUSED_LIMIT", 0.5)
     return lambda **options: cluster_executors(
         cluster.scheduler_address, ScreenConfig(model=str(model)), options.get("device", "cpu"), LOG
     )
