@@ -22,6 +22,7 @@ from cryoice_scipion.core.images.atomic import replacing, to_disk
 ARCHIVES = "archives"  # folder of the archives in the folder of a run
 _NAMES = 5 * "[0-9]" + ".zip"
 _LENGTHS = 26  # byte of a member's header at which the lengths of its name and of the extra field are
+RESTORE = "restore from a copy, or screen the micrographs again into another folder"  # the remedy of damage
 _READABLE = 0o644 << 16  # permissions of an unpacked file, as ZIP stores them
 
 
@@ -154,5 +155,4 @@ def _content(archive: Path, member: Member) -> bytes:
 
 
 def _damaged(archive: Path, reason: str) -> ImageError:
-    remedy = "restore the archive from a copy, or remove it and screen its micrographs again"
-    return ImageError(archive, f"the archive is damaged ({reason})", remedy)
+    return ImageError(archive, f"the archive is damaged ({reason})", RESTORE)

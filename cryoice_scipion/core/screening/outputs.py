@@ -139,6 +139,8 @@ class Outputs:
 
     def finish(self, backlog: int, reference: Optional[Reference], finished: bool, everything: bool) -> None:
         """Update the summary; with ``everything``, also the files whose cost grows with the run."""
+        if everything and self._regions is not None:
+            self._regions.write_coco(sorted(self.micrographs, key=lambda one: one.stem))
         summary = self.summary(backlog, reference, finished)
         self._write_summary(summary)
         if everything or time.monotonic() >= self._due:
@@ -146,7 +148,10 @@ class Outputs:
 
     def summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
         """Return the state of the run."""
-        return summarise(self._sums, self._throughput, backlog, self.given, reference, finished)
+        found = summarise(self._sums, self._throughput, backlog, self.given, reference, finished)
+        if self._regions is not None:
+            found.warnings += self._regions.warnings
+        return found
 
     @property
     def micrographs(self) -> List[MicrographValues]:
@@ -187,8 +192,6 @@ class Outputs:
         if self._options.write_report is not None:
             with writing(self.folder):
                 self._options.write_report(self.folder, self._sums, self._settings, self._options.card, summary)
-        if everything and self._regions is not None:
-            self._regions.write_coco(sorted(one.stem for one in self._sums.micrographs.values()))
         if everything and verdicts is not None and self._particles is not None:
             self._particles.write(verdicts)
         if everything and self._exposures is not None:

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
+from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.errors import ImageError
-from cryoice_scipion.core.images.archives import read_stored
-from cryoice_scipion.core.json_files import parse_json
+from cryoice_scipion.core.images.archives import RESTORE, read_stored
+from cryoice_scipion.core.json_files import parse_json, read_json
 from cryoice_scipion.core.records import MicrographRecord, Region
 from cryoice_scipion.core.regions import coco
 from cryoice_scipion.core.results.run_folder import COCO, REGIONS, RunFolder, writing
+from cryoice_scipion.core.results.run_sums import MicrographValues
 from cryoice_scipion.core.screening.csv_table import CsvTable
 
+Micrograph = Union[MicrographValues, MicrographRecord]
 COLUMNS = (
     "micrograph", "id", "class", "confidence", "x", "y", "width", "height", "area_nm2", "diameter_A", "likeliest",
 )  # fmt: skip
@@ -35,28 +39,56 @@ class RegionFiles(CsvTable):
         """Take the folder of the run."""
         super().__init__(folder / REGIONS, COLUMNS, _rows)
         self._folder = folder
+        self._unread: Dict[str, List[str]] = {}  # micrographs that regions.json lacks, by reason
 
-    def write_coco(self, stems: Sequence[str]) -> None:
-        """Join the files of the micrographs with these names into one; a micrograph without a file is left out."""
+    @property
+    def warnings(self) -> List[str]:
+        """Return why the regions of some micrographs cannot be read, one line a reason."""
+        what = f"{COCO} has earlier regions or none for"
+        return [f"{what} {len(stems)} of the micrographs: {why}" for why, stems in self._unread.items()]
+
+    def write_coco(self, micrographs: Sequence[Micrograph]) -> None:
+        """Join the files of these micrographs into one; see :attr:`warnings`."""
         images: List[Dict[str, Any]] = []
+        self._unread = {}
         with writing(self._folder):
-            coco.write_coco(self._folder / COCO, images, self._annotations(stems, images))
+            coco.write_coco(self._folder / COCO, images, self._annotations(micrographs, images))
 
-    def _annotations(self, stems: Sequence[str], images: List[Dict[str, Any]]) -> Iterator[Dict[str, Any]]:
+    def _annotations(self, micrographs: Sequence[Micrograph], images: List[Dict[str, Any]]) -> Iterator[Dict[str, Any]]:
         """Yield the regions of all micrographs with new numbers, and add the entries of the micrographs to a list."""
-        number, paths = 0, RunFolder(self._folder)
-        for stem in stems:
-            path = self._folder / paths.regions(stem)
+        number, paths, earlier = 0, RunFolder(self._folder), None
+        for micrograph in micrographs:
+            path = self._folder / paths.regions(micrograph.stem)
             try:
                 found = parse_json(read_stored(path))
-                images += found["images"]
-                for one in found["annotations"]:
-                    number += 1
-                    yield {**one, "id": number}
-            except FileNotFoundError:
-                continue
-            except (ValueError, KeyError, TypeError) as error:
-                raise ImageError(path, f"is damaged ({error})", "remove it, and screen the micrograph again") from None
+                entries, regions = list(found["images"]), [dict(one) for one in found["annotations"]]
+            except (ImageError, OSError, ValueError, KeyError, TypeError) as error:
+                if micrograph.status == FAILED:  # it has no regions
+                    continue
+                self._note_unread(micrograph.stem, path.parent, error)
+                earlier = _present(self._folder / COCO) if earlier is None else earlier
+                entries, regions = earlier.get(micrograph.id, ([], []))
+            images += entries
+            for one in regions:
+                number += 1
+                yield {**one, "id": number}
+
+    def _note_unread(self, stem: str, folder: Path, error: Exception) -> None:
+        if not isinstance(error, ImageError):  # that of an archive
+            error = ImageError(folder, "files are missing or damaged, singly or with their archive", RESTORE)
+        self._unread.setdefault(str(error), []).append(stem)
+
+
+def _present(path: Path) -> Dict[int, Tuple[List[Any], List[Any]]]:
+    """Return the entries of the present regions.json, by id of the micrograph; none if it cannot be read."""
+    found: Dict[int, Tuple[List[Any], List[Any]]] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = read_json(path)
+        for image in content["images"]:
+            found[image["id"]] = [image], []
+        for one in content["annotations"]:
+            found[one["image_id"]][1].append(one)
+    return found
 
 
 def _rows(record: MicrographRecord) -> List[Dict[str, str]]:

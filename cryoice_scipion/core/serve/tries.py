@@ -147,7 +147,7 @@ def _write_regions(folder: Path, record: MicrographRecord) -> None:
     found = json.loads(own.read_text(encoding="utf-8"))
     found["images"] = [{**one, "file_name": record.path} for one in found["images"]]
     own.write_text(json.dumps(found), encoding="utf-8")
-    files.write_coco([record.stem])
+    files.write_coco([record])
 
 
 def _pack(folder: Path, stem: str, paths: Dict[str, str]) -> None:

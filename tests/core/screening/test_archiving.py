@@ -13,7 +13,7 @@ import pytest
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError, ImageError
+from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images import archives
 from cryoice_scipion.core.records import Pick
 from cryoice_scipion.core.results.picture_layers import read_layers
@@ -210,7 +210,7 @@ def test_a_damaged_archive_is_one_clear_sentence_and_the_others_are_read(packed_
     record = next(one for one in read_records(packed_run) if one.stem == "mic001")
     (problem,) = read_layers(packed_run, record).problems
     assert problem.startswith(f"{archive}: the archive is damaged (") and "\n" not in problem
-    assert len(problem.split(": ")) == 2 and problem.endswith("screen its micrographs again")
+    assert len(problem.split(": ")) == 2 and problem.endswith("into another folder")
     other = next(one for one in read_records(packed_run) if one.stem == "mic003")
     assert not read_layers(packed_run, other).problems
 
@@ -221,12 +221,39 @@ def test_maps_of_a_damaged_archive_are_made_again_and_its_copies_are_not_trusted
     with pytest.raises(ImageError, match="the archive is damaged"):
         StoredMaps.read(packed_run).score(1, [], ScreenConfig(reference=2))
     late = type(tasks[0])(1, tasks[0].path, tasks[0].stem, None, tasks[0].picks[:-1])
-    with pytest.raises(CryoIceError, match="the archive is damaged"):  # at the end, when regions.json is written
-        screen(packed_run, [late], resume=True)
+    screen(packed_run, [late], resume=True)
     assert archives.read_stored(packed_run / "masks" / "mic001.mrc") == (plain / "masks" / "mic001.mrc").read_bytes()
     (packed_run / "archives" / "00001.zip").unlink()
     screen(packed_run, [late], resume=True)
     assert contents_of(packed_run, "mic001") == contents_of(plain, "mic001")
+
+
+def regions_of(folder):
+    """Return the content of regions.json."""
+    return json.loads((folder / "regions.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (cut, "2 of the micrographs: {run}/archives/00001.zip: the archive is damaged (it is incomplete); restore"),
+        (Path.unlink, "2 of the micrographs: {run}/regions: files are missing or damaged, singly or with their"),
+    ],
+)
+def test_a_run_with_an_archive_that_cannot_be_read_ends_with_all_files_and_a_warning(
+    plain_run, packed_run, damage, words, caplog
+):
+    plain, tasks = plain_run
+    damage(packed_run / "archives" / "00001.zip")
+    screen(packed_run, tasks, resume=True)
+    assert words.format(run=packed_run) in caplog.text
+    summary = json.loads((packed_run / "summary.json").read_text())
+    assert summary["finished"] and summary["warnings"][-1] in caplog.text
+    assert regions_of(packed_run) == regions_of(plain)  # those of the earlier session
+    (packed_run / "regions.json").unlink()
+    screen(packed_run, tasks, resume=True)
+    assert {one["id"] for one in regions_of(packed_run)["images"]} == {3, 4, 5}
+    assert {one["image_id"] for one in regions_of(packed_run)["annotations"]} == {3, 4, 5}
 
 
 def contents_of(folder, stem):
