@@ -294,10 +294,17 @@ def on_dask(folder: Path, number: int, seed: int) -> Dict[str, Any]:
 
     chance, tasks, here = random.Random(seed), make_tasks(folder / "dask", number), executor()
     faults, due, lines = Counter(), 5, []
-    LOG.addFilter(lambda record: not lines.append(record.getMessage()))
     config = ScreenConfig(reference=20, outlier=False, regions=False, thumbnails=False, contrast="dark")
     model = ScreenConfig(model=str(resolve_model("default")))  # the workers load the stand-in for it
     with DaskProcesses(folder) as dask:
+
+        def note(record: logging.LogRecord) -> bool:
+            lines.append(record.getMessage())
+            if "no more micrographs go to this worker" in lines[-1]:
+                dask.add_worker()
+            return True
+
+        LOG.addFilter(note)
         executors = cluster_executors(dask.address, model, "cpu", LOG, seconds=LIMIT)
         for one in executors:
             one.model, one.fingerprint = here.model, here.fingerprint

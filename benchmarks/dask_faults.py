@@ -58,11 +58,12 @@ class DaskProcesses:
 
     def disturb(self, fault: str, chance: random.Random) -> None:
         """Let a fault happen."""
-        worker = chance.choice([one for one in self._workers if one not in self._frozen])
+        worker = chance.choice([one for one in self._running() if one not in self._frozen] or self._workers)
         if fault in FREEZES:
             threading.Thread(target=self._freeze, args=(worker, *FREEZES[fault]), daemon=True).start()
         elif fault == "worker killed":
-            self._replace(worker)
+            worker.kill()
+            self.add_worker()
         else:
             self._scheduler.kill()
             self._scheduler.wait()
@@ -72,8 +73,13 @@ class DaskProcesses:
             time.sleep(chance.uniform(0.0, 3.0))
             self._start_all()
 
+    def add_worker(self) -> None:
+        """Start another worker, for one that the run uses no more."""
+        with self._lock:
+            self._workers.append(self._start_worker())
+
     def _freeze(self, worker: Process, number: int, seconds: float) -> None:
-        """Stop a worker repeatedly; replace it if its work was given up meanwhile."""
+        """Stop a worker repeatedly; end it if its work was given up meanwhile."""
         if seconds > LIMIT:
             self._frozen = [worker]  # the other faults spare it, so that it stays so for long enough
         for _ in range(number):
@@ -83,14 +89,13 @@ class DaskProcesses:
             time.sleep(0.1)
         if seconds > LIMIT:
             time.sleep(1.0)  # it goes on with a micrograph that another worker may have at the same time
-            self._replace(worker)
+            worker.kill()
+            worker.wait()
+            if len(self._running()) < WORKERS:
+                self.add_worker()
 
-    def _replace(self, worker: Process) -> None:
-        worker.kill()
-        with self._lock:
-            if worker in self._workers:
-                self._workers.remove(worker)
-                self._workers.append(self._start_worker())
+    def _running(self) -> List[Process]:
+        return [one for one in self._workers if one.poll() is None]
 
     def _start_all(self) -> None:
         options = ["--host", "127.0.0.1", "--port", str(self._port), "--no-dashboard"]
