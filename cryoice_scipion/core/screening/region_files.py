@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
@@ -39,18 +40,18 @@ class RegionFiles(CsvTable):
         """Take the folder of the run."""
         super().__init__(folder / REGIONS, COLUMNS, _rows)
         self._folder = folder
-        self._unread: Dict[str, List[str]] = {}  # micrographs that regions.json lacks, by reason
+        self._unread: Counter[str] = Counter()  # micrographs whose regions cannot be read, by reason
 
     @property
     def warnings(self) -> List[str]:
         """Return why the regions of some micrographs cannot be read, one line a reason."""
         what = f"{COCO} has earlier regions or none for"
-        return [f"{what} {len(stems)} of the micrographs: {why}" for why, stems in self._unread.items()]
+        return [f"{what} {number} of the micrographs: {why}" for why, number in self._unread.items()]
 
     def write_coco(self, micrographs: Sequence[Micrograph]) -> None:
         """Join the files of these micrographs into one; see :attr:`warnings`."""
         images: List[Dict[str, Any]] = []
-        self._unread = {}
+        self._unread.clear()
         with writing(self._folder):
             coco.write_coco(self._folder / COCO, images, self._annotations(micrographs, images))
 
@@ -65,18 +66,16 @@ class RegionFiles(CsvTable):
             except (ImageError, OSError, ValueError, KeyError, TypeError) as error:
                 if micrograph.status == FAILED:  # it has no regions
                     continue
-                self._note_unread(micrograph.stem, path.parent, error)
+                if not isinstance(error, ImageError):  # that of an archive
+                    reason = "files are missing or damaged, singly or with their archive"
+                    error = ImageError(path.parent, reason, RESTORE)
+                self._unread[str(error)] += 1
                 earlier = _present(self._folder / COCO) if earlier is None else earlier
                 entries, regions = earlier.get(micrograph.id, ([], []))
             images += entries
             for one in regions:
                 number += 1
                 yield {**one, "id": number}
-
-    def _note_unread(self, stem: str, folder: Path, error: Exception) -> None:
-        if not isinstance(error, ImageError):  # that of an archive
-            error = ImageError(folder, "files are missing or damaged, singly or with their archive", RESTORE)
-        self._unread.setdefault(str(error), []).append(stem)
 
 
 def _present(path: Path) -> Dict[int, Tuple[List[Any], List[Any]]]:
