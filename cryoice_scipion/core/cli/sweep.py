@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cryoice_scipion.core.cli import train
 from cryoice_scipion.core.cli.sources import make_folder
 from cryoice_scipion.core.detectors.choice import kind_to_train
+from cryoice_scipion.core.detectors.model_folder import DASHBOARD
 from cryoice_scipion.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _check_folder(args: argparse.Namespace) -> None:
     if (args.output / FOLDER / SETTINGS).exists():
         if not args.resume:
             raise SettingsError(args.output, "holds a sweep", "give --resume to continue it, or a new folder")
-    elif args.output.is_dir() and set(args.output.iterdir()) - {args.output / FOLDER}:
+    elif args.output.is_dir() and {path.name for path in args.output.iterdir()} - {FOLDER, DASHBOARD}:
         raise SettingsError(args.output, "is not empty and holds no sweep", "give a new folder")
 
 

@@ -76,6 +76,8 @@ class SweepResult:
 def run_sweep(request: SweepRequest) -> SweepResult:
     """Run a sweep to its end, or go on with one, and write the winner's model folder.
 
+    A sweep that ends before any trial is complete leaves nothing that refuses other settings.
+
     Raises
     ------
     SettingsError
@@ -92,7 +94,12 @@ def run_sweep(request: SweepRequest) -> SweepResult:
         others = worker.others()
         if others:
             request.training.log(f"joining {len(others)} other process{'es' if len(others) > 1 else ''}")
-        return _Sweep(request, groups, search, worker).run()
+        try:
+            return _Sweep(request, groups, search, worker).run()
+        except (CryoIceError, KeyboardInterrupt):
+            if search.discard():  # nothing is lost, and corrected options are not refused
+                (folder / SETTINGS).unlink()
+            raise
 
 
 class _Sweep:
@@ -256,6 +263,8 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         "space": request.space.to_json(),
         "micrographs": groups,
     }
+    if request.training.crops:
+        now["crops"] = list(request.training.crops)
     try:
         stored: Optional[Dict[str, Any]] = read_json(path)
     except FileNotFoundError:
@@ -266,7 +275,7 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
         return
-    differ = [name for name, value in now.items() if stored.get(name) != value]
+    differ = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
     if differ:
         reason = f"holds a sweep with other {' and '.join(differ)}"
         raise SettingsError(path.parent.parent, reason, "give the same options and labels, or a new folder")
