@@ -15,7 +15,7 @@ from cryoice_scipion.core.cli import train
 from cryoice_scipion.core.cli.sources import make_folder
 from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.detectors.model_folder import DASHBOARD
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.training.sweep.run import SweepResult
@@ -122,7 +122,7 @@ def _print_result(result: SweepResult, output: Path) -> None:
 
     states = [item.state for item in result.outcomes]
     counts = ", ".join(f"{states.count(name)} {name}" for name in ("complete", "pruned", "failed"))
-    print(f"{len(states)} trials: {counts}")
+    print(f"{counted(len(states), 'trial')}: {counts}")
     if result.usual:
         print(f"usual settings: AUC {result.usual.score:.3f} ({scores_in_words(result.usual.sources)})")
     for best in result.candidates:

@@ -412,7 +412,7 @@ def test_picks_outside_the_frame_are_rejected_counted_and_named(tmp_path, caplog
     told = screen(tmp_path / "o", tasks)
     assert told[1].scores[-1].cls == "outside"
     assert "picks_outside=1" in told[1].flags
-    assert "1 coordinates are outside" in caplog.text
+    assert "1 coordinate is outside" in caplog.text
 
 
 def test_failed_micrographs_are_tried_again_only_when_asked(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import optuna
 
 from cryoice_scipion.core.detectors.model_folder import DASHBOARD, write_sums
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.reports.plots import importance
@@ -93,7 +93,7 @@ def run_sweep(request: SweepRequest) -> SweepResult:
         search = Search(folder, request.space, request.training.config.seed, worker)
         others = worker.others()
         if others:
-            request.training.log(f"joining {len(others)} other process{'es' if len(others) > 1 else ''}")
+            request.training.log(f"joining {counted(len(others), 'other process', 'other processes')}")
         try:
             return _Sweep(request, groups, search, worker).run()
         except (CryoIceError, KeyboardInterrupt):
@@ -151,7 +151,7 @@ class _Sweep:
         if told:
             done = len(self.search.outcomes())
             self.training.log(
-                f"{done} of {total} trials, number {trial.number}: {words}; {settings_in_words(settings)}"
+                f"{done} of {counted(total, 'trial')}, number {trial.number}: {words}; {settings_in_words(settings)}"
             )
         return True
 
@@ -229,7 +229,8 @@ class _Sweep:
             return False
         winner, output = candidates[0], self.training.output
         note = (
-            f"The settings are the best of {len(outcomes)} trials of 'cryoice sweep': {METRIC.upper()} {winner.words}, "
+            f"The settings are the best of {counted(len(outcomes), 'trial')} of 'cryoice sweep': "
+            f"{METRIC.upper()} {winner.words}, "
             f"mean over {len(self.groups)} left-out {'parts' if is_divided(self.groups) else 'data sources'}."
         )
         final = dataclasses.replace(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.detectors.unet import SAMPLING, UNet
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.evaluation.labels import find_labelled
 from cryoice_scipion.core.training.fine_tuning import fine_tune
 from cryoice_scipion.core.training.metrics import measure
@@ -93,7 +93,9 @@ def train(request: TrainRequest) -> Result:
     refuse_options(request, _UNUSED, _OPTION)
     crops = request.crops or [1] * len(folders)
     if len(crops) != len(folders) or min(crops) < 1:
-        raise SettingsError("--crops", f"needs {len(folders)} numbers above 0, one for each --simulated folder")
+        raise SettingsError(
+            "--crops", f"needs {counted(len(folders), 'number')} above 0, one for each --simulated folder"
+        )
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         raise SettingsError("--simulated", f"{', '.join(names)}: two folders of one name", "rename one of them")
@@ -132,7 +134,7 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
     config, device = request.config, request.device
     split = split_micrographs(sets, config)
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
-    request.log("; ".join(f"{part}: {number} micrographs" for part, number in counts.items()))
+    request.log("; ".join(f"{part}: {counted(number, 'micrograph')}" for part, number in counts.items()))
     data = TrainingData.load(sets, split)
     torch.manual_seed(config.seed)
     network = UNet(len(data.classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -211,7 +213,7 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
         if not history:
             raise
         interrupted = True
-        request.log(f"interrupted after {len(history)} epochs; the same command continues from there")
+        request.log(f"interrupted after {counted(len(history), 'epoch')}; the same command continues from there")
         history = checkpoint.restore(run, lambda _: None)  # without the part of an epoch that has begun
     micrographs = dict(data.training())
     refined = fit_refinement_head(run.averaged, micrographs, data.crops, data.classes, config.seed, device, progress)

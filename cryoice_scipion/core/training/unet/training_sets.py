@@ -10,7 +10,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
 
 
@@ -51,6 +51,8 @@ def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[
     free = [name for item in sets if item.crops == 1 or all_small for name in item.names if name not in held]
     number = min(max(1, round(config.validation * len(free))), len(free) - 1)
     if number < 1:
-        raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
+        raise SettingsError(
+            "training set", f"{counted(len(free), 'micrograph is', 'micrographs are')} too few", "give at least two"
+        )
     chosen = set(np.random.default_rng(config.seed).choice(free, number, replace=False).tolist())
     return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
