@@ -24,8 +24,13 @@ PINNED = [
 ]
 SERVE = ["starlette>=0.40", "uvicorn>=0.23", "python-multipart>=0.0.13"]
 CLUSTER = ["distributed>=2023.5", "dask-jobqueue>=0.8"]  # the newest for Python 3.8
+DASHBOARD = [
+    "tensorboard>=2.10; python_version < '3.9'",
+    "tensorboard>=2.21; python_version >= '3.9'",  # older ones need pkg_resources, which setuptools 82 has not
+]
 TEST = [
     *CLUSTER,
+    *DASHBOARD,
     *SERVE,
     "axe-core-python>=0.1; python_version >= '3.10'",  # holds axe-core, which checks the accessibility of the page
     "cryosparc-tools>=4.4",
@@ -39,7 +44,6 @@ TEST = [
     "pytest-xdist>=3",
     "starfile>=0.5; python_version < '3.9'",
     "starfile>=0.5.6; python_version >= '3.9'",  # reads quoted values
-    "tensorboard>=2.10",
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", *PINNED]
 
@@ -87,7 +91,7 @@ setup(
         "cryosparc": ["cryosparc-tools>=4.4"],  # reads the compressed .cs files of cryoSPARC 4.4 and later
         "pipeliner": ["ccpem-pipeliner>=1.6"],  # needs numpy 2 and Python 3.9, so not beside scipion-em
         "sweep": ["optuna>=4.3"],  # 4.2 and older wait forever for a lock whose process was killed
-        "dashboard": ["tensorboard>=2.10"],
+        "dashboard": DASHBOARD,
         "serve": SERVE,
         "cluster": CLUSTER,
         "proposals": ["selectivesearch>=0.4"],  # `cryoice regions --proposals selective_search`

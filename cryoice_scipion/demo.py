@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import DEFAULT_MODEL
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.images.reading import read_micrograph
 
 PROJECT = "cryoice_demo"
@@ -143,7 +143,7 @@ def _run(options: argparse.Namespace) -> None:
 def _simulate(project: Any, options: argparse.Namespace) -> Tuple[Output, Output]:
     from cryoice_scipion.protocols import CryoIceProtSimulate
 
-    print(f"Simulating {options.number} micrographs with picks ...", flush=True)
+    print(f"Simulating {counted(options.number, 'micrograph')} with picks ...", flush=True)
     protocol = project.newProtocol(CryoIceProtSimulate, number=options.number, seed=options.seed)
     _launch(project, protocol)
     return (protocol, "outputMicrographs"), (protocol, "outputCoordinates")
@@ -155,7 +155,7 @@ def _import_own(project: Any, options: argparse.Namespace) -> Tuple[Output, Outp
     from cryoice_scipion.protocols import CryoIceProtImportCoordinates
 
     folder = _linked(options.micrographs, options.folder / "micrographs")
-    print(f"Importing {len(list(folder.iterdir()))} micrographs and {options.picks} ...", flush=True)
+    print(f"Importing {counted(len(list(folder.iterdir())), 'micrograph')} and {options.picks} ...", flush=True)
     protocol = project.newProtocol(
         ProtImportMicrographs,
         filesPath=str(folder),

@@ -10,7 +10,7 @@ import numpy as np
 
 from cryoice_scipion import convert
 from cryoice_scipion.constants import BAD, FEWEST_GRADED, FEWEST_LABELS, GOOD
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.evaluation.validation_draw import draw_validation
 from cryoice_scipion.core.grades.table import read_grades
 from cryoice_scipion.core.images.naming import matches_name, micrograph_key, stem_of
@@ -65,7 +65,8 @@ def complaints(
     if number and shared == number:
         return ["All bad coordinates are also good coordinates. Choose other sets."]
     if number < FEWEST_LABELS:
-        return [f"{number} bad coordinates are too few. A training needs {FEWEST_LABELS} or more."]
+        given = counted(number, "bad coordinate is", "bad coordinates are")
+        return [f"{given} too few. A training needs {FEWEST_LABELS} or more."]
     free = {stem: one for stem, one in labels.items() if stem not in held_out}
     counts = {stem: np.array([one.good + background, one.bad]) for stem, one in free.items()}
     try:
@@ -108,5 +109,6 @@ def grade_complaints(grades: Dict[str, str], held_out: Sequence[str]) -> List[st
     free = sum(not any(matches_name(stem, name) for name in held_out) for stem in grades)
     if free < FEWEST_GRADED:
         remedy = "Hold out fewer." if free < len(grades) else "Grade more."
-        return [f"{free} graded micrographs are too few. A training needs {FEWEST_GRADED} or more. {remedy}"]
+        given = counted(free, "graded micrograph is", "graded micrographs are")
+        return [f"{given} too few. A training needs {FEWEST_GRADED} or more. {remedy}"]
     return []

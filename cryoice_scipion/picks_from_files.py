@@ -15,7 +15,7 @@ from pyworkflow.object import Float, Integer
 from cryoice_scipion.constants import COORDINATES_SCALED
 from cryoice_scipion.convert import MicrographRow, read_micrographs
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.formats.coordinates import PickTable, picks_of_rows
 from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN, drop_below, scores_of
@@ -96,7 +96,7 @@ class PicksFromFiles:
         lines = []
         for flag, micrographs in sorted(self._flags.items()):
             name, _, size = flag.partition("=")
-            on = f"Coordinates on {len(micrographs)} micrographs"
+            on = f"Coordinates on {counted(len(micrographs), 'micrograph')}"
             if name == COORDINATES_SCALED:
                 lines.append(f"{on} were scaled from {size} to {self._pixel_size:g} Å/px")
             else:

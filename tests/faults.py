@@ -6,10 +6,14 @@ import contextlib
 import errno
 import io
 import os
+import pathlib
+import sys
 import threading
 
 #: Errors of disks: full, broken, over quota, read-only.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
+#: In Python 3.10, ``Path.open`` calls the function that was ``io.open`` when this class was made.
+_PATHS = pathlib._NormalAccessor if sys.version_info[:2] == (3, 10) else None
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -36,12 +40,16 @@ class FailingDisk:
             return self._open(path, mode, *rest, **more)
 
         os.open, builtins.open, io.open = opened, opened_stream, opened_stream
+        if _PATHS:
+            _PATHS.open = staticmethod(opened_stream)
         os.write, os.fsync = self._of_descriptor("write"), self._of_descriptor("fsync")
         os.replace = self._of_path("replace")
         return self
 
     def __exit__(self, *_):
         builtins.open = io.open = self._open
+        if _PATHS:
+            _PATHS.open = self._open
         for name, function in self._real.items():
             setattr(os, name, function)
 

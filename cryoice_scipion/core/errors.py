@@ -27,6 +27,16 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def plural(number: int, one: str, several: str = "") -> str:
+    """Return the words for a number of things: ``one`` for 1, else ``several``, by default ``one`` with an s."""
+    return one if number == 1 else several or f"{one}s"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its words, as :func:`plural` chooses them."""
+    return f"{number} {plural(number, one, several)}"
+
+
 class CryoIceError(Exception):
     """A mistake of the user or a damaged input. ``str(error)`` is one line.
 

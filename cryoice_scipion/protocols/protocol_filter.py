@@ -13,7 +13,7 @@ from pyworkflow.protocol import STEPS_SERIAL
 from cryoice_scipion import convert
 from cryoice_scipion.constants import NO_MICROGRAPH, WAITING
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted, plural
 from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY
@@ -124,7 +124,7 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
     def _refuseIfUnmatched(self, source: ScreenInput, tasks: List[MicrographTask]) -> None:
         number = source.counts().rows
         if number and not tasks:
-            reason = f"none of the {number} coordinates is on a micrograph of the screening"
+            reason = f"of {counted(number, 'coordinate')}, none is on a micrograph of the screening"
             raise CryoIceError("Coordinates", reason, "choose the screening of these micrographs")
 
     def _openOutputs(self) -> ScreenOutputs:
@@ -173,8 +173,9 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
             return []
         kept, rejected = self.outputCoordinates.getSize(), self.outputCoordinatesRejected.getSize()
         return [
-            f"Of {kept + rejected} coordinates, {kept} were kept ({self.summaryVar.get('')}) by their position on the "
-            "maps of bad area of an earlier screening [SanchezGarcia2020]."
+            f"Of {counted(kept + rejected, 'coordinate')}, {counted(kept, 'was', 'were')} kept "
+            f"({self.summaryVar.get('')}) by {plural(kept, 'its', 'their')} position on the maps of bad area of an "
+            "earlier screening [SanchezGarcia2020]."
         ]
 
     def _citations(self) -> List[str]:

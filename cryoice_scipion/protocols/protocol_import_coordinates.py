@@ -16,7 +16,7 @@ from cryoice_scipion import convert, picks_from_files, set_writing
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED
 from cryoice_scipion.convert import MicrographRow
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted, plural
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
@@ -121,7 +121,8 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
         for row, picks in found.values():
             fresh, gone = known.take(row.id, picks)
             if gone:
-                self.warning(f"{row.name}: {gone} picks are no longer in the coordinate file; they stay in the output")
+                what, stay = counted(gone, "pick is", "picks are"), plural(gone, "it stays", "they stay")
+                self.warning(f"{row.name}: {what} no longer in the coordinate file; {stay} in the output")
             for pick in fresh:
                 known.last += 1
                 items.append(picks_from_files.item_of(known.last, pick, row))
@@ -132,7 +133,7 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
             for item in items:
                 self.outputCoordinates.append(item)
             self._updateOutputSet(OUTPUT_COORDINATES, self.outputCoordinates, Set.STREAM_OPEN)
-        self.info(f"Imported {len(items)} new coordinates of {len(found)} micrographs")
+        self.info(f"Imported {counted(len(items), 'new coordinate')} of {counted(len(found), 'micrograph')}")
 
     def _finish(self, source: PicksInput, settings: PicksFromFiles) -> None:
         if not self.hasAttribute(OUTPUT_COORDINATES):
@@ -165,7 +166,7 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
             first = next(iter([*given.not_read.values(), *given.other]))
             raise CryoIceError(self.coordinatesPath, f"no coordinate file could be read; {first}")
         if given.left_out.get(UNMATCHED) or given.left_out.get(AMBIGUOUS):
-            reason = f"none of the {given.rows} coordinates matches an input micrograph by name"
+            reason = f"of {counted(given.rows, 'coordinate')}, none matches an input micrograph by name"
             raise CryoIceError(
                 self.coordinatesPath, f"{reason} (names in the files: {names_in_short(names)})", "check 'Micrographs'"
             )
@@ -200,7 +201,8 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
         if not self.hasAttribute(OUTPUT_COORDINATES):
             return ["Not imported yet."]
         output = self.outputCoordinates
-        lines = [f"{output.getSize()} coordinates, box size {output.getBoxSize()} px, from {self.coordinatesPath}"]
+        number = counted(output.getSize(), "coordinate")
+        lines = [f"{number}, box size {output.getBoxSize()} px, from {self.coordinatesPath}"]
         if output.isStreamOpen():
             lines.append("Running or stopped; more coordinates may follow")
         return lines + (self.summaryVar.get("") or "").splitlines()
@@ -208,7 +210,8 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
     def _methods(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_COORDINATES):
             return []
-        return [f"{self.outputCoordinates.getSize()} coordinates were imported from {self.coordinatesPath}."]
+        number = counted(self.outputCoordinates.getSize(), "coordinate was", "coordinates were")
+        return [f"{number} imported from {self.coordinatesPath}."]
 
     def _citations(self) -> List[str]:
         return []
@@ -221,7 +224,9 @@ def _balance(imported: int, given: PickCounts, unmatched: List[str]) -> List[str
         lines.append(f"No input micrograph matches these names ({len(unmatched)}): {names_in_short(unmatched)}")
     gone = imported - given.matched
     if gone > 0:
-        lines.append(f"{gone} imported coordinates are no longer in the files; they stay in the output")
+        number = counted(gone, "imported coordinate is", "imported coordinates are")
+        lines.append(f"{number} no longer in the files; {plural(gone, 'it stays', 'they stay')} in the output")
     elif gone < 0:
-        lines.append(f"{-gone} coordinates in the files are not in the output; press Continue to import them")
+        number = counted(-gone, "coordinate in the files is", "coordinates in the files are")
+        lines.append(f"{number} not in the output; press Continue to import {plural(-gone, 'it', 'them')}")
     return lines + file_lines(given) + complaints_on(given, given.left_out)

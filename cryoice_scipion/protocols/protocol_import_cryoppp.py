@@ -10,7 +10,7 @@ from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
 
 from cryoice_scipion import convert, picks_from_files
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted, plural
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
@@ -143,17 +143,19 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MICROGRAPHS):
             return ["Not imported yet."]
-        lines = [f"{self.outputMicrographs.getSize()} micrographs from {self.folder}"]
-        for name, words in ((OUTPUT_TRUE, "true coordinates"), (OUTPUT_FALSE, "false positives")):
+        lines = [f"{counted(self.outputMicrographs.getSize(), 'micrograph')} from {self.folder}"]
+        for name, words in ((OUTPUT_TRUE, "true coordinate"), (OUTPUT_FALSE, "false positive")):
             if self.hasAttribute(name):
-                lines.append(f"{getattr(self, name).getSize()} {words}")
+                lines.append(counted(getattr(self, name).getSize(), words))
         return lines + (self.summaryVar.get("") or "").splitlines()
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MICROGRAPHS):
             return []
+        number = self.outputMicrographs.getSize()
+        were = plural(number, "was", "were")
         return [
-            f"{self.outputMicrographs.getSize()} micrographs with expert-curated coordinates were imported from "
+            f"{counted(number, 'micrograph')} with expert-curated coordinates {were} imported from "
             "CryoPPP [Dhakal2023]."
         ]
 

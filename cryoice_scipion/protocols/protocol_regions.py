@@ -13,7 +13,7 @@ from pyworkflow.object import Float, Integer, String
 from pyworkflow.protocol import STEPS_SERIAL, params
 
 from cryoice_scipion import convert
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted, plural
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.regions.labels import LabelFile, read_labels
 from cryoice_scipion.core.results.review_files import LABELS
@@ -182,8 +182,10 @@ class CryoIceProtRegions(ScreenedInput, CryoIceProtocol):
         if not self.hasAttribute(OUTPUT_BAD):
             return []
         like = "" if self.search.get() == ALL else " similar to marked places"
+        number = self.outputRegions.getSize()
+        were = plural(number, "was", "were")
         return [
-            f"{self.outputRegions.getSize()} regions of bad area{like} were found on the maps of an earlier screening "
+            f"{counted(number, 'region')} of bad area{like} {were} found on the maps of an earlier screening "
             "with cryoice [SanchezGarcia2020]."
         ]
 

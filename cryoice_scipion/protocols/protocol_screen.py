@@ -15,7 +15,7 @@ from pyworkflow.protocol import ProtStreamingBase
 from cryoice_scipion import convert
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import JOURNAL
 from cryoice_scipion.core.results.run_reader import read_summary
@@ -32,7 +32,7 @@ from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT
 from cryoice_scipion.protocols.screen_input import ScreenInput
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED, ScreenOutputs
 from cryoice_scipion.protocols.screen_settings import ScreenSettings
-from cryoice_scipion.protocols.screen_summary import summary_lines
+from cryoice_scipion.protocols.screen_summary import summary_lines, without_micrograph
 from cryoice_scipion.streams import CoordinateReader, MicrographReader
 
 #: Where a run's files lie, below the protocol's folder.
@@ -111,9 +111,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
     def _finish(self, source: ScreenInput, outputs: ScreenOutputs) -> None:
         unmatched = source.unmatched()
         if unmatched:
-            self.warning(
-                f"{len(unmatched)} coordinates have no micrograph in the input; they are rejected without a goodness"
-            )
+            self.warning(without_micrograph(len(unmatched)))
         for label in source.incomplete:
             self.warning(
                 f"{label} failed or was stopped, so input may be missing; press Continue in that protocol, then in "
@@ -197,7 +195,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         return output
 
     def _say(self, record: MicrographRecord) -> None:
-        words = f"{record.stem}: {record.status}, {record.kept} of {len(record.scores)} picks kept"
+        words = f"{record.stem}: {record.status}, {record.kept} of {counted(len(record.scores), 'pick')} kept"
         self.info(f"{words} ({record.reason})" if record.reason else words)
 
     # ---- settings -------------------------------------------------------------------------------------------
@@ -249,8 +247,9 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         model = "the default model of cryoice" if shipped else f"the model {self._getModel()}"
         threshold = self._thresholdInWords()
         return [
-            f"{accepted + discarded} micrographs were screened for ice, contamination and support film with {model}; "
-            f"{discarded} were discarded. Of {kept + rejected} coordinates, {kept} were kept ({threshold}). "
+            f"{counted(accepted + discarded, 'micrograph was', 'micrographs were')} screened for ice, contamination "
+            f"and support film with {model}; {counted(discarded, 'was', 'were')} discarded. "
+            f"Of {counted(kept + rejected, 'coordinate')}, {counted(kept, 'was', 'were')} kept ({threshold}). "
             "Cleaning coordinates with a map of bad area follows [SanchezGarcia2020]."
         ]
 

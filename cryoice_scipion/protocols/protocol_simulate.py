@@ -10,6 +10,7 @@ from pwem.objects import SetOfCoordinates, SetOfMicrographs
 from pyworkflow.protocol import params
 
 from cryoice_scipion import convert, picks_from_files
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
@@ -140,8 +141,8 @@ class CryoIceProtSimulate(CryoIceProtocol):
             return ["Not simulated yet."]
         right, wrong = self.outputCoordinatesTrue.getSize(), self.outputCoordinatesFalse.getSize()
         return [
-            f"{self.outputMicrographs.getSize()} simulated micrographs (seed {self.seed.get()})",
-            f"{self.outputCoordinates.getSize()} picks: {right} true, {wrong} false",
+            f"{counted(self.outputMicrographs.getSize(), 'simulated micrograph')} (seed {self.seed.get()})",
+            f"{counted(self.outputCoordinates.getSize(), 'pick')}: {right} true, {wrong} false",
         ]
 
     def _methods(self) -> List[str]:

@@ -11,7 +11,7 @@ from cryoice_scipion.constants import DEFAULT_MODEL, ENOUGH_BAD
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.detectors.kinds import KINDS
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.label_counts import complaints, labels_by_micrograph
 from cryoice_scipion.objects import METRICS
@@ -137,7 +137,8 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
         found = []
         bad = self.badCoordinates.get()
         if self.startFrom.get() == FROM_NOTHING and bad is not None and bad.getSize() < ENOUGH_BAD:
-            few = f"{bad.getSize()} bad coordinates are few for a new network (at least {ENOUGH_BAD} are recommended)."
+            few = counted(bad.getSize(), "bad coordinate is", "bad coordinates are")
+            few += f" few for a new network (at least {ENOUGH_BAD} are recommended)."
             found.append(f"{few} Starting from the shipped model gives better results.")
         if not self._heldOut():
             found.append(
@@ -151,7 +152,7 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
             return ["Not trained yet."]
         held = len(self._heldOut())
         on_test = self.outputModel.getMeasuredOn() == "test"
-        where = f"the {held} held-out micrographs" if on_test else "the validation micrographs (optimistic)"
+        where = f"the {counted(held, 'held-out micrograph')}" if on_test else "the validation micrographs (optimistic)"
         words = _metrics_in_words(self.outputModel.getMetric)
         lines = [f"Model: {self.outputModel}", f"On {where}: {words}", *self._before()]
         if held and not on_test:
@@ -177,7 +178,7 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
         )
         if self.startFrom.get() != FROM_NOTHING:
             made = f"The ice detector '{Path(self._getBase()).name}' was fine-tuned (last layer only) "
-        text = f"{made}on {good} good and {bad} bad coordinates"
+        text = f"{made}on {good} good and {counted(bad, 'bad coordinate')}"
         text += " with clean background as additional good examples" if self.useBackground.get() else ""
         text += (
             f" (seed {self.seed.get()}), calibrated by temperature scaling [Guo2017]; the recommended threshold "

@@ -12,7 +12,7 @@ from cryoice_scipion import convert
 from cryoice_scipion.constants import FEWEST_CLEAN, FEWEST_GRADED, FEWEST_TRAINED, GRADES
 from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.detectors.kinds import KINDS
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.label_counts import grade_complaints, grades_by_micrograph
 from cryoice_scipion.protocols.training_protocol import OUTPUT_MODEL, CryoIceTrainingProtocol
 
@@ -202,7 +202,8 @@ class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
             errors.append("Table of grades: there is no such file. Choose a CSV file.")
         given, least = self.inputMicrographs.get(), FEWEST[self.network.get()]
         if given is not None and given.getSize() < least:
-            errors.append(f"{given.getSize()} micrographs are too few. This training needs {least} or more.")
+            few = counted(given.getSize(), "micrograph is", "micrographs are")
+            errors.append(f"{few} too few. This training needs {least} or more.")
         if errors or given is None or not is_grader:
             return errors
         try:

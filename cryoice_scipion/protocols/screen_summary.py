@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import List
 
 from cryoice_scipion.constants import AMBIGUOUS, UNMATCHED, WAITING
+from cryoice_scipion.core.errors import counted, plural
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.results.balance import balance_line
@@ -24,14 +25,15 @@ def summary_lines(summary: Summary, threshold: str) -> List[str]:
         f"Micrographs: {summary.accepted} accepted, {summary.discarded + summary.failed} discarded",
     ]
     if not summary.finished:
-        lines.append(f"Running or stopped: {summary.backlog} micrographs are waiting")
+        waiting = counted(summary.backlog, "micrograph is", "micrographs are")
+        lines.append(f"Running or stopped: {waiting} waiting")
     if summary.failed:
+        its = plural(summary.failed, "its", "their")
         lines.append(
-            f"{summary.failed} of the discarded micrographs failed; their attribute _cryoiceReason gives the reason"
+            f"{summary.failed} of the discarded micrographs failed; {its} attribute _cryoiceReason gives the reason"
         )
     if summary.unmatched_picks:
-        words = "have no micrograph in the input; they are rejected without a goodness"
-        lines.append(f"{summary.unmatched_picks} coordinates {words}")
+        lines.append(without_micrograph(summary.unmatched_picks))
     if summary.mean_bad_area is not None:
         lines.append(f"Mean bad area per micrograph: {100 * summary.mean_bad_area:.1f} %")
     if summary.grades:
@@ -39,20 +41,30 @@ def summary_lines(summary: Summary, threshold: str) -> List[str]:
     return lines + _by_class(summary) + _warnings(summary)
 
 
+def without_micrograph(number: int) -> str:
+    """Return the line about coordinates whose micrograph is not in the input."""
+    words = (
+        "coordinate has no micrograph in the input; it is",
+        "coordinates have no micrograph in the input; they are",
+    )
+    return f"{counted(number, *words)} rejected without a goodness"
+
+
 def filter_lines(summary: Summary, threshold: str) -> List[str]:
     """Return the summary of a filter, line by line; see :func:`summary_lines`."""
     lines = [f"{balance_line(summary)}; {threshold}"]
     waiting = summary.left_out.get(WAITING, 0)
     if waiting:
-        words = "are pending, because their micrographs are not screened yet or could not be screened; press Continue"
-        lines.append(f"{waiting} coordinates {words} to filter again")
+        words = "pending, because their micrographs are not screened yet or could not be screened; press Continue"
+        number = counted(waiting, "coordinate is", "coordinates are")
+        lines.append(f"{number} {words} to filter again")
     without = sum(summary.left_out.get(reason, 0) for reason in (UNMATCHED, AMBIGUOUS))
     if without:
-        lines.append(f"{without} coordinates are pending, because the screening has no micrograph of their name")
+        number = counted(without, "coordinate is", "coordinates are")
+        lines.append(f"{number} pending, because the screening has no micrograph of their name")
     if summary.discarded:
-        lines.append(
-            f"All coordinates on {summary.discarded} micrographs are rejected, because of their bad area or grade"
-        )
+        number, its = counted(summary.discarded, "micrograph"), plural(summary.discarded, "its", "their")
+        lines.append(f"All coordinates on {number} are rejected, because of {its} bad area or grade")
     return lines + _by_class(summary) + _warnings(summary)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from cryoice_scipion.constants import BAD, BORDER, FAILED, GOOD, NO_MICROGRAPH, OUTSIDE
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.review_files import LABEL_CLASSES, SIDE
@@ -131,7 +131,7 @@ class Labelling:
         number = 0 if labels is None else len(labels.boxes)
         words = "Labels: none. Mark places (G, B)."
         if number:
-            words = f"Labels: {_in_words(counts)} on {number} micrograph{'' if number == 1 else 's'}"
+            words = f"Labels: {_in_words(counts)} on {counted(number, 'micrograph')}"
         if number == 1:
             words += ". Training needs two micrographs or more"
         self.counts.config(text=words)

@@ -12,7 +12,7 @@ import numpy as np
 from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, Dialog
 
 from cryoice_scipion.convert import MicrographRow
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.images.palette import REJECTED
 from cryoice_scipion.core.images.shortening import shortened
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
@@ -216,7 +216,7 @@ class PreviewDialog(Dialog):
         result = self._shown.apply(self._threshold())
         number = len(result.marks)
         share = f" ({100 * result.kept / number:.0f} %)" if number else ""
-        words = f"{result.kept} of {number} coordinates kept{share}\nbad area {100 * result.bad_area:.1f} %"
+        words = f"{result.kept} of {counted(number, 'coordinate')} kept{share}\nbad area {100 * result.bad_area:.1f} %"
         if self._shown.grade:
             words += f"\ngrade {self._shown.grade.name} ({self._shown.grade.confidence:.2f})"
         if result.reason:
@@ -236,14 +236,16 @@ class PreviewDialog(Dialog):
                 "The scores are the model's own: the form asks for no reference micrographs, so nothing is subtracted."
             )
         elif number < total or not total:
-            progress = f" ({number} of {total} micrographs)" if total else ""
+            progress = f" ({number} of {counted(total, 'micrograph')})" if total else ""
             words = f"The scores may still change: the baseline of the session is being measured{progress} …"
         elif number >= given:
-            words = f"The baseline of the session is measured on the first {given} micrographs, as in the run."
+            words = (
+                f"The baseline of the session is measured on the first {counted(given, 'micrograph')}, as in the run."
+            )
         else:
             words = (
-                f"The baseline of the session is measured on the {total} micrographs of the input. The run measures it "
-                f"on up to {given} if more arrive; scores may then differ a little."
+                f"The baseline of the session is measured on the {counted(total, 'micrograph')} of the input. The run "
+                f"measures it on up to {given} if more arrive; scores may then differ a little."
             )
         if reference is not None and reference.contrast == "bright":
             words += " Particles are brighter than the ice, so the micrographs are inverted."

@@ -8,7 +8,7 @@ import tkinter as tk
 from typing import Any, Callable, Dict, List
 
 from cryoice_scipion.constants import ACCEPTED
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, plural
 from cryoice_scipion.core.results.run_reader import Records
 
 
@@ -102,7 +102,7 @@ class SavePanel(tk.Frame):
             self._window.say(str(error))
 
     def _say_saved(self, saved: Dict[str, int], what: str) -> None:
-        lines = [f"Saved {number:,} {what}{'' if number == 1 else 's'} as {name}." for name, number in saved.items()]
+        lines = [f"Saved {number:,} {plural(number, what)} as {name}." for name, number in saved.items()]
         self._window.say("\n".join(lines), "#006400")
         self._refresh_project()
 

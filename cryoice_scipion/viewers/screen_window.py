@@ -10,6 +10,7 @@ import numpy as np
 from pyworkflow.gui import Window
 from pyworkflow.viewer import View
 
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.maps.scoring import is_kept
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.results.picture_layers import Box, Layers
@@ -272,7 +273,8 @@ class ScreenWindow(Window):
         if self._wanted in self._indices:
             chosen = self._chosen(self._indices[self._wanted])
             self.picture.mark(chosen=chosen)
-            self.say("" if chosen is None else f"{int(chosen.sum())} picks of the selected bars are here.", "#333333")
+            words = ("pick of the selected bars is here.", "picks of the selected bars are here.")
+            self.say("" if chosen is None else counted(int(chosen.sum()), *words), "#333333")
 
     def _labelled(self) -> None:
         """Show changed labels, and decisions if there are any."""

@@ -17,7 +17,7 @@ from matplotlib.widgets import LassoSelector
 from pyworkflow.gui import Window
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, plural
 from cryoice_scipion.core.images.palette import KEPT, NEUTRAL, REJECTED, grade_colour
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.micrograph_fields import in_words, shown_values
@@ -152,7 +152,7 @@ class SessionMapWindow(Window):
         if self.map is None or not self.map.ids:
             return f"The map needs {LEAST} micrographs or more."
         share = f"; the plane shows {100 * self.map.explained:.0f} % of the variance" if self.map.explained else ""
-        return f"{len(self.map.ids):,} micrographs{share}"
+        return f"{len(self.map.ids):,} {plural(len(self.map.ids), 'micrograph')}{share}"
 
     def _arranged(self, found: SessionMap) -> None:
         self.map = found
@@ -219,7 +219,8 @@ class SessionMapWindow(Window):
     def select(self, keys: List[int]) -> None:
         """Select micrographs by their ids."""
         self.selected = keys
-        self.count.config(text=f"{len(keys):,} micrographs selected" if keys else "No micrographs selected")
+        number = f"{len(keys):,} {plural(len(keys), 'micrograph')}" if keys else "No micrographs"
+        self.count.config(text=f"{number} selected")
         for words in ("Show in the list", "Accept", "Reject"):
             self.buttons[words].config(state=tk.NORMAL if keys else tk.DISABLED)
         self.paint()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.core.errors import plural
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.records import Summary
 from cryoice_scipion.core.reports.html import NAME
@@ -39,7 +40,8 @@ class StatusBar(tk.Frame):
         areas = [one.bad_area for one in records.micrographs if one.bad_area is not None]
         statuses = [one.status for one in records.micrographs]
         named = [f"{statuses.count(name):,} {name}" for name in (ACCEPTED, DISCARDED, FAILED) if name in statuses]
-        words = [f"{len(statuses):,} micrographs: {', '.join(named)}" if named else "No micrographs screened yet"]
+        shown = f"{len(statuses):,} {plural(len(statuses), 'micrograph')}: {', '.join(named)}"
+        words = [shown if named else "No micrographs screened yet"]
         if areas:
             words.append(f"mean bad area {100 * sum(areas) / len(areas):.1f} %")
         if summary is not None and summary.grades:
@@ -68,4 +70,5 @@ class StatusBar(tk.Frame):
 def _state(summary: Optional[Summary]) -> str:
     if summary is None:
         return "starting"
-    return "finished" if summary.finished else f"running or stopped; {summary.backlog:,} micrographs waiting"
+    waiting = f"{summary.backlog:,} {plural(summary.backlog, 'micrograph')} waiting"
+    return "finished" if summary.finished else f"running or stopped; {waiting}"

@@ -158,7 +158,7 @@ def test_picks_of_other_micrographs_and_unknown_models_are_refused(folder, detec
     (tmp_path / "other.star").write_text(
         "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographName\n1 2 nobody.mrc\n"
     )
-    with pytest.raises(CoordinatesError, match="none of the 1 coordinates"):
+    with pytest.raises(CoordinatesError, match="of 1 coordinate, none matches"):
         list(cryoice.screen_files(folder / "mics", detector, coordinates=tmp_path / "other.star", box_size=20))
     with pytest.raises(CryoIceError, match="no such model"):
         cryoice.load("nobody")

@@ -193,4 +193,4 @@ def test_a_pixel_size_that_contradicts_the_headers_stands_in_the_summary(alone):
     protocol = alone.new()
     assert protocol.isFinished(), protocol.getErrorMessage()
     (line,) = [line for line in protocol.summary() if "pixel size" in line]
-    assert "1 of 1 micrographs" in line and "4 Å/px given, 8 Å/px in the header" in line
+    assert "1 of 1 micrograph (" in line and "4 Å/px given, 8 Å/px in the header" in line

@@ -87,7 +87,7 @@ def test_a_minimum_without_scores_is_said(scipion, tmp_path):
     (tmp_path / "a.star").write_text(BINNED)
     _, protocol = imported(scipion, tmp_path / "a.star", ["gridA"], minScore=0.5)
     assert "contain no scores, so the minimum score had no effect" in summary_of(protocol)
-    assert "Coordinates on 1 micrographs were scaled from 4 to 2 Å/px" in summary_of(protocol)
+    assert "Coordinates on 1 micrograph were scaled from 4 to 2 Å/px" in summary_of(protocol)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -162,6 +162,6 @@ def test_workers_that_slurm_starts_give_the_results_of_one_machine(slurm, sessio
     words = ["screen", "micrographs", "--coordinates", "picks.star", "--particle-diameter", "150"]
     done = run(["cryoice", *words, "--output", "there", "--cluster", "slurm:2"], slurm, session)
     assert done.returncode == 0, done.stderr
-    assert "slurm:2: 2 workers; 2 micrographs are screened at a time" in done.stderr
+    assert "slurm:2: workers: 2; 2 micrographs at a time" in done.stderr
     assert results(session / "there") == results(session / "here")
     assert "dask-wor" not in run(["squeue"], slurm, session).stdout

@@ -21,7 +21,7 @@ from cryoice_scipion.core.cli.sources import (
     say,
 )
 from cryoice_scipion.core.config import PatchConfig, ScreenConfig
-from cryoice_scipion.core.errors import ModelError
+from cryoice_scipion.core.errors import ModelError, counted
 from cryoice_scipion.core.workers.devices import find_device
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     settings = Settings(args.contrast or "auto", args.reference, args.threshold, args.pixel_size)
     config = ScreenConfig.make(threshold=args.threshold)
     threshold = pick_threshold(config.threshold, detector.config)
-    counted: List[CellCounts] = []
+    cells: List[CellCounts] = []
     verdicts: List[pick_verdicts.PickVerdicts] = []
     sessions: Dict[str, Any] = {}
     names = [folder.name for folder in args.simulated]
@@ -112,15 +112,14 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
         images, picks, medians = find_labelled(folder), pick_verdicts.picks_of_folder(folder), []
         without = pick_verdicts.drop_without_size(picks)
         if without:
-            tqdm.write(
-                f"{folder / 'picks.star'}: {without} picks are not evaluated, since they have no particle diameter"
-            )
+            words = ("pick is not evaluated, since it has", "picks are not evaluated, since they have")
+            tqdm.write(f"{folder / 'picks.star'}: {counted(without, *words)} no particle diameter")
         name = folder.name if names.count(folder.name) == 1 else str(folder)
         bar = tqdm(evaluate_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
         for evaluated in bar:
             if len(args.simulated) > 1:
                 evaluated.counts.name = f"{name}/{evaluated.counts.name}"
-            counted.append(evaluated.counts)
+            cells.append(evaluated.counts)
             medians += [evaluated.median_logit] if math.isfinite(evaluated.median_logit) else []
             if evaluated.image.stem in picks:
                 verdicts.append(pick_verdicts.verdicts_of(evaluated, picks[evaluated.image.stem], config))
@@ -130,8 +129,8 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     result: Dict[str, Any] = {
         "picks": pick_verdicts.removed(verdicts, [threshold]),
         "sessions": sessions,
-        **metrics_of_maps(counted),
-        "by_micrograph": [shares_of(item) for item in counted],
+        **metrics_of_maps(cells),
+        "by_micrograph": [shares_of(item) for item in cells],
     }
     lines = [tables.pick_table(result["picks"], [threshold]), ""] if verdicts else []
     lines += [

@@ -14,6 +14,7 @@ from cryoice_scipion.core.cli.sources import (
     patch_config,
     say,
 )
+from cryoice_scipion.core.errors import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,5 +42,5 @@ def main(args: argparse.Namespace) -> int:
     say(patches.messages)
     for kind, number in sorted(patches.counts().items()):
         print(f"{number:7d}  {kind}")
-    print(f"{len(patches.real)} patches with the jittered copies, in {args.output}")
+    print(f"{counted(len(patches.real), 'patch', 'patches')} with the jittered copies, in {args.output}")
     return 0

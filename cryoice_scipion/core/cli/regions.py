@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 
 EPILOG = (
     "Works on the stored maps of the screening, without the model. A file of labelled boxes has the form "
@@ -59,5 +59,5 @@ def main(args: argparse.Namespace) -> int:
     write_found(args.output, maps, found, args.top)
     counts = Counter(one.cls for one in found if one.confidence >= 0.5)
     words = ", ".join(f"{number} {name}" for name, number in counts.most_common()) or "none"
-    print(f"{len(found)} regions in {args.output}; with a confidence of 0.5 or more: {words}")
+    print(f"{counted(len(found), 'region')} in {args.output}; with a confidence of 0.5 or more: {words}")
     return 0 if found else 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Ite
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError, SettingsError, Terminated, plain
+from cryoice_scipion.core.errors import CoordinatesError, SettingsError, Terminated, counted, plain
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses
 
@@ -118,7 +118,7 @@ def print_report(
     for record in found:
         status[record.status] = status.get(record.status, 0) + 1
     counts = ", ".join(f"{number} {name}" for name, number in sorted(status.items()))
-    print(f"{len(found)} micrographs" + (f": {counts}" if counts else ""))
+    print(counted(len(found), "micrograph") + (f": {counts}" if counts else ""))
     grades = Counter(record.grade for record in found if record.grade)
     if grades:
         print(f"grades: {counts_in_words(grades)}")

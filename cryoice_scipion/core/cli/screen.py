@@ -24,7 +24,7 @@ from cryoice_scipion.core.cli.running import (
 from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options, screen_config
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.formats.table import formats_in_words
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.results.balance import all_unmatched, names_in_short
@@ -119,11 +119,12 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log
     assigned = len(picks) - len(picks.unmatched)
     if len(picks) and not assigned and not resume:  # a resumed run may have assigned some before
         raise all_unmatched(len(picks), names_in_short([*matches.unmatched, *matches.ambiguous]))
-    log.info("%d coordinates on %d of %d micrographs", assigned, sum(bool(task.picks) for task in tasks), len(tasks))
+    number, of = counted(assigned, "coordinate"), counted(len(tasks), "micrograph")
+    log.info("%s on %d of %s", number, sum(bool(task.picks) for task in tasks), of)
     if matches.unmatched:  # they are written to rejected.star without a goodness
         log.warning(
-            "%d coordinates are left out, because no micrograph matches their names (%d): %s",
-            sum(matches.unmatched.values()),
+            "%s left out, because no micrograph matches their names (%d): %s",
+            counted(sum(matches.unmatched.values()), "coordinate is", "coordinates are"),
             len(matches.unmatched),
             names_in_short(matches.unmatched),
         )
@@ -166,7 +167,7 @@ def _screen(
             bar.close()
             done = print_report(args.output, run, stems, given)[0]
             print(
-                f"stopped: {done} of {len(tasks)} micrographs are done and saved; {args.how_to_continue}",
+                f"stopped: {done} of {counted(len(tasks), 'micrograph')} done and saved; {args.how_to_continue}",
                 file=sys.stderr,
             )
             raise

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Tuple
 
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.simulation.config import PUBLISHED
 from cryoice_scipion.core.simulation.contaminants import KINDS
 from cryoice_scipion.core.simulation.folder import DataSet, write_data_set
@@ -85,5 +86,5 @@ def main(args: argparse.Namespace) -> int:
         one_session=args.one_session,
     )
     paths = write_data_set(args.output, data_set, progress=not args.quiet)
-    print(f"simulated {len(paths)} micrographs in {args.output}")
+    print(f"simulated {counted(len(paths), 'micrograph')} in {args.output}")
     return 0

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from cryoice_scipion.core.cli import train
 from cryoice_scipion.core.cli.sources import make_folder
 from cryoice_scipion.core.detectors.choice import kind_to_train
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.detectors.model_folder import DASHBOARD
+from cryoice_scipion.core.errors import SettingsError, counted
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.training.sweep.run import SweepResult
@@ -111,7 +112,7 @@ def _check_folder(args: argparse.Namespace) -> None:
     if (args.output / FOLDER / SETTINGS).exists():
         if not args.resume:
             raise SettingsError(args.output, "holds a sweep", "give --resume to continue it, or a new folder")
-    elif args.output.is_dir() and set(args.output.iterdir()) - {args.output / FOLDER}:
+    elif args.output.is_dir() and {path.name for path in args.output.iterdir()} - {FOLDER, DASHBOARD}:
         raise SettingsError(args.output, "is not empty and holds no sweep", "give a new folder")
 
 
@@ -121,7 +122,7 @@ def _print_result(result: SweepResult, output: Path) -> None:
 
     states = [item.state for item in result.outcomes]
     counts = ", ".join(f"{states.count(name)} {name}" for name in ("complete", "pruned", "failed"))
-    print(f"{len(states)} trials: {counts}")
+    print(f"{counted(len(states), 'trial')}: {counts}")
     if result.usual:
         print(f"usual settings: AUC {result.usual.score:.3f} ({scores_in_words(result.usual.sources)})")
     for best in result.candidates:

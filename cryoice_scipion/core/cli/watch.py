@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
 from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report, status_of
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS
 from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 
@@ -140,7 +140,8 @@ def _loop(watch: Watch, args: argparse.Namespace, config: ScreenConfig, bar: Any
     missing = "" if watch.is_there else " (does not exist yet)"
     log.info("watching %s%s; press Ctrl-C to end", args.micrographs[0], missing)
     if config.reference and watch.run.reference is None:
-        log.info("screening starts when %d micrographs have arrived, or at the end", config.reference)
+        number = counted(config.reference, "micrograph has", "micrographs have")
+        log.info("screening starts when %s arrived, or at the end", number)
     while not watch.is_stopping:
         screened = show(watch.round())
         if args.timeout and watch.is_quiet and watch.quiet_seconds >= args.timeout:
@@ -165,5 +166,5 @@ def _gently(watch: Watch) -> Callable[[int], None]:
 
 def _say_stopped(watch: Watch, done: int) -> None:
     left = len(watch.arrived) - done
-    waiting = f", {left} are waiting" if left else ""
-    print(f"stopped: {done} micrographs are done and saved{waiting}; continue with --resume", file=sys.stderr)
+    waiting = f", {left} waiting" if left else ""
+    print(f"stopped: {counted(done, 'micrograph')} done and saved{waiting}; continue with --resume", file=sys.stderr)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from cryoice_scipion.constants import GOOD
-from cryoice_scipion.core.errors import ImageError, MapError, one_line
+from cryoice_scipion.core.errors import ImageError, MapError, counted, one_line
 from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.atomic import replacing
 
@@ -64,7 +64,7 @@ class ClassMap:
         wrong = int(np.count_nonzero(~np.isfinite(self.log_odds[~self.border])))
         if wrong:
             number = int(np.count_nonzero(~self.border))
-            reason = f"the model gives no finite log-odds for {wrong} of {number} cells"
+            reason = f"the model gives no finite log-odds for {wrong} of {counted(number, 'cell')}"
             raise MapError(micrograph, reason, "check the micrograph, or use another model or device")
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.evaluation.map_metrics import ALL, BAD_CLASSES
 
 Row = Dict[str, Any]
@@ -68,7 +69,7 @@ def threshold_lines(figures: Row) -> List[str]:
         return []
     clean, error = figures["false_positive_area"], figures["bad_area_error"]
     lines = [
-        f"- false-positive area: {with_interval(clean, True)} (mean of {clean['micrographs']} micrographs); "
+        f"- false-positive area: {with_interval(clean, True)} (mean of {counted(clean['micrographs'], 'micrograph')}); "
         f"worst {percent(clean.get('worst'))} ({clean.get('worst_micrograph', NONE)})",
         f"- IoU of bad: {with_interval(figures['iou'])}",
         f"- bad-area error: {with_interval(error, True)}; worst {percent(error.get('worst'))} "

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import picks_by_micrograph
 from cryoice_scipion.core.images.naming import micrograph_files, stem_of
@@ -89,7 +89,9 @@ def _compare(micrographs: List[Path], picks: PickTable, what: str) -> List[str]:
     messages = []
     if unmatched:
         names = ", ".join(unmatched[:3])
-        messages.append(f"{what} of {len(unmatched)} micrographs that are not in the folder ({names} …)")
+        others = counted(len(unmatched), "micrograph that is", "micrographs that are")
+        messages.append(f"{what} of {others} not in the folder ({names} …)")
     if without:
-        messages.append(f"{without} of {len(micrographs)} micrographs have no {what}")
+        of = counted(len(micrographs), "micrograph")
+        messages.append(f"{without} of {of} {plural(without, 'has', 'have')} no {what}")
     return messages

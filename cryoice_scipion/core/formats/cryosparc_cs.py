@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cryoice_scipion.constants import LARGEST_POSITION, UNREADABLE
-from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError, counted, plural
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, numbers, texts
 from cryoice_scipion.core.formats.cryosparc_group import read_group_table
 from cryoice_scipion.core.formats.joining import Picks
@@ -54,7 +54,8 @@ def read(path: Path) -> Picks:
         raise CoordinatesError(path, "no particle has a position on a micrograph", _REMEDY)
     warnings = list(source.warnings)
     if lost:
-        warnings.append(f"{path}: {lost} particles without a position on a micrograph are left out")
+        particles = f"{counted(lost, 'particle')} without a position on a micrograph"
+        warnings.append(f"{path}: {particles} {plural(lost, 'is', 'are')} left out")
     left_out = {UNREADABLE: lost + source.lost} if lost + source.lost else {}
     table = table[placed].reset_index(drop=True) if lost else table
     return Picks(table, None, left_out, warnings, sources=[path] if has_uid else [])

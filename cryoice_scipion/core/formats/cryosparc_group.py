@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 import yaml
 
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, Table, read_dataset, table_of
 from cryoice_scipion.core.images.atomic import replacing
 
@@ -59,7 +59,8 @@ def read_group_table(path: Path) -> GroupTable:
     table, lost = _joined(group, read)
     warnings = _wrong_numbers(path, group, read)
     if lost:
-        warnings.append(f"{path}: {lost} items are not in all of its .cs files and are left out")
+        are = plural(lost, "is", "are")
+        warnings.append(f"{path}: {counted(lost, 'item')} {are} not in all of its .cs files and {are} left out")
     types = {name: slot.type for name, slot in group.slots.items()}
     return GroupTable(table, types, group.version, lost, warnings)
 
@@ -161,7 +162,7 @@ def _wrong_numbers(path: Path, group: ResultGroup, read: Mapping[Path, Table]) -
     """Return a warning for each file that does not have the number of rows that the group says."""
     said = {(slot.file, slot.number) for slot in group.slots.values() if slot.number is not None}
     return [
-        f"{path}: {file.name} has {len(read[file])} items, and the group says {number}"
+        f"{path}: {file.name} has {counted(len(read[file]), 'item')}, and the group says {number}"
         for file, number in sorted(said, key=str)
         if len(read[file]) != number
     ]

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, read_each
 from cryoice_scipion.core.formats.pick_tables import empty_table
 from cryoice_scipion.core.formats.relion_jobs import is_own_file, job_output
@@ -52,11 +52,11 @@ def read_folder(folder: Path) -> Picks:
     if nested and not _formats_in(read):
         tree = deep
         read, other = _read_files(tree.files)
-        notes.append(f"{folder}: {nested} coordinate files in {tree.folders} subfolders are read")
+        files, folders = counted(nested, "coordinate file"), counted(tree.folders, "subfolder")
+        notes.append(f"{folder}: {files} in {folders} {plural(nested, 'is', 'are')} read")
     elif nested:
-        notes.append(
-            f"{folder}: {nested} coordinate files in its subfolders are not used; give the subfolders to use them"
-        )
+        files = counted(nested, "coordinate file in its subfolders is", "coordinate files in its subfolders are")
+        notes.append(f"{folder}: {files} not used; give the subfolders to use them")
     if not tree.files:
         raise _nothing_in(folder, tree)
     formats = _formats_in(read)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, picks_of_rows
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names
 from cryoice_scipion.core.records import MicrographTask, PickCounts
@@ -47,7 +47,9 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
             match = index.find(name)
         except CryoIceError as error:
             found.ambiguous[name] = len(positions)
-            found.warnings.append(f"{error}; its {len(positions)} coordinates are left out")
+            found.warnings.append(
+                f"{error}; its {counted(len(positions), 'coordinate is', 'coordinates are')} left out"
+            )
             continue
         if match is None:
             found.unmatched[name] = len(positions)
@@ -58,10 +60,8 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
         found.unmatched.update({name: len(rows[name]) for name in others})
         found.ambiguous.update({name: len(rows[name]) for name in doubtful})
         if doubtful:
-            number = sum(len(rows[name]) for name in doubtful)
-            found.warnings.append(
-                f"{path}: {', '.join(doubtful[:3])} match it equally well; their {number} coordinates are left out"
-            )
+            lost = counted(sum(len(rows[name]) for name in doubtful), "coordinate is", "coordinates are")
+            found.warnings.append(f"{path}: {', '.join(doubtful[:3])} match it equally well; their {lost} left out")
         kept = [rows[name] for name in own if name not in {*others, *doubtful}]
         found.rows[ids[path]] = sorted(np.concatenate([found.rows[ids[path]], *kept]).astype(int).tolist())
     return found

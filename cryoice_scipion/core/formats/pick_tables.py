@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import DISABLED, UNREADABLE
-from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError, counted
 from cryoice_scipion.core.formats.joining import Picks
 from cryoice_scipion.core.formats.rows import Rows, row_error
 from cryoice_scipion.core.formats.star import Block
@@ -58,7 +58,7 @@ def readable_picks(
     if enabled is not None and disabled:
         wanted = wanted & enabled
         left_out[DISABLED] = disabled
-        warnings.append(f"{rows.path}: {disabled} picks are disabled and left out")
+        warnings.append(f"{rows.path}: {counted(disabled, 'pick is', 'picks are')} disabled and left out")
     table = table if wanted.all() else table[wanted].reset_index(drop=True)
     return Picks(table, None, left_out, warnings)
 

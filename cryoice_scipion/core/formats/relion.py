@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 import pandas as pd
 
 from cryoice_scipion.constants import UNREADABLE
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.joining import Picks, join, read_each
 from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
@@ -103,7 +103,8 @@ def _from_suffix(path: Path, suffix: str) -> Picks:
     """Read the coordinate files of RELION 3: one a micrograph, beside a file with the name of their suffix."""
     found, missing = files_of_suffix(path, suffix)
     picks = _join_listed(path, [(file, _reader_of(path, file.name, micrograph)) for file, micrograph in found])
-    note = f"{path}: {len(found)} files *{suffix}.star are read; {missing} micrographs of the list have none"
+    files = f"{counted(len(found), 'file')} *{suffix}.star {plural(len(found), 'is', 'are')} read"
+    note = f"{path}: {files}; {counted(missing, 'micrograph')} of the list {plural(missing, 'has', 'have')} none"
     return picks._replace(notes=[note, *picks.notes])
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, counted
 from cryoice_scipion.core.formats.star import read_star
 from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.naming import resolve_beside
@@ -84,7 +84,7 @@ def files_of_suffix(path: Path, suffix: str) -> Tuple[List[Tuple[Path, str]], in
         found = [(file, file.name[: -len(f"{suffix}.star")]) for file in tree.files]
         missing = 0
     if not found:
-        what = f"of the {missing} micrographs in {listing}" if missing else f"below {path.parent}"
+        what = f"of the {counted(missing, 'micrograph')} in {listing}" if missing else f"below {path.parent}"
         remedy = "give the folder of the job inside its project, or the coordinate files themselves"
         raise CoordinatesError(path, f"there is no file *{suffix}.star {what}", remedy)
     return found, missing

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cryoice_scipion.constants import LARGEST_POSITION
-from cryoice_scipion.core.errors import CoordinatesError, without_breaks
+from cryoice_scipion.core.errors import CoordinatesError, counted, without_breaks
 
 BLANKS = r"\s+"
 _SHOWN = 3  # unreadable rows that a warning names
@@ -88,7 +88,7 @@ class Rows:
             return []
         shown = "; ".join(f"{self.unit} {line}: {why}" for line, why in unreadable[:_SHOWN])
         more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
-        rows = "1 unreadable row is" if len(unreadable) == 1 else f"{len(unreadable)} unreadable rows are"
+        rows = counted(len(unreadable), "unreadable row is", "unreadable rows are")
         return [f"{self.path}: {rows} left out ({without_breaks(shown)}{more})"]
 
 
@@ -162,7 +162,7 @@ def as_table(columns: Dict[str, Iterable[str]], verbatim: Sequence[str] = ()) ->
 
 def width_reason(found: int, expected: int) -> str:
     """Return the reason for a row with too few or too many values."""
-    return f"{found} columns where {expected} are expected"
+    return f"{counted(found, 'column')} where {counted(expected, 'is', 'are')} expected"
 
 
 def row_error(path: Path, line: int, reason: str, unit: str = "line") -> CoordinatesError:

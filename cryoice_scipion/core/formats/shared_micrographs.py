@@ -9,6 +9,7 @@ from typing import Dict, List, Sequence, Set, Tuple
 
 import pandas as pd
 
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.formats.picks import Picks
 from cryoice_scipion.core.images.naming import folders_of, micrograph_key
 
@@ -26,7 +27,7 @@ def shared_lines(parts: Sequence[Tuple[Path, Picks]]) -> List[str]:
         return []
     key, files = next(iter(shared.items()))
     first, second = (str(parts[number][0]) for number in sorted(files)[:2])
-    micrographs = "1 micrograph" if len(shared) == 1 else f"{len(shared)} micrographs"
+    micrographs = counted(len(shared), "micrograph")
     equal = _equal_positions(parts, shared)
     return [
         f"the coordinates of {micrographs} are in several files and are joined, such as {first} and {second} of {key}; "

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, List
 
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted, plural
 from cryoice_scipion.core.images.reading import SUFFIXES, is_image_name
 from cryoice_scipion.core.images.stems import EXTENSIONS, stem_of
 from cryoice_scipion.core.images.trees import Tree, files_in
@@ -32,7 +32,8 @@ def images_in(folder: Path, notes: List[str]) -> List[Path]:
         reason = f"there is no image in this folder or its subfolders ({' '.join(SUFFIXES)})"
         raise CryoIceError(folder, "; ".join([reason, *found.notes()]), "give another folder")
     if here.files and nested:
-        notes.append(f"{folder}: {nested} images in its subfolders are not used; give the subfolders to use them")
+        images = counted(nested, "image in its subfolders is", "images in its subfolders are")
+        notes.append(f"{folder}: {images} not used; give the subfolders to use them")
     return here.files if here.files else _one_of_each_name(folder, deep, notes)
 
 
@@ -42,10 +43,11 @@ def _one_of_each_name(folder: Path, tree: Tree, notes: List[str]) -> List[Path]:
     for file in tree.files:
         key = file.parent / stem_of(file.name)
         best[key] = min(best.get(key, file), file, key=_preference)
-    notes.append(f"{folder}: {len(best)} images in {tree.folders} subfolders are used")
+    images, folders = counted(len(best), "image"), counted(tree.folders, "subfolder")
+    notes.append(f"{folder}: {images} in {folders} {plural(len(best), 'is', 'are')} used")
     if len(best) < len(tree.files):
-        others = len(tree.files) - len(best)
-        notes.append(f"{folder}: {others} images are left out, since the same subfolder has a better file of that name")
+        others = counted(len(tree.files) - len(best), "image is", "images are")
+        notes.append(f"{folder}: {others} left out, since the same subfolder has a better file of that name")
     return sorted(best.values())
 
 

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Set, Tuple
 
+from cryoice_scipion.core.errors import counted
+
 #: A folder with all files of one of these groups is the output of a screening or filtering. Its files are no input.
 _OUTPUT_MARKS = (("journal.jsonl",), ("micrographs.csv", "summary.json"))
 _SHOWN = 3  # names in a line
@@ -31,8 +33,7 @@ class Tree:
         ):
             if names:
                 more = ", ..." if len(names) > _SHOWN else ""
-                what = one if len(names) == 1 else several
-                lines.append(f"{len(names)} {what} left out: {', '.join(names[:_SHOWN])}{more}")
+                lines.append(f"{counted(len(names), one, several)} left out: {', '.join(names[:_SHOWN])}{more}")
         return lines
 
 

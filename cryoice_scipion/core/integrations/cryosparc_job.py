@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 import numpy as np
 
 from cryoice_scipion.constants import VERSION
-from cryoice_scipion.core.errors import CryoIceError, SettingsError, one_line
+from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted, one_line
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, read_dataset
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.balance import balance_line
@@ -216,13 +216,14 @@ def _report(job: Any, output: Path) -> None:
     """Write the counts and some thumbnails to the log of the job."""
     summary = read_summary(output)
     if summary is not None:
-        job.log(f"{summary.accepted} micrographs accepted, {summary.discarded} discarded, {summary.failed} failed")
+        accepted = counted(summary.accepted, "micrograph")
+        job.log(f"{accepted} accepted, {summary.discarded} discarded, {summary.failed} failed")
         if summary.input_picks:
             job.log(balance_line(summary))
         for warning in summary.warnings:
             job.log(warning, level="warning")
     for record in _worst(read_records(output), output):
-        text = f"{record.stem}: {100 * (record.bad_area or 0):.0f} % bad area, {record.kept} picks kept"
+        text = f"{record.stem}: {100 * (record.bad_area or 0):.0f} % bad area, {counted(record.kept, 'pick')} kept"
         job.log_plot(str(output / record.thumbnail), text)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import BORDER, FAILED
+from cryoice_scipion.core.errors import plural
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.results.run_sums import GoodnessHistogram, MicrographValues, RunSums
 
@@ -160,7 +161,7 @@ def _goodness(histogram: GoodnessHistogram) -> Chart:
     top = nice(max(less + more for less, more in zip(below, above)))
     unscored = f"; {histogram.unscored:,} more could not be scored" if histogram.unscored else ""
     cut = histogram.threshold
-    words = f"{histogram.scored:,} coordinates{unscored}."
+    words = f"{histogram.scored:,} {plural(histogram.scored, 'coordinate')}{unscored}."
     if cut >= 0:
         words += f" Threshold {cut:.2f} (dashed line): {sum(below):,} below, {sum(above):,} at or above."
     heights = [[100 * less / top, 100 * more / top] for less, more in zip(below, above)]

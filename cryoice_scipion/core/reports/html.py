@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, VERSION
-from cryoice_scipion.core.errors import plain
+from cryoice_scipion.core.errors import plain, plural
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour
 from cryoice_scipion.core.records import Summary
@@ -78,6 +78,7 @@ def write_report(
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.globals["plural"] = plural
     page = environment.get_template(TEMPLATE).render(
         _contents(Path(folder), sums, settings, card),
         name=name or Path(folder).resolve().name,
@@ -125,9 +126,9 @@ def _contents(folder: Path, sums: RunSums, settings: Mapping[str, Any], card: st
 
 def _totals(sums: RunSums) -> List[Tuple[str, int]]:
     return [
-        ("micrographs", len(sums.micrographs)),
+        (plural(len(sums.micrographs), "micrograph"), len(sums.micrographs)),
         *((name, sums.status[name]) for name in (ACCEPTED, DISCARDED, FAILED)),
-        ("coordinates", sums.picks),
+        (plural(sums.picks, "coordinate"), sums.picks),
         ("kept", sums.kept),
         ("rejected", sums.picks - sums.kept),
     ]

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.palette import KEPT, NEUTRAL, REJECTED
 from cryoice_scipion.core.results.run_sums import GoodnessHistogram
@@ -213,7 +214,7 @@ def counted_figure(counts: GoodnessHistogram) -> Figure:
     # Stacked, so that the bar at the threshold shows both.
     axes.bar(left, counts.below, width=width, align="edge", color=REJECTED, label="rejected")
     axes.bar(left, counts.above, width=width, align="edge", color=KEPT, bottom=counts.below, label="kept")
-    title = f"{counts.scored} coordinates"
+    title = counted(counts.scored, "coordinate")
     if counts.unscored:
         title += f", {counts.unscored} more could not be scored"
     axes.set(xlabel="goodness (1 = clean)", ylabel="coordinates", title=title, xlim=(0, 1))

@@ -8,6 +8,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from cryoice_scipion.constants import UNCERTAIN
+from cryoice_scipion.core.errors import plural
 from cryoice_scipion.core.images.palette import class_colour
 from cryoice_scipion.core.reports.charts import Chart, nice, stacked
 from cryoice_scipion.core.results.run_sums import RunSums
@@ -54,7 +55,7 @@ def _chart(diameters: Dict[str, Any]) -> Chart:
     return Chart(
         "regions",
         "Diameters of the regions",
-        f"{len(everything):,} regions. Median diameter {middle:,.0f} Å.",
+        f"{len(everything):,} {plural(len(everything), 'region')}. Median diameter {middle:,.0f} Å.",
         f"{top:g}",
         f"{top / 2:g}",
         f"{edges[0]:,.0f}\u00a0Å",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from cryoice_scipion.constants import AMBIGUOUS, DISABLED, LOW_SCORE, UNMATCHED, UNREADABLE, WAITING
-from cryoice_scipion.core.errors import CoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.records import PickCounts, Summary
 
 _NAMES_SHOWN = 5
@@ -35,8 +35,8 @@ def sentence(rows: int, files: int, results: Sequence[Tuple[int, str]], left_out
     left_out : mapping
         Number of coordinates left out, by reason.
     """
-    source = f" in {_several(files, 'file')}" if files else ""
-    line = f"{_several(rows, 'coordinate')}{source}: " + ", ".join(f"{number} {word}" for number, word in results)
+    source = f" in {counted(files, 'file')}" if files else ""
+    line = f"{counted(rows, 'coordinate')}{source}: " + ", ".join(f"{number} {word}" for number, word in results)
     total = sum(left_out.values())
     reasons = ", ".join(_reason(reason, number) for reason, number in left_out.items() if number)
     return line + (f", {total} left out ({reasons})" if total else "")
@@ -53,13 +53,14 @@ def complaints_on(given: PickCounts, left_out: Mapping[str, int], adds_up: bool 
     """Return one line per problem of the input coordinates; none if all of them could be used."""
     lines = []
     if given.not_read:
-        number = _several(len(given.not_read), "coordinate file")
+        number = counted(len(given.not_read), "coordinate file")
         lines.append(f"{number} could not be read: {names_in_short(given.not_read)}; correct or remove them")
     if left_out.get(UNREADABLE):
-        number = _several(left_out[UNREADABLE], "row")
-        lines.append(f"{number} of the coordinate files could not be read and are left out; the log lists the lines")
+        number = counted(left_out[UNREADABLE], "row")
+        are = plural(left_out[UNREADABLE], "is", "are")
+        lines.append(f"{number} of the coordinate files could not be read and {are} left out; the log lists the lines")
     if left_out.get(AMBIGUOUS):
-        number = _several(left_out[AMBIGUOUS], "coordinate")
+        number = counted(left_out[AMBIGUOUS], "coordinate")
         lines.append(
             f"{number} left out, because the name of the micrograph matches several micrographs: rename the "
             "micrographs, or use full names in the coordinate files"
@@ -85,20 +86,16 @@ def file_lines(given: PickCounts, shown: int = 20) -> List[str]:
     """Return a line for each file that was not used, with the reason."""
     lines = [f"not read: {error}" for error in list(given.not_read.values())[:shown]]
     if len(given.not_read) > shown:
-        lines.append(f"not read: {len(given.not_read) - shown} more files")
+        lines.append(f"not read: {counted(len(given.not_read) - shown, 'more file')}")
     if given.other:
-        files = _several(len(given.other), "file")
+        files = counted(len(given.other), "file")
         lines.append(f"{files} without coordinates or of another format not used: {names_in_short(given.other)}")
     return lines
 
 
 def _reason(reason: str, number: int) -> str:
     one, several = _REASONS.get(reason, (reason, reason))
-    return f"{number} {one if number == 1 else several}"
-
-
-def _several(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return counted(number, one, several)
 
 
 def names_in_short(paths: Iterable[str]) -> str:
@@ -109,6 +106,6 @@ def names_in_short(paths: Iterable[str]) -> str:
 
 def all_unmatched(number: int, names: str = "") -> CoordinatesError:
     """Return the error when no coordinate matches a micrograph."""
-    reason = f"none of the {number} coordinates matches a micrograph by name"
+    reason = f"of {counted(number, 'coordinate')}, none matches a micrograph by name"
     remedy = "check the micrograph names in the coordinate files"
     return CoordinatesError("--coordinates", reason + (f" (names in the files: {names})" if names else ""), remedy)

@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, Generic, Iterable, Iterator, NamedTuple, Optional, Tuple, TypeVar
 
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.images.atomic import open_no_link, replacing
 from cryoice_scipion.core.results.run_folder import writing
 
@@ -159,7 +159,7 @@ class Journal(Generic[Line]):
         last = max((number for is_sealed, number in sound if is_sealed), default=0)
         missing = set(range(1, last + 1)).difference(number for is_sealed, number in sound if is_sealed)
         if len(missing) > len(damaged):
-            faults.append(f"{len(missing) - len(damaged)} lines are missing")
+            faults.append(f"{counted(len(missing) - len(damaged), 'line is', 'lines are')} missing")
         text = "; ".join(faults[:3] or ["lines are doubled or moved"])
         if 1 in missing or len(damaged) > len(sound) or min(sound, default=(False, 0))[1] != 1:
             raise CryoIceError(self.path, text, ANEW)

@@ -8,6 +8,7 @@ import logging
 from typing import Optional
 
 from cryoice_scipion.constants import FAILED, OUTSIDE
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore, Reference
 from cryoice_scipion.core.screening.state import LATE_FAILED
 
@@ -37,7 +38,8 @@ def log_problems(log: logging.Logger, task: MicrographTask, record: MicrographRe
         log.error("failed: %s", record.reason)
     outside = sum(score.cls == OUTSIDE for score in record.scores)
     if outside:
-        log.warning("%s: %d coordinates are outside the frame %s", task.path, outside, record.shape)
+        number = counted(outside, "coordinate is", "coordinates are")
+        log.warning("%s: %s outside the frame %s", task.path, number, record.shape)
 
 
 def log_reference(log: logging.Logger, reference: Reference) -> None:
@@ -45,8 +47,8 @@ def log_reference(log: logging.Logger, reference: Reference) -> None:
     if reference.micrographs:
         offset = f"{reference.logit_offset:.2f} is subtracted from the log-odds of BAD"
         log.info(
-            "session reference over %d micrographs: particles are %s, %s",
-            len(reference.micrographs),
+            "session reference over %s: particles are %s, %s",
+            counted(len(reference.micrographs), "micrograph"),
             reference.contrast,
             offset if reference.logit_offset else "scores need no correction",
         )

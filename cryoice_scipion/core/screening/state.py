@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import time
 from pathlib import Path
@@ -67,7 +68,7 @@ class RunState:
         Raises
         ------
         SettingsError
-            When a journal exists and ``resume`` is not set, or when it has other settings or another model.
+            When a journal with results exists and ``resume`` is not set, or it has other settings or another model.
         """
         self.reference: Optional[Reference] = None
         self.digests: Dict[int, str] = {}  # of the scored coordinates; empty: to be screened again
@@ -88,17 +89,27 @@ class RunState:
         try:
             self.fault = ""  # what was wrong with the journal, in one line; empty: nothing
             head = self.read()
+            if head is not None:
+                head = self._continued(head, config, fingerprint, resume)
             if head is None:
                 self._journal.append("head", **head_of(config, model, fingerprint))
-            elif not resume:
-                raise SettingsError(
-                    folder, "holds a run already", "continue it with --resume, or choose another folder"
-                )
-            else:
-                compare(folder, head, config, fingerprint)
         except BaseException:
             self._journal.close()
             raise
+
+    def _continued(self, head: Head, config: ScreenConfig, fingerprint: str, resume: bool) -> Optional[Head]:
+        """Return the head of the run to continue; None if it is begun anew, because all its micrographs failed."""
+        try:
+            if not resume:
+                remedy = "continue it with --resume, or choose another folder"
+                raise SettingsError(self._folder, "holds a run already", remedy)
+            compare(self._folder, head, config, fingerprint)
+            return head
+        except SettingsError:
+            if self.mapped.offsets or self.digests.keys() - self.failed:
+                raise
+            os.truncate(self._journal.path, 0)
+            return self.read()
 
     def name(self, task: MicrographTask) -> None:
         """Check that no other micrograph has the same id or stem.

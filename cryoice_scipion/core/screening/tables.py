@@ -23,6 +23,7 @@ from cryoice_scipion.constants import (
     VERSION,
     WAITING,
 )
+from cryoice_scipion.core.errors import counted, plural
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.maps.bad_area import MOSTLY_BAD_FLAG
@@ -133,15 +134,15 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
     found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line] + _coordinate_warnings(sums)
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
+        are_bad = plural(mostly_bad, "is bad over almost all of its area", "are bad over almost all of their area")
         found.append(
-            f"{mostly_bad} of {sums.mapped} micrographs are bad over almost all of their area: check the thumbnails; "
+            f"{mostly_bad} of {counted(sums.mapped, 'micrograph')} {are_bad}: check the thumbnails; "
             "either the data are bad, or the model, the contrast or the pixel size is wrong for them"
         )
     if sums.flags[FILE_CHANGED]:
-        number = sums.flags[FILE_CHANGED]
-        found.append(
-            f"{number} micrographs changed after they were screened, and were screened again: flag file_changed"
-        )
+        words = ("changed after it was screened, and was", "changed after they were screened, and were")
+        changed = counted(sums.flags[FILE_CHANGED], f"micrograph {words[0]}", f"micrographs {words[1]}")
+        found.append(f"{changed} screened again: flag file_changed")
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
     return found + _bad_grades_warning(sums) + _bad_reference_warning(sums, reference)
@@ -153,7 +154,8 @@ def _bad_grades_warning(sums: RunSums) -> List[str]:
     number, graded = sum(bad.values()), sum(sums.grades.values())
     if 2 * number <= graded:
         return []
-    return [f"{number} of {graded} micrographs have a bad grade ({counts_in_words(bad)}): look at some of them"]
+    of = f"{number} of {counted(graded, 'micrograph')} {plural(number, 'has', 'have')}"
+    return [f"{of} a bad grade ({counts_in_words(bad)}): look at some of them"]
 
 
 def _bad_reference_warning(sums: RunSums, reference: Optional[Reference]) -> List[str]:
@@ -192,8 +194,9 @@ def _pixel_size_warning(sums: RunSums) -> str:
         return ""
     first = min(sums.pixel_sizes)
     given, header = sums.pixel_sizes[first]
+    of = f"{len(sums.pixel_sizes)} of {counted(sums.mapped, 'micrograph')}"
     return (
-        f"the given pixel size differs from the header in {len(sums.pixel_sizes)} of {sums.mapped} micrographs "
+        f"the given pixel size differs from the header in {of} "
         f"({sums.micrographs[first].stem}: {given:g} Å/px given, {header:g} Å/px in the header); "
         "the given one is used; check which one is correct"
     )
@@ -204,14 +207,15 @@ def _coordinate_warnings(sums: RunSums) -> List[str]:
     found = []
     for flag, number in sorted(sums.noted_sizes.items()):
         name, _, size = flag.partition("=")
+        micrographs = counted(number, "micrograph")
         if name == COORDINATES_SCALED:
             found.append(
-                f"the coordinates of {number} micrographs are at {size} Å/px, not at that of the micrographs: "
+                f"the coordinates of {micrographs} are at {size} Å/px, not at that of the micrographs: "
                 "they were scaled; --coordinates-pixel-size corrects this"
             )
         else:
             found.append(
-                f"the coordinate files of {number} micrographs say {size} Å/px, which is not the given pixel size; the "
+                f"the coordinate files of {micrographs} say {size} Å/px, which is not the given pixel size; the "
                 "given one is used: check which one is right"
             )
     return found

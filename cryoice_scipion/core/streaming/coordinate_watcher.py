@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Set
 
-from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, one_line
+from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, counted, one_line
 from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
 from cryoice_scipion.core.formats.folders import may_hold_coordinates
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
@@ -148,7 +148,8 @@ class CoordinateWatcher:
         name = self._name_of(path)
         if not self.picks.knows(name):
             return set()
-        self._log.warning("%s: is gone; its %d coordinates are no longer used", path, self.picks.rows_in(name))
+        lost = counted(self.picks.rows_in(name), "coordinate is", "coordinates are")
+        self._log.warning("%s: is gone; its %s no longer used", path, lost)
         return self.picks.remove(name)
 
     def counts(self) -> PickCounts:
@@ -174,11 +175,12 @@ class CoordinateWatcher:
         names = self.picks.unmatched_names()
         if names:
             shown = names_in_short(names)
-            self._log.warning("coordinates of %d micrographs that did not come are left out: %s", len(names), shown)
+            number = counted(len(names), "micrograph")
+            self._log.warning("coordinates of %s that did not come are left out: %s", number, shown)
         shared = self.picks.shared()
         for stem, files in list(shared.items())[:1]:
-            text = "the coordinates of %d micrographs are in several files and are joined, such as %s of %s"
-            self._log.warning(text, len(shared), " and ".join(files[:2]), stem)
+            text = "the coordinates of %s are in several files and are joined, such as %s of %s"
+            self._log.warning(text, counted(len(shared), "micrograph"), " and ".join(files[:2]), stem)
 
     def stop(self) -> None:
         """Stop watching; log the warnings about files that are still held back."""

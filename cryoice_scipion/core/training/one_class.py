@@ -16,7 +16,7 @@ from cryoice_scipion.core.detectors import one_class
 from cryoice_scipion.core.detectors.model_folder import CARD, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.one_class_fit import fit_one_class
 from cryoice_scipion.core.detectors.tail import Tail
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.training.clean_micrographs import read_clean
 from cryoice_scipion.core.training.saving import Result, start_folder
@@ -46,7 +46,8 @@ def train(request: TrainRequest) -> Result:
     chosen = features.get(sampling, [])
     fitted = fit_one_class(dict(enumerate(chosen)), sampling)
     if fitted is None:
-        reason = f"only {len(chosen)} clean micrographs of one pixel size can be used, and {FEWEST_CLEAN} are the least"
+        only = counted(len(chosen), "clean micrograph")
+        reason = f"only {only} of one pixel size can be used, and {FEWEST_CLEAN} are the least"
         raise SettingsError("--clean", reason, "name more clean micrographs")
     tail = Tail.of(one_class.left_out_distances(chosen))
     name, number = request.config.name, len(chosen)

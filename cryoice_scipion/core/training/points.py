@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted, plural
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labelled, read_label_image
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import picks_by_micrograph
@@ -42,15 +42,15 @@ def from_coordinates(
         table.warnings += ambiguous
         if unmatched:
             number, names = sum(unmatched.values()), ", ".join(sorted(unmatched)[:3])
-            table.warnings.append(
-                f"{table.source}: {number} {label} coordinates belong to other micrographs ({names}) and are left out"
-            )
+            given = counted(number, f"{label} coordinate belongs", f"{label} coordinates belong")
+            left_out = plural(number, "is left out", "are left out")
+            table.warnings.append(f"{table.source}: {given} to other micrographs ({names}) and {left_out}")
         for task_id, positions in rows.items():
             if len(positions):
                 pieces[task_id].append(_labelled(table.table.iloc[positions], label))
         if not any(len(positions) for positions in rows.values()):
             raise SettingsError(
-                table.source, f"no {label} coordinate belongs to one of the {len(tasks)} micrographs",
+                table.source, f"no {label} coordinate belongs to one of {counted(len(tasks), 'micrograph')}",
                 "give the micrographs that the coordinates were picked on; their names must match",
             )  # fmt: skip
     found = [

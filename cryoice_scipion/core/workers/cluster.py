@@ -18,7 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Set
 from cryoice_scipion.constants import VERSION
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.model_folder import fingerprint, load_config, resolve_model
-from cryoice_scipion.core.errors import WorkerError, one_line
+from cryoice_scipion.core.errors import WorkerError, counted, one_line
 from cryoice_scipion.core.workers.client import ANSWER_LIMIT
 from cryoice_scipion.core.workers.interface import WorkerDied
 from cryoice_scipion.core.workers.requests import RemoteExecutor
@@ -86,7 +86,7 @@ def cluster_executors(
     number = connection.workers * len(devices)
     cluster = Cluster(connection, devices, setup, log, number)
     cluster.answer_limit = seconds
-    log.info("%s: %d workers; %d micrographs are screened at a time", connection.name, connection.workers, number)
+    log.info("%s: workers: %d; %s at a time", connection.name, connection.workers, counted(number, "micrograph"))
     executors = [ClusterExecutor(cluster) for _ in range(number)]
     for executor in executors:
         executor.model, executor.fingerprint, executor.device = settings, mark, connection.name

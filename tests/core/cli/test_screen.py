@@ -234,7 +234,7 @@ def test_an_ambiguous_name_leaves_out_its_own_coordinates_only(micrographs, mode
     [
         ({"mic0": "no box\n", "mic1": "none\n"}, "none of the 2 coordinate files can be read"),
         ({"mic0": "no box\n"}, "mic0.box: line 1: 2 columns"),
-        ({"other": 2 * BOX}, "none of the 2 coordinates matches a micrograph by name"),
+        ({"other": 2 * BOX}, "of 2 coordinates, none matches a micrograph by name"),
     ],
 )
 def test_coordinates_that_are_all_of_no_use_end_the_run_before_it_begins(
@@ -377,7 +377,7 @@ def test_ctrl_c_saves_and_says_what_is_done(micrographs, model, star, tmp_path):
     assert "Traceback" not in errors
     screened = read_records(tmp_path / "o")
     assert 0 < len(screened) < NUMBER + MORE
-    words = f"stopped: {len(screened)} of {NUMBER + MORE} micrographs are done and saved; continue with --resume"
+    words = f"stopped: {len(screened)} of {NUMBER + MORE} micrographs done and saved; continue with --resume"
     assert words in errors
     stars = [read_picks(tmp_path / "o" / "coordinates" / f"{name}.star") for name in ("kept", "rejected")]
     assert sum(map(len, stars)) == sum(len(one.scores) for one in screened)

@@ -85,7 +85,7 @@ def test_helices_and_picks_of_other_micrographs_are_refused(screen, capsys):
     screen(GRID_A, "mic_001.box", HELIX, status=2)
     assert "holds filaments" in capsys.readouterr().err
     screen(GRID_A, "other.box", "100 100 80 80\n", status=2)
-    assert "none of the 1 coordinates" in capsys.readouterr().err
+    assert "of 1 coordinate, none matches" in capsys.readouterr().err
 
 
 def test_relion_gets_the_kept_picks_of_each_micrograph_in_its_own_pixels(screen, data, tmp_path):

@@ -163,7 +163,7 @@ def test_coordinates_that_match_no_micrograph_at_all_are_an_error_everywhere(run
     if way in ("resume", "filter", "api"):
         run(folder)
     if way == "api":
-        with pytest.raises(CoordinatesError, match="none of the 1 coordinates"):
+        with pytest.raises(CoordinatesError, match="of 1 coordinate, none matches"):
             list(cryoice.screen_files(folder, cryoice.load(model, "cpu"), tmp_path / "run", picks[1], reference=0,
                                       particle_diameter=40.0))  # fmt: skip
     elif way == "filter":
@@ -172,7 +172,7 @@ def test_coordinates_that_match_no_micrograph_at_all_are_an_error_everywhere(run
         assert len(read_picks(tmp_path / "new" / "coordinates" / "pending.star")) == 1
     else:
         more = {"resume": ["--resume"], "watch": ["--watch", "--timeout", 1, "--settle", 0.2], "screen": []}[way]
-        assert "none of the 1 coordinates" in run(folder, *picks, *more, status=2)
+        assert "of 1 coordinate, none matches" in run(folder, *picks, *more, status=2)
 
 
 def test_one_pixel_of_enormous_value_changes_nothing(run, micrographs, tmp_path):

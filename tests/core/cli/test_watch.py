@@ -123,7 +123,7 @@ def test_a_watch_ends_like_a_run_over_the_same_files(micrographs, model, tmp_pat
         (picks / "mic2.box").write_text(boxes(2))
         watch.wait_for_picks(18)
         assert watch.end(signal.SIGINT) == 0, watch.errors
-    assert "stopped: 3 micrographs are done and saved; continue with --resume" in watch.errors
+    assert "stopped: 3 micrographs done and saved; continue with --resume" in watch.errors
     assert "3 micrographs: 3 accepted" in watch.said
     first = rows_of(output)
     assert len(first) == 24
@@ -186,7 +186,7 @@ def test_sigterm_ends_a_watch_like_ctrl_c(model, tmp_path):
         watch.wait_until_up()
         assert watch.end(signal.SIGTERM) == 0, watch.errors
     assert "(does not exist yet)" in watch.errors
-    assert "stopped: 0 micrographs are done and saved; continue with --resume" in watch.errors
+    assert "stopped: 0 micrographs done and saved; continue with --resume" in watch.errors
 
 
 def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_path):
@@ -194,7 +194,7 @@ def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_pa
     with Process(arguments(micrographs, output, model), output) as run:
         run.wait_for(lambda: len(list((output / ".maps").glob("*.npz"))) >= 1 if output.exists() else False)
         assert run.end(signal.SIGTERM) == 143, run.errors
-    assert f"of {NUMBER} micrographs are done and saved; continue with --resume" in run.errors
+    assert f"of {NUMBER} micrographs done and saved; continue with --resume" in run.errors
 
 
 def watched(micrographs, model, tmp_path, files, more=()):
@@ -232,7 +232,7 @@ def test_a_watch_accounts_for_every_coordinate_also_when_it_goes_on(micrographs,
     "files, words",
     [
         ({"mic0.box": "no box\n", "log.txt": "a log\n"}, "no coordinate file could be read"),
-        ({"other.box": boxes(0)}, "none of the 6 coordinates matches a micrograph by name"),
+        ({"other.box": boxes(0)}, "of 6 coordinates, none matches a micrograph by name"),
     ],
 )
 def test_a_watch_whose_coordinates_are_all_of_no_use_ends_with_2(
@@ -293,5 +293,7 @@ def test_an_output_that_holds_a_run_and_a_size_that_is_missing_are_refused(micro
     words = arguments(micrographs, tmp_path / "o", model, "--watch", "--settle", 0.1, "--timeout", 0.3)
     assert main([*words, "--coordinates", str(star)]) == 2
     assert "the particle diameter is not known; give it in Å with --particle-diameter" in capsys.readouterr().err
+    corrected = [*words, "--coordinates", str(star), "--particle-diameter", 80]
+    assert main([str(word) for word in corrected]) == 0  # nothing was screened, so the folder is begun anew
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err

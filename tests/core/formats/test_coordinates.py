@@ -119,7 +119,7 @@ def test_damaged_files_are_one_line_that_says_where(tmp_path, name, text, words)
         ("a.box", "1 2 3 3\n1 nan 3 3\n", "line 2: y is missing"),
         ("a.box", "1 2 3 3\n1 inf 3 3\n", "line 2.*'inf'"),
         ("a.csv", "X-Coordinate,Y-Coordinate\n1,2\n3\n", "line 3"),
-        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3\n", "line 6: 1 column"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n", "line 6: 3 columns"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 q\n", "line 6.*'q'"),
         ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n3 4 5\n6\n", "line 6: 3 .*line 7: 1 "),
@@ -356,7 +356,7 @@ def test_pos_leaves_disabled_picks_out_and_says_so(tmp_path):
     )
     picks = read_picks(write(tmp_path / "m.pos", text))
     assert picks.table[X].tolist() == [100] and picks.table[SCORE].tolist() == [0.5]
-    assert picks.dropped == 1 and "1 picks are disabled" in picks.warnings[0]
+    assert picks.dropped == 1 and "1 pick is disabled" in picks.warnings[0]
     picks = read_picks(write(tmp_path / "m.pos", text.replace(" 0.5\n", " unknown\n")))
     assert picks.table[X].tolist() == [100] and picks.table[SCORE].isna().all() and picks.dropped == 1
 

@@ -28,7 +28,7 @@ def test_an_entry(entry):
         assert len(data.good) == 4 and set(data.good.table["rlnMicrographName"]) == {"a", "b"}
         assert (data.good.table["cryoiceDiameter"] == 108).all()
         assert len(data.bad) == 1
-        assert data.messages == ["1 of 2 micrographs have no false positives"]
+        assert data.messages == ["1 of 2 micrographs has no false positives"]
 
 
 def test_a_picture_stands_for_a_micrograph_without_an_mrc_file(entry):
@@ -41,7 +41,7 @@ def test_an_entry_without_false_positives_and_with_orphans(entry):
     (entry / "micrographs/b.mrc").unlink()
     data = read_cryoppp(entry)
     assert data.bad is None
-    assert "1 micrographs that are not in the folder (b" in data.messages[0]
+    assert "1 micrograph that is not in the folder (b" in data.messages[0]
 
 
 def test_true_coordinates_from_the_star_file(entry):

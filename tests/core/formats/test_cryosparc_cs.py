@@ -86,7 +86,7 @@ def test_particles_without_a_position_are_counted(tmp_path):
     array["location/micrograph_shape"][1] = 0
     picks = read_picks(write(tmp_path / "p.cs", array))
     assert picks.table.equals(whole.iloc[[0, 2]].reset_index(drop=True))
-    assert len(picks) == 2 and picks.left_out == {"unreadable_row": 1} and "1 particles" in picks.warnings[0]
+    assert len(picks) == 2 and picks.left_out == {"unreadable_row": 1} and "1 particle without" in picks.warnings[0]
     array["location/micrograph_shape"] = 0
     with pytest.raises(CoordinatesError, match="p.cs: no particle has a position on a micrograph; give"):
         read_picks(write(tmp_path / "p.cs", array))

@@ -102,7 +102,7 @@ def test_relion_3_finds_the_picks_of_each_micrograph_below_the_suffix_file(proje
     job = tree(project / "job", {picks_at: HEAD + "5 6\n", "coords_suffix_topaz.star": f"\n{listing}\n"})
     picks = read_picks(job / "coords_suffix_topaz.star")
     assert rows(picks) == [(listed, 5)]
-    assert "1 micrographs of the list have none" in picks.notes[0]
+    assert "1 micrograph of the list has none" in picks.notes[0]
 
 
 def test_a_copied_relion_3_job_is_read_without_its_project_and_an_empty_one_is_an_error(tmp_path):

@@ -40,7 +40,7 @@ def test_a_column_is_of_numbers_only_if_its_text_says_no_more(name, values, expe
     [
         ("a b c\n\n \nd e f\n", r"\s+", None, [["a", "b", "c"], ["d", "e", "f"]], []),
         ("a\t b\r\n", r"\s+", 2, [["a", "b", ""]], []),
-        ("a\nb c\n", r"\s+", 2, [["b", "c", ""]], [(7, "1 columns where 2 are expected")]),
+        ("a\nb c\n", r"\s+", 2, [["b", "c", ""]], [(7, "1 column where 2 are expected")]),
         ("a,b,c,,\n,,,d\n", ",", None, [["a", "b", "c"]], [(8, "4 columns where 3 are expected")]),
         ("a,b\n \n\nc\n", ",", None, [["a", "b", ""], ["c", "", ""]], []),
         ('"a, b",c\nd,"e\nf,g,h\n', ",", None, [["a, b", "c", ""], ["d", "e", ""], ["f", "g", "h"]], []),
@@ -68,7 +68,7 @@ def test_a_position_may_be_as_large_as_the_largest_micrograph(tmp_path, value, i
 
 
 _FIRST = "line 1: x is 'a', not a number"
-_THREE = f"{_FIRST}; line 2: 1 columns where 2 are expected; line 3: x is 'a', not a number"
+_THREE = f"{_FIRST}; line 2: 1 column where 2 are expected; line 3: x is 'a', not a number"
 
 
 @pytest.mark.parametrize(

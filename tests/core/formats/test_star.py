@@ -30,10 +30,10 @@ def test_single_values_are_a_table_of_one_row_before_the_loops_of_their_block(tm
 def test_a_row_of_another_width_is_an_error_or_noted(tmp_path):
     path = write(tmp_path / "m.star", "data_a\nloop_\n_x\n_y\n1 2\n3\n4 5\ndata_b\nloop_\n_z\n6 7\n8\n9 10\n")
     one, two = read_star(path, lenient=True)
-    assert one.table.values.tolist() == [[1, 2], [4, 5]] and one.rows.lost == [(6, "1 columns where 2 are expected")]
+    assert one.table.values.tolist() == [[1, 2], [4, 5]] and one.rows.lost == [(6, "1 column where 2 are expected")]
     assert two.table.values.tolist() == [[8]]
-    assert two.rows.lost == [(11, "2 columns where 1 are expected"), (13, "2 columns where 1 are expected")]
-    with pytest.raises(CoordinatesError, match="m.star: line 6: 1 columns where 2 are expected; correct or remove"):
+    assert two.rows.lost == [(11, "2 columns where 1 is expected"), (13, "2 columns where 1 is expected")]
+    with pytest.raises(CoordinatesError, match="m.star: line 6: 1 column where 2 are expected; correct or remove"):
         read_star(path)
 
 

@@ -31,7 +31,7 @@ def test_subfolders_are_searched_if_the_folder_has_no_image(tmp_path):
     assert found == {
         "a": f"{epu}/Sq1/Data/a.mrc", "Data_a": f"{epu}/Sq2/Data/a.mrc.gz", "b": f"{epu}/Sq2/Data/b.tif"
     }  # fmt: skip
-    assert "3 images in 2 subfolders are used" in notes[0] and "1 images are left out" in notes[1]
+    assert "3 images in 2 subfolders are used" in notes[0] and "1 image is left out" in notes[1]
 
 
 def test_images_in_the_folder_itself_come_first_and_the_others_are_said(tmp_path):

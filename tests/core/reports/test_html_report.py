@@ -209,5 +209,5 @@ def test_an_empty_run_has_a_report_too(tmp_path, settings):
 def test_writing_again_replaces_the_page(tmp_path):
     write(tmp_path, [])
     page = write(tmp_path, [record(1, tmp_path)])
-    assert "1 micrographs" in page.text
+    assert "1 micrograph" in page.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "thumbnails"]

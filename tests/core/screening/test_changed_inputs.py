@@ -60,7 +60,9 @@ def test_a_micrograph_that_changed_is_screened_again_and_counted_once(tmp_path, 
         18,
         sum(one.kept for one in results(tmp_path / "o")),
     )
-    assert any("1 micrographs changed after they were screened" in warning for warning in summary.warnings)
+    assert any(
+        "1 micrograph changed after it was screened, and was screened again" in warning for warning in summary.warnings
+    )
     assert len((tmp_path / "o" / "micrographs.csv").read_text().splitlines()) == 4
     assert screen(tasks) == []
     tasks[1].picks.pop()

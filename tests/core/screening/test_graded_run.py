@@ -139,7 +139,7 @@ def test_ignored_classes_the_cost_of_a_miss_and_a_session_that_is_not_measured_c
 def test_many_bad_grades_are_a_warning(tasks, tmp_path):
     screen(tmp_path / "out", tasks[6:])
     (line,) = (line for line in read_summary(tmp_path / "out").warnings if "grade" in line)
-    assert line.startswith("1 of 1 micrographs have a bad grade (1 film)")
+    assert line.startswith("1 of 1 micrograph has a bad grade (1 film)")
 
 
 def test_a_model_without_these_classes_gives_no_grades_and_rejects_none(tasks, tmp_path):

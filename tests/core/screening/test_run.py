@@ -19,6 +19,7 @@ import pytest
 import standin
 from standin import executor, make_tasks, write_micrograph
 
+from cryoice_scipion.constants import ACCEPTED, FAILED
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CoordinatesError, SettingsError, WorkerError
 from cryoice_scipion.core.images.writing import read_map
@@ -411,7 +412,7 @@ def test_picks_outside_the_frame_are_rejected_counted_and_named(tmp_path, caplog
     told = screen(tmp_path / "o", tasks)
     assert told[1].scores[-1].cls == "outside"
     assert "picks_outside=1" in told[1].flags
-    assert "1 coordinates are outside" in caplog.text
+    assert "1 coordinate is outside" in caplog.text
 
 
 def test_failed_micrographs_are_tried_again_only_when_asked(tmp_path):
@@ -460,6 +461,23 @@ def test_a_folder_with_a_run_is_not_taken_without_resume(tmp_path):
     screen(tmp_path / "o", tasks)
     with pytest.raises(SettingsError, match="holds a run already; continue it with --resume"):
         screen(tmp_path / "o", tasks)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_whose_micrographs_all_failed_is_begun_anew_with_other_settings(tmp_path, resume):
+    tasks = make_tasks(tmp_path / "m", 2)
+    for task in tasks:
+        task.pixel_size = None
+        with mrcfile.open(task.path, "r+") as mrc:
+            mrc.voxel_size = 0
+    screen(tmp_path / "o", tasks)
+    assert [one.status for one in read_records(tmp_path / "o")] == [FAILED] * 2
+    corrected = ScreenConfig(reference=3, pixel_size=4.0)
+    screen(tmp_path / "o", tasks, corrected, resume=resume)
+    assert [one.status for one in read_records(tmp_path / "o")] == [ACCEPTED] * 2
+    assert read_summary(tmp_path / "o").failed == 0
+    with pytest.raises(SettingsError, match="pixel_size was 4.0, is None"):
+        screen(tmp_path / "o", tasks, resume=True)
 
 
 def test_a_resume_with_other_settings_names_them(tmp_path):

@@ -143,7 +143,7 @@ def test_command_line_makes_a_data_set(tmp_path, capsys):
     assert command.main(args) == 0
     with mrcfile.open(tmp_path / "set/micrographs/sim_0001.mrc") as mrc:
         assert mrc.data.shape == (128, 160)
-    assert "1 micrographs" in capsys.readouterr().out
+    assert "1 micrograph " in capsys.readouterr().out
 
 
 def test_a_size_that_is_none_is_refused():

@@ -65,7 +65,7 @@ def test_places_outside_the_frame_or_on_a_border_are_left_out_and_counted(tmp_pa
     patches = cut_patches([labelled(path, points)], PatchConfig(background=False, jitter_copies=0), progress=False)
     assert len(patches.real) == 1
     assert any("2 coordinates outside the frame" in line for line in patches.messages)
-    assert any("1 coordinates on the border" in line for line in patches.messages)
+    assert any("1 coordinate on the border" in line for line in patches.messages)
 
 
 @pytest.mark.parametrize("views", [["patch"], ["patch", "spectrum"]])
@@ -74,14 +74,14 @@ def test_a_micrograph_without_a_position_left_does_not_stop_the_others(tmp_path,
     items = [labelled(one, [(-5, 20, "good")]), labelled(two, [(300, 300, "bad")])]
     patches = cut_patches(items, PatchConfig(background=False), views=views, progress=False)
     assert set(patches.table["micrograph"]) == {"b"}
-    assert patches.messages == ["a: 1 coordinates outside the frame left out"]
+    assert patches.messages == ["a: 1 coordinate outside the frame left out"]
 
 
 def test_places_beyond_the_most_of_a_micrograph_are_counted(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", noise(), 2.0)
     config = PatchConfig(background=False, jitter_copies=0, max_per_micrograph=2)
     patches = cut_patches([labelled(path, [(300, y, "good") for y in (100, 200, 300)])], config, progress=False)
-    assert (len(patches.real), patches.messages) == (2, ["a: 1 coordinates beyond 2 left out, at random"])
+    assert (len(patches.real), patches.messages) == (2, ["a: 1 coordinate beyond 2 left out, at random"])
 
 
 def test_rare_bad_ones_are_not_thinned_out_with_the_good_ones(tmp_path):
@@ -158,7 +158,7 @@ def test_coordinates_of_unknown_micrographs_are_counted():
     good, bad = table([("a.mrc", 1, 1), ("zz.mrc", 2, 2)]), table([("a_DW.mrc", 3, 3)])
     (item,) = from_coordinates(tasks, good, bad)
     assert item.points["label"].tolist() == ["good", "bad"]
-    assert any("1 good coordinates" in line and "zz" in line for line in good.warnings)
+    assert any("1 good coordinate belongs" in line and "zz" in line for line in good.warnings)
     with pytest.raises(SettingsError, match="no bad coordinate"):
         from_coordinates(tasks, good, table([("zz.mrc", 2, 2)]))
 

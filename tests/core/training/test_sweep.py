@@ -14,6 +14,7 @@ from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors import kinds
 from cryoice_scipion.core.detectors.model_folder import check_sums, load_config, read_sums
 from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.training.trainers import Epoch
 
 pytest.importorskip("optuna", reason="Optuna is not installed")
 
@@ -126,6 +127,29 @@ def test_settings_that_fail_are_in_the_table_and_bad_data_ends_the_sweep(tmp_pat
     assert 0 < len(failed) < 5
     assert set(failed["width"]) == {16}
     assert set(failed["reason"]) == {"training: the loss became infinite"}
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"], ["--dashboard"]])
+@pytest.mark.parametrize("error", [SettingsError("--crops", "needs 2 numbers"), KeyboardInterrupt()])
+def test_a_wrong_setting_that_a_training_finds_leaves_a_folder_for_the_corrected_command(
+    error, more, tmp_path, monkeypatch, capsys
+):
+    original = sweep_stub.train
+
+    def train(request):
+        if list(request.crops) == [9]:
+            request.on_epoch(Epoch({"epoch": 1.0, "train_loss": 1.0}))
+            raise error
+        return original(request)
+
+    monkeypatch.setattr(sweep_stub, "train", train)
+    words = [*more, "--trials", 2, "--seeds", 1]
+    assert sweep(tmp_path / "a", *words, "--crops", 9) != 0
+    assert sweep(tmp_path / "a", *words, "--crops", 1, "--width", 8) == 0
+    table = pd.read_csv(tmp_path / "a" / "sweep.csv")
+    assert table["state"].tolist() == ["complete"] * 2
+    assert sweep(tmp_path / "a", *words, "--resume", "--crops", 9, "--width", 8) == 2
+    assert "holds a sweep with other crops" in capsys.readouterr().err
 
 
 def test_a_single_source_is_divided_by_micrograph(tmp_path, monkeypatch, capsys):

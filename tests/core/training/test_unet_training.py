@@ -262,7 +262,7 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     output = tmp_path / "model"
     namesake = write_labelled(tmp_path / "other" / "set", number=2)
     for more, reason in (
-        (["--crops", "1", "2"], "needs 1 numbers"),
+        (["--crops", "1", "2"], "needs 1 number above 0"),
         (["--hold-out", "absent"], "absent"),
         (["--good", "x.star"], "label images"),
         (["--contrast", "bright"], "does not use --contrast"),
@@ -336,6 +336,16 @@ def test_small_sets_are_trained_on_whole_and_held_out_ones_never():
         split_micrographs([few], TrainConfig.make(hold_out=["b7"]))
     with pytest.raises(SettingsError, match="at least two"):
         split_micrographs([few], TrainConfig.make(hold_out=["b[0-2]"]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_training_and_validation_have_good_and_bad_labels_if_the_micrographs_allow_it(seed):
+    many = TrainingSet("many", [Path(f"a{index}.npz") for index in range(12)])
+    config = TrainConfig.make(seed=seed)
+    labels = {name: {False} for name in many.names}
+    assert split_micrographs([many], config) == split_micrographs([many], config, dict.fromkeys(labels, {False, True}))
+    split = split_micrographs([many], config, {**labels, "many/a0": {True}, "many/a1": {True}})
+    assert {split["many/a0"], split["many/a1"]} == {"train", "validation"}
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ export function make(name, attributes = {}, ...children) {
 export const find = (name) => document.getElementById(name);
 export const percent = (share) => (share === null || share === undefined ? "–" : share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 export const whole = (number) => Math.round(number).toLocaleString("en");
+export const counted = (number, one, several = `${one}s`) => `${whole(number)} ${number === 1 ? one : several}`;
 
 /** Return a small square of a colour, as a picture, because the policy of the page allows no inline style. */
 export function dot(colour) {

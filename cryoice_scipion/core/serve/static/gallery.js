@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The micrographs of the run as small pictures that can be sorted; it looks for new ones while the run goes on.
 
-import { api, dot, find, make, palette, percent, tell } from "./common.js";
+import { api, counted, dot, find, make, palette, percent, tell } from "./common.js";
 
 const GRADES = Object.keys(palette.grades);
 const rank = (value) => (value === null ? -Infinity : value);
@@ -38,7 +38,7 @@ export class Gallery {
         this.rows = state.micrographs;
         this.draw();
       }
-      const now = `${this.rows.length} micrographs` + (state.finished ? "" : state.backlog ? `, ${state.backlog} waiting` : "");
+      const now = counted(this.rows.length, "micrograph") + (state.finished ? "" : state.backlog ? `, ${state.backlog} waiting` : "");
       if (find("progress").textContent !== now) find("progress").textContent = now;
       find("none").hidden = this.rows.length > 0;
       this.watch(state);

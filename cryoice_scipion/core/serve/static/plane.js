@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The map of the session: a point for each micrograph. A click opens one, a line drawn around some selects them.
 
-import { api, dot, find, make, palette, percent, tell, whole } from "./common.js";
+import { api, counted, dot, find, make, palette, percent, tell, whole } from "./common.js";
 import { short } from "./gallery.js";
 
 const EDGE = 4, REACH = 5;  // of the 100 units of the picture
@@ -72,7 +72,7 @@ export class Plane {
     const left = this.gallery.rows.length - rows.length;
     const plane = this.explained ? ` The plane shows ${percent(this.explained)} of the variance of brightness, contrast and texture.` : " Distances between groups mean nothing.";
     find("map_words").textContent = rows.length
-      ? `Micrographs that look alike are near each other.${plane}${left ? ` ${whole(left)} micrographs are not on it.` : ""}`
+      ? `Micrographs that look alike are near each other.${plane}${left ? ` ${counted(left, "micrograph is", "micrographs are")} not on it.` : ""}`
       : this.waiting ? "Arranging the micrographs …" : "The map needs at least five micrographs with measured features.";
     this.mark();
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Review: look at the micrographs of a run at any threshold, and accept or reject them by hand.
 
-import { api, areaTable, find, gradeAndArea, make, sequence, tell, whole } from "./common.js";
+import { api, areaTable, counted, find, gradeAndArea, make, sequence, tell, whole } from "./common.js";
 import { Gallery } from "./gallery.js";
 import { Plane } from "./plane.js";
 import { Viewer } from "./viewer.js";
@@ -94,8 +94,8 @@ async function count() {
     if (!isNew()) return;
     const ready = found.ready < 1 ? ` (for ${Math.floor(100 * found.ready)} % of the micrographs)` : "";
     find("counts").replaceChildren(
-      ...(found.of || found.ready < 1 ? [make("b", {}, whole(found.kept)), ` of ${whole(found.of)} coordinates kept${ready}, `] : []),
-      make("b", {}, whole(found.accepted)), ` of ${whole(found.micrographs)} micrographs accepted`);
+      ...(found.of || found.ready < 1 ? [make("b", {}, whole(found.kept)), ` of ${counted(found.of, "coordinate")} kept${ready}, `] : []),
+      make("b", {}, whole(found.accepted)), ` of ${counted(found.micrographs, "micrograph")} accepted`);
     clearTimeout(waiting);
     if (found.ready < 1) waiting = setTimeout(count, 400);
   } catch (error) {
@@ -127,7 +127,7 @@ find("mark_whole").addEventListener("click", async () => {
   const ids = selected().map((row) => row.id), name = find("whole_class").value;
   try {
     await api("/api/labels/whole", { method: "POST", json: { ids, class: name } });
-    tell(`${ids.length === 1 ? "1 micrograph is" : `${whole(ids.length)} micrographs are`} marked as ${name}. Open Teach to train.`);
+    tell(`${counted(ids.length, "micrograph is", "micrographs are")} marked as ${name}. Open Teach to train.`);
   } catch (error) {
     tell(error.message);
   }

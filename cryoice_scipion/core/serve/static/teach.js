@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Teach: mark good and bad places, train on them, compare, save the model and screen the run again with it.
 
-import { api, bar, dot, find, make, nameOf, palette, percent, sequence, tell } from "./common.js";
+import { api, bar, counted, dot, find, make, nameOf, palette, percent, sequence, tell } from "./common.js";
 import { Gallery, short } from "./gallery.js";
 import { Viewer } from "./viewer.js";
 
@@ -14,7 +14,7 @@ let labels = {}, mode = "bad", data = null, history = [], judges = [], before, a
 
 const gallery = new Gallery(open, (row) => {
   const number = (labels[row.stem] || []).length;
-  return number ? make("b", { class: "sign", title: `${number} marked places` }, `▣ ${number}`) : null;
+  return number ? make("b", { class: "sign", title: counted(number, "marked place") }, `▣ ${number}`) : null;
 });
 
 async function open(row, box = null) {
@@ -215,7 +215,7 @@ find("kept").addEventListener("click", () => {
   const places = keptPlaces();
   if (!places.length) return tell("No kept coordinate is far enough from the marks.");
   change([...own(), ...places]);
-  tell(`${places.length} kept coordinates are marked as good. Click on the sign of a wrong one to remove it.`);
+  tell(`${counted(places.length, "kept coordinate is", "kept coordinates are")} marked as good. Click on the sign of a wrong one to remove it.`);
 });
 
 // ---- training

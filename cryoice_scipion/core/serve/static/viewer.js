@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A micrograph with its bad areas and coordinates, which can be zoomed and moved. Units are px of the micrograph.
 
-import { make, nameOf, palette } from "./common.js";
+import { counted, make, nameOf, palette } from "./common.js";
 import { Look } from "./look.js";
 
 const STEP = 1.25, MOST = 40;
@@ -45,7 +45,7 @@ export class Viewer {
     this.data = data;
     this.source = source;
     if (!same) this.setPicture(source, true, Math.max(data.width, data.height) * data.pixel_size);
-    this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${data.regions.length} regions of bad area`);
+    this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${counted(data.regions.length, "region")} of bad area`);
     this.drawAreas(data.mask, data.regions);
     this.drawPicks(data.picks);
     if (!same) this.fit();

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from cryoice_scipion.core.detectors.autoencoder_network import Autoencoder
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.training.patches.fit import runaway
 from cryoice_scipion.core.training.trainers import Epoch, TrainRequest
 
@@ -75,7 +76,7 @@ def fit(
         if not history:
             raise
         interrupted = True
-        request.log(f"interrupted: the best weights of {len(history)} epochs are kept")
+        request.log(f"interrupted: the best weights of {counted(len(history), 'epoch')} are kept")
     network.load_state_dict(best)
     network.eval()
     return history, interrupted

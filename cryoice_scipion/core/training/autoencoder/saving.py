@@ -14,6 +14,7 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors import autoencoder
 from cryoice_scipion.core.detectors.autoencoder import AutoencoderDetector
 from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, WEIGHTS, write_sums
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
 from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.autoencoder.labels import Measured
@@ -80,8 +81,8 @@ def _card(model: ModelConfig, trained: Trained, highest: float, weighted: bool) 
             f"{model.sampling:g} Å. It measures how unlike those of clean micrographs the residuals of a "
             "reconstruction are.",
             "",
-            f"- Clean micrographs: {trained.trained} to train on. {trained.left_out} others say which residuals are "
-            "usual.",
+            f"- Clean micrographs: {trained.trained} to train on. "
+            f"{counted(trained.left_out, 'other says', 'others say')} which residuals are usual.",
             *(["- Places with little texture (GLCM) had more weight in the training."] if weighted else []),
             *(f"- {topic}: {text}" for topic, text in topics.items() if topic not in ("settings", "clean micrographs")),
             f"- Recommended threshold: {model.recommended_threshold:g} on goodness = 1 - P(BAD): {rule}.",

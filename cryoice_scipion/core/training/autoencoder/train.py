@@ -23,7 +23,7 @@ from cryoice_scipion.core.detectors.choice import training_views
 from cryoice_scipion.core.detectors.one_class import left_out_distances
 from cryoice_scipion.core.detectors.one_class_fit import fit_one_class
 from cryoice_scipion.core.detectors.tail import Tail
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.training.autoencoder.fit import CleanImage, fit
@@ -65,7 +65,8 @@ def train(request: TrainRequest) -> Result:
     number = max(FEWEST_CLEAN, round(config.validation * len(seen)))
     if len(seen) < number + FEWEST_TRAINED:
         least = FEWEST_CLEAN + FEWEST_TRAINED
-        reason = f"only {len(seen)} clean micrographs of one pixel size can be used, and {least} are the least"
+        only = counted(len(seen), "clean micrograph")
+        reason = f"only {only} of one pixel size can be used, and {least} are the least"
         raise SettingsError("--clean", reason, "name more clean micrographs, or give a smaller --validation")
     order = np.random.default_rng(config.seed).permutation(len(seen))
     left_out, trained = ([seen[index] for index in part] for part in (order[:number], order[number:]))

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BORDER, CLASSES, GRADES
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted, plural
 from cryoice_scipion.core.evaluation.labels import find_labelled, read_label_image
 from cryoice_scipion.core.grades.grade import grade_of_areas
 from cryoice_scipion.core.grades.resnet import grade_views
@@ -72,7 +72,9 @@ def _graded(path: Path, tasks: Sequence[MicrographTask], request: TrainRequest) 
     grades = read_grades(path)
     found = [(task, grades[micrograph_key(task.stem)]) for task in tasks if micrograph_key(task.stem) in grades]
     if len(found) < len(grades):
-        request.warn([f"{path}: {len(grades) - len(found)} of {len(grades)} micrographs are not among --micrographs"])
+        absent = len(grades) - len(found)
+        of = f"{absent} of {counted(len(grades), 'micrograph')} {plural(absent, 'is', 'are')}"
+        request.warn([f"{path}: {of} not among --micrographs"])
     if not found:
         raise SettingsError(path, "names none of the micrographs", "check the names and --micrographs")
     return found

@@ -16,7 +16,7 @@ from cryoice_scipion.constants import BAD, FEWEST_GRADED, GOOD, GRADES, VERSION
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.network_detector import save_weights
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.grades.resnet import SAMPLING, ResNet, views_for
 from cryoice_scipion.core.reports.plots import calibration, training_curves
 from cryoice_scipion.core.screening.csv_table import write_csv
@@ -180,7 +180,7 @@ def _card(model: ModelConfig, part: str, examples: Sequence[Example], probabilit
         f"Made {model.created}. Network `resnet`: grades whole micrographs; {depth} layers, {width} channels at first.",
         "",
         *[f"- {topic}: {text}" for topic, text in model.trained_on.items() if topic != "settings"],
-        f"- Measured on the {len(examples)} {part} micrographs: AUC of bad against good {measured['auc']}, "
+        f"- Measured on the {counted(len(examples), f'{part} micrograph')}: AUC of bad against good {measured['auc']}, "
         f"share with the right grade {measured['accuracy']}.",
         "- Use it with `cryoice screen --grader`. It knows nothing of the session.",
         "",

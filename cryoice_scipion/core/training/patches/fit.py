@@ -19,7 +19,7 @@ from cryoice_scipion.core.detectors.choice import kind_to_train, views_of
 from cryoice_scipion.core.detectors.kinds import kind_of, module_of
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.detectors.network_detector import Network, read_weights
-from cryoice_scipion.core.errors import ModelError, SettingsError
+from cryoice_scipion.core.errors import ModelError, SettingsError, counted
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.augment import augment
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION
@@ -146,7 +146,7 @@ def fit(
         if not history:  # there are no trained weights yet
             raise
         interrupted = True
-        log(f"interrupted: the best weights of {len(history)} epochs are kept")
+        log(f"interrupted: the best weights of {counted(len(history), 'epoch')} are kept")
     network.load_state_dict(best)
     return Fitted(network.eval(), classes, history, interrupted, options)
 

@@ -31,7 +31,7 @@ from cryoice_scipion.constants import BORDER, GOOD
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import EMBEDDING
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.json_files import read_json
@@ -112,7 +112,11 @@ class PatchSet:
             raise SettingsError(folder, f"is no patch set ({error})", "make one with 'cryoice patches'") from None
         for name, array in ((REAL, real), *((paths[kind].name, array) for kind, array in further.items())):
             if len(array) != len(table):
-                raise SettingsError(folder, f"{name} holds {len(array)} patches, {TABLE} {len(table)}", "make it anew")
+                raise SettingsError(
+                    folder,
+                    f"{name} holds {counted(len(array), 'patch', 'patches')}, {TABLE} {len(table)}",
+                    "make it anew",
+                )
         return cls(real, table, float(head["sampling"]), list(head["messages"]), further)
 
     def counts(self) -> Dict[str, int]:
@@ -256,7 +260,7 @@ def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[
     on_border |= (item.points["label"] == BORDER).to_numpy() & inside
     for number, where in ((int((~inside).sum()), "outside the frame"), (int(on_border.sum()), "on the border")):
         if number:
-            messages.append(f"{item.stem}: {number} coordinates {where} left out")
+            messages.append(f"{item.stem}: {counted(number, 'coordinate')} {where} left out")
     return item.points[inside & ~on_border]
 
 
@@ -267,7 +271,7 @@ def _at_most(
     surplus = len(points) - number
     if surplus <= 0:
         return points.reset_index(drop=True)
-    messages.append(f"{stem}: {surplus} coordinates beyond {number} left out, at random")
+    messages.append(f"{stem}: {counted(surplus, 'coordinate')} beyond {number} left out, at random")
     order = rng.permutation(len(points))
     bad_first = order[np.argsort((points["label"] == GOOD).to_numpy()[order], kind="stable")]
     return points.iloc[np.sort(bad_first[:number])].reset_index(drop=True)

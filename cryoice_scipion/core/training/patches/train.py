@@ -16,7 +16,7 @@ from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.choice import views_of
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.patch_fft import WINDOW
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps.session_baseline import session_logit_of
@@ -113,7 +113,8 @@ def train_on_patches(
     log(_describe(table))
     few = int(((table["label"] != GOOD) & (table["copy"] == 0)).sum())
     if not config.base and few < ENOUGH_BAD:
-        log(f"warning: {few} BAD patches are few for a new network; use --from default to fine-tune the shipped one")
+        given = counted(few, "BAD patch is", "BAD patches are")
+        log(f"warning: {given} few for a new network; use --from default to fine-tune the shipped one")
     fitted = fitter(views, table, config, device, log, progress, request.on_epoch)
     original = (table["copy"] == 0).to_numpy()
     rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
@@ -237,9 +238,8 @@ def _check(patches: PatchSet, views: Sequence[str]) -> None:
     good = int((patches.table["label"] == GOOD).sum())
     for number, name in ((good, "GOOD"), (len(patches.table) - good, "BAD")):
         if number < FEWEST_LABELS:
-            raise SettingsError(
-                "training set", f"{number} {name} patches, at least {FEWEST_LABELS} are needed", "give more coordinates"
-            )
+            reason = f"{counted(number, f'{name} patch', f'{name} patches')}, at least {FEWEST_LABELS} are needed"
+            raise SettingsError("training set", reason, "give more coordinates")
     if patches.real.shape[1] != WINDOW:
         raise SettingsError(
             "patches", f"are {patches.real.shape[1]} px wide, the network takes {WINDOW}", "cut them anew"
@@ -258,5 +258,6 @@ def _describe(table: pd.DataFrame) -> str:
     parts = []
     for name, part in rows.groupby("split"):
         good = int((part["label"] == GOOD).sum())
-        parts.append(f"{name}: {part['micrograph'].nunique()} micrographs, {good} good, {len(part) - good} bad")
+        micrographs = counted(part["micrograph"].nunique(), "micrograph")
+        parts.append(f"{name}: {micrographs}, {good} good, {len(part) - good} bad")
     return "; ".join(parts)

@@ -12,7 +12,7 @@ from typing import Callable, Dict, List, Mapping
 
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.detectors.choice import kind_to_train
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.training.sweep.space import Value, with_settings
 from cryoice_scipion.core.training.trainers import Epoch, TrainRequest, train_model
 
@@ -40,7 +40,7 @@ def groups_of(request: TrainRequest) -> Groups:
         return groups
     ((source, names),) = groups.items()
     if len(names) < PARTS:
-        reason = f"has {len(names)} labelled micrographs, at least {PARTS} are needed"
+        reason = f"has {counted(len(names), 'labelled micrograph')}, at least {PARTS} are needed"
         raise SettingsError(source, reason, "label more micrographs, or give a second data source")
     return {f"{source} part {part + 1}": names[part::PARTS] for part in range(PARTS)}
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import optuna
 
 from cryoice_scipion.core.detectors.model_folder import DASHBOARD, write_sums
-from cryoice_scipion.core.errors import CryoIceError, SettingsError
+from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.reports.plots import importance
@@ -76,6 +76,8 @@ class SweepResult:
 def run_sweep(request: SweepRequest) -> SweepResult:
     """Run a sweep to its end, or go on with one, and write the winner's model folder.
 
+    A sweep that ends before any trial is complete leaves nothing that refuses other settings.
+
     Raises
     ------
     SettingsError
@@ -91,8 +93,13 @@ def run_sweep(request: SweepRequest) -> SweepResult:
         search = Search(folder, request.space, request.training.config.seed, worker)
         others = worker.others()
         if others:
-            request.training.log(f"joining {len(others)} other process{'es' if len(others) > 1 else ''}")
-        return _Sweep(request, groups, search, worker).run()
+            request.training.log(f"joining {counted(len(others), 'other process', 'other processes')}")
+        try:
+            return _Sweep(request, groups, search, worker).run()
+        except (CryoIceError, KeyboardInterrupt):
+            if search.discard():  # nothing is lost, and corrected options are not refused
+                (folder / SETTINGS).unlink()
+            raise
 
 
 class _Sweep:
@@ -144,7 +151,7 @@ class _Sweep:
         if told:
             done = len(self.search.outcomes())
             self.training.log(
-                f"{done} of {total} trials, number {trial.number}: {words}; {settings_in_words(settings)}"
+                f"{done} of {counted(total, 'trial')}, number {trial.number}: {words}; {settings_in_words(settings)}"
             )
         return True
 
@@ -222,7 +229,8 @@ class _Sweep:
             return False
         winner, output = candidates[0], self.training.output
         note = (
-            f"The settings are the best of {len(outcomes)} trials of 'cryoice sweep': {METRIC.upper()} {winner.words}, "
+            f"The settings are the best of {counted(len(outcomes), 'trial')} of 'cryoice sweep': "
+            f"{METRIC.upper()} {winner.words}, "
             f"mean over {len(self.groups)} left-out {'parts' if is_divided(self.groups) else 'data sources'}."
         )
         final = dataclasses.replace(
@@ -256,6 +264,8 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         "space": request.space.to_json(),
         "micrographs": groups,
     }
+    if request.training.crops:
+        now["crops"] = list(request.training.crops)
     try:
         stored: Optional[Dict[str, Any]] = read_json(path)
     except FileNotFoundError:
@@ -266,7 +276,7 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
         return
-    differ = [name for name, value in now.items() if stored.get(name) != value]
+    differ = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
     if differ:
         reason = f"holds a sweep with other {' and '.join(differ)}"
         raise SettingsError(path.parent.parent, reason, "give the same options and labels, or a new folder")

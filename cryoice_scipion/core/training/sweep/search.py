@@ -37,9 +37,10 @@ class Search:
         self.space, self.seed, self.worker = space, seed, worker
         self.lock = FolderLock(folder)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=_WARMUP)
+        self._journal = folder / "journal.log"
         with self.lock():
             self.study = optuna.create_study(
-                storage=open_journal(folder / "journal.log"),
+                storage=open_journal(self._journal),
                 study_name="sweep",
                 direction="maximize",
                 pruner=pruner,
@@ -110,6 +111,14 @@ class Search:
         with self.lock():
             if self._is_ours(trial):
                 self._repeat(self._frozen(trial), counts=False)
+
+    def discard(self) -> bool:
+        """Delete the journal if no trial is complete and no other process works on it; return whether it was."""
+        with self.lock():
+            if self._in(TrialState.COMPLETE) or self.worker.others():
+                return False
+            self._journal.unlink()
+            return True
 
     def outcomes(self) -> List[Outcome]:
         """Return the finished trials by their number."""

@@ -44,7 +44,7 @@ class Checkpoint:
         content = io.BytesIO()  # torch itself does not say that a disk is full
         torch.save({**self._made_with, "history": history, "run": run.state_dict()}, content)
         with replacing(self._path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+            temporary.write_bytes(content.getvalue())
 
     def restore(self, run: UNetRun, log: Log) -> List[Dict[str, float]]:
         """Load the stored state into a run, if it has the same settings and data; return the training curves so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
+from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.unet import SAMPLING, UNet
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.evaluation.labels import find_labelled
 from cryoice_scipion.core.training.fine_tuning import fine_tune
 from cryoice_scipion.core.training.metrics import measure
@@ -53,8 +54,8 @@ class TrainingData:
     classes: List[str]  # of the training micrographs; good is the first
 
     @classmethod
-    def load(cls, sets: Sequence[TrainingSet], split: Dict[str, str]) -> TrainingData:
-        """Read the prepared micrographs of all sets.
+    def load(cls, sets: Sequence[TrainingSet], config: TrainConfig) -> TrainingData:
+        """Read the prepared micrographs of all sets, and split them.
 
         Raises
         ------
@@ -63,9 +64,11 @@ class TrainingData:
         """
         paths = {name: path for item in sets for name, path in zip(item.names, item.micrographs)}
         micrographs = {name: TrainingMicrograph.load(path) for name, path in paths.items()}
+        labels = {name: item.kinds for name, item in micrographs.items()}
+        split = split_micrographs(sets, config, labels)
+        _check_labels(labels, split)
         crops = {name: item.crops for item in sets for name in item.names}
         classes = classes_in(item.labels for name, item in micrographs.items() if split[name] == TRAIN)
-        _check_labels(micrographs, split)
         return cls(micrographs, split, crops, classes)
 
     def training(self) -> Iterator[Tuple[str, TrainingMicrograph]]:
@@ -93,7 +96,9 @@ def train(request: TrainRequest) -> Result:
     refuse_options(request, _UNUSED, _OPTION)
     crops = request.crops or [1] * len(folders)
     if len(crops) != len(folders) or min(crops) < 1:
-        raise SettingsError("--crops", f"needs {len(folders)} numbers above 0, one for each --simulated folder")
+        raise SettingsError(
+            "--crops", f"needs {counted(len(folders), 'number')} above 0, one for each --simulated folder"
+        )
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         raise SettingsError("--simulated", f"{', '.join(names)}: two folders of one name", "rename one of them")
@@ -130,10 +135,10 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
         When there is nothing to train or to validate on, or the weights become infinite.
     """
     config, device = request.config, request.device
-    split = split_micrographs(sets, config)
+    data = TrainingData.load(sets, config)
+    split = data.split
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
-    request.log("; ".join(f"{part}: {number} micrographs" for part, number in counts.items()))
-    data = TrainingData.load(sets, split)
+    request.log("; ".join(f"{part}: {counted(number, 'micrograph')}" for part, number in counts.items()))
     torch.manual_seed(config.seed)
     network = UNet(len(data.classes), config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
@@ -163,23 +168,14 @@ def classes_in(labels: Any) -> List[str]:
     return [GOOD, *(there or [BAD])]
 
 
-def _check_labels(loaded: Dict[str, TrainingMicrograph], split: Dict[str, str]) -> None:
+def _check_labels(labels: Dict[str, Set[bool]], split: Dict[str, str]) -> None:
     """Raise SettingsError if nothing good, or nothing bad, is labelled on the training or validation micrographs."""
-    good = CLASSES.index(GOOD)
     for part, word in ((TRAIN, "training"), (VALIDATION, "validation")):
-        labels = [
-            micrograph.labels.ravel()[micrograph.labelled] for name, micrograph in loaded.items() if split[name] == part
-        ]
-        for word_of_label, there in (
-            ("good", any((item == good).any() for item in labels)),
-            ("bad", any((item != good).any() for item in labels)),
-        ):
-            if not there:
-                raise SettingsError(
-                    "training set",
-                    f"nothing on its {word} micrographs is labelled {word_of_label}",
-                    "give more of them",
-                )
+        found = set().union(*(labels[name] for name in labels if split[name] == part))
+        for is_bad in (False, True):
+            if is_bad not in found:
+                reason = f"nothing on its {word} micrographs is labelled {BAD if is_bad else GOOD}"
+                raise SettingsError("training set", reason, "give more of them")
 
 
 def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: TrainRequest) -> Tuple[UNet, Fitted]:
@@ -211,7 +207,7 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
         if not history:
             raise
         interrupted = True
-        request.log(f"interrupted after {len(history)} epochs; the same command continues from there")
+        request.log(f"interrupted after {counted(len(history), 'epoch')}; the same command continues from there")
         history = checkpoint.restore(run, lambda _: None)  # without the part of an epoch that has begun
     micrographs = dict(data.training())
     refined = fit_refinement_head(run.averaged, micrographs, data.crops, data.classes, config.seed, device, progress)

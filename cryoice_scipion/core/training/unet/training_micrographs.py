@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from pathlib import Path
-from typing import List, Sequence
+from typing import List, Sequence, Set
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cryoice_scipion.constants import BORDER, CLASSES
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD
 from cryoice_scipion.core.detectors.unet import SAMPLING, SPECTRAL
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledMicrograph, read_labels
@@ -43,6 +43,11 @@ class TrainingMicrograph:
         """Return the indices, into the flattened labels, of the labelled cells outside the border."""
         labels = self.labels.ravel()
         return np.flatnonzero((labels != LEFT_OUT) & (labels != CLASSES.index(BORDER)))
+
+    @property
+    def kinds(self) -> Set[bool]:
+        """Return whether the labelled cells are bad: False, True, or both."""
+        return set((self.labels.ravel()[self.labelled] != CLASSES.index(GOOD)).tolist())
 
     def save(self, path: Path) -> None:
         """Write the micrograph as .npz, atomically."""

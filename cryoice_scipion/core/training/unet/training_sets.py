@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set
 
 import numpy as np
 
 from cryoice_scipion.core.config import TrainConfig
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
+
+_DRAWS = 200
 
 
 @dataclasses.dataclass
@@ -32,8 +34,18 @@ class TrainingSet:
         return [f"{self.name}/{path.stem}" for path in self.micrographs]
 
 
-def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[str, str]:
+def split_micrographs(
+    sets: Sequence[TrainingSet], config: TrainConfig, labels: Optional[Mapping[str, Set[bool]]] = None
+) -> Dict[str, str]:
     """Assign each micrograph (SET/STEM) to the training, validation or test set.
+
+    Parameters
+    ----------
+    sets : sequence of TrainingSet
+    config : TrainConfig
+    labels : dict, optional
+        Whether its labelled cells are bad, by micrograph. The first draw that trains and validates on good and bad
+        cells is taken; without such a draw, or without ``labels``, any.
 
     Raises
     ------
@@ -51,6 +63,17 @@ def split_micrographs(sets: Sequence[TrainingSet], config: TrainConfig) -> Dict[
     free = [name for item in sets if item.crops == 1 or all_small for name in item.names if name not in held]
     number = min(max(1, round(config.validation * len(free))), len(free) - 1)
     if number < 1:
-        raise SettingsError("training set", f"{len(free)} micrographs are too few", "give at least two")
-    chosen = set(np.random.default_rng(config.seed).choice(free, number, replace=False).tolist())
+        raise SettingsError(
+            "training set", f"{counted(len(free), 'micrograph is', 'micrographs are')} too few", "give at least two"
+        )
+    rng, chosen = np.random.default_rng(config.seed), set()
+    for _ in range(_DRAWS):
+        chosen = set(rng.choice(free, number, replace=False).tolist())
+        if labels is None or (has_both(labels, chosen) and has_both(labels, set(names) - held - chosen)):
+            break
     return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
+
+
+def has_both(labels: Mapping[str, Set[bool]], names: Collection[str]) -> bool:
+    """Return whether good and bad cells are labelled on these micrographs."""
+    return len(set().union(*(labels[name] for name in names))) == 2
