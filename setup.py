@@ -77,7 +77,7 @@ setup(
     license_files=["LICENSE"],
     keywords="scipion cryo-em electron-microscopy ice contamination particle-picking",
     classifiers=[
-        "Development Status :: 3 - Alpha",
+        "Development Status :: 5 - Production/Stable",
         "Environment :: Console",
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Constants that the core and the Scipion plugin share. Imports nothing."""
 
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 
 DISTRIBUTION = "scipion-em-cryoice"  # its name in package indexes
 BINARY = "cryoice"  # the name in Scipion's installer of the environment that runs the core
