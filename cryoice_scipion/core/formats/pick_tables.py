@@ -98,11 +98,11 @@ def read_blocks(blocks: Sequence[Block], columns: Sequence[str], convert: Callab
 def centres_of_boxes(rows: Rows, x: str, y: str, width: str, height: str) -> pd.DataFrame:
     """Return centres and sizes of boxes; a size of 0 means that it is not known."""
     wide, high = rows.numbers(width), rows.numbers(height)
-    table = pd.DataFrame({X: rows.numbers(x) + wide / 2, Y: rows.numbers(y) + high / 2})
+    columns = {X: rows.numbers(x) + wide / 2, Y: rows.numbers(y) + high / 2}
     size = (wide + high) / 2
     if (size > 0).any():
-        table[BOX_SIZE] = np.where(size > 0, size, np.nan)
-    return table
+        columns[BOX_SIZE] = np.where(size > 0, size, np.nan)
+    return pd.DataFrame(columns)
 
 
 def with_micrograph(table: pd.DataFrame, path: Path) -> pd.DataFrame:

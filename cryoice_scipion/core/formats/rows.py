@@ -18,6 +18,7 @@ from cryoice_scipion.constants import LARGEST_POSITION
 from cryoice_scipion.core.errors import CoordinatesError, counted, without_breaks
 
 BLANKS = r"\s+"
+_NUMBERS = "iuf"  # kinds of numpy types
 _SHOWN = 3  # unreadable rows that a warning names
 #: What programs write for an unknown number: crYOLO, RELION, pandas, a missing value.
 MISSING = ("<NA>", "None", "nan", "NaN", "NA", "N/A", "")
@@ -38,7 +39,8 @@ class Rows:
 
     def has(self, column: str) -> bool:
         """Return whether any row reaches this column."""
-        return not bool(self.table[column].eq("").all())
+        values = self.table[column]
+        return values.dtype.kind in _NUMBERS or not bool(values.eq("").all())
 
     def numbers(self, column: str, optional: bool = False) -> npt.NDArray[np.float64]:
         """Return a column as finite numbers, with NaN for values that are none.
@@ -49,7 +51,9 @@ class Rows:
             Whether a row without this number can be used. If not, the number is a position or a size, and a row in
             which it is missing or larger than any micrograph is noted as unreadable.
         """
-        numbers = pd.to_numeric(self.table[column], errors="coerce")
+        numbers = self.table[column]
+        if numbers.dtype.kind not in _NUMBERS:
+            numbers = pd.to_numeric(numbers, errors="coerce")
         values: npt.NDArray[np.float64] = np.array(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
         wrong = ~np.isfinite(values)
         values[wrong] = np.nan
