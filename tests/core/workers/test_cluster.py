@@ -172,7 +172,6 @@ def test_a_run_goes_on_when_the_scheduler_is_started_again(start_scheduler, mode
     here = screen(tmp_path / "here", tasks, [executor()])
     assert without_times(there) == without_times(here)
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
-    assert "worker died" not in caplog.text
     assert "the connection to the scheduler is lost" in caplog.text
     assert "the scheduler is back" in caplog.text
 
