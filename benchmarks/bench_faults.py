@@ -202,6 +202,7 @@ def disturbed(inbox: Input, output: Path, number: int, survived: int, chance: ra
     while inbox.number < number:
         ending = ENDINGS[sessions % len(ENDINGS)]
         sessions += 1
+        faults[ending] += 1
         call = chance.randrange(1, WRITES * (survived + 1))
         pid = in_a_child(lambda ending=ending, call=call: screening(inbox, output, ending, call, ["--watch"]), log)
         alive = True
@@ -210,7 +211,8 @@ def disturbed(inbox: Input, output: Path, number: int, survived: int, chance: ra
             if not count:
                 break
             inbox.add(count, fault)
-            faults[fault] += 1
+            if fault != ending:
+                faults[fault] += 1
             alive = not done_or_ended(pid, screened, inbox.number - chance.randrange(BACKLOG))
             if not alive:
                 break
