@@ -59,19 +59,21 @@ SETTINGS = [
     "--max-thumbnails",
     "0",
 ]
-#: Faults that a session survives.
+#: Faults during which the command goes on.
 SURVIVED = ("half-written file", "renamed when complete", "stopped for a moment", "coordinates in two steps")
-#: Faults of which a session ends, or that it has until it is ended; signals.
+#: Signals that end the command.
 SIGNALS = {
     "killed": signal.SIGKILL,
     "terminated": signal.SIGTERM,
     "terminal closed": signal.SIGHUP,
     "Ctrl-C": signal.SIGINT,
 }
+#: Errors of the disk, and how many writes fail (None: all from then on). They end the command.
 DISKS = {"disk full": (ERRORS[0], None), "write error once": (ERRORS[1], 1), "over quota": (ERRORS[2], None)}
+#: The last fault of each session, in turn. The clock jumps during a whole session, which SIGTERM then ends.
 ENDINGS = [*SIGNALS, *DISKS, "clock jump", "kills its process"]
 BACKLOG = 300  # micrographs that may wait
-WRITES = 50  # of a session for each fault that it survives: a disk fails at one of them
+WRITES = 50  # for each fault of a session; the disk fails at one of all these writes, chosen by chance
 
 
 class Input:

@@ -50,7 +50,7 @@ class MicrographPicture(tk.Frame):
         self.marks, self.view = Marks(), Viewport()
         self._on_click = on_click
         self._is_reading = False
-        self._photo: Any = None  # Tk forgets pictures that nobody holds
+        self._photo: Any = None  # Tk shows a picture only while Python keeps it
         self._detail: Tuple[Any, Any] = (None, None)  # path and low-pass filter; its grey picture
         self._pressed: Optional[Tuple[int, int, bool]] = None  # where the button went down; whether it is a drag
         self._last, self._is_used = (0, 0), False  # position of the mouse in a drag; whether the last click was used

@@ -182,7 +182,7 @@ def _read(path: Path) -> Picture:
 def _draw(canvas: tk.Canvas, pictures: Sequence[Picture], scale: float = 1.0) -> None:
     """Draw pictures side by side; for an unreadable one, draw the reason."""
     canvas.delete("all")
-    canvas.shown, left = [], 0  # type: ignore[attr-defined]  # Tk forgets pictures that nobody holds
+    canvas.shown, left = [], 0  # type: ignore[attr-defined]  # Tk shows a picture only while Python keeps it
     for picture in pictures:
         if isinstance(picture, str):
             canvas.create_text(left + MARGIN, MARGIN, text=picture, anchor="nw")

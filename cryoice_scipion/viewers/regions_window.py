@@ -60,7 +60,7 @@ class RegionsWindow(Window):
         with open(folder / REGIONS, encoding="utf-8", newline="") as stream:
             self.rows: List[Dict[str, str]] = list(csv.DictReader(stream))
         self._sheet: Optional[Image.Image] = None  # the contact sheet as the search wrote it
-        self._shown: Any = None  # the contact sheet on the screen; Tk forgets pictures that nobody holds
+        self._shown: Any = None  # the contact sheet; Tk shows a picture only while Python keeps it
         self._columns = 0
         self._make()
         self._fill()

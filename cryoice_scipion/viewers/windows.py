@@ -68,7 +68,7 @@ class PicturesWindow(Window):
     def __init__(self, title: str, pictures: List[Picture], parent: Any, columns: int, rows: int) -> None:
         Window.__init__(self, title, parent, minsize=(640, 480))
         self.pictures, self.columns, self.number = pictures, columns, columns * rows
-        self.page, self._shown = 0, []  # Tk forgets pictures that nobody holds
+        self.page, self._shown = 0, []  # Tk shows a picture only while Python keeps it
         across = (self.root.winfo_screenwidth() - 100) // columns - 2 * MARGIN
         down = (self.root.winfo_screenheight() - 200) // rows - CAPTION - 2 * MARGIN
         self.side = max(160, min(across, down))

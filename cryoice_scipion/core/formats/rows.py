@@ -18,7 +18,7 @@ from cryoice_scipion.constants import LARGEST_POSITION
 from cryoice_scipion.core.errors import CoordinatesError, counted, without_breaks
 
 BLANKS = r"\s+"
-_NUMBERS = "iuf"  # kinds of numpy types
+_NUMBERS = "iuf"  # codes that numpy has for types of integers and floats
 _SHOWN = 3  # unreadable rows that a warning names
 #: What programs write for an unknown number: crYOLO, RELION, pandas, a missing value.
 MISSING = ("<NA>", "None", "nan", "NaN", "NA", "N/A", "")

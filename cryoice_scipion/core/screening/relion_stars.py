@@ -47,7 +47,7 @@ class RelionStars:
         self._folder, self._config = folder, config
         self._micrographs: Dict[int, ListedMicrograph] = {}
         self._changed: Dict[int, None] = {}
-        self._complete = True  # whether the files of all other micrographs are there
+        self._complete = True  # False: the files of unchanged micrographs may be missing
 
     def add(self, index: int, record: MicrographRecord) -> None:
         """Store a new record of a micrograph."""
@@ -87,7 +87,7 @@ class RelionStars:
         self._complete = True
 
     def _without_file(self, indices: Iterable[int]) -> List[int]:
-        """Return the micrographs of which a file is missing."""
+        """Return those of the given micrographs whose STAR file, or .box file if wanted, is not in the folder."""
         there = {entry.name for entry in os.scandir(self._folder / PER_MICROGRAPH)}
         endings = (_ENDING, ".box") if self._config.box_files else (_ENDING,)
         return [

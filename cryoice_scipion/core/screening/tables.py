@@ -140,9 +140,9 @@ def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
             "either the data are bad, or the model, the contrast or the pixel size is wrong for them"
         )
     if sums.flags[FILE_CHANGED]:
-        words = ("changed after it was screened, and was", "changed after they were screened, and were")
-        changed = counted(sums.flags[FILE_CHANGED], f"micrograph {words[0]}", f"micrographs {words[1]}")
-        found.append(f"{changed} screened again: flag file_changed")
+        one = "micrograph changed after it was screened, and was"
+        several = "micrographs changed after they were screened, and were"
+        found.append(f"{counted(sums.flags[FILE_CHANGED], one, several)} screened again: flag file_changed")
     if sums.is_unusual:
         found.append(SESSION_UNUSUAL)
     return found + _bad_grades_warning(sums) + _bad_reference_warning(sums, reference)
