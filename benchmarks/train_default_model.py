@@ -16,7 +16,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from tqdm import tqdm
@@ -120,17 +120,17 @@ def prepare_set(build: Path, row: SetRow) -> None:
     prepare_micrographs(find_labelled(folder), build / "fields" / folder.name, progress=False)
 
 
-def prepare(build: Path, workers: int) -> List[Path]:
-    """Make the simulated sets, some at once, the largest first; return their folders."""
+def prepare(build: Path, sets: Sequence[SetRow], workers: int) -> List[Path]:
+    """Make simulated sets, some at once, the largest first; return their folders."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        order = sorted(SETS, key=lambda row: -row[1] * row[2] ** 2)
+        order = sorted(sets, key=lambda row: -row[1] * row[2] ** 2)
         started = [pool.submit(prepare_set, build, row) for row in order]
-        for done in tqdm(as_completed(started), total=len(SETS), desc="simulated sets", unit="set"):
+        for done in tqdm(as_completed(started), total=len(sets), desc="simulated sets", unit="set"):
             for other in started if done.exception() else ():  # do not make them all before it is shown
                 other.cancel()
             done.result()
-    return [build / name for name, *_ in SETS]
+    return [build / name for name, *_ in sets]
 
 
 def add_notes(model: Path) -> None:
@@ -150,9 +150,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="sets made at once (default: one a core)")
     parser.add_argument("--mixed-precision", action="store_true", help="see cryoice train; the shipped model's")
-    parser.add_argument("--simulated-only", action="store_true", help="for leave_one_out.py; not installed")
+    parser.add_argument("--simulated-only", action="store_true", help="for other benchmarks; not installed")
+    names = [name for name, *_ in SETS]
+    parser.add_argument("--sets", nargs="+", choices=names, default=names, metavar="NAME", help="a smaller training")
     args = parser.parse_args()
-    sets, crops = prepare(args.build, args.workers), [1] * len(SETS)
+    if args.sets != names and not args.simulated_only:
+        parser.error("--sets needs --simulated-only: the shipped model is trained on all sets")
+    rows = [row for row in SETS if row[0] in args.sets]
+    sets, crops = prepare(args.build, rows, args.workers), [1] * len(rows)
     held_out = HOLD_OUT
     real = SHARED.is_dir() and not args.simulated_only
     if real:
