@@ -85,13 +85,13 @@ class Review:
             write_micrographs(self._view.folder / LISTS / f"micrographs_{name}.star", part)
 
     def counts(self, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
-        """Return how many coordinates and micrographs are kept.
+        """Return how many coordinates and micrographs are kept at a threshold and a margin; None: those of the run.
 
         With another margin than the run's, the scores are computed in the background. ``ready`` is the share of the
         micrographs that the counts hold for so far.
         """
         records, maps, accepted = self._view.records(), self._view.maps(), self.accepted()
-        limit = pick_threshold(threshold, maps.model)
+        limit = pick_threshold(self._view.threshold(threshold), maps.model)
         is_open = np.array([accepted.get(one.id, False) for one in records.micrographs], dtype=bool)
         if margin is None:
             kept = is_kept(records.goodness, limit) & np.repeat(is_open, records.picks)
@@ -123,6 +123,8 @@ class Review:
     def save(self, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
         """Write the coordinates that are kept and rejected at a threshold and a margin, and the lists of micrographs.
 
+        None: the threshold, or the margin, of the run.
+
         Raises
         ------
         CryoIceError
@@ -134,7 +136,7 @@ class Review:
         files = [f"{LISTS}/micrographs_{name}.star" for name in (ACCEPTED, REJECTED)]
         if given.table is None:
             return {"files": files, "kept": 0, "rejected": 0}
-        limit = pick_threshold(threshold, maps.model)
+        limit = pick_threshold(self._view.threshold(threshold), maps.model)
         kept = np.zeros(len(given.table), dtype=bool)
         goodness = np.full(len(kept), np.nan)
         accepted = self.accepted()

@@ -156,6 +156,10 @@ class RunView:
             "warnings": summary.warnings if summary else [],
         }
 
+    def threshold(self, given: Optional[float]) -> Optional[float]:
+        """Return a threshold, or that of the run for None; None: those that the model recommends."""
+        return self.maps().config.threshold if given is None else given
+
     def preview(self, key: int, margin: Optional[float]) -> ThresholdPreview:
         """Return a micrograph for any threshold.
 
@@ -174,7 +178,7 @@ class RunView:
         return ThresholdPreview(self.folder, task, maps.mapped(key), config, maps.model, maps.reference)
 
     def shown(self, key: int, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
-        """Return what the page shows of a micrograph at a threshold and a margin."""
+        """Return what the page shows of a micrograph at a threshold and a margin; None: those of the run."""
         record = self.record(key)
         shape, pixel_size = record.shape or (1, 1), record.pixel_size or 1.0
         data = {
@@ -186,7 +190,7 @@ class RunView:
         }  # fmt: skip
         if record.status == FAILED:
             return {**data, "bad_area": None, "areas": {}, "mask": [], "regions": [], "picks": []}
-        preview = self.preview(key, margin)
+        preview, threshold = self.preview(key, margin), self.threshold(threshold)
         found = preview.apply(threshold)
         limit = bad_area.mask_threshold(threshold, self.maps().model.recommended_threshold)
         frame = Frame(shape, pixel_size)

@@ -110,6 +110,17 @@ def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):
     assert get(client, "/api/run/counts")["kept"] == records.kept_number(0.5)
 
 
+@pytest.mark.parametrize("threshold", [-1, 0.0, 1.0])
+def test_a_run_with_its_own_threshold_is_shown_at_it(tmp_path, threshold):
+    run = make_run(tmp_path, threshold=threshold)
+    kept = {record.id: record.kept for record in read_records(run)}
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        shown = {key: sum(pick[2] for pick in get(client, f"/api/run/{key}")["picks"]) for key in kept}
+        assert get(client, "/api/run")["threshold"] == threshold and shown == kept
+        assert get(client, "/api/run/counts")["kept"] == sum(kept.values())
+        assert post(client, "/api/review/save")["kept"] == sum(kept.values())
+
+
 def test_counts_at_another_margin_arrive_in_the_background(client):
     def ready():
         return get(client, "/api/run/counts", margin="150")
