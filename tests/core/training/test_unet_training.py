@@ -32,9 +32,9 @@ from cryoice_scipion.core.views.outlier_features import relative_statistics
 SUPPORT = CLASSES.index("support")
 
 
-def write_labelled(folder, number=6, side=192, pixel_size=4.0):
+def write_labelled(folder, number=6, side=192, pixel_size=4.0, seed=0):
     """Micrographs whose right third is dark: support."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for name in ("micrographs", "labels"):
         (folder / name).mkdir(parents=True)
     edge = side * 2 // 3
