@@ -16,6 +16,7 @@ from cryoice_scipion.core.errors import SettingsError, counted, plural
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labelled, read_label_image
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import picks_by_micrograph
+from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.regions.labels import LabelFile
 
@@ -74,6 +75,8 @@ def _labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
         named = rows["cryoiceClass"].isin(set(CLASSES) - {GOOD})
         points.loc[named, "label"] = rows["cryoiceClass"][named]
     points["origin"] = "coordinate"
+    if PIXEL_SIZE in rows:
+        points[PIXEL_SIZE] = rows[PIXEL_SIZE].astype(float)
     return points
 
 

@@ -173,6 +173,21 @@ def test_a_column_names_the_kind_of_bad():
     assert item.points["label"].tolist() == ["good", "support", "bad", "bad"]
 
 
+@pytest.mark.parametrize(("header", "given", "scale"), [(3.0, None, 0.5), (1.5, None, 1.0), (1.5, 3.0, 1.0)])
+def test_coordinates_at_another_pixel_size_are_scaled_as_in_a_screening(tmp_path, header, given, scale):
+    pixels = noise()
+    pixels[300:320, 400:420] += 40.0
+    path = write_mrc(tmp_path / "a.mrc", pixels, header)
+    good, bad = table([("a.mrc", 100, 100), ("a.mrc", 50, 50)]), table([("a.mrc", 410 / scale, 310 / scale)])
+    bad.table["cryoicePixelSize"] = 1.5  # Å/px: of the file of coordinates
+    items = from_coordinates([MicrographTask(1, str(path), "a", given)], good, bad)
+    patches = cut_patches(items, PatchConfig(background=False, jitter_copies=0), progress=False)
+    assert patches.table[["x", "y"]].to_numpy().tolist() == [[100, 100], [50, 50], [410, 310]]
+    assert "cryoicePixelSize" not in patches.table
+    y, x = np.unravel_index(patches.real[2].argmax(), (64, 64))
+    assert abs(y - 32) <= 8 and abs(x - 32) <= 8
+
+
 def test_a_micrograph_of_two_sources_has_one_name_and_another_one_of_that_name_has_its_own(tmp_path):
     found = []
     for folder, seed in (("one", 0), ("two", 1), ("copy of one", 0)):

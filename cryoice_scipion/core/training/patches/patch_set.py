@@ -196,7 +196,7 @@ class _Cutter:
         micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
         pixel_size, border = micrograph.pixel_size, micrograph.border
         check_sampling(pixel_size, config.sampling)
-        points = _usable(item, border, self.messages)
+        points = _usable(item.points_on(micrograph), item.stem, border, self.messages)
         points = _at_most(points, config.max_per_micrograph, rng, item.stem, self.messages)
         parts = []
         bright, cpu = item.is_bright(config.contrast), torch.device("cpu")
@@ -239,18 +239,18 @@ def _views(
     return {kind: array.numpy().astype(KINDS.get(kind, np.float32)) for kind, array in views.items()}
 
 
-def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
+def _usable(points: pd.DataFrame, stem: str, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
     """Return the points on the image; report the number outside the frame and on the border."""
-    x, y = item.points["x"].to_numpy(dtype=np.float64), item.points["y"].to_numpy(dtype=np.float64)
+    x, y = points["x"].to_numpy(dtype=np.float64), points["y"].to_numpy(dtype=np.float64)
     rows, columns = border.shape
     inside = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
     on_border = np.zeros(len(x), dtype=bool)
     on_border[inside] = border[y[inside].astype(int), x[inside].astype(int)]
-    on_border |= (item.points["label"] == BORDER).to_numpy() & inside
+    on_border |= (points["label"] == BORDER).to_numpy() & inside
     for number, where in ((int((~inside).sum()), "outside the frame"), (int(on_border.sum()), "on the border")):
         if number:
-            messages.append(f"{item.stem}: {counted(number, 'coordinate')} {where} left out")
-    return item.points[inside & ~on_border]
+            messages.append(f"{stem}: {counted(number, 'coordinate')} {where} left out")
+    return points[inside & ~on_border]
 
 
 def _at_most(
