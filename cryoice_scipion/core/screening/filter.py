@@ -21,7 +21,7 @@ from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.cryosparc_files import ParticleFiles
-from cryoice_scipion.core.screening.stars import StarFiles
+from cryoice_scipion.core.screening.stars import StarFiles, with_pixel_size
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 
 #: Wraps the records of a number of micrographs, for a progress bar.
@@ -81,11 +81,11 @@ def filter_coordinates(
         table.note(record)
     verdicts = stars.write()
     with writing(output):
-        write_star(output / PENDING, picks.table.iloc[np.asarray(pending, dtype=np.int64)], picks.optics)
+        waiting = picks.table.iloc[np.asarray(pending, dtype=np.int64)]
+        write_star(output / PENDING, with_pixel_size(waiting, picks.optics), picks.optics)
     particles = ParticleFiles.of(output, picks)
     if particles is not None:
-        waiting = np.isin(np.arange(len(picks)), pending)
-        particles.write(verdicts._replace(pending=waiting))
+        particles.write(verdicts._replace(pending=np.isin(np.arange(len(picks)), pending)))
     table.refresh()
     given = picks.counts(0, len(picks.ambiguous))
     summary = summarise(sums, Throughput(), 0, given, maps.reference, finished=not pending)

@@ -13,7 +13,7 @@ import pandas as pd
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
-from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE, empty_table
+from cryoice_scipion.core.formats.pick_tables import MICROGRAPH_PIXEL_SIZE, PIXEL_SIZE, empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
@@ -80,7 +80,7 @@ class StarFiles:
         classes = np.array([*self._classes, ""], dtype=object)
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
             rows = np.flatnonzero(scores["state"] == state)
-            chosen = table.iloc[rows].drop(columns=PIXEL_SIZE, errors="ignore")
+            chosen = with_pixel_size(table.iloc[rows], self.picks.optics)
             chosen["cryoiceGoodness"] = np.round(scores["goodness"][rows], 9)  # all digits of float32
             chosen["cryoiceClass"] = classes[scores["cls"][rows]]
             with writing(self.folder):
@@ -129,6 +129,13 @@ class StarFiles:
         values: npt.NDArray[Any] = table[MICROGRAPH].to_numpy(dtype=object, copy=True)
         values[named] = np.array(paths, dtype=object)[scores["micrograph"][named]]
         table[MICROGRAPH] = values
+
+
+def with_pixel_size(table: pd.DataFrame, optics: Optional[pd.DataFrame]) -> pd.DataFrame:
+    """Return coordinates for a file, with their pixel size in RELION's column unless input or optics have it."""
+    if PIXEL_SIZE not in table or optics is not None or MICROGRAPH_PIXEL_SIZE in table:
+        return table.drop(columns=PIXEL_SIZE, errors="ignore")
+    return table.rename(columns={PIXEL_SIZE: MICROGRAPH_PIXEL_SIZE})
 
 
 def _by_part(record: MicrographRecord) -> Iterator[Tuple[int, _Rows, npt.NDArray[np.bool_]]]:

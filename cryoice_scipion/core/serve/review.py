@@ -22,6 +22,7 @@ from cryoice_scipion.core.results.review_files import (
     read_verdicts,
     stamp_of,
 )
+from cryoice_scipion.core.screening.stars import with_pixel_size
 from cryoice_scipion.core.serve.run_view import RunView
 
 LISTS = "review"  # folder in that of the run
@@ -149,5 +150,6 @@ class Review:
         table = table.assign(cryoiceGoodness=np.round(goodness, 9))
         for name, chosen in (("kept", kept), ("rejected", ~kept)):
             files.append(f"{LISTS}/coordinates_{name}.star")
-            write_star(self._view.folder / files[-1], table[chosen], given.table.optics)
+            optics = given.table.optics
+            write_star(self._view.folder / files[-1], with_pixel_size(table[chosen], optics), optics)
         return {"files": files, "kept": int(kept.sum()), "rejected": int((~kept).sum())}
