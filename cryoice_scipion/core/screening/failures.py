@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+
 from cryoice_scipion.constants import FAILED, OUTSIDE
 from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore, Reference

@@ -92,7 +92,7 @@ class RunView:
         return [known[key] for key in keys]
 
     def maps(self) -> StoredMaps:
-        """Return the stored maps; they are read again when the journal has grown.
+        """Return the stored maps; when the journal has grown, what is new in it is read.
 
         Raises
         ------
@@ -102,15 +102,18 @@ class RunView:
         with self._lock:
             now = (stamp_of(self._reader.path),)
             if self._maps[1] is None or self._maps[0] != now:
-                self._maps = now, StoredMaps.read(self.folder)
+                self._maps = now, StoredMaps.read(self.folder, self._maps[1])
             assert self._maps[1] is not None
             return self._maps[1]
 
     def given(self) -> Given:
-        """Return the coordinates, from the files that the run has written so far."""
+        """Return the coordinates, from the files that the run has written so far.
+
+        They are not read again when only the journal has grown: a run writes them at most once a minute.
+        """
         with self._lock:
             paths = [self.folder / name for name in (KEPT, REJECTED)]
-            now = tuple(stamp_of(path) for path in (*paths, self._reader.path))
+            now = tuple(map(stamp_of, paths))
             if self._given[0] != now:
                 there = [path for path in paths if path.is_file()]
                 self._given = now, self._read_given(there) if there else Given(None, {}, {})
