@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.review_files import (
     REJECTED,
     VERDICTS,
@@ -27,6 +28,9 @@ from cryoice_scipion.core.serve.run_view import RunView
 
 LISTS = "review"  # folder in that of the run
 _KNOWN = (ACCEPTED, REJECTED, "")  # "": as the run decided
+_MARGINS = 10  # whose scores are kept
+#: A micrograph as it was when its coordinates were scored, and their goodness.
+_Scored = Tuple[MicrographRecord, NDArray[np.float64]]
 
 
 class Review:
@@ -42,7 +46,7 @@ class Review:
         """
         self._view, self._lock = view, threading.Lock()
         self._stamp, self._verdicts = self.stamp, read_verdicts(view.folder)
-        self._goodness: Dict[float, Dict[int, NDArray[np.float64]]] = {}  # by margin and micrograph
+        self._goodness: Dict[float, Dict[int, _Scored]] = {}  # by margin and micrograph
         self._computing = threading.Lock()
 
     @property
@@ -98,24 +102,32 @@ class Review:
             kept = is_kept(records.goodness, limit) & np.repeat(is_open, records.picks)
             number, of, ready = int(kept.sum()), len(kept), 1.0
         else:
-            found = self._goodness.setdefault(margin, {})
-            todo = [key for key in maps.tasks if key not in found]
+            found, picks = self._scored_at(margin), self._view.given().picks
+            mapped = [one for one in records.micrographs if one.id in maps.tasks]
+            todo = [one for one in mapped if not _is_current(one, found.get(one.id), len(picks.get(one.id, ())))]
             if todo:
-                threading.Thread(target=self._compute, args=(margin, todo), daemon=True).start()
+                threading.Thread(target=self._compute, args=(margin, found, todo), daemon=True).start()
             opened = {one.id for one, is_it in zip(records.micrographs, is_open) if is_it}
-            done = list(found.items())
+            done = [(one.id, found[one.id][1]) for one in mapped if one.id in found]
             number = sum(int(is_kept(values, limit).sum()) for key, values in done if key in opened)
             of = sum(len(values) for _, values in done)
-            ready = 1 - len(todo) / max(1, len(maps.tasks))
+            ready = 1 - len(todo) / max(1, len(mapped))
         return {"kept": number, "of": of, "ready": ready, "accepted": int(is_open.sum()), "micrographs": len(is_open)}
 
-    def _compute(self, margin: float, todo: List[int]) -> None:
-        """Score the coordinates of all micrographs at a margin; at most one margin at a time."""
+    def _scored_at(self, margin: float) -> Dict[int, _Scored]:
+        """Return what is known at a margin; of many margins, the one that was asked for first is forgotten."""
+        with self._lock:
+            if margin not in self._goodness and len(self._goodness) >= _MARGINS:
+                del self._goodness[next(iter(self._goodness))]
+            return self._goodness.setdefault(margin, {})
+
+    def _compute(self, margin: float, found: Dict[int, _Scored], todo: List[MicrographRecord]) -> None:
+        """Score the coordinates of micrographs at a margin; at most one margin at a time."""
         if not self._computing.acquire(blocking=False):
             return
         try:
-            for key in todo:
-                self._goodness[margin][key] = self._view.preview(key, margin).goodness
+            for one in todo:
+                found[one.id] = one, self._view.preview(one.id, margin).goodness
         except CryoIceError:
             pass  # the page asks again, and shows the error of the micrograph
         finally:
@@ -153,3 +165,8 @@ class Review:
             optics = given.table.optics
             write_star(self._view.folder / files[-1], with_pixel_size(table[chosen], optics), optics)
         return {"files": files, "kept": int(kept.sum()), "rejected": int((~kept).sum())}
+
+
+def _is_current(record: MicrographRecord, scored: Optional[_Scored], picks: int) -> bool:
+    """Return whether a micrograph has been scored since its last record, and with as many coordinates as it has."""
+    return scored is not None and scored[0] is record and len(scored[1]) == picks
