@@ -70,7 +70,8 @@ def filter_coordinates(
     with writing(output):
         (output / "coordinates").mkdir(parents=True, exist_ok=True)
     pending = [row for row in picks.unmatched if row not in picks.ambiguous]
-    stars = StarFiles(output, dataclasses.replace(picks, unmatched=[]), config)  # they are not rejected, but wait
+    unclear = dataclasses.replace(picks, unmatched=sorted(picks.ambiguous))  # the others are not rejected, but wait
+    stars = StarFiles(output, unclear, config)
     sums = RunSums(pick_threshold(config.threshold, maps.model), maps.model)
     table = MicrographTable(output / MICROGRAPHS)
     wanted = [task for task in tasks if task.picks]
