@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, List, Set
 
+from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.images.grid import is_same_pixel_size
 from cryoice_scipion.core.records import MicrographTask, PickCounts
 from cryoice_scipion.core.screening.run import ScreeningRun
+from cryoice_scipion.core.screening.run_head import SAME
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickTable
@@ -25,7 +28,13 @@ def count_input(tasks: List[MicrographTask], picks: PickTable, run: ScreeningRun
 
 
 def keep_ids(tasks: List[MicrographTask], run: ScreeningRun) -> None:
-    """Give micrographs of an earlier session their old id: on the command line, an id is only a position in a list."""
+    """Give micrographs of an earlier session their old id: on the command line, an id is only a position in a list.
+
+    Raises
+    ------
+    SettingsError
+        When a list now gives another pixel size for a micrograph than it was screened with.
+    """
     known = run.ids
     taken = set(known.values())  # also those of micrographs that are not given this time
     free = max([*taken, len(tasks)]) + 1
@@ -35,3 +44,9 @@ def keep_ids(tasks: List[MicrographTask], run: ScreeningRun) -> None:
             task.id = earlier
         elif task.id in taken:
             task.id, free = free, free + 1
+    sizes = {one.stem: one.pixel_size for one in run.micrographs()} if run.config.pixel_size is None else {}
+    for task in tasks:
+        before, now = sizes.get(task.stem), task.pixel_size
+        if before and now and not is_same_pixel_size(now, before) and not run.has_changed(task.id, task.path):
+            reason = f"was screened at {before:g} Å/px, and is now given with {now:g} Å/px"
+            raise SettingsError(task.path, reason, SAME)
