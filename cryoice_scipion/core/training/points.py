@@ -80,16 +80,21 @@ def _labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     return points
 
 
-def places_in_boxes(labels: LabelFile, source: Path) -> Tuple[PickTable, PickTable]:
+def places_in_boxes(
+    labels: LabelFile, source: Path, tasks: Sequence[MicrographTask] = ()
+) -> Tuple[PickTable, PickTable]:
     """Return GOOD and BAD coordinates in labelled boxes: the centre, and the middle between it and each corner.
 
     Parameters
     ----------
     source : Path
         The file of the boxes, for messages.
+    tasks : sequence of MicrographTask
+        The micrographs. Stems tell those of one file name apart, by a folder in front.
     """
+    paths = {task.stem: task.path for task in tasks}
     rows = [
-        (box.x + across * box.width, box.y + down * box.height, stem, box.label)
+        (box.x + across * box.width, box.y + down * box.height, paths.get(stem, stem), box.label)
         for stem, box in labels.boxes()
         for across, down in _IN_BOX
     ]

@@ -91,7 +91,7 @@ class Sources:
         clean = expand_micrographs(self.clean) if self.clean else []
         good, bad = ([read_picks(path)] if path else [] for path in (self.good, self.bad))
         if self.boxes:
-            in_good, in_bad = places_in_boxes(read_labels(self.boxes), self.boxes)
+            in_good, in_bad = places_in_boxes(read_labels(self.boxes), self.boxes, tasks)
             good, bad = [*good, in_good], [*bad, in_bad]
         return self._join(tasks, _one_table(good), _one_table(bad), clean)
 
