@@ -203,3 +203,16 @@ def test_one_pixel_of_enormous_value_changes_nothing(run, micrographs, tmp_path)
     table, _, _ = run(tmp_path / "a.mrc", tmp_path / "b.mrc")
     assert table.loc["b", "flags"].startswith("clipped_pixels=1")
     assert abs(table.loc["a", "bad_area"] - table.loc["b", "bad_area"]) < 0.01
+
+
+def test_a_resume_with_more_folders_keeps_the_names_of_micrographs_that_are_screened(run, tmp_path, micrographs):
+    for folder, source in (("Sq1", 0), ("Sq2", 1)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(micrographs / f"mic{source}.mrc", tmp_path / folder / "a.mrc")
+    paths = {name: str(tmp_path / name / "a.mrc") for name in ("Sq1", "Sq2")}
+    first, _, _ = run(paths["Sq2"])
+    again, summary, said = run(paths["Sq1"], paths["Sq2"], "--resume")
+    assert again["path"].to_dict() == {"a": paths["Sq2"], "Sq1_a": paths["Sq1"]}
+    assert again.loc["a", "bad_area"] == first.loc["a", "bad_area"]
+    assert "changed" not in said and not again["flags"].astype(str).str.contains("changed").any()
+    assert summary["micrographs"] == 2
