@@ -30,7 +30,8 @@ from cryoice_scipion.constants import GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.choice import views_of  # noqa: E402
 from cryoice_scipion.core.training.patches.fit import bad_log_odds, fit, predict  # noqa: E402
-from cryoice_scipion.core.training.patches.patch_set import ALL_VIEWS, PatchSet, cut_patches, join  # noqa: E402
+from cryoice_scipion.core.training.patches.joining import join  # noqa: E402
+from cryoice_scipion.core.training.patches.patch_set import ALL_VIEWS, PatchSet, cut_patches  # noqa: E402
 from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
 
 HELD_OUT, VALIDATION = 15, 10  # micrographs of each set: the first, and the ones after them

@@ -20,7 +20,7 @@ from cryoice_scipion.core.serve.screener import Screener
 TOKEN, FORM_TOKEN = "address-token", "form-token"
 
 
-def make_run(folder, number=4):
+def make_run(folder, number=4, **settings):
     """Screen stand-in micrographs of growing bad area; every second coordinate lies in the bad strip."""
     import pandas as pd
     from standin import write_micrograph
@@ -33,8 +33,8 @@ def make_run(folder, number=4):
     for task in tasks:
         for pick in task.picks:
             pick.id = rows.index((pick.x, pick.y, 16.0, task.path))
-    options = RunOptions(picks=table)
-    with ScreeningRun(folder / "run", ScreenConfig(reference=2), [executor(classes=CLASSES)], options) as run:
+    config, options = ScreenConfig(reference=2, **settings), RunOptions(picks=table)
+    with ScreeningRun(folder / "run", config, [executor(classes=CLASSES)], options) as run:
         list(run.process(tasks))
     return folder / "run"
 

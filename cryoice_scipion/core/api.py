@@ -227,12 +227,12 @@ def screen_files(
         if output is not None:
             options.exposures = exposure_lists([str(path) for path in named])
         with ScreeningRun(folder, config, [detector.executor], options, _LOG) as run:
+            keep_ids(tasks, run)
             if picks is not None:
                 given = count_input(tasks, picks, run)
                 if len(picks) and not given.matched:
                     raise all_unmatched(len(picks))
                 run.note_input(given)
-            keep_ids(tasks, run)
             by_id = {task.id: task for task in tasks}
             for record in run.process(tasks):
                 yield _read_result(run, by_id[record.id], record)

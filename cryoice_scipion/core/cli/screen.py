@@ -151,13 +151,13 @@ def _screen(
 
     from cryoice_scipion.core.screening.inputs import count_input, keep_ids
 
-    stems = {task.stem for task in tasks}
     bar = tqdm(total=len(tasks), unit="micrograph", dynamic_ncols=True, disable=None)
     with bar, open_run(args, config, log, bar, picks) as run:
+        keep_ids(tasks, run)
+        stems = {task.stem for task in tasks}
         given = count_input(tasks, picks, run) if picks is not None else None
         if given is not None:
             run.note_input(given)
-        keep_ids(tasks, run)
         try:
             with around(run, tasks):
                 for _ in run.process(tasks):

@@ -15,8 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryoice_scipion.constants import BORDER, CLASSES
+from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import ImageError, SettingsError
-from cryoice_scipion.core.images.grid import containing_cells
+from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
+from cryoice_scipion.core.images.grid import Frame, containing_cells
+from cryoice_scipion.core.images.loading import LoadedMicrograph
+from cryoice_scipion.core.maps.placement import in_micrograph_pixels
+from cryoice_scipion.core.records import Pick
 
 #: Å, side of the cells of the evaluation grid, whatever the maps' own sampling. Models of different sampling can then
 #: be compared, and a coarse one pays for what it smears over the edges of an area.
@@ -24,7 +29,8 @@ SAMPLING = 16.0
 #: Label of a cell that is doubtful, that is border, or that lies outside the micrograph.
 LEFT_OUT = 255
 
-#: Columns of labelled positions: x, y (px, MRC order), label (a class), origin (where the label came from).
+#: Columns of labelled positions: x, y (px, MRC order), label (a class), origin (where the label came from). Those from
+#: files with a pixel size also have the column ``PIXEL_SIZE``; see ``LabelledMicrograph.points_on``.
 COLUMNS = ["x", "y", "label", "origin"]
 
 Codes = NDArray[np.uint8]
@@ -48,6 +54,20 @@ class LabelledMicrograph:
     def is_bright(self, contrast: str) -> bool:
         """Return whether its particles are bright, where those of the others have ``contrast``, "dark" or "bright"."""
         return self.inverted != (contrast == "bright")
+
+    def points_on(self, micrograph: LoadedMicrograph) -> pd.DataFrame:
+        """Return the points in px of the micrograph: those at another pixel size are scaled, as in a screening."""
+        if PIXEL_SIZE not in self.points:
+            return self.points
+        sizes = [size if size > 0 else None for size in self.points[PIXEL_SIZE].tolist()]  # NaN: not known
+        picks = [
+            Pick(row, x, y, pixel_size=size)
+            for row, (x, y, size) in enumerate(zip(self.points["x"], self.points["y"], sizes))
+        ]
+        frame = Frame(micrograph.image.shape, micrograph.pixel_size)
+        placed = in_micrograph_pixels(picks, frame, ScreenConfig(), micrograph.flags)
+        at = {"x": [pick.x for pick in placed], "y": [pick.y for pick in placed]}
+        return self.points.drop(columns=PIXEL_SIZE).assign(**at)
 
 
 def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledMicrograph]:

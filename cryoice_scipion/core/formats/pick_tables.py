@@ -23,6 +23,7 @@ X, Y, MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
 SCORE = "rlnAutopickFigureOfMerit"
 DIAMETER, BOX_SIZE = "cryoiceDiameter", "cryoiceBoxSize"  # px of the micrograph: of the particle; of its box
 PIXEL_SIZE = "cryoicePixelSize"  # Å/px of the coordinates, where the file has it; not written to outputs
+MICROGRAPH_PIXEL_SIZE = "rlnMicrographPixelSize"  # the same in files of RELION
 
 
 def empty_table() -> pd.DataFrame:

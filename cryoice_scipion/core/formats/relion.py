@@ -17,6 +17,7 @@ from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
     DIAMETER,
     MICROGRAPH,
+    MICROGRAPH_PIXEL_SIZE,
     PIXEL_SIZE,
     SCORE,
     X,
@@ -33,7 +34,7 @@ from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.naming import resolve_beside
 
-_GROUP, _MICROGRAPH_PIXEL_SIZE = "rlnOpticsGroup", "rlnMicrographPixelSize"
+_GROUP = "rlnOpticsGroup"
 _BLOCK = re.compile(r"^[ \t]*data_[^\s/]*[ \t]*$", re.MULTILINE)
 _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
 
@@ -69,16 +70,16 @@ def _refuse_list(path: Path, listing: Optional[Path]) -> None:
 
 def _pixel_sizes(optics: Optional[pd.DataFrame]) -> Dict[str, float]:
     """Return the pixel size of the micrographs in Å/px by optics group."""
-    if optics is None or not {_GROUP, _MICROGRAPH_PIXEL_SIZE} <= set(optics):
+    if optics is None or not {_GROUP, MICROGRAPH_PIXEL_SIZE} <= set(optics):
         return {}
-    sizes = pd.to_numeric(optics[_MICROGRAPH_PIXEL_SIZE], errors="coerce")
+    sizes = pd.to_numeric(optics[MICROGRAPH_PIXEL_SIZE], errors="coerce")
     return {str(group): float(size) for group, size in zip(optics[_GROUP], sizes)}
 
 
 def _convert(block: Block, pixel_sizes: Dict[str, float]) -> Picks:
     table, rows = block.table.copy(), block.rows
-    if _MICROGRAPH_PIXEL_SIZE in table:
-        table[PIXEL_SIZE] = rows.numbers(_MICROGRAPH_PIXEL_SIZE, optional=True)
+    if MICROGRAPH_PIXEL_SIZE in table:
+        table[PIXEL_SIZE] = rows.numbers(MICROGRAPH_PIXEL_SIZE, optional=True)
     elif _GROUP in table and pixel_sizes:
         table[PIXEL_SIZE] = table[_GROUP].astype(str).map(pixel_sizes).astype(float)
     table[X], table[Y] = rows.numbers(X), rows.numbers(Y)

@@ -36,6 +36,12 @@ def identify(path: str) -> Optional[FileIdentity]:
     return FileIdentity(status.st_size, status.st_mtime_ns, digest.hexdigest())
 
 
+def content_of(path: str) -> str:
+    """Return a text that two files share if their content is the same; empty: not known, as in :func:`identify`."""
+    found = identify(path)
+    return f"{found.size} {found.digest}" if found else ""
+
+
 def identity_now(path: str, known: FileIdentity) -> Optional[FileIdentity]:
     """Return the identity of a file that was identified before; it is only read if size or time have changed."""
     try:

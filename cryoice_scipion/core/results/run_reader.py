@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,23 @@ class Records:
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
 
+class JournalStart(NamedTuple):
+    """Identifies a journal: it is another one if the run was started anew, or if the journal was repaired."""
+
+    head: bytes = b""
+    inode: int = 0
+
+    @classmethod
+    def of(cls, path: Path) -> JournalStart:
+        """Return that of a file."""
+        with open(path, "rb") as stream:
+            return cls(stream.read(_HEAD), os.fstat(stream.fileno()).st_ino)
+
+    def continues(self, earlier: JournalStart) -> bool:
+        """Return whether an earlier look saw the same journal, which may have grown since."""
+        return self.inode == earlier.inode and self.head.startswith(earlier.head)
+
+
 class RunReader:
     """Read a journal that may still grow."""
 
@@ -123,16 +140,14 @@ class RunReader:
     def _forget(self) -> None:
         self._by_id: Dict[int, MicrographRecord] = {}
         self._scores: Dict[int, Tuple[Numbers, Goodness]] = {}
-        self._end, self._head, self._inode = 0, b"", 0
+        self._end, self._start = 0, JournalStart()
 
     def _read(self) -> None:
         """Read the lines that are new."""
-        with open(self.path, "rb") as stream:
-            head = stream.read(_HEAD)
-            inode = os.fstat(stream.fileno()).st_ino
-        if not head.startswith(self._head) or inode != self._inode:
-            self._forget()  # the run was started anew, or its journal was repaired
-        self._head, self._inode = head, inode
+        start = JournalStart.of(self.path)
+        if not start.continues(self._start):
+            self._forget()
+        self._start = start
         self._end = _read_lines(self.path, self._end, self._by_id, self._take)
 
     def _take(self, record: MicrographRecord) -> None:

@@ -58,6 +58,7 @@ class MicrographValues(NamedTuple):
     grade_confidence: Optional[float]
     grade_reason: str
     deviations: Tuple[float, ...]  # from the session, by feature; empty: not measured
+    pixel_size: Optional[float]  # Å/px that was used; None: it failed
 
 
 class GoodnessHistogram:
@@ -257,6 +258,7 @@ def _values_of(record: MicrographRecord) -> MicrographValues:
         grade_confidence=record.grade_confidence,
         grade_reason=sys.intern(record.grade_reason),
         deviations=tuple(record.deviations),
+        pixel_size=record.pixel_size,
     )
 
 

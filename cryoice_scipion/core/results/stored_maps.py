@@ -25,6 +25,34 @@ from cryoice_scipion.core.results.journal_lines import Head, Mapped, Referenced,
 from cryoice_scipion.core.results.micrograph_result import MicrographResult, score_micrograph
 from cryoice_scipion.core.results.outliers import read_features
 from cryoice_scipion.core.results.run_folder import JOURNAL
+from cryoice_scipion.core.results.run_reader import JournalStart
+
+
+@dataclasses.dataclass
+class _Content:
+    """What the journal of a run holds."""
+
+    start: JournalStart
+    end: int = 0  # bytes that were read
+    head: Optional[Head] = None
+    reference: Optional[Reference] = None
+    mapped: Dict[int, MapResult] = dataclasses.field(default_factory=dict)
+    records: Dict[int, MicrographRecord] = dataclasses.field(default_factory=dict)  # without scores
+
+    def grown(self, path: Path) -> _Content:
+        """Return the content with the lines that are new; this one stays as it is, since other threads may use it."""
+        found = dataclasses.replace(self, mapped=dict(self.mapped), records=dict(self.records))
+        for end, line in read_run(path, self.end):
+            found.end = end
+            if isinstance(line, Head):
+                found.head = line
+            elif isinstance(line, Referenced):
+                found.reference = line.reference
+            elif isinstance(line, Mapped):
+                found.mapped[line.id] = line.result
+            elif isinstance(line, Screened):
+                found.records[line.record.id] = dataclasses.replace(line.record, scores=[])
+        return found
 
 
 @dataclasses.dataclass
@@ -36,12 +64,16 @@ class StoredMaps:
     model: ModelConfig
     reference: Reference
     tasks: Dict[int, MicrographTask]  # screened micrographs with a map, without coordinates, by id
-    _mapped: Dict[int, MapResult]
-    _records: Dict[int, MicrographRecord]  # without scores
+    _content: _Content
 
     @classmethod
-    def read(cls, folder: Path) -> StoredMaps:
+    def read(cls, folder: Path, earlier: Optional[StoredMaps] = None) -> StoredMaps:
         """Read the journal of a run.
+
+        Parameters
+        ----------
+        earlier : StoredMaps, optional
+            The same run at an earlier time: only what is new in its journal is read.
 
         Raises
         ------
@@ -51,19 +83,10 @@ class StoredMaps:
         path = Path(folder) / JOURNAL
         if not path.is_file():
             raise CryoIceError(folder, "holds no screening", "give the output folder of 'cryoice screen'")
-        head: Optional[Head] = None
-        reference: Optional[Reference] = None
-        mapped: Dict[int, MapResult] = {}
-        records: Dict[int, MicrographRecord] = {}
-        for _, line in read_run(path):
-            if isinstance(line, Head):
-                head = line
-            elif isinstance(line, Referenced):
-                reference = line.reference
-            elif isinstance(line, Mapped):
-                mapped[line.id] = line.result
-            elif isinstance(line, Screened):
-                records[line.record.id] = dataclasses.replace(line.record, scores=[])
+        start = JournalStart.of(path)
+        known = earlier._content if earlier is not None and start.continues(earlier._content.start) else _Content(start)
+        content = known.grown(path)
+        head, reference, mapped, records = content.head, content.reference, content.mapped, content.records
         found = [records[key] for key in sorted(records) if key in mapped and records[key].status != FAILED]
         tasks = {one.id: MicrographTask(one.id, one.path, one.stem) for one in found}
         if reference is None or not tasks:
@@ -71,15 +94,15 @@ class StoredMaps:
         if head is None or head.model_config is None:
             raise CryoIceError(folder, "was screened by a version that stored no thresholds", "screen it again")
         config, model = ScreenConfig.make(**head.config), ModelConfig.make(**head.model_config)
-        return cls(Path(folder), config, model, reference, tasks, mapped, records)
+        return cls(Path(folder), config, model, reference, tasks, content)
 
     def mapped(self, key: int) -> MapResult:
         """Return the map result of a micrograph, by its id in ``tasks``."""
-        return self._mapped[key]
+        return self._content.mapped[key]
 
     def grade(self, key: int) -> str:
         """Return the recorded grade of a micrograph; empty: it is not graded."""
-        return self._records[key].grade
+        return self._content.records[key].grade
 
     def score(self, key: int, picks: Sequence[Pick], config: ScreenConfig) -> MicrographResult:
         """Return the result of a micrograph with these coordinates.
@@ -97,12 +120,12 @@ class StoredMaps:
         CryoIceError
             When the stored map is missing or damaged, or a grade is rejected and the run has no grades.
         """
-        if config.reject_grades and not any(record.grade for record in self._records.values()):
+        if config.reject_grades and not any(record.grade for record in self._content.records.values()):
             raise CryoIceError(self.folder, "has no grades, so none can be rejected", "screen it again with grades")
-        mapped = self._mapped[key]
+        mapped = self._content.mapped[key]
         classmap = ClassMap.load(self.folder / mapped.raw_path)
         task = dataclasses.replace(self.tasks[key], picks=list(picks))
-        grade = recorded_grade(self._records[key])
+        grade = recorded_grade(self._content.records[key])
         offset = self.reference.logit_offset
         config = config.model_copy(update={"regions": False})  # they do not depend on coordinates
         return score_micrograph(classmap, task, mapped, config, self.model, offset, lambda cells: grade)
@@ -120,7 +143,7 @@ class StoredMaps:
         ImageError
             When a stored file is missing or damaged.
         """
-        mapped, config = self._mapped[key], self.config
+        mapped, config = self._content.mapped[key], self.config
         classmap = ClassMap.load(self.folder / mapped.raw_path)
         cells = probabilities(classmap, self.reference.logit_offset, config.ignore, config.min_area)
         features = read_features(self.folder / mapped.features_path) if mapped.features_path else None
@@ -131,11 +154,11 @@ class StoredMaps:
 
     def picture(self, key: int) -> NDArray[np.uint8]:
         """Return the grey picture of a micrograph; a single grey if the run stored none."""
-        path = self.folder / self._mapped[key].base_path
+        path = self.folder / self._content.mapped[key].base_path
         if not is_stored(path):
             return np.zeros((1, 1), dtype=np.uint8)
         return read_base(path)
 
     def frame(self, key: int) -> Frame:
         """Return shape and pixel size of a micrograph."""
-        return Frame(self._mapped[key].shape, self._mapped[key].pixel_size)
+        return Frame(self._content.mapped[key].shape, self._content.mapped[key].pixel_size)

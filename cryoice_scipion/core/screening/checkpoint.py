@@ -23,7 +23,7 @@ from cryoice_scipion.core.results.run_folder import JOURNAL, writing
 
 NAME = ".checkpoint"
 SMALLEST = 500_000  # bytes of a journal; a shorter one is read faster than it is worth
-_FORMAT = 3  # raise it when a stored attribute changes
+_FORMAT = 4  # raise it when a stored attribute changes
 _COMPARED = 4096  # bytes at the beginning and at the end of the journal's part
 _HEAD = "checkpoint"  # name of the member that says what a checkpoint was made from
 ARRAYS = Dict[int, NDArray[Any]]  # the only type of an attribute that is not stored as JSON

@@ -5,26 +5,30 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Optional
 
 from cryoice_scipion.constants import FAILED, OUTSIDE
 from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickScore, Reference
-from cryoice_scipion.core.screening.state import LATE_FAILED
+from cryoice_scipion.core.screening.state import LATE_FAILED, RunState, digest_of
 
 
-def failed_record(task: MicrographTask, reason: str, earlier: Optional[MicrographRecord]) -> MicrographRecord:
+def failed_record(task: MicrographTask, reason: str, state: RunState) -> MicrographRecord:
     """Return a record in which the coordinates are rejected, unscored.
+
+    A micrograph that was screened before keeps its status and its scores; only the coordinates that came later are
+    rejected. If its earlier coordinates have changed, all are: a score is stored by the number of its coordinate.
 
     Parameters
     ----------
     reason : str
         Why the micrograph failed.
-    earlier : MicrographRecord, optional
-        The record of the same micrograph when it was screened before. It keeps its status and its scores; only the
-        coordinates that came later are rejected.
+    state : RunState
+        Has the record of the same micrograph when it was screened before.
     """
+    earlier = state.valid_record(task.id)
     known = {score.id: score for score in earlier.scores} if earlier else {}
+    if digest_of([pick for pick in task.picks if pick.id in known]) != state.digests.get(task.id):
+        known = {}
     scores = [known.get(pick.id) or PickScore(pick.id, None, FAILED, False) for pick in task.picks]
     if earlier is not None:
         flags = [flag for flag in earlier.flags if flag != LATE_FAILED]

@@ -21,7 +21,7 @@ from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.cryosparc_files import ParticleFiles
-from cryoice_scipion.core.screening.stars import StarFiles
+from cryoice_scipion.core.screening.stars import StarFiles, with_pixel_size
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 
 #: Wraps the records of a number of micrographs, for a progress bar.
@@ -70,7 +70,8 @@ def filter_coordinates(
     with writing(output):
         (output / "coordinates").mkdir(parents=True, exist_ok=True)
     pending = [row for row in picks.unmatched if row not in picks.ambiguous]
-    stars = StarFiles(output, dataclasses.replace(picks, unmatched=[]), config)  # they are not rejected, but wait
+    unclear = dataclasses.replace(picks, unmatched=sorted(picks.ambiguous))  # the others are not rejected, but wait
+    stars = StarFiles(output, unclear, config)
     sums = RunSums(pick_threshold(config.threshold, maps.model), maps.model)
     table = MicrographTable(output / MICROGRAPHS)
     wanted = [task for task in tasks if task.picks]
@@ -81,11 +82,11 @@ def filter_coordinates(
         table.note(record)
     verdicts = stars.write()
     with writing(output):
-        write_star(output / PENDING, picks.table.iloc[np.asarray(pending, dtype=np.int64)], picks.optics)
+        waiting = picks.table.iloc[np.asarray(pending, dtype=np.int64)]
+        write_star(output / PENDING, with_pixel_size(waiting, picks.optics), picks.optics)
     particles = ParticleFiles.of(output, picks)
     if particles is not None:
-        waiting = np.isin(np.arange(len(picks)), pending)
-        particles.write(verdicts._replace(pending=waiting))
+        particles.write(verdicts._replace(pending=np.isin(np.arange(len(picks)), pending)))
     table.refresh()
     given = picks.counts(0, len(picks.ambiguous))
     summary = summarise(sums, Throughput(), 0, given, maps.reference, finished=not pending)

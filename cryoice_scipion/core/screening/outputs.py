@@ -97,7 +97,7 @@ class Outputs:
             self._stars.relion.look_for_files()
         for earlier, record in self._state.unstored():
             if earlier is not None:
-                self._sums.remove(earlier)
+                self._uncount(earlier)
             self._count(record)
             for table in self._tables:
                 table.note(record)
@@ -126,7 +126,7 @@ class Outputs:
         if earlier is None:
             self._throughput.tick()
         else:
-            self._sums.remove(earlier)
+            self._uncount(earlier)
         self._count(record)
         self._sums.drop_thumbnails(thinned)
         for table in self._tables:
@@ -175,6 +175,13 @@ class Outputs:
             self._stars_stale = self._stars_stale or bool(record.scores)
         if self._exposures is not None:
             self._exposures.add(record)
+
+    def _uncount(self, record: MicrographRecord) -> None:
+        """Remove a record that is now replaced."""
+        self._sums.remove(record)
+        if self._stars is not None:
+            self._stars.remove(record)
+            self._stars_stale = self._stars_stale or bool(record.scores)
 
     def _write_summary(self, summary: Summary) -> None:
         started = time.monotonic()

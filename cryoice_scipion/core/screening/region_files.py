@@ -59,13 +59,13 @@ class RegionFiles(CsvTable):
         """Yield the regions of all micrographs with new numbers, and add the entries of the micrographs to a list."""
         number, paths, earlier = 0, RunFolder(self._folder), None
         for micrograph in micrographs:
+            if micrograph.status == FAILED:  # it has no regions; a file may be of an earlier result
+                continue
             path = self._folder / paths.regions(micrograph.stem)
             try:
                 found = parse_json(read_stored(path))
                 entries, regions = list(found["images"]), [dict(one) for one in found["annotations"]]
             except (ImageError, OSError, ValueError, KeyError, TypeError) as error:
-                if micrograph.status == FAILED:  # it has no regions
-                    continue
                 if not isinstance(error, ImageError):  # that of an archive
                     reason = "files are missing or damaged, singly or with their archive"
                     error = ImageError(path.parent, reason, RESTORE)

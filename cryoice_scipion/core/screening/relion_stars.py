@@ -51,8 +51,10 @@ class RelionStars:
 
     def add(self, index: int, record: MicrographRecord) -> None:
         """Store a new record of a micrograph."""
-        if record.shape is None or record.pixel_size is None:
-            return  # failed: it has no scored coordinates
+        if record.shape is None or record.pixel_size is None:  # failed: it has no scored coordinates
+            if index in self._micrographs:  # but it may have files of an earlier result
+                self._changed[index] = None
+            return
         frame = Frame(record.shape, record.pixel_size)
         self._micrographs[index] = ListedMicrograph(record.path, record.stem, frame, record.flags)
         self._changed[index] = None

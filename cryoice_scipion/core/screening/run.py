@@ -286,7 +286,7 @@ class ScreeningRun:
 
     def _fail(self, task: MicrographTask, reason: str) -> MicrographRecord:
         """Reject the coordinates of a micrograph, unscored; if it was screened before, it keeps its earlier results."""
-        return self._record(failed_record(task, reason, self._state.valid_record(task.id)))
+        return self._record(failed_record(task, reason, self._state))
 
     def _record(self, record: MicrographRecord) -> MicrographRecord:
         """Write a record to the journal, then to the files that are made from it."""

@@ -16,7 +16,7 @@ from cryoice_scipion.core.results.journal import ANEW, DamagedLineError, Journal
 from cryoice_scipion.core.results.journal_lines import Head, RunLine
 
 FREE = ("max_thumbnails", "box_files")  # settings that do not affect results and may change on resume
-_SAME = "use the same settings, or start a new run in another folder"
+SAME = "use the same settings, or start a new run in another folder"
 
 
 def head_of(config: ScreenConfig, model: ModelConfig, fingerprint: str) -> Dict[str, Any]:
@@ -78,4 +78,4 @@ def compare(folder: Path, head: Head, config: ScreenConfig, fingerprint: str) ->
     binding = [name for name in now if name not in FREE]
     differing = [f"{name} was {then.get(name)}, is {now[name]}" for name in binding if then.get(name) != now[name]]
     if differing:
-        raise SettingsError(folder, f"cannot be continued with other settings ({'; '.join(differing)})", _SAME)
+        raise SettingsError(folder, f"cannot be continued with other settings ({'; '.join(differing)})", SAME)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pandas as pd
 from cryoice_scipion.constants import NO_MICROGRAPH
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, ROWS_OF_A_PART, PickSource, write_star
-from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE, empty_table
+from cryoice_scipion.core.formats.pick_tables import MICROGRAPH_PIXEL_SIZE, PIXEL_SIZE, empty_table
 from cryoice_scipion.core.images.naming import micrograph_key, stem_of
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import KEPT, REJECTED, writing
@@ -22,7 +22,9 @@ from cryoice_scipion.core.screening.relion_stars import RelionStars
 
 _OPEN, _KEPT, _REJECTED = 0, 1, 2
 _SCORE = np.dtype([("state", "u1"), ("cls", "u1"), ("micrograph", "i4"), ("goodness", "f8")])
+_UNSCORED = np.array((_OPEN, 0, 0, np.nan), dtype=_SCORE)
 _Scores = npt.NDArray[np.void]
+_Rows = npt.NDArray[np.int64]
 
 
 class Verdicts(NamedTuple):
@@ -60,12 +62,17 @@ class StarFiles:
         values["cls"] = [self._class(score.cls) for score in found]
         values["micrograph"] = micrograph
         values["goodness"] = np.array([score.goodness for score in found], dtype=np.float64)  # None becomes NaN
-        parts, rows = np.divmod(np.array([score.id for score in found], dtype=np.int64), ROWS_OF_A_PART)
-        for part in np.unique(parts).tolist():
-            own = parts == part
-            scores = _grown(self._parts.get(part), max(int(rows[own].max()) + 1, len(found)))
-            scores[rows[own]] = values[own]
+        for part, rows, own in _by_part(record):
+            scores = _grown(self._parts.get(part), max(int(rows.max()) + 1, len(found)))
+            scores[rows] = values[own]
             self._parts[part] = scores
+
+    def remove(self, record: MicrographRecord) -> None:
+        """Remove the scores of a record that was added and is now replaced: the micrograph may lose coordinates."""
+        micrograph = self._micrographs[record.path]
+        for part, rows, _ in _by_part(record):
+            scores = self._parts[part]
+            scores[rows[scores["micrograph"][rows] == micrograph]] = _UNSCORED  # others now belong to other micrographs
 
     def write(self) -> Verdicts:
         """Write all files, each atomically, and return what they were made from."""
@@ -73,7 +80,7 @@ class StarFiles:
         classes = np.array([*self._classes, ""], dtype=object)
         for path, state in ((KEPT, _KEPT), (REJECTED, _REJECTED)):
             rows = np.flatnonzero(scores["state"] == state)
-            chosen = table.iloc[rows].drop(columns=PIXEL_SIZE, errors="ignore")
+            chosen = with_pixel_size(table.iloc[rows], self.picks.optics)
             chosen["cryoiceGoodness"] = np.round(scores["goodness"][rows], 9)  # all digits of float32
             chosen["cryoiceClass"] = classes[scores["cls"][rows]]
             with writing(self.folder):
@@ -124,13 +131,26 @@ class StarFiles:
         table[MICROGRAPH] = values
 
 
+def with_pixel_size(table: pd.DataFrame, optics: Optional[pd.DataFrame]) -> pd.DataFrame:
+    """Return coordinates for a file, with their pixel size in RELION's column unless input or optics have it."""
+    if PIXEL_SIZE not in table or optics is not None or MICROGRAPH_PIXEL_SIZE in table:
+        return table.drop(columns=PIXEL_SIZE, errors="ignore")
+    return table.rename(columns={PIXEL_SIZE: MICROGRAPH_PIXEL_SIZE})
+
+
+def _by_part(record: MicrographRecord) -> Iterator[Tuple[int, _Rows, npt.NDArray[np.bool_]]]:
+    """Yield each part with coordinates of a micrograph, their rows in it, and which of the scores are theirs."""
+    parts, rows = np.divmod(np.array([score.id for score in record.scores], dtype=np.int64), ROWS_OF_A_PART)
+    for part in np.unique(parts).tolist():
+        yield part, rows[parts == part], parts == part
+
+
 def _grown(scores: Optional[_Scores], number: int) -> _Scores:
     """Return scores for at least ``number`` rows; new rows are not scored yet."""
     have = 0 if scores is None else len(scores)
     if scores is not None and number <= have:
         return scores
-    grown = np.zeros(max(number, 2 * have), dtype=_SCORE)
-    grown["goodness"] = np.nan
+    grown = np.full(max(number, 2 * have), _UNSCORED)
     if scores is not None:
         grown[:have] = scores
     return grown

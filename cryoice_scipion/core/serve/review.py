@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
 from cryoice_scipion.core.maps.scoring import is_kept, pick_threshold
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.review_files import (
     REJECTED,
     VERDICTS,
@@ -22,10 +23,14 @@ from cryoice_scipion.core.results.review_files import (
     read_verdicts,
     stamp_of,
 )
+from cryoice_scipion.core.screening.stars import with_pixel_size
 from cryoice_scipion.core.serve.run_view import RunView
 
 LISTS = "review"  # folder in that of the run
 _KNOWN = (ACCEPTED, REJECTED, "")  # "": as the run decided
+_MARGINS = 10  # whose scores are kept
+#: A micrograph as it was when its coordinates were scored, and their goodness.
+_Scored = Tuple[MicrographRecord, NDArray[np.float64]]
 
 
 class Review:
@@ -41,7 +46,7 @@ class Review:
         """
         self._view, self._lock = view, threading.Lock()
         self._stamp, self._verdicts = self.stamp, read_verdicts(view.folder)
-        self._goodness: Dict[float, Dict[int, NDArray[np.float64]]] = {}  # by margin and micrograph
+        self._goodness: Dict[float, Dict[int, _Scored]] = {}  # by margin and micrograph
         self._computing = threading.Lock()
 
     @property
@@ -85,36 +90,44 @@ class Review:
             write_micrographs(self._view.folder / LISTS / f"micrographs_{name}.star", part)
 
     def counts(self, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
-        """Return how many coordinates and micrographs are kept.
+        """Return how many coordinates and micrographs are kept at a threshold and a margin; None: those of the run.
 
         With another margin than the run's, the scores are computed in the background. ``ready`` is the share of the
         micrographs that the counts hold for so far.
         """
         records, maps, accepted = self._view.records(), self._view.maps(), self.accepted()
-        limit = pick_threshold(threshold, maps.model)
+        limit = pick_threshold(self._view.threshold(threshold), maps.model)
         is_open = np.array([accepted.get(one.id, False) for one in records.micrographs], dtype=bool)
         if margin is None:
             kept = is_kept(records.goodness, limit) & np.repeat(is_open, records.picks)
             number, of, ready = int(kept.sum()), len(kept), 1.0
         else:
-            found = self._goodness.setdefault(margin, {})
-            todo = [key for key in maps.tasks if key not in found]
+            found, picks = self._scored_at(margin), self._view.given().picks
+            mapped = [one for one in records.micrographs if one.id in maps.tasks]
+            todo = [one for one in mapped if not _is_current(one, found.get(one.id), len(picks.get(one.id, ())))]
             if todo:
-                threading.Thread(target=self._compute, args=(margin, todo), daemon=True).start()
+                threading.Thread(target=self._compute, args=(margin, found, todo), daemon=True).start()
             opened = {one.id for one, is_it in zip(records.micrographs, is_open) if is_it}
-            done = list(found.items())
+            done = [(one.id, found[one.id][1]) for one in mapped if one.id in found]
             number = sum(int(is_kept(values, limit).sum()) for key, values in done if key in opened)
             of = sum(len(values) for _, values in done)
-            ready = 1 - len(todo) / max(1, len(maps.tasks))
+            ready = 1 - len(todo) / max(1, len(mapped))
         return {"kept": number, "of": of, "ready": ready, "accepted": int(is_open.sum()), "micrographs": len(is_open)}
 
-    def _compute(self, margin: float, todo: List[int]) -> None:
-        """Score the coordinates of all micrographs at a margin; at most one margin at a time."""
+    def _scored_at(self, margin: float) -> Dict[int, _Scored]:
+        """Return what is known at a margin; of many margins, the one that was asked for first is forgotten."""
+        with self._lock:
+            if margin not in self._goodness and len(self._goodness) >= _MARGINS:
+                del self._goodness[next(iter(self._goodness))]
+            return self._goodness.setdefault(margin, {})
+
+    def _compute(self, margin: float, found: Dict[int, _Scored], todo: List[MicrographRecord]) -> None:
+        """Score the coordinates of micrographs at a margin; at most one margin at a time."""
         if not self._computing.acquire(blocking=False):
             return
         try:
-            for key in todo:
-                self._goodness[margin][key] = self._view.preview(key, margin).goodness
+            for one in todo:
+                found[one.id] = one, self._view.preview(one.id, margin).goodness
         except CryoIceError:
             pass  # the page asks again, and shows the error of the micrograph
         finally:
@@ -122,6 +135,8 @@ class Review:
 
     def save(self, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
         """Write the coordinates that are kept and rejected at a threshold and a margin, and the lists of micrographs.
+
+        None: the threshold, or the margin, of the run.
 
         Raises
         ------
@@ -134,7 +149,7 @@ class Review:
         files = [f"{LISTS}/micrographs_{name}.star" for name in (ACCEPTED, REJECTED)]
         if given.table is None:
             return {"files": files, "kept": 0, "rejected": 0}
-        limit = pick_threshold(threshold, maps.model)
+        limit = pick_threshold(self._view.threshold(threshold), maps.model)
         kept = np.zeros(len(given.table), dtype=bool)
         goodness = np.full(len(kept), np.nan)
         accepted = self.accepted()
@@ -147,5 +162,11 @@ class Review:
         table = table.assign(cryoiceGoodness=np.round(goodness, 9))
         for name, chosen in (("kept", kept), ("rejected", ~kept)):
             files.append(f"{LISTS}/coordinates_{name}.star")
-            write_star(self._view.folder / files[-1], table[chosen], given.table.optics)
+            optics = given.table.optics
+            write_star(self._view.folder / files[-1], with_pixel_size(table[chosen], optics), optics)
         return {"files": files, "kept": int(kept.sum()), "rejected": int((~kept).sum())}
+
+
+def _is_current(record: MicrographRecord, scored: Optional[_Scored], picks: int) -> bool:
+    """Return whether a micrograph has been scored since its last record, and with as many coordinates as it has."""
+    return scored is not None and scored[0] is record and len(scored[1]) == picks

@@ -92,7 +92,7 @@ class RunView:
         return [known[key] for key in keys]
 
     def maps(self) -> StoredMaps:
-        """Return the stored maps; they are read again when the journal has grown.
+        """Return the stored maps; when the journal has grown, what is new in it is read.
 
         Raises
         ------
@@ -102,15 +102,18 @@ class RunView:
         with self._lock:
             now = (stamp_of(self._reader.path),)
             if self._maps[1] is None or self._maps[0] != now:
-                self._maps = now, StoredMaps.read(self.folder)
+                self._maps = now, StoredMaps.read(self.folder, self._maps[1])
             assert self._maps[1] is not None
             return self._maps[1]
 
     def given(self) -> Given:
-        """Return the coordinates, from the files that the run has written so far."""
+        """Return the coordinates, from the files that the run has written so far.
+
+        They are not read again when only the journal has grown: a run writes them at most once a minute.
+        """
         with self._lock:
             paths = [self.folder / name for name in (KEPT, REJECTED)]
-            now = tuple(stamp_of(path) for path in (*paths, self._reader.path))
+            now = tuple(map(stamp_of, paths))
             if self._given[0] != now:
                 there = [path for path in paths if path.is_file()]
                 self._given = now, self._read_given(there) if there else Given(None, {}, {})
@@ -156,6 +159,10 @@ class RunView:
             "warnings": summary.warnings if summary else [],
         }
 
+    def threshold(self, given: Optional[float]) -> Optional[float]:
+        """Return a threshold, or that of the run for None; None: those that the model recommends."""
+        return self.maps().config.threshold if given is None else given
+
     def preview(self, key: int, margin: Optional[float]) -> ThresholdPreview:
         """Return a micrograph for any threshold.
 
@@ -174,7 +181,7 @@ class RunView:
         return ThresholdPreview(self.folder, task, maps.mapped(key), config, maps.model, maps.reference)
 
     def shown(self, key: int, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
-        """Return what the page shows of a micrograph at a threshold and a margin."""
+        """Return what the page shows of a micrograph at a threshold and a margin; None: those of the run."""
         record = self.record(key)
         shape, pixel_size = record.shape or (1, 1), record.pixel_size or 1.0
         data = {
@@ -186,7 +193,7 @@ class RunView:
         }  # fmt: skip
         if record.status == FAILED:
             return {**data, "bad_area": None, "areas": {}, "mask": [], "regions": [], "picks": []}
-        preview = self.preview(key, margin)
+        preview, threshold = self.preview(key, margin), self.threshold(threshold)
         found = preview.apply(threshold)
         limit = bad_area.mask_threshold(threshold, self.maps().model.recommended_threshold)
         frame = Frame(shape, pixel_size)

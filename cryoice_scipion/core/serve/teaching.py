@@ -76,7 +76,7 @@ class Teaching:
             "trained": trained,
             "measures": read_measures(model) if trained else {},
             "compared": [
-                {"id": one.id, "name": Path(one.path).name, "marked": one.stem in marked}
+                {"id": one.id, "name": Path(one.path).name, "marked": one.path in marked}
                 for one in compared
                 if one.status != FAILED
             ],
@@ -211,7 +211,7 @@ class Teaching:
         records = [one for one in self._view.records().micrographs if one.status != FAILED]
         marked, boxes = self.labels.read(), self.folder / LABELS
         ours = [one for one in records if one.stem in marked]
-        LabelFile(micrographs=marked).save(boxes)  # those that the training used
+        LabelFile(micrographs={one.path: marked[one.stem] for one in ours}).save(boxes)  # there, stems may be others
         config, reference = self._view.maps().config, self._view.maps().reference
         words = ["train", "--from", self._base, "--output", str(self.folder / "model"), "--device", self._device]
         words += ["--boxes", str(boxes), "--contrast", reference.contrast, "--micrographs", *[one.path for one in ours]]

@@ -16,6 +16,7 @@ from cryoice_scipion.core.errors import SettingsError, counted, plural
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labelled, read_label_image
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import picks_by_micrograph
+from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.regions.labels import LabelFile
 
@@ -74,19 +75,26 @@ def _labelled(rows: pd.DataFrame, label: str) -> pd.DataFrame:
         named = rows["cryoiceClass"].isin(set(CLASSES) - {GOOD})
         points.loc[named, "label"] = rows["cryoiceClass"][named]
     points["origin"] = "coordinate"
+    if PIXEL_SIZE in rows:
+        points[PIXEL_SIZE] = rows[PIXEL_SIZE].astype(float)
     return points
 
 
-def places_in_boxes(labels: LabelFile, source: Path) -> Tuple[PickTable, PickTable]:
+def places_in_boxes(
+    labels: LabelFile, source: Path, tasks: Sequence[MicrographTask] = ()
+) -> Tuple[PickTable, PickTable]:
     """Return GOOD and BAD coordinates in labelled boxes: the centre, and the middle between it and each corner.
 
     Parameters
     ----------
     source : Path
         The file of the boxes, for messages.
+    tasks : sequence of MicrographTask
+        The micrographs. Stems tell those of one file name apart, by a folder in front.
     """
+    paths = {task.stem: task.path for task in tasks}
     rows = [
-        (box.x + across * box.width, box.y + down * box.height, stem, box.label)
+        (box.x + across * box.width, box.y + down * box.height, paths.get(stem, stem), box.label)
         for stem, box in labels.boxes()
         for across, down in _IN_BOX
     ]

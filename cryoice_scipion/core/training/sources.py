@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -13,10 +14,12 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
+from cryoice_scipion.core.images.identity import content_of
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.regions.labels import read_labels
 from cryoice_scipion.core.training.points import from_coordinates, from_label_images, places_in_boxes
+from cryoice_scipion.core.training.splits import unique_name
 
 
 @dataclasses.dataclass
@@ -88,7 +91,7 @@ class Sources:
         clean = expand_micrographs(self.clean) if self.clean else []
         good, bad = ([read_picks(path)] if path else [] for path in (self.good, self.bad))
         if self.boxes:
-            in_good, in_bad = places_in_boxes(read_labels(self.boxes), self.boxes)
+            in_good, in_bad = places_in_boxes(read_labels(self.boxes), self.boxes, tasks)
             good, bad = [*good, in_good], [*bad, in_bad]
         return self._join(tasks, _one_table(good), _one_table(bad), clean)
 
@@ -125,10 +128,11 @@ def _one_table(tables: Sequence[PickTable]) -> PickTable:
 
 
 def _make_unique(found: Sequence[LabelledMicrograph]) -> None:
-    """Rename micrographs whose stem occurs twice, because training and validation sets are split by name."""
-    seen: Dict[str, int] = {}
+    """Give each micrograph a name of its own, because training and validation sets are split by name.
+
+    A micrograph that is in several sources keeps one name, so that it is only in one of these sets.
+    """
+    numbers, seen = Counter(item.stem for item in found), {}  # type: Counter[str], Dict[str, List[str]]
     for item in found:
-        number = seen.get(item.stem, 0)
-        seen[item.stem] = number + 1
-        if number:
-            item.stem = f"{item.stem}_{number + 1}"
+        if numbers[item.stem] > 1:
+            item.stem = unique_name(item.stem, content_of(item.path), seen)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -88,17 +88,41 @@ def patch_weights(table: pd.DataFrame) -> NDArray[np.float32]:
     return weights
 
 
-def with_unique_names(tables: Sequence[pd.DataFrame]) -> List[pd.DataFrame]:
-    """Return the tables of patch sets with one name for each micrograph.
+def with_unique_names(tables: Sequence[pd.DataFrame], contents: Sequence[Mapping[str, str]]) -> List[pd.DataFrame]:
+    """Return the tables of patch sets with one name for each micrograph, so that it is only in one split.
 
-    If a name occurs in several tables, ``_2`` is appended to the second one, and so on.
+    If several micrographs have one name, ``_2`` is appended to that of the second one, and so on.
+
+    Parameters
+    ----------
+    tables : sequence of pandas.DataFrame
+        One row a patch, with the column micrograph.
+    contents : sequence of mapping
+        What tells the file of each micrograph of a table from others, by name. A name of several tables stands for one
+        micrograph if these texts are equal.
     """
-    seen: Dict[str, int] = {}
+    seen: Dict[str, List[str]] = {}  # contents by name
     found = []
-    for table in tables:
-        stems = table["micrograph"].astype(str)
+    for table, own in zip(tables, contents):
+        stems, names = table["micrograph"].astype(str), {}  # type: pd.Series[str], Dict[str, str]
         for stem in stems.unique():
-            seen[stem] = seen.get(stem, 0) + 1
-        names = {stem: stem if seen[stem] == 1 else f"{stem}_{seen[stem]}" for stem in stems.unique()}
+            names[stem] = unique_name(stem, own.get(stem, ""), seen)
         found.append(table.assign(micrograph=stems.map(names)))
     return found
+
+
+def unique_name(stem: str, content: str, seen: Dict[str, List[str]]) -> str:
+    """Return the name of a micrograph: its stem, with a number if micrographs of another content have it already.
+
+    Parameters
+    ----------
+    content : str
+        What tells its file from others; empty: not known, so that it counts as another micrograph.
+    seen : dict
+        The contents of the micrographs so far, by stem; the new one is added.
+    """
+    known = seen.setdefault(stem, [])
+    if not content or content not in known:
+        known.append(content)
+    number = known.index(content) + 1 if content else len(known)
+    return stem if number == 1 else f"{stem}_{number}"

@@ -5,7 +5,17 @@ import os
 
 import numpy as np
 import pytest
-from cryosparc_project import PARTICLES, exposures, micrograph, particles, split, write_cs, write_csg, write_project
+from cryosparc_project import (
+    PARTICLES,
+    PIXEL_SIZE,
+    exposures,
+    micrograph,
+    particles,
+    split,
+    write_cs,
+    write_csg,
+    write_project,
+)
 
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
@@ -86,6 +96,22 @@ def test_accepted_and_rejected_are_the_input(project, model, run, tmp_path, comp
         "pick_stats": "particle.pick_stats",
     }
     assert group.version == ("v4.4.1" if grouped else "v4.0.0")
+
+
+def test_coordinates_of_finer_pixels_say_so_in_the_star_files(project, run, tmp_path):
+    table = particles(("a", "b", "c", "x"))  # no micrograph x
+    usual = filtered(run, write_cs(tmp_path / "usual.cs", table), tmp_path / "usual", status=1)
+    table["location/micrograph_shape"] *= 2
+    table["location/micrograph_psize_A"] /= 2
+    out = filtered(run, write_cs(tmp_path / "fine.cs", table), tmp_path / "first", status=1)
+    kept, rejected, pending = (read_picks(out / f"{name}.star") for name in ("kept", "rejected", "pending"))
+    assert set(uids_in(out / "kept.star")) == set(uids_in(usual / "kept.star"))
+    for part in (kept, rejected, pending):
+        assert (part.table["cryoicePixelSize"] == PIXEL_SIZE / 2).all() and len(part) > 5
+        assert part.table["rlnMicrographPixelSize"].notna().all()
+    again = filtered(run, out / "kept.star", tmp_path / "second")
+    assert len(read_picks(again / "kept.star")) == len(kept)
+    assert "cryoicePixelSize" not in (again / "kept.star").read_text()
 
 
 def test_the_numpy_files_are_format_1_and_hold_no_pickle(run, tmp_path):

@@ -3,6 +3,7 @@
 
 import csv
 import json
+import shutil
 
 import mrcfile
 import numpy as np
@@ -64,6 +65,23 @@ def test_verdicts_are_those_of_a_screening_and_picks_without_a_map_are_pending(s
     summary = json.loads((output / "summary.json").read_text())
     assert summary["left_out"] == {"waiting": 40} and summary["adds_up"]
     assert summary["input_picks"] == 120 == summary["kept"] + summary["rejected"] + 40
+
+
+def test_picks_with_an_ambiguous_name_are_rejected_as_by_a_screening(screened):
+    names = []
+    for name in ("a", "b"):
+        (screened / "mics" / name).mkdir()
+        names.append(f"{name}/same.mrc")
+        shutil.copy(screened / "mics" / f"{name}.mrc", screened / "mics" / names[-1])
+    rows = [f"{name} 100 100\n" for name in ("same.mrc", "a/same.mrc", "other/same.mrc")]
+    (screened / "unclear.star").write_text(HEAD + "".join(rows))
+    run(screened, "twice", *names)
+    output = filtered(screened, "unclear", "--particle-diameter", "60", run="twice", picks="unclear.star")
+    counts = json.loads((output / "summary.json").read_text())
+    assert counts["left_out"] == {"ambiguous_name": 2} and counts["adds_up"]
+    kept, rejected, pending = (table(output, name) for name in ("kept", "rejected", "pending"))
+    assert (rejected["cryoiceClass"] == "no_micrograph").sum() == 2
+    assert (len(kept) + len(rejected), len(pending)) == (3, 0)
 
 
 def test_settings_of_the_screening_count_unless_others_are_given(screened):

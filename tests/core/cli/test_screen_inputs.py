@@ -39,6 +39,25 @@ def run(model, tmp_path, capsys):
     return screen
 
 
+def test_a_resume_refuses_a_list_with_another_pixel_size_unless_the_file_has_changed(run, tmp_path, micrographs):
+    image = tmp_path / "m.mrc"
+    shutil.copy(micrographs / "mic0.mrc", image)
+
+    def listed(size):
+        path = tmp_path / f"at_{size}.star"
+        path.write_text(f"data_\nloop_\n_rlnMicrographName\n_rlnMicrographPixelSize\n{image} {size}\n")
+        return path
+
+    table, _, _ = run(listed(3.0))
+    assert table.loc["m", "pixel_size"] == 3.0
+    run(listed(3.01), "--resume")  # the same but for calibration
+    said = run(listed(2.0), "--resume", status=2)
+    assert f"{image}: was screened at 3 Å/px, and is now given with 2 Å/px; use the same settings, or start" in said
+    shutil.copy(micrographs / "mic1.mrc", image)  # as a new motion correction would
+    table, _, _ = run(listed(2.0), "--resume")
+    assert table.loc["m", "pixel_size"] == 2.0 and "file_changed" in table.loc["m", "flags"]
+
+
 def test_subfolders_compressed_files_and_long_names_get_outputs(run, micrographs, tmp_path):
     epu = tmp_path / "Images-Disc1"
     for name, source in (("Sq1/a.mrc", 0), ("Sq2/a.mrc", 1), (f"Sq2/{LONG}.mrc", 2)):
@@ -184,3 +203,16 @@ def test_one_pixel_of_enormous_value_changes_nothing(run, micrographs, tmp_path)
     table, _, _ = run(tmp_path / "a.mrc", tmp_path / "b.mrc")
     assert table.loc["b", "flags"].startswith("clipped_pixels=1")
     assert abs(table.loc["a", "bad_area"] - table.loc["b", "bad_area"]) < 0.01
+
+
+def test_a_resume_with_more_folders_keeps_the_names_of_micrographs_that_are_screened(run, tmp_path, micrographs):
+    for folder, source in (("Sq1", 0), ("Sq2", 1)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(micrographs / f"mic{source}.mrc", tmp_path / folder / "a.mrc")
+    paths = {name: str(tmp_path / name / "a.mrc") for name in ("Sq1", "Sq2")}
+    first, _, _ = run(paths["Sq2"])
+    again, summary, said = run(paths["Sq1"], paths["Sq2"], "--resume")
+    assert again["path"].to_dict() == {"a": paths["Sq2"], "Sq1_a": paths["Sq1"]}
+    assert again.loc["a", "bad_area"] == first.loc["a", "bad_area"]
+    assert "changed" not in said and not again["flags"].astype(str).str.contains("changed").any()
+    assert summary["micrographs"] == 2

@@ -170,7 +170,7 @@ def test_a_card_says_whether_backgrounds_were_learned_not_whether_they_were_aske
 
 
 def test_the_reference_level_is_of_validation_micrographs_beside_patch_sets_too(labelled, tmp_path, monkeypatch):
-    """Micrographs of one name in a patch set and among the labels are different ones, and only the set's is renamed."""
+    """Micrographs among the labels keep their names, by which they are mapped."""
     from cryoice_scipion.core.training.patches import train as module
 
     patches, seen = tmp_path / "set", {}

@@ -6,10 +6,12 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from standin import executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
+from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, X, Y
 from cryoice_scipion.core.images import identity
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.screening import checkpoint
@@ -70,6 +72,24 @@ def test_a_micrograph_that_changed_is_screened_again_and_counted_once(tmp_path, 
     screen(tasks, "undisturbed")
     assert results(tmp_path / "o")[1].areas == results(tmp_path / "undisturbed")[1].areas
     assert results(tmp_path / "o")[1].scores == results(tmp_path / "undisturbed")[1].scores
+
+
+def test_a_micrograph_that_changed_and_cannot_be_read_leaves_no_coordinates_and_no_regions(tmp_path):
+    tasks, config = make_tasks(tmp_path / "m", 2), ScreenConfig(reference=0, particle_diameter=30, box_files=True)
+    rows = [(pick.x, pick.y, task.path) for task in tasks for pick in task.picks]
+    for number, pick in enumerate(pick for task in tasks for pick in task.picks):
+        pick.id = number
+    table = PickTable(pd.DataFrame(rows, columns=[X, Y, MICROGRAPH]), "coordinates")
+    with ScreeningRun(tmp_path / "o", config, [executor()], RunOptions(picks=table)) as run:
+        list(run.process(tasks))
+        assert len(json.loads((tmp_path / "o" / "regions.json").read_text())["images"]) == 2
+        Path(tasks[0].path).write_bytes(b"nothing")
+        list(run.process(tasks))
+    names = {path.name for path in (tmp_path / "o" / "coordinates" / "per_micrograph").iterdir()}
+    assert names == {"mic002_cryoice.star", "mic002.box"} and read_summary(tmp_path / "o").failed == 1
+    coco = json.loads((tmp_path / "o" / "regions.json").read_text())
+    assert [one["file_name"] for one in coco["images"]] == [tasks[1].path]
+    assert {one["image_id"] for one in coco["annotations"]} == {2}
 
 
 def change(task):

@@ -116,7 +116,7 @@ def test_the_preview_of_a_threshold_has_the_grade_of_the_run(run, tasks):
     maps = StoredMaps.read(run)
     config = maps.config.model_copy(update={"reject_grades": ["empty"]})
     for record in read_records(run):
-        mapped = maps._mapped[record.id]
+        mapped = maps.mapped(record.id)
         preview = ThresholdPreview(run, tasks[record.id - 1], mapped, config, maps.model, maps.reference)
         assert dataclasses.astuple(preview.grade)[:2] == (record.grade, record.grade_confidence)
         assert preview.apply(0.5).reason == ("its grade is empty" if record.grade == "empty" else "")

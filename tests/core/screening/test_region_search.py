@@ -3,6 +3,7 @@
 
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,6 +115,19 @@ def test_a_whole_micrograph_is_listed_only_if_its_map_or_its_grade_says_that_it_
         grade=lambda key: grade, config=ScreenConfig(), model=ModelConfig(name="m", views=[{"sampling": 4.0}]),
     )  # fmt: skip
     assert any(one.proposal.area > 0.9 * 40 * 50 for one in search_regions(maps)) == listed
+
+
+def test_boxes_belong_to_the_micrograph_of_their_folder(run, tmp_path):
+    for folder, name in (("Sq1", "mic001"), ("Sq2", "mic002")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(run / "mics" / f"{name}.mrc", tmp_path / folder / "same.mrc")
+    images = [str(tmp_path / folder / "same.mrc") for folder in ("Sq1", "Sq2")]
+    by_stem = write_labels(tmp_path / "labels.json", {"same": [STRIP], "Sq2_same": [CLEAN]})
+    found = {item.path: set(item.points["label"]) for item in Sources(boxes=by_stem, micrographs=images).labelled(0)}
+    assert found == {images[0]: {"bad"}, images[1]: {"good"}}
+    by_path = write_labels(tmp_path / "places.json", {images[1]: [STRIP, CLEAN]})
+    (only,) = Sources(boxes=by_path, micrographs=images[1:]).labelled(0)
+    assert only.path == images[1] and set(only.points["label"]) == {"good", "bad"}
 
 
 def test_boxes_are_labelled_places_of_a_training(run, tmp_path):

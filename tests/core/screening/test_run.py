@@ -557,6 +557,21 @@ def test_late_coordinates_that_cannot_be_scored_leave_their_micrograph_what_it_w
     assert "late_picks_failed" not in third.flags
 
 
+def test_coordinates_that_moved_and_cannot_be_scored_do_not_keep_the_scores_of_earlier_ones(tmp_path):
+    tasks = make_tasks(tmp_path / "m", 2)
+    first = screen(tmp_path / "o", tasks)[1]
+    assert [score.kept for score in first.scores] == [True, False] * 3
+    os.unlink(tasks[0].path)
+    os.unlink(tmp_path / "o" / ".maps" / "mic001.npz")
+    moved = [dataclasses.replace(pick, x=202.0 - pick.x) for pick in tasks[0].picks]  # good ones become bad ones
+    second = screen(tmp_path / "o", [dataclasses.replace(tasks[0], picks=moved)], resume=True)[1]
+    assert second.status == "accepted" and "late_picks_failed" in second.flags
+    assert [(score.cls, score.kept, score.goodness) for score in second.scores] == [("failed", False, None)] * 6
+    write_micrograph(tasks[0].path, seed=0)
+    third = screen(tmp_path / "o", [dataclasses.replace(tasks[0], picks=moved)], resume=True, retry_failed=True)[1]
+    assert [score.kept for score in third.scores] == [False, True] * 3
+
+
 def test_a_device_on_which_every_micrograph_dies_is_given_up_and_the_rest_is_spared(tmp_path):
     class Sick:
         model, fingerprint, device = executor().model, "variance-1", "cuda:0"

@@ -11,12 +11,21 @@ from faults import ERRORS, FailingDisk
 from journals import unsealed
 from PIL import Image
 from serving import client_of, make_run, make_test_place
+from simple_grader import CLASSES
+from standin import executor
 
 from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
 from cryoice_scipion.core.images.archives import write_archive
+from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.results import stored_maps
 from cryoice_scipion.core.results.review_files import change_verdicts, read_verdicts
+from cryoice_scipion.core.results.run_folder import KEPT, REJECTED
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
+from cryoice_scipion.core.results.stored_maps import StoredMaps
+from cryoice_scipion.core.screening.options import RunOptions
+from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.serve import run_view
 
 
@@ -110,6 +119,17 @@ def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):
     assert get(client, "/api/run/counts")["kept"] == records.kept_number(0.5)
 
 
+@pytest.mark.parametrize("threshold", [-1, 0.0, 1.0])
+def test_a_run_with_its_own_threshold_is_shown_at_it(tmp_path, threshold):
+    run = make_run(tmp_path, threshold=threshold)
+    kept = {record.id: record.kept for record in read_records(run)}
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        shown = {key: sum(pick[2] for pick in get(client, f"/api/run/{key}")["picks"]) for key in kept}
+        assert get(client, "/api/run")["threshold"] == threshold and shown == kept
+        assert get(client, "/api/run/counts")["kept"] == sum(kept.values())
+        assert post(client, "/api/review/save")["kept"] == sum(kept.values())
+
+
 def test_counts_at_another_margin_arrive_in_the_background(client):
     def ready():
         return get(client, "/api/run/counts", margin="150")
@@ -120,6 +140,48 @@ def test_counts_at_another_margin_arrive_in_the_background(client):
     found = ready()
     expected = sum(pick[2] for key in (1, 2, 3, 4) for pick in get(client, f"/api/run/{key}", margin="150")["picks"])
     assert (found["kept"], found["of"]) == (expected, 24) and 0 < expected < 15
+
+
+def test_maps_of_a_growing_run_are_read_only_where_the_journal_is_new(run, monkeypatch):
+    """A page looks every few seconds, and the journal of a long run has hundreds of MB."""
+    starts, read = [], stored_maps.read_run
+    monkeypatch.setattr(stored_maps, "read_run", lambda path, start: starts.append(start) or read(path, start))
+    content = (run / "journal.jsonl").read_bytes()
+    lines = content.splitlines(keepends=True)
+    (run / "journal.jsonl").write_bytes(b"".join(lines[:-1]))
+    first = StoredMaps.read(run)
+    with open(run / "journal.jsonl", "ab") as stream:
+        stream.write(lines[-1])
+    second = StoredMaps.read(run, first)
+    assert starts == [0, len(content) - len(lines[-1])] and len(first.tasks) == 3
+    assert second == StoredMaps.read(run) and len(second.tasks) == 4
+    assert StoredMaps.read(run, second) == second and starts[-1] == len(content)
+    (run / "copy").write_bytes(b"".join(lines[:-1]))
+    (run / "copy").rename(run / "journal.jsonl")  # as by a repair
+    assert len(StoredMaps.read(run, second).tasks) == 3 and starts[-1] == 0
+
+
+def test_counts_at_another_margin_follow_a_run_that_scores_a_micrograph_again(client, run):
+    def counted():
+        for _ in range(200):
+            found = get(client, "/api/run/counts", margin="150")
+            if found["ready"] == 1.0:
+                return found["kept"], found["of"]
+        raise AssertionError("the counts do not get ready")
+
+    before = counted()
+    table = read_picks([run / KEPT, run / REJECTED])
+    config = StoredMaps.read(run).config
+    tasks = [MicrographTask(one.id, one.path, one.stem) for one in read_records(run)]
+    table.table = table.table[~table.table["rlnMicrographName"].str.contains("mic004")].reset_index(drop=True)
+    assign_picks(table, tasks)
+    with ScreeningRun(run, config, [executor(classes=CLASSES)], RunOptions(resume=True, picks=table)) as again:
+        list(again.process(tasks))
+    lost = read_records(run)[3]
+    assert (lost.stem, len(lost.scores)) == ("mic004", 0)
+    after = counted()
+    kept = [sum(pick[2] for pick in get(client, f"/api/run/{key}", margin="150")["picks"]) for key in (1, 2, 3, 4)]
+    assert after == (sum(kept), before[1] - 6) and kept[3] == 0
 
 
 def test_verdicts_are_kept_counted_and_written_as_lists(client, run, tmp_path):

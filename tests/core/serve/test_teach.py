@@ -12,6 +12,7 @@ from serving import FakeCommand, client_of, make_run, make_test_place
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.results.run_folder import RunFolder
+from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.serve import teaching
 from cryoice_scipion.core.serve.commands import Command
 from cryoice_scipion.core.serve.labels import Labels
@@ -125,7 +126,8 @@ def test_train_compare_save_and_screen_again(client, run):
     assert state["measures"] == {"after": 0.95, "before": 0.9}
     compared = {one["name"]: one["marked"] for one in state["compared"]}
     assert compared == {"mic001.mrc": True, "mic002.mrc": False, "mic003.mrc": True, "mic004.mrc": False}
-    assert (run / "teach" / "labels.json").read_text() == (run / "labels.json").read_text()
+    used, given = (json.loads((run / name / "labels.json").read_text())["micrographs"] for name in ("teach", ""))
+    assert used == {record.path: given[record.stem] for record in read_records(run) if record.stem in given}
     found = client.get(f"/api/teach/{state['compared'][0]['id']}").json()
     assert found["before"]["name"] == found["after"]["name"] == state["compared"][0]["name"]
     assert found["after"]["regions"] and found["after"]["bad_area"] is not None

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Labelled patches: the right places, the right labels, nothing lost silently."""
 
+import dataclasses
+
 import mrcfile
 import numpy as np
 import pandas as pd
@@ -15,7 +17,8 @@ from cryoice_scipion.core.formats.coordinates import PickTable, write_star
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.training.patches.background import draw_background
-from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches, join
+from cryoice_scipion.core.training.patches.joining import join
+from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches
 from cryoice_scipion.core.training.points import cell_labels, from_coordinates, from_label_images
 from cryoice_scipion.core.training.sources import Sources
 from cryoice_scipion.core.views.micrograph import micrograph_spectra
@@ -170,6 +173,32 @@ def test_a_column_names_the_kind_of_bad():
     assert item.points["label"].tolist() == ["good", "support", "bad", "bad"]
 
 
+@pytest.mark.parametrize(("header", "given", "scale"), [(3.0, None, 0.5), (1.5, None, 1.0), (1.5, 3.0, 1.0)])
+def test_coordinates_at_another_pixel_size_are_scaled_as_in_a_screening(tmp_path, header, given, scale):
+    pixels = noise()
+    pixels[300:320, 400:420] += 40.0
+    path = write_mrc(tmp_path / "a.mrc", pixels, header)
+    good, bad = table([("a.mrc", 100, 100), ("a.mrc", 50, 50)]), table([("a.mrc", 410 / scale, 310 / scale)])
+    bad.table["cryoicePixelSize"] = 1.5  # Å/px: of the file of coordinates
+    items = from_coordinates([MicrographTask(1, str(path), "a", given)], good, bad)
+    patches = cut_patches(items, PatchConfig(background=False, jitter_copies=0), progress=False)
+    assert patches.table[["x", "y"]].to_numpy().tolist() == [[100, 100], [50, 50], [410, 310]]
+    assert "cryoicePixelSize" not in patches.table
+    y, x = np.unravel_index(patches.real[2].argmax(), (64, 64))
+    assert abs(y - 32) <= 8 and abs(x - 32) <= 8
+
+
+def test_a_micrograph_of_two_sources_has_one_name_and_another_one_of_that_name_has_its_own(tmp_path):
+    found = []
+    for folder, seed in (("one", 0), ("two", 1), ("copy of one", 0)):
+        path = write_mrc(tmp_path / folder / "micrographs/s.mrc", noise(seed=seed), 2.0)
+        codes = np.zeros((150, 175), dtype=np.int8)
+        codes[:, 90:] = CLASSES.index("crystalline")
+        write_mrc(tmp_path / folder / "labels/s.mrc", codes, 8.0)
+        found.append(path.parents[1])
+    assert [item.stem for item in Sources(simulated=found).labelled(0)] == ["s", "s_2", "s"]
+
+
 def test_half_of_the_sources_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="belong together"):
         Sources(good=tmp_path).labelled(0)
@@ -201,7 +230,12 @@ def test_patch_set_survives_the_folder(tmp_path):
     assert np.load(tmp_path / "set/fft.npy").shape == (4, 64, 64)
     both = join([again, patches])
     assert both.counts() == {"coordinate bad": 2, "coordinate good": 2}
-    assert set(both.table["micrograph"]) == {"a", "a_2"}  # of two sets: two micrographs
+    assert set(both.table["micrograph"]) == {"a"}  # so that it is not both trained and validated on
+    other = write_mrc(tmp_path / "other/a.mrc", noise(seed=1), 2.0)
+    more = cut_patches([labelled(other, [(300, 300, "good")])], PatchConfig(background=False), progress=False)
+    older = dataclasses.replace(again, contents={})  # of a version that did not store them
+    joined = join([again, more, patches, more, older, older])
+    assert list(joined.table.groupby("micrograph").size().items()) == [("a", 8), ("a_2", 4), ("a_3", 4), ("a_4", 4)]
     (tmp_path / "set/patches.csv").unlink()
     with pytest.raises(SettingsError, match="no patch set"):
         PatchSet.load(tmp_path / "set")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the trials of a sweep leave out: whole data sources, under the names that each trainer uses."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from cryoice_scipion.core.training.unet.training_sets import TrainingSet, split_
 def folders(tmp_path_factory):
     """Two data sets whose micrographs have the same names."""
     folder = tmp_path_factory.mktemp("folds")
-    write_labelled(folder / "one", number=3)
-    shutil.copytree(folder / "one", folder / "two")
+    for seed, name in enumerate(("one", "two")):
+        write_labelled(folder / name, number=3, seed=seed)
     return [folder / "one", folder / "two"]
 
 

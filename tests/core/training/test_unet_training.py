@@ -32,9 +32,9 @@ from cryoice_scipion.core.views.outlier_features import relative_statistics
 SUPPORT = CLASSES.index("support")
 
 
-def write_labelled(folder, number=6, side=192, pixel_size=4.0):
+def write_labelled(folder, number=6, side=192, pixel_size=4.0, seed=0):
     """Micrographs whose right third is dark: support."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for name in ("micrographs", "labels"):
         (folder / name).mkdir(parents=True)
     edge = side * 2 // 3
@@ -135,6 +135,20 @@ def test_views_are_made_once_and_again_only_when_a_label_image_changed(labelled,
     again = [path.stat().st_mtime_ns for path in prepare_micrographs(images, tmp_path / "fields", progress=False)]
     assert again[0] != first[0]
     assert again[1] == first[1]
+
+
+def test_a_cache_gives_no_views_of_another_data_set_of_the_same_name(tmp_path):
+    one = write_labelled(tmp_path / "one" / "set", number=2)
+    other = write_labelled(tmp_path / "other" / "set", number=2)
+    with mrcfile.open(other / "micrographs" / "m0.mrc", mode="r+") as mrc:
+        mrc.data[:] = -mrc.data
+    prepare_micrographs(find_labelled(one), tmp_path / "cache", progress=False)  # newer than both sets
+    cached, fresh = (
+        [TrainingMicrograph.load(path) for path in prepare_micrographs(find_labelled(other), tmp_path / name, False)]
+        for name in ("cache", "fresh")
+    )
+    for have, want in zip(cached, fresh):
+        np.testing.assert_array_equal(have.view, want.view)
 
 
 def test_an_inverted_simulated_micrograph_is_seen_as_the_others_are(tmp_path):

@@ -89,9 +89,10 @@ def _positions(detector: OneClassDetector, item: LabelledMicrograph, request: Tr
     except CryoIceError as error:
         request.warn([f"left out: {error}"])
         return None
+    points = item.points_on(micrograph)
     rows, columns = (
-        cells_at(item.points[axis].to_numpy(np.float64) * micrograph.pixel_size, classmap.sampling, cells)
+        cells_at(points[axis].to_numpy(np.float64) * micrograph.pixel_size, classmap.sampling, cells)
         for axis, cells in zip(("y", "x"), classmap.border.shape)
     )
     odds = classmap.log_odds[rows, columns].astype(np.float64)
-    return item.points.assign(p_bad=expit(odds))[~classmap.border[rows, columns]]
+    return points.assign(p_bad=expit(odds))[~classmap.border[rows, columns]]

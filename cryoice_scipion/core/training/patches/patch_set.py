@@ -33,11 +33,11 @@ from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import EMBEDDING
 from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.evaluation.labels import COLUMNS, LabelledMicrograph
+from cryoice_scipion.core.images.identity import content_of
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.json_files import read_json
 from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.patches.background import draw_background
-from cryoice_scipion.core.training.splits import with_unique_names
 from cryoice_scipion.core.views.micrograph import check_sampling, micrograph_spectra, micrograph_view
 from cryoice_scipion.core.views.patch_spectrum import WINDOW, MicrographViews
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, normalise
@@ -60,6 +60,8 @@ class PatchSet:
     sampling: float  # Å/px
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
     further: Arrays = dataclasses.field(default_factory=dict)  # further views by name, of KINDS
+    #: What tells the file of each micrograph from others, by name; micrographs that are missing here are not known.
+    contents: Dict[str, str] = dataclasses.field(default_factory=dict)
 
     def views(self, kinds: Sequence[str]) -> Arrays:
         """Return the arrays that a network of these views takes, by name; "fft" is computed from "patch".
@@ -91,6 +93,7 @@ class PatchSet:
                 (folder / f"{kind}.npy").unlink(missing_ok=True)  # left from an older set in this folder
         write_csv(folder / TABLE, self.table)
         head = {"sampling": self.sampling, "counts": self.counts(), "messages": self.messages}
+        head["micrographs"] = self.contents
         (folder / META).write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -117,28 +120,13 @@ class PatchSet:
                     f"{name} holds {counted(len(array), 'patch', 'patches')}, {TABLE} {len(table)}",
                     "make it anew",
                 )
-        return cls(real, table, float(head["sampling"]), list(head["messages"]), further)
+        contents = dict(head.get("micrographs", {}))
+        return cls(real, table, float(head["sampling"]), list(head["messages"]), further, contents)
 
     def counts(self) -> Dict[str, int]:
         """Return the number of patches of each origin and label."""
         groups = self.table[self.table["copy"] == 0].groupby(["origin", "label"]).size()
         return {f"{origin} {label}": int(number) for (origin, label), number in groups.items()}
-
-
-def join(sets: Sequence[PatchSet]) -> PatchSet:
-    """Return the patches of several sets of one sampling as one set.
-
-    If a micrograph's name occurs in several sets, ``_2`` is appended to the second one, and so on.
-    """
-    samplings = {item.sampling for item in sets}
-    if len(samplings) != 1:
-        raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
-    tables = with_unique_names([item.table for item in sets])
-    real = np.concatenate([item.real for item in sets])
-    messages = [message for item in sets for message in item.messages]
-    common = [kind for kind in KINDS if all(kind in item.further for item in sets)]
-    further = {kind: np.concatenate([item.further[kind] for item in sets]) for kind in common}
-    return PatchSet(real, pd.concat(tables, ignore_index=True), samplings.pop(), messages, further)
 
 
 def cut_patches(
@@ -186,7 +174,8 @@ def cut_patches(
         raise SettingsError("patches", "none could be cut", reason)
     joined = {kind: np.concatenate([arrays.pop(kind) for arrays, _ in parts]) for kind in list(parts[0][0])}
     table = pd.concat([table for _, table in parts], ignore_index=True)
-    return PatchSet(joined.pop("patch"), table, config.sampling, cutter.messages, joined)
+    contents = {item.stem: content_of(item.path) for item in micrographs}
+    return PatchSet(joined.pop("patch"), table, config.sampling, cutter.messages, joined, contents)
 
 
 class _Cutter:
@@ -207,7 +196,7 @@ class _Cutter:
         micrograph = load_micrograph(item.path, config.pixel_size or item.pixel_size)
         pixel_size, border = micrograph.pixel_size, micrograph.border
         check_sampling(pixel_size, config.sampling)
-        points = _usable(item, border, self.messages)
+        points = _usable(item.points_on(micrograph), item.stem, border, self.messages)
         points = _at_most(points, config.max_per_micrograph, rng, item.stem, self.messages)
         parts = []
         bright, cpu = item.is_bright(config.contrast), torch.device("cpu")
@@ -250,18 +239,18 @@ def _views(
     return {kind: array.numpy().astype(KINDS.get(kind, np.float32)) for kind, array in views.items()}
 
 
-def _usable(item: LabelledMicrograph, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
+def _usable(points: pd.DataFrame, stem: str, border: NDArray[np.bool_], messages: List[str]) -> pd.DataFrame:
     """Return the points on the image; report the number outside the frame and on the border."""
-    x, y = item.points["x"].to_numpy(dtype=np.float64), item.points["y"].to_numpy(dtype=np.float64)
+    x, y = points["x"].to_numpy(dtype=np.float64), points["y"].to_numpy(dtype=np.float64)
     rows, columns = border.shape
     inside = (x >= 0) & (y >= 0) & (x < columns) & (y < rows)
     on_border = np.zeros(len(x), dtype=bool)
     on_border[inside] = border[y[inside].astype(int), x[inside].astype(int)]
-    on_border |= (item.points["label"] == BORDER).to_numpy() & inside
+    on_border |= (points["label"] == BORDER).to_numpy() & inside
     for number, where in ((int((~inside).sum()), "outside the frame"), (int(on_border.sum()), "on the border")):
         if number:
-            messages.append(f"{item.stem}: {counted(number, 'coordinate')} {where} left out")
-    return item.points[inside & ~on_border]
+            messages.append(f"{stem}: {counted(number, 'coordinate')} {where} left out")
+    return points[inside & ~on_border]
 
 
 def _at_most(

@@ -22,7 +22,8 @@ from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps.session_baseline import session_logit_of
 from cryoice_scipion.core.training.metrics import fit_temperature, measure, recommend_threshold
 from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, bad_log_odds, fit, predict
-from cryoice_scipion.core.training.patches.patch_set import BACKGROUND, KINDS, PatchSet, cut_patches, join
+from cryoice_scipion.core.training.patches.joining import join
+from cryoice_scipion.core.training.patches.patch_set import BACKGROUND, KINDS, PatchSet, cut_patches
 from cryoice_scipion.core.training.saving import Predictions, Result, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, VALIDATION, patch_weights, split_micrographs
 from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest

@@ -68,7 +68,8 @@ def micrographs_by_source(request: TrainRequest) -> Groups:
             raise SettingsError(
                 "--patches", "cannot be mixed with other labels in a sweep", "cut these with 'cryoice patches' too"
             )
-        tables = with_unique_names([PatchSet.load(folder).table for folder in request.patch_sets])
+        sets = [PatchSet.load(folder) for folder in request.patch_sets]
+        tables = with_unique_names([one.table for one in sets], [one.contents for one in sets])
         for number, (folder, table) in enumerate(zip(request.patch_sets, tables)):
             name = folder.resolve().name
             name = f"{name}_{number + 1}" if name in counts else name

@@ -21,6 +21,7 @@ from cryoice_scipion.core.detectors.unet import SAMPLING, SPECTRAL
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledMicrograph, read_labels
 from cryoice_scipion.core.images.atomic import replacing
+from cryoice_scipion.core.images.identity import identify
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.views.micrograph import DeviceImage, check_sampling, make_fine_views, spectral_view
 from cryoice_scipion.core.views.outlier_features import CELL
@@ -49,17 +50,17 @@ class TrainingMicrograph:
         """Return whether the labelled cells are bad: False, True, or both."""
         return set((self.labels.ravel()[self.labelled] != CLASSES.index(GOOD)).tolist())
 
-    def save(self, path: Path) -> None:
-        """Write the micrograph as .npz, atomically."""
+    def save(self, path: Path, source: str = "") -> None:
+        """Write the micrograph as .npz, atomically; ``source`` is from :func:`source_of`."""
         with replacing(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, version=VERSION, view=self.view, spectrum=self.spectrum, labels=self.labels)
+            np.savez(stream, version=VERSION, source=source, view=self.view, spectrum=self.spectrum, labels=self.labels)
 
     @staticmethod
-    def is_current(path: Path) -> bool:
-        """Return whether a file is a micrograph of this version."""
+    def is_current(path: Path, source: str) -> bool:
+        """Return whether a file is a micrograph of this version, made from this source."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return int(stored["version"]) == VERSION
+                return int(stored["version"]) == VERSION and str(stored["source"]) == source
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return False
 
@@ -79,6 +80,14 @@ class TrainingMicrograph:
                 return cls(path.stem, stored["view"], stored["spectrum"], stored["labels"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ImageError(path, f"cannot be read ({error})", "delete it; it is made again") from None
+
+
+def source_of(image: LabelledMicrograph) -> str:
+    """Return a text that differs if a micrograph would be prepared from other files, or in another way.
+
+    Times alone do not tell: the data sets of two trainings may have equal names, and both be older than the cache.
+    """
+    return repr([identify(image.path), identify(image.labels), image.pixel_size, image.inverted])
 
 
 def prepare_micrograph(image: LabelledMicrograph) -> TrainingMicrograph:
@@ -122,8 +131,8 @@ def prepare_micrographs(images: Sequence[LabelledMicrograph], folder: Path, prog
     paths = []
     for image in tqdm(images, desc=f"views of {folder.name}", unit="mic", disable=not progress):
         path = folder / f"{image.stem}.npz"
-        newest = max(Path(image.path).stat().st_mtime, Path(image.labels).stat().st_mtime)
-        if not path.is_file() or path.stat().st_mtime < newest or not TrainingMicrograph.is_current(path):
-            prepare_micrograph(image).save(path)
+        source = source_of(image)
+        if not path.is_file() or not TrainingMicrograph.is_current(path, source):
+            prepare_micrograph(image).save(path, source)
         paths.append(path)
     return paths
