@@ -117,7 +117,7 @@ class CryoIceProtRegions(ScreenedInput, CryoIceProtocol):
         screening = self.inputScreening.get()
         pointer, picked = screening.getInputMicrographsPointer(), screening.inputCoordinates.get()
         output = self._createSetOfCoordinates(pointer, suffix)
-        size = picked.getBoxSize() * screening.getBoxScale() if picked else 0
+        size = convert.box_size_of(picked) * screening.getBoxScale() if picked else 0
         output.setBoxSize(int(round(size or SPACING / pointer.get().getSamplingRate())))
         for item in items:
             item.setMicName(names[item.getMicId()])

@@ -166,7 +166,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
             CoordinateReader(self.inputCoordinates),
             self.getInputMicrographs().getSamplingRate(),
             self.getBoxScale(),
-            self.inputCoordinates.get().getBoxSize() * self.getBoxScale(),
+            convert.box_size_of(self.inputCoordinates.get()) * self.getBoxScale(),
             self._pairs,
         )
 
@@ -186,7 +186,8 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
 
     def _newCoordinates(self, suffix: str) -> SetOfCoordinates:
         output = self._createSetOfCoordinates(self._outputMicrographsPointer(), suffix)
-        output.setBoxSize(int(round(self.inputCoordinates.get().getBoxSize() * self._outputScale())))
+        box_size = convert.box_size_of(self.inputCoordinates.get()) * self._outputScale()
+        output.setBoxSize(int(round(box_size)) or None)
         return output
 
     def _newMicrographs(self, suffix: str) -> SetOfMicrographs:
