@@ -232,8 +232,8 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
                 limit = self._labelOf("memory_limit")
                 return [f"{limit} does not apply to a cluster. Leave it empty, and limit the Dask workers instead."]
             return check_scheduler(Plugin.getScheduler())
-        problems = [check_worker(Plugin.getPython(), self._getModel(), device) for device in self.getDevices()]
-        return sum(problems, [])
+        devices = ["cpu"] if self.useQueue() else self.getDevices()  # the job may run on a machine with other GPUs
+        return sum((check_worker(Plugin.getPython(), self._getModel(), device) for device in devices), [])
 
     def _summary(self) -> List[str]:
         summary = read_summary(self._folder())
