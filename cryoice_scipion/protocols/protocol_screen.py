@@ -240,16 +240,18 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         return ["Not screened yet."] if summary is None else summary_lines(summary, self._thresholdInWords())
 
     def _methods(self) -> List[str]:
-        if not all(self.hasAttribute(name) for name in self._possibleOutputs):
+        summary = read_summary(self._folder())
+        if summary is None or not all(self.hasAttribute(name) for name in self._possibleOutputs):
             return []
         kept, rejected = self.outputCoordinates.getSize(), self.outputCoordinatesRejected.getSize()
-        accepted, discarded = self.outputMicrographs.getSize(), self.outputMicrographsDiscarded.getSize()
+        screened, discarded = summary.accepted + summary.discarded, counted(summary.discarded, "was", "were")
+        failed = f" {summary.failed} more could not be screened." if summary.failed else ""
         shipped = self.modelSource.get() == MODEL_DEFAULT
         model = "the default model of cryoice" if shipped else f"the model {self._getModel()}"
         threshold = self._thresholdInWords()
         return [
-            f"{counted(accepted + discarded, 'micrograph was', 'micrographs were')} screened for ice, contamination "
-            f"and support film with {model}; {counted(discarded, 'was', 'were')} discarded. "
+            f"{counted(screened, 'micrograph was', 'micrographs were')} screened for ice, contamination "
+            f"and support film with {model}; {discarded} discarded.{failed} "
             f"Of {counted(kept + rejected, 'coordinate')}, {counted(kept, 'was', 'were')} kept ({threshold}). "
             "Cleaning coordinates with a map of bad area follows [SanchezGarcia2020]."
         ]
