@@ -42,6 +42,11 @@ class MicrographRow:
     stem: str  # unique in its set; output files are named after it
 
 
+def box_size_of(coordinates: SetOfCoordinates) -> float:
+    """Return the box size of a set in px; 0 if unknown."""
+    return float(coordinates.getBoxSize() or 0)
+
+
 # ---- reading ------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +171,7 @@ def labelled_micrographs(sets: Iterable[SetOfCoordinates]) -> List[SampledRow]:
 
 def write_picks_star(path: Path, coordinates: SetOfCoordinates) -> None:
     """Write coordinates with the absolute path of their micrograph, pixel size and box size, and their labels."""
-    micrographs, box_size = coordinates.getMicrographs(), coordinates.getBoxSize() or 0.0
+    micrographs, box_size = coordinates.getMicrographs(), box_size_of(coordinates)
     sampling = micrographs.getSamplingRate()
     paths = {row.id: row.path for row in read_micrographs(micrographs)}
     names = ["rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnMicrographPixelSize", BOX_SIZE]

@@ -25,6 +25,19 @@ CONTINUE_TIMEOUT = 600.0  # s after which a killed protocol that nobody continue
 _BUSY_TIMEOUT = 10.0  # s to wait while another process writes the database
 
 
+def name_of_output(pointer: Any) -> str:
+    """Return the output that a pointer points to as ``ID.output``, with the id of its protocol; empty: nothing.
+
+    Scipion replaces a pointer to an output by one to its protocol when it launches a workflow; both have one name.
+    """
+    found = pointer.getObjValue()
+    if found is None:
+        return ""
+    if isinstance(found, Protocol):
+        return str(pointer.getUniqueId())
+    return f"{found.getObjParentId()}.{found.getLastName()}"
+
+
 class Producer:
     """The protocol that makes a set: whether it has ended. A killed protocol cannot close its output itself."""
 

@@ -105,7 +105,8 @@ class CryoIceThresholdWizard(EmWizard):
         protocol = form.protocol
         try:
             config, source = protocol.openPreview()
-            preview = Preview(source, config, Plugin.getPython(), protocol.getDevices()[0])
+            device = protocol.getDevices()[0] if Plugin.seesGpu() else "cpu"  # the run may be a job elsewhere
+            preview = Preview(source, config, Plugin.getPython(), device)
         except (CryoIceError, PyworkflowException) as error:
             form.showError(str(error))
             return

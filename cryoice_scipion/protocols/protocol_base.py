@@ -134,9 +134,14 @@ class CryoIceProtocol(EMProtocol):
         return [f"cuda:{gpu}" for gpu in (range(len(gpus)) if self.useQueue() else gpus)]
 
     def _validateDevices(self) -> List[str]:
-        if self.useGpu.get() and not Plugin.seesGpu():
+        try:
+            gpus = self.getGpuList()
+        except (ValueError, TypeError):  # Scipion reads them even if no GPU is used
+            given = self.gpuList.get() or ""
+            return [f"GPU IDs: {given!r} is no list of numbers. Enter the IDs of the GPUs, for example 0 or 0,1."]
+        if self.useGpu.get() and not (Plugin.seesGpu() or self.useQueue()):  # a job may run on another machine
             return ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."]
-        if self.useGpu.get() and not self.getGpuList():
+        if self.useGpu.get() and not gpus:
             return ["GPU IDs is empty. Enter the IDs of the GPUs to use, for example 0 or 0,1."]
         return []
 

@@ -113,7 +113,7 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
             CoordinateReader(self.inputCoordinates),
             screened.getSamplingRate(),
             scale,
-            coordinates.getBoxSize() * scale,
+            convert.box_size_of(coordinates) * scale,
             pairing,
         )
         while not source.seen:  # a set is locked while its protocol writes it

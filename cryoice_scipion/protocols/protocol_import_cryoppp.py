@@ -93,12 +93,15 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         )
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        names = ("folder", "samplingRate", "boxSize", "voltage", "sphericalAberration", "amplitudeContrast")
+        values = [self.getAttributeValue(name) for name in names]
+        # Continue repeats a step whose arguments have changed.
+        self._insertFunctionStep(self.createOutputStep, *values, needsGPU=False)
 
-    def createOutputStep(self) -> None:
+    def createOutputStep(self, *_: Any) -> None:
         """Read the folder and create the three output sets."""
         with self._oneLine():
-            found = read_cryoppp(Path(self.folder.get()))
+            found = read_cryoppp(self._givenFolder())
             micrographs = self._createMicrographs(found.micrographs)
             self._defineOutputs(**{OUTPUT_MICROGRAPHS: micrographs})
             messages = list(found.messages)
@@ -136,9 +139,12 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         return self._complaints(self._checkFolder)
 
     def _checkFolder(self) -> None:
-        found = read_cryoppp(Path((self.folder.get() or "").strip() or "(no folder)"))
+        found = read_cryoppp(self._givenFolder())
         if not self.samplingRate.get():
             convert.header_pixel_size(found.micrographs)
+
+    def _givenFolder(self) -> Path:
+        return Path((self.folder.get() or "").strip() or "(no folder)")
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_MICROGRAPHS):

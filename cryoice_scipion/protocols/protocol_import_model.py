@@ -50,23 +50,24 @@ class CryoIceProtImportModel(CryoIceProtocol):
         )
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.importStep, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        # Continue repeats a step whose arguments have changed.
+        for step in (self.importStep, self.createOutputStep):
+            self._insertFunctionStep(step, self.modelFolder.get(), self.copyModel.get(), needsGPU=False)
 
-    def importStep(self) -> None:
+    def importStep(self, folder: str, is_copied: bool) -> None:
         """Copy or link the model folder, then check its files."""
         with self._oneLine():
-            source, target = resolve_model(self.modelFolder.get()), Path(self._modelPath())
+            source, target = resolve_model(folder), Path(self._modelPath())
             if target.is_symlink():
                 target.unlink()
             shutil.rmtree(target, ignore_errors=True)
-            if self.copyModel.get():
+            if is_copied:
                 shutil.copytree(str(source), str(target))
             else:
                 target.symlink_to(source, target_is_directory=True)
             load_config(target)
 
-    def createOutputStep(self) -> None:
+    def createOutputStep(self, *_: Any) -> None:
         """Create the output model."""
         model = CryoIceModel(self._modelPath())
         model.copyConfig(load_config(Path(self._modelPath())))
@@ -84,6 +85,8 @@ class CryoIceProtImportModel(CryoIceProtocol):
         return [f"Model: {self.outputModel}", f"Imported from: {self.modelFolder.get()}"]
 
     def _methods(self) -> List[str]:
+        if not self.hasAttribute(OUTPUT_MODEL):
+            return []
         return [f"The ice detector was imported from {self.modelFolder.get()}."]
 
     def _citations(self) -> List[str]:

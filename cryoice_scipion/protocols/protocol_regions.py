@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
@@ -86,9 +87,10 @@ class CryoIceProtRegions(ScreenedInput, CryoIceProtocol):
     # ---- steps ----------------------------------------------------------------------------------------------
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.searchStep, needsGPU=False)
+        # Continue repeats a step whose arguments have changed, so the time makes it search again.
+        self._insertFunctionStep(self.searchStep, time.time(), needsGPU=False)
 
-    def searchStep(self) -> None:
+    def searchStep(self, started: float) -> None:
         """Search the maps, write the files, and create the outputs."""
         with self._oneLine():
             maps, labels = StoredMaps.read(self._screenedFolder()), self._readLabels()
@@ -117,7 +119,7 @@ class CryoIceProtRegions(ScreenedInput, CryoIceProtocol):
         screening = self.inputScreening.get()
         pointer, picked = screening.getInputMicrographsPointer(), screening.inputCoordinates.get()
         output = self._createSetOfCoordinates(pointer, suffix)
-        size = picked.getBoxSize() * screening.getBoxScale() if picked else 0
+        size = convert.box_size_of(picked) * screening.getBoxScale() if picked else 0
         output.setBoxSize(int(round(size or SPACING / pointer.get().getSamplingRate())))
         for item in items:
             item.setMicName(names[item.getMicId()])

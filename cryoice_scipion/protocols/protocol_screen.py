@@ -166,7 +166,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
             CoordinateReader(self.inputCoordinates),
             self.getInputMicrographs().getSamplingRate(),
             self.getBoxScale(),
-            self.inputCoordinates.get().getBoxSize() * self.getBoxScale(),
+            convert.box_size_of(self.inputCoordinates.get()) * self.getBoxScale(),
             self._pairs,
         )
 
@@ -186,7 +186,8 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
 
     def _newCoordinates(self, suffix: str) -> SetOfCoordinates:
         output = self._createSetOfCoordinates(self._outputMicrographsPointer(), suffix)
-        output.setBoxSize(int(round(self.inputCoordinates.get().getBoxSize() * self._outputScale())))
+        box_size = convert.box_size_of(self.inputCoordinates.get()) * self._outputScale()
+        output.setBoxSize(int(round(box_size)) or None)
         return output
 
     def _newMicrographs(self, suffix: str) -> SetOfMicrographs:
@@ -231,24 +232,26 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
                 limit = self._labelOf("memory_limit")
                 return [f"{limit} does not apply to a cluster. Leave it empty, and limit the Dask workers instead."]
             return check_scheduler(Plugin.getScheduler())
-        problems = [check_worker(Plugin.getPython(), self._getModel(), device) for device in self.getDevices()]
-        return sum(problems, [])
+        devices = ["cpu"] if self.useQueue() else self.getDevices()  # the job may run on a machine with other GPUs
+        return sum((check_worker(Plugin.getPython(), self._getModel(), device) for device in devices), [])
 
     def _summary(self) -> List[str]:
         summary = read_summary(self._folder())
         return ["Not screened yet."] if summary is None else summary_lines(summary, self._thresholdInWords())
 
     def _methods(self) -> List[str]:
-        if not all(self.hasAttribute(name) for name in self._possibleOutputs):
+        summary = read_summary(self._folder())
+        if summary is None or not all(self.hasAttribute(name) for name in self._possibleOutputs):
             return []
         kept, rejected = self.outputCoordinates.getSize(), self.outputCoordinatesRejected.getSize()
-        accepted, discarded = self.outputMicrographs.getSize(), self.outputMicrographsDiscarded.getSize()
+        screened, discarded = summary.accepted + summary.discarded, counted(summary.discarded, "was", "were")
+        failed = f" {summary.failed} more could not be screened." if summary.failed else ""
         shipped = self.modelSource.get() == MODEL_DEFAULT
         model = "the default model of cryoice" if shipped else f"the model {self._getModel()}"
         threshold = self._thresholdInWords()
         return [
-            f"{counted(accepted + discarded, 'micrograph was', 'micrographs were')} screened for ice, contamination "
-            f"and support film with {model}; {counted(discarded, 'was', 'were')} discarded. "
+            f"{counted(screened, 'micrograph was', 'micrographs were')} screened for ice, contamination "
+            f"and support film with {model}; {discarded} discarded.{failed} "
             f"Of {counted(kept + rejected, 'coordinate')}, {counted(kept, 'was', 'were')} kept ({threshold}). "
             "Cleaning coordinates with a map of bad area follows [SanchezGarcia2020]."
         ]

@@ -87,8 +87,9 @@ class CryoIceProtSimulate(CryoIceProtocol):
 
     def _insertAllSteps(self) -> None:
         settings = [self.number, self.size, self.pixelSize, self.cleanShare, self.seed, self.oneSession]
-        self._insertFunctionStep(self.simulateStep, *(setting.get() for setting in settings), needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        # Continue repeats a step whose arguments have changed.
+        for step in (self.simulateStep, self.createOutputStep):
+            self._insertFunctionStep(step, *(setting.get() for setting in settings), needsGPU=False)
 
     def simulateStep(
         self, number: int, size: int, pixel_size: float, clean: float, seed: int, one_session: bool
@@ -99,7 +100,7 @@ class CryoIceProtSimulate(CryoIceProtocol):
         words = (word for name, value in options.items() for word in (f"--{name}", value))
         self.runCore("simulate", "--output", self._folder(), *words, *["--one-session"] * one_session)
 
-    def createOutputStep(self) -> None:
+    def createOutputStep(self, number: int, *_: Any) -> None:
         """Create the output sets from the simulated files."""
         micrographs = self._createSetOfMicrographs()
         acquisition = micrographs.getAcquisition()
@@ -107,7 +108,8 @@ class CryoIceProtSimulate(CryoIceProtocol):
         acquisition.setSphericalAberration(2.7)
         acquisition.setAmplitudeContrast(0.1)
         micrographs.setSamplingRate(self.pixelSize.get())
-        convert.fill_micrographs(micrographs, sorted((self._folder() / "micrographs").glob("*.mrc")))
+        paths = sorted((self._folder() / "micrographs").glob("*.mrc"))[:number]  # an earlier run may have made more
+        convert.fill_micrographs(micrographs, paths)
         self._defineOutputs(**{OUTPUT_MICROGRAPHS: micrographs})
         with self._oneLine():
             tables = {name: read_picks(self._folder() / file_name).table for name, _, file_name in PICKS}
@@ -146,6 +148,8 @@ class CryoIceProtSimulate(CryoIceProtocol):
         ]
 
     def _methods(self) -> List[str]:
+        if not self.hasAttribute(OUTPUT_FALSE):
+            return []
         return [f"Micrographs were simulated with cryoice (seed {self.seed.get()}, {self.pixelSize.get():g} Å/px)."]
 
     def _citations(self) -> List[str]:

@@ -34,7 +34,7 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
-    def convertInputStep(self, settings: str) -> None:
+    def convertInputStep(self, settings: str, *_: str) -> None:
         """Write coordinates, micrographs and settings to files for the core."""
         good, bad = self.goodCoordinates.get(), self.badCoordinates.get()
         self._writeConfig(settings)
@@ -47,7 +47,7 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
                 clean = convert.sampled_micrographs(self.cleanMicrographs.get())
                 convert.write_micrographs_star(Path(self._getExtraPath("clean.star")), clean)
 
-    def trainStep(self) -> None:
+    def trainStep(self, *_: str) -> None:
         """Train with the core."""
         names = ["good", "bad", "micrographs"] + (["clean"] if self.cleanMicrographs.get() is not None else [])
         words = [word for name in names for word in (f"--{name}", self._getExtraPath(f"{name}.star"))]

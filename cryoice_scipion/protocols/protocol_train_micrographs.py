@@ -154,19 +154,26 @@ class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
-    def convertInputStep(self, settings: str) -> None:
+    def convertInputStep(self, settings: str, *_: str) -> None:
         """Write micrographs and settings to files for the core."""
         self._writeConfig(settings)
         with self._oneLine():
             rows = convert.sampled_micrographs(self.inputMicrographs.get())
             convert.write_micrographs_star(Path(self._getExtraPath("micrographs.star")), rows)
 
-    def trainStep(self) -> None:
+    def trainStep(self, *_: str) -> None:
         """Train with the core."""
         micrographs = self._getExtraPath("micrographs.star")
         graded = ["--micrographs", micrographs, "--grades", self.gradesFile.get()]
         words = graded if self.network.get() == GRADER else ["--clean", micrographs]
         self._train(*words, dashboard=self.dashboard.get() and self.network.get() != ONE_CLASS)
+
+    def _getInput(self) -> List[str]:
+        if self.network.get() != GRADER:
+            return super()._getInput()
+        table = Path(self.gradesFile.get() or "")
+        changed = table.stat().st_mtime if table.is_file() else 0
+        return [*super()._getInput(), f"{table}, changed at {changed}"]
 
     # ---- information ----------------------------------------------------------------------------------------
 

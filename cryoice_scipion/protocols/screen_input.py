@@ -137,15 +137,16 @@ class ScreenInput:
 class Pairing:
     """Pairs picked micrographs with the 'other' micrographs of the same field of view, while both still arrive.
 
-    Micrographs are paired by name. They are paired by id only if both sets are complete and no name matches. Sets that
-    share some names may have been renumbered, and ids would then pair the wrong micrographs.
+    Micrographs are paired by name. Of several others with one name, as in joined sets, the one with the same file
+    counts. Micrographs are paired by id only if both sets are complete and no name matches. Sets that share some names
+    may have been renumbered, and ids would then pair the wrong micrographs.
     """
 
     def __init__(self, picked: MicrographReader, others: MicrographReader) -> None:
         """Store both streams; the caller reads ``others``."""
         self.ids: Dict[int, int] = {}  # picked micrograph -> other micrograph
         self.picked, self._others = picked, others
-        self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, int]
+        self._names, self._numbers = NameIndex(), {}  # type: NameIndex, Dict[str, List[int]]
         self._unpaired: Dict[int, str] = {}  # picked micrographs without a partner, by name
         self.complaints: List[str] = []  # one line per picked micrograph that matches several
         self.doubtful: Set[int] = set()  # picked micrographs that match several
@@ -161,7 +162,7 @@ class Pairing:
         for row in fresh:
             if row.name not in self._numbers:
                 self._names.add(row.name)
-                self._numbers[row.name] = row.id
+            self._numbers.setdefault(row.name, []).append(row.id)
         picked = {row.id: row.name for row in self.picked.look()}
         self._unpaired.update(picked)
         for key, name in list((self._unpaired if fresh else picked).items()):
@@ -169,7 +170,7 @@ class Pairing:
             if found is not None:
                 self._pair(key, found)
         if self._others.closed and self.closed and not self.ids:
-            for key in [key for key in self._unpaired if key in self._others.rows]:
+            for key in [key for key in self._unpaired if key in self._others.rows and key not in self.doubtful]:
                 self._pair(key, key)
 
     def others(self, own: int) -> Set[int]:
@@ -180,13 +181,24 @@ class Pairing:
         self.doubtful.discard(key)
         try:
             found = self._names.find(name)
+            return None if found is None else self._one_of(self._numbers[found], key)
         except CryoIceError as error:
             self.doubtful.add(key)
             if str(error) not in self.complaints:
                 logger.warning("%s; until then its coordinates are rejected", error)
                 self.complaints.append(str(error))
             return None
-        return None if found is None else self._numbers[found]
+
+    def _one_of(self, numbers: List[int], key: int) -> int:
+        """Return the other micrograph of one name; of several, as in joined sets, the one with the same file."""
+        if len(numbers) == 1:
+            return numbers[0]
+        name, paths = self.picked.rows[key].name, {number: self._others.rows[number].path for number in numbers}
+        same = [number for number, path in paths.items() if path == self.picked.rows[key].path]
+        if len(same) != 1:
+            reason = f"fits several micrographs: {', '.join(list(paths.values())[:3])}"
+            raise CryoIceError(name, reason, "rename them or leave one out")
+        return same[0]
 
     def _pair(self, own: int, other: int) -> None:
         del self._unpaired[own]

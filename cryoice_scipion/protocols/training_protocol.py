@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, List
+
+from pwem.objects import EMSet
 
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import load_config
 from cryoice_scipion.objects import CryoIceModel
+from cryoice_scipion.producers import name_of_output
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 
 OUTPUT_MODEL = "outputModel"
@@ -23,11 +26,18 @@ class CryoIceTrainingProtocol(CryoIceProtocol):
     _trainedOn = ()  # names of the parameters that point to the input
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.convertInputStep, self._getConfig().to_text(), needsGPU=False)
-        self._insertFunctionStep(self.trainStep, needsGPU=self.useGpu.get())
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        # Continue repeats a step whose arguments have changed, so all get everything that the model depends on.
+        arguments = [self._getConfig().to_text(), *self._getInput()]
+        self._insertFunctionStep(self.convertInputStep, *arguments, needsGPU=False)
+        self._insertFunctionStep(self.trainStep, *arguments, needsGPU=self.useGpu.get())
+        self._insertFunctionStep(self.createOutputStep, *arguments, needsGPU=False)
 
-    def createOutputStep(self) -> None:
+    def _getInput(self) -> List[str]:
+        """Return each input set in words, with its number of items."""
+        found = ((pointer, pointer.get()) for _, pointer in self.iterInputAttributes())
+        return [f"{name_of_output(one)}, {given.getSize()} items" for one, given in found if isinstance(given, EMSet)]
+
+    def createOutputStep(self, *_: str) -> None:
         """Create the output model."""
         model = CryoIceModel(self._modelPath())
         with self._oneLine():

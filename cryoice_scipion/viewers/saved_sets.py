@@ -19,7 +19,7 @@ from pwem.objects import Coordinate, SetOfCoordinates, SetOfMicrographs
 from pyworkflow.object import RELATION_SOURCE, Set, String
 
 from cryoice_scipion.constants import BAD
-from cryoice_scipion.convert import LABEL
+from cryoice_scipion.convert import LABEL, box_size_of
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.databases import opened
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
@@ -151,7 +151,8 @@ def register(protocol: Any, name: str, path: str, comment: str) -> None:
     output.copyInfo(getattr(protocol, kind if hasattr(protocol, kind) else COORDINATES))
     if kind in (GOOD_PLACES, BAD_PLACES):  # on the screened micrographs, which need not be those that were picked
         output.setMicrographs(protocol.getInputMicrographsPointer())
-        output.setBoxSize(int(round(protocol.inputCoordinates.get().getBoxSize() * protocol.getBoxScale())))
+        box_size = box_size_of(protocol.inputCoordinates.get()) * protocol.getBoxScale()
+        output.setBoxSize(int(round(box_size)) or None)
     output.setStreamState(Set.STREAM_CLOSED)
     output.setObjComment(comment)
     output.write()

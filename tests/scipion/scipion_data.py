@@ -104,6 +104,7 @@ class Scipion(BaseTest):
     def go_on_here(cls, protocol):
         """Run what is left of a protocol in this process; files that cannot be read are soon tried again."""
         protocol.setStepsExecutor(StepExecutor(protocol.getHostConfig()))
+        protocol._steps = []  # a process of its own knows only those in the file
         with mock.patch.object(file_retry, "_SECOND_ATTEMPT", 0.2):
             protocol.run()
 

@@ -14,8 +14,10 @@ from simple_grader import CLASSES
 
 from cryoice_scipion.constants import NO_MICROGRAPH, WAITING
 from cryoice_scipion.core.images.naming import stem_of
+from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.core.results.run_folder import JOURNAL
-from cryoice_scipion.protocols import CryoIceProtFilter, CryoIceProtScreen
+from cryoice_scipion.core.screening.region_search_files import SPACING
+from cryoice_scipion.protocols import CryoIceProtFilter, CryoIceProtRegions, CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_screen import FOLDER
 
 pytestmark = pytest.mark.scipion
@@ -31,6 +33,7 @@ def scipion(tmp_path_factory):
     some = project.import_micrographs(folder / "full", PIXEL_SIZE, "mic_[09][1359].mrc")  # one was not screened
     binned = project.import_micrographs(folder / "binned", 2 * PIXEL_SIZE)
     star = folder / "all.star"
+    project.star, project.full = star, full
     project.picks, project.on_some = (project.import_picks(star, micrographs) for micrographs in (full, some))
     project.on_binned = project.import_picks(star, binned, coordinatesPixelSize=PIXEL_SIZE)
     protocol = project.newProtocol(
@@ -75,6 +78,33 @@ def test_verdicts_are_those_of_a_screening_with_these_picks(scipion):
         f"{len(kept) + len(rejected)} coordinates: {len(kept)} kept, {len(rejected)} rejected; threshold 0.55" in text
     )
     assert "of the screening" in text
+
+
+def test_coordinates_without_a_box_size_need_a_diameter_only(scipion):
+    picks = scipion.import_picks(scipion.star, scipion.full)
+    picks[0].outputCoordinates.setBoxSize(None)
+    diameter = BOX * PIXEL_SIZE * BOX_TO_DIAMETER
+    assert new_filter(scipion, picks)._validate() == [
+        "The coordinates have no box size. Enter 'Particle diameter (Å)'."
+    ]
+    filtered = scipion.run_here(new_filter(scipion, picks, particleDiameter=diameter))
+    screening = scipion.newProtocol(CryoIceProtScreen, particleDiameter=diameter)
+    for name in ("useGpu", "modelSource", "modelFolder", "contrast", "threshold"):
+        getattr(screening, name).set(getattr(scipion.screening, name).get())
+    point(screening.inputCoordinates, picks)
+    scipion.run_here(screening)
+    usual = verdicts(items(scipion.screening.outputCoordinates))
+    for protocol in (filtered, screening):
+        assert verdicts(items(protocol.outputCoordinates)) == usual
+        assert protocol.outputCoordinates.getBoxSize() is None
+    regions = scipion.newProtocol(CryoIceProtRegions)
+    regions.inputScreening.set(screening)
+    scipion.run_here(regions)
+    assert regions.outputCoordinatesBad.getBoxSize() == SPACING / PIXEL_SIZE
+    found, ended = items(regions.outputRegions), regions.loadSteps()[0].endTime.get()
+    scipion.go_on_here(regions)
+    assert regions.isFinished() and regions.loadSteps()[0].endTime.get() > ended  # it has searched again
+    assert list(items(regions.outputRegions)) == list(found)
 
 
 def test_micrographs_of_another_set_are_matched_by_name_and_their_pixel_size_may_differ(scipion):

@@ -66,7 +66,7 @@ def test_every_parameter_explains_itself(cls):
 def test_texts_are_there_before_a_run(cls):
     protocol = cls()
     assert protocol._summary()
-    assert isinstance(protocol._methods(), list)
+    assert protocol._methods() == []  # nothing was done yet
     bibtex = Path(cryoice_scipion.__file__).with_name("bibtex.py").read_text(encoding="utf-8")
     known = re.findall(r"@\w+\{(\w+),", bibtex)
     assert set(protocol._citations()) <= set(known)
@@ -132,6 +132,24 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     assert protocols.CryoIceProtScreen().useGpu.get() is False
     errors = protocols.CryoIceProtScreen(useGpu=True)._validateDevices()
     assert errors == ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."]
+
+
+def test_a_job_of_a_queue_may_use_gpus_that_this_machine_lacks(monkeypatch):
+    monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
+    asked = []
+    monkeypatch.setattr(protocol_screen, "check_worker", lambda *words: asked.append(words[-1]) or [])
+    protocol = protocols.CryoIceProtScreen(useGpu=True, gpuList="2,3")
+    protocol._useQueue.set(True)
+    assert protocol._validate() == []
+    assert asked == ["cpu"]
+    assert protocol.getDevices() == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize("given", ["a", "0;1", "-1"])
+@pytest.mark.parametrize("use", [True, False])
+def test_gpu_ids_that_are_no_numbers_are_told_in_the_form(given, use):
+    (error,) = protocols.CryoIceProtScreen(useGpu=use, gpuList=given)._validateDevices()
+    assert error == f"GPU IDs: '{given}' is no list of numbers. Enter the IDs of the GPUs, for example 0 or 0,1."
 
 
 def test_devices_are_those_of_the_form():

@@ -7,9 +7,10 @@ import sqlite3
 import pytest
 from pyworkflow.mapper.sqlite_db import Config, SqliteDb
 from pyworkflow.protocol import MODE_RESUME, FunctionStep
+from random_model import write_random_model
 from scipion_data import Scipion
 
-from cryoice_scipion.protocols import CryoIceProtImportModel
+from cryoice_scipion.protocols import CryoIceProtImportModel, CryoIceProtSimulate
 
 pytestmark = pytest.mark.scipion
 
@@ -30,6 +31,18 @@ def resume(protocol):
     protocol.run()
     assert protocol.isFinished(), protocol.getErrorMessage()
     return [step.isFinished() for step in protocol.loadSteps()]
+
+
+def test_continue_with_other_values_in_the_form_does_everything_again(main, finished, tmp_path):
+    model = write_random_model(tmp_path / "model")
+    finished.modelFolder.set(str(model))
+    resume(finished)
+    assert "random" in str(finished.outputModel) and "random" in finished.summary()[0]
+    simulation = main.run_here(main.newProtocol(CryoIceProtSimulate, number=2, size=256))
+    for number in (3, 1):
+        simulation.number.set(number)
+        resume(simulation)
+        assert simulation.outputMicrographs.getSize() == number
 
 
 def ends(protocol):

@@ -15,6 +15,7 @@ from streaming import SHAPE, Streams, coordinates, is_alive, kill, micrograph, p
 from cryoice_scipion import producers
 from cryoice_scipion import streams as reading
 from cryoice_scipion.constants import NO_MICROGRAPH
+from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.results.run_reader import read_summary
 
 pytestmark = pytest.mark.scipion
@@ -300,6 +301,9 @@ def test_empty_files_from_the_first_one_on_lose_nothing(streams, model, tmp_path
     streams.run_here(screening, "failed" if len(broken) == 3 else "finished")
     check_exactly_once(screening, events)
     assert sorted(outputs_of(screening)[3]) == list(broken)
+    words = f"{counted(3 - len(broken), 'micrograph was', 'micrographs were')} screened for ice"
+    assert screening._methods()[0].startswith(words)
+    assert f"; 0 were discarded. {len(broken)} more could not be screened. Of 18 coordinates" in screening._methods()[0]
     for number in broken:
         write_noise(data / f"mic_{number:03d}.mrc", number, SHAPE)
     done = streams.now(streams.go_on(screening))

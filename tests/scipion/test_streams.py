@@ -40,8 +40,8 @@ class Growing:
         output.close()
 
 
-def mic(key, name=None):
-    item = Micrograph(location=f"/data/{name or f'm{key}.mrc'}")
+def mic(key, name=None, folder="/data"):
+    item = Micrograph(location=f"{folder}/{name or f'm{key}.mrc'}")
     item.setMicName(name or f"m{key}.mrc")
     item.setObjId(key)
     return item
@@ -259,3 +259,28 @@ def test_a_name_that_fits_several_leaves_out_its_own_coordinates_only(tmp_path, 
     counts = source.counts()
     assert (counts.rows, counts.left_out, counts.matched) == (4, {"unmatched": 1, "ambiguous_name": 2}, 1)
     assert "a.mrc: fits several micrographs" in pairing.complaints[0]
+
+
+def test_of_several_micrographs_of_one_name_in_a_joined_set_only_that_with_the_same_file_counts(
+    tmp_path, micrographs, coordinates
+):
+    picked = Growing(tmp_path / "picked.sqlite", SetOfMicrographs)
+    others = MicrographReader(micrographs)
+    pairing = Pairing(MicrographReader(picked), others)
+    source = ScreenInput(others, CoordinateReader(coordinates), 1.0, 1.0, 30.0, pairing)
+    micrographs.add(mic(1, "a.mrc", "/grid1"), mic(2, "a.mrc", "/grid2"), closed=True)
+    picked.add(mic(1, "a.mrc", "/denoised2"), mic(2, "a.mrc", "/denoised1"), mic(7, "a.mrc", "/grid2"), closed=True)
+    coordinates.add(pick(10, 1), pick(11, 2), pick(12, 7), closed=True)
+    assert taken(source) == {1: [], 2: [12]}
+    assert source.counts().left_out == {"ambiguous_name": 2}
+    assert pairing.complaints[0].startswith("a.mrc: fits several micrographs: /grid1/a.mrc, /grid2/a.mrc")
+
+
+def test_ambiguous_names_are_not_paired_by_id(tmp_path, micrographs, coordinates):
+    picked = Growing(tmp_path / "picked.sqlite", SetOfMicrographs)
+    others = MicrographReader(micrographs)
+    pairing = Pairing(MicrographReader(picked), others)
+    micrographs.add(mic(1, "a.mrc", "/grid1"), mic(2, "a.mrc", "/grid2"), closed=True)
+    picked.add(mic(1, "a.mrc", "/denoised2"), mic(2, "a.mrc", "/denoised1"), closed=True)
+    pairing.look(others.look())
+    assert pairing.ids == {} and pairing.closed

@@ -45,6 +45,20 @@ def test_a_detector_of_clean_micrographs_is_trained_and_is_a_model_of_the_screen
     assert screening._validateSettings() == []
 
 
+def test_a_training_with_other_settings_or_input_is_done_again_on_continue(micrographs):
+    project, folder, _ = micrographs
+    protocol = project.run_here(training(micrographs, modelName="first"))
+    protocol.modelName.set("second")
+    project.go_on_here(protocol)
+    assert load_config(protocol.getModelFolder()).name == "second"
+    assert "second" in protocol.summary()[0]
+    weights = (protocol.getModelFolder() / "weights.safetensors").read_bytes()
+    point(protocol.inputMicrographs, project.import_micrographs(folder, PIXEL_SIZE, "m[0-5].mrc"))
+    project.go_on_here(protocol)
+    assert protocol.isFinished(), protocol.getErrorMessage()
+    assert (protocol.getModelFolder() / "weights.safetensors").read_bytes() != weights
+
+
 def test_a_grader_is_trained_and_is_the_grader_of_the_screening(micrographs):
     project, folder, _ = micrographs
     values = {"network": GRADER, "gradesFile": str(folder / "grades.csv"), "epochs": 1, "holdOut": "m8, m9"}
