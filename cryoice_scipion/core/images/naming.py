@@ -26,14 +26,15 @@ __all__ = [
     "stem_of",
 ]  # fmt: skip
 
-_UID = re.compile(r"^\d{21}_")  # prefix that cryoSPARC adds to names
+_UID = re.compile(r"^(?:\d{21}_)*(\d{21})_")  # that cryoSPARC adds to names, at each import; the last one is the first
 
 
 def micrograph_key(name: str) -> str:
     """Return the part that all names of one micrograph have in common.
 
     This is the base name without extension, without suffixes that programs append (``_DW``, ``_aligned_mic``,
-    ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that cryoSPARC adds at the front.
+    ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that each import by cryoSPARC adds in
+    front.
     """
     return without_suffixes(_UID.sub("", stem_of(name)) or stem_of(name))
 
@@ -63,7 +64,7 @@ class NameIndex:
         """Return the name of the same micrograph in the index, or None.
 
         Names are compared as a whole first, then by stem, then by :func:`micrograph_key`. Of several equal ones, the
-        one with the same folder counts.
+        one with the same cryoSPARC uid counts, then the one with the same folder.
 
         Raises
         ------
@@ -73,9 +74,9 @@ class NameIndex:
         for key, table in self._tables:
             found = table.get(key(name), [])
             if len(found) > 1:
-                agreement = [agreeing_folders(name, other) for other in found]
+                agreement = [(_same_uid(name, other), agreeing_folders(name, other)) for other in found]
                 best = max(agreement)
-                found = [other for other, number in zip(found, agreement) if number == best] if best else found
+                found = [other for other, one in zip(found, agreement) if one == best] if best > (0, 0) else found
             if len(found) == 1:
                 return found[0]
             if found:
@@ -97,20 +98,48 @@ def agreeing_folders(name: str, other: str) -> int:
 def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
     """Return which of the names that match a micrograph belong to another one, and which are ambiguous.
 
-    Names in several folders stand for several micrographs. The folder that agrees with the micrograph's own counts. If
-    no single folder agrees best, all names with folders are ambiguous. Names without a folder match any folder.
+    Names with several cryoSPARC uids, or in several folders, stand for several micrographs. The uid of the micrograph
+    counts, then the folder that agrees with its own. If no single one agrees best, all names with uids, or with
+    folders, are ambiguous. Names without a uid or a folder match any.
     """
+    others, doubtful = _contradicting_uids(names, path)
     by_folder: Dict[Tuple[str, ...], List[str]] = defaultdict(list)
     for name in names:
-        if folders_of(name):
+        if folders_of(name) and name not in others and name not in doubtful:
             by_folder[folders_of(name)].append(name)
     if len(by_folder) < 2:
-        return [], []
+        return others, doubtful
     agreement = {folder: agreeing_folders(found[0], path) for folder, found in by_folder.items()}
     best = max(agreement.values())
     if not best or list(agreement.values()).count(best) > 1:
-        return [], [name for found in by_folder.values() for name in found]
-    return [name for folder, found in by_folder.items() if agreement[folder] < best for name in found], []
+        return others, doubtful + [name for found in by_folder.values() for name in found]
+    others += [name for folder, found in by_folder.items() if agreement[folder] < best for name in found]
+    return others, doubtful
+
+
+def _contradicting_uids(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
+    """Return which names have the uid of another micrograph, and which have ambiguous ones."""
+    uids = {name: _uid_of(name) for name in names}
+    if len(set(uids.values()) - {""}) < 2:
+        return [], []
+    own = _uid_of(path)
+    if own in uids.values() and own:
+        return [name for name, uid in uids.items() if uid not in ("", own)], []
+    return [], [name for name, uid in uids.items() if uid]
+
+
+def _same_uid(name: str, other: str) -> int:
+    """Return 1 if two names have one cryoSPARC uid, -1 if they have two, 0 if one of them has none."""
+    one, two = _uid_of(name), _uid_of(other)
+    if not one or not two:
+        return 0
+    return 1 if one == two else -1
+
+
+def _uid_of(name: str) -> str:
+    """Return the cryoSPARC uid in a name; empty if there is none."""
+    found = _UID.match(stem_of(name))
+    return found.group(1) if found else ""
 
 
 def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:

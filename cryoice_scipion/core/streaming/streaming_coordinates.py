@@ -253,7 +253,7 @@ class StreamingCoordinates:
             return None
         others, doubtful = contradicting_names(self._names_like(name, found), self._paths[found])
         if name in doubtful:
-            self._leave_out(name, f"{name}: several folders have this name, and none is that of {self._paths[found]}")
+            self._leave_out(name, f"{name}: several names like it match {self._paths[found]} equally well")
         return None if name in others or name in doubtful else found
 
     def _names_like(self, name: str, micrograph: str) -> List[str]:

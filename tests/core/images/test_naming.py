@@ -122,6 +122,20 @@ def test_names_in_several_folders_are_several_micrographs():
     assert NameIndex(["gridA/m.mrc", "gridB/m.mrc"]).find("job/gridB/m_DW.mrc") == "gridB/m.mrc"
 
 
+def test_names_with_several_cryosparc_uids_are_several_micrographs():
+    one, two, three = (f"{number:021d}_" for number in (1, 2, 3))
+    names = [f"J3/motioncorrected/{uid}m_patch_aligned.mrc" for uid in (one, two)]
+    assert contradicting_names(names, f"J9/{one}m.mrc") == (names[1:], [])
+    assert contradicting_names([*names, "m_DW"], f"J3/motioncorrected/{two}m.mrc") == (names[:1], [])
+    assert contradicting_names([*names, "J3/motioncorrected/m.mrc"], "m.mrc") == ([], names)
+    assert contradicting_names(names[1:], f"J9/{one}m.mrc") == ([], [])  # imported again: one uid is no contradiction
+    assert NameIndex([f"a/{one}m.mrc", f"a/{two}m.mrc"]).find(names[1]) == f"a/{two}m.mrc"
+    with pytest.raises(CryoIceError, match="fits several"):
+        NameIndex([f"a/{one}m.mrc", f"a/{two}m.mrc"]).find(f"a/{three}m_DW.mrc")
+    assert micrograph_key(f"{three}{one}m_DW.mrc") == "m"
+    assert NameIndex([f"{three}{one}m.mrc", f"{two}m.mrc"]).find(names[0]) == f"{three}{one}m.mrc"
+
+
 def test_relion_star_gives_names_and_pixel_sizes(tmp_path):
     job = tmp_path / "project" / "CtfFind" / "job003"
     job.mkdir(parents=True)
