@@ -14,6 +14,7 @@ import pandas as pd
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats import eman_box
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, SCORE, X, Y, picks_of_rows, write_star
+from cryoice_scipion.core.formats.score_cutoff import UNKNOWN
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.stems import plain_path
@@ -23,6 +24,12 @@ from cryoice_scipion.core.records import MicrographRecord, Pick
 from cryoice_scipion.core.results.run_folder import AUTOPICK, PER_MICROGRAPH, writing
 
 _ENDING = "_cryoice.star"
+#: Columns of RELION's pickers beside position and score. Extract refuses filaments without their priors.
+_OF_PICKERS = (
+    "rlnClassNumber", "rlnAnglePsi", "rlnHelicalTubeID", "rlnAngleTiltPrior", "rlnAnglePsiPrior",
+    "rlnHelicalTrackLengthAngst", "rlnHelicalTrackLength", "rlnAnglePsiFlipRatio", "rlnAngleRotPrior",
+    "rlnAngleRotFlipRatio",
+)  # fmt: skip
 
 
 class ListedMicrograph(NamedTuple):
@@ -109,11 +116,19 @@ class RelionStars:
             picks_of_rows(own, range(len(own))), micrograph.frame, self._config, micrograph.flags
         )
         columns = {X: [pick.x for pick in picks], Y: [pick.y for pick in picks]}
-        if SCORE in own:
-            columns[SCORE] = own[SCORE].tolist()
+        scores = own[SCORE].tolist() if SCORE in own else None
+        if scores is not None:
+            columns[SCORE] = own[SCORE].fillna(UNKNOWN).tolist()
+        columns.update({name: own[name].tolist() for name in self._of_pickers(own)})
         write_star(self._file(micrograph), pd.DataFrame(columns))
         if self._config.box_files:
-            self._write_boxes(micrograph, picks, columns.get(SCORE))
+            self._write_boxes(micrograph, picks, scores)
+
+    def _of_pickers(self, own: pd.DataFrame) -> List[str]:
+        """Return the columns of RELION's pickers that are known for all rows: RELION reads an unknown value as 0."""
+        known = [name for name in _OF_PICKERS if name in own and own[name].notna().all()]
+        # Angles in a flipped image are other ones.
+        return [name for name in known if not (self._config.flip_y and name.startswith("rlnAngle"))]
 
     def _write_boxes(self, micrograph: ListedMicrograph, picks: Sequence[Pick], scores: Optional[List[float]]) -> None:
         """Write an EMAN .box file beside the .star file; the box is 1.5 times the diameter where no box is known."""

@@ -158,6 +158,18 @@ def test_kept_coordinates_are_also_written_as_boxes(run, micrographs, tmp_path):
     assert set(boxes["cryoiceBoxSize"]) == {2 * round(40 / table["pixel_size"].iloc[0] * 1.5 / 2)}
 
 
+def test_what_pickers_say_is_in_the_files_for_relion_if_it_is_known(run, micrographs, tmp_path):
+    head = f"{HEAD}_rlnAutopickFigureOfMerit\n_rlnClassNumber\n"
+    (tmp_path / "auto.star").write_text(f"{head}mic0.mrc 50 60 0.5 2\nmic1.mrc 50 60 0.25 3\n")
+    (tmp_path / "hand.star").write_text(f"{HEAD}mic1.mrc 20 30\n")
+    sources = [word for name in ("auto", "hand") for word in ("--coordinates", tmp_path / f"{name}.star")]
+    run(*(micrographs / f"mic{number}.mrc" for number in (0, 1)), *sources, "--threshold", -1)
+    folder = tmp_path / "run" / "coordinates" / "per_micrograph"
+    first, second = (read_star(folder / f"mic{number}_cryoice.star")[0].table for number in (0, 1))
+    assert first["rlnClassNumber"].tolist() == [2] and "rlnClassNumber" not in second
+    assert second["rlnAutopickFigureOfMerit"].tolist() == [0.25, -999]  # RELION's mark: it reads nan as 0
+
+
 def test_a_resume_without_coordinates_leaves_no_stale_files(run, micrographs, tmp_path):
     (tmp_path / "picks.star").write_text(f"{HEAD}mic0.mrc 50 60\n")
     words = [micrographs / "mic0.mrc", "--coordinates", tmp_path / "picks.star", "--threshold", -1, "--box-files"]

@@ -21,7 +21,7 @@ import cryoice_scipion
 from cryoice_scipion.core.cli import build_parser, main
 from cryoice_scipion.core.detectors.model_folder import fingerprint
 from cryoice_scipion.core.formats.coordinates import read_picks
-from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.formats.star import read_star, write_blocks
 from cryoice_scipion.core.integrations import relion_job
 from cryoice_scipion.core.integrations.relion_job import name_in_job
 from cryoice_scipion.core.integrations.relion_logfile import write_logfile
@@ -316,6 +316,41 @@ def test_relion_extracts_exactly_the_kept_particles(relion):
     subprocess.run(["relion_preprocess", *words.split()], check=True, capture_output=True)
     kept = [(project.micrograph(number), x, y) for number in (1, 2) for x, y in project.KEPT]
     assert extracted("Extract/job006/particles.star") == sorted(kept)  # also the one whose box is over the edge
+
+
+HELIX = {"rlnClassNumber": 1, "rlnHelicalTubeID": "1", "rlnAngleTiltPrior": 90.0, "rlnAnglePsiPrior": 33.5,
+         "rlnHelicalTrackLengthAngst": 14.25, "rlnAnglePsiFlipRatio": 0.5, "rlnAngleRotFlipRatio": 0.5}  # fmt: skip
+
+
+@pytest.fixture
+def filaments(relion):
+    """Let the picks be segments of filaments, as RELION and crYOLO write them; return what runs the job."""
+    columns = ["rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit", *HELIX]
+    for number in (1, 2):
+        table = read_star(Path(f"AutoPick/job004/Movies/mic{number}_autopick.star"))[0].table.assign(**HELIX)
+        write_blocks(f"AutoPick/job004/Movies/mic{number}_autopick.star", [("", table[columns])])
+    return relion
+
+
+@pytest.mark.parametrize("options", [(), ("--flip_y",)])
+def test_kept_segments_of_filaments_have_the_columns_that_relion_needs(filaments, options):
+    filaments(*options)
+    kept = read_star(JOB / "coordinates/per_micrograph/mic1_cryoice.star")[0].table
+    assert len(kept) >= 3 and set(kept["rlnAutopickFigureOfMerit"]) == {0.5}
+    expected = {name: one for name, one in HELIX.items() if not (options and name.startswith("rlnAngle"))}
+    assert set(kept) == {"rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit", *expected}
+    assert all(set(kept[name]) == {value} for name, value in expected.items())
+
+
+@needs_relion
+def test_relion_extracts_the_kept_segments_of_filaments(filaments):
+    filaments()
+    words = f"--i {JOB}/micrographs.star --coord_dir {JOB}/ --coord_suffix _cryoice.star --part_dir Extract/job006/"
+    words += " --part_star Extract/job006/particles.star --extract --extract_size 32 --helix"
+    words += " --helical_outer_diameter 60"
+    subprocess.run(["relion_preprocess", *words.split()], check=True, capture_output=True)
+    found = next(block for block in read_star(Path("Extract/job006/particles.star")) if "rlnImageName" in block.table)
+    assert len(found.table) and set(found.table["rlnAnglePsiPrior"]) == {33.5}
 
 
 def run_relion(*words, path="", **settings):
