@@ -75,7 +75,8 @@ class MicrographStar:
                 return pd.Series(sizes.iloc[0], index=table.index)
         if _SIZE in table:
             return pd.to_numeric(table[_SIZE], errors="coerce")
-        if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table):  # RELION before 3.1: µm on the detector
+        # RELION before 3.1: µm on the detector. In a list of particles, that is of the particles, which may be scaled.
+        if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table) and "rlnImageName" not in table:
             detector = pd.to_numeric(table["rlnDetectorPixelSize"], errors="coerce")
             return 1e4 * detector / pd.to_numeric(table["rlnMagnification"], errors="coerce")
         return pd.Series(np.nan, index=table.index)

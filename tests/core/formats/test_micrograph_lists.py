@@ -33,6 +33,11 @@ def read(path):
         (OPTICS + "one 1 none 300\n" + LIST + "_rlnOpticsGroup\na.mrc 1\nb.mrc 1\nc.mrc 1\n", [None] * 3),
         (LIST + "_rlnMicrographPixelSize\na.mrc 1.25\nb.mrc 0\nc.mrc unknown\n", [1.25, None, None]),
         (LIST + "_rlnMagnification\n_rlnDetectorPixelSize\na.mrc 50000 5\nb.mrc 0 5\nc.mrc 5 x\n", [1.0, None, None]),
+        (
+            LIST + "_rlnMagnification\n_rlnDetectorPixelSize\n_rlnImageName\na.mrc 50000 5 1@a.mrcs\n"
+            "a.mrc 50000 5 2@a.mrcs\nb.mrc 50000 5 1@b.mrcs\nc.mrc 50000 5 1@c.mrcs\n",  # of scaled particles
+            [None] * 3,
+        ),
         (LIST + "_rlnMagnification\na.mrc 50000\nb.mrc 50000\nc.mrc 50000\n", [None] * 3),
         (LIST + "a.mrc\nb.mrc\na.mrc\nc.mrc\n", [None] * 3),
     ],
