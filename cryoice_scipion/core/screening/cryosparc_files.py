@@ -8,7 +8,9 @@ that were never checked. Rows that can still be examined, because their microgra
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections import defaultdict
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -21,7 +23,7 @@ from cryoice_scipion.core.formats.cryosparc_cs import UID_COLUMN
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, append, write_dataset
 from cryoice_scipion.core.formats.cryosparc_exposures import micrographs_of
 from cryoice_scipion.core.formats.cryosparc_group import GroupTable, read_group_table, write_group
-from cryoice_scipion.core.images.naming import NameIndex, resolve_beside
+from cryoice_scipion.core.images.naming import NameIndex, contradicting_names, resolve_beside
 from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import EXPOSURES, PARTICLES, writing
 from cryoice_scipion.core.screening.stars import Verdicts
@@ -92,18 +94,34 @@ class ExposureFiles:
         FolderError
             When the folder cannot be written.
         """
-        screened = NameIndex(self._status)
-        codes: List[int] = []
+        listed: List[str] = []
         for source in self._sources:
-            for name in micrographs_of(source, read_group_table(source).table):
-                codes.append(self._code(screened, resolve_beside(name, source)))
+            names = micrographs_of(source, read_group_table(source).table)
+            listed += [resolve_beside(name, source) for name in names]
+        screened = self._screened(listed)
+        codes = [_code(self._status[screened[path]] if path in screened else None) for path in listed]
         _write(self._folder / EXPOSURES, "exposure", _joined(self._sources), np.array(codes, dtype=np.int8))
 
-    def _code(self, screened: NameIndex, path: str) -> int:
-        found = screened.find(path)  # by name, because a resumed run may have been started in another folder
-        if found is None:
-            return _PENDING
-        return _ACCEPTED if self._status[found] == ACCEPTED else _REJECTED
+    def _screened(self, listed: Sequence[str]) -> Dict[str, str]:
+        """Return the screened micrograph of each path; others are not screened yet.
+
+        They are found by name, because a resumed run may have been started in another folder.
+        """
+        index = NameIndex(self._status)
+        found = {path: one for path, one in ((path, index.find(path)) for path in dict.fromkeys(listed)) if one}
+        paths: Dict[str, List[str]] = defaultdict(list)
+        for path, one in found.items():
+            paths[one].append(path)
+        for one, names in paths.items():
+            for path in itertools.chain(*contradicting_names(names, one)):  # another one of the same name
+                del found[path]
+        return found
+
+
+def _code(status: Optional[str]) -> int:
+    if status is None:
+        return _PENDING
+    return _ACCEPTED if status == ACCEPTED else _REJECTED
 
 
 def _joined(sources: Sequence[Path]) -> GroupTable:
