@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ from cryoice_scipion.core.formats.table import formats_in_words
 EPILOG = (
     "The settings of the screening count where no option is given. Coordinates of micrographs that have no map yet are "
     "in coordinates/pending.star: run the command again later. A running screening can be read. Exit status: 0 all "
-    "coordinates have a verdict, 1 some are pending, 2 all are pending or nothing could be done."
+    "coordinates have a verdict, 1 some are pending or could not be used, 2 all are pending or nothing could be done."
 )
 NONE = "none"
 _REJECT_GRADE = (
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from cryoice_scipion.core.formats.coordinates import MICROGRAPH, read_picks
-    from cryoice_scipion.core.results.balance import all_unmatched, balance_line, names_in_short
+    from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses, names_in_short
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.filter import filter_coordinates
 
@@ -61,24 +61,33 @@ def main(args: argparse.Namespace) -> int:
         raise SettingsError("--output", "is the folder of the screening", "give another folder")
     maps = StoredMaps.read(args.run)
     picks = read_picks(args.coordinates)
-    for note in picks.notes:
+    config = _config(args, maps.config)
+    flipped = ["y of the coordinates is flipped, as in the screening"] if config.flip_y and not args.flip_y else []
+    for note in [*picks.notes, *flipped]:
         print(plain(note), file=sys.stderr)
-    for warning in picks.warnings:
-        print(f"WARNING: {plain(warning)}", file=sys.stderr)
+    _warn(picks.warnings)
+    known = len(picks.warnings)
     summary = filter_coordinates(
         maps,
         picks,
-        _config(args, maps.config),
+        config,
         args.output,
         lambda records, number: tqdm(
             records, "filter", number, unit="mic", disable=args.quiet or not sys.stderr.isatty()
         ),
     )
+    _warn([*picks.warnings[known:], *summary.warnings])
     print(f"coordinates in {args.output / 'coordinates'}")
-    print(balance_line(summary))
+    given = picks.counts(0, len(picks.ambiguous))
+    print("\n".join([*map(plain, file_lines(given)), balance_line(summary)]))
     if len(picks) and not summary.picks:
         raise all_unmatched(len(picks), names_in_short(picks.table[MICROGRAPH].astype(str).unique()))
-    return 0 if summary.finished else 1
+    return 0 if summary.finished and not has_losses(given) else 1
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"WARNING: {plain(line)}", file=sys.stderr)
 
 
 def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:
@@ -88,6 +97,8 @@ def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:
         values["margin"], values["margins"] = parse_margins(args.margin)
     if args.ignore is not None:
         values["ignore"] = sorted(set(args.ignore))
+    if args.flip_y:
+        values["flip_y"] = True
     if args.reject_grade is not None:
         values["reject_grades"] = [] if args.reject_grade == [NONE] else sorted(set(args.reject_grade))
-    return ScreenConfig.make(**{**config.model_dump(), "flip_y": args.flip_y, "box_files": args.box_files, **values})
+    return ScreenConfig.make(**{**config.model_dump(), "box_files": args.box_files, **values})

@@ -17,10 +17,13 @@ from cryosparc_project import (
     write_project,
 )
 
+from cryoice_scipion.constants import ACCEPTED
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.cryosparc_dataset import read_dataset
 from cryoice_scipion.core.formats.cryosparc_group import read_group
+from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.screening.cryosparc_files import ExposureFiles
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_accepted_and_rejected_are_the_input(project, model, run, tmp_path, comp
     if by_screening:
         out = screen(project, model, source, tmp_path / "out", status=1)  # rows without a position
     else:
-        out = filtered(run, source, tmp_path / "out")
+        out = filtered(run, source, tmp_path / "out", status=1)
     accepted, rejected = (dataset.Dataset.load(str(out / f"particles_{name}.cs")) for name in ("accepted", "rejected"))
     given = dataset.Dataset.load(str(folder / "particles.cs"))
     order = np.argsort(given["uid"], kind="stable")
@@ -207,6 +210,28 @@ def test_exposures_are_accepted_if_their_micrograph_is(project, model, tmp_path)
     assert main(["screen", str(source), "--output", str(tmp_path / "no"), *options, "--max-bad-area", "0"]) == 1
     assert len(np.load(tmp_path / "no" / "exposures_rejected.cs")) == 3
     assert len(read_dataset(tmp_path / "no" / "exposures_accepted.cs")) == 0
+
+
+@pytest.mark.parametrize("names", [(micrograph("a"), micrograph("b").replace("_b_", "_a_")), ("A/m.mrc", "B/m.mrc")])
+def test_an_exposure_is_not_accepted_for_another_one_of_its_name(tmp_path, names):
+    table = exposures("abc")
+    table["micrograph_blob/path"] = [name.encode() for name in (*names, "c.mrc")]
+    files = ExposureFiles(tmp_path, [write_cs(tmp_path / "given.cs", table)])
+    for name in (names[0], "c.mrc"):
+        files.add(MicrographRecord(1, name, name, ACCEPTED))
+    files.write()
+    found = {name: len(read_dataset(tmp_path / f"exposures_{name}.cs")) for name in ("accepted", "pending", "rejected")}
+    assert found == {"accepted": 2, "pending": 1, "rejected": 0}
+    assert read_dataset(tmp_path / "exposures_pending.cs")["micrograph_blob/path"][0].decode() == names[1]
+
+
+def test_written_coordinates_keep_the_pixel_size_of_the_input(project, model, tmp_path):
+    table = particles()
+    table["location/micrograph_shape"] //= 2  # of binned micrographs
+    table["location/micrograph_psize_A"] *= 2
+    out = screen(project, model, write_cs(project / "J42" / "binned.cs", table), tmp_path / "out")
+    again = filtered(tmp_path / "out", out / "kept.star", tmp_path / "again")
+    assert len(read_picks(out / "kept.star")) and (again / "kept.star").read_text() == (out / "kept.star").read_text()
 
 
 def test_other_coordinates_write_no_files_for_cryosparc(run, tmp_path):

@@ -111,6 +111,36 @@ def test_coordinates_on_micrographs_of_a_rejected_grade_are_rejected(screened, c
     assert "grading is switched off" in capsys.readouterr().err
 
 
+def test_coordinates_are_flipped_if_those_of_the_screening_were(screened, capsys):
+    options = ("--particle-diameter", "60", "--flip-y")
+    run(screened, "flipped", "a.mrc", "b.mrc", options=("--coordinates", str(screened / "picks.star"), *options))
+    for words in ((), ("--flip-y",)):
+        output = filtered(screened, f"flipped{len(words)}", *words, run="flipped", status=1)
+        assert ("y of the coordinates is flipped" in capsys.readouterr().err) == (not words)
+        kept = screened / "flipped" / "coordinates" / "kept.star"
+        assert (output / "coordinates" / "kept.star").read_text() == kept.read_text()
+
+
+def test_ambiguous_names_are_named_and_their_coordinates_rejected(screened, capsys):
+    for folder in ("A", "B"):
+        (screened / "mics" / folder).mkdir()
+        shutil.copy(screened / "mics" / "a.mrc", screened / "mics" / folder)
+    run(screened, "grids", "A/a.mrc", "B/a.mrc")
+    (screened / "grids.star").write_text(f"{HEAD}a.mrc 30 40\nA/a.mrc 50 60\n")
+    output = filtered(screened, "named", "--particle-diameter", "60", run="grids", picks="grids.star", status=1)
+    said = capsys.readouterr()
+    assert "WARNING: a.mrc: fits several micrographs" in said.err and "1 with an ambiguous name" in said.out
+    rejected = table(output, "rejected").set_index("rlnMicrographName")
+    assert rejected.loc["a.mrc", "cryoiceClass"] == "no_micrograph"
+    assert len(rejected) + len(table(output, "kept")) == 2
+
+
+def test_what_the_summary_warns_of_is_printed(screened, capsys):
+    options = ("--particle-diameter", "60", "--coordinates-pixel-size", "2")
+    filtered(screened, "scaled", *options, status=1)
+    assert "WARNING: the coordinates of 2 micrographs are at 2 Å/px" in capsys.readouterr().err
+
+
 def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     assert main(["filter", str(tmp_path / "empty"), "--coordinates", "x", "--output", str(tmp_path / "o")]) == 2
