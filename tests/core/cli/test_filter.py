@@ -76,7 +76,7 @@ def test_picks_with_an_ambiguous_name_are_rejected_as_by_a_screening(screened):
     rows = [f"{name} 100 100\n" for name in ("same.mrc", "a/same.mrc", "other/same.mrc")]
     (screened / "unclear.star").write_text(HEAD + "".join(rows))
     run(screened, "twice", *names)
-    output = filtered(screened, "unclear", "--particle-diameter", "60", run="twice", picks="unclear.star")
+    output = filtered(screened, "unclear", "--particle-diameter", "60", run="twice", picks="unclear.star", status=1)
     counts = json.loads((output / "summary.json").read_text())
     assert counts["left_out"] == {"ambiguous_name": 2} and counts["adds_up"]
     kept, rejected, pending = (table(output, name) for name in ("kept", "rejected", "pending"))
