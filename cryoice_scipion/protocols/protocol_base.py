@@ -125,6 +125,12 @@ class CryoIceProtocol(EMProtocol):
                 reason or f"cryoice {arguments[0]} failed ({error}); see the last lines of run.stdout and run.stderr"
             ) from None
 
+    def _validateOptional(self, *names: str) -> List[str]:
+        """Return an error for each optional input whose protocol has not made it yet; the scheduler then waits."""
+        awaited = [name for name in names if getattr(self, name).hasValue() and getattr(self, name).get() is None]
+        remedy = "is chosen, but does not exist yet. Wait for its protocol, or leave it empty."
+        return [f"'{self.getParam(name).label.get()}' {remedy}" for name in awaited if self.evalParamCondition(name)]
+
     def getDevices(self) -> List[str]:
         """Return the torch names of the devices selected in the form."""
         if not self.useGpu.get():

@@ -24,6 +24,7 @@ from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.filter import scored
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 from cryoice_scipion.protocols.filter_form import FilterForm
+from cryoice_scipion.protocols.fixed_input import FixedInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.screen_input import Pairing, ScreenInput
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, PENDING, REJECTED, ScreenOutputs
@@ -33,7 +34,7 @@ from cryoice_scipion.streams import CoordinateReader, MicrographReader
 _AT_ONCE = 20000  # coordinates that are scored before they are written
 
 
-class CryoIceProtFilter(FilterForm, CryoIceProtocol):
+class CryoIceProtFilter(FilterForm, FixedInput, CryoIceProtocol):
     """Filters new picks with the maps of an earlier screening. It needs neither the model nor a GPU.
 
     Use it after picking again: with other settings, with another program, or after 2D classification. Each coordinate
@@ -45,6 +46,7 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
     _label = "filter picks"
     _possibleOutputs = {COORDINATES: SetOfCoordinates, REJECTED: SetOfCoordinates, PENDING: SetOfCoordinates}
     stepsExecutionMode = STEPS_SERIAL  # one step, so no threads
+    _fixed = ("inputCoordinates",)  # box size and micrographs of the outputs are those of the first run
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
@@ -57,6 +59,7 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
         with self._oneLine():
             maps = StoredMaps.read(self._screenedFolder())
             config = self._configFrom(maps.config)
+            self._recordInput()
             source = self._readInput()
             outputs = self._openOutputs()
             tasks = [task for task in source.take(len(source.micrographs.rows), lambda task: False) if task.picks]
@@ -157,7 +160,7 @@ class CryoIceProtFilter(FilterForm, CryoIceProtocol):
             return ["The coordinates are not linked to micrographs. Pick or import them on a set of micrographs."]
         if not (coordinates.getBoxSize() or self.particleDiameter.get() or screening.particleDiameter.get()):
             return ["The coordinates have no box size. Enter 'Particle diameter (Å)'."]
-        return self._complaints(lambda: self._configFrom(ScreenConfig()))
+        return self._validateContinued() + self._complaints(lambda: self._configFrom(ScreenConfig()))
 
     def _warnings(self) -> List[str]:
         return self._runningWarning("Coordinates on micrographs without a map will be pending.")

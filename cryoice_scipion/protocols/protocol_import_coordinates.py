@@ -21,6 +21,7 @@ from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import complaints_on, file_lines, names_in_short, sentence
 from cryoice_scipion.picks_from_files import ImportedPick, PicksFromFiles
+from cryoice_scipion.protocols.fixed_input import FixedInput
 from cryoice_scipion.protocols.import_form import ImportForm
 from cryoice_scipion.protocols.picks_input import ImportedPicks, PicksInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -29,7 +30,7 @@ from cryoice_scipion.streams import CoordinateReader, MicrographReader
 OUTPUT_COORDINATES = "outputCoordinates"
 
 
-class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBase):
+class CryoIceProtImportCoordinates(ImportForm, FixedInput, CryoIceProtocol, ProtStreamingBase):
     """Imports coordinates (picks) that other programs wrote. The plugins of these programs are not needed.
 
     Reads the files of RELION, EMAN, crYOLO, Xmipp, CryoPPP, Topaz and others: a single file, or a folder with one file
@@ -41,11 +42,13 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
     _label = "import picks"
     _possibleOutputs = {OUTPUT_COORDINATES: SetOfCoordinates}
     stepsExecutionMode = STEPS_SERIAL  # one step, so no threads
+    _fixed = ("inputMicrographs", "boxSize", "coordinatesPixelSize", "flipY")
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
     def stepsGeneratorStep(self) -> None:
         """Import the existing coordinates, or wait for new ones in streaming."""
+        self._recordInput()
         if self._isStreaming():
             self._importArriving(self.timeout.get())
         elif self.hasAttribute(OUTPUT_COORDINATES):  # other protocols may have read it: its items keep their ids
@@ -56,7 +59,7 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
     def createOutputStep(self) -> None:
         """Read the coordinate files and create the output set."""
         with self._oneLine():
-            picks = read_picks(Path(self.coordinatesPath.get()))
+            picks = read_picks(self._givenPath())
             settings = self._getSettings()
             settings.select(picks)
             output = self._newOutput(self.boxSize.get() or settings.box_size(picks.table))
@@ -76,7 +79,7 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
 
     def _importArriving(self, timeout: float) -> None:
         """Append coordinates to the output until the input ends; after a restart, continue where the output ends."""
-        path = Path(self.coordinatesPath.get().strip())
+        path = self._givenPath()
         with self._oneLine():
             settings = self._getSettings()
             source = PicksInput(MicrographReader(self.inputMicrographs), path, self.boxSize.get(), settings)
@@ -178,6 +181,9 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
 
     # ---- information ----------------------------------------------------------------------------------------
 
+    def _givenPath(self) -> Path:
+        return Path(self.coordinatesPath.get().strip())
+
     def _getSettings(self) -> PicksFromFiles:
         config = ScreenConfig.make(
             coordinates_pixel_size=self.coordinatesPixelSize.get() or None, flip_y=self.flipY.get()
@@ -190,12 +196,12 @@ class CryoIceProtImportCoordinates(ImportForm, CryoIceProtocol, ProtStreamingBas
         return bool(self.dataStreaming.get() or (micrographs is not None and micrographs.isStreamOpen()))
 
     def _validate(self) -> List[str]:
-        path = (self.coordinatesPath.get() or "").strip()
-        if not path:
+        if not (self.coordinatesPath.get() or "").strip():
             return ["Coordinates (file or folder) is empty. Enter a coordinate file or a folder."]
-        if self._isStreaming():
-            return []  # the files may not exist yet
-        return self._complaints(lambda: read_picks(Path(path)))
+        errors = self._validateContinued()
+        if errors or self._isStreaming():
+            return errors  # in streaming, the files may not exist yet
+        return self._complaints(lambda: read_picks(self._givenPath()))
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute(OUTPUT_COORDINATES):

@@ -27,6 +27,7 @@ from cryoice_scipion.core.workers.cluster import cluster_executors
 from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.schedulers import check_scheduler
 from cryoice_scipion.plugin import Plugin
+from cryoice_scipion.protocols.fixed_input import FixedInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
 from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT
 from cryoice_scipion.protocols.screen_input import ScreenInput
@@ -46,7 +47,7 @@ UPDATE = 10.0
 logger = logging.getLogger(__name__)
 
 
-class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
+class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreamingBase):
     """Finds ice, contamination and support film on micrographs, and removes the picks that lie on them.
 
     Run it between particle picking and extraction. A trained detector maps the bad area of each micrograph. Each
@@ -62,6 +63,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
         MICROGRAPHS: SetOfMicrographs,
         DISCARDED: SetOfMicrographs,
     }
+    _fixed = ("inputCoordinates", "micsSource", "inputMicrographs", "useOtherScale")
 
     # ---- steps ----------------------------------------------------------------------------------------------
     # One long step; the journal in the run folder records the progress. Scipion rewrites all steps whenever one is
@@ -70,6 +72,7 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
     def stepsGeneratorStep(self) -> None:
         """Screen the input until it is closed; after a restart, continue where the journal ends."""
         with self._oneLine(), self._openRun(self._getConfig()) as run:
+            self._recordInput()
             source, outputs = self._openInput(run.ids), self._openOutputs()
             self._waitForInput(source)
             outputs.reconcile(run.recorded)
@@ -223,7 +226,8 @@ class CryoIceProtScreen(ScreenSettings, CryoIceProtocol, ProtStreamingBase):
 
     def _validate(self) -> List[str]:
         devices = [] if Plugin.getScheduler() else self._validateDevices()  # other machines may have GPUs
-        errors = self._validateInput() + devices + self._validateSettings()
+        errors = self._validateContinued() + self._validateOptional("inputGrader") + self._validateInput()
+        errors += devices + self._validateSettings()
         return errors or self._validateWorkers()
 
     def _validateWorkers(self) -> List[str]:

@@ -101,7 +101,8 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
         return [stem_of(name) for name in names if name]
 
     def _validate(self) -> List[str]:
-        errors = self._validateDevices() + self._complaints(self._getConfig)
+        errors = self._validateDevices() + self._validateOptional("cleanMicrographs")
+        errors += self._complaints(self._getConfig)
         if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
             errors.append("Model to start from is empty. Choose a model.")
         elif self.startFrom.get() == FROM_OBJECT and not self._isTunable():

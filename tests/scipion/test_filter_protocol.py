@@ -147,6 +147,10 @@ def test_settings_of_the_form_replace_those_of_the_screening(scipion):
         item.getMicId() for item in usual.values()
     }
     assert "because of their bad area or grade" in "\n".join(graded.summary())
+    point(strict.inputCoordinates, scipion.on_binned)
+    assert strict._validate() == [
+        "'Coordinates' was changed after the run had begun. Restore the old value, or choose Restart."
+    ]
     wrong = new_filter(scipion, classMargins="ice=50")
     assert any("unknown class ice" in line for line in wrong._validate())
 

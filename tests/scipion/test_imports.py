@@ -3,6 +3,7 @@
 
 import pandas as pd
 import pytest
+from pyworkflow.protocol import MODE_RESTART
 from scipion_data import BOX, BROKEN, NAMES, PIXEL_SIZE, Scipion, items, places, point, write_data
 
 from cryoice_scipion.protocols import (
@@ -92,6 +93,26 @@ def test_picks_without_a_size_need_a_box_size(scipion, tmp_path):
         scipion.run_here(protocol)
     protocol, _ = scipion.import_picks(tmp_path / "picks.txt", scipion.micrographs, box=24)
     assert protocol.outputCoordinates.getBoxSize() == 24
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_blanks_around_a_path_do_not_matter(scipion, folder, streaming):
+    path = f" {folder / 'good.star'} "
+    protocol, _ = scipion.import_picks(path, scipion.micrographs, dataStreaming=streaming, timeout=0)
+    assert protocol.outputCoordinates.getSize() == 14 * (len(NAMES) - 1)
+
+
+def test_an_import_is_not_continued_with_another_pixel_size_or_flip(scipion, folder):
+    protocol, _ = scipion.import_picks(folder / "good.star", scipion.micrographs)
+    assert protocol._validate() == []
+    protocol.coordinatesPixelSize.set(9.0)
+    protocol.flipY.set(True)
+    assert protocol._validate() == [
+        f"'{label}' was changed after the run had begun. Restore the old value, or choose Restart."
+        for label in ("Pixel size of the coordinates (Å/px; 0: from file)", "Flip y?")
+    ]
+    protocol.runMode.set(MODE_RESTART)
+    assert protocol._validate() == []
 
 
 def test_unreadable_picks_are_told_before_the_run():

@@ -11,7 +11,7 @@ from pathlib import Path
 import mrcfile
 import pytest
 from pwem.emlib.image import ImageHandler
-from pyworkflow.protocol import MODE_RESUME, getProtocolFromDb
+from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, getProtocolFromDb
 from random_model import write_random_model
 from scipion_data import BOX, BROKEN, EMPTY, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 from simple_grader import CLASSES
@@ -333,6 +333,27 @@ def test_a_run_is_not_continued_with_other_settings_and_says_which(scipion):
     assert protocol.isFailed()
     assert "margin was 0.0, is 25.0" in protocol.getErrorMessage()
     assert "Restart" in protocol.getErrorMessage()
+
+
+def test_a_run_is_not_continued_with_other_coordinates(scipion):
+    protocol = new_screening(scipion, saveMicThumbnailWithMask=False)
+    scipion.run_here(protocol)
+    before = placed(protocol)
+    others = scipion.import_picks(scipion.folder / "bad.star", scipion.micrographs)
+    point(protocol.inputCoordinates, others)
+    words = "'Coordinates' was changed after the run had begun. Restore the old value, or choose Restart."
+    assert protocol._validate() == [words]
+    scipion.proj.launchProtocol(protocol, wait=True)
+    ended = getProtocolFromDb(scipion.proj.path, protocol.getDbPath(), protocol.getObjId())
+    assert ended.isFailed() and words in ended.getErrorMessage()
+    assert placed(protocol) == before
+    point(protocol.inputCoordinates, scipion.picks)
+    assert protocol._validate() == []
+    protocol.micsSource.set(1)
+    point(protocol.inputMicrographs, scipion.binned)
+    assert protocol._validate() == [words.replace("Coordinates", "Micrographs source")]
+    protocol.runMode.set(MODE_RESTART)
+    assert protocol._validate() == []
 
 
 def test_an_altered_model_is_refused_before_anything_runs(scipion, tmp_path):

@@ -8,7 +8,7 @@ from scipion_data import Scipion, point
 
 from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.model_folder import load_config
-from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrainMicrographs
+from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain, CryoIceProtTrainMicrographs
 from cryoice_scipion.protocols.protocol_train_micrographs import AUTOENCODER, GRADER
 
 pytestmark = pytest.mark.scipion
@@ -72,6 +72,21 @@ def test_a_grader_is_trained_and_is_the_grader_of_the_screening(micrographs):
     screening.inputGrader.set(protocol.outputModel)
     assert screening._getConfig().grader == protocol.outputModel.getPath()
     assert screening._validateSettings() == []
+
+
+def test_a_grader_that_is_still_to_be_trained_is_waited_for(micrographs):
+    project = micrographs[0]
+    later = training(micrographs, network=GRADER)
+    project.proj.saveProtocol(later)
+    screening = CryoIceProtScreen(useGpu=False)
+    point(screening.inputGrader, (later, "outputModel"))
+    words = "'Grader (optional)' is chosen, but does not exist yet. Wait for its protocol, or leave it empty."
+    assert words in screening._validate()
+    screening.gradeMicrographs.set(False)
+    assert words not in screening._validate()
+    training_too = CryoIceProtTrain(useGpu=False)
+    point(training_too.cleanMicrographs, (later, "outputMicrographs"))
+    assert [line[:28] for line in training_too._validate()] == ["'Clean micrographs (optional"]
 
 
 def test_the_error_of_the_command_is_the_error_of_the_protocol(micrographs):
