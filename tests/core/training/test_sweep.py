@@ -70,6 +70,22 @@ def test_more_trials_continue_a_finished_sweep_and_other_options_are_refused(log
     assert "holds a sweep with other settings; give the same options" in capsys.readouterr().err
 
 
+def test_a_sweep_is_not_continued_with_other_labels_on_the_same_micrographs(tmp_path, capsys):
+    good, bad, folder = tmp_path / "good.star", tmp_path / "bad", tmp_path / "model"
+    bad.mkdir()
+    for path in (good, bad / "m1.box"):
+        path.write_text("1 1")
+    words = ["--good", good, "--bad", bad, "--micrographs", "m1.mrc", "--trials", 1, "--seeds", 1]
+    assert sweep(folder, *words) == sweep(folder, *words, "--resume") == 0
+    (bad / "m1.box").write_text("1 1\n2 2")
+    assert sweep(folder, *words, "--resume") == 2
+    assert "holds a sweep with other labels; give the same options and labels" in capsys.readouterr().err
+    settings = json.loads((folder / "sweep" / "sweep.json").read_text())
+    del settings["labels"]  # as a version wrote it that did not store it
+    (folder / "sweep" / "sweep.json").write_text(json.dumps(settings))
+    assert sweep(folder, *words, "--resume") == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

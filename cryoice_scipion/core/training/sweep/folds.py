@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import math
 import shutil
@@ -13,6 +14,7 @@ from typing import Callable, Dict, List, Mapping
 from cryoice_scipion.constants import GOOD
 from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.errors import SettingsError, counted
+from cryoice_scipion.core.images.identity import content_of
 from cryoice_scipion.core.training.sweep.space import Value, with_settings
 from cryoice_scipion.core.training.trainers import Epoch, TrainRequest, train_model
 
@@ -76,6 +78,18 @@ def micrographs_by_source(request: TrainRequest) -> Groups:
             bad = (table["label"] != GOOD).groupby(table["micrograph"].astype(str)).sum()
             counts[name] = {str(stem): int(value) for stem, value in bad.items()}
     return {source: sorted(number, key=lambda stem: (-number[stem], stem)) for source, number in counts.items()}
+
+
+def digest_of_labels(request: TrainRequest) -> str:
+    """Return a text that differs if the files with labels differ: scores on other labels cannot be compared."""
+    sources = request.sources
+    given = [path for path in (sources.good, sources.bad, sources.boxes, sources.grades) if path]
+    files = [file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files += [file for folder in sources.cryoppp for file in sorted(folder.rglob("*.csv"))]
+    files += [file for folder in sources.simulated for file in sorted((folder / "labels").glob("*.mrc"))]
+    files += [file for folder in request.patch_sets for file in sorted(folder.glob("*.csv"))]
+    words = [str(sources.per_class), *(content_of(str(file)) for file in files)]
+    return hashlib.blake2b("\n".join(words).encode(), digest_size=8).hexdigest()
 
 
 @dataclasses.dataclass

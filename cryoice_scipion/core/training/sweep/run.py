@@ -27,6 +27,7 @@ from cryoice_scipion.core.training.sweep.folds import (
     PARTS,
     Groups,
     Scored,
+    digest_of_labels,
     groups_of,
     is_divided,
     score_settings,
@@ -263,6 +264,7 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         "settings": request.training.config.model_dump(mode="json"),
         "space": request.space.to_json(),
         "micrographs": groups,
+        "labels": digest_of_labels(request.training),
     }
     if request.training.crops:
         now["crops"] = list(request.training.crops)
@@ -276,6 +278,7 @@ def _check_settings(path: Path, request: SweepRequest, groups: Groups) -> None:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
         return
+    stored.setdefault("labels", now["labels"])  # of a version that did not store it
     differ = [name for name in {**stored, **now} if stored.get(name) != now.get(name)]
     if differ:
         reason = f"holds a sweep with other {' and '.join(differ)}"
