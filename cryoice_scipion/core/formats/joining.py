@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 import pandas as pd
 
-from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError
+from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError, counted
 from cryoice_scipion.core.formats.picks import Picks
 from cryoice_scipion.core.formats.shared_micrographs import shared_lines
 
@@ -110,11 +110,13 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
     for part in parts:
         left_out.update(part.left_out)
         not_read.update(part.not_read)
+    table = pd.concat(tables, ignore_index=True) if tables else empty
+    warnings = [line for part in parts for line in part.warnings] + _warnings(not_read, parts)
     return Picks(
-        pd.concat(tables, ignore_index=True) if tables else empty,
+        table,
         optics,
         dict(left_out),
-        [line for part in parts for line in part.warnings] + _warnings(not_read, parts) + shared_lines(read.parts),
+        warnings + shared_lines(read.parts) + _without_group(table, optics),
         sum(part.files for part in parts),
         not_read,
         [*read.other, *(name for part in parts for name in part.other)],
@@ -126,6 +128,18 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
 def _warnings(not_read: Mapping[str, str], parts: Sequence[Picks]) -> List[str]:
     known = {line for part in parts for line in part.warnings}
     return [line for line in (f"{error}; the file is left out" for error in not_read.values()) if line not in known]
+
+
+def _without_group(table: pd.DataFrame, optics: Optional[pd.DataFrame]) -> List[str]:
+    """Return a line if only some coordinates have an optics group; RELION 3.1 and later read no such file."""
+    number = int(table[_GROUP].isna().sum()) if optics is not None and _GROUP in table else 0
+    if not number:
+        return []
+    have = counted(number, "coordinate has", "coordinates have")
+    return [
+        f"{have} no optics group, and the others have one: RELION does not read them from one file; use "
+        "autopick.star, or give the files in runs of their own"
+    ]
 
 
 def join_optics(opticses: Sequence[pd.DataFrame], path: Path) -> Optional[pd.DataFrame]:

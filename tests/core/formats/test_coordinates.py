@@ -449,6 +449,15 @@ def test_a_file_whose_optics_contradict_the_others_is_left_out_and_named(tmp_pat
     assert picks.warnings == [f"{tmp_path / 'b.star'}: {reason}; the file is left out"]
 
 
+def test_coordinates_without_an_optics_group_beside_others_are_named(tmp_path):
+    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [300.0]})
+    write_star(tmp_path / "a.star", pd.DataFrame({X: [1.0], Y: [2.0], "rlnOpticsGroup": [1]}), optics)
+    box = write(tmp_path / "b.box", "1 2 3 3\n4 5 3 3\n")
+    assert read_picks([tmp_path / "a.star", tmp_path / "a.star"]).warnings[1:] == []
+    (line,) = read_picks([tmp_path / "a.star", box]).warnings
+    assert line.startswith("2 coordinates have no optics group")
+
+
 def test_rows_of_a_list_that_are_no_rows_are_counted_and_a_list_of_nothing_is_named(tmp_path):
     write(tmp_path / "a.star", f"data_\nloop_\n_{X}\n_{Y}\n1 2\n")
     head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
