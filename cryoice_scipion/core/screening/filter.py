@@ -50,7 +50,7 @@ def filter_coordinates(
     maps : StoredMaps
         The maps of a run.
     picks : PickTable
-        The coordinates.
+        The coordinates. Its warnings get a line for each ambiguous name.
     config : ScreenConfig
         Settings for the coordinates; see :meth:`StoredMaps.score`.
     output : pathlib.Path
@@ -66,7 +66,7 @@ def filter_coordinates(
     tasks = list(maps.tasks.values())
     for task in tasks:
         task.picks = []
-    assign_picks(picks, tasks)
+    picks.warnings += assign_picks(picks, tasks).warnings
     with writing(output):
         (output / "coordinates").mkdir(parents=True, exist_ok=True)
     pending = [row for row in picks.unmatched if row not in picks.ambiguous]
