@@ -338,7 +338,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=int, default=21_600)
     parser.add_argument(
-        "--survived", type=int, default=40, metavar="N", help="faults that each session survives before it ends"
+        "--survived", type=int, default=120, metavar="N", help="faults that each session survives before it ends"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dask", type=int, default=0, metavar="N")

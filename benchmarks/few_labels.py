@@ -257,8 +257,8 @@ def main() -> None:
             for number in NUMBERS
         }
     real_model = args.unseen or args.model
-    result["unseen"] = bool(args.unseen)
     detector, cache = load_detector(resolve_model(real_model)), cache.with_name(fingerprint(resolve_model(real_model)))
+    result["unseen"] = detector.config.trained_on["label images"] if args.unseen else ""
     real = args.build / REAL
     for name, (files, kind) in REAL_SETS.items():
         stems = [path.stem for path in sorted((real / "micrographs").glob(files))]

@@ -31,7 +31,8 @@ def page(result: Dict[str, Any]) -> str:
     lines[f"**mean ({len(result['simulated'])})**"] = list(result["simulated"].values())
     lines.update({f"{name} (half)": [row] for name, row in result["real"].items()})
     seen = (
-        "For the real ones, a model that was trained on simulated micrographs alone takes the place of the shipped one."
+        "For the real ones, another model takes the place of the shipped one: it has only learned from simulated "
+        f"micrographs ({result['unseen']})."
         if result["unseen"]
         else "The shipped model was trained on the real ones, so the untouched model is nearly perfect there."
     )
