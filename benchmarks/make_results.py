@@ -42,7 +42,8 @@ def section(path: Path) -> str:
     lines = [f"## {path.stem}", ""]
     lines += [f"- {name}: {value}" for name, value in result.items()]
     lines += ["", "| what | measured |" if measured else "| step | seconds |", "|---|---|"]
-    lines += [f"| {name} | {value if isinstance(value, int) else format(value, '.3f')} |" for name, value in seconds.items()]
+    texts = {name: str(value) if isinstance(value, int) else f"{value:.3f}" for name, value in seconds.items()}
+    lines += [f"| {name} | {text} |" for name, text in texts.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -23,7 +23,8 @@ from cryoice_scipion.core.evaluation.map_metrics import interval, weights
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, picks_of_rows, read_picks
 from cryoice_scipion.core.images.grid import Frame, cells_at
 from cryoice_scipion.core.images.naming import stem_of
-from cryoice_scipion.core.maps.scoring import goodness_of_picks, is_kept
+from cryoice_scipion.core.maps.placement import in_micrograph_pixels
+from cryoice_scipion.core.maps.scoring import goodness_of_picks, is_kept, positions_of
 from cryoice_scipion.core.records import Pick
 
 NEAR_DISTANCE = 80.0  # Å from the particle's centre
@@ -77,16 +78,20 @@ def pick_verdicts(
 def verdicts_of(evaluated: EvaluatedMap, picks: Sequence[Pick], config: ScreenConfig) -> PickVerdicts:
     """Return the verdicts on the coordinates of a micrograph that was evaluated with its label image.
 
+    Coordinates at another pixel size are scaled, as in a screening.
+
     Raises
     ------
     CryoIceError
         When the label image cannot be read, or a particle diameter is not known.
     """
-    pixel_size, path = evaluated.loaded.pixel_size, evaluated.image.path
+    loaded = evaluated.loaded
+    frame = Frame(loaded.image.shape, loaded.pixel_size)
+    placed = in_micrograph_pixels(picks, frame, config, loaded.flags)
     codes, sampling = read_label_image(Path(evaluated.image.labels))
-    goodness = goodness_of_picks(evaluated.cells, picks, config, Frame(evaluated.loaded.image.shape, pixel_size), path)
-    x, y = (np.array([getattr(pick, axis) for pick in picks], dtype=np.float64) for axis in "xy")
-    return pick_verdicts(evaluated.counts.name, codes, sampling, x * pixel_size, y * pixel_size, goodness)
+    goodness = goodness_of_picks(evaluated.cells, placed, config, frame, evaluated.image.path)
+    x, y = positions_of(placed).T * frame.pixel_size
+    return pick_verdicts(evaluated.counts.name, codes, sampling, x, y, goodness)
 
 
 def picks_of_folder(folder: Path) -> Dict[str, List[Pick]]:

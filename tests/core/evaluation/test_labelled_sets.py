@@ -129,6 +129,11 @@ def test_the_command_prints_all_tables_and_writes_them(labelled, tmp_path, capsy
         "all on bad area or border": 1, "support": 1, "clean": 1,
     }  # fmt: skip
     assert written["maps"]["sessions"]["set"]["unusual"] is False
+    head += "_rlnMicrographPixelSize\n"  # twice that of the micrographs
+    (labelled / "picks.star").write_text(head + "15 15 m0.mrc 10 8.0\n100 100 m1.mrc 10 8.0\n")
+    assert main([*words, "--output", str(tmp_path / "binned")]) == 0
+    binned = json.loads((tmp_path / "binned" / "evaluation.json").read_text())
+    assert binned["maps"]["picks"] == written["maps"]["picks"]
     assert "under the centre" in out and "session set: session logit" in out
     assert "| support" in (tmp_path / "out" / "evaluation.md").read_text()
     assert main([*words, "--output", str(tmp_path / "only.json")]) == 0
