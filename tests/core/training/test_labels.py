@@ -2,6 +2,7 @@
 """Labelled patches: the right places, the right labels, nothing lost silently."""
 
 import dataclasses
+import shutil
 
 import mrcfile
 import numpy as np
@@ -190,12 +191,13 @@ def test_coordinates_at_another_pixel_size_are_scaled_as_in_a_screening(tmp_path
 
 def test_a_micrograph_of_two_sources_has_one_name_and_another_one_of_that_name_has_its_own(tmp_path):
     found = []
-    for folder, seed in (("one", 0), ("two", 1), ("copy of one", 0)):
+    for seed, folder in enumerate(("one", "two")):
         path = write_mrc(tmp_path / folder / "micrographs/s.mrc", noise(seed=seed), 2.0)
         codes = np.zeros((150, 175), dtype=np.int8)
         codes[:, 90:] = CLASSES.index("crystalline")
         write_mrc(tmp_path / folder / "labels/s.mrc", codes, 8.0)
         found.append(path.parents[1])
+    found.append(shutil.copytree(found[0], tmp_path / "copy of one"))  # written anew, its header has another time
     assert [item.stem for item in Sources(simulated=found).labelled(0)] == ["s", "s_2", "s"]
 
 
