@@ -5,10 +5,10 @@ usage: python benchmarks/few_labels.py [--model NAME|DIR] [--unseen DIR] [--sess
 Simulated: sessions of a specimen and a microscope that no training has seen, each with one or two kinds of
 contamination. Real: the annotated micrographs of ``make default-model``. Labels are taken from half of the micrographs
 of a session or source, and what is learned is evaluated on the other half (patches, GOOD and BAD alike). The shipped
-model has seen the real micrographs; --unseen takes a model for them that was trained on simulated micrographs alone
-(``--simulated-only`` of train_default_model.py). Compared: the model as it is; fine-tuned on the labels (``cryoice
-train --from``), and each last layer that a fine-tuning chooses from; the patch + FFT network trained from scratch.
-Patches and networks are kept in the build folder: a second run only fine-tunes.
+model has seen the real micrographs; with --unseen, fine-tuning starts there also from a model that was trained on
+simulated micrographs alone (``--simulated-only`` of train_default_model.py). Compared: the model as it is; fine-tuned
+on the labels (``cryoice train --from``), and each last layer that a fine-tuning chooses from; the patch + FFT network
+trained from scratch. Patches and networks are kept in the build folder: a second run only fine-tunes.
 """
 
 from __future__ import annotations
@@ -230,6 +230,24 @@ def annotated(
     return cut(folder, detector, halves[0], kind), cut(folder, detector, halves[1], kind)
 
 
+def add_real(result: Dict[str, Any], build: Path, model: str, suffix: str = "") -> None:
+    """Add the real sources to the result, with a model to start from; the suffix is added to their names."""
+    detector, real = load_detector(resolve_model(model)), build / REAL
+    cache = build / "few_labels" / fingerprint(resolve_model(model))
+    for name, (files, kind) in REAL_SETS.items():
+        stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
+        halves: List[Any] = []
+        for first in (0, 1):
+            order = (stems[first::2], stems[1 - first :: 2])
+            kept = material(cache / f"{name.split(',')[0]}_{first}.pkl", annotated, real, detector, kind, order)
+            halves.append((kept["test"][0], {}))
+            result["real"][f"{name} {first + 1}{suffix}"] = evaluate(kept, model, halves[-1][1])
+        result["differences"][f"{name}{suffix}"] = {
+            str(number): {other: over_micrographs(halves, number, other) for other in (SHIPPED, SCRATCH)}
+            for number in NUMBERS
+        }
+
+
 def main() -> None:
     """Run from a shell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,22 +274,10 @@ def main() -> None:
             str(number): {other: over_sessions(rows, number, other) for other in (SHIPPED, SCRATCH)}
             for number in NUMBERS
         }
-    real_model = args.unseen or args.model
-    detector, cache = load_detector(resolve_model(real_model)), cache.with_name(fingerprint(resolve_model(real_model)))
-    result["unseen"] = detector.config.trained_on["label images"] if args.unseen else ""
-    real = args.build / REAL
-    for name, (files, kind) in REAL_SETS.items():
-        stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
-        halves: List[Any] = []
-        for first in (0, 1):
-            order = (stems[first::2], stems[1 - first :: 2])
-            kept = material(cache / f"{name.split(',')[0]}_{first}.pkl", annotated, real, detector, kind, order)
-            halves.append((kept["test"][0], {}))
-            result["real"][f"{name} {first + 1}"] = evaluate(kept, real_model, halves[-1][1])
-        result["differences"][name] = {
-            str(number): {other: over_micrographs(halves, number, other) for other in (SHIPPED, SCRATCH)}
-            for number in NUMBERS
-        }
+    add_real(result, args.build, args.model)
+    if args.unseen:
+        add_real(result, args.build, args.unseen, ", not seen")
+        result["unseen"] = load_detector(resolve_model(args.unseen)).config.trained_on["label images"]
     target = args.output or HERE / "results"
     record(result, target / "few_labels.json")
     (target / "few_labels.md").write_text(few_labels_page.page(result), encoding="utf-8")

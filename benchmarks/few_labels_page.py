@@ -30,12 +30,12 @@ def page(result: Dict[str, Any]) -> str:
     lines = {f"{kind} ({len(rows)})": rows for kind, rows in groups.items()}
     lines[f"**mean ({len(result['simulated'])})**"] = list(result["simulated"].values())
     lines.update({f"{name} (half)": [row] for name, row in result["real"].items()})
-    seen = (
-        "For the real ones, another model takes the place of the shipped one: it has only learned from simulated "
-        f"micrographs ({result['unseen']})."
-        if result["unseen"]
-        else "The shipped model was trained on the real ones, so the untouched model is nearly perfect there."
-    )
+    seen = "The shipped model was trained on the real ones, so the untouched model is nearly perfect there."
+    if "unseen" in result:
+        seen += (
+            " In the rows *not seen*, another model takes its place: it has only learned from simulated micrographs "
+            f"({result['unseen']})."
+        )
     text = [
         "# Fine-tuning with few labels",
         "",
