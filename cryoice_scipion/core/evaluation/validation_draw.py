@@ -48,7 +48,7 @@ def draw_validation(
                 best, score = draw, far
     if not best:
         raise SettingsError(
-            "training set", "good and bad patches are needed on two micrographs at least, one of them to validate on",
+            "training set", "good and bad labels are needed on two micrographs at least, one of them to validate on",
             "label bad areas on more micrographs",
         )  # fmt: skip
     return best

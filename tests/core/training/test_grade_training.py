@@ -24,6 +24,7 @@ from cryoice_scipion.core.training.grades.fit import (
     measures,
     temperature_of,
 )
+from cryoice_scipion.core.training.grades.train import split_examples
 from cryoice_scipion.core.training.sources import Sources
 from cryoice_scipion.core.training.trainers import TrainRequest
 
@@ -73,6 +74,17 @@ def test_it_learns_the_grades_and_writes_a_model_folder(grader):
     names = {path.name for path in grader.iterdir()}
     assert {"card.md", "history.csv", "curves.png", "calibration.png", "predictions.csv", "SHA256SUMS"} <= names
     assert "Measured on the 2 test micrographs" in (grader / "card.md").read_text()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_bad_micrographs_are_trained_and_validated_on(tmp_path, seed):
+    examples = [Example(f"set/m{number}", "set", None, None, GRADES.index("great")) for number in range(18)]
+    for name in ("x", "y"):
+        examples.append(Example(f"set/{name}", "set", None, None, GRADES.index("film")))
+    config = TrainConfig(network="resnet", seed=seed)
+    split = split_examples(examples, TrainRequest(config, tmp_path / "model"))
+    assert {split["set/x"], split["set/y"]} == {"train", "validation"}
+    assert sum(part == "validation" for part in split.values()) == round(config.validation * 20)
 
 
 def test_it_is_no_detector_and_a_detector_is_no_grader(grader):

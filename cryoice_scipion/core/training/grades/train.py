@@ -17,6 +17,7 @@ from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors.model_folder import CARD, HISTORY, WEIGHTS, write_sums
 from cryoice_scipion.core.detectors.network_detector import save_weights
 from cryoice_scipion.core.errors import SettingsError, counted
+from cryoice_scipion.core.evaluation.validation_draw import draw_validation
 from cryoice_scipion.core.grades.resnet import SAMPLING, ResNet, views_for
 from cryoice_scipion.core.reports.plots import calibration, training_curves
 from cryoice_scipion.core.screening.csv_table import write_csv
@@ -52,7 +53,7 @@ def train(request: TrainRequest) -> Result:
     """
     refuse_options(request, _UNUSED, "--network resnet")
     examples = examples_of(request, request.cache or request.output.with_name(f"{request.output.name}_cache"))
-    split = _split(examples, request)
+    split = split_examples(examples, request)
     parts = {name: [one for one in examples if split[one.name] == name] for name in (TRAIN, VALIDATION, TEST)}
     device = torch.device(request.device)
     torch.manual_seed(request.config.seed)
@@ -100,8 +101,14 @@ def micrographs_by_source(request: TrainRequest) -> Dict[str, List[str]]:
     return {source: [f"{source}/{task.stem}" for task, _ in tasks] for source, tasks in found.items()}
 
 
-def _split(examples: Sequence[Example], request: TrainRequest) -> Dict[str, str]:
-    """Assign each micrograph to the training, validation or test set."""
+def split_examples(examples: Sequence[Example], request: TrainRequest) -> Dict[str, str]:
+    """Assign each micrograph to the training, validation or test set; the first two have good and bad micrographs.
+
+    Raises
+    ------
+    SettingsError
+        When there are too few micrographs for that.
+    """
     names = [one.name for one in examples]
     wanted = request.config.hold_out
     whole = {name for name in wanted if name in names}
@@ -111,7 +118,10 @@ def _split(examples: Sequence[Example], request: TrainRequest) -> Dict[str, str]
     number = round(request.config.validation * len(free))
     if len(free) < FEWEST_GRADED or number < 1:
         raise SettingsError("graded micrographs", f"{len(free)} are too few to train", f"give at least {FEWEST_GRADED}")
-    chosen = set(np.random.default_rng(request.config.seed).choice(free, number, replace=False).tolist())
+    counts = {
+        one.name: np.array([not bad, bad], dtype=np.int64) for one, bad in zip(examples, is_bad(grades_of(examples)))
+    }
+    chosen = draw_validation(free, counts, request.config.validation, np.random.default_rng(request.config.seed))
     return {name: TEST if name in held else VALIDATION if name in chosen else TRAIN for name in names}
 
 
