@@ -25,8 +25,14 @@ _REJECT_GRADE = (
     "reject the coordinates on micrographs that the screening gave this grade; may be repeated; replaces the rejected "
     f"grades of the screening; {NONE}: no grade"
 )
+_FLIP_Y = "the coordinates count rows from the other end of the image (default: as in the screening)"
+_NO_FLIP_Y = "the coordinates count rows from the first row of the image, even if those of the screening did not"
+_IGNORE = (
+    "class of bad area to treat as good; may be repeated; replaces the ignored classes of the screening; "
+    f"{NONE}: no class"
+)
 #: Options that replace a setting of the screening.
-_SETTINGS = ("threshold", "particle_diameter", "box_size", "coordinates_pixel_size", "max_bad_area")
+_SETTINGS = ("threshold", "particle_diameter", "box_size", "coordinates_pixel_size", "max_bad_area", "flip_y")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--particle-diameter", type=float, metavar="A", help="particle diameter in Å")
     add("--box-size", type=float, metavar="PX", help="box size in px, if the coordinate files do not contain it")
     add("--margin", action="append", metavar="[CLASS=]A", help="Å beyond the particle's edge; may be repeated")
-    add("--ignore", action="append", metavar="CLASS", help="class of bad area to treat as good; may be repeated")
+    add("--ignore", action="append", metavar="CLASS", help=_IGNORE)
     add("--max-bad-area", type=float, metavar="SHARE", help="discard micrographs with more bad area, 0 to 1")
     add("--reject-grade", action="append", metavar="GRADE", help=_REJECT_GRADE)
     add("--coordinates-pixel-size", type=float, metavar="A", help="Å/px of the coordinates, if it is another one")
-    add("--flip-y", action="store_true", help="the coordinates count rows from the other end of the image")
+    add("--flip-y", action="store_true", default=None, help=_FLIP_Y)
+    add("--no-flip-y", action="store_false", default=None, dest="flip_y", help=_NO_FLIP_Y)
     add("--box-files", action="store_true", help="also write the kept coordinates as EMAN .box files")
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -62,8 +69,9 @@ def main(args: argparse.Namespace) -> int:
     maps = StoredMaps.read(args.run)
     picks = read_picks(args.coordinates)
     config = _config(args, maps.config)
-    flipped = ["y of the coordinates is flipped, as in the screening"] if config.flip_y and not args.flip_y else []
-    for note in [*picks.notes, *flipped]:
+    as_before = config.flip_y and args.flip_y is None
+    flipped = "y of the coordinates is flipped, as in the screening; --no-flip-y switches this off"
+    for note in [*picks.notes, *([flipped] if as_before else [])]:
         print(plain(note), file=sys.stderr)
     _warn(picks.warnings)
     known = len(picks.warnings)
@@ -96,9 +104,7 @@ def _config(args: argparse.Namespace, config: ScreenConfig) -> ScreenConfig:
     if args.margin is not None:
         values["margin"], values["margins"] = parse_margins(args.margin)
     if args.ignore is not None:
-        values["ignore"] = sorted(set(args.ignore))
-    if args.flip_y:
-        values["flip_y"] = True
+        values["ignore"] = [] if args.ignore == [NONE] else sorted(set(args.ignore))
     if args.reject_grade is not None:
         values["reject_grades"] = [] if args.reject_grade == [NONE] else sorted(set(args.reject_grade))
     return ScreenConfig.make(**{**config.model_dump(), "box_files": args.box_files, **values})

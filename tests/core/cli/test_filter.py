@@ -12,7 +12,7 @@ from journals import unsealed
 from random_model import write_random_model
 from simple_grader import CLASSES
 
-from cryoice_scipion.constants import ALL_GRADES
+from cryoice_scipion.constants import ALL_GRADES, GOOD
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
 
@@ -93,6 +93,18 @@ def test_settings_of_the_screening_count_unless_others_are_given(screened):
     assert len(table(strict, "kept")) + len(table(strict, "rejected")) == 80
 
 
+def test_classes_that_the_screening_ignores_count_again(screened):
+    run(screened, "ignoring", "a.mrc", "b.mrc", options=[f"--ignore={name}" for name in CLASSES if name != GOOD])
+    options = ("--particle-diameter", "60", "--threshold", "0.5")
+    runs = (("maps",), ("ignoring",), ("ignoring", "--ignore", "none"))
+    maps, ignoring, none = (
+        table(filtered(screened, f"{name}{len(words)}", *options, *words, run=name, status=1), "kept")
+        for name, *words in runs
+    )
+    assert none.equals(maps)
+    assert len(ignoring) == 80 > len(maps)
+
+
 def test_coordinates_on_micrographs_of_a_rejected_grade_are_rejected(screened, capsys):
     with open(screened / "maps" / "micrographs.csv", newline="") as stream:
         grades = {f"{row['stem']}.mrc": row["grade"] for row in csv.DictReader(stream)}
@@ -119,6 +131,12 @@ def test_coordinates_are_flipped_if_those_of_the_screening_were(screened, capsys
         assert ("y of the coordinates is flipped" in capsys.readouterr().err) == (not words)
         kept = screened / "flipped" / "coordinates" / "kept.star"
         assert (output / "coordinates" / "kept.star").read_text() == kept.read_text()
+    run(screened, "straight", "a.mrc", "b.mrc", options=("--coordinates", str(screened / "picks.star"), *options[:2]))
+    output = filtered(screened, "unflipped", *options[:2], "--no-flip-y", run="flipped", status=1)
+    assert "flipped" not in capsys.readouterr().err
+    kept = (screened / "straight" / "coordinates" / "kept.star").read_text()
+    assert (output / "coordinates" / "kept.star").read_text() == kept
+    assert kept != (screened / "flipped" / "coordinates" / "kept.star").read_text()
 
 
 def test_ambiguous_names_are_named_and_their_coordinates_rejected(screened, capsys):
