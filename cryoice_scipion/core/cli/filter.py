@@ -10,15 +10,16 @@ from typing import Any, Dict, Sequence
 
 from tqdm import tqdm
 
-from cryoice_scipion.core.cli.running import COORDINATES
+from cryoice_scipion.core.cli.running import COORDINATES, print_failures
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
 from cryoice_scipion.core.errors import SettingsError, plain
 from cryoice_scipion.core.formats.table import formats_in_words
 
 EPILOG = (
     "The settings of the screening count where no option is given. Coordinates of micrographs that have no map yet are "
-    "in coordinates/pending.star: run the command again later. A running screening can be read. Exit status: 0 all "
-    "coordinates have a verdict, 1 some are pending or could not be used, 2 all are pending or nothing could be done."
+    "in coordinates/pending.star: run the command again later. A running screening can be read. Coordinates of "
+    "micrographs that failed are rejected. Exit status: 0 all coordinates have a verdict, 1 some are pending, could "
+    "not be used, or are on failed micrographs, 2 all are pending or nothing could be done."
 )
 NONE = "none"
 _REJECT_GRADE = (
@@ -75,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
         print(plain(note), file=sys.stderr)
     _warn(picks.warnings)
     known = len(picks.warnings)
-    summary = filter_coordinates(
+    summary, given, failures = filter_coordinates(
         maps,
         picks,
         config,
@@ -85,12 +86,12 @@ def main(args: argparse.Namespace) -> int:
         ),
     )
     _warn([*picks.warnings[known:], *summary.warnings])
+    print_failures(failures)
     print(f"coordinates in {args.output / 'coordinates'}")
-    given = picks.counts(0, len(picks.ambiguous))
     print("\n".join([*map(plain, file_lines(given)), balance_line(summary)]))
     if len(picks) and not summary.picks:
         raise all_unmatched(len(picks), names_in_short(picks.table[MICROGRAPH].astype(str).unique()))
-    return 0 if summary.finished and not has_losses(given) else 1
+    return 0 if summary.finished and not failures and not has_losses(given) else 1
 
 
 def _warn(lines: Sequence[str]) -> None:
