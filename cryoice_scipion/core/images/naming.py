@@ -22,10 +22,11 @@ from cryoice_scipion.core.records import MicrographTask
 
 __all__ = [
     "NameIndex", "agreeing_folders", "contradicting_names", "expand_micrographs", "exposure_lists", "folders_of",
-    "free_stem", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside",
-    "stem_of",
+    "free_stem", "is_in_job", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem",
+    "resolve_beside", "stem_of",
 ]  # fmt: skip
 
+_JOB = re.compile(r"J\d+")  # folder of a cryoSPARC job
 _UID = re.compile(r"^(?:\d{21}_)*(\d{21})_")  # that cryoSPARC adds to names, at each import; the last one is the first
 
 
@@ -101,20 +102,30 @@ def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], Lis
     Names with several cryoSPARC uids, or in several folders, stand for several micrographs. The uid of the micrograph
     counts, then the folder that agrees with its own. If no single one agrees best, all names with uids, or with
     folders, are ambiguous. Names without a uid or a folder match any.
+
+    Folders of cryoSPARC's jobs do not tell where a micrograph comes from, so they are compared only with each other.
     """
     others, doubtful = _contradicting_uids(names, path)
+    left = [name for name in names if name not in others and name not in doubtful]
+    for group in ([name for name in left if is_in_job(name)], [name for name in left if not is_in_job(name)]):
+        elsewhere, ambiguous = _contradicting_folders(group, path)
+        others, doubtful = others + elsewhere, doubtful + ambiguous
+    return others, doubtful
+
+
+def _contradicting_folders(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
+    """Return which names are in the folder of another micrograph, and which are ambiguous."""
     by_folder: Dict[Tuple[str, ...], List[str]] = defaultdict(list)
     for name in names:
-        if folders_of(name) and name not in others and name not in doubtful:
+        if folders_of(name):
             by_folder[folders_of(name)].append(name)
     if len(by_folder) < 2:
-        return others, doubtful
+        return [], []
     agreement = {folder: agreeing_folders(found[0], path) for folder, found in by_folder.items()}
     best = max(agreement.values())
     if not best or list(agreement.values()).count(best) > 1:
-        return others, doubtful + [name for found in by_folder.values() for name in found]
-    others += [name for folder, found in by_folder.items() if agreement[folder] < best for name in found]
-    return others, doubtful
+        return [], [name for found in by_folder.values() for name in found]
+    return [name for folder, found in by_folder.items() if agreement[folder] < best for name in found], []
 
 
 def _contradicting_uids(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
@@ -195,6 +206,11 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
 def exposure_lists(arguments: Sequence[str]) -> List[Path]:
     """Return which of the arguments of :func:`expand_micrographs` are files of cryoSPARC."""
     return [path for path in map(Path, arguments) if path.suffix.lower() in CRYOSPARC and not path.is_dir()]
+
+
+def is_in_job(name: str) -> bool:
+    """Return whether a file is in a folder that cryoSPARC made for a job, such as ``J5/motioncorrected``."""
+    return any(map(_JOB.fullmatch, folders_of(name)[:2]))
 
 
 def free_stem(path: str, taken: Container[str]) -> str:

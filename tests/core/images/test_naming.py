@@ -122,6 +122,20 @@ def test_names_in_several_folders_are_several_micrographs():
     assert NameIndex(["gridA/m.mrc", "gridB/m.mrc"]).find("job/gridB/m_DW.mrc") == "gridB/m.mrc"
 
 
+def test_names_in_jobs_of_cryosparc_and_in_folders_of_other_programs_are_one_micrograph():
+    uid = f"{7:021d}_"
+    relion, imported = "MotionCorr/job002/Movies/m.mrc", "J5/imported/m.mrc"
+    corrected = f"J5/motioncorrected/{uid}m_patch_aligned_doseweighted.mrc"
+    for other in (imported, corrected):
+        for path in (relion, f"/p/{relion}", "/elsewhere/m.mrc", f"/cs/{imported}", f"/cs/{corrected}"):
+            assert contradicting_names([relion, other], path) == ([], [])
+    assert contradicting_names([corrected, f"Movies/{uid}m.mrc"], f"/p/Movies/{uid}m.mrc") == ([], [])
+    two = ["J5/imported/m.mrc", "J6/imported/m.mrc"]
+    assert contradicting_names([relion, *two], "/cs/J6/imported/m.mrc") == (two[:1], [])
+    assert contradicting_names([relion, *two], f"/p/{relion}") == ([], two)
+    assert contradicting_names([relion, "job9/Movies2/m.mrc"], f"/p/{relion}") == (["job9/Movies2/m.mrc"], [])
+
+
 def test_names_with_several_cryosparc_uids_are_several_micrographs():
     one, two, three = (f"{number:021d}_" for number in (1, 2, 3))
     names = [f"J3/motioncorrected/{uid}m_patch_aligned.mrc" for uid in (one, two)]
