@@ -6,7 +6,6 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence, Tuple
@@ -14,7 +13,15 @@ from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
 from cryoice_scipion.core.images.micrograph_folders import images_in
-from cryoice_scipion.core.images.name_suffixes import without_suffixes
+from cryoice_scipion.core.images.name_parts import (
+    agreeing_folders,
+    folders_of,
+    is_in_job,
+    same_uid,
+    uid_of,
+    without_uid,
+)
+from cryoice_scipion.core.images.name_suffixes import stems_of_picks, without_suffixes
 from cryoice_scipion.core.images.reading import is_image_name
 from cryoice_scipion.core.images.stems import FRAME, output_stem, plain_path, stem_of
 from cryoice_scipion.core.images.trees import files_in
@@ -26,9 +33,6 @@ __all__ = [
     "resolve_beside", "stem_of",
 ]  # fmt: skip
 
-_JOB = re.compile(r"J\d+")  # folder of a cryoSPARC job
-_UID = re.compile(r"^(?:\d{21}_)*(\d{21})_")  # that cryoSPARC adds to names, at each import; the last one is the first
-
 
 def micrograph_key(name: str) -> str:
     """Return the part that all names of one micrograph have in common.
@@ -37,7 +41,7 @@ def micrograph_key(name: str) -> str:
     ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that each import by cryoSPARC adds in
     front.
     """
-    return without_suffixes(_UID.sub("", stem_of(name)) or stem_of(name))
+    return without_suffixes(without_uid(name))
 
 
 def matches_name(stem: str, name: str) -> bool:
@@ -65,7 +69,8 @@ class NameIndex:
         """Return the name of the same micrograph in the index, or None.
 
         Names are compared as a whole first, then by stem, then by :func:`micrograph_key`. Of several equal ones, the
-        one with the same cryoSPARC uid counts, then the one with the same folder.
+        one with the same cryoSPARC uid counts, then the one with the same folder, then the one with the longest stem
+        that is the name without suffixes of pickers: ``X_DW_autopick`` belongs to ``X_DW.mrc`` and not to ``X.mrc``.
 
         Raises
         ------
@@ -75,9 +80,10 @@ class NameIndex:
         for key, table in self._tables:
             found = table.get(key(name), [])
             if len(found) > 1:
-                agreement = [(_same_uid(name, other), agreeing_folders(name, other)) for other in found]
+                agreement = [(same_uid(name, other), agreeing_folders(name, other)) for other in found]
                 best = max(agreement)
                 found = [other for other, one in zip(found, agreement) if one == best] if best > (0, 0) else found
+                found = _with_longest_stem(name, found)
             if len(found) == 1:
                 return found[0]
             if found:
@@ -86,14 +92,13 @@ class NameIndex:
         return None
 
 
-def agreeing_folders(name: str, other: str) -> int:
-    """Return how many folders before the file name are the same in both names, counted from the file name."""
-    number = 0
-    for one, two in zip(folders_of(name), folders_of(other)):
-        if one != two:
-            break
-        number += 1
-    return number
+def _with_longest_stem(name: str, found: List[str]) -> List[str]:
+    """Return those of several names whose stem is the name without suffixes of pickers, as few as possible."""
+    for stem in stems_of_picks(without_uid(name)):
+        equal = [other for other in found if without_uid(other) == stem]
+        if equal:
+            return equal
+    return found
 
 
 def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
@@ -130,27 +135,13 @@ def _contradicting_folders(names: Sequence[str], path: str) -> Tuple[List[str], 
 
 def _contradicting_uids(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
     """Return which names have the uid of another micrograph, and which have ambiguous ones."""
-    uids = {name: _uid_of(name) for name in names}
+    uids = {name: uid_of(name) for name in names}
     if len(set(uids.values()) - {""}) < 2:
         return [], []
-    own = _uid_of(path)
+    own = uid_of(path)
     if own in uids.values() and own:
         return [name for name, uid in uids.items() if uid not in ("", own)], []
     return [], [name for name, uid in uids.items() if uid]
-
-
-def _same_uid(name: str, other: str) -> int:
-    """Return 1 if two names have one cryoSPARC uid, -1 if they have two, 0 if one of them has none."""
-    one, two = _uid_of(name), _uid_of(other)
-    if not one or not two:
-        return 0
-    return 1 if one == two else -1
-
-
-def _uid_of(name: str) -> str:
-    """Return the cryoSPARC uid in a name; empty if there is none."""
-    found = _UID.match(stem_of(name))
-    return found.group(1) if found else ""
 
 
 def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:
@@ -208,11 +199,6 @@ def exposure_lists(arguments: Sequence[str]) -> List[Path]:
     return [path for path in map(Path, arguments) if path.suffix.lower() in CRYOSPARC and not path.is_dir()]
 
 
-def is_in_job(name: str) -> bool:
-    """Return whether a file is in a folder that cryoSPARC made for a job, such as ``J5/motioncorrected``."""
-    return any(map(_JOB.fullmatch, folders_of(name)[:2]))
-
-
 def free_stem(path: str, taken: Container[str]) -> str:
     """Return the stem of a micrograph's outputs, with as many of its folders in front as no other micrograph has."""
     stem = stem_of(path)
@@ -243,13 +229,6 @@ def resolve_beside(name: str, file: Path) -> str:
         if os.path.exists(folder / name):
             return str(folder / name)
     return name
-
-
-def folders_of(name: str) -> Tuple[str, ...]:
-    """Return the folders before a file name, the nearest first."""
-    frame = FRAME.match(name)
-    parts = re.split(r"[/\\]", frame.group(2) if frame else name)[:-1]
-    return tuple(part for part in reversed(parts) if part not in ("", "."))
 
 
 def _identity(name: str) -> str:

@@ -81,6 +81,37 @@ def test_a_name_that_fits_two_is_an_error_that_names_them():
     assert match_names(["x/a.mrc"], ["x/a.mrc", "y/a.mrc"]) == {"x/a.mrc": "x/a.mrc"}
 
 
+@pytest.mark.parametrize(
+    "suffix", ["aligned", "aligned_mic", "DW", "noDW", "patch_aligned_doseweighted", "EER", "denoised"]
+)
+@pytest.mark.parametrize("picker", ["autopick", "manualpick", "cryolo", "topaz_picks", "mypicker"])
+def test_picks_belong_to_the_sibling_with_the_longest_stem(suffix, picker, monkeypatch):
+    monkeypatch.setenv("CRYOICE_NAME_SUFFIXES", "_mypicker")
+    plain, other = "d/X.mrc", f"d/X_{suffix}.mrc"
+    for names in ([plain, other], [other, plain]):
+        assert match_names([f"X_{suffix}_{picker}", f"X_{picker}"], names) == {
+            f"X_{suffix}_{picker}": other,
+            f"X_{picker}": plain,
+        }
+    uid = f"{7:021d}_"
+    assert (
+        NameIndex([f"J1/{uid}X.mrc", f"J1/{uid}X_{suffix}.mrc"]).find(f"X_{suffix}_{picker}")
+        == f"J1/{uid}X_{suffix}.mrc"
+    )
+    with pytest.raises(CryoIceError, match="fits several"):
+        NameIndex([other, "d/X_motion.mrc"]).find(f"X_{picker}")
+    with pytest.raises(CryoIceError, match="fits several"):
+        NameIndex([plain, other]).find(f"X_motion_{picker}")
+
+
+def test_the_folder_counts_before_the_longest_stem():
+    assert NameIndex(["gridA/m.mrc", "gridB/m_DW.mrc"]).find("gridB/m_autopick") == "gridB/m_DW.mrc"
+    assert (
+        NameIndex(["gridA/m_DW.mrc", "gridB/m_DW.mrc", "gridB/m.mrc"]).find("gridB/m_DW_autopick") == "gridB/m_DW.mrc"
+    )
+    assert NameIndex(["m.mrc", "m_auto.mrc"]).find("m_auto_picks") == "m_auto.mrc"
+
+
 def test_files_globs_and_folders(tmp_path):
     for name in ("b.mrc", "a.tif", "notes.txt", ".hidden.mrc"):
         (tmp_path / name).write_text("")
