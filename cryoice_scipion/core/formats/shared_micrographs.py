@@ -20,7 +20,7 @@ def shared_lines(parts: Sequence[Tuple[Path, Picks]]) -> List[str]:
     """Return a line about the micrographs whose coordinates come from several files; no line if there are none."""
     numbers: Dict[str, Dict[str, Set[int]]] = defaultdict(lambda: defaultdict(set))  # files, by micrograph and folder
     for number, (_, part) in enumerate(parts):
-        for name in pd.unique(part.table[_MICROGRAPH].astype(str)) if len(parts) > 1 else ():
+        for name in map(str, pd.unique(part.table[_MICROGRAPH])) if len(parts) > 1 else ():
             folder = "" if is_in_job(name) else next(iter(folders_of(name)), "")
             numbers[micrograph_key(name)][folder].add(number)
     shared = {key: files for key, by_folder in numbers.items() for files in [_files_of_one(by_folder)] if files}
