@@ -20,9 +20,8 @@ from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY
 from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
-from cryoice_scipion.core.results.throughput import Throughput
-from cryoice_scipion.core.screening.filter import scored
-from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
+from cryoice_scipion.core.screening.filter import scored, summary_of
+from cryoice_scipion.core.screening.tables import MicrographTable, write_summary
 from cryoice_scipion.protocols.filter_form import FilterForm
 from cryoice_scipion.protocols.fixed_input import FixedInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -39,8 +38,9 @@ class CryoIceProtFilter(FilterForm, FixedInput, CryoIceProtocol):
 
     Use it after picking again: with other settings, with another program, or after 2D classification. Each coordinate
     gets the goodness and class that *screen micrographs* would give it. The outputs are the kept, the rejected and the
-    pending coordinates; every input coordinate is in exactly one set. Pending coordinates are on micrographs that have
-    no map yet. *Continue* runs the filter again over all coordinates.
+    pending coordinates; every input coordinate is in exactly one set. Coordinates on micrographs that failed are
+    rejected. Pending coordinates are on micrographs that have no map yet. *Continue* runs the filter again over all
+    coordinates.
     """
 
     _label = "filter picks"
@@ -66,10 +66,11 @@ class CryoIceProtFilter(FilterForm, FixedInput, CryoIceProtocol):
             self._refuseIfUnmatched(source, tasks)
             outputs.clear()
             pending = [PickScore(key, None, NO_MICROGRAPH, False) for key in source.unmatched()]
+            known = {*maps.tasks, *maps.failed}
             for task in tasks:
-                if task.id not in maps.tasks:
+                if task.id not in known:
                     pending += [PickScore(pick.id, None, WAITING, False) for pick in task.picks]
-            self._score(maps, [task for task in tasks if task.id in maps.tasks], config, source, outputs)
+            self._score(maps, [task for task in tasks if task.id in known], config, source, outputs)
             outputs.append_pending(pending)
             outputs.finish([])
 
@@ -97,8 +98,7 @@ class CryoIceProtFilter(FilterForm, FixedInput, CryoIceProtocol):
         outputs.append(batch)
         table.refresh()
         given = source.counts()
-        finished = given.matched == sums.picks
-        write_summary(folder / SUMMARY, summarise(sums, Throughput(), 0, given, maps.reference, finished))
+        write_summary(folder / SUMMARY, summary_of(sums, given, maps, finished=given.matched == sums.picks))
         origin = "of the screening" if self.threshold.get() is None else "set in the form"
         self.summaryVar.set(f"threshold {threshold:g}, {origin}")
 

@@ -55,13 +55,16 @@ def filter_lines(summary: Summary, threshold: str) -> List[str]:
     lines = [f"{balance_line(summary)}; {threshold}"]
     waiting = summary.left_out.get(WAITING, 0)
     if waiting:
-        words = "pending, because their micrographs are not screened yet or could not be screened; press Continue"
         number = counted(waiting, "coordinate is", "coordinates are")
-        lines.append(f"{number} {words} to filter again")
+        words = "pending, because their micrographs are not screened yet; press Continue to filter again"
+        lines.append(f"{number} {words}")
     without = sum(summary.left_out.get(reason, 0) for reason in (UNMATCHED, AMBIGUOUS))
     if without:
         number = counted(without, "coordinate is", "coordinates are")
         lines.append(f"{number} pending, because the screening has no micrograph of their name")
+    if summary.failed:
+        number, its = counted(summary.failed, "micrograph"), plural(summary.failed, "its", "their")
+        lines.append(f"All coordinates on {number} are rejected, because {its} screening failed")
     if summary.discarded:
         number, its = counted(summary.discarded, "micrograph"), plural(summary.discarded, "its", "their")
         lines.append(f"All coordinates on {number} are rejected, because of {its} bad area or grade")

@@ -12,7 +12,7 @@ from random_model import write_random_model
 from scipion_data import BOX, BROKEN, NAMES, PIXEL_SIZE, Scipion, items, point, write_data
 from simple_grader import CLASSES
 
-from cryoice_scipion.constants import NO_MICROGRAPH, WAITING
+from cryoice_scipion.constants import FAILED, NO_MICROGRAPH, WAITING
 from cryoice_scipion.core.images.naming import stem_of
 from cryoice_scipion.core.maps.scoring import BOX_TO_DIAMETER
 from cryoice_scipion.core.results.run_folder import JOURNAL
@@ -153,6 +153,27 @@ def test_settings_of_the_form_replace_those_of_the_screening(scipion):
     ]
     wrong = new_filter(scipion, classMargins="ice=50")
     assert any("unknown class ice" in line for line in wrong._validate())
+
+
+def test_picks_on_failed_micrographs_are_rejected(scipion):
+    journal = Path(scipion.proj.path) / scipion.screening.getPath(*FOLDER) / JOURNAL
+    whole = journal.read_text()
+    lines = [json.loads(line) for line in unsealed(whole).splitlines()]
+    for line in lines:
+        if line.get("kind") == "screened" and line["record"]["stem"] == NAMES[0]:
+            line["record"].update(status=FAILED, reason="is truncated", scores=[])
+    protocol = new_filter(scipion)
+    try:
+        journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        scipion.run_here(protocol)
+    finally:
+        journal.write_text(whole)
+    _, rejected, pending = outputs(protocol)
+    failed = [item for item in rejected.values() if item._cryoiceClass.get() == FAILED]
+    assert failed and {stem_of(item.getMicName()) for item in failed} == {NAMES[0]} and not pending
+    text = "\n".join(protocol.summary())
+    assert "All coordinates on 1 micrograph are rejected, because its screening failed" in text
+    assert "no micrograph could be screened" not in text and "left out" not in text
 
 
 def test_picks_on_micrographs_that_wait_are_pending_until_the_filter_is_continued(scipion):

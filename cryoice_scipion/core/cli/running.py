@@ -122,13 +122,18 @@ def print_report(
     grades = Counter(record.grade for record in found if record.grade)
     if grades:
         print(f"grades: {counts_in_words(grades)}")
-    for record in [record for record in found if record.status == FAILED][:_FAILED_SHOWN]:
-        print(f"failed: {record.reason}")
+    print_failures([record.reason for record in found if record.status == FAILED])
     print(f"pictures: {folder / 'thumbnails'}\nreport: {folder / 'report.html'}")
     if given is not None:
         print(f"kept coordinates: {folder / 'coordinates' / 'kept.star'}")
         print("\n".join([*map(plain, file_lines(given)), balance_line(run.summary())]))
     return len(found), status.get(FAILED, 0)
+
+
+def print_failures(reasons: Sequence[str]) -> None:
+    """Print why micrographs failed, one line each, up to a limit."""
+    for reason in reasons[:_FAILED_SHOWN]:
+        print(f"failed: {reason}")
 
 
 def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> int:

@@ -123,7 +123,7 @@ def _give_picks(tasks: List[MicrographTask], picks: PickTable, resume: bool, log
     log.info("%s on %d of %s", number, sum(bool(task.picks) for task in tasks), of)
     if matches.unmatched:  # they are written to rejected.star without a goodness
         log.warning(
-            "%s left out, because no micrograph matches their names (%d): %s",
+            "%s left out, because no micrograph matches their names and folders (%d): %s",
             counted(sum(matches.unmatched.values()), "coordinate is", "coordinates are"),
             len(matches.unmatched),
             names_in_short(matches.unmatched),

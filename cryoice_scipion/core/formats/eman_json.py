@@ -50,7 +50,7 @@ def read(path: Path) -> Picks:
     found = [_values(box) for box in boxes]
     bad = {row: why for row, (_, why) in enumerate(found) if why}
     names = [values[2] for values, _ in found]
-    rows = Rows(pd.DataFrame(index=range(len(boxes))), path, np.arange(1, len(boxes) + 1), bad=bad, unit="box")
+    rows = Rows({}, path, np.arange(1, len(boxes) + 1), bad=bad, unit="box")
     table = pd.DataFrame({X: [values[0] for values, _ in found], Y: [values[1] for values, _ in found]})
     scores = np.array([values[3] for values, _ in found], dtype=float)
     if np.isfinite(scores).any():

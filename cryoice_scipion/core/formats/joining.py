@@ -96,7 +96,7 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
     optics: Optional[pd.DataFrame] = None
     parts, not_read = [], dict(read.not_read)  # type: List[Picks], Dict[str, str]
     for path, part in read.parts:
-        if part.optics is not None and len(part.table):
+        if part.optics is not None and len(part.table) and not part.optics.equals(optics):
             try:
                 optics = join_optics([known for known in (optics, part.optics) if known is not None], path)
             except CoordinatesError as error:

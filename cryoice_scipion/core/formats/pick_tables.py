@@ -81,7 +81,7 @@ def read_blocks(blocks: Sequence[Block], columns: Sequence[str], convert: Callab
     CoordinatesError
         When no block has the columns, or no row of any of them can be read.
     """
-    fitting = [block for block in blocks if set(columns) <= set(block.table.columns)]
+    fitting = [block for block in blocks if set(columns) <= set(block.columns)]
     if not fitting:
         raise _missing_columns(blocks, columns)
     parts = [convert(block) for block in fitting]
@@ -128,10 +128,10 @@ def nothing_in(path: Path) -> Picks:
 
 def _missing_columns(blocks: Sequence[Block], columns: Sequence[str]) -> CoordinatesError:
     """Return the error of a STAR file without coordinates; it names the largest block and the columns it lacks."""
-    largest = max(blocks, key=lambda block: len(block.table))
-    path, there = largest.rows.path, set(largest.table.columns)
+    largest = max(blocks, key=lambda block: len(block.rows.lines))
+    path, there = largest.rows.path, set(largest.columns)
     missing = ", ".join(f"_{name}" for name in columns if name not in there)
-    names = ", ".join(f"_{name}" for name in largest.table.columns) or "none"
+    names = ", ".join(f"_{name}" for name in largest.columns) or "none"
     reason = f"has no column {missing}; block data_{largest.name} has {names}"
-    is_other = path.suffix.lower() == ".star" and not any(set(columns) & set(block.table) for block in blocks)
+    is_other = path.suffix.lower() == ".star" and not any(set(columns) & set(block.columns) for block in blocks)
     return (NoCoordinatesError if is_other else CoordinatesError)(path, reason, "give a file of coordinates")

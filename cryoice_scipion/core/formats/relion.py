@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
+import numpy as np
 import pandas as pd
 
 from cryoice_scipion.constants import UNREADABLE
@@ -23,10 +24,10 @@ from cryoice_scipion.core.formats.pick_tables import (
     X,
     Y,
     empty_table,
+    micrograph_of,
     nothing_in,
     read_blocks,
     readable_picks,
-    with_micrograph,
 )
 from cryoice_scipion.core.formats.relion_jobs import files_of_suffix, suffix_of_picks
 from cryoice_scipion.core.formats.rows import Rows
@@ -53,12 +54,12 @@ def _read(path: Path, listing: Optional[Path] = None) -> Picks:
     blocks = read_star(path, lenient=True)
     if not blocks:
         return nothing_in(path)
-    has_coordinates = any({X, Y} <= set(block.table.columns) for block in blocks)
+    has_coordinates = any({X, Y} <= set(block.columns) for block in blocks)
     for block in blocks if not has_coordinates else ():
-        if {MICROGRAPH, _COORDINATE_FILES} <= set(block.table.columns):
+        if {MICROGRAPH, _COORDINATE_FILES} <= set(block.columns):
             _refuse_list(path, listing)
             return _from_list(path, block.rows)
-    optics = next((block.table for block in blocks if block.name == "optics" and X not in block.table), None)
+    optics = next((block.table for block in blocks if block.name == "optics" and X not in block.columns), None)
     sizes = _pixel_sizes(optics)
     return read_blocks(blocks, (X, Y), lambda block: _convert(block, sizes))._replace(optics=optics)
 
@@ -77,15 +78,19 @@ def _pixel_sizes(optics: Optional[pd.DataFrame]) -> Dict[str, float]:
 
 
 def _convert(block: Block, pixel_sizes: Dict[str, float]) -> Picks:
-    table, rows = block.table.copy(), block.rows
-    if MICROGRAPH_PIXEL_SIZE in table:
-        table[PIXEL_SIZE] = rows.numbers(MICROGRAPH_PIXEL_SIZE, optional=True)
-    elif _GROUP in table and pixel_sizes:
-        table[PIXEL_SIZE] = table[_GROUP].astype(str).map(pixel_sizes).astype(float)
-    table[X], table[Y] = rows.numbers(X), rows.numbers(Y)
-    for name in {DIAMETER, BOX_SIZE, SCORE} & set(table):
-        table[name] = rows.numbers(name, optional=True)
-    return readable_picks(with_micrograph(table, rows.path), rows, lenient=True)
+    rows, columns = block.rows, dict(block.rows.columns)
+    if MICROGRAPH_PIXEL_SIZE in columns:
+        columns[PIXEL_SIZE] = rows.numbers(MICROGRAPH_PIXEL_SIZE, optional=True)
+    elif _GROUP in columns and pixel_sizes:
+        groups = map(str, np.asarray(columns[_GROUP], dtype=object))
+        columns[PIXEL_SIZE] = np.array([pixel_sizes.get(group, np.nan) for group in groups], dtype=np.float64)
+    columns[X], columns[Y] = rows.numbers(X), rows.numbers(Y)
+    for name in {DIAMETER, BOX_SIZE, SCORE} & set(columns):
+        columns[name] = rows.numbers(name, optional=True)
+    if MICROGRAPH not in columns:
+        names = np.full(len(rows.lines), micrograph_of(rows.path), dtype=object)
+        columns[MICROGRAPH] = pd.Series(names, dtype=object)
+    return readable_picks(pd.DataFrame(columns, copy=False), rows, lenient=True)
 
 
 def _from_list(path: Path, rows: Rows) -> Picks:

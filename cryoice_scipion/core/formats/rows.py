@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import functools
 import re
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
@@ -21,26 +22,31 @@ BLANKS = r"\s+"
 _NUMBERS = "iuf"  # codes that numpy has for types of integers and floats
 _SHOWN = 3  # unreadable rows that a warning names
 #: What programs write for an unknown number: crYOLO, RELION, pandas, a missing value.
-MISSING = ("<NA>", "None", "nan", "NaN", "NA", "N/A", "")
+MISSING = frozenset(("<NA>", "None", "nan", "NaN", "NA", "N/A", ""))
 _EXACT = re.compile(r"[+-]?(0\d|\d{16})")  # integers that a float would rewrite: leading zeros, more than 15 digits
 _NAMES = re.compile(r"(name|image|label|id)$", re.IGNORECASE)  # text, even if it looks like numbers
 
 
 @dataclasses.dataclass
 class Rows:
-    """A table of text, with the file and line of each row."""
+    """Columns of a text file, with the file and line of each row."""
 
-    table: pd.DataFrame
+    columns: Dict[str, Any]  # numbers as arrays, texts as lists; see typed_columns
     path: Path
     lines: Union[Sequence[int], npt.NDArray[np.int64]]  # each row's line in the file, from 1
     lost: List[Tuple[int, str]] = dataclasses.field(default_factory=list)  # lines that are not a row, and the reason
     bad: Dict[int, str] = dataclasses.field(default_factory=dict)  # rows that cannot be read, and the reason
     unit: str = "line"  # what ``lines`` counts
 
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """Return the columns as a table, which takes longer to make than to read a small file."""
+        return pd.DataFrame(self.columns, columns=list(self.columns))
+
     def has(self, column: str) -> bool:
         """Return whether any row reaches this column."""
-        values = self.table[column]
-        return values.dtype.kind in _NUMBERS or not bool(values.eq("").all())
+        values = self.columns[column]
+        return _is_numeric(values) or any(value != "" for value in values)
 
     def numbers(self, column: str, optional: bool = False) -> npt.NDArray[np.float64]:
         """Return a column as finite numbers, with NaN for values that are none.
@@ -51,16 +57,16 @@ class Rows:
             Whether a row without this number can be used. If not, the number is a position or a size, and a row in
             which it is missing or larger than any micrograph is noted as unreadable.
         """
-        numbers = self.table[column]
-        if numbers.dtype.kind not in _NUMBERS:
-            numbers = pd.to_numeric(numbers, errors="coerce")
-        values: npt.NDArray[np.float64] = np.array(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+        numbers = self.columns[column]
+        if not _is_numeric(numbers):
+            numbers = pd.to_numeric(pd.Series(numbers, dtype=object), errors="coerce")
+        values = np.array(numbers, dtype=np.float64)
         wrong = ~np.isfinite(values)
         values[wrong] = np.nan
         if optional:
             return values
         for position in np.flatnonzero(wrong | (np.abs(values) > LARGEST_POSITION)).tolist():
-            value = self.table[column].iloc[position]
+            value = self.columns[column][position]
             why = "not a number" if wrong[position] else "beyond any micrograph"
             why = f"is {str(value)!r}, {why}" if value == value else "is missing"
             self.bad.setdefault(position, f"{column} {why}")
@@ -79,7 +85,7 @@ class Rows:
         CoordinatesError
             When there are rows and none of them can be read, unless ``lenient``.
         """
-        mask = np.ones(len(self.table), dtype=bool)
+        mask = np.ones(len(self.lines), dtype=bool)
         mask[list(self.bad)] = False
         if self.unreadable and not mask.any() and not lenient:
             raise row_error(self.path, *self.unreadable[0], self.unit)
@@ -150,18 +156,17 @@ def read_rows(
     except csv.Error as error:
         raise CoordinatesError(path, f"cannot be read as a table ({error})", "correct the file") from None
     texts = zip(*rows) if rows else ((),) * width
-    return Rows(as_table(dict(zip(columns, texts)), verbatim), path, lines, lost)
+    return Rows(typed_columns(dict(zip(columns, texts)), verbatim), path, lines, lost)
 
 
-def as_table(columns: Dict[str, Iterable[str]], verbatim: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a table of columns of text.
+def typed_columns(columns: Dict[str, Iterable[str]], verbatim: Sequence[str] = ()) -> Dict[str, Any]:
+    """Return columns of text, as arrays where they are numbers and as lists where they are not.
 
     Columns whose values are numbers become int64 or float64, with NaN for ``MISSING`` ones; all others stay text as
     written, and so do numbers with leading zeros or more than 15 digits. Columns with names that end in Name, Image,
     Label or Id are text, and so are those in ``verbatim``.
     """
-    table = {name: list(values) if name in verbatim else _typed(name, list(values)) for name, values in columns.items()}
-    return pd.DataFrame(table, columns=list(columns))
+    return {name: list(values) if name in verbatim else _typed(name, list(values)) for name, values in columns.items()}
 
 
 def width_reason(found: int, expected: int) -> str:
@@ -189,6 +194,10 @@ def _split(text: str, separator: str) -> Iterator[Tuple[int, List[str]]]:
     return ((reader.line_num - 1, row) for row in reader if row)
 
 
+def _is_numeric(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind in _NUMBERS
+
+
 def _typed(name: str, values: List[str]) -> Any:
     if not values:
         return pd.Series(values, dtype=object)
@@ -201,7 +210,9 @@ def _typed(name: str, values: List[str]) -> Any:
         return integers
     if any(map(_EXACT.match, values)):
         return values
-    floats = _numbers(float, np.float64, ["nan" if value in MISSING else value for value in values])
+    floats = _numbers(float, np.float64, values)
+    if floats is None:  # some are missing, or no numbers
+        floats = _numbers(float, np.float64, ["nan" if value in MISSING else value for value in values])
     if floats is None or np.isinf(floats).any() or np.isnan(floats).all():
         return values
     return values if "_" in "".join(values) else floats  # Python takes 1_2 for 12

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.formats.picks import Picks
-from cryoice_scipion.core.images.naming import folders_of, micrograph_key
+from cryoice_scipion.core.images.naming import folders_of, is_in_job, micrograph_key
 
 _X, _Y, _MICROGRAPH = "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"
 
@@ -20,8 +20,9 @@ def shared_lines(parts: Sequence[Tuple[Path, Picks]]) -> List[str]:
     """Return a line about the micrographs whose coordinates come from several files; no line if there are none."""
     numbers: Dict[str, Dict[str, Set[int]]] = defaultdict(lambda: defaultdict(set))  # files, by micrograph and folder
     for number, (_, part) in enumerate(parts):
-        for name in pd.unique(part.table[_MICROGRAPH].astype(str)) if len(parts) > 1 else ():
-            numbers[micrograph_key(name)][next(iter(folders_of(name)), "")].add(number)
+        for name in map(str, pd.unique(part.table[_MICROGRAPH])) if len(parts) > 1 else ():
+            folder = "" if is_in_job(name) else next(iter(folders_of(name)), "")
+            numbers[micrograph_key(name)][folder].add(number)
     shared = {key: files for key, by_folder in numbers.items() for files in [_files_of_one(by_folder)] if files}
     if not shared:
         return []

@@ -19,7 +19,7 @@ import pandas as pd
 from gemmi import cif
 
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.formats.rows import Rows, as_table, row_error, width_reason
+from cryoice_scipion.core.formats.rows import Rows, row_error, typed_columns, width_reason
 from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.atomic import replacing
 
@@ -49,6 +49,11 @@ class Block:
 
     name: str
     rows: Rows
+
+    @property
+    def columns(self) -> List[str]:
+        """Return the names of the columns."""
+        return list(self.rows.columns)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -149,8 +154,8 @@ class _Reader:
                         raise CoordinatesError(self.path, reason, "put a value that starts with _ in quotes")
                     pairs[self._label(tag)] = item.line_number, self._plain(value)
             if pairs or not loops:
-                table = as_table({label: [value] for label, (_, value) in pairs.items()})
-                loops.insert(0, Block(name, Rows(table, self.path, [line for line, _ in pairs.values()][:1])))
+                values = typed_columns({label: [value] for label, (_, value) in pairs.items()})
+                loops.insert(0, Block(name, Rows(values, self.path, [line for line, _ in pairs.values()][:1])))
             found += loops
         return found
 
@@ -187,7 +192,7 @@ class _Reader:
         if self.quotes or self.escaped:
             columns = [map(self._plain, column) for column in columns]
         lost = [(number, reason) for number, reason in sorted(self.lost.items()) if start <= number < end]
-        return Rows(as_table(dict(zip(labels, columns))), self.path, self.lines[first:last], lost)
+        return Rows(typed_columns(dict(zip(labels, columns))), self.path, self.lines[first:last], lost)
 
     def _label(self, tag: str) -> str:
         return self._plain(tag)[1:]

@@ -76,7 +76,7 @@ def register(added: CoordinateFormat) -> None:
 
 def suffix_of(path: Union[str, Path]) -> str:
     """Return a file's suffix in lower case (".star"), which names its format."""
-    return Path(path).suffix.lower()
+    return (path if isinstance(path, Path) else Path(path)).suffix.lower()
 
 
 def format_of(path: Union[str, Path]) -> Optional[CoordinateFormat]:

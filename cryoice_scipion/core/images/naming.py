@@ -6,7 +6,6 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence, Tuple
@@ -14,7 +13,15 @@ from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
 from cryoice_scipion.core.images.micrograph_folders import images_in
-from cryoice_scipion.core.images.name_suffixes import without_suffixes
+from cryoice_scipion.core.images.name_parts import (
+    agreeing_folders,
+    folders_of,
+    is_in_job,
+    same_uid,
+    uid_of,
+    without_uid,
+)
+from cryoice_scipion.core.images.name_suffixes import stems_of_picks, without_suffixes
 from cryoice_scipion.core.images.reading import is_image_name
 from cryoice_scipion.core.images.stems import FRAME, output_stem, plain_path, stem_of
 from cryoice_scipion.core.images.trees import files_in
@@ -22,11 +29,9 @@ from cryoice_scipion.core.records import MicrographTask
 
 __all__ = [
     "NameIndex", "agreeing_folders", "contradicting_names", "expand_micrographs", "exposure_lists", "folders_of",
-    "free_stem", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem", "resolve_beside",
-    "stem_of",
+    "free_stem", "is_in_job", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem",
+    "resolve_beside", "stem_of",
 ]  # fmt: skip
-
-_UID = re.compile(r"^(?:\d{21}_)*(\d{21})_")  # that cryoSPARC adds to names, at each import; the last one is the first
 
 
 def micrograph_key(name: str) -> str:
@@ -36,7 +41,7 @@ def micrograph_key(name: str) -> str:
     ``_patch_aligned_doseweighted``, ``_autopick`` …), and without the 21 digits that each import by cryoSPARC adds in
     front.
     """
-    return without_suffixes(_UID.sub("", stem_of(name)) or stem_of(name))
+    return without_suffixes(without_uid(name))
 
 
 def matches_name(stem: str, name: str) -> bool:
@@ -64,7 +69,8 @@ class NameIndex:
         """Return the name of the same micrograph in the index, or None.
 
         Names are compared as a whole first, then by stem, then by :func:`micrograph_key`. Of several equal ones, the
-        one with the same cryoSPARC uid counts, then the one with the same folder.
+        one with the same cryoSPARC uid counts, then the one with the same folder, then the one with the longest stem
+        that is the name without suffixes of pickers: ``X_DW_autopick`` belongs to ``X_DW.mrc`` and not to ``X.mrc``.
 
         Raises
         ------
@@ -74,9 +80,10 @@ class NameIndex:
         for key, table in self._tables:
             found = table.get(key(name), [])
             if len(found) > 1:
-                agreement = [(_same_uid(name, other), agreeing_folders(name, other)) for other in found]
+                agreement = [(same_uid(name, other), agreeing_folders(name, other)) for other in found]
                 best = max(agreement)
                 found = [other for other, one in zip(found, agreement) if one == best] if best > (0, 0) else found
+                found = _with_longest_stem(name, found)
             if len(found) == 1:
                 return found[0]
             if found:
@@ -85,14 +92,13 @@ class NameIndex:
         return None
 
 
-def agreeing_folders(name: str, other: str) -> int:
-    """Return how many folders before the file name are the same in both names, counted from the file name."""
-    number = 0
-    for one, two in zip(folders_of(name), folders_of(other)):
-        if one != two:
-            break
-        number += 1
-    return number
+def _with_longest_stem(name: str, found: List[str]) -> List[str]:
+    """Return those of several names whose stem is the name without suffixes of pickers, as few as possible."""
+    for stem in stems_of_picks(without_uid(name)):
+        equal = [other for other in found if without_uid(other) == stem]
+        if equal:
+            return equal
+    return found
 
 
 def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
@@ -101,45 +107,41 @@ def contradicting_names(names: Sequence[str], path: str) -> Tuple[List[str], Lis
     Names with several cryoSPARC uids, or in several folders, stand for several micrographs. The uid of the micrograph
     counts, then the folder that agrees with its own. If no single one agrees best, all names with uids, or with
     folders, are ambiguous. Names without a uid or a folder match any.
+
+    Folders of cryoSPARC's jobs do not tell where a micrograph comes from, so they are compared only with each other.
     """
     others, doubtful = _contradicting_uids(names, path)
+    left = [name for name in names if name not in others and name not in doubtful]
+    for group in ([name for name in left if is_in_job(name)], [name for name in left if not is_in_job(name)]):
+        elsewhere, ambiguous = _contradicting_folders(group, path)
+        others, doubtful = others + elsewhere, doubtful + ambiguous
+    return others, doubtful
+
+
+def _contradicting_folders(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
+    """Return which names are in the folder of another micrograph, and which are ambiguous."""
     by_folder: Dict[Tuple[str, ...], List[str]] = defaultdict(list)
     for name in names:
-        if folders_of(name) and name not in others and name not in doubtful:
+        if folders_of(name):
             by_folder[folders_of(name)].append(name)
     if len(by_folder) < 2:
-        return others, doubtful
+        return [], []
     agreement = {folder: agreeing_folders(found[0], path) for folder, found in by_folder.items()}
     best = max(agreement.values())
     if not best or list(agreement.values()).count(best) > 1:
-        return others, doubtful + [name for found in by_folder.values() for name in found]
-    others += [name for folder, found in by_folder.items() if agreement[folder] < best for name in found]
-    return others, doubtful
+        return [], [name for found in by_folder.values() for name in found]
+    return [name for folder, found in by_folder.items() if agreement[folder] < best for name in found], []
 
 
 def _contradicting_uids(names: Sequence[str], path: str) -> Tuple[List[str], List[str]]:
     """Return which names have the uid of another micrograph, and which have ambiguous ones."""
-    uids = {name: _uid_of(name) for name in names}
+    uids = {name: uid_of(name) for name in names}
     if len(set(uids.values()) - {""}) < 2:
         return [], []
-    own = _uid_of(path)
+    own = uid_of(path)
     if own in uids.values() and own:
         return [name for name, uid in uids.items() if uid not in ("", own)], []
     return [], [name for name, uid in uids.items() if uid]
-
-
-def _same_uid(name: str, other: str) -> int:
-    """Return 1 if two names have one cryoSPARC uid, -1 if they have two, 0 if one of them has none."""
-    one, two = _uid_of(name), _uid_of(other)
-    if not one or not two:
-        return 0
-    return 1 if one == two else -1
-
-
-def _uid_of(name: str) -> str:
-    """Return the cryoSPARC uid in a name; empty if there is none."""
-    found = _UID.match(stem_of(name))
-    return found.group(1) if found else ""
 
 
 def match_names(wanted: Sequence[str], available: Sequence[str]) -> Dict[str, Optional[str]]:
@@ -227,13 +229,6 @@ def resolve_beside(name: str, file: Path) -> str:
         if os.path.exists(folder / name):
             return str(folder / name)
     return name
-
-
-def folders_of(name: str) -> Tuple[str, ...]:
-    """Return the folders before a file name, the nearest first."""
-    frame = FRAME.match(name)
-    parts = re.split(r"[/\\]", frame.group(2) if frame else name)[:-1]
-    return tuple(part for part in reversed(parts) if part not in ("", "."))
 
 
 def _identity(name: str) -> str:

@@ -64,6 +64,7 @@ class StoredMaps:
     model: ModelConfig
     reference: Reference
     tasks: Dict[int, MicrographTask]  # screened micrographs with a map, without coordinates, by id
+    failed: Dict[int, MicrographRecord]  # micrographs whose screening failed, by id
     _content: _Content
 
     @classmethod
@@ -87,14 +88,17 @@ class StoredMaps:
         known = earlier._content if earlier is not None and start.continues(earlier._content.start) else _Content(start)
         content = known.grown(path)
         head, reference, mapped, records = content.head, content.reference, content.mapped, content.records
-        found = [records[key] for key in sorted(records) if key in mapped and records[key].status != FAILED]
+        latest = [records[key] for key in sorted(records)]
+        found = [one for one in latest if one.id in mapped and one.status != FAILED]
         tasks = {one.id: MicrographTask(one.id, one.path, one.stem) for one in found}
+        failed = {one.id: one for one in latest if one.status == FAILED}
         if reference is None or not tasks:
-            raise CryoIceError(folder, "has no screened micrograph yet", "wait until the first ones are screened")
+            reason = "has no screened micrograph yet" + (f" ({len(failed)} failed)" if failed else "")
+            raise CryoIceError(folder, reason, "wait until the first ones are screened")
         if head is None or head.model_config is None:
             raise CryoIceError(folder, "was screened by a version that stored no thresholds", "screen it again")
         config, model = ScreenConfig.make(**head.config), ModelConfig.make(**head.model_config)
-        return cls(Path(folder), config, model, reference, tasks, content)
+        return cls(Path(folder), config, model, reference, tasks, failed, content)
 
     def mapped(self, key: int) -> MapResult:
         """Return the map result of a micrograph, by its id in ``tasks``."""

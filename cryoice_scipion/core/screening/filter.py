@@ -7,29 +7,40 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Optional, Sequence
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from cryoice_scipion.constants import FAILED
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import PickTable, write_star
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.maps.scoring import pick_threshold
-from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Summary
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickCounts, PickScore, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, PENDING, SUMMARY, writing
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.cryosparc_files import ParticleFiles
 from cryoice_scipion.core.screening.stars import StarFiles, with_pixel_size
-from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
+from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
 
 #: Wraps the records of a number of micrographs, for a progress bar.
 Progress = Callable[[Iterable[MicrographRecord], int], Iterable[MicrographRecord]]
 
 
+class Filtered(NamedTuple):
+    """Result of a filtering."""
+
+    summary: Summary
+    given: PickCounts  # counts of the input coordinates; the pending ones count as matched
+    failures: List[str]  # why the screening of micrographs with coordinates failed
+
+
 def scored(maps: StoredMaps, tasks: Sequence[MicrographTask], config: ScreenConfig) -> Iterator[MicrographRecord]:
     """Yield the result of each micrograph with its coordinates, in order, computed by several threads.
+
+    As in a screening, coordinates on a micrograph whose screening failed are rejected without a goodness.
 
     Raises
     ------
@@ -37,12 +48,27 @@ def scored(maps: StoredMaps, tasks: Sequence[MicrographTask], config: ScreenConf
         When a stored map is missing, or a particle diameter is not known.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time is spent in numpy, which runs beside Python
-        yield from pool.map(lambda task: maps.score(task.id, task.picks, config).record, tasks)
+        yield from pool.map(lambda task: _record_of(maps, task, config), tasks)
+
+
+def _record_of(maps: StoredMaps, task: MicrographTask, config: ScreenConfig) -> MicrographRecord:
+    if task.id not in maps.failed:
+        return maps.score(task.id, task.picks, config).record
+    scores = [PickScore(pick.id, None, FAILED, False) for pick in task.picks]
+    return dataclasses.replace(maps.failed[task.id], scores=scores)
+
+
+def summary_of(sums: RunSums, given: PickCounts, maps: StoredMaps, finished: bool) -> Summary:
+    """Return the summary of a filtering, from the sums over the micrographs with coordinates."""
+    summary = summarise(sums, Throughput(), 0, given, maps.reference, finished)
+    # That all of them failed does not mean that no micrograph could be screened.
+    summary.warnings = [line for line in summary.warnings if line != failure_of(sums)]
+    return summary
 
 
 def filter_coordinates(
     maps: StoredMaps, picks: PickTable, config: ScreenConfig, output: Path, progress: Optional[Progress] = None
-) -> Summary:
+) -> Filtered:
     """Score coordinates on stored maps and write kept.star, rejected.star, pending.star and the tables.
 
     Parameters
@@ -63,9 +89,8 @@ def filter_coordinates(
     CryoIceError
         When a stored map is missing, a particle diameter is not known, or the folder cannot be written.
     """
-    tasks = list(maps.tasks.values())
-    for task in tasks:
-        task.picks = []
+    tasks = [dataclasses.replace(task, picks=[]) for task in maps.tasks.values()]
+    tasks += [MicrographTask(one.id, one.path, one.stem) for one in maps.failed.values()]
     picks.warnings += assign_picks(picks, tasks).warnings
     with writing(output):
         (output / "coordinates").mkdir(parents=True, exist_ok=True)
@@ -89,6 +114,6 @@ def filter_coordinates(
         particles.write(verdicts._replace(pending=np.isin(np.arange(len(picks)), pending)))
     table.refresh()
     given = picks.counts(0, len(picks.ambiguous))
-    summary = summarise(sums, Throughput(), 0, given, maps.reference, finished=not pending)
+    summary = summary_of(sums, given, maps, finished=not pending)
     write_summary(output / SUMMARY, summary)
-    return summary
+    return Filtered(summary, given, [one.reason for one in sums.failed])

@@ -12,7 +12,7 @@ from journals import unsealed
 from random_model import write_random_model
 from simple_grader import CLASSES
 
-from cryoice_scipion.constants import ALL_GRADES
+from cryoice_scipion.constants import ALL_GRADES, FAILED, GOOD
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
 
@@ -37,10 +37,10 @@ def screened(tmp_path_factory):
     return folder
 
 
-def run(folder, output, *names, options=()):
+def run(folder, output, *names, options=(), status=0):
     paths = [str(folder / "mics" / name) for name in names]
     common = ["--model", str(folder / "model"), "--device", "cpu", "--contrast", "dark"]
-    assert main(["screen", *paths, "--output", str(folder / output), *common, *options]) == 0
+    assert main(["screen", *paths, "--output", str(folder / output), *common, *options]) == status
 
 
 def filtered(folder, output, *options, status=0, run="maps", picks="picks.star"):
@@ -65,6 +65,31 @@ def test_verdicts_are_those_of_a_screening_and_picks_without_a_map_are_pending(s
     summary = json.loads((output / "summary.json").read_text())
     assert summary["left_out"] == {"waiting": 40} and summary["adds_up"]
     assert summary["input_picks"] == 120 == summary["kept"] + summary["rejected"] + 40
+
+
+def test_picks_on_a_failed_micrograph_are_rejected_as_by_a_screening(screened, capsys):
+    (screened / "mics" / "bad.mrc").write_bytes(b"broken")
+    shutil.copy(screened / "mics" / "a.mrc", screened / "mics" / "bad_DW.mrc")
+    (screened / "failed.star").write_text(HEAD + "".join(f"{name}.mrc 100 90\n" for name in ("bad_DW", "bad", "b")))
+    picks = ("--coordinates", str(screened / "failed.star"), "--particle-diameter", "60")
+    run(screened, "some", "bad.mrc", "bad_DW.mrc", "b.mrc", options=picks, status=1)
+    said = capsys.readouterr().out.splitlines()
+    output = filtered(screened, "some_new", *picks[2:], run="some", picks="failed.star", status=1)
+    again = capsys.readouterr().out.splitlines()
+    (reason,) = (line for line in said if line.startswith("failed: "))
+    assert reason in again and said[-1] == again[-1] and "3 coordinates in 1 file" in again[-1]
+    for name in ("kept", "rejected"):
+        assert table(output, name).equals(table(screened / "some", name))
+    assert table(output, "rejected").set_index("rlnMicrographName").loc["bad.mrc", "cryoiceClass"] == FAILED
+    assert not len(table(output, "pending"))
+    one, other = (json.loads((folder / "summary.json").read_text()) for folder in (screened / "some", output))
+    for name in ("finished", "failed", "micrographs", "input_picks", "kept", "rejected", "left_out", "adds_up"):
+        assert one[name] == other[name], name
+    assert other["failed"] == 1 and other["rejected_by_class"] == one["rejected_by_class"]
+    (screened / "only.star").write_text(f"{HEAD}bad.mrc 100 90\n")
+    filtered(screened, "some_only", *picks[2:], run="some", picks="only.star", status=1)
+    found = capsys.readouterr()
+    assert reason in found.out and "0 kept, 1 rejected" in found.out and "WARNING" not in found.err
 
 
 def test_picks_with_an_ambiguous_name_are_rejected_as_by_a_screening(screened):
@@ -93,6 +118,18 @@ def test_settings_of_the_screening_count_unless_others_are_given(screened):
     assert len(table(strict, "kept")) + len(table(strict, "rejected")) == 80
 
 
+def test_classes_that_the_screening_ignores_count_again(screened):
+    run(screened, "ignoring", "a.mrc", "b.mrc", options=[f"--ignore={name}" for name in CLASSES if name != GOOD])
+    options = ("--particle-diameter", "60", "--threshold", "0.5")
+    runs = (("maps",), ("ignoring",), ("ignoring", "--ignore", "none"))
+    maps, ignoring, none = (
+        table(filtered(screened, f"{name}{len(words)}", *options, *words, run=name, status=1), "kept")
+        for name, *words in runs
+    )
+    assert none.equals(maps)
+    assert len(ignoring) == 80 > len(maps)
+
+
 def test_coordinates_on_micrographs_of_a_rejected_grade_are_rejected(screened, capsys):
     with open(screened / "maps" / "micrographs.csv", newline="") as stream:
         grades = {f"{row['stem']}.mrc": row["grade"] for row in csv.DictReader(stream)}
@@ -119,6 +156,12 @@ def test_coordinates_are_flipped_if_those_of_the_screening_were(screened, capsys
         assert ("y of the coordinates is flipped" in capsys.readouterr().err) == (not words)
         kept = screened / "flipped" / "coordinates" / "kept.star"
         assert (output / "coordinates" / "kept.star").read_text() == kept.read_text()
+    run(screened, "straight", "a.mrc", "b.mrc", options=("--coordinates", str(screened / "picks.star"), *options[:2]))
+    output = filtered(screened, "unflipped", *options[:2], "--no-flip-y", run="flipped", status=1)
+    assert "flipped" not in capsys.readouterr().err
+    kept = (screened / "straight" / "coordinates" / "kept.star").read_text()
+    assert (output / "coordinates" / "kept.star").read_text() == kept
+    assert kept != (screened / "flipped" / "coordinates" / "kept.star").read_text()
 
 
 def test_ambiguous_names_are_named_and_their_coordinates_rejected(screened, capsys):

@@ -109,7 +109,7 @@ def test_rejected_coordinates_without_goodness_are_nan_in_the_file(micrographs, 
     assert main(arguments(folder, tmp_path / "o", model, *more)) == 1
     said = capsys.readouterr()
     assert re.search(
-        r"3 coordinates are left out, because no micrograph matches their names \(1\): elsewhere", said.err
+        r"3 coordinates are left out, because no micrograph matches their names and folders \(1\): elsewhere", said.err
     )
     assert re.search(r"failed: .*mic1.mrc: ", said.out)
     assert "Traceback" not in said.err

@@ -7,6 +7,8 @@ import pytest
 
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, read_picks
+from cryoice_scipion.core.formats.matching import assign_picks
+from cryoice_scipion.core.records import MicrographTask
 
 HEAD = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n"
 PARTICLES = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
@@ -171,6 +173,18 @@ def test_of_three_files_of_one_micrograph_the_first_two_are_named_and_equal_posi
     (warning,) = read_picks(tree(tmp_path, dict.fromkeys(names, BOX))).warnings
     first, second = tmp_path / names[0], tmp_path / names[1]
     assert f"such as {first} and {second} of mic_001; 1 of their positions are in more" in warning
+
+
+def test_picks_of_relion_and_cryosparc_on_one_micrograph_are_joined(tmp_path):
+    corrected = f"J5/motioncorrected/{7:021d}_m_patch_aligned_doseweighted.mrc"
+    tree(
+        tmp_path,
+        {"r.star": f"{PARTICLES}MotionCorr/job002/Movies/m.mrc 1 2\n", "c.star": f"{PARTICLES}{corrected} 3 4\n"},
+    )
+    picks = read_picks([tmp_path / "r.star", tmp_path / "c.star"])
+    assert "of 1 micrograph are in several files and are joined" in picks.warnings[0]
+    task = MicrographTask(1, "/p/MotionCorr/job002/Movies/m.mrc", "m")
+    assert not assign_picks(picks, [task]).unmatched and [pick.x for pick in task.picks] == [1, 3]
 
 
 def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_path):

@@ -2,11 +2,12 @@
 """Rows of text become numbers where nothing is lost by it, and every row that cannot be read is named."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cryoice_scipion.constants import LARGEST_POSITION
 from cryoice_scipion.core.errors import CoordinatesError
-from cryoice_scipion.core.formats.rows import as_table, read_rows
+from cryoice_scipion.core.formats.rows import read_rows, typed_columns
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from cryoice_scipion.core.formats.rows import as_table, read_rows
     ],
 )
 def test_a_column_is_of_numbers_only_if_its_text_says_no_more(name, values, expected):
-    table = as_table({name: values}, verbatim=["kept"])
+    table = pd.DataFrame(typed_columns({name: values}, verbatim=["kept"]))
     np.testing.assert_equal(table[name].tolist(), expected)
     assert [type(value) for value in table[name].tolist()] == [type(value) for value in expected]
 

@@ -81,6 +81,37 @@ def test_a_name_that_fits_two_is_an_error_that_names_them():
     assert match_names(["x/a.mrc"], ["x/a.mrc", "y/a.mrc"]) == {"x/a.mrc": "x/a.mrc"}
 
 
+@pytest.mark.parametrize(
+    "suffix", ["aligned", "aligned_mic", "DW", "noDW", "patch_aligned_doseweighted", "EER", "denoised"]
+)
+@pytest.mark.parametrize("picker", ["autopick", "manualpick", "cryolo", "topaz_picks", "mypicker"])
+def test_picks_belong_to_the_sibling_with_the_longest_stem(suffix, picker, monkeypatch):
+    monkeypatch.setenv("CRYOICE_NAME_SUFFIXES", "_mypicker")
+    plain, other = "d/X.mrc", f"d/X_{suffix}.mrc"
+    for names in ([plain, other], [other, plain]):
+        assert match_names([f"X_{suffix}_{picker}", f"X_{picker}"], names) == {
+            f"X_{suffix}_{picker}": other,
+            f"X_{picker}": plain,
+        }
+    uid = f"{7:021d}_"
+    assert (
+        NameIndex([f"J1/{uid}X.mrc", f"J1/{uid}X_{suffix}.mrc"]).find(f"X_{suffix}_{picker}")
+        == f"J1/{uid}X_{suffix}.mrc"
+    )
+    with pytest.raises(CryoIceError, match="fits several"):
+        NameIndex([other, "d/X_motion.mrc"]).find(f"X_{picker}")
+    with pytest.raises(CryoIceError, match="fits several"):
+        NameIndex([plain, other]).find(f"X_motion_{picker}")
+
+
+def test_the_folder_counts_before_the_longest_stem():
+    assert NameIndex(["gridA/m.mrc", "gridB/m_DW.mrc"]).find("gridB/m_autopick") == "gridB/m_DW.mrc"
+    assert (
+        NameIndex(["gridA/m_DW.mrc", "gridB/m_DW.mrc", "gridB/m.mrc"]).find("gridB/m_DW_autopick") == "gridB/m_DW.mrc"
+    )
+    assert NameIndex(["m.mrc", "m_auto.mrc"]).find("m_auto_picks") == "m_auto.mrc"
+
+
 def test_files_globs_and_folders(tmp_path):
     for name in ("b.mrc", "a.tif", "notes.txt", ".hidden.mrc"):
         (tmp_path / name).write_text("")
@@ -120,6 +151,20 @@ def test_names_in_several_folders_are_several_micrographs():
     assert contradicting_names(["s1/g/m", "s2/g/m"], "/d/s2/g/m.mrc") == (["s1/g/m"], [])
     assert contradicting_names(["s1/g/m", "s2/g/m"], "/d/g/m.mrc") == ([], ["s1/g/m", "s2/g/m"])
     assert NameIndex(["gridA/m.mrc", "gridB/m.mrc"]).find("job/gridB/m_DW.mrc") == "gridB/m.mrc"
+
+
+def test_names_in_jobs_of_cryosparc_and_in_folders_of_other_programs_are_one_micrograph():
+    uid = f"{7:021d}_"
+    relion, imported = "MotionCorr/job002/Movies/m.mrc", "J5/imported/m.mrc"
+    corrected = f"J5/motioncorrected/{uid}m_patch_aligned_doseweighted.mrc"
+    for other in (imported, corrected):
+        for path in (relion, f"/p/{relion}", "/elsewhere/m.mrc", f"/cs/{imported}", f"/cs/{corrected}"):
+            assert contradicting_names([relion, other], path) == ([], [])
+    assert contradicting_names([corrected, f"Movies/{uid}m.mrc"], f"/p/Movies/{uid}m.mrc") == ([], [])
+    two = ["J5/imported/m.mrc", "J6/imported/m.mrc"]
+    assert contradicting_names([relion, *two], "/cs/J6/imported/m.mrc") == (two[:1], [])
+    assert contradicting_names([relion, *two], f"/p/{relion}") == ([], two)
+    assert contradicting_names([relion, "job9/Movies2/m.mrc"], f"/p/{relion}") == (["job9/Movies2/m.mrc"], [])
 
 
 def test_names_with_several_cryosparc_uids_are_several_micrographs():

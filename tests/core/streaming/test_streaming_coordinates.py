@@ -73,12 +73,16 @@ def test_a_better_match_that_comes_later_takes_the_coordinates_over(tmp_path):
     assert len(picks.of("a")) == 1
     assert picks.add_micrograph("a_DW") == {"a", "a_DW"}
     assert (picks.of("a"), len(picks.of("a_DW"))) == ([], 1)
+    (tmp_path / "b_DW_autopick.box").write_text("0 0 20 20\n")
+    picks.read(tmp_path / "b_DW_autopick.box")
+    assert picks.add_micrograph("b") == {"b"} and picks.add_micrograph("b_DW") == {"b", "b_DW"}
+    assert len(picks.of("b_DW")) == 1 and picks.count_unmatched() == 0
 
 
 def test_a_name_that_fits_two_is_said_once_and_its_coordinates_belong_to_none(tmp_path):
     picks = streaming()
     picks.add_micrograph("a")
-    picks.read(star(tmp_path / "p.star", ("a_autopick", 1.0, 1.0)))
+    picks.read(star(tmp_path / "p.star", ("a_mic_autopick", 1.0, 1.0)))
     assert picks.add_micrograph("a_DW") == {"a"}
     picks.add_micrograph("a_aligned")
     assert len(picks.warnings) == 1 and "fits several micrographs" in picks.warnings[0]
