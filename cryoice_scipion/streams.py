@@ -176,7 +176,10 @@ class MicrographReader(SetReader):
 
 
 class CoordinateReader(SetReader):
-    """Read a growing set of coordinates by micrograph; only the number of each micrograph's is kept in memory."""
+    """Read a growing set of coordinates by micrograph; only number and hash of each micrograph's are kept in memory.
+
+    Coordinates that move under their ids are found when the set is closed, and whenever it changes after that.
+    """
 
     labels = ("_x", "_y", "_micId")
 
@@ -184,6 +187,7 @@ class CoordinateReader(SetReader):
         """Take a pointer to a set."""
         super().__init__(pointer)
         self._counts: Dict[int, int] = {}
+        self._hashes: Dict[int, int] = {}
         self._total = 0
 
     @property
@@ -210,7 +214,12 @@ class CoordinateReader(SetReader):
                 again |= {key for key, number in known.items() if number != counts.get(key, 0)}
             found.update((key, array("q")) for key in again)
             found.update(_by_micrograph(table.where_last(sorted(again))))
+            if table.closed and self._total:
+                for key, coordinates in _by_micrograph(table.every()).items():
+                    if self._hashes.get(key) != hash(coordinates.tobytes()):
+                        found[key] = coordinates
             self._counts.update((key, len(coordinates) // 3) for key, coordinates in found.items())
+            self._hashes.update((key, hash(coordinates.tobytes())) for key, coordinates in found.items())
             self._last, self._total = last, total
 
         return found if self._look(take) else {}
@@ -241,6 +250,17 @@ def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
             query = f"SELECT id FROM Objects WHERE id IN ({','.join('?' * len(part))})"
             ids.extend(key for (key,) in connection.execute(query, part))
     return ids
+
+
+def coordinates_in(path: str) -> Coordinates:
+    """Return the coordinates in a set's file, ordered by id; see :func:`ids_in`."""
+    found = array("q")
+    if Path(path).is_file():
+        with opened(Path(path), _BUSY_TIMEOUT) as connection:
+            if _has_table(connection, "Objects"):
+                for key, x, y in _Table(connection, "", ("_x", "_y")).every():
+                    found.extend((key, int(round(x)), int(round(y))))
+    return found
 
 
 def _by_micrograph(rows: Iterable[Row]) -> Dict[int, Coordinates]:

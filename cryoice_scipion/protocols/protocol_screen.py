@@ -77,7 +77,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
             self._waitForInput(source)
             outputs.reconcile(run.recorded)
             self._screenUntilClosed(run, source, outputs)
-            self._finish(source, outputs)
+            self._finish(run, source, outputs)
             if run.failure:  # the outputs are written and closed; Continue retries the failed micrographs
                 raise PyworkflowException(f"{run.failure}. Fix the cause, then press Continue to retry them.")
 
@@ -111,7 +111,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 fresh, updated = [], time.monotonic()
         outputs.append(fresh)
 
-    def _finish(self, source: ScreenInput, outputs: ScreenOutputs) -> None:
+    def _finish(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         unmatched = source.unmatched()
         if unmatched:
             self.warning(without_micrograph(len(unmatched)))
@@ -120,6 +120,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 f"{label} failed or was stopped, so input may be missing; press Continue in that protocol, then in "
                 "this one"
             )
+        outputs.remove_deleted(run.recorded, run.summary().picks)
         outputs.finish(unmatched)
 
     def _pause(self) -> float:
