@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
+from cryoice_scipion.constants import KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN
 from cryoice_scipion.databases import in_parts, opened
@@ -136,7 +137,7 @@ class ScreenedRun:
         outputs = self._outputs((COORDINATES, REJECTED))
         if not len(ids):
             raise CryoIceError(self.title, "no coordinates are kept at this threshold", "lower the threshold")
-        comment = f"goodness of at least {threshold:.3f}"
+        comment = "all that could be screened" if threshold == KEEP_ALL else f"goodness of at least {threshold:.3f}"
         self._save([NewSet(COORDINATES, lambda path: saved_sets.write_chosen(path, outputs, ids), comment)], run, done)
 
     def save_micrographs(self, accepted: Any, discarded: Any, run: Callable[..., None], done: Done) -> None:

@@ -18,10 +18,12 @@ from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
 from cryoice_scipion.core.images.archives import write_archive
-from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.records import MicrographTask, PickScore, to_json
 from cryoice_scipion.core.results import stored_maps
+from cryoice_scipion.core.results.journal import Journal
+from cryoice_scipion.core.results.journal_lines import parse
 from cryoice_scipion.core.results.review_files import change_verdicts, read_verdicts
-from cryoice_scipion.core.results.run_folder import KEPT, REJECTED
+from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REJECTED
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.screening.options import RunOptions
@@ -128,6 +130,18 @@ def test_a_run_with_its_own_threshold_is_shown_at_it(tmp_path, threshold):
         assert get(client, "/api/run")["threshold"] == threshold and shown == kept
         assert get(client, "/api/run/counts")["kept"] == sum(kept.values())
         assert post(client, "/api/review/save")["kept"] == sum(kept.values())
+
+
+def test_late_coordinates_that_failed_are_not_counted_as_kept(tmp_path):
+    run = make_run(tmp_path, threshold=-1)
+    last = read_records(run)[-1]
+    last.scores.append(PickScore(999, None, "failed", False))
+    journal = Journal(run / JOURNAL, parse)
+    journal.append("screened", record=to_json(last), picks="")
+    journal.close()
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        found = get(client, "/api/run/counts")
+    assert (found["kept"], found["of"]) == (24, 25)
 
 
 def test_counts_at_another_margin_arrive_in_the_background(client):
