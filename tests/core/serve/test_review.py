@@ -12,7 +12,7 @@ from journals import unsealed
 from PIL import Image
 from serving import client_of, make_run, make_test_place
 from simple_grader import CLASSES
-from standin import executor
+from standin import executor, write_micrograph
 
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
@@ -23,7 +23,7 @@ from cryoice_scipion.core.results import stored_maps
 from cryoice_scipion.core.results.journal import Journal
 from cryoice_scipion.core.results.journal_lines import parse
 from cryoice_scipion.core.results.review_files import change_verdicts, read_verdicts
-from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REJECTED
+from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REJECTED, RunFolder
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.screening.options import RunOptions
@@ -111,6 +111,33 @@ def test_a_run_with_archives_looks_the_same(client, run, monkeypatch):
     for name, content in zip(names, before[1:]):
         one, other = (Image.open(io.BytesIO(data)) for data in (content, client.get(f"/api/run/3/{name}").content))
         np.testing.assert_allclose(np.asarray(one, float), np.asarray(other, float), atol=12)  # stored as JPEG again
+
+
+@pytest.mark.parametrize("words", ["?low_pass=10", ""])
+def test_a_picture_made_from_a_micrograph_is_made_again_when_its_file_is_another(tmp_path, words):
+    run = make_run(tmp_path, 2)
+    record = read_records(run)[0]
+    if not words:
+        (run / RunFolder(run).base(record.stem)).unlink()
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        before = client.get(f"/api/run/1/picture.jpg{words}").content
+        assert client.get(f"/api/run/1/picture.jpg{words}").content == before
+        write_micrograph(record.path, seed=77, bad_columns=150)
+        assert client.get(f"/api/run/1/picture.jpg{words}").content != before
+
+
+def test_a_small_picture_is_made_again_when_a_micrograph_is_screened_again(tmp_path):
+    run = make_run(tmp_path, 2)
+    first = read_records(run)[0]
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        before = client.get("/api/run/1/small.jpg").content
+        shutil.copy(run / RunFolder(run).base(read_records(run)[1].stem), run / RunFolder(run).base(first.stem))
+        assert client.get("/api/run/1/small.jpg").content == before
+        first.median_logit, first.flags = 1.0, ["file_changed"]  # and the same bad area
+        journal = Journal(run / JOURNAL, parse)
+        journal.append("screened", record=to_json(first), picks="")
+        journal.close()
+        assert client.get("/api/run/1/small.jpg").content != before
 
 
 def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):
