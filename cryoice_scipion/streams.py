@@ -20,7 +20,7 @@ from pyworkflow.object import Set
 from cryoice_scipion.convert import MicrographRow, micrograph_row
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.streaming.stable_file import FileState, file_state, seconds_since_modified
-from cryoice_scipion.databases import in_parts, opened
+from cryoice_scipion.databases import in_parts, opened, table_prefix
 from cryoice_scipion.producers import Producer
 
 _BUSY_TIMEOUT = 60.0  # s that a look waits for the writer of a set, before it is left to the next look
@@ -48,8 +48,7 @@ class SetReader:
         self.seen = False  # whether a look has succeeded
         self._failures, self._last_states = 0, None  # type: int, Optional[_States]
         output = pointer.get()
-        self._path, prefix = Path(output.getFileName()), (output.getPrefix() or "").strip()
-        self._prefix = f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
+        self._path, self._prefix = Path(output.getFileName()), table_prefix(output)
         self._last = 0  # the largest id so far
 
     def _look(self, take: Callable[[_Table], None]) -> bool:
@@ -252,13 +251,13 @@ def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
     return ids
 
 
-def coordinates_in(path: str) -> Coordinates:
-    """Return the coordinates in a set's file, ordered by id; see :func:`ids_in`."""
-    found = array("q")
-    if Path(path).is_file():
-        with opened(Path(path), _BUSY_TIMEOUT) as connection:
-            if _has_table(connection, "Objects"):
-                for key, x, y in _Table(connection, "", ("_x", "_y")).every():
+def coordinates_in(output: Any) -> Coordinates:
+    """Return the coordinates in a set, ordered by id; see :func:`ids_in`."""
+    found, path, prefix = array("q"), Path(output.getFileName()), table_prefix(output)
+    if path.is_file():
+        with opened(path, _BUSY_TIMEOUT) as connection:
+            if _has_table(connection, f"{prefix}Objects"):
+                for key, x, y in _Table(connection, prefix, ("_x", "_y")).every():
                     found.extend((key, int(round(x)), int(round(y))))
     return found
 

@@ -265,7 +265,7 @@ def _values(item: Any) -> Tuple[Any, ...]:
 
 def _rows_of(coordinates: Any) -> Any:
     """Return id, x and y of each coordinate of a set, ordered by id, as an array with a row for each."""
-    return np.array(coordinates_in(coordinates.getFileName()), dtype=np.int64).reshape(-1, 3)
+    return np.array(coordinates_in(coordinates), dtype=np.int64).reshape(-1, 3)
 
 
 def _expected(records: Iterable[MicrographRecord]) -> Dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from cryoice_scipion.constants import KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN
-from cryoice_scipion.databases import in_parts, opened
+from cryoice_scipion.databases import in_parts, opened, table_prefix
 from cryoice_scipion.protocols.protocol_screen import FOLDER, CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
 from cryoice_scipion.protocols.screen_form import MODEL_OBJECT
@@ -51,7 +51,7 @@ class ScreenedRun:
         self.margin: float = protocol.margin.get() or 0.0  # Å
         picked = protocol.inputCoordinates.get()
         self._picked = picked and picked.getFileName()
-        self._prefix = ((picked and picked.getPrefix()) or "").strip()
+        self._prefix = table_prefix(picked) if picked else ""
         self._scale = protocol.getBoxScale() if picked else 1.0
         self._scored = np.zeros((2, 0))  # ids, ascending, and scores of the picker that are read
 
