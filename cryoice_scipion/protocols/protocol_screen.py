@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
+from pyworkflow.constants import QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol import ProtStreamingBase
 
@@ -146,6 +147,10 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
         except SettingsError as error:
             raise SettingsError(error.what, error.reason, "restore the old settings, or choose Restart") from None
 
+    def _computesInJob(self) -> bool:
+        """Return whether the whole protocol is a job; with a job for each step, only commands are, not the workers."""
+        return self.useQueue() and self.getQueueParams()[1].get(QUEUE_FOR_JOBS) != "Y"
+
     def _openWorkers(self, config: ScreenConfig) -> Sequence[Executor]:
         """Return the workers: one for each device of this machine or, with a scheduler, of the cluster."""
         python, devices, limits = Plugin.getPython(), self.getDevices(), self._getLimits()
@@ -237,7 +242,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 limit = self._labelOf("memory_limit")
                 return [f"{limit} does not apply to a cluster. Leave it empty, and limit the Dask workers instead."]
             return check_scheduler(Plugin.getScheduler())
-        devices = ["cpu"] if self.useQueue() else self.getDevices()  # the job may run on a machine with other GPUs
+        devices = ["cpu"] if self._computesInJob() else self.getDevices()  # the job may run where other GPUs are
         return sum((check_worker(Plugin.getPython(), self._getModel(), device) for device in devices), [])
 
     def _summary(self) -> List[str]:
