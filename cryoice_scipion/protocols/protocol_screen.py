@@ -228,13 +228,20 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
             raise PyworkflowException("\n".join(complaints))
         return self._getConfig(), self._openInput({})
 
+    def getPreviewDevice(self) -> str:
+        """Return the first device of the form; "auto" if the GPUs of the form are those of another machine."""
+        is_elsewhere = self._computesInJob() or Plugin.getScheduler()
+        return "auto" if self.useGpu.get() and is_elsewhere else self.getDevices()[0]
+
     # ---- information ----------------------------------------------------------------------------------------
 
     def _validate(self) -> List[str]:
-        devices = [] if Plugin.getScheduler() else self._validateDevices()  # other machines may have GPUs
         errors = self._validateContinued() + self._validateOptional("inputGrader") + self._validateInput()
-        errors += devices + self._validateSettings()
+        errors += self._validateDevices() + self._validateSettings()
         return errors or self._validateWorkers()
+
+    def _validateDevices(self) -> List[str]:
+        return [] if Plugin.getScheduler() else super()._validateDevices()  # other machines may have GPUs
 
     def _validateWorkers(self) -> List[str]:
         if Plugin.getScheduler():
