@@ -279,6 +279,16 @@ def test_low_pass_and_contrast_change_the_picture(scipion, open_on):
     assert spread[0] < spread[1]
     assert picture._detail[0][1] == 100
     assert not np.array_equal(picture._detail[1], picture.layers.grey)
+    path = Path(picture.layers.path)
+    content, before = path.read_bytes(), picture._detail[1]
+    try:
+        shutil.copy(path.with_name(f"{NAMES[3]}.mrc"), path)  # screened again, its record is another
+        window._pictures._kept.clear()
+        window._choose(window._wanted)
+        wait_for(window, lambda: picture._detail[1] is not None and picture._detail[1] is not before)
+        assert not np.array_equal(picture._detail[1], before)
+    finally:
+        path.write_bytes(content)
 
 
 @pytest.fixture
