@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 _IDS_PER_QUERY = 500  # sqlite before 3.32 takes 999
 
@@ -29,6 +29,12 @@ def opened(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout)
     with contextlib.closing(connection):
         yield connection
+
+
+def table_prefix(output: Any) -> str:
+    """Return what the names of a set's tables begin with; empty for most sets."""
+    prefix = (output.getPrefix() or "").strip()
+    return f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
 
 
 def in_parts(keys: Sequence[int]) -> Iterator[Sequence[int]]:

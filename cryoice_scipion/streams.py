@@ -20,7 +20,7 @@ from pyworkflow.object import Set
 from cryoice_scipion.convert import MicrographRow, micrograph_row
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.streaming.stable_file import FileState, file_state, seconds_since_modified
-from cryoice_scipion.databases import in_parts, opened
+from cryoice_scipion.databases import in_parts, opened, table_prefix
 from cryoice_scipion.producers import Producer
 
 _BUSY_TIMEOUT = 60.0  # s that a look waits for the writer of a set, before it is left to the next look
@@ -48,8 +48,7 @@ class SetReader:
         self.seen = False  # whether a look has succeeded
         self._failures, self._last_states = 0, None  # type: int, Optional[_States]
         output = pointer.get()
-        self._path, prefix = Path(output.getFileName()), (output.getPrefix() or "").strip()
-        self._prefix = f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
+        self._path, self._prefix = Path(output.getFileName()), table_prefix(output)
         self._last = 0  # the largest id so far
 
     def _look(self, take: Callable[[_Table], None]) -> bool:
@@ -176,7 +175,10 @@ class MicrographReader(SetReader):
 
 
 class CoordinateReader(SetReader):
-    """Read a growing set of coordinates by micrograph; only the number of each micrograph's is kept in memory."""
+    """Read a growing set of coordinates by micrograph; only number and hash of each micrograph's are kept in memory.
+
+    Coordinates that move under their ids are found when the set is closed, and whenever it changes after that.
+    """
 
     labels = ("_x", "_y", "_micId")
 
@@ -184,6 +186,7 @@ class CoordinateReader(SetReader):
         """Take a pointer to a set."""
         super().__init__(pointer)
         self._counts: Dict[int, int] = {}
+        self._hashes: Dict[int, int] = {}
         self._total = 0
 
     @property
@@ -210,7 +213,12 @@ class CoordinateReader(SetReader):
                 again |= {key for key, number in known.items() if number != counts.get(key, 0)}
             found.update((key, array("q")) for key in again)
             found.update(_by_micrograph(table.where_last(sorted(again))))
+            if table.closed and self._total:
+                for key, coordinates in _by_micrograph(table.every()).items():
+                    if self._hashes.get(key) != hash(coordinates.tobytes()):
+                        found[key] = coordinates
             self._counts.update((key, len(coordinates) // 3) for key, coordinates in found.items())
+            self._hashes.update((key, hash(coordinates.tobytes())) for key, coordinates in found.items())
             self._last, self._total = last, total
 
         return found if self._look(take) else {}
@@ -241,6 +249,17 @@ def ids_in(path: str, among: Optional[Sequence[int]] = None) -> array:
             query = f"SELECT id FROM Objects WHERE id IN ({','.join('?' * len(part))})"
             ids.extend(key for (key,) in connection.execute(query, part))
     return ids
+
+
+def coordinates_in(output: Any) -> Coordinates:
+    """Return the coordinates in a set, ordered by id; see :func:`ids_in`."""
+    found, path, prefix = array("q"), Path(output.getFileName()), table_prefix(output)
+    if path.is_file():
+        with opened(path, _BUSY_TIMEOUT) as connection:
+            if _has_table(connection, f"{prefix}Objects"):
+                for key, x, y in _Table(connection, prefix, ("_x", "_y")).every():
+                    found.extend((key, int(round(x)), int(round(y))))
+    return found
 
 
 def _by_micrograph(rows: Iterable[Row]) -> Dict[int, Coordinates]:

@@ -105,8 +105,7 @@ class CryoIceThresholdWizard(EmWizard):
         protocol = form.protocol
         try:
             config, source = protocol.openPreview()
-            device = protocol.getDevices()[0] if Plugin.seesGpu() else "cpu"  # the run may be a job elsewhere
-            preview = Preview(source, config, Plugin.getPython(), device)
+            preview = Preview(source, config, Plugin.getPython(), protocol.getPreviewDevice())
         except (CryoIceError, PyworkflowException) as error:
             form.showError(str(error))
             return

@@ -137,7 +137,11 @@ class CryoIceProtocol(EMProtocol):
             return ["cpu"]
         gpus = self.getGpuList()
         # A queue system assigns GPUs with CUDA_VISIBLE_DEVICES, and torch then counts them from 0.
-        return [f"cuda:{gpu}" for gpu in (range(len(gpus)) if self.useQueue() else gpus)]
+        return [f"cuda:{gpu}" for gpu in (range(len(gpus)) if self._computesInJob() else gpus)]
+
+    def _computesInJob(self) -> bool:
+        """Return whether the computations run in a job of a queue, perhaps on another machine."""
+        return bool(self.useQueue())
 
     def _validateDevices(self) -> List[str]:
         try:
@@ -145,7 +149,7 @@ class CryoIceProtocol(EMProtocol):
         except (ValueError, TypeError):  # Scipion reads them even if no GPU is used
             given = self.gpuList.get() or ""
             return [f"GPU IDs: {given!r} is no list of numbers. Enter the IDs of the GPUs, for example 0 or 0,1."]
-        if self.useGpu.get() and not (Plugin.seesGpu() or self.useQueue()):  # a job may run on another machine
+        if self.useGpu.get() and not (Plugin.seesGpu() or self._computesInJob()):
             return ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."]
         if self.useGpu.get() and not gpus:
             return ["GPU IDs is empty. Enter the IDs of the GPUs to use, for example 0 or 0,1."]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from pwem.objects import SetOfCoordinates, SetOfMicrographs
+from pyworkflow.constants import QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol import ProtStreamingBase
 
@@ -77,7 +78,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
             self._waitForInput(source)
             outputs.reconcile(run.recorded)
             self._screenUntilClosed(run, source, outputs)
-            self._finish(source, outputs)
+            self._finish(run, source, outputs)
             if run.failure:  # the outputs are written and closed; Continue retries the failed micrographs
                 raise PyworkflowException(f"{run.failure}. Fix the cause, then press Continue to retry them.")
 
@@ -111,7 +112,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 fresh, updated = [], time.monotonic()
         outputs.append(fresh)
 
-    def _finish(self, source: ScreenInput, outputs: ScreenOutputs) -> None:
+    def _finish(self, run: ScreeningRun, source: ScreenInput, outputs: ScreenOutputs) -> None:
         unmatched = source.unmatched()
         if unmatched:
             self.warning(without_micrograph(len(unmatched)))
@@ -120,6 +121,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 f"{label} failed or was stopped, so input may be missing; press Continue in that protocol, then in "
                 "this one"
             )
+        outputs.remove_deleted(run.recorded, run.summary().picks)
         outputs.finish(unmatched)
 
     def _pause(self) -> float:
@@ -144,6 +146,10 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
             return ScreeningRun(folder, config, workers, options, logger)
         except SettingsError as error:
             raise SettingsError(error.what, error.reason, "restore the old settings, or choose Restart") from None
+
+    def _computesInJob(self) -> bool:
+        """Return whether the whole protocol is a job; with a job for each step, only commands are, not the workers."""
+        return self.useQueue() and self.getQueueParams()[1].get(QUEUE_FOR_JOBS) != "Y"
 
     def _openWorkers(self, config: ScreenConfig) -> Sequence[Executor]:
         """Return the workers: one for each device of this machine or, with a scheduler, of the cluster."""
@@ -222,13 +228,20 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
             raise PyworkflowException("\n".join(complaints))
         return self._getConfig(), self._openInput({})
 
+    def getPreviewDevice(self) -> str:
+        """Return the first device of the form; "auto" if the GPUs of the form are those of another machine."""
+        is_elsewhere = self._computesInJob() or Plugin.getScheduler()
+        return "auto" if self.useGpu.get() and is_elsewhere else self.getDevices()[0]
+
     # ---- information ----------------------------------------------------------------------------------------
 
     def _validate(self) -> List[str]:
-        devices = [] if Plugin.getScheduler() else self._validateDevices()  # other machines may have GPUs
         errors = self._validateContinued() + self._validateOptional("inputGrader") + self._validateInput()
-        errors += devices + self._validateSettings()
+        errors += self._validateDevices() + self._validateSettings()
         return errors or self._validateWorkers()
+
+    def _validateDevices(self) -> List[str]:
+        return [] if Plugin.getScheduler() else super()._validateDevices()  # other machines may have GPUs
 
     def _validateWorkers(self) -> List[str]:
         if Plugin.getScheduler():
@@ -236,7 +249,7 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 limit = self._labelOf("memory_limit")
                 return [f"{limit} does not apply to a cluster. Leave it empty, and limit the Dask workers instead."]
             return check_scheduler(Plugin.getScheduler())
-        devices = ["cpu"] if self.useQueue() else self.getDevices()  # the job may run on a machine with other GPUs
+        devices = ["cpu"] if self._computesInJob() else self.getDevices()  # the job may run where other GPUs are
         return sum((check_worker(Plugin.getPython(), self._getModel(), device) for device in devices), [])
 
     def _summary(self) -> List[str]:

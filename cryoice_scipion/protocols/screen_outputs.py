@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 from array import array
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import AbstractSet, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pwem.objects import Coordinate, Micrograph
@@ -20,7 +20,7 @@ from pyworkflow.object import Set
 from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import ACCEPTED, FAILED, FILE_CHANGED, NO_MICROGRAPH
 from cryoice_scipion.core.records import MicrographRecord, PickScore
-from cryoice_scipion.streams import ids_in
+from cryoice_scipion.streams import coordinates_in, ids_in
 
 COORDINATES = "outputCoordinates"
 REJECTED = "outputCoordinatesRejected"
@@ -74,9 +74,10 @@ class ScreenOutputs:
         for name in filter(self._has, NAMES):
             self._remove(name, np.setdiff1d(present[name], expected[name]).tolist())
         missing = {name: set(np.setdiff1d(expected[name], present[name]).tolist()) for name in NAMES}
-        if any(missing.values()):
-            logger.info("The outputs lack items that are in the journal; adding them")
-            coordinates = missing[COORDINATES] | missing[REJECTED]
+        moved = self._moved()
+        if moved or any(missing.values()):
+            logger.info("The outputs lack items that are in the journal, or have them at old positions; adding them")
+            coordinates = missing[COORDINATES] | missing[REJECTED] | moved
             micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
             batch: List[MicrographRecord] = []
             for record in recorded():
@@ -88,9 +89,22 @@ class ScreenOutputs:
                     batch = []
             self.append(batch)
 
-    def append(self, records: Sequence[MicrographRecord]) -> None:
-        """Add micrographs and coordinates; existing items are not changed, unless the file of a micrograph has.
+    def _moved(self) -> AbstractSet[int]:
+        """Return the ids of the coordinates that have another position in the input than in an output."""
+        moved: Any = set()
+        with self._protocol._writing(COORDINATES):
+            given = _rows_of(self._sources[COORDINATES].get())
+            for name in filter(self._has, (COORDINATES, REJECTED)):
+                there = _rows_of(self._get(name))
+                ids, mine, theirs = np.intersect1d(there[:, 0], given[:, 0], return_indices=True)
+                differs = there[mine, 1:] != np.rint(given[theirs, 1:] * self._transform.scale)
+                moved.update(ids[differs.any(axis=1)].tolist())
+        return moved
 
+    def append(self, records: Sequence[MicrographRecord]) -> None:
+        """Add micrographs and coordinates.
+
+        Existing coordinates are replaced if their position or verdict differs, existing micrographs if their file does.
         Readers see either all or none of the items that one call adds to a set.
         """
         self._shape = self._shape or next((record.shape for record in records if record.shape), None)
@@ -100,12 +114,42 @@ class ScreenOutputs:
         self._put_scores([score for record in records for score in record.scores])
 
     def _remove_changed(self, records: Sequence[MicrographRecord]) -> None:
-        """Remove micrographs that were screened again because their file changed, with their coordinates."""
-        coordinates = [score.id for record in records for score in record.scores]
-        micrographs = [record.id for record in records]
-        for name in filter(self._has, self._make if records else ()):
-            keys = micrographs if name in (MICROGRAPHS, DISCARDED) else coordinates
+        """Remove micrographs that were screened again because their file changed."""
+        keys = [record.id for record in records]
+        for name in filter(self._has, (MICROGRAPHS, DISCARDED) if keys else ()):
             self._remove(name, ids_in(self._get(name).getFileName(), keys))
+
+    def _remove_outdated(self, wanted: Dict[int, PickScore], names: Sequence[str]) -> None:
+        """Remove coordinates that have another position or verdict by now, so that they are added again."""
+        for name in filter(self._has, names):
+            output, outdated = self._get(name), []
+            with self._protocol._writing(name):
+                keys = ids_in(output.getFileName(), sorted(wanted))
+                there = {item.getObjId(): _values(item) for item in convert.items_by_id(output, keys)}
+                for item in convert.items_by_id(self._sources[name].get(), sorted(there)):
+                    key = item.getObjId()
+                    self._mark(item, wanted[key])
+                    if _values(item) != there[key] or wanted[key].kept != (name == COORDINATES):
+                        outdated.append(key)
+            if outdated:
+                self._remove(name, outdated)
+
+    def remove_deleted(self, recorded: Callable[[], Iterator[MicrographRecord]], number: int) -> None:
+        """Remove the coordinates that no record has any more, because they were deleted in the input.
+
+        Parameters
+        ----------
+        recorded : callable
+            Yields all records; called only if the outputs have too many coordinates.
+        number : int
+            The number of coordinates in all records.
+        """
+        names = [name for name in (COORDINATES, REJECTED) if self._has(name)]
+        if sum(self._get(name).getSize() for name in names) <= number:
+            return
+        known = np.array([score.id for record in recorded() for score in record.scores], dtype=np.int64)
+        for name in names:
+            self._remove(name, np.setdiff1d(self._present(name), known).tolist())
 
     def append_pending(self, scores: Sequence[PickScore]) -> None:
         """Add coordinates that have no verdict yet."""
@@ -129,7 +173,9 @@ class ScreenOutputs:
 
     def _put_scores(self, scores: Sequence[PickScore], names: Sequence[str] = (COORDINATES, REJECTED)) -> None:
         for start in range(0, len(scores), _AT_ONCE):
-            self._put(names, {score.id: score for score in scores[start : start + _AT_ONCE]})
+            wanted = {score.id: score for score in scores[start : start + _AT_ONCE]}
+            self._remove_outdated(wanted, names)
+            self._put(names, wanted)
 
     def _put(self, names: Sequence[str], wanted: Dict[int, Any]) -> None:
         """Add input items, by id: the kept ones to the first output, others to the last; create missing outputs."""
@@ -209,6 +255,17 @@ class ScreenOutputs:
 
 def _is_kept(fate: Any) -> bool:
     return fate.status == ACCEPTED if isinstance(fate, MicrographRecord) else fate.kept
+
+
+def _values(item: Any) -> Tuple[Any, ...]:
+    """Return position and verdict of a coordinate of an output."""
+    verdict = item.getAttributeValue("_cryoiceGoodness"), item.getAttributeValue("_cryoiceClass")
+    return (item.getX(), item.getY(), item.getMicId(), *verdict)
+
+
+def _rows_of(coordinates: Any) -> Any:
+    """Return id, x and y of each coordinate of a set, ordered by id, as an array with a row for each."""
+    return np.array(coordinates_in(coordinates), dtype=np.int64).reshape(-1, 3)
 
 
 def _expected(records: Iterable[MicrographRecord]) -> Dict[str, Any]:

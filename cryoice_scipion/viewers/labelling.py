@@ -255,7 +255,7 @@ class Labelling:
         """Return which picks of a micrograph are good, or bad, by the map; those at the border are neither."""
         nothing = (GOOD, BORDER, OUTSIDE, NO_MICROGRAPH, FAILED)  # classes of picks that show nothing bad
         goodness = np.array([np.nan if score.goodness is None else score.goodness for score in record.scores])
-        kept = is_kept(goodness, threshold)
+        kept = is_kept(goodness, threshold) & ~np.isnan(goodness)
         if label == GOOD:
             return list(kept)
         return [not good and score.cls not in nothing for good, score in zip(kept, record.scores)]

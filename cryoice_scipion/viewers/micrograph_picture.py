@@ -112,6 +112,8 @@ class MicrographPicture(tk.Frame):
         if layers is not None and (self.layers is None or layers.path != self.layers.path):
             self.note.config(text="")
             self.view.show(layers.shape if layers.grey is not None else (1, 1))
+        if layers is None:
+            self._detail = None, None  # it may be screened again, because its file is another
         self.layers, self.marks, self._is_reading = layers, marks, layers is None
         self.paint()
 

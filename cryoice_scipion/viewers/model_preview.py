@@ -39,7 +39,7 @@ class Preview:
         python : str
             The interpreter that runs the core.
         device : str
-            "cpu" or "cuda:N".
+            "cpu" or "cuda:N"; "auto": the first GPU, or else the CPU.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Preview:
         self.config = config.model_copy(update={"thumbnails": True})
         self._client = WorkerClient(python, config.model, device, self.folder / "worker.log")
         self.model = self._client.model
-        self._source = source
+        self._source, self._device = source, device
         self._baseline = SessionBaseline(config.reference, config.contrast, self.model)
         self._requests: queue.Queue[int] = queue.Queue()
         self._is_closed = threading.Event()
@@ -64,6 +64,11 @@ class Preview:
         self._unusable: Set[int] = set()
         # The worker ends with the thread that started it, so this thread lives as long as the window.
         threading.Thread(target=self._work, daemon=True).start()
+
+    @property
+    def lacks_gpu(self) -> bool:
+        """Return whether the CPU is used because this machine has no usable GPU."""
+        return self._device == "auto" and self._client.device == "cpu"
 
     def ask(self, key: int) -> None:
         """Request a micrograph by its id; an earlier request that is still waiting is dropped."""

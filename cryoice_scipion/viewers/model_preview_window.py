@@ -249,6 +249,8 @@ class PreviewDialog(Dialog):
             )
         if reference is not None and reference.contrast == "bright":
             words += " Particles are brighter than the ice, so the micrographs are inverted."
+        if self.preview.lacks_gpu:
+            words += " This machine has no usable GPU, so the preview uses the CPU."
         self.baseline.config(text=words)
 
     def _say(self, words: str, colour: str = "#1a1a1a") -> None:

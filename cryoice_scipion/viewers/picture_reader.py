@@ -27,9 +27,9 @@ class PictureReader:
         self._kept: Dict[int, Tuple[MicrographRecord, Found]] = {}
 
     def known(self, record: MicrographRecord, number: int) -> Optional[Found]:
-        """Return what was read of a micrograph, if neither its record nor the number of its coordinates has changed."""
+        """Return what was read of a micrograph, unless it was scored again or has other coordinates."""
         before, found = self._kept.get(record.id, (None, None))
-        return found if found is not None and before == record and len(found[1]) == number else None
+        return found if found is not None and before is record and len(found[1]) == number else None
 
     def read(
         self, record: MicrographRecord, ids: Any, is_wanted: Callable[[], bool], done: Callable[[Layers, Any], None]

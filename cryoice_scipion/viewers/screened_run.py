@@ -10,9 +10,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
+from cryoice_scipion.constants import KEEP_ALL
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN
-from cryoice_scipion.databases import in_parts, opened
+from cryoice_scipion.databases import in_parts, opened, table_prefix
 from cryoice_scipion.protocols.protocol_screen import FOLDER, CryoIceProtScreen
 from cryoice_scipion.protocols.protocol_train import CryoIceProtTrain
 from cryoice_scipion.protocols.screen_form import MODEL_OBJECT
@@ -50,7 +51,7 @@ class ScreenedRun:
         self.margin: float = protocol.margin.get() or 0.0  # Å
         picked = protocol.inputCoordinates.get()
         self._picked = picked and picked.getFileName()
-        self._prefix = ((picked and picked.getPrefix()) or "").strip()
+        self._prefix = table_prefix(picked) if picked else ""
         self._scale = protocol.getBoxScale() if picked else 1.0
         self._scored = np.zeros((2, 0))  # ids, ascending, and scores of the picker that are read
 
@@ -136,7 +137,7 @@ class ScreenedRun:
         outputs = self._outputs((COORDINATES, REJECTED))
         if not len(ids):
             raise CryoIceError(self.title, "no coordinates are kept at this threshold", "lower the threshold")
-        comment = f"goodness of at least {threshold:.3f}"
+        comment = "all that could be screened" if threshold == KEEP_ALL else f"goodness of at least {threshold:.3f}"
         self._save([NewSet(COORDINATES, lambda path: saved_sets.write_chosen(path, outputs, ids), comment)], run, done)
 
     def save_micrographs(self, accepted: Any, discarded: Any, run: Callable[..., None], done: Done) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg
 from matplotlib.figure import Figure
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import KEEP_ALL
 from cryoice_scipion.core.images.palette import KEPT, REJECTED
 from cryoice_scipion.core.results.run_reader import Records
 from cryoice_scipion.core.results.run_sums import BINS
@@ -52,8 +52,9 @@ class ThresholdPanel(tk.Frame):
 
     @property
     def threshold(self) -> float:
-        """Return the threshold of the goodness."""
-        return self.axes_of[GOODNESS].threshold
+        """Return the threshold of the goodness; -1 if the slider is at 0 and the run keeps all."""
+        threshold = self.axes_of[GOODNESS].threshold
+        return KEEP_ALL if self.run_threshold == KEEP_ALL and threshold <= 0 else threshold
 
     @property
     def minimum(self) -> Optional[float]:
@@ -113,7 +114,7 @@ class ThresholdPanel(tk.Frame):
         nothing = np.zeros(BINS)
         self._below = self.axes.bar(np.arange(BINS) / BINS, nothing, width=1 / BINS, align="edge", color=REJECTED)
         self._above = self.axes.bar(np.arange(BINS) / BINS, nothing, width=1 / BINS, align="edge", color=KEPT)
-        self._line = self.axes.axvline(self.threshold, color="black", linewidth=1)
+        self._line = self.axes.axvline(self._now.threshold, color="black", linewidth=1)
         self._band = self.axes.axvspan(0, 0, color=CHOSEN, alpha=0.6, visible=False, zorder=0)
         self.axes.set_ylabel("coordinates", fontsize=SMALL)
         self.axes.tick_params(labelsize=SMALL)
@@ -144,10 +145,9 @@ class ThresholdPanel(tk.Frame):
     def _show_scores(self, records: Records, scores: Any) -> None:
         axis, is_new = self.axes_of[SCORE], not len(self.axes_of[SCORE].values)
         was_all = is_new or axis.threshold <= axis.low
-        accepted = np.repeat([record.status == ACCEPTED for record in records.micrographs], records.picks)
         known = np.sort(scores[np.isfinite(scores)])
         axis.low, axis.high = float(known[0]), float(max(known[-1], known[0] + 1e-6))
-        axis.values = np.sort(scores[np.isfinite(scores) & accepted])
+        axis.values = np.sort(scores[np.isfinite(scores) & records.on_accepted])
         axis.threshold = axis.low if was_all else axis.threshold
         if is_new:
             self.choice.config(values=[GOODNESS, SCORE])
@@ -166,11 +166,10 @@ class ThresholdPanel(tk.Frame):
         if records is None:
             return
         every, left = len(records.ids), records.kept_number(self.threshold)
-        discarded = sum(
-            int(number) for number, record in zip(records.picks, records.micrographs) if record.status != ACCEPTED
-        )
-        low = int((~records.open).sum()) - discarded
-        unscored = int(np.isnan(records.goodness[records.open]).sum())
+        discarded = int((~records.on_accepted).sum())
+        unscored = int((records.on_accepted & records.failed).sum())
+        low = int((~records.open).sum()) - discarded - unscored
+        unscored += 0 if self.threshold == KEEP_ALL else int(np.isnan(records.goodness[records.open]).sum())
         lines = [f"All micrographs: {left:,} of {every:,} kept{_share(left, every)}"]
         lines.append(f"This micrograph: {kept:,} of {picks:,} kept{_share(kept, picks)}")
         never = [f"{discarded:,} on discarded micrographs"] if discarded else []
@@ -270,7 +269,7 @@ class ThresholdPanel(tk.Frame):
     def _draw(self) -> None:
         """Draw the histogram, with each bar split at the threshold."""
         axis = self._now
-        self.joint.move(self.threshold, self.minimum)
+        self.joint.move(self.axes_of[GOODNESS].threshold, self.minimum)
         self._line.set_xdata([axis.threshold, axis.threshold])
         if self._records is not None:
             counts, below = axis.histogram()

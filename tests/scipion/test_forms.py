@@ -145,6 +145,24 @@ def test_a_job_of_a_queue_may_use_gpus_that_this_machine_lacks(monkeypatch):
     assert protocol.getDevices() == ["cuda:0", "cuda:1"]
 
 
+def test_with_a_job_for_each_step_only_the_screening_uses_the_gpus_of_this_machine(monkeypatch):
+    """Scipion then submits only commands, and the screening's workers are children of the protocol's process."""
+    screening, training = (
+        kind(useGpu=True, gpuList="2,3") for kind in (protocols.CryoIceProtScreen, protocols.CryoIceProtTrain)
+    )
+    for protocol in (screening, training):
+        protocol._useQueue.set(True)
+        protocol._queueParams.set(json.dumps(["main", {"QUEUE_FOR_JOBS": "Y"}]))
+    assert screening.getDevices() == ["cuda:2", "cuda:3"]
+    assert training.getDevices() == ["cuda:0", "cuda:1"]
+    monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: False))
+    assert screening._validateDevices() == ["GPU IDs: no NVIDIA GPU was found on this machine. Choose No."]
+    assert training._validateDevices() == []
+    screening._queueParams.set(json.dumps(["main", {"QUEUE_FOR_JOBS": "N"}]))
+    assert screening.getDevices() == ["cuda:0", "cuda:1"]
+    assert screening._validateDevices() == []
+
+
 @pytest.mark.parametrize("given", ["a", "0;1", "-1"])
 @pytest.mark.parametrize("use", [True, False])
 def test_gpu_ids_that_are_no_numbers_are_told_in_the_form(given, use):

@@ -9,7 +9,7 @@ from pwem.objects import Coordinate, Micrograph, SetOfCoordinates, SetOfMicrogra
 from pyworkflow.object import Pointer
 from scipion_data import items
 
-from cryoice_scipion import convert
+from cryoice_scipion import convert, set_writing
 from cryoice_scipion.constants import ACCEPTED, FAILED, FILE_CHANGED
 from cryoice_scipion.core.records import MicrographRecord, PickScore
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED, ScreenOutputs
@@ -84,7 +84,43 @@ def test_a_micrograph_that_cannot_be_read_any_more_keeps_no_coordinate(protocol)
     assert contents(protocol) == ({1: None}, {2: None}, {1: 0.9, 2: 0.9}, {3: 0.0, 4: 0.0})
 
 
-def test_without_a_change_the_items_stay_as_they_are(protocol):
+def test_without_a_change_the_items_stay_as_they_are(protocol, monkeypatch):
     before = contents(protocol)
-    protocol.outputs.append([record(1, "discarded", (0.1, 0.1))])
+    monkeypatch.setattr(set_writing, "remove_ids", None)  # would fail
+    protocol.outputs.append([record(1, ACCEPTED, (0.9, 0.9))])
     assert contents(protocol) == before
+
+
+def test_coordinates_that_moved_have_their_new_position_and_verdict(protocol):
+    picked = protocol.outputs._sources[COORDINATES].get()
+    for key, x in ((1, 30), (2, 40)):
+        item = picked[key]
+        item.setX(x)
+        picked.update(item)
+    picked.write()
+    protocol.outputs.append([record(1, ACCEPTED, (0.7, 0.1))])
+    assert contents(protocol)[2:] == ({1: 0.7, 3: 0.8, 4: 0.8}, {2: 0.1})
+    assert items(protocol.outputCoordinates)[1].getPosition() == (30, 5)
+    assert items(protocol.outputCoordinatesRejected)[2].getPosition() == (40, 5)
+
+
+def test_a_move_that_a_killed_run_had_not_written_is_put_right(protocol):
+    picked = protocol.outputs._sources[COORDINATES].get()
+    item = picked[1]
+    item.setX(30)
+    picked.update(item)
+    picked.write()
+    journal = [record(1, ACCEPTED, (0.7, 0.9)), record(2, ACCEPTED, (0.8, 0.8))]
+    protocol.outputs.reconcile(lambda: iter(journal))
+    assert contents(protocol)[2:] == ({1: 0.7, 2: 0.9, 3: 0.8, 4: 0.8}, {})
+    assert items(protocol.outputCoordinates)[1].getPosition() == (30, 5)
+
+
+def test_a_disabled_coordinate_is_screened_like_others_and_stays_disabled(protocol):
+    picked = protocol.outputs._sources[COORDINATES].get()
+    item = picked[1]
+    item.setEnabled(False)
+    picked.update(item)
+    picked.write()
+    protocol.outputs.append([record(1, ACCEPTED, (0.7, 0.9))])
+    assert [one.isEnabled() for one in protocol.outputCoordinates] == [False, True, True, True]  # clones forget it

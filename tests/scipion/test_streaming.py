@@ -269,6 +269,28 @@ def test_the_outputs_are_made_anew_when_they_are_damaged_or_gone(streams, model,
     assert told(done) == before
 
 
+def test_coordinates_that_were_moved_or_deleted_in_the_input_are_so_in_the_outputs(streams, model, tmp_path):
+    data = tmp_path / "mics"
+    events = [*(micrograph(data, n) for n in range(1, 6)), *(coordinates(n) for n in range(1, 6))]
+    feeder = streams.fed(tmp_path, events)
+    screening = streams.screening(feeder, model, threshold=-1)
+    streams.run_here(screening)
+    with sqlite3.connect(feeder.outputCoordinates.getFileName()) as connection:
+        columns = dict(connection.execute("SELECT label_property, column_name FROM Classes"))
+        connection.execute(f"UPDATE Objects SET {columns['_x']} = {columns['_x']} + 7 WHERE id IN (201, 304)")
+        connection.execute("DELETE FROM Objects WHERE id IN (102, 302)")
+    done = streams.went_on_here(screening)
+    assert done.isFinished(), done.getErrorMessage()
+    kept, rejected = outputs_of(done)[:2]
+    given = items(feeder.outputCoordinates)
+    assert len(given) == 28
+    assert {key: item.getPosition() for key, item in {**kept, **rejected}.items()} == {
+        key: item.getPosition() for key, item in given.items()
+    }
+    summary = read_summary(streams.folder(done))
+    assert (summary.kept, summary.rejected) == (len(kept), len(rejected)) == (28, 0)
+
+
 def test_micrographs_that_failed_are_tried_again_on_continue(streams, model, tmp_path):
     data = tmp_path / "mics"
     events = [*(micrograph(data, n) for n in range(1, 6)), *(coordinates(n) for n in range(1, 6))]

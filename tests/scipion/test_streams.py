@@ -126,6 +126,27 @@ def test_a_micrograph_whose_coordinates_were_taken_away_is_told_so(coordinates):
     assert reader.look() == {}
 
 
+def move(coordinates, key, x):
+    """Move a coordinate of a set under its id, as an editor of picks does."""
+    with sqlite3.connect(coordinates.path) as connection:
+        (column,) = connection.execute("SELECT column_name FROM Classes WHERE label_property = '_x'").fetchone()
+        connection.execute(f"UPDATE Objects SET {column} = ? WHERE id = ?", (x, key))
+    connection.close()
+
+
+def test_a_micrograph_whose_coordinates_were_moved_is_told_when_the_set_is_closed(coordinates):
+    reader = CoordinateReader(coordinates)
+    coordinates.add(pick(1, 5), pick(2, 6))
+    reader.look()
+    move(coordinates, 1, 33)
+    assert reader.look() == {}  # a growing set is not read again as a whole
+    coordinates.add(pick(3, 7), closed=True)
+    assert {key: list(found) for key, found in reader.look().items()} == {5: [1, 33, 20], 7: [3, 10, 20]}
+    move(coordinates, 2, 44)
+    assert {key: list(found) for key, found in reader.look().items()} == {6: [2, 44, 20]}
+    assert reader.look() == {}
+
+
 def test_nothing_is_read_again_of_a_file_that_has_not_changed(coordinates, monkeypatch):
     coordinates.add(pick(1, 5))
     os.utime(coordinates.path, (1e9, 1e9))

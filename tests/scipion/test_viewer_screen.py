@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pwem
@@ -14,8 +15,9 @@ import pytest
 import pyworkflow
 from gui import screen, wait_for
 from journals import unsealed
+from pwem.objects import Coordinate, SetOfCoordinates
 from pyworkflow.gui import Window
-from pyworkflow.object import RELATION_SOURCE
+from pyworkflow.object import RELATION_SOURCE, Float, Pointer
 from pyworkflow.project import Project
 from pyworkflow.viewer import DESKTOP_TKINTER
 from random_model import write_random_model
@@ -24,6 +26,7 @@ from scipion_data import places as true_places
 
 from cryoice_scipion.core.formats.coordinates import SCORE, read_picks, write_star
 from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.records import MicrographRecord
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.region_search_files import cell_of
@@ -31,6 +34,7 @@ from cryoice_scipion.protocols import CryoIceProtRegions, CryoIceProtScreen, Cry
 from cryoice_scipion.protocols.protocol_regions import FROM_FILE, MARKED
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 from cryoice_scipion.viewers import preferred
+from cryoice_scipion.viewers.picture_reader import PictureReader
 from cryoice_scipion.viewers.regions_window import SHOW, WRONG
 from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
@@ -275,6 +279,16 @@ def test_low_pass_and_contrast_change_the_picture(scipion, open_on):
     assert spread[0] < spread[1]
     assert picture._detail[0][1] == 100
     assert not np.array_equal(picture._detail[1], picture.layers.grey)
+    path = Path(picture.layers.path)
+    content, before = path.read_bytes(), picture._detail[1]
+    try:
+        shutil.copy(path.with_name(f"{NAMES[3]}.mrc"), path)  # screened again, its record is another
+        window._pictures._kept.clear()
+        window._choose(window._wanted)
+        wait_for(window, lambda: picture._detail[1] is not None and picture._detail[1] is not before)
+        assert not np.array_equal(picture._detail[1], before)
+    finally:
+        path.write_bytes(content)
 
 
 @pytest.fixture
@@ -835,3 +849,27 @@ def test_a_user_zooms_marks_trains_and_opens_the_form_of_a_screening_with_the_ne
     (again,) = project.forms
     assert again.inputModel.get().getPath() == training.outputModel.getPath() and again.useGpu.get() is False
     assert again.validate() == []
+
+
+def test_positions_are_read_again_when_a_micrograph_was_scored_again(tmp_path):
+    """Its record may be the same: moved picks are as many as before, and its map is the stored one."""
+    run = SimpleNamespace(folder=tmp_path, positions=lambda ids: np.zeros((len(ids), 2)))
+    pictures = PictureReader(run, SimpleNamespace(run=lambda work, done: done(work())))
+    first, again = (MicrographRecord(1, "m", "m.mrc", "accepted") for _ in range(2))
+    pictures.read(first, np.arange(3), lambda: True, lambda *_: None)
+    assert pictures.known(first, 3) is not None
+    assert pictures.known(again, 3) is None
+
+
+def test_positions_and_scores_are_those_of_a_set_whose_tables_have_a_prefix(tmp_path):
+    output = SetOfCoordinates(filename=str(tmp_path / "picks.sqlite"), prefix="Auto")
+    item = Coordinate(x=11, y=22)
+    item._score = Float(0.5)
+    output.append(item)
+    output.write()
+    values = {"getRunName": "run", "getPath": str(tmp_path), "getUsedThreshold": 0.5, "getBoxScale": 2.0, "getObjId": 1}
+    protocol = SimpleNamespace(**{name: lambda *_, value=value: value for name, value in values.items()})
+    protocol.margin, protocol.inputCoordinates = Float(0.0), Pointer(output)
+    run = ScreenedRun(None, protocol)
+    assert run.positions(np.array([1])).tolist() == [[22.0, 44.0]]
+    assert run.scores(np.array([1])).tolist() == [0.5]

@@ -13,7 +13,7 @@ from random_model import write_random_model
 from scipion_data import BROKEN, EMPTY, NAMES, Scipion, items, point, write_data
 from streaming import wait_for, workers_of
 
-from cryoice_scipion.constants import CRYOICE_PYTHON
+from cryoice_scipion.constants import CRYOICE_PYTHON, CRYOICE_SCHEDULER
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols import CryoIceProtScreen, CryoIceProtTrain, CryoIceProtTrainMicrographs
 from cryoice_scipion.protocols.protocol_train_micrographs import GRADER
@@ -264,6 +264,32 @@ def test_a_worker_that_cannot_start_is_one_line_in_the_window(form, monkeypatch)
     check = drive(form.root, script())
     press_wizard(form)
     check()
+
+
+@pytest.mark.parametrize("has_device", [True, False])  # a GPU that torch does not see, or none
+@pytest.mark.parametrize("by", ["queue", "scheduler"])
+def test_where_a_run_computes_elsewhere_the_preview_computes_here_and_says_so(form, monkeypatch, by, has_device):
+    monkeypatch.setattr(Plugin, "seesGpu", classmethod(lambda cls: has_device))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    form.protocol.useGpu.set(True)
+    form.protocol.gpuList.set("1")
+    if by == "queue":
+        form.protocol._useQueue.set(True)
+    else:
+        monkeypatch.setitem(Plugin._vars, CRYOICE_SCHEDULER, "scheduler.json")
+
+    def script():
+        yield lambda: dialog_of(form) is not None
+        dialog = dialog_of(form)
+        yield lambda: dialog.counts.cget("text")
+        yield lambda: "as in the run" in dialog.baseline.cget("text")
+        assert dialog.baseline.cget("text").endswith("This machine has no usable GPU, so the preview uses the CPU.")
+        dialog._handleResult(RESULT_CANCEL)
+
+    check = drive(form.root, script(), 30)
+    press_wizard(form)
+    check()
+    assert form.errors == []
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,17 @@ def read_header(path: Path, data: Optional[bytes] = None) -> MrcHeader:
     )
 
 
+def bytes_of_section(header: MrcHeader, section: int) -> Tuple[int, int]:
+    """Return the byte at which a section (from 0) begins, and its number of bytes."""
+    size = header.rows * header.columns * header.dtype.itemsize
+    return header.offset + section * size, size
+
+
 def read_section(path: Path, header: MrcHeader, section: int, data: Optional[bytes] = None) -> npt.NDArray[Any]:
     """Return one section (from 0), shape (rows, columns): a new array, or a view of ``data``."""
-    count = header.rows * header.columns
-    offset = header.offset + section * count * header.dtype.itemsize
+    offset, size = bytes_of_section(header, section)
     if data is not None:
+        count = size // header.dtype.itemsize
         return np.frombuffer(data, header.dtype, count, offset).reshape(header.rows, header.columns)
     return read_raw(path, offset, (header.rows, header.columns), header.dtype)
 

@@ -35,14 +35,20 @@ class Records:
     micrographs: List[MicrographRecord]  # without their scores and regions
     ids: Numbers  # (coordinates,): of the first micrograph, then of the next
     goodness: Goodness  # (coordinates,); NaN: could not be scored
+    failed: NDArray[np.bool_]  # (coordinates,): came late and could not be scored; no threshold keeps them
     starts: Numbers  # (micrographs + 1,): where each micrograph's coordinates begin
-    open: NDArray[np.bool_]  # (coordinates,): whether the micrograph is accepted; of others no coordinate is kept
+    open: NDArray[np.bool_]  # (coordinates,): not failed, and the micrograph is accepted; no others are kept
     ordered: Goodness  # of the open coordinates that could be scored, ascending
 
     @property
     def picks(self) -> Numbers:
         """Return the number of coordinates of each micrograph."""
         return np.diff(self.starts)
+
+    @property
+    def on_accepted(self) -> NDArray[np.bool_]:
+        """Return which coordinates are on accepted micrographs."""
+        return np.repeat(np.array([one.status == ACCEPTED for one in self.micrographs], dtype=bool), self.picks)
 
     def kept(self, threshold: float) -> NDArray[np.bool_]:
         """Return which coordinates a threshold keeps: on accepted micrographs, with at least that goodness."""
@@ -71,11 +77,11 @@ class Records:
             Coordinates that may be kept at all, for example because of the picker's score.
         """
         micrographs = [_decided(record, verdicts.get(record.id)) for record in self.micrographs]
-        accepted = np.array([record.status == ACCEPTED for record in micrographs], dtype=bool)
-        open_ones = np.repeat(accepted, self.picks)
+        decided = dataclasses.replace(self, micrographs=micrographs)
+        open_ones = decided.on_accepted & ~self.failed
         open_ones = open_ones if enough is None else open_ones & enough
         ordered = np.sort(self.goodness[open_ones & ~np.isnan(self.goodness)])
-        return dataclasses.replace(self, micrographs=micrographs, open=open_ones, ordered=ordered)
+        return dataclasses.replace(decided, open=open_ones, ordered=ordered)
 
     def of(self, index: int) -> slice:
         """Return where the coordinates of a micrograph are, by its index in ``micrographs``."""
@@ -139,7 +145,7 @@ class RunReader:
 
     def _forget(self) -> None:
         self._by_id: Dict[int, MicrographRecord] = {}
-        self._scores: Dict[int, Tuple[Numbers, Goodness]] = {}
+        self._scores: Dict[int, Tuple[Numbers, Goodness, NDArray[np.bool_]]] = {}
         self._end, self._start = 0, JournalStart()
 
     def _read(self) -> None:
@@ -156,16 +162,18 @@ class RunReader:
         self._scores[record.id] = (
             np.array([score.id for score in scores], dtype=np.int64),
             np.array([score.goodness for score in scores], dtype=np.float64),  # None becomes NaN
+            np.array([score.cls == FAILED for score in scores], dtype=bool),
         )
 
     def _records(self) -> Records:
         micrographs = list(self._by_id.values())
         scores = [self._scores[record.id] for record in micrographs]
-        numbers = np.array([len(ids) for ids, _ in scores], dtype=np.int64)
+        numbers = np.array([len(one[0]) for one in scores], dtype=np.int64)
         return Records(
             micrographs=micrographs,
-            ids=np.concatenate([ids for ids, _ in scores] or [np.zeros(0, dtype=np.int64)]),
-            goodness=np.concatenate([goodness for _, goodness in scores] or [np.zeros(0)]),
+            ids=np.concatenate([one[0] for one in scores] or [np.zeros(0, dtype=np.int64)]),
+            goodness=np.concatenate([one[1] for one in scores] or [np.zeros(0)]),
+            failed=np.concatenate([one[2] for one in scores] or [np.zeros(0, dtype=bool)]),
             starts=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(numbers)]),
             open=np.zeros(0, dtype=bool),
             ordered=np.zeros(0),

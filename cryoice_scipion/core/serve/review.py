@@ -99,7 +99,7 @@ class Review:
         limit = pick_threshold(self._view.threshold(threshold), maps.model)
         is_open = np.array([accepted.get(one.id, False) for one in records.micrographs], dtype=bool)
         if margin is None:
-            kept = is_kept(records.goodness, limit) & np.repeat(is_open, records.picks)
+            kept = is_kept(records.goodness, limit) & np.repeat(is_open, records.picks) & ~records.failed
             number, of, ready = int(kept.sum()), len(kept), 1.0
         else:
             found, picks = self._scored_at(margin), self._view.given().picks

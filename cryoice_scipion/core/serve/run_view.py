@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -17,6 +18,7 @@ from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.grid import Frame
+from cryoice_scipion.core.images.identity import content_of
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.thumbnails import grey_base, read_base, write_base
 from cryoice_scipion.core.maps import bad_area
@@ -218,12 +220,12 @@ class RunView:
         """
         record = self.record(key)
         if low_pass is not None:
-            target = self._cache / f"{key}_{record.screened_at:.0f}"
+            target = self._cache / f"{key}_{_file_of(record)}"
             return finer_picture(record.path, record.pixel_size, low_pass, target)
         path = inside(self.folder, RunFolder(self.folder).base(record.stem))
         if path.is_file():
             return path
-        own = self._cache / f"{key}.jpg"
+        own = self._cache / f"{key}_{_version_of(record)}_{_file_of(record)}.jpg"
         if not own.is_file():
             try:
                 write_base(own, read_base(path))  # it may be in an archive
@@ -235,7 +237,7 @@ class RunView:
     def small_picture(self, key: int) -> bytes:
         """Return a small picture of a micrograph with its bad areas."""
         record = self.record(key)
-        own = self._cache / f"{key}_{record.screened_at:.0f}_{record.bad_area}.small.jpg"
+        own = self._cache / f"{key}_{_version_of(record)}.small.jpg"
         if not own.is_file():
             layers = read_layers(self.folder, record)
             if layers.grey is None:
@@ -254,6 +256,16 @@ class RunView:
 def with_margin(config: ScreenConfig, margin: Optional[float]) -> ScreenConfig:
     """Return the settings with one margin for all classes; None: unchanged."""
     return config if margin is None else config.model_copy(update={"margin": margin, "margins": {}})
+
+
+def _version_of(record: MicrographRecord) -> str:
+    """Return a text for the names of pictures that changes when a micrograph is screened again."""
+    return f"{zlib.crc32(repr(record).encode()):08x}"
+
+
+def _file_of(record: MicrographRecord) -> str:
+    """Return a text for the names of pictures that changes when the file of a micrograph does."""
+    return content_of(record.path).replace(" ", "_")
 
 
 def _rounded(value: Optional[float]) -> Optional[float]:

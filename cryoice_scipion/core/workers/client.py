@@ -80,7 +80,7 @@ class WorkerClient(RemoteExecutor):
         model : str
             Name or folder.
         device : str
-            "cpu" or "cuda:N".
+            "cpu", "cuda:N" or "auto"; the attribute ``device`` names the one that the child uses once it has started.
         log_path : pathlib.Path
             The child's messages are appended to it.
         command : sequence of str, optional
@@ -158,6 +158,7 @@ class WorkerClient(RemoteExecutor):
         if said.get("version") != VERSION:
             self._end()
             raise WorkerError("worker", f"is version {said.get('version')}, not {VERSION}", "install the same version")
+        self.device = str(said.get("device", self.device))
         return said
 
     def send(self, request: Dict[str, Any]) -> Dict[str, Any]:

@@ -48,6 +48,19 @@ def test_a_threshold_keeps_what_is_at_least_as_good_on_accepted_micrographs(tmp_
     assert np.isnan(records.goodness[records.of(0)][2])
 
 
+def test_late_coordinates_that_failed_are_kept_at_no_threshold_nor_by_hand(tmp_path):
+    records = []
+    for key, status, first in ((1, "accepted", 0), (2, "discarded", 10)):
+        records.append(screened(key, [0.2, None], status, first))
+        records[-1].scores.append(PickScore(first + 2, None, "failed", False))
+    write(tmp_path, *records)
+    found = RunReader(tmp_path).look()
+    for records, kept in ((found, [0, 1]), (found.changed({2: True}), [0, 1, 10, 11])):
+        assert records.ids[records.kept(-1.0)].tolist() == kept
+        assert records.kept_number(-1.0) == records.kept_counts(-1.0).sum() == len(kept)
+    assert found.failed.tolist() == [False, False, True] * 2
+
+
 def test_each_look_takes_what_is_new_and_says_when_nothing_is(tmp_path):
     reader = RunReader(tmp_path)
     assert ids_of(reader.look()) == []

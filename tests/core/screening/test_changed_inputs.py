@@ -6,9 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import pandas as pd
 import pytest
-from standin import executor, make_tasks, write_micrograph
+from standin import PIXEL, executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, X, Y
@@ -149,6 +151,34 @@ def test_touched_files_are_read_once_and_unchanged_ones_never(tmp_path, screen, 
     assert [line["id"] for line in lines(tmp_path / "o", "touched")] == [1]
     monkeypatch.setattr(identity, "identify", lambda path: pytest.fail("a file was read"))
     assert screen(tasks) == []
+
+
+def write_stack(path, seeds, pixel_size=PIXEL):
+    """Write a stack of micrographs, and return tasks of its frames; the first seeds have the same numbers of them."""
+    tasks = make_tasks(path.parent / "single", len(seeds))
+    for task, seed in zip(tasks, seeds):
+        write_micrograph(task.path, seed=seed, bad_columns=40 + seed)
+    with mrcfile.new(str(path), overwrite=True) as mrc:
+        mrc.set_data(np.stack([mrcfile.read(task.path) for task in tasks]))
+        mrc.set_image_stack()
+        mrc.voxel_size = pixel_size
+    return [dataclasses.replace(task, path=f"{task.id}@{path}") for task in tasks]
+
+
+def test_of_a_stack_only_the_frames_that_changed_are_screened_again(tmp_path, screen):
+    path = tmp_path / "stack.mrcs"
+    tasks = write_stack(path, [1, 2, 3])
+    screen(tasks)
+    os.utime(path)
+    assert screen(tasks) == []
+    assert [line["id"] for line in lines(tmp_path / "o", "touched")] == [1, 2, 3]
+    assert write_stack(path, [1, 2, 3, 4])[:3] == tasks  # it has grown
+    assert screen(tasks) == []
+    write_stack(path, [1, 7, 3, 4])
+    assert [(one.id, FLAG in one.flags) for one in screen(tasks)] == [(2, True)]
+    assert screen(tasks) == []
+    write_stack(path, [1, 7, 3, 4], PIXEL + 1)
+    assert [one.id for one in screen(tasks)] == [1, 2, 3]
 
 
 def test_a_changed_micrograph_that_cannot_be_read_any_more_fails(tmp_path, screen):

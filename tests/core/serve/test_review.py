@@ -12,16 +12,18 @@ from journals import unsealed
 from PIL import Image
 from serving import client_of, make_run, make_test_place
 from simple_grader import CLASSES
-from standin import executor
+from standin import executor, write_micrograph
 
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
 from cryoice_scipion.core.images.archives import write_archive
-from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.records import MicrographTask, PickScore, to_json
 from cryoice_scipion.core.results import stored_maps
+from cryoice_scipion.core.results.journal import Journal
+from cryoice_scipion.core.results.journal_lines import parse
 from cryoice_scipion.core.results.review_files import change_verdicts, read_verdicts
-from cryoice_scipion.core.results.run_folder import KEPT, REJECTED
+from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REJECTED, RunFolder
 from cryoice_scipion.core.results.run_reader import RunReader, read_records
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.screening.options import RunOptions
@@ -111,6 +113,33 @@ def test_a_run_with_archives_looks_the_same(client, run, monkeypatch):
         np.testing.assert_allclose(np.asarray(one, float), np.asarray(other, float), atol=12)  # stored as JPEG again
 
 
+@pytest.mark.parametrize("words", ["?low_pass=10", ""])
+def test_a_picture_made_from_a_micrograph_is_made_again_when_its_file_is_another(tmp_path, words):
+    run = make_run(tmp_path, 2)
+    record = read_records(run)[0]
+    if not words:
+        (run / RunFolder(run).base(record.stem)).unlink()
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        before = client.get(f"/api/run/1/picture.jpg{words}").content
+        assert client.get(f"/api/run/1/picture.jpg{words}").content == before
+        write_micrograph(record.path, seed=77, bad_columns=150)
+        assert client.get(f"/api/run/1/picture.jpg{words}").content != before
+
+
+def test_a_small_picture_is_made_again_when_a_micrograph_is_screened_again(tmp_path):
+    run = make_run(tmp_path, 2)
+    first = read_records(run)[0]
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        before = client.get("/api/run/1/small.jpg").content
+        shutil.copy(run / RunFolder(run).base(read_records(run)[1].stem), run / RunFolder(run).base(first.stem))
+        assert client.get("/api/run/1/small.jpg").content == before
+        first.median_logit, first.flags = 1.0, ["file_changed"]  # and the same bad area
+        journal = Journal(run / JOURNAL, parse)
+        journal.append("screened", record=to_json(first), picks="")
+        journal.close()
+        assert client.get("/api/run/1/small.jpg").content != before
+
+
 def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):
     records = RunReader(run).look()
     for threshold in (0.0, 0.3, 0.5, 0.9, 1.0):
@@ -128,6 +157,18 @@ def test_a_run_with_its_own_threshold_is_shown_at_it(tmp_path, threshold):
         assert get(client, "/api/run")["threshold"] == threshold and shown == kept
         assert get(client, "/api/run/counts")["kept"] == sum(kept.values())
         assert post(client, "/api/review/save")["kept"] == sum(kept.values())
+
+
+def test_late_coordinates_that_failed_are_not_counted_as_kept(tmp_path):
+    run = make_run(tmp_path, threshold=-1)
+    last = read_records(run)[-1]
+    last.scores.append(PickScore(999, None, "failed", False))
+    journal = Journal(run / JOURNAL, parse)
+    journal.append("screened", record=to_json(last), picks="")
+    journal.close()
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        found = get(client, "/api/run/counts")
+    assert (found["kept"], found["of"]) == (24, 25)
 
 
 def test_counts_at_another_margin_arrive_in_the_background(client):
