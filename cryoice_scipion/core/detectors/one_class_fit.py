@@ -18,7 +18,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.ndimage import uniform_filter
 
 from cryoice_scipion.constants import FEWEST_CLEAN
@@ -209,6 +208,8 @@ def _with_neighbours(values: NDArray[Any]) -> Array:
 
 def _distances(rows: Array, covariance: Array) -> Array:
     """Return the Mahalanobis distance of each row (n, features) from 0."""
+    from scipy.linalg import solve_triangular  # loads slowly
+
     root = np.linalg.cholesky(covariance)
     distances: Array = np.linalg.norm(solve_triangular(root, rows.T, lower=True, check_finite=False), axis=0)
     return distances
