@@ -170,9 +170,8 @@ def answers(kept: Dict[str, Any], model: str) -> Iterator[Tuple[int, str, Dict[s
         some = with_split(table.iloc[rows].reset_index(drop=True))
         fitted = fit_head({EMBEDDING: features[rows]}, some, config, "cpu", lambda _: None, False)
         found = {SCRATCH: kept["scratch"][number], TUNED: odds_of(fitted.network, {EMBEDDING: test})}
-        train = np.flatnonzero(some["split"] == "train")
-        allowed = torch.from_numpy(allowed_classes(some["label"].tolist(), detector.config.classes))[train]
-        given = (torch.from_numpy(features[rows])[train], allowed, torch.from_numpy(patch_weights(some)[train]))
+        allowed = torch.from_numpy(allowed_classes(some["label"].tolist(), detector.config.classes))
+        given = (torch.from_numpy(features[rows]), allowed, torch.from_numpy(patch_weights(some)))
         layers = {SHIPPED: old, **{name: fit_layer(old, trust, *given) for name, trust in TRUST.items()}}
         found.update({name: bad_log_odds(linear(cells, *layer)).numpy() for name, layer in layers.items()})
         yield number, fitted.topics["last layer"].split()[0], found

@@ -21,7 +21,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.training.head_choice import TRUST, Fit, Rows, choose
+from cryoice_scipion.core.training.head_choice import MICROGRAPHS, TRUST, Fit, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import (
     Arrays,
@@ -86,8 +86,9 @@ def fit_head(
     """Fit the last layer of the U-Net model ``config.base`` to labelled cells; arguments as of ``fit.fit``.
 
     The penalised likelihood, with a Gaussian prior around the old weights or a part of them, is maximised by L-BFGS on
-    all training patches at once, weighted by :func:`patch_weights`. The choice of that part uses the validation patches
-    as well.
+    all patches at once, weighted by :func:`patch_weights`. The layer is fitted to the training patches for the history,
+    then to these and the validation patches. Temperature and threshold are to be set on the cross-validated predictions
+    of both. With fewer than three labelled micrographs, the validation patches are left out and used for this instead.
     """
     torch.manual_seed(config.seed)
     detector = load_base(config.base)
@@ -107,7 +108,8 @@ def fit_head(
         return lambda rows, left: functional.linear(features[left], *fit(rows, trust))
 
     fits = {name: refit(trust) for name, trust in TRUST.items()}
-    choice = choose(fits, table, np.sort(np.concatenate([train, validation])), weights)
+    both = np.sort(np.concatenate([train, validation]))
+    choice = choose(fits, table, both, weights)
     log(f"fine-tuning {base.name}, last layer: {choice}")
     history: List[Dict[str, float]] = []
 
@@ -121,11 +123,16 @@ def fit_head(
         on_epoch(Epoch(history[-1], lambda: positions_of(p_bad, table, validation, views, lambda: read)))
 
     layer = fit(train, TRUST[choice.name], report)
+    crossed, topics = None, {"last layer": str(choice)}
+    if len(choice.rows) and choice.unit == MICROGRAPHS:  # quarters of micrographs resemble each other too much
+        layer, crossed = fit(both, TRUST[choice.name]), (choice.rows, choice.logits.double().numpy())
+        number = len(choice.losses[choice.name])
+        topics["validation"] = f"cross-validation over {number} micrographs; the last layer is fitted to all of them"
     with torch.no_grad():
         network.head.weight.copy_(layer[0][:, :, None, None])
         cast(torch.Tensor, network.head.bias).copy_(layer[1])
-    topics = {"last layer": str(choice)}
-    return Fitted(network, list(base.classes), history, options=dict(base.network_options), topics=topics)
+    options = dict(base.network_options)
+    return Fitted(network, list(base.classes), history, options=options, topics=topics, crossed=crossed)
 
 
 def last_layer(detector: NetworkDetector) -> Layer:

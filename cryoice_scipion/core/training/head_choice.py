@@ -23,7 +23,8 @@ MEANINGS = {
     name: f"{100 * trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
     for name, trust in TRUST.items()
 }
-_MICROGRAPHS = 3  # fewer are divided into blocks
+MICROGRAPHS = "micrographs"  # the groups, if there are enough
+_ENOUGH = 3  # micrographs; fewer are divided into quarters
 _FOLDS = 5
 
 Rows = NDArray[np.int64]
@@ -38,6 +39,8 @@ class Choice:
     name: str
     losses: Dict[str, NDArray[np.float64]]  # of each layer, on each group that was left out
     unit: str  # of the groups
+    rows: Rows  # of the table: the patches that were left out once
+    logits: torch.Tensor  # (n, classes), of these rows: of the taken layer, fitted without their groups
 
     def __str__(self) -> str:
         """Return the choice with its scores, for the command line and the model card."""
@@ -72,11 +75,11 @@ def choose(fits: Mapping[str, Fit], table: pd.DataFrame, rows: Rows, weights: ND
     folds = [np.isin(groups, names[first::_FOLDS]) for first in range(min(_FOLDS, len(names)))]
     folds = [left for left in folds if bad[~left].any() and not bad[~left].all()]
     if not folds:
-        return Choice(COMBINED, {name: np.zeros(0) for name in fits}, unit)
+        return Choice(COMBINED, {name: np.zeros(0) for name in fits}, unit, rows[:0], torch.zeros(0))
     seen = np.concatenate([np.flatnonzero(left) for left in folds])
     losses: Dict[str, NDArray[np.float64]] = {}
-    for name, fit in fits.items():
-        logits = torch.cat([fit(rows[~left], rows[left]) for left in folds])
+    crossed = {name: torch.cat([fit(rows[~left], rows[left]) for left in folds]) for name, fit in fits.items()}
+    for name, logits in crossed.items():
 
         def odds_at(temperature: float, logits: torch.Tensor = logits) -> NDArray[np.float64]:
             odds: NDArray[np.float64] = bad_log_odds(logits / temperature).double().numpy()
@@ -86,7 +89,8 @@ def choose(fits: Mapping[str, Fit], table: pd.DataFrame, rows: Rows, weights: ND
         each = pd.DataFrame({"loss": np.logaddexp(0.0, np.where(bad[seen], -odds, odds)), "weight": weight[seen]})
         sums = each.assign(loss=each["loss"] * each["weight"]).groupby(groups[seen]).sum()
         losses[name] = (sums["loss"] / sums["weight"]).to_numpy()
-    return Choice(_best(losses), losses, unit)
+    best = _best(losses)
+    return Choice(best, losses, unit, rows[seen], crossed[best])
 
 
 def _best(losses: Mapping[str, NDArray[np.float64]]) -> str:
@@ -99,8 +103,8 @@ def _best(losses: Mapping[str, NDArray[np.float64]]) -> str:
 def _groups(table: pd.DataFrame) -> Tuple[NDArray[np.str_], str]:
     """Return the group of each patch: its micrograph; of one or two micrographs, the quarter that it lies in."""
     names = table["micrograph"].astype(str)
-    if names.nunique() >= _MICROGRAPHS:
-        return names.to_numpy(dtype=str), "micrographs"
+    if names.nunique() >= _ENOUGH:
+        return names.to_numpy(dtype=str), MICROGRAPHS
     quarters = names
     for axis in ("x", "y"):
         beyond = table[axis] > table.groupby("micrograph")[axis].transform("median")

@@ -389,6 +389,10 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     old, new = (load_detector(folder).network.state_dict() for folder in (model, tuned))
     changed = {key for key in old if not torch.equal(old[key], new[key])}
     assert changed == {"head.weight", "head.bias"}
+    # Each labelled place is predicted once, by a layer that was fitted without its micrograph.
+    assert config.trained_on["validation"].startswith("cross-validation over 3 micrographs")
+    assert (config.metrics["validation_good"], config.metrics["validation_bad"]) == (24, 24)
+    assert (config.metrics["test_good"], config.metrics["test_bad"]) == (8, 8)
     chosen = config.trained_on["last layer"]
     assert "cross-validated log loss over 3 micrographs: combined" in chosen
     assert f"- last layer: {chosen}" in (tuned / "card.md").read_text(encoding="utf-8")

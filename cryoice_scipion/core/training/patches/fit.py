@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,8 @@ class Fitted:
     interrupted: bool = False
     options: Dict[str, int] = dataclasses.field(default_factory=dict)  # what the network is built with
     topics: Dict[str, str] = dataclasses.field(default_factory=dict)  # of the model card: how the network was fitted
+    #: Rows of the table, and their logits from fits without their micrographs; None: validation is not trained on.
+    crossed: Optional[Tuple[NDArray[np.int64], NDArray[np.float64]]] = None
 
 
 def classes_of(labels: Sequence[str]) -> List[str]:

@@ -117,11 +117,9 @@ def train_on_patches(
         given = counted(few, "BAD patch is", "BAD patches are")
         log(f"warning: {given} few for a new network; use --from default to fine-tune the shipped one")
     fitted = fitter(views, table, config, device, log, progress, request.on_epoch)
-    original = (table["copy"] == 0).to_numpy()
-    rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
-    logits = predict(fitted.network, views, rows, device)
+    rows, measured, logits = _predicted(fitted, views, table, device)
     preferred = base.config.recommended_threshold if base else 0.5
-    predictions = _calibrate(table.iloc[rows], logits, config.per_micrograph_reference, preferred)
+    predictions = _calibrate(measured, logits, config.per_micrograph_reference, preferred)
     if base:
         old = predict(base.network, views, rows, device) / base.config.temperature
         predictions.before = _measured(old, predictions, preferred)
@@ -141,6 +139,25 @@ def train_on_patches(
     return Result(
         request.output, model, predictions.validation, predictions.test, fitted.interrupted, predictions.before
     )
+
+
+def _predicted(
+    fitted: Fitted, views: Arrays, table: pd.DataFrame, device: str
+) -> Tuple[NDArray[np.int64], pd.DataFrame, NDArray[np.float64]]:
+    """Return the rows of validation and test patches, their part of the table, and their logits.
+
+    Where predictions are cross-validated, their patches are the validation patches.
+    """
+    original = (table["copy"] == 0).to_numpy()
+    if fitted.crossed is None:
+        rows = np.flatnonzero(original & table["split"].isin([VALIDATION, TEST]).to_numpy())
+        return rows, table.iloc[rows], predict(fitted.network, views, rows, device)
+    crossed, logits = fitted.crossed
+    test = np.flatnonzero(original & (table["split"] == TEST).to_numpy())
+    rows = np.concatenate([crossed, test])
+    split = np.repeat([VALIDATION, TEST], [len(crossed), len(test)])
+    of_test = predict(fitted.network, views, test, device) if len(test) else logits[:0]
+    return rows, table.iloc[rows].assign(split=split), np.concatenate([logits, of_test])
 
 
 def _measured(logits: NDArray[np.float64], predictions: Predictions, threshold: float) -> Dict[str, float]:
