@@ -12,8 +12,8 @@ from cryoice_scipion import convert
 from cryoice_scipion.constants import BAD, FEWEST_GRADED, FEWEST_LABELS, GOOD
 from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.evaluation.validation_draw import draw_validation
-from cryoice_scipion.core.grades.table import read_grades
-from cryoice_scipion.core.images.naming import matches_name, micrograph_key, stem_of
+from cryoice_scipion.core.grades.table import match_grades, read_grades
+from cryoice_scipion.core.images.naming import matches_name, stem_of
 from cryoice_scipion.streams import CoordinateReader
 
 _NAMED = 5  # micrographs that a message names
@@ -92,11 +92,10 @@ def grades_by_micrograph(micrographs: Any, table: Path) -> Dict[str, str]:
 
     Raises
     ------
-    SettingsError
-        When the table cannot be read, lacks a column, or has an unknown grade.
+    CryoIceError
+        When the table cannot be read, lacks a column, or has an unknown grade or an ambiguous name.
     """
-    grades, stems = read_grades(table), [row.stem for row in convert.read_micrographs(micrographs)]
-    return {stem: grades[micrograph_key(stem)] for stem in stems if micrograph_key(stem) in grades}
+    return match_grades(read_grades(table), {row.stem: row.path for row in convert.read_micrographs(micrographs)})
 
 
 def grade_complaints(grades: Dict[str, str], held_out: Sequence[str]) -> List[str]:

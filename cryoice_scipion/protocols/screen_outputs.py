@@ -70,15 +70,15 @@ class ScreenOutputs:
         Failed items, and coordinates rejected for lack of a micrograph, are removed, because they are tried again.
         """
         present = {name: np.array(self._present(name), dtype=np.int64) for name in NAMES}
-        expected = _expected(recorded())
+        expected, changed = _expected(recorded())
         for name in filter(self._has, NAMES):
             self._remove(name, np.setdiff1d(present[name], expected[name]).tolist())
         missing = {name: set(np.setdiff1d(expected[name], present[name]).tolist()) for name in NAMES}
         moved = self._moved()
-        if moved or any(missing.values()):
-            logger.info("The outputs lack items that are in the journal, or have them at old positions; adding them")
+        if moved or changed or any(missing.values()):
+            logger.info("The outputs lack items that are in the journal, or may have old ones; writing them again")
             coordinates = missing[COORDINATES] | missing[REJECTED] | moved
-            micrographs = missing[MICROGRAPHS] | missing[DISCARDED]
+            micrographs = missing[MICROGRAPHS] | missing[DISCARDED] | changed
             batch: List[MicrographRecord] = []
             for record in recorded():
                 lost = record.id in micrographs or any(score.id in coordinates for score in record.scores)
@@ -268,13 +268,16 @@ def _rows_of(coordinates: Any) -> Any:
     return np.array(coordinates_in(coordinates), dtype=np.int64).reshape(-1, 3)
 
 
-def _expected(records: Iterable[MicrographRecord]) -> Dict[str, Any]:
-    """Return the ids that each output should have according to the journal."""
+def _expected(records: Iterable[MicrographRecord]) -> Tuple[Dict[str, Any], AbstractSet[int]]:
+    """Return the ids that each output should have according to the journal, and the micrographs whose file changed."""
     ids = {name: array("q") for name in NAMES}
+    changed = set()
     for record in records:
+        if FILE_CHANGED in record.flags:
+            changed.add(record.id)
         if record.status != FAILED:
             ids[MICROGRAPHS if _is_kept(record) else DISCARDED].append(record.id)
             for score in record.scores:
                 if score.cls != FAILED:
                     ids[COORDINATES if score.kept else REJECTED].append(score.id)
-    return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}
+    return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}, changed

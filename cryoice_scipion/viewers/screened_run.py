@@ -54,6 +54,7 @@ class ScreenedRun:
         self._prefix = table_prefix(picked) if picked else ""
         self._scale = protocol.getBoxScale() if picked else 1.0
         self._scored = np.zeros((2, 0))  # ids, ascending, and scores of the picker that are read
+        self._checked: Tuple[Any, ...] = ()  # number and sum of these scores in the file
 
     def positions(self, ids: Any) -> Any:
         """Return x and y of coordinates in px of the screened micrographs; NaN if unknown.
@@ -76,7 +77,7 @@ class ScreenedRun:
     def scores(self, ids: Any) -> Optional[Any]:
         """Return the picker's score of coordinates, shape (n,), NaN if unknown; None if the picker gave none.
 
-        Only coordinates that are new since the last call are read.
+        Only coordinates that are new since the last call are read, unless known ones have changed.
         """
         if not self._picked or not Path(self._picked).is_file():
             return None
@@ -86,9 +87,15 @@ class ScreenedRun:
                 attribute = next((name for name in SCORES if name in known), None)
                 if attribute is None:
                     return None
-                query = f"SELECT id, {known[attribute]} FROM {self._prefix}Objects WHERE id > ? ORDER BY id"
+                column, table = known[attribute], f"{self._prefix}Objects"
                 last = int(self._scored[0, -1]) if self._scored.size else 0
+                check = f"SELECT count(*), total({column}), total(id * {column}) FROM {table} WHERE id <= ?"
+                if last and connection.execute(check, [last]).fetchone() != self._checked:
+                    self._scored, last = np.zeros((2, 0)), 0
+                query = f"SELECT id, {column} FROM {table} WHERE id > ? ORDER BY id"
                 rows = connection.execute(query, [last]).fetchall()
+                last = rows[-1][0] if rows else last
+                self._checked = connection.execute(check, [last]).fetchone()
         except sqlite3.OperationalError:  # busy: read at the next call
             rows = []
         new = np.array(rows, dtype=np.float64).reshape(-1, 2).T  # None becomes NaN

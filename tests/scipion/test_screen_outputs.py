@@ -116,6 +116,12 @@ def test_a_move_that_a_killed_run_had_not_written_is_put_right(protocol):
     assert items(protocol.outputCoordinates)[1].getPosition() == (30, 5)
 
 
+def test_a_changed_micrograph_that_a_killed_run_had_not_written_is_put_right(protocol):
+    journal = [record(1, ACCEPTED, (0.7, 0.6), [FILE_CHANGED]), record(2, ACCEPTED, (0.8, 0.8))]
+    protocol.outputs.reconcile(lambda: iter(journal))
+    assert contents(protocol) == ({1: None, 2: None}, {}, {1: 0.7, 2: 0.6, 3: 0.8, 4: 0.8}, {})
+
+
 def test_a_disabled_coordinate_is_screened_like_others_and_stays_disabled(protocol):
     picked = protocol.outputs._sources[COORDINATES].get()
     item = picked[1]

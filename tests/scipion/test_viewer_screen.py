@@ -873,3 +873,7 @@ def test_positions_and_scores_are_those_of_a_set_whose_tables_have_a_prefix(tmp_
     run = ScreenedRun(None, protocol)
     assert run.positions(np.array([1])).tolist() == [[22.0, 44.0]]
     assert run.scores(np.array([1])).tolist() == [0.5]
+    item._score = Float(0.9)  # another pick with the same id
+    output.update(item)
+    output.write()
+    assert run.scores(np.array([1])).tolist() == [0.9]

@@ -61,7 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from cryoice_scipion.core.formats.coordinates import MICROGRAPH, read_picks
-    from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses, names_in_short
+    from cryoice_scipion.core.results.balance import (
+        all_unmatched,
+        balance_line,
+        file_lines,
+        has_losses,
+        names_in_short,
+        none_screened,
+    )
+    from cryoice_scipion.core.results.run_reader import read_summary
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.filter import filter_coordinates
 
@@ -90,7 +98,8 @@ def main(args: argparse.Namespace) -> int:
     print(f"coordinates in {args.output / 'coordinates'}")
     print("\n".join([*map(plain, file_lines(given)), balance_line(summary)]))
     if len(picks) and not summary.picks:
-        raise all_unmatched(len(picks), names_in_short(picks.table[MICROGRAPH].astype(str).unique()))
+        screening, names = read_summary(args.run), names_in_short(picks.table[MICROGRAPH].astype(str).unique())
+        raise (all_unmatched if screening is not None and screening.finished else none_screened)(len(picks), names)
     return 0 if summary.finished and not failures and not has_losses(given) else 1
 
 

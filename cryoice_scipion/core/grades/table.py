@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Mapping, Tuple
 
 import pandas as pd
 
 from cryoice_scipion.constants import GRADES
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.images.naming import micrograph_key
+from cryoice_scipion.core.images.naming import NameIndex, agreeing_folders, stem_of
 
 COLUMNS = ("micrograph", "grade")
 
 
 def read_grades(path: Path) -> Dict[str, str]:
-    """Return the grade of each micrograph of a table, by ``micrograph_key`` of its name.
+    """Return the grade of each micrograph of a table, by its name there.
 
     Raises
     ------
@@ -33,4 +33,33 @@ def read_grades(path: Path) -> Dict[str, str]:
     unknown = sorted(set(table["grade"]) - set(GRADES))
     if unknown:
         raise SettingsError(path, f"unknown grade {', '.join(unknown)}", f"the grades are {', '.join(GRADES)}")
-    return {micrograph_key(name): grade for name, grade in zip(table["micrograph"], table["grade"])}
+    return dict(zip(table["micrograph"], table["grade"]))
+
+
+def match_grades(grades: Mapping[str, str], micrographs: Mapping[str, str]) -> Dict[str, str]:
+    """Return the grades of micrographs by their stem, without those that the table does not name.
+
+    Of several names in the table that match one micrograph, the one with its stem counts, then the one in its folder,
+    then the last one.
+
+    Parameters
+    ----------
+    grades : mapping
+        The grade by name; see :func:`read_grades`.
+    micrographs : mapping
+        The path of each micrograph by its stem.
+
+    Raises
+    ------
+    CryoIceError
+        When a name matches several micrographs equally well.
+    """
+    index, stems = NameIndex(micrographs.values()), {path: stem for stem, path in micrographs.items()}
+    found: Dict[str, Tuple[Tuple[bool, int], str]] = {}
+    for name, grade in grades.items():
+        path = micrographs.get(name) or index.find(name)
+        if path is not None:
+            closeness = name in micrographs or stem_of(name) == stem_of(path), agreeing_folders(name, path)
+            if stems[path] not in found or closeness >= found[stems[path]][0]:
+                found[stems[path]] = closeness, grade
+    return {stem: grade for stem, (_, grade) in found.items()}

@@ -9,6 +9,7 @@ from cryoice_scipion.constants import AMBIGUOUS, DISABLED, LOW_SCORE, UNMATCHED,
 from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.records import PickCounts, Summary
 
+_CHECK_NAMES = "check the micrograph names in the coordinate files"
 _NAMES_SHOWN = 5
 #: Singular and plural of each reason for leaving coordinates out.
 _REASONS: Dict[str, Tuple[str, str]] = {
@@ -107,5 +108,16 @@ def names_in_short(paths: Iterable[str]) -> str:
 def all_unmatched(number: int, names: str = "") -> CoordinatesError:
     """Return the error when no coordinate matches a micrograph."""
     reason = f"of {counted(number, 'coordinate')}, none matches a micrograph by name"
-    remedy = "check the micrograph names in the coordinate files"
-    return CoordinatesError("--coordinates", reason + (f" (names in the files: {names})" if names else ""), remedy)
+    return CoordinatesError("--coordinates", reason + _in_files(names), _CHECK_NAMES)
+
+
+def none_screened(number: int, names: str) -> CoordinatesError:
+    """Return the error when no coordinate is on a micrograph that a running screening has finished."""
+    reason = f"of {counted(number, 'coordinate')}, none is on a micrograph that is screened so far"
+    return CoordinatesError(
+        "--coordinates", reason + _in_files(names), f"run the command again later, or {_CHECK_NAMES}"
+    )
+
+
+def _in_files(names: str) -> str:
+    return f" (names in the files: {names})" if names else ""

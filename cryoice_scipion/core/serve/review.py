@@ -102,14 +102,14 @@ class Review:
             kept = is_kept(records.goodness, limit) & np.repeat(is_open, records.picks) & ~records.failed
             number, of, ready = int(kept.sum()), len(kept), 1.0
         else:
-            found, picks = self._scored_at(margin), self._view.given().picks
+            found, given = self._scored_at(margin), self._view.given()
             mapped = [one for one in records.micrographs if one.id in maps.tasks]
-            todo = [one for one in mapped if not _is_current(one, found.get(one.id), len(picks.get(one.id, ())))]
+            todo = [one for one in mapped if not _is_current(one, found.get(one.id), len(given.picks.get(one.id, ())))]
             if todo:
                 threading.Thread(target=self._compute, args=(margin, found, todo), daemon=True).start()
             opened = {one.id for one, is_it in zip(records.micrographs, is_open) if is_it}
             done = [(one.id, found[one.id][1]) for one in mapped if one.id in found]
-            number = sum(int(is_kept(values, limit).sum()) for key, values in done if key in opened)
+            number = sum(int(given.kept(key, values, limit).sum()) for key, values in done if key in opened)
             of = sum(len(values) for _, values in done)
             ready = 1 - len(todo) / max(1, len(mapped))
         return {"kept": number, "of": of, "ready": ready, "accepted": int(is_open.sum()), "micrographs": len(is_open)}
@@ -157,7 +157,7 @@ class Review:
             if one.id in maps.tasks and given.rows.get(one.id):
                 rows = given.rows[one.id]
                 goodness[rows] = self._view.preview(one.id, margin).goodness
-                kept[rows] = is_kept(goodness[rows], limit) & accepted.get(one.id, False)
+                kept[rows] = given.kept(one.id, goodness[rows], limit) & accepted.get(one.id, False)
         table = given.table.table.drop(columns="cryoiceClass", errors="ignore")  # of another threshold
         table = table.assign(cryoiceGoodness=np.round(goodness, 9))
         for name, chosen in (("kept", kept), ("rejected", ~kept)):

@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cryoice_scipion.constants import FAILED, GOOD
@@ -35,6 +37,7 @@ from cryoice_scipion.core.serve.pictures import finer_picture, jpeg, probability
 from cryoice_scipion.core.serve.safety import inside
 
 _SMALL = 240  # px
+_CLASS = "cryoiceClass"
 _SIZES = 3  # digits of shares that the page gets
 
 
@@ -45,6 +48,15 @@ class Given:
     table: Optional[PickTable]  # None: the run has none
     rows: Dict[int, List[int]]  # of the table, by micrograph
     picks: Dict[int, List[Pick]]  # by micrograph
+    failed: NDArray[np.bool_]  # (rows of the table,): could not be scored; no threshold keeps them
+
+    def kept(self, key: int, goodness: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+        """Return which coordinates of a micrograph a threshold keeps."""
+        failed, kept = self.failed[self.rows.get(key, [])], is_kept(goodness, threshold)
+        return kept & ~failed if len(failed) == len(kept) else kept  # else the goodness is that of an earlier state
+
+
+_NOTHING = Given(None, {}, {}, np.zeros(0, dtype=bool))
 
 
 class RunView:
@@ -56,7 +68,7 @@ class RunView:
         self._reader, self._lock = RunReader(folder), threading.RLock()
         self._records: Optional[Records] = None
         self._maps: Tuple[Tuple[Stamp, ...], Optional[StoredMaps]] = ((), None)
-        self._given: Tuple[Tuple[Stamp, ...], Given] = ((), Given(None, {}, {}))
+        self._given: Tuple[Tuple[Stamp, ...], Given] = ((), _NOTHING)
         self.version = 0  # grows with each change of the run
 
     def records(self) -> Records:
@@ -118,14 +130,16 @@ class RunView:
             now = tuple(map(stamp_of, paths))
             if self._given[0] != now:
                 there = [path for path in paths if path.is_file()]
-                self._given = now, self._read_given(there) if there else Given(None, {}, {})
+                self._given = now, self._read_given(there) if there else _NOTHING
             return self._given[1]
 
     def _read_given(self, paths: List[Path]) -> Given:
         table = read_picks(paths)
         tasks = [MicrographTask(one.id, one.path, one.stem) for one in self.records().micrographs]
         rows = assign_picks(table, tasks).rows
-        return Given(table, rows, {task.id: task.picks for task in tasks})
+        classes = table.table.get(_CLASS)
+        failed = np.zeros(len(table), dtype=bool) if classes is None else (classes == FAILED).to_numpy(dtype=bool)
+        return Given(table, rows, {task.id: task.picks for task in tasks}, failed)
 
     def rows(self) -> List[Dict[str, Any]]:
         """Return what the gallery needs of each micrograph."""
@@ -200,7 +214,7 @@ class RunView:
         limit = bad_area.mask_threshold(threshold, self.maps().model.recommended_threshold)
         frame = Frame(shape, pixel_size)
         areas = bad_area.areas(bad_area.class_of_cells(preview.cells, found.good))
-        kept = is_kept(preview.goodness, pick_threshold(threshold, self.maps().model))
+        kept = self.given().kept(key, preview.goodness, pick_threshold(threshold, self.maps().model))
         return {
             **data,
             "bad_area": found.bad_area,

@@ -184,6 +184,20 @@ def test_what_the_summary_warns_of_is_printed(screened, capsys):
     assert "WARNING: the coordinates of 2 micrographs are at 2 Å/px" in capsys.readouterr().err
 
 
+def test_that_all_picks_are_pending_is_said_while_the_screening_goes_on(screened, capsys):
+    (screened / "late.star").write_text(HEAD + "c.mrc 1 2\nc.mrc 3 4\n")
+    filtered(screened, "late", status=2, picks="late.star")
+    assert "of 2 coordinates, none matches a micrograph by name" in capsys.readouterr().err
+    shutil.copytree(screened / "maps", screened / "going_on")
+    summary = screened / "going_on" / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "finished": False}))
+    output = filtered(screened, "late", status=2, run="going_on", picks="late.star")
+    error = capsys.readouterr().err
+    assert "none matches" not in error and "of 2 coordinates, none is on a micrograph that is screened so far" in error
+    assert "run the command again later" in error
+    assert len(table(output, "pending")) == 2
+
+
 def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     assert main(["filter", str(tmp_path / "empty"), "--coordinates", "x", "--output", str(tmp_path / "o")]) == 2

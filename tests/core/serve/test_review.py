@@ -14,7 +14,7 @@ from serving import client_of, make_run, make_test_place
 from simple_grader import CLASSES
 from standin import executor, write_micrograph
 
-from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.formats.coordinates import read_picks, write_star
 from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
 from cryoice_scipion.core.images.archives import write_archive
@@ -169,6 +169,23 @@ def test_late_coordinates_that_failed_are_not_counted_as_kept(tmp_path):
     with client_of(make_test_place(tmp_path / "own", run)) as client:
         found = get(client, "/api/run/counts")
     assert (found["kept"], found["of"]) == (24, 25)
+
+
+def test_late_coordinates_that_failed_are_kept_nowhere(tmp_path):
+    run = make_run(tmp_path, threshold=-1)
+    table = read_picks(run / KEPT).table
+    failed = table.iloc[:1].assign(cryoiceGoodness=np.nan, cryoiceClass="failed")
+    write_star(run / KEPT, table.iloc[1:])
+    write_star(run / REJECTED, failed)
+    with client_of(make_test_place(tmp_path / "own", run)) as client:
+        shown = [get(client, f"/api/run/{key}")["picks"] for key in (1, 2, 3, 4)]
+        assert sum(pick[2] for picks in shown for pick in picks) == 23
+        assert post(client, "/api/review/save")["kept"] == 23
+        for _ in range(200):
+            found = get(client, "/api/run/counts", margin="150")
+            if found["ready"] == 1.0:
+                break
+        assert found["kept"] == 23
 
 
 def test_counts_at_another_margin_arrive_in_the_background(client):

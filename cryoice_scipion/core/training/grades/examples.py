@@ -15,10 +15,10 @@ from cryoice_scipion.core.errors import SettingsError, counted, plural
 from cryoice_scipion.core.evaluation.labels import find_labelled, read_label_image
 from cryoice_scipion.core.grades.grade import grade_of_areas
 from cryoice_scipion.core.grades.resnet import grade_views
-from cryoice_scipion.core.grades.table import read_grades
+from cryoice_scipion.core.grades.table import match_grades, read_grades
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.images.naming import expand_micrographs, micrograph_key
+from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.training.grades.fit import Example
 from cryoice_scipion.core.training.trainers import TrainRequest
@@ -70,7 +70,8 @@ def tasks_by_source(request: TrainRequest) -> Dict[str, List[Tuple[MicrographTas
 
 def _graded(path: Path, tasks: Sequence[MicrographTask], request: TrainRequest) -> List[Tuple[MicrographTask, str]]:
     grades = read_grades(path)
-    found = [(task, grades[micrograph_key(task.stem)]) for task in tasks if micrograph_key(task.stem) in grades]
+    by_stem = match_grades(grades, {task.stem: task.path for task in tasks})
+    found = [(task, by_stem[task.stem]) for task in tasks if task.stem in by_stem]
     if len(found) < len(grades):
         absent = len(grades) - len(found)
         of = f"{absent} of {counted(len(grades), 'micrograph')} {plural(absent, 'is', 'are')}"
