@@ -215,10 +215,13 @@ def screen_files(
     notes: List[str] = []
     tasks = expand_micrographs([str(path) for path in named], notes)
     picks = read_picks(coordinates) if coordinates is not None else None
-    for line in [*notes, *(picks.notes + picks.warnings if picks is not None else ())]:
+    matches = assign_picks(picks, tasks) if picks is not None else None
+    if picks is not None and matches is not None:
+        notes += [*picks.notes, *picks.warnings, *matches.warnings]
+    for line in notes:
         _LOG.warning(line)
     known = output is not None and (Path(output) / JOURNAL).is_file()
-    if picks is not None and not any(assign_picks(picks, tasks).rows.values()) and len(picks) and not known:
+    if picks is not None and matches is not None and len(picks) and not any(matches.rows.values()) and not known:
         raise all_unmatched(len(picks))
     with tempfile.TemporaryDirectory(prefix="cryoice_") as nowhere:
         folder = Path(output) if output is not None else Path(nowhere) / "run"

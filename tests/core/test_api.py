@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -120,6 +121,17 @@ def test_a_session_of_files_is_screened_and_continued(folder, detector, by_comma
     assert list(cryoice.screen_files(folder / "mics", detector, tmp_path / "run", **options)) == []
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["adds_up"] and summary["input_picks"] == 2 * len(XY)
+
+
+def test_coordinates_that_fit_two_micrographs_are_named_in_the_log(folder, detector, tmp_path, caplog):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(folder / "mics" / "mic0.mrc", tmp_path / name)
+    files = [tmp_path / "one" / "mic0.mrc", tmp_path / "two" / "mic0.mrc", folder / "mics" / "mic1.mrc"]
+    found = list(cryoice.screen_files(files, detector, coordinates=folder / "picks.star", particle_diameter=DIAMETER))
+    assert [len(result.coordinate_classes) for result in found] == [0, 0, len(XY)]
+    (line,) = (record.message for record in caplog.records if "fits several" in record.message)
+    assert line.startswith("mic0.mrc: ") and "its 4 coordinates are left out" in line
 
 
 def test_nothing_is_left_behind_without_an_output_and_a_broken_file_is_told(folder, detector, tmp_path):

@@ -94,7 +94,7 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         The table to return if there are no coordinates.
     """
     optics: Optional[pd.DataFrame] = None
-    parts, not_read = [], dict(read.not_read)  # type: List[Picks], Dict[str, str]
+    used, not_read = [], dict(read.not_read)  # type: List[Tuple[Path, Picks]], Dict[str, str]
     for path, part in read.parts:
         if part.optics is not None and len(part.table) and not part.optics.equals(optics):
             try:
@@ -102,7 +102,8 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
             except CoordinatesError as error:
                 not_read[str(path)] = str(error)
                 continue
-        parts.append(part)
+        used.append((path, part))
+    parts = [part for _, part in used]
     if optics is None:
         optics = next((part.optics for part in parts if part.optics is not None), None)
     tables = [part.table for part in parts if len(part.table)] or [part.table for part in parts[:1]]
@@ -116,7 +117,7 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         table,
         optics,
         dict(left_out),
-        warnings + shared_lines(read.parts) + _without_group(table, optics),
+        warnings + shared_lines(used) + _without_group(table, optics),
         sum(part.files for part in parts),
         not_read,
         [*read.other, *(name for part in parts for name in part.other)],

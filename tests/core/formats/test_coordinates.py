@@ -441,7 +441,9 @@ def test_one_bad_file_of_a_folder_is_left_out_and_named(tmp_path):
 def test_a_file_whose_optics_contradict_the_others_is_left_out_and_named(tmp_path):
     for name, voltage in (("a", 300.0), ("b", 200.0), ("c", 300.0)):
         optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnVoltage": [voltage]})
-        write_star(tmp_path / f"{name}.star", pd.DataFrame({X: [1.0], Y: [2.0], "rlnOpticsGroup": [1]}), optics)
+        named = {NAME: ["a.mrc"]} if name == "b" else {}  # not joined with those of a.star, as it is left out
+        table = pd.DataFrame({X: [1.0], Y: [2.0], "rlnOpticsGroup": [1], **named})
+        write_star(tmp_path / f"{name}.star", table, optics)
     picks = read_picks(tmp_path)
     assert picks.table[NAME].tolist() == ["a", "c"] and picks.optics["rlnVoltage"].tolist() == [300.0]
     assert list(picks.not_read) == [str(tmp_path / "b.star")]
