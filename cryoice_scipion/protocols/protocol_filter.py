@@ -20,8 +20,9 @@ from cryoice_scipion.core.results.run_folder import MICROGRAPHS, SUMMARY
 from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
-from cryoice_scipion.core.screening.filter import scored, summary_of
-from cryoice_scipion.core.screening.tables import MicrographTable, write_summary
+from cryoice_scipion.core.results.throughput import Throughput
+from cryoice_scipion.core.screening.filter import scored
+from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 from cryoice_scipion.protocols.filter_form import FilterForm
 from cryoice_scipion.protocols.fixed_input import FixedInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
@@ -98,7 +99,8 @@ class CryoIceProtFilter(FilterForm, FixedInput, CryoIceProtocol):
         outputs.append(batch)
         table.refresh()
         given = source.counts()
-        write_summary(folder / SUMMARY, summary_of(sums, given, maps, finished=given.matched == sums.picks))
+        finished = given.matched == sums.picks
+        write_summary(folder / SUMMARY, summarise(sums, Throughput(), 0, given, maps.reference, finished))
         origin = "of the screening" if self.threshold.get() is None else "set in the form"
         self.summaryVar.set(f"threshold {threshold:g}, {origin}")
 

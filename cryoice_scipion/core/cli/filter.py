@@ -99,7 +99,9 @@ def main(args: argparse.Namespace) -> int:
     print("\n".join([*map(plain, file_lines(given)), balance_line(summary)]))
     if len(picks) and not summary.picks:
         screening, names = read_summary(args.run), names_in_short(picks.table[MICROGRAPH].astype(str).unique())
-        raise (all_unmatched if screening is not None and screening.finished else none_screened)(len(picks), names)
+        if screening is not None and screening.finished:
+            raise all_unmatched(len(picks), names)
+        raise none_screened(len(picks), names)
     return 0 if summary.finished and not failures and not has_losses(given) else 1
 
 

@@ -30,7 +30,7 @@ from cryoice_scipion.core.results.run_reader import JournalStart
 
 @dataclasses.dataclass
 class _Content:
-    """What was read from the journal of a run: its settings, its reference, and the latest line of each micrograph."""
+    """Settings, reference, and newest map and record of each micrograph in a journal, as far as it has been read."""
 
     start: JournalStart
     end: int = 0  # bytes that were read

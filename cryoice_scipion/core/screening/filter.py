@@ -23,7 +23,7 @@ from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.cryosparc_files import ParticleFiles
 from cryoice_scipion.core.screening.stars import StarFiles, with_pixel_size
-from cryoice_scipion.core.screening.tables import MicrographTable, failure_of, summarise, write_summary
+from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
 
 #: Wraps the records of a number of micrographs, for a progress bar.
 Progress = Callable[[Iterable[MicrographRecord], int], Iterable[MicrographRecord]]
@@ -56,14 +56,6 @@ def _record_of(maps: StoredMaps, task: MicrographTask, config: ScreenConfig) -> 
         return maps.score(task.id, task.picks, config).record
     scores = [PickScore(pick.id, None, FAILED, False) for pick in task.picks]
     return dataclasses.replace(maps.failed[task.id], scores=scores)
-
-
-def summary_of(sums: RunSums, given: PickCounts, maps: StoredMaps, finished: bool) -> Summary:
-    """Return the summary of a filtering, from the sums over the micrographs with coordinates."""
-    summary = summarise(sums, Throughput(), 0, given, maps.reference, finished)
-    # That all of them failed does not mean that no micrograph could be screened.
-    summary.warnings = [line for line in summary.warnings if line != failure_of(sums)]
-    return summary
 
 
 def filter_coordinates(
@@ -114,6 +106,6 @@ def filter_coordinates(
         particles.write(verdicts._replace(pending=np.isin(np.arange(len(picks)), pending)))
     table.refresh()
     given = picks.counts(0, len(picks.ambiguous))
-    summary = summary_of(sums, given, maps, finished=not pending)
+    summary = summarise(sums, Throughput(), 0, given, maps.reference, finished=not pending)
     write_summary(output / SUMMARY, summary)
     return Filtered(summary, given, [one.reason for one in sums.failed])

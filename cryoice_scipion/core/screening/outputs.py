@@ -149,8 +149,8 @@ class Outputs:
     def summary(self, backlog: int, reference: Optional[Reference], finished: bool) -> Summary:
         """Return the state of the run."""
         found = summarise(self._sums, self._throughput, backlog, self.given, reference, finished)
-        if self._regions is not None:
-            found.warnings += self._regions.warnings
+        failure = [self.failure] if self.failure else []
+        found.warnings = [*failure, *found.warnings, *(self._regions.warnings if self._regions is not None else [])]
         return found
 
     @property

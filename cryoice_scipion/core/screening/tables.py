@@ -61,7 +61,7 @@ def summarise(
     reference: Optional[Reference],
     finished: bool,
 ) -> Summary:
-    """Return the state of a run; the cost does not grow with the run.
+    """Return the state of a run, without :func:`failure_of` among its warnings; the cost does not grow with the run.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ def balance_of(sums: RunSums, given: PickCounts, finished: bool) -> Tuple[Dict[s
 
 
 def warnings_of(sums: RunSums, reference: Optional[Reference]) -> List[str]:
-    """Return warnings that the user should read before using the results."""
-    found = [line for line in (failure_of(sums), _pixel_size_warning(sums)) if line] + _coordinate_warnings(sums)
+    """Return warnings that the user should read before using the results, except :func:`failure_of`."""
+    found = [line for line in [_pixel_size_warning(sums)] if line] + _coordinate_warnings(sums)
     mostly_bad = sums.flags[MOSTLY_BAD_FLAG]
     if 2 * mostly_bad > sums.mapped:
         are_bad = plural(mostly_bad, "is bad over almost all of its area", "are bad over almost all of their area")
