@@ -13,7 +13,7 @@ module and the trainer as text, so that the table is read without torch. The mod
 ``build(classes, views, options)``
     Return an untrained ``network_detector.Network``. Required if the trainer is one of this package's.
 
-A trainer is a function that takes a ``training.trainers.TrainRequest`` and returns a ``training.saving.Result``.
+A trainer is a function that takes a ``training.trainers.TrainRequest`` and returns a ``training.trainers.Result``.
 A kind with a network that classifies labelled patches uses ``PATCH_TRAINER`` and needs no trainer of its own.
 """
 

@@ -8,7 +8,7 @@ import importlib.util
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,10 +23,7 @@ from cryoice_scipion.core.reports.mistakes import hardest, mistakes_picture
 from cryoice_scipion.core.reports.plots import calibration_figure
 from cryoice_scipion.core.training.metrics import expected_calibration_error
 from cryoice_scipion.core.training.model_card import flat
-from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, train_model
-
-if TYPE_CHECKING:
-    from cryoice_scipion.core.training.saving import Result
+from cryoice_scipion.core.training.trainers import Epoch, Positions, Result, TrainRequest, train_model
 
 _THRESHOLD = 0.5  # on goodness; the recommended one is known only at the end
 _EMBEDDED = 500  # positions in the projector

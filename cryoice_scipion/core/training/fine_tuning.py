@@ -32,9 +32,8 @@ from cryoice_scipion.core.training.patches.fit import (
     positions_of,
 )
 from cryoice_scipion.core.training.patches.train import gather_patches, train_on_patches
-from cryoice_scipion.core.training.saving import Result
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION, patch_weights
-from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
+from cryoice_scipion.core.training.trainers import Epoch, Log, Result, TrainRequest
 
 _LOOSE = 0.3  # standard deviation of the prior of the change of a weight, for a feature of the usual spread
 _FEATURES = 128  # for this number of features; with more, each weight changes less and a logit as much

@@ -19,8 +19,8 @@ from cryoice_scipion.core.detectors.tail import Tail
 from cryoice_scipion.core.errors import SettingsError, counted
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.training.clean_micrographs import read_clean
-from cryoice_scipion.core.training.saving import Result, start_folder
-from cryoice_scipion.core.training.trainers import TrainRequest, refuse_options
+from cryoice_scipion.core.training.saving import start_folder
+from cryoice_scipion.core.training.trainers import Result, TrainRequest, refuse_options
 from cryoice_scipion.core.views.session_features import session_features
 
 _UNUSED = (

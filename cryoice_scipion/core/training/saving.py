@@ -27,18 +27,6 @@ from cryoice_scipion.core.training.splits import TEST, VALIDATION
 
 
 @dataclasses.dataclass
-class Result:
-    """A trained model and its metrics."""
-
-    folder: Path
-    config: ModelConfig
-    validation: Dict[str, float]
-    test: Dict[str, float]  # empty without held-out micrographs
-    interrupted: bool
-    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model before fine-tuning
-
-
-@dataclasses.dataclass
 class Predictions:
     """Predictions on the patches or cells that were not trained on."""
 

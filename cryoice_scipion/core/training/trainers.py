@@ -1,24 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Train a model of any kind: one request that every trainer takes. Imports no torch."""
+"""Train a model of any kind: the request that every trainer takes, and the result that it returns. Imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoice_scipion.core.config import TrainConfig
+from cryoice_scipion.core.config import ModelConfig, TrainConfig
 from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.training.sources import Sources
-
-if TYPE_CHECKING:
-    from cryoice_scipion.core.training.saving import Result
 
 Log = Callable[[str], None]
 Patches = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # (n, 64, 64) of some rows of a table, for pictures
@@ -43,7 +40,7 @@ class Epoch:
 
 @dataclasses.dataclass
 class TrainRequest:
-    """Everything that a trainer needs to know; a trainer returns a ``saving.Result``."""
+    """Everything that a trainer needs to know; a trainer returns a :class:`Result`."""
 
     config: TrainConfig
     output: Path  # the model folder to write
@@ -73,6 +70,18 @@ class TrainRequest:
         # Cards are passed on: the base model is given by its name, not by its path on this machine.
         settings = self.config.model_copy(update={"base": Path(self.config.base).name}).model_dump_json()
         return {**topics, "backgrounds as GOOD": "yes" if backgrounds else "no", **note, "settings": settings}
+
+
+@dataclasses.dataclass
+class Result:
+    """A trained model and its metrics."""
+
+    folder: Path
+    config: ModelConfig
+    validation: Dict[str, float]
+    test: Dict[str, float]  # empty without held-out micrographs
+    interrupted: bool
+    before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model before fine-tuning
 
 
 def train_model(request: TrainRequest) -> Result:

@@ -27,7 +27,7 @@ from cryoice_scipion.core.detectors import kinds
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import write_sums
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.training.saving import Result
+from cryoice_scipion.core.training.trainers import Result
 
 kinds.register(
     kinds.Kind("toy", __name__, "calls dark areas bad", trainer=__name__ + ":train", views=("grey",), has_weights=False)

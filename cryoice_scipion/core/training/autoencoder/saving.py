@@ -19,9 +19,9 @@ from cryoice_scipion.core.reports.plots import calibration, roc, training_curves
 from cryoice_scipion.core.screening.csv_table import write_csv
 from cryoice_scipion.core.training.autoencoder.labels import Measured
 from cryoice_scipion.core.training.metrics import in_words
-from cryoice_scipion.core.training.saving import Result, start_folder
+from cryoice_scipion.core.training.saving import start_folder
 from cryoice_scipion.core.training.splits import TEST, VALIDATION
-from cryoice_scipion.core.training.trainers import TrainRequest
+from cryoice_scipion.core.training.trainers import Result, TrainRequest
 
 
 @dataclasses.dataclass

@@ -31,10 +31,9 @@ from cryoice_scipion.core.training.autoencoder.labels import labelled_of, measur
 from cryoice_scipion.core.training.autoencoder.saving import Trained, save
 from cryoice_scipion.core.training.autoencoder.texture import low_texture_weights
 from cryoice_scipion.core.training.clean_micrographs import read_clean
-from cryoice_scipion.core.training.saving import Result
 from cryoice_scipion.core.training.splits import held_out
 from cryoice_scipion.core.training.sweep import folds
-from cryoice_scipion.core.training.trainers import TrainRequest, refuse_options
+from cryoice_scipion.core.training.trainers import Result, TrainRequest, refuse_options
 from cryoice_scipion.core.views.patches import robust_scale
 
 _OPTION = "--network autoencoder"

@@ -32,9 +32,9 @@ from cryoice_scipion.core.training.grades.fit import (
     measures,
     temperature_of,
 )
-from cryoice_scipion.core.training.saving import Result, start_folder
+from cryoice_scipion.core.training.saving import start_folder
 from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION, held_out
-from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, refuse_options
+from cryoice_scipion.core.training.trainers import Epoch, Positions, Result, TrainRequest, refuse_options
 
 _UNUSED = (
     "good", "bad", "clean", "cryoppp", "patches", "base", "patience", "per_micrograph_reference", "crops",

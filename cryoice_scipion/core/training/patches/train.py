@@ -24,9 +24,9 @@ from cryoice_scipion.core.training.metrics import fit_temperature, measure, reco
 from cryoice_scipion.core.training.patches.fit import Arrays, Fitted, bad_log_odds, fit, predict
 from cryoice_scipion.core.training.patches.joining import join
 from cryoice_scipion.core.training.patches.patch_set import BACKGROUND, KINDS, PatchSet, cut_patches
-from cryoice_scipion.core.training.saving import Predictions, Result, model_config, save_model
+from cryoice_scipion.core.training.saving import Predictions, model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, VALIDATION, patch_weights, split_micrographs
-from cryoice_scipion.core.training.trainers import Epoch, Log, TrainRequest
+from cryoice_scipion.core.training.trainers import Epoch, Log, Result, TrainRequest
 
 CONTEXT_SAMPLING = 4.0  # Å/px of all views beside "patch" and "fft"
 _RULE = "Youden's point, or the threshold nearest to {} within one standard error of it"

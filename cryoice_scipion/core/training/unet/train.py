@@ -22,9 +22,9 @@ from cryoice_scipion.core.evaluation.labels import find_labelled
 from cryoice_scipion.core.training.fine_tuning import fine_tune
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import Fitted, runaway
-from cryoice_scipion.core.training.saving import Result, model_config, save_model
+from cryoice_scipion.core.training.saving import model_config, save_model
 from cryoice_scipion.core.training.splits import TEST, TRAIN, VALIDATION
-from cryoice_scipion.core.training.trainers import Epoch, Positions, TrainRequest, refuse_options
+from cryoice_scipion.core.training.trainers import Epoch, Positions, Result, TrainRequest, refuse_options
 from cryoice_scipion.core.training.unet.calibration import MapCells, calibrate_maps, cells_of_maps, some_cells
 from cryoice_scipion.core.training.unet.checkpoint import Checkpoint, checksum
 from cryoice_scipion.core.training.unet.crops import Cropper
