@@ -12,7 +12,9 @@ from typing import Dict, NamedTuple, Optional, Sequence
 import mrcfile
 import numpy as np
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_UNSET = "PYTHONDONTWRITEBYTECODE"  # an installed package has its bytecode; without it, a start compiles all modules
+_INHERITED = {name: value for name, value in os.environ.items() if name != _UNSET}
+ONE_THREAD = {**_INHERITED, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Used(NamedTuple):
