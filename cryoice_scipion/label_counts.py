@@ -93,9 +93,11 @@ def grades_by_micrograph(micrographs: Any, table: Path) -> Dict[str, str]:
     Raises
     ------
     CryoIceError
-        When the table cannot be read, lacks a column, or has an unknown grade or an ambiguous name.
+        When the table cannot be read, lacks a column, or has an unknown grade, an ambiguous name, or several grades
+        for one micrograph.
     """
-    return match_grades(read_grades(table), {row.stem: row.path for row in convert.read_micrographs(micrographs)})
+    paths = {row.stem: row.path for row in convert.read_micrographs(micrographs)}
+    return match_grades(read_grades(table), paths).grades
 
 
 def grade_complaints(grades: Dict[str, str], held_out: Sequence[str]) -> List[str]:

@@ -17,7 +17,7 @@ from cryoice_scipion.convert import MicrographRow, read_micrographs
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.formats.coordinates import PickTable, picks_of_rows
-from cryoice_scipion.core.formats.matching import Matches, picks_by_micrograph
+from cryoice_scipion.core.formats.matching import Matches, match_picks
 from cryoice_scipion.core.formats.score_cutoff import UNKNOWN, drop_below, scores_of
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.images.naming import stem_of
@@ -172,10 +172,10 @@ def box_size_of(table: pd.DataFrame) -> int:
     return typical_box_size(picks_of_rows(table, range(len(table))))
 
 
-def match_by_name(table: pd.DataFrame, rows: Sequence[MicrographRow]) -> Matches:
-    """Match the coordinates of a table with micrographs."""
+def match_by_name(picks: PickTable, rows: Sequence[MicrographRow]) -> Matches:
+    """Match the coordinates of files with micrographs."""
     tasks = [MicrographTask(row.id, name, row.stem) for row in rows for name in names_of(row)]
-    return picks_by_micrograph(table, tasks)
+    return match_picks(picks, tasks)
 
 
 def names_of(row: MicrographRow) -> List[str]:
@@ -190,16 +190,17 @@ def names_of(row: MicrographRow) -> List[str]:
     return [original] if stem_of(original) == stem_of(row.path) else [original, row.path]
 
 
-def fill_coordinates(output: SetOfCoordinates, table: pd.DataFrame, micrographs: SetOfMicrographs) -> Matches:
+def fill_coordinates(output: SetOfCoordinates, picks: PickTable, micrographs: SetOfMicrographs) -> Matches:
     """Append picks to a set, rounded to whole pixels; return how picks and micrographs were matched.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    picks : PickTable
         Result of ``read_picks``: centres in px, and micrograph names.
     """
     rows = read_micrographs(micrographs)
-    matches = match_by_name(table, rows)
+    matches = match_by_name(picks, rows)
+    table = picks.table
     x, y = table["rlnCoordinateX"].to_numpy(), table["rlnCoordinateY"].to_numpy()
     for row in rows:
         for index in matches.rows.get(row.id, []):

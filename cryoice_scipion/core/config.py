@@ -51,7 +51,7 @@ class Settings(BaseModel):
             If the file is missing, is not JSON, or contains invalid settings.
         """
         try:
-            values = read_json(path)
+            values = read_json(path, unique=True)
         except (OSError, ValueError) as error:
             raise SettingsError(path, f"is not a readable JSON file ({error})", "check the path and the file") from None
         try:

@@ -64,7 +64,7 @@ class CryoIceProtImportCoordinates(ImportForm, FixedInput, CryoIceProtocol, Prot
             settings.select(picks)
             output = self._newOutput(self.boxSize.get() or settings.box_size(picks.table))
             rows = convert.read_micrographs(self.inputMicrographs.get())
-            matches = picks_from_files.match_by_name(picks.table, rows)
+            matches = picks_from_files.match_by_name(picks, rows)
             for row in rows:
                 for pick in settings.convert(picks.table.iloc[matches.rows[row.id]], row):
                     output.append(picks_from_files.item_of(None, pick, row))

@@ -130,7 +130,7 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         pointer = convert.pointer_to(self, OUTPUT_MICROGRAPHS)
         output = self._createSetOfCoordinates(pointer, suffix)
         output.setBoxSize(int(box))
-        matches = picks_from_files.fill_coordinates(output, picks.table, self.outputMicrographs)
+        matches = picks_from_files.fill_coordinates(output, picks, self.outputMicrographs)
         self._defineOutputs(**{name: output})
         self._defineSourceRelation(self.outputMicrographs, output)
         return [*picks.warnings, *matches.warnings]

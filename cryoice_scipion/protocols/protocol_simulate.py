@@ -112,15 +112,15 @@ class CryoIceProtSimulate(CryoIceProtocol):
         convert.fill_micrographs(micrographs, paths)
         self._defineOutputs(**{OUTPUT_MICROGRAPHS: micrographs})
         with self._oneLine():
-            tables = {name: read_picks(self._folder() / file_name).table for name, _, file_name in PICKS}
-        box = picks_from_files.box_size_of(tables[OUTPUT_ALL])  # one for all three sets
+            picks = {name: read_picks(self._folder() / file_name) for name, _, file_name in PICKS}
+        box = picks_from_files.box_size_of(picks[OUTPUT_ALL].table)  # one for all three sets
         for name, suffix, _ in PICKS:
-            self._createCoordinates(name, suffix, tables[name], box)
+            self._createCoordinates(name, suffix, picks[name], box)
 
-    def _createCoordinates(self, name: str, suffix: str, table: Any, box: int) -> None:
+    def _createCoordinates(self, name: str, suffix: str, picks: Any, box: int) -> None:
         output = self._createSetOfCoordinates(convert.pointer_to(self, OUTPUT_MICROGRAPHS), suffix)
         output.setBoxSize(box)
-        picks_from_files.fill_coordinates(output, table, self.outputMicrographs)
+        picks_from_files.fill_coordinates(output, picks, self.outputMicrographs)
         self._defineOutputs(**{name: output})
 
     def _folder(self) -> Path:

@@ -29,6 +29,7 @@ from cryoice_scipion.core.formats.pick_tables import (
     Y,
     empty_table,
 )
+from cryoice_scipion.core.formats.picks import RowFiles
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, write_blocks
 from cryoice_scipion.core.formats.table import format_of, suffixes_in_words
 from cryoice_scipion.core.records import Pick, PickCounts
@@ -78,6 +79,7 @@ class PickTable:
     other: Sequence[str] = ()  # paths of files in the same folder without coordinates, or of another format
     sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC
     notes: List[str] = dataclasses.field(default_factory=list)  # lines about the choice of files, which are no warnings
+    row_files: Optional[RowFiles] = None  # None: all rows are of one file
 
     def __len__(self) -> int:
         """Return the number of coordinates."""
@@ -140,6 +142,7 @@ def read_picks(source: Union[PathLike, Sequence[PathLike]]) -> PickTable:
     return PickTable(
         picks.table, ", ".join(map(str, paths)), picks.optics, picks.left_out, list(picks.warnings), files=picks.files,
         not_read=picks.not_read, other=picks.other, sources=picks.sources, notes=list(picks.notes),
+        row_files=picks.row_files,
     )  # fmt: skip
 
 

@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import pandas as pd
 
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError, counted
-from cryoice_scipion.core.formats.picks import Picks
-from cryoice_scipion.core.formats.shared_micrographs import shared_lines
+from cryoice_scipion.core.formats.picks import Picks, RowFiles
 
 __all__ = ["FilesRead", "Picks", "join", "join_optics", "read_each", "read_safely"]
 
@@ -117,13 +117,25 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         table,
         optics,
         dict(left_out),
-        warnings + shared_lines(used) + _without_group(table, optics),
+        warnings + _without_group(table, optics),
         sum(part.files for part in parts),
         not_read,
         [*read.other, *(name for part in parts for name in part.other)],
         [line for part in parts for line in part.notes],
         [source for part in parts for source in part.sources],
+        _row_files(used),
     )
+
+
+def _row_files(parts: Sequence[Tuple[Path, Picks]]) -> RowFiles:
+    """Return the file of each row of the joined table."""
+    names: List[str] = []
+    numbers = [np.empty(0, dtype=np.int32)]
+    for path, part in parts:
+        own = part.row_files or RowFiles([str(path)], np.zeros(len(part.table), dtype=np.int32))
+        numbers.append(own.numbers + np.int32(len(names)))
+        names += own.names
+    return RowFiles(names, np.concatenate(numbers))
 
 
 def _warnings(not_read: Mapping[str, str], parts: Sequence[Picks]) -> List[str]:

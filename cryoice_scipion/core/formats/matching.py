@@ -13,6 +13,7 @@ import pandas as pd
 
 from cryoice_scipion.core.errors import CryoIceError, counted
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, PickTable, picks_of_rows
+from cryoice_scipion.core.formats.shared_micrographs import shared_lines
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names
 from cryoice_scipion.core.records import MicrographTask, PickCounts
 
@@ -23,7 +24,7 @@ class Matches(NamedTuple):
     rows: Dict[int, List[int]]  # row numbers of each micrograph, by its id, in order
     unmatched: Dict[str, int]  # number of rows, by name, of names that fit no micrograph
     ambiguous: Dict[str, int]  # number of rows, by name, of names that fit several
-    warnings: List[str]  # a line for each ambiguous name
+    warnings: List[str]  # a line for each ambiguous name, and one about micrographs with several files
 
     def counts(self, picks: PickTable) -> PickCounts:
         """Return the counts of the coordinates that were matched."""
@@ -67,9 +68,16 @@ def picks_by_micrograph(table: pd.DataFrame, tasks: Sequence[MicrographTask]) ->
     return found
 
 
+def match_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
+    """Match as :func:`picks_by_micrograph`; warn also of micrographs whose coordinates come from several files."""
+    matches = picks_by_micrograph(picks.table, tasks)
+    matches.warnings.extend(shared_lines(picks, matches.rows, {task.id: task.stem for task in tasks}))
+    return matches
+
+
 def assign_picks(picks: PickTable, tasks: Sequence[MicrographTask]) -> Matches:
     """Assign the coordinates of a table to their micrographs; store the rows without a micrograph in the table."""
-    matches = picks_by_micrograph(picks.table, tasks)
+    matches = match_picks(picks, tasks)
     order = np.array([row for task in tasks for row in matches.rows[task.id]], dtype=np.int64)
     found = iter(picks_of_rows(picks.table, order))
     for task in tasks:

@@ -4,9 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Mapping, NamedTuple, Optional, Sequence
+from typing import List, Mapping, NamedTuple, Optional, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+
+
+class RowFiles(NamedTuple):
+    """The file that each row of a table of coordinates comes from."""
+
+    names: List[str]
+    numbers: npt.NDArray[np.int32]  # position in ``names``; rows of the table after these come from no file
 
 
 class Picks(NamedTuple):
@@ -21,3 +30,4 @@ class Picks(NamedTuple):
     other: Sequence[str] = ()  # paths of files that hold no coordinates, or another format
     notes: Sequence[str] = ()  # lines about the choice of files, which are no warnings
     sources: Sequence[Path] = ()  # files whose rows can be written back in their own format: those of cryoSPARC
+    row_files: Optional[RowFiles] = None  # None: all rows are of one file

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Collection, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from cryoice_scipion.core.formats.matching import assign_picks
 from cryoice_scipion.core.maps.scoring import pick_threshold
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask, PickCounts, PickScore, Summary
 from cryoice_scipion.core.results.run_folder import MICROGRAPHS, PENDING, SUMMARY, writing
+from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.results.run_sums import RunSums
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 from cryoice_scipion.core.results.throughput import Throughput
 from cryoice_scipion.core.screening.cryosparc_files import ParticleFiles
 from cryoice_scipion.core.screening.stars import StarFiles, with_pixel_size
 from cryoice_scipion.core.screening.tables import MicrographTable, summarise, write_summary
+from cryoice_scipion.core.streaming.id_registry import arrived_in
 
 #: Wraps the records of a number of micrographs, for a progress bar.
 Progress = Callable[[Iterable[MicrographRecord], int], Iterable[MicrographRecord]]
@@ -58,6 +60,18 @@ def _record_of(maps: StoredMaps, task: MicrographTask, config: ScreenConfig) -> 
     return dataclasses.replace(maps.failed[task.id], scores=scores)
 
 
+def _waiting(maps: StoredMaps, known: Collection[str]) -> List[MicrographTask]:
+    """Return the micrographs that a watched run has received and not screened yet.
+
+    Without them, coordinates of ``X_DW`` would be scored on the map of ``X`` until ``X_DW`` is screened.
+    """
+    summary = read_summary(maps.folder)
+    if summary is not None and summary.finished:
+        return []
+    paths = {stem: (key, path) for key, stem, path in arrived_in(maps.folder)}  # a later line replaces an earlier one
+    return [MicrographTask(key, path, stem) for stem, (key, path) in paths.items() if stem not in known]
+
+
 def filter_coordinates(
     maps: StoredMaps, picks: PickTable, config: ScreenConfig, output: Path, progress: Optional[Progress] = None
 ) -> Filtered:
@@ -83,10 +97,13 @@ def filter_coordinates(
     """
     tasks = [dataclasses.replace(task, picks=[]) for task in maps.tasks.values()]
     tasks += [MicrographTask(one.id, one.path, one.stem) for one in maps.failed.values()]
-    picks.warnings += assign_picks(picks, tasks).warnings
+    waiting = _waiting(maps, {task.stem for task in tasks})
+    matches = assign_picks(picks, [*tasks, *waiting])
+    picks.warnings += matches.warnings
     with writing(output):
         (output / "coordinates").mkdir(parents=True, exist_ok=True)
     pending = [row for row in picks.unmatched if row not in picks.ambiguous]
+    pending = sorted([*pending, *(row for task in waiting for row in matches.rows[task.id])])
     unclear = dataclasses.replace(picks, unmatched=sorted(picks.ambiguous))  # the others are not rejected, but wait
     stars = StarFiles(output, unclear, config)
     sums = RunSums(pick_threshold(config.threshold, maps.model), maps.model)
@@ -99,8 +116,8 @@ def filter_coordinates(
         table.note(record)
     verdicts = stars.write()
     with writing(output):
-        waiting = picks.table.iloc[np.asarray(pending, dtype=np.int64)]
-        write_star(output / PENDING, with_pixel_size(waiting, picks.optics), picks.optics)
+        rows = picks.table.iloc[np.asarray(pending, dtype=np.int64)]
+        write_star(output / PENDING, with_pixel_size(rows, picks.optics), picks.optics)
     particles = ParticleFiles.of(output, picks)
     if particles is not None:
         particles.write(verdicts._replace(pending=np.isin(np.arange(len(picks)), pending)))

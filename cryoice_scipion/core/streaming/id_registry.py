@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, Iterator, List, Mapping, Tuple
 
 from pydantic import TypeAdapter
 
-from cryoice_scipion.core.results.journal import Journal
+from cryoice_scipion.core.results.journal import DamagedLineError, Journal, read_lines
 
 NAME = ".register.jsonl"
 
@@ -19,6 +20,17 @@ class _Line:
     came: List[Tuple[int, str, str]] = dataclasses.field(default_factory=list)  # id, stem and path of micrographs
     name: str = ""  # of a coordinate file
     number: int = 0
+
+
+def arrived_in(folder: Path) -> Iterator[Tuple[int, str, str]]:
+    """Yield id, stem and path of each micrograph that arrived in a watched run, also while it goes on.
+
+    There are none of another run. A damaged line ends them, until the run is continued and repairs the file.
+    """
+    if (folder / NAME).is_file():
+        with contextlib.suppress(DamagedLineError):
+            for _, _, line in read_lines(folder / NAME, TypeAdapter(_Line).validate_json):
+                yield from line.came
 
 
 class IdRegistry:

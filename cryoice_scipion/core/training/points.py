@@ -15,7 +15,7 @@ from cryoice_scipion.constants import BAD, BORDER, CLASSES, GOOD
 from cryoice_scipion.core.errors import SettingsError, counted, plural
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, find_labelled, read_label_image
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
-from cryoice_scipion.core.formats.matching import picks_by_micrograph
+from cryoice_scipion.core.formats.matching import match_picks
 from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.regions.labels import LabelFile
@@ -39,8 +39,8 @@ def from_coordinates(
     """
     pieces: Dict[int, List[pd.DataFrame]] = {task.id: [] for task in tasks}
     for label, table in ((GOOD, good), (BAD, bad)):
-        rows, unmatched, _, ambiguous = picks_by_micrograph(table.table, list(tasks))
-        table.warnings += ambiguous
+        rows, unmatched, _, warnings = match_picks(table, list(tasks))
+        table.warnings += warnings
         if unmatched:
             number, names = sum(unmatched.values()), ", ".join(sorted(unmatched)[:3])
             given = counted(number, f"{label} coordinate belongs", f"{label} coordinates belong")

@@ -124,7 +124,8 @@ def _one_table(tables: Sequence[PickTable]) -> PickTable:
         return tables[0]
     joined = pd.concat([one.table for one in tables], ignore_index=True)
     warnings = [line for one in tables for line in one.warnings]
-    return PickTable(joined, " and ".join(str(one.source) for one in tables), warnings=warnings)
+    source, files = " and ".join(str(one.source) for one in tables), tables[0].row_files
+    return PickTable(joined, source, warnings=warnings, row_files=files)
 
 
 def _make_unique(found: Sequence[LabelledMicrograph]) -> None:

@@ -15,6 +15,7 @@ from simple_grader import CLASSES
 from cryoice_scipion.constants import ALL_GRADES, FAILED, GOOD
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.streaming.id_registry import IdRegistry
 
 SIDE, NAMES = 512, ("a", "b", "c")
 HEAD = "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
@@ -90,6 +91,26 @@ def test_picks_on_a_failed_micrograph_are_rejected_as_by_a_screening(screened, c
     filtered(screened, "some_only", *picks[2:], run="some", picks="only.star", status=1)
     found = capsys.readouterr()
     assert reason in found.out and "0 kept, 1 rejected" in found.out and "WARNING" not in found.err
+
+
+def test_picks_of_a_micrograph_that_waits_in_a_watched_run_are_pending_and_not_scored_on_a_similar_name(screened):
+    run(screened, "watched", "a.mrc", "b.mrc")
+    path = screened / "watched" / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished": False}))
+    registry = IdRegistry(screened / "watched", {"a": 1, "b": 2})
+    registry.add_micrographs({name: str(screened / "mics" / f"{name}.mrc") for name in ("a", "b", "a_DW")})
+    registry.close()
+    rows = [f"{name}.mrc 100 90\n" for name in ("a_DW", "a", "c")]
+    (screened / "similar.star").write_text(HEAD + "".join(rows))
+    words = {"run": "watched", "picks": "similar.star", "status": 1}
+    output = filtered(screened, "similar", "--particle-diameter", "60", **words)
+    assert table(output, "pending")["rlnMicrographName"].tolist() == ["a_DW.mrc", "c.mrc"]
+    scored = [*table(output, "kept")["rlnMicrographName"], *table(output, "rejected")["rlnMicrographName"]]
+    summary = json.loads((output / "summary.json").read_text())
+    assert scored == ["a.mrc"] and summary["left_out"] == {"waiting": 2} and summary["adds_up"]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished": True}))  # no further one is screened
+    output = filtered(screened, "similar", "--particle-diameter", "60", **words)
+    assert table(output, "pending")["rlnMicrographName"].tolist() == ["c.mrc"]
 
 
 def test_picks_with_an_ambiguous_name_are_rejected_as_by_a_screening(screened):

@@ -8,6 +8,7 @@ import pytest
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import MICROGRAPH, X, read_picks
 from cryoice_scipion.core.formats.matching import assign_picks
+from cryoice_scipion.core.images.stems import stem_of
 from cryoice_scipion.core.records import MicrographTask
 
 HEAD = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n"
@@ -120,6 +121,10 @@ def test_a_copied_relion_3_job_is_read_without_its_project_and_an_empty_one_is_a
 BOX = "0 0 2 2\n"
 
 
+def tasks_of(names):
+    return [MicrographTask(number, name, stem_of(name)) for number, name in enumerate(names, 1)]
+
+
 def test_subfolders_are_read_if_the_folder_itself_has_no_coordinates(tmp_path):
     folder = tree(tmp_path, {"Sq1/Data/a.box": BOX, "Sq2/b.box": BOX, ".hidden/c.box": BOX, "readme.txt": "hello\n"})
     tree(tmp_path, {"run/journal.jsonl": "", "run/coordinates/kept.star": HEAD + "1 2\n"})
@@ -157,20 +162,25 @@ def test_dead_links_and_unreadable_subfolders_are_named(tmp_path):
         ({"mic_001_topaz.box": BOX, "mic_001_cryolo.box": BOX + "9 9 2 2\n"}, ["1 micrograph ", "1 of their"]),
         ({"mic_001_topaz.box": BOX, "mic_002_topaz.box": BOX}, []),
         ({"1.star": PARTICLES + "a/m.mrc 1 1\n", "2.star": PARTICLES + "b/m.mrc 1 1\n"}, []),
-        ({"1.star": PARTICLES + "a/m.mrc 1 1\nc.mrc 1 1\n", "2.star": PARTICLES + "m.mrc 2 1\nc.mrc 3 1\n"},
+        ({"1.star": PARTICLES + "a/n.mrc 1 1\nc.mrc 1 1\n", "2.star": PARTICLES + "n.mrc 2 1\nc.mrc 3 1\n"},
          ["2 micrographs ", "0 of their"]),
+        ({"X.box": BOX, "X_DW.box": BOX}, []),
+        ({"X.box": BOX, "X_DW.box": BOX, "X_DW_topaz.box": BOX}, ["1 micrograph ", "X_DW_topaz.box of X_DW; 1 of"]),
+        ({"Y.box": BOX, "Y_DW.box": BOX}, ["1 micrograph ", "of Y; 1 of their"]),
     ],
 )  # fmt: skip
 def test_several_files_of_one_micrograph_are_joined_and_named(tmp_path, files, said):
     picks = read_picks(tree(tmp_path, files))
     assert len(picks) == sum(text.count("\n") - 5 * text.startswith("data") for text in files.values())
-    assert all(word in " ".join(picks.warnings) for word in said) and len(picks.warnings) == bool(said)
-    assert all(name in picks.warnings[0] for name in files) if said else True
+    names = ["mic_001.mrc", "mic_002.mrc", "a/m.mrc", "b/m.mrc", "a/n.mrc", "c.mrc", "X.mrc", "X_DW.mrc", "Y.mrc"]
+    warnings = assign_picks(picks, tasks_of(names)).warnings
+    assert all(word in " ".join(warnings) for word in said) and len(warnings) == bool(said) and not picks.warnings
+    assert all(name in warnings[0] for name in list(files)[-2:]) if said else True
 
 
 def test_of_three_files_of_one_micrograph_the_first_two_are_named_and_equal_positions_count_once(tmp_path):
     names = ["mic_001_autopick.box", "mic_001_cryolo.box", "mic_001_topaz.box"]
-    (warning,) = read_picks(tree(tmp_path, dict.fromkeys(names, BOX))).warnings
+    (warning,) = assign_picks(read_picks(tree(tmp_path, dict.fromkeys(names, BOX))), tasks_of(["mic_001.mrc"])).warnings
     first, second = tmp_path / names[0], tmp_path / names[1]
     assert f"such as {first} and {second} of mic_001; 1 of their positions are in more" in warning
 
@@ -182,9 +192,10 @@ def test_picks_of_relion_and_cryosparc_on_one_micrograph_are_joined(tmp_path):
         {"r.star": f"{PARTICLES}MotionCorr/job002/Movies/m.mrc 1 2\n", "c.star": f"{PARTICLES}{corrected} 3 4\n"},
     )
     picks = read_picks([tmp_path / "r.star", tmp_path / "c.star"])
-    assert "of 1 micrograph are in several files and are joined" in picks.warnings[0]
     task = MicrographTask(1, "/p/MotionCorr/job002/Movies/m.mrc", "m")
-    assert not assign_picks(picks, [task]).unmatched and [pick.x for pick in task.picks] == [1, 3]
+    matches = assign_picks(picks, [task])
+    assert "of 1 micrograph are in several files and are joined" in matches.warnings[0]
+    assert not matches.unmatched and [pick.x for pick in task.picks] == [1, 3]
 
 
 def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_path):
@@ -192,7 +203,8 @@ def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_pat
     paths = [tmp_path / name for name in ("boxes", "b.star", "a.csv")]
     picks = read_picks(paths)
     assert picks.table[X].tolist() == [1, 5, 7] and picks.files == 3 and list(picks.table.index) == [0, 1, 2]
-    assert "of 1 micrograph are in several files" in picks.warnings[0] and str(paths[2]) in picks.warnings[0]
+    (warning,) = assign_picks(picks, tasks_of(["a.mrc"])).warnings
+    assert "of 1 micrograph are in several files" in warning and f"{paths[0] / 'a.box'} and {paths[2]} of a;" in warning
     with pytest.raises(CoordinatesError, match="there is no such file"):
         read_picks([*paths, tmp_path / "typo.star"])
     tree(tmp_path, {"bad.star": "words\n"})

@@ -139,6 +139,10 @@ def test_labels_are_read_as_they_were_written(tmp_path):
             "no class",
         ),
         ('{"micrographs": {"a": [{"x": 1, "y": 1, "width": 2, "height": 2, "kind": "ice"}]}}', "kind"),
+        (
+            '{"micrographs": {"a": [{"x": 1, "y": 1, "width": 2, "height": 2}], "a": []}}',
+            "labels.json: .*the name 'a' is there twice",
+        ),
     ],
 )
 def test_wrong_labels_are_one_line(tmp_path, text, words):

@@ -20,6 +20,7 @@ from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.naming import expand_micrographs
 from cryoice_scipion.core.records import MicrographTask
+from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.training.grades.fit import Example
 from cryoice_scipion.core.training.trainers import TrainRequest
 
@@ -69,13 +70,12 @@ def tasks_by_source(request: TrainRequest) -> Dict[str, List[Tuple[MicrographTas
 
 
 def _graded(path: Path, tasks: Sequence[MicrographTask], request: TrainRequest) -> List[Tuple[MicrographTask, str]]:
-    grades = read_grades(path)
-    by_stem = match_grades(grades, {task.stem: task.path for task in tasks})
-    found = [(task, by_stem[task.stem]) for task in tasks if task.stem in by_stem]
-    if len(found) < len(grades):
-        absent = len(grades) - len(found)
-        of = f"{absent} of {counted(len(grades), 'micrograph')} {plural(absent, 'is', 'are')}"
-        request.warn([f"{path}: {of} not among --micrographs"])
+    table = read_grades(path)
+    grades, absent = match_grades(table, {task.stem: task.path for task in tasks})
+    found = [(task, grades[task.stem]) for task in tasks if task.stem in grades]
+    if absent:
+        of = f"{len(absent)} of {counted(len(table.names), 'micrograph')} {plural(len(absent), 'is', 'are')}"
+        request.warn([f"{path}: {of} not among --micrographs: {names_in_short(absent)}"])
     if not found:
         raise SettingsError(path, "names none of the micrographs", "check the names and --micrographs")
     return found
