@@ -108,21 +108,26 @@ def mark_coordinate(item: Coordinate, score: PickScore) -> None:
     item._cryoiceClass = String(score.cls)
 
 
+def attributes_of(record: MicrographRecord, folder: str) -> Dict[str, Any]:
+    """Return the cryoice attributes of an output micrograph; paths are relative to the project."""
+    found = {}
+    for field in FIELDS:
+        if field.attribute:
+            value = field.value(record)
+            value = os.path.join(folder, value) if field.is_path and value else value
+            found[field.attribute] = value if field.is_number else value or None
+    return found
+
+
 def mark_micrograph(item: Any, record: MicrographRecord, folder: str) -> None:
-    """Set the cryoice attributes of an output micrograph; paths are relative to the project.
+    """Set the cryoice attributes of an output micrograph.
 
     Scipion's viewers and the monitors of facilities show the attribute ``thumbnail``. All items of a set have the same
     attributes, so a micrograph without a picture names its image file.
     """
-
-    def inside(name: str) -> Optional[str]:
-        return os.path.join(folder, name) if name else None
-
-    for field in FIELDS:
-        if field.attribute:
-            value = field.value(record)
-            value = inside(value) if field.is_path else value
-            setattr(item, field.attribute, Float(value) if field.is_number else String(value or None))
+    kinds = {field.attribute: Float if field.is_number else String for field in FIELDS}
+    for name, value in attributes_of(record, folder).items():
+        setattr(item, name, kinds[name](value))
     picture = picture_of(record, Path(folder)) if record.status != FAILED else ""
     item.thumbnail = Image(location=picture or item.getLocation())
 

@@ -70,24 +70,39 @@ class ScreenOutputs:
         Failed items, and coordinates rejected for lack of a micrograph, are removed, because they are tried again.
         """
         present = {name: np.array(self._present(name), dtype=np.int64) for name in NAMES}
-        expected, changed = _expected(recorded())
+        expected, changed = self._expected(recorded())
         for name in filter(self._has, NAMES):
             self._remove(name, np.setdiff1d(present[name], expected[name]).tolist())
         missing = {name: set(np.setdiff1d(expected[name], present[name]).tolist()) for name in NAMES}
-        moved = self._moved()
+        moved, outdated = self._moved(), self._outdated(changed)
+        if moved or outdated or any(missing.values()):
+            logger.info("The outputs lack items that are in the journal, or have old ones; writing them again")
         if moved or changed or any(missing.values()):
-            logger.info("The outputs lack items that are in the journal, or may have old ones; writing them again")
             coordinates = missing[COORDINATES] | missing[REJECTED] | moved
-            micrographs = missing[MICROGRAPHS] | missing[DISCARDED] | changed
+            micrographs = missing[MICROGRAPHS] | missing[DISCARDED] | changed.keys()
             batch: List[MicrographRecord] = []
             for record in recorded():
                 lost = record.id in micrographs or any(score.id in coordinates for score in record.scores)
                 if lost and record.status != FAILED:
                     batch.append(record)
                 if sum(len(one.scores) for one in batch) >= _AT_ONCE:
-                    self.append(batch)
+                    self.append(batch, outdated)
                     batch = []
-            self.append(batch)
+            self.append(batch, outdated)
+
+    def _expected(self, records: Iterable[MicrographRecord]) -> Tuple[Dict[str, Any], Dict[int, Dict[str, Any]]]:
+        """Return the ids that each output should have, and the results of the micrographs whose file changed."""
+        ids = {name: array("q") for name in NAMES}
+        changed = {}
+        for record in records:
+            if FILE_CHANGED in record.flags:
+                changed[record.id] = convert.attributes_of(record, self._folder)
+            if record.status != FAILED:
+                ids[MICROGRAPHS if _is_kept(record) else DISCARDED].append(record.id)
+                for score in record.scores:
+                    if score.cls != FAILED:
+                        ids[COORDINATES if score.kept else REJECTED].append(score.id)
+        return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}, changed
 
     def _moved(self) -> AbstractSet[int]:
         """Return the ids of the coordinates that have another position in the input than in an output."""
@@ -101,21 +116,38 @@ class ScreenOutputs:
                 moved.update(ids[differs.any(axis=1)].tolist())
         return moved
 
-    def append(self, records: Sequence[MicrographRecord]) -> None:
+    def _outdated(self, changed: Dict[int, Dict[str, Any]]) -> AbstractSet[int]:
+        """Return the ids of the micrographs that have other results in an output than these."""
+        found = set()
+        for name in filter(self._has, (MICROGRAPHS, DISCARDED) if changed else ()):
+            with self._protocol._writing(name):
+                output = self._get(name)
+                for item in convert.items_by_id(output, ids_in(output.getFileName(), sorted(changed))):
+                    wanted = changed[item.getObjId()]
+                    if any(item.getAttributeValue(attribute) != value for attribute, value in wanted.items()):
+                        found.add(item.getObjId())
+        return found
+
+    def append(self, records: Sequence[MicrographRecord], outdated: Optional[AbstractSet[int]] = None) -> None:
         """Add micrographs and coordinates.
 
         Existing coordinates are replaced if their position or verdict differs, existing micrographs if their file does.
         Readers see either all or none of the items that one call adds to a set.
+
+        Parameters
+        ----------
+        outdated : set of int, optional
+            Ids of the existing micrographs to replace. None: those whose file changed.
         """
         self._shape = self._shape or next((record.shape for record in records if record.shape), None)
-        self._remove_changed([record for record in records if FILE_CHANGED in record.flags])
+        if outdated is None:
+            outdated = {record.id for record in records if FILE_CHANGED in record.flags}
+        self._remove_micrographs([record.id for record in records if record.id in outdated])
         if MICROGRAPHS in self._make:
             self._put((MICROGRAPHS, DISCARDED), {record.id: record for record in records})
         self._put_scores([score for record in records for score in record.scores])
 
-    def _remove_changed(self, records: Sequence[MicrographRecord]) -> None:
-        """Remove micrographs that were screened again because their file changed."""
-        keys = [record.id for record in records]
+    def _remove_micrographs(self, keys: Sequence[int]) -> None:
         for name in filter(self._has, (MICROGRAPHS, DISCARDED) if keys else ()):
             self._remove(name, ids_in(self._get(name).getFileName(), keys))
 
@@ -266,18 +298,3 @@ def _values(item: Any) -> Tuple[Any, ...]:
 def _rows_of(coordinates: Any) -> Any:
     """Return id, x and y of each coordinate of a set, ordered by id, as an array with a row for each."""
     return np.array(coordinates_in(coordinates), dtype=np.int64).reshape(-1, 3)
-
-
-def _expected(records: Iterable[MicrographRecord]) -> Tuple[Dict[str, Any], AbstractSet[int]]:
-    """Return the ids that each output should have according to the journal, and the micrographs whose file changed."""
-    ids = {name: array("q") for name in NAMES}
-    changed = set()
-    for record in records:
-        if FILE_CHANGED in record.flags:
-            changed.add(record.id)
-        if record.status != FAILED:
-            ids[MICROGRAPHS if _is_kept(record) else DISCARDED].append(record.id)
-            for score in record.scores:
-                if score.cls != FAILED:
-                    ids[COORDINATES if score.kept else REJECTED].append(score.id)
-    return {name: np.array(found, dtype=np.int64) for name, found in ids.items()}, changed

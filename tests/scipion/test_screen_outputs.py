@@ -2,6 +2,7 @@
 """Micrographs that are screened again because their file changed: the outputs have their new verdicts only."""
 
 import contextlib
+import dataclasses
 from functools import partial
 
 import pytest
@@ -120,6 +121,21 @@ def test_a_changed_micrograph_that_a_killed_run_had_not_written_is_put_right(pro
     journal = [record(1, ACCEPTED, (0.7, 0.6), [FILE_CHANGED]), record(2, ACCEPTED, (0.8, 0.8))]
     protocol.outputs.reconcile(lambda: iter(journal))
     assert contents(protocol) == ({1: None, 2: None}, {}, {1: 0.7, 2: 0.6, 3: 0.8, 4: 0.8}, {})
+
+
+def test_a_changed_micrograph_is_written_again_once_and_not_at_each_continue(protocol, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    removed = []
+    remove = set_writing.remove_ids
+    monkeypatch.setattr(set_writing, "remove_ids", lambda output, keys: remove(output, removed.extend(keys) or keys))
+    again = dataclasses.replace(record(1, ACCEPTED, (0.9, 0.9), [FILE_CHANGED]), bad_area=0.25)
+    for expected in ([1], []):
+        removed.clear()
+        caplog.clear()
+        protocol.outputs.reconcile(lambda: iter([again, record(2, ACCEPTED, (0.8, 0.8))]))
+        assert removed == expected
+        assert items(protocol.outputMicrographs)[1].getAttributeValue("_cryoiceBadArea") == 0.25
+        assert ("writing them again" in caplog.text) == bool(expected)
 
 
 def test_a_disabled_coordinate_is_screened_like_others_and_stays_disabled(protocol):

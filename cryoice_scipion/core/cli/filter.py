@@ -69,12 +69,13 @@ def main(args: argparse.Namespace) -> int:
         names_in_short,
         none_screened,
     )
+    from cryoice_scipion.core.results.run_folder import JOURNAL
     from cryoice_scipion.core.results.run_reader import read_summary
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.filter import filter_coordinates
 
-    if args.output.resolve() == args.run.resolve():
-        raise SettingsError("--output", "is the folder of the screening", "give another folder")
+    if (args.output / JOURNAL).exists():
+        raise SettingsError("--output", "is the folder of a screening", "give another folder")
     maps = StoredMaps.read(args.run)
     picks = read_picks(args.coordinates)
     config = _config(args, maps.config)

@@ -7,21 +7,26 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, List, Optional, Tuple
+
+import tifffile
 
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.images import mrc
-from cryoice_scipion.core.images.reading import split_frame
+from cryoice_scipion.core.images.compressed import is_compressed
+from cryoice_scipion.core.images.reading import is_tiff, split_frame
 from cryoice_scipion.core.records import FileIdentity
 
 _BLOCK = 1 << 16  # bytes
+_LONGEST_START = 8  # bytes that tell the format of a file
+Parts = List[Tuple[int, int]]  # of a file: the first byte and the number of bytes of each
 
 
 def identify(path: str) -> Optional[FileIdentity]:
     """Return size, modification time and a digest of a file; its beginning, middle and end are read.
 
-    Size and digest of a frame are those of the frame only, because a stack may grow. None: the file cannot be read, or
-    the path is a frame of a stack that is not an MRC file.
+    Size and digest of a frame are those of the frame only, because a stack may grow; a compressed stack counts as a
+    whole. None: the file cannot be read, or there is no such frame.
     """
     frame, file = split_frame(path)
     try:
@@ -29,29 +34,62 @@ def identify(path: str) -> Optional[FileIdentity]:
         if not stat.S_ISREG(status.st_mode):
             return None
         digest = hashlib.blake2b(digest_size=8)
-        first, size = (0, status.st_size) if frame is None else _bytes_of_frame(file, frame, digest)
+        parts = [(0, status.st_size)] if frame is None else _parts_of_frame(file, frame, status.st_size, digest)
+        size = sum(count for _, count in parts)
         with open(file, "rb", buffering=0) as stream:
             for start in sorted({0, max(0, size - _BLOCK) // 2, max(0, size - _BLOCK)}):
-                stream.seek(first + start)
-                digest.update(stream.read(min(_BLOCK, size - start)))
-    except (OSError, ImageError):
+                for offset, count in _within(parts, start, start + _BLOCK):
+                    stream.seek(offset)
+                    digest.update(stream.read(count))
+    except Exception:  # tifffile raises many kinds
         return None
     return FileIdentity(size, status.st_mtime_ns, digest.hexdigest())
 
 
-def _bytes_of_frame(file: Path, frame: int, digest: hashlib.blake2b) -> Tuple[int, int]:
-    """Return where a frame (from 1) of an MRC stack begins and its size, in bytes; add what it is read with.
+def _parts_of_frame(file: Path, frame: int, size: int, digest: hashlib.blake2b) -> Parts:
+    """Return the parts of a stack that hold a frame (from 1); add to the digest what the frame is read with.
 
     Raises
     ------
     ImageError
         When there is no such frame.
     """
+    with open(file, "rb") as stream:
+        head = stream.read(_LONGEST_START)
+    if is_compressed(head):
+        digest.update(repr(frame).encode())
+        return [(0, size)]
+    if is_tiff(head):
+        return _parts_of_page(file, frame, digest)
     header = mrc.read_header(file)
-    if not 1 <= frame <= header.sections:
-        raise ImageError(file, f"has no frame {frame}", "frames count from 1")
+    _check(frame, header.sections, file)
     digest.update(repr((header.rows, header.columns, header.dtype.str, header.pixel_size)).encode())
-    return mrc.bytes_of_section(header, frame - 1)
+    return [mrc.bytes_of_section(header, frame - 1)]
+
+
+def _parts_of_page(file: Path, frame: int, digest: hashlib.blake2b) -> Parts:
+    with tifffile.TiffFile(file) as tiff:
+        _check(frame, len(tiff.pages), file)
+        page: Any = tiff.pages[frame - 1]
+        kind = (tiff.byteorder, page.shape, str(page.dtype), int(page.compression))
+        digest.update(repr((*kind, page.resolution, int(page.resolutionunit), page.databytecounts)).encode())
+        return list(zip(page.dataoffsets, page.databytecounts))
+
+
+def _check(frame: int, number: int, file: Path) -> None:
+    if not 1 <= frame <= number:
+        raise ImageError(file, f"has no frame {frame}", "frames count from 1")
+
+
+def _within(parts: Parts, start: int, end: int) -> Parts:
+    """Return what lies between two bytes of the joined parts, as parts of the file."""
+    found, before = [], 0
+    for offset, count in parts:
+        first, last = max(start, before), min(end, before + count)
+        if first < last:
+            found.append((offset + first - before, last - first))
+        before += count
+    return found
 
 
 def content_of(path: str) -> str:

@@ -78,7 +78,7 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
     try:
         data = decompressed(file) if is_compressed(head) else None
         head = head if data is None else data[: mrc.HEADER_BYTES]
-        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if is_tiff(head):
             opened, stated = _open_tiff(file, frame, data)
         elif head[:4] == b"\x89PNG" or head[:3] == b"\xff\xd8\xff":
             opened, stated = _open_pillow(file, frame, data), None
@@ -97,6 +97,11 @@ def read_micrograph(path: Union[str, Path]) -> Micrograph:
 def is_image_name(name: str) -> bool:
     """Return whether a file is an image, by its extension; ".mrc.gz" is one too."""
     return os.path.splitext(_uncompressed(name))[1] in SUFFIXES
+
+
+def is_tiff(head: bytes) -> bool:
+    """Return whether a file is a TIFF, by its first bytes."""
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def resolve_pixel_size(micrograph: Micrograph, given: Optional[float]) -> Tuple[float, List[str]]:

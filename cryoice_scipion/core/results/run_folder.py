@@ -139,23 +139,31 @@ class RunFolder:
         Raises
         ------
         FolderError
-            When another run has it.
+            When another run has it, or the folder cannot be written or locked.
         """
         with writing(self.path):
             number = open_no_link(self.path / _LOCK, os.O_RDWR)
         stream = os.fdopen(number, "r+", encoding="utf-8", errors="replace")  # stays open during the run
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             owner = stream.read(20).strip()
             stream.close()
             reason = f"another run (process {owner or 'unknown'}) is working in this folder"
             raise FolderError(self.path, reason, "wait until it ends, or stop it") from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        except OSError as error:  # of some network disks, such as Lustre without its mount option "flock"
+            stream.close()
+            reason = f"the disk cannot lock files ({error.strerror})"
+            raise FolderError(self.path, reason, "choose a folder on another disk") from None
         self._lock = stream
-        self.check_lock()
+        try:
+            with writing(self.path):
+                os.ftruncate(number, 0)
+                os.write(number, str(os.getpid()).encode())  # not buffered: closing must not write, if the disk is full
+            self.check_lock()
+        except FolderError:
+            self.unlock()
+            raise
 
     def check_lock(self) -> None:
         """Make sure that the folder is still the one that was locked, and not one of that name made since.

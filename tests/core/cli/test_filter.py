@@ -219,12 +219,25 @@ def test_that_all_picks_are_pending_is_said_while_the_screening_goes_on(screened
     assert len(table(output, "pending")) == 2
 
 
+@pytest.mark.parametrize("words", [["filter", "--coordinates", "picks.star"], ["regions"]])
+def test_the_outputs_of_another_screening_are_not_overwritten(screened, monkeypatch, capsys, words):
+    picks = ("--coordinates", str(screened / "picks.star"), "--particle-diameter", "60")
+    other = screened / f"other_{words[0]}"
+    run(screened, other.name, "c.mrc", options=picks)
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    monkeypatch.chdir(screened)
+    assert main([words[0], "maps", *words[1:], "--output", other.name]) == 2
+    assert "is the folder of a screening" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+
+
 def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     assert main(["filter", str(tmp_path / "empty"), "--coordinates", "x", "--output", str(tmp_path / "o")]) == 2
     assert "holds no screening" in capsys.readouterr().err
     filtered(screened, "maps", status=2)
-    assert "is the folder of the screening" in capsys.readouterr().err
+    assert "is the folder of a screening" in capsys.readouterr().err
     journal = tmp_path / "old" / "journal.jsonl"
     journal.parent.mkdir()
     head, rest = unsealed((screened / "maps" / "journal.jsonl").read_text()).split("\n", 1)

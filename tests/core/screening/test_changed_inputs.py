@@ -10,6 +10,7 @@ import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from standin import PIXEL, executor, make_tasks, write_micrograph
 
 from cryoice_scipion.core.config import ScreenConfig
@@ -153,32 +154,54 @@ def test_touched_files_are_read_once_and_unchanged_ones_never(tmp_path, screen, 
     assert screen(tasks) == []
 
 
-def write_stack(path, seeds, pixel_size=PIXEL):
+def write_stack(path, seeds, pixel_size=PIXEL, **kind):
     """Write a stack of micrographs, and return tasks of its frames; the first seeds have the same numbers of them."""
     tasks = make_tasks(path.parent / "single", len(seeds))
     for task, seed in zip(tasks, seeds):
         write_micrograph(task.path, seed=seed, bad_columns=40 + seed)
-    with mrcfile.new(str(path), overwrite=True) as mrc:
-        mrc.set_data(np.stack([mrcfile.read(task.path) for task in tasks]))
-        mrc.set_image_stack()
-        mrc.voxel_size = pixel_size
+    pixels = np.stack([mrcfile.read(task.path) for task in tasks])
+    if path.suffix == ".tif":
+        resolution = (1e8 / pixel_size, 1e8 / pixel_size)
+        tifffile.imwrite(
+            path, pixels, photometric="minisblack", resolution=resolution, resolutionunit="CENTIMETER", **kind
+        )
+    else:
+        with mrcfile.new(str(path), overwrite=True, compression="gzip" if path.suffix == ".gz" else None) as mrc:
+            mrc.set_data(pixels)
+            mrc.set_image_stack()
+            mrc.voxel_size = pixel_size
     return [dataclasses.replace(task, path=f"{task.id}@{path}") for task in tasks]
 
 
-def test_of_a_stack_only_the_frames_that_changed_are_screened_again(tmp_path, screen):
-    path = tmp_path / "stack.mrcs"
-    tasks = write_stack(path, [1, 2, 3])
+@pytest.mark.parametrize(
+    "name, kind", [("s.mrcs", {}), ("s.tif", {}), ("s.tif", {"rowsperstrip": 50}), ("s.tif", {"compression": "zlib"})]
+)
+def test_of_a_stack_only_the_frames_that_changed_are_screened_again(tmp_path, screen, name, kind):
+    path = tmp_path / name
+    tasks = write_stack(path, [1, 2, 3], **kind)
     screen(tasks)
     os.utime(path)
     assert screen(tasks) == []
     assert [line["id"] for line in lines(tmp_path / "o", "touched")] == [1, 2, 3]
-    assert write_stack(path, [1, 2, 3, 4])[:3] == tasks  # it has grown
+    assert write_stack(path, [1, 2, 3, 4], **kind)[:3] == tasks  # it has grown
     assert screen(tasks) == []
-    write_stack(path, [1, 7, 3, 4])
+    write_stack(path, [1, 7, 3, 4], **kind)
     assert [(one.id, FLAG in one.flags) for one in screen(tasks)] == [(2, True)]
     assert screen(tasks) == []
-    write_stack(path, [1, 7, 3, 4], PIXEL + 1)
+    write_stack(path, [1, 7, 3, 4], PIXEL + 1, **kind)
     assert [one.id for one in screen(tasks)] == [1, 2, 3]
+
+
+def test_the_frames_of_a_compressed_stack_are_screened_again_when_the_file_changes(tmp_path, screen):
+    path = tmp_path / "s.mrcs.gz"
+    tasks = write_stack(path, [1, 2])
+    screen(tasks)
+    os.utime(path)
+    assert screen(tasks) == []
+    write_stack(path, [1, 7])
+    assert [(one.id, FLAG in one.flags) for one in screen(tasks)] == [(1, True), (2, True)]
+    assert screen(tasks) == []
+    assert len({identity.content_of(task.path) for task in tasks}) == 2  # a training must not join them
 
 
 def test_a_changed_micrograph_that_cannot_be_read_any_more_fails(tmp_path, screen):
@@ -224,3 +247,12 @@ def test_an_identity_tells_size_and_parts_of_the_content(tmp_path, size):
         assert identity.identify(str(path)).digest != first.digest
     assert identity.identify(str(tmp_path)) is None
     assert identity.identify(f"3@{path}") is None
+
+
+@pytest.mark.parametrize("name", ["s.mrcs", "s.tif"])
+def test_a_frame_that_a_stack_does_not_have_has_no_identity(tmp_path, name):
+    path = tmp_path / name
+    write_stack(path, [1, 2])
+    assert [identity.identify(f"{frame}@{path}") is None for frame in (0, 1, 2, 3)] == [True, False, False, True]
+    path.write_bytes(path.read_bytes()[:100])
+    assert identity.identify(f"1@{path}") is None
