@@ -111,12 +111,16 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     )
     assert main(["evaluate", "--model", str(tmp_path), *sources(labelled)]) == 2
     assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--device", "cuda:99"]) == 2
+    bad = str(labelled / "bad.star")
+    same = ["--good", bad, "--bad", bad, "--micrographs", str(labelled / "m0.mrc")]
+    assert main(["train", "--output", str(tmp_path / "m"), *same]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cryoice ")]
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "belong together" in lines[0]
     assert "nowhere" in lines[1]
     assert "model.json is missing" in lines[2]
     assert "GPU 99" in lines[3]
+    assert "--good and --bad: are the same coordinates" in lines[4]
 
 
 def test_a_folder_with_other_files_is_not_written_over(labelled, tmp_path):
