@@ -123,6 +123,6 @@ setup(
         "ccpem_pipeliner.jobs": [
             "cryoice.select.coordinates = cryoice_scipion.core.integrations.pipeliner_job:SelectCoordinates",
         ],
-        "console_scripts": ["cryoice = cryoice_scipion.core.cli:main"],
+        "console_scripts": ["cryoice = cryoice_scipion.core.cli:program"],
     },
 )

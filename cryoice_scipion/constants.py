@@ -66,6 +66,7 @@ DISABLED = "disabled"  # the picker has disabled it
 LOW_SCORE = "low_score"  # the picker gave it a score below the cut-off
 WAITING = "waiting"  # its micrograph is not screened yet
 
+THREAD_PREFIX = "cryoice-"  # of the names of threads that compute micrographs
 KEEP_ALL = -1.0  # threshold that keeps all coordinates and only scores
 DEFAULT_MODEL = "default"
 #: BAD coordinates that a new network needs. With 50, fine-tuning the shipped model is clearly better

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

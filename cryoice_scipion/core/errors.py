@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Sequence, Tuple
 
 #: Characters that end a line, steer a terminal, or turn the direction in which a text is shown.
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _LONGEST = 1000  # characters of a reason
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FREE_SPACE = "free disk space or choose a folder on another disk"  # the remedy for it
 
 
 def plain(text: object) -> str:

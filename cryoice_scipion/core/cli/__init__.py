@@ -8,14 +8,18 @@ libraries, such as torch, only in ``main``. A module may also have a class Parse
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import importlib
 import io
+import os
 import sys
-from typing import Dict, Optional, Sequence
+import threading
+from typing import Dict, List, Optional, Sequence
 
-from cryoice_scipion.constants import VERSION
+from cryoice_scipion.constants import THREAD_PREFIX, VERSION
 from cryoice_scipion.core.cli.memory import keep_memory
-from cryoice_scipion.core.errors import CryoIceError, Terminated, plain
+from cryoice_scipion.core.errors import FREE_SPACE, FULL_DISK, CryoIceError, Terminated, plain
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 #: The commands, and what ``cryoice --help`` says of each.
@@ -41,6 +45,26 @@ DESCRIPTION = (
 )
 
 
+def program() -> int:
+    """Run the command of this process, and return its exit status. Nothing may run in the process afterwards."""
+    status: List[int] = []
+    atexit.register(_end, status)  # before all libraries, to be called after them
+    status.append(main())
+    return status[0]
+
+
+def _end(status: Sequence[int]) -> None:
+    """End the process with its exit status if a micrograph is still being computed, as after a second Ctrl-C.
+
+    Otherwise, Python would end below the thread that computes, and torch would abort the process.
+    """
+    if status and any(thread.name.startswith(THREAD_PREFIX) for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed
+                stream.flush()
+        os._exit(status[0])
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command; return the exit status 0 (success), 1 (partial), 2 (invalid arguments), 130 or 143 (stopped)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -61,6 +85,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return OK
     except OSError as error:  # for example a folder without write permission, or a full disk
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        if error.errno in FULL_DISK:
+            path = error.filename or getattr(chosen, "output", "output")
+            what = f"{path}: {error.strerror}; {FREE_SPACE}"
         print(f"cryoice {chosen.command}: {plain(what)}", file=sys.stderr)
         return UNUSABLE
 

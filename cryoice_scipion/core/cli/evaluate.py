@@ -22,6 +22,7 @@ from cryoice_scipion.core.cli.sources import (
 )
 from cryoice_scipion.core.config import PatchConfig, ScreenConfig
 from cryoice_scipion.core.errors import ModelError, counted
+from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.workers.devices import find_device
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def _write(output: Path, result: Dict[str, Any], text: str) -> None:
     """Write JSON, and Markdown if the output is a folder."""
     single = output.suffix == ".json"
     content = json.dumps(result, indent=2) + "\n"
-    (output if single else output / JSON_NAME).write_text(content, encoding="utf-8")
-    if not single:
-        (output / MARKDOWN_NAME).write_text(text, encoding="utf-8")
+    files = {output: content} if single else {output / JSON_NAME: content, output / MARKDOWN_NAME: text}
+    for path, words in files.items():
+        with replacing(path) as temporary:
+            temporary.write_text(words, encoding="utf-8")

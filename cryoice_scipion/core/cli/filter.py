@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         names_in_short,
         none_screened,
     )
-    from cryoice_scipion.core.results.run_folder import JOURNAL
+    from cryoice_scipion.core.results.run_folder import JOURNAL, FolderError
     from cryoice_scipion.core.results.run_reader import read_summary
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.filter import filter_coordinates
@@ -85,15 +85,20 @@ def main(args: argparse.Namespace) -> int:
         print(plain(note), file=sys.stderr)
     _warn(picks.warnings)
     known = len(picks.warnings)
-    summary, given, failures = filter_coordinates(
-        maps,
-        picks,
-        config,
-        args.output,
-        lambda records, number: tqdm(
-            records, "filter", number, unit="mic", disable=args.quiet or not sys.stderr.isatty()
-        ),
-    )
+    try:
+        summary, given, failures = filter_coordinates(
+            maps,
+            picks,
+            config,
+            args.output,
+            lambda records, number: tqdm(
+                records, "filter", number, unit="mic", disable=args.quiet or not sys.stderr.isatty()
+            ),
+        )
+    except FolderError as error:
+        raise FolderError(
+            error.what, error.reason, "free disk space or set write permission, then filter again"
+        ) from None
     _warn([*picks.warnings[known:], *summary.warnings])
     print_failures(failures)
     print(f"coordinates in {args.output / 'coordinates'}")

@@ -211,5 +211,7 @@ def write_star(path: Union[str, Path], table: pd.DataFrame, optics: Optional[pd.
 
 def unknown_format(path: Path) -> CoordinatesError:
     """Return the error for a file of an unknown coordinate format."""
+    if path.suffix.lower() in (".gz", ".bz2", ".zip"):
+        return CoordinatesError(path, f"is compressed ({path.suffix})", f"unpack it to {suffixes_in_words()}")
     extension = path.suffix or "no extension"
     return CoordinatesError(path, f"coordinates of an unknown format ({extension})", f"give {suffixes_in_words()}")

@@ -19,7 +19,10 @@ from cryoice_scipion.core.formats.table import (
     suffix_of,
     suffixes_in_words,
 )
-from cryoice_scipion.core.images.trees import Tree, files_in
+from cryoice_scipion.core.images.trees import Tree, files_in, is_output
+
+#: Files of an output folder of cryoice that have the suffix of a coordinate format.
+_OUTPUT_TABLES = ("micrographs.csv", "regions.csv", "regions.json", "summary.json")
 
 
 def may_hold_coordinates(name: str) -> bool:
@@ -45,6 +48,7 @@ def read_folder(folder: Path) -> Picks:
         picks = join(read, empty_table())
         return picks._replace(notes=[f"{folder}: a RELION job; the coordinates are read from {job.name}", *picks.notes])
     tree = files_in(folder, may_hold_coordinates)
+    _refuse_output(folder, tree)
     read, other = _read_files(tree.files)
     notes: List[str] = []
     deep = _without_listed(folder, files_in(folder, may_hold_coordinates, recursive=True))
@@ -67,6 +71,16 @@ def read_folder(folder: Path) -> Picks:
     read.refuse_if_nothing(folder)
     picks = join(_only(next(iter(formats), ""), read, other), empty_table())
     return picks._replace(notes=[*notes, *picks.notes], warnings=[*tree.notes(), *picks.warnings])
+
+
+def _refuse_output(folder: Path, tree: Tree) -> None:
+    """Raise CoordinatesError for an output folder of cryoice: its tables and lists hold the coordinates repeatedly."""
+    kept = folder / "coordinates" / "kept.star"
+    if is_output(str(folder)) and all(file.name in _OUTPUT_TABLES for file in tree.files):
+        raise CoordinatesError(folder, "is an output folder of cryoice", f"give a file of it, such as {kept}")
+    if folder.name == kept.parent.name and is_output(str(folder.absolute().parent)):
+        reason = "has the kept and the rejected coordinates of cryoice"
+        raise CoordinatesError(folder, reason, f"give one file, such as {folder / kept.name}")
 
 
 def _without_listed(top: Path, tree: Tree) -> Tree:

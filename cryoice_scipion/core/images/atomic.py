@@ -10,9 +10,9 @@ import secrets
 from pathlib import Path
 from typing import Iterator, Union
 
-from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.errors import FREE_SPACE, FULL_DISK, CryoIceError
 
-_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_WRITE_ERRORS = (*FULL_DISK, errno.EROFS, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -80,7 +80,5 @@ def _remove(path: Path) -> None:
 
 
 def _unwritable(target: Path, error: OSError) -> CryoIceError:
-    remedy = "choose a folder that you may write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "free disk space or choose a folder on another disk"
+    remedy = FREE_SPACE if error.errno in FULL_DISK else "choose a folder that you may write to"
     return CryoIceError(target.parent, f"{target.name} cannot be written ({error.strerror or error})", remedy)

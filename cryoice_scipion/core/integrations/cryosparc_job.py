@@ -82,7 +82,8 @@ def connect(**settings: Any) -> Any:
     try:
         return CryoSPARC(**{name: value for name, value in settings.items() if value is not None})
     except Exception as error:  # the library's own errors are of many kinds
-        raise SettingsError("cryoSPARC", one_line(error)) from None
+        remedy = "check --url, or --host and --base-port, then --email and the login"
+        raise SettingsError("cryoSPARC", one_line(error), remedy) from None
 
 
 def run_job(client: Any, request: JobRequest, screen: Screen) -> int:

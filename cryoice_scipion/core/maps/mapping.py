@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Sequence, Tuple
 
 import numpy as np
 
-from cryoice_scipion.constants import BORDER
+from cryoice_scipion.constants import BORDER, PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.detectors.class_map import ClassMap
+from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.images.loading import LoadedMicrograph
 from cryoice_scipion.core.records import MapResult
 
@@ -38,7 +39,10 @@ def map_micrograph(
         When the pixel size of the micrograph is too large for the detector.
     """
     inverted = contrast == BRIGHT
-    classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted).checked(name)
+    try:
+        classmap = detector.map(micrograph.image, micrograph.pixel_size, micrograph.border, inverted).checked(name)
+    except PixelSizeError as error:
+        raise _with_header(error, micrograph.flags) from None
     median = classmap.median_logit
     mapped = MapResult(
         shape=[int(side) for side in micrograph.image.shape],
@@ -52,3 +56,11 @@ def map_micrograph(
         flags=[*micrograph.flags, *classmap.flags, *([BORDER] if micrograph.border.any() else [])],
     )
     return classmap, mapped
+
+
+def _with_header(error: PixelSizeError, flags: Sequence[str]) -> PixelSizeError:
+    """Return an error about a given pixel size, with that of the header if they differ."""
+    header = next((flag.split("=")[1] for flag in flags if flag.startswith(f"{PIXEL_SIZE_DIFFERS}=")), "")
+    if not header:
+        return error
+    return PixelSizeError(f"{error.what} (the header has {header} Å/px)", error.reason, "check the given pixel size")

@@ -93,8 +93,10 @@ class StoredMaps:
         tasks = {one.id: MicrographTask(one.id, one.path, one.stem) for one in found}
         failed = {one.id: one for one in latest if one.status == FAILED}
         if reference is None or not tasks:
-            reason = "has no screened micrograph yet" + (f" ({len(failed)} failed)" if failed else "")
-            raise CryoIceError(folder, reason, "wait until the first ones are screened")
+            if failed:
+                reason = f"has no screened micrograph ({len(failed)} failed: {next(iter(failed.values())).reason})"
+                raise CryoIceError(folder, reason, "if the screening has ended, correct the cause and screen again")
+            raise CryoIceError(folder, "has no screened micrograph yet", "wait until the first ones are screened")
         if head is None or head.model_config is None:
             raise CryoIceError(folder, "was screened by a version that stored no thresholds", "screen it again")
         config, model = ScreenConfig.make(**head.config), ModelConfig.make(**head.model_config)

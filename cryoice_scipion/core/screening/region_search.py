@@ -20,6 +20,7 @@ from cryoice_scipion.core.regions.heads import Heads, default_heads, distinct
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 from cryoice_scipion.core.regions.layers import Layers
 from cryoice_scipion.core.regions.proposals import TREE, Proposal, overlaps, propose
+from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.results.stored_maps import StoredMaps
 
 LEAST = 0.05  # confidence of a region that is listed
@@ -158,7 +159,9 @@ def _taught(maps: StoredMaps, labels: LabelFile, method: str) -> Tuple[Heads, Li
                 iou += fits[near].tolist()
     wanted = sorted({name for name in names if name != GOOD})
     if not names:
-        raise SettingsError("labels", "no labelled micrograph is in this run", "name micrographs as in micrographs.csv")
+        given = names_in_short(dict.fromkeys(stem for stem, _ in labels.boxes()))
+        reason = f"no labelled micrograph ({given}) is in this run"
+        raise SettingsError("labels", reason, "name micrographs as in micrographs.csv")
     if not wanted:
         raise SettingsError("labels", "no box is labelled as bad", "label at least one place that is to be found")
     taught = default_heads().taught(np.concatenate(rows), names, np.concatenate(parts), np.array(iou))

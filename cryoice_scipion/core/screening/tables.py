@@ -18,6 +18,7 @@ from cryoice_scipion.constants import (
     FAILED,
     FILE_CHANGED,
     GOOD_GRADES,
+    OUTSIDE,
     UNMATCHED,
     UNSURE,
     VERSION,
@@ -42,6 +43,7 @@ SESSION_UNUSUAL = (
 )
 UNUSUAL_SHOWN = 10  # micrographs, in summary.json and report
 _BAD_REFERENCE, _BAD_AREA = 0.25, 0.5  # share of the micrographs that the outlier map is fitted to; of their area
+_MANY_OUTSIDE = 0.05  # share of the coordinates
 REASONS_SHOWN = 3  # in the message of a run in which all micrographs fail
 
 
@@ -203,8 +205,15 @@ def _pixel_size_warning(sums: RunSums) -> str:
 
 
 def _coordinate_warnings(sums: RunSums) -> List[str]:
-    """Return a line for each other pixel size of coordinates: those scaled, and those that contradict the given one."""
+    """Return a line if many coordinates are outside, and a line for each other pixel size of coordinates."""
     found = []
+    outside = sums.rejected_by_class[OUTSIDE]
+    if outside > _MANY_OUTSIDE * sums.picks:
+        lie = plural(outside, "lies", "lie")
+        found.append(
+            f"{outside} of {counted(sums.picks, 'coordinate')} {lie} outside the frame: check the pixel size of the "
+            "coordinates (--coordinates-pixel-size), and whether x and y are swapped"
+        )
     for flag, number in sorted(sums.noted_sizes.items()):
         name, _, size = flag.partition("=")
         micrographs = counted(number, "micrograph")

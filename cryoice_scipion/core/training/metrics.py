@@ -18,7 +18,7 @@ Weights = NDArray[Any]  # np.floating[Any] is not understood at run time before 
 
 CLEAN_LOST = 0.003  # share of clean area, on validation micrographs; on others, with outliers, it is about 1 %
 OUTLIERS = 0.05  # share of the validation micrographs
-COUNTS = ("good", "bad")
+COUNTS = ("good", "bad", "number")
 _TEMPERATE = 0.25  # standard deviation of the prior of the logarithm of a temperature
 
 

@@ -35,7 +35,7 @@ def from_coordinates(
     Raises
     ------
     SettingsError
-        When none of the GOOD, or none of the BAD, coordinates belongs to one of the micrographs.
+        When there is no GOOD or no BAD coordinate, or none of them belongs to one of the micrographs.
     """
     pieces: Dict[int, List[pd.DataFrame]] = {task.id: [] for task in tasks}
     for label, table in ((GOOD, good), (BAD, bad)):
@@ -49,6 +49,8 @@ def from_coordinates(
         for task_id, positions in rows.items():
             if len(positions):
                 pieces[task_id].append(_labelled(table.table.iloc[positions], label))
+        if not len(table):
+            raise SettingsError(table.source, f"holds no {label} coordinate", f"label {label} places")
         if not any(len(positions) for positions in rows.values()):
             raise SettingsError(
                 table.source, f"no {label} coordinate belongs to one of {counted(len(tasks), 'micrograph')}",

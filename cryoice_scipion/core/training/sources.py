@@ -87,6 +87,8 @@ class Sources:
             raise SettingsError("--boxes", "needs the micrographs that were labelled", "give --micrographs too")
         if not self.boxes and not (self.good and self.bad and self.micrographs):
             raise SettingsError("--good, --bad and --micrographs", "belong together", "give all three")
+        if self.good and self.bad and self.good.resolve() == self.bad.resolve():
+            raise SettingsError("--good and --bad", f"are the same coordinates ({self.good})", "give two sets")
         tasks = expand_micrographs(self.micrographs)
         clean = expand_micrographs(self.clean) if self.clean else []
         good, bad = ([read_picks(path)] if path else [] for path in (self.good, self.bad))

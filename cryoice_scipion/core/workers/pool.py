@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Callable, Generic, Iterable, Iterator, List, Optional, Sequence, Set, TypeVar, Union
 
+from cryoice_scipion.constants import THREAD_PREFIX
 from cryoice_scipion.core.errors import CryoIceError, WorkerError, one_line
 from cryoice_scipion.core.images.reading_ahead import read_ahead
 from cryoice_scipion.core.records import MicrographTask
@@ -64,7 +65,7 @@ class ExecutorPool:
         self._threads: List[threading.Thread] = []
         for executor in executors:
             thread = threading.Thread(
-                target=self._serve, args=(executor,), name=f"cryoice-{executor.device}", daemon=True
+                target=self._serve, args=(executor,), name=f"{THREAD_PREFIX}{executor.device}", daemon=True
             )
             self._threads.append(thread)
             thread.start()

@@ -246,3 +246,19 @@ def test_what_cannot_be_filtered_is_one_line(screened, capsys, tmp_path):
     assert "screen it again" in capsys.readouterr().err
     filtered(screened, "other", status=2)
     assert "diameter" in capsys.readouterr().err
+
+
+def test_a_full_disk_and_a_screening_without_a_map_have_a_remedy_that_filter_has(screened, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cryoice_scipion.core.screening.filter.write_star", full)
+        filtered(screened, "full", "--particle-diameter", "100", status=2)
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and error.endswith("then filter again\n") and "--resume" not in error
+    (screened / "mics" / "broken.mrc").write_bytes(b"")
+    run(screened, "all_failed", "broken.mrc", status=1)
+    filtered(screened, "of_failed", run="all_failed", status=2)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "has no screened micrograph (1 failed: " in error and "correct the cause and screen again" in error

@@ -507,5 +507,7 @@ def test_a_pixel_size_that_contradicts_the_headers_is_one_warning(micrographs, m
         assert warning.startswith(words)
         assert "5.1 Å/px" in warning and "4 Å/px" in warning
         assert words in (output / "report.html").read_text()
+    assert main(arguments(micrographs, tmp_path / "coarse", model, "--pixel-size", 40)) == 1
+    assert "pixel size 40 Å/px (the header has 4 Å/px): too coarse" in capsys.readouterr().err
     assert main(arguments(micrographs, tmp_path / "p", model, "--pixel-size", 4.1)) == 0
     assert not [line for line in read_summary(tmp_path / "p").warnings if "differs" in line]

@@ -109,3 +109,12 @@ def test_options_that_make_no_sense_are_one_line(screen, capsys, options, words)
     with pytest.raises(AssertionError):
         screen(*options)
     assert words in capsys.readouterr().err
+
+
+def test_many_coordinates_outside_the_frame_are_a_warning_with_the_remedy(screen, capsys):
+    _, output = screen("--particle-diameter", 60, "--coordinates-pixel-size", 8)  # the right half is outside then
+    (warning,) = [line for line in json.loads((output / "summary.json").read_text())["warnings"] if "outside" in line]
+    assert warning.startswith("32 of 64 coordinates lie outside the frame: check the pixel size of the coordinates")
+    assert warning in " ".join(capsys.readouterr().err.split())
+    _, output = screen("--particle-diameter", 60)
+    assert "outside" not in (output / "summary.json").read_text()

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -28,3 +30,31 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
     with on_signals(interrupt, signal.SIGTERM, signal.SIGHUP):
         os.kill(os.getpid(), signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+#: A command that ends while a thread computes in torch without end, as a second Ctrl-C leaves it.
+_STILL_COMPUTING = """
+import atexit, threading, time, torch
+from cryoice_scipion import constants
+from cryoice_scipion.core import cli
+
+def compute():
+    image = torch.rand(1, 8, 400, 400)
+    while True:
+        with torch.no_grad():
+            torch.nn.functional.conv2d(image, torch.rand(8, 8, 3, 3))
+
+def main():
+    atexit.register(print, "closed")
+    threading.Thread(target=compute, name=constants.THREAD_PREFIX + "cpu", daemon=True).start()
+    time.sleep(0.5)
+    return cli.INTERRUPTED
+
+cli.main = main
+raise SystemExit(cli.program())
+"""
+
+
+def test_a_second_ctrl_c_during_a_computation_gives_the_exit_status_of_ctrl_c():
+    done = subprocess.run([sys.executable, "-c", _STILL_COMPUTING], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "closed\n", "")

@@ -78,3 +78,13 @@ def test_a_resumed_run_ends_when_the_model_cannot_be_loaded(screened, micrograph
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("cryoice screen: ") and "does not fit the network; train it again" in last
     assert len(read_records(tmp_path / "run")) == NUMBER
+
+
+def test_a_full_disk_is_one_line_with_the_output_and_the_remedy(monkeypatch, capsys):
+    def full(arguments):
+        raise OSError(28, "No space left on device")  # as numpy raises it, without a file name
+
+    monkeypatch.setattr("cryoice_scipion.core.cli.patches.main", full)
+    assert main(["patches", "--output", "cut"]) == 2
+    remedy = "free disk space or choose a folder on another disk"
+    assert capsys.readouterr().err == f"cryoice patches: cut: No space left on device; {remedy}\n"

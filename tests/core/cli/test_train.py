@@ -2,14 +2,16 @@
 """The commands that learn, as a user types them: patches, train, evaluate, info."""
 
 import json
+from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
 
-from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.cli import evaluate, main
 from cryoice_scipion.core.detectors.model_folder import load_config
+from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import write_star
 
 
@@ -111,12 +113,16 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     )
     assert main(["evaluate", "--model", str(tmp_path), *sources(labelled)]) == 2
     assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--device", "cuda:99"]) == 2
+    bad = str(labelled / "bad.star")
+    same = ["--good", bad, "--bad", bad, "--micrographs", str(labelled / "m0.mrc")]
+    assert main(["train", "--output", str(tmp_path / "m"), *same]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cryoice ")]
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "belong together" in lines[0]
     assert "nowhere" in lines[1]
     assert "model.json is missing" in lines[2]
     assert "GPU 99" in lines[3]
+    assert "--good and --bad: are the same coordinates" in lines[4]
 
 
 def test_a_folder_with_other_files_is_not_written_over(labelled, tmp_path):
@@ -205,3 +211,15 @@ def test_the_patch_spectrum_network_is_trained_tuned_and_used_by_the_same_comman
     assert main(["evaluate", "--model", str(second), *sources(labelled), "--device", "cpu"]) == 0
     assert main([*command, str(second), "--network", "patch_spectrum", "--sampling", "5"]) == 2
     assert main([*command, str(second), "--network", "patch_fft", "--views", "local"]) == 2
+
+
+def test_a_full_disk_leaves_the_earlier_evaluation_whole(tmp_path, monkeypatch):
+    def torn(path, text, encoding):
+        path.write_bytes(text.encode(encoding)[:3])
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "e.json").write_text("earlier")
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(CryoIceError, match="e.json cannot be written .No space left on device.; free disk space"):
+        evaluate._write(tmp_path / "e.json", {"threshold": 0.5}, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["e.json"] and (tmp_path / "e.json").read_text() == "earlier"

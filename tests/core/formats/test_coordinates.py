@@ -100,6 +100,7 @@ def test_an_empty_file_holds_no_picks(tmp_path, name):
         ("a.star", "data_\nloop_\n_a\n_b\n1 #2\n3 #4\n", "line 2: the values of this loop are not in lines of 2"),
         ("a.xyz", "1 2\n", "coordinates of an unknown format .\\.xyz.; give .star, "),
         ("a_file", "1 2\n", "coordinates of an unknown format .no extension.; give .star, "),
+        ("a.star.gz", "", "is compressed .\\.gz.; unpack it"),
         ("a.box", "a\0b", "not a text file"),
     ],
 )

@@ -209,3 +209,14 @@ def test_several_sources_of_other_formats_are_one_table_and_ids_are_rows(tmp_pat
         read_picks([*paths, tmp_path / "typo.star"])
     tree(tmp_path, {"bad.star": "words\n"})
     assert list(read_picks([*paths, tmp_path / "bad.star"]).not_read) == [str(tmp_path / "bad.star")]
+
+
+def test_an_output_folder_of_cryoice_is_refused_with_the_file_to_give(tmp_path):
+    boxes = "micrograph,x,y,width,height\nm,1,2,3,4\n"
+    files = {"journal.jsonl": "", "regions.csv": boxes, "micrographs.csv": "stem\nm\n"}
+    files.update({"coordinates/kept.star": HEAD + "1 2\n", "coordinates/rejected.star": HEAD + "5 6\n"})
+    run = tree(tmp_path / "run", files)
+    for folder, words in ((run, "is an output folder of cryoice"), (run / "coordinates", "has the kept and the rej")):
+        with pytest.raises(CoordinatesError, match=f"{words}.*{run}/coordinates/kept.star"):
+            read_picks(folder)
+    assert rows(read_picks(tree(run, {"m.star": HEAD + "7 8\n"}))) == [("m", 7)]  # picks beside the output

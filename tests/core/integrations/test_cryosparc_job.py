@@ -110,4 +110,5 @@ def test_a_server_that_does_not_answer_and_a_folder_elsewhere_are_one_line(serve
     words += ["--workspace", "W1", "--exposures", "J10", "--output", str(tmp_path / "out")]
     with pytest.warns(UserWarning):  # of cryosparc-tools, about each attempt
         assert main(words) == 2
-    assert "Could not connect to CryoSPARC" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Could not connect to CryoSPARC" in error and "check --url, or --host and --base-port" in error

@@ -89,7 +89,10 @@ def test_the_files_agree_and_the_bad_set_lies_in_the_regions(run, tmp_path):
 
 @pytest.mark.parametrize(
     "boxes, words",
-    [({"other": [STRIP]}, "no labelled micrograph is in this run"), ({"mic001": [CLEAN]}, "no box is labelled as bad")],
+    [
+        ({"other": [STRIP]}, "no labelled micrograph (other) is in this run"),
+        ({"mic001": [CLEAN]}, "no box is labelled as bad"),
+    ],
 )
 def test_labels_that_do_not_fit_are_one_line(run, tmp_path, capsys, boxes, words):
     labels = write_labels(tmp_path / "labels.json", boxes)

@@ -165,6 +165,8 @@ def test_coordinates_of_unknown_micrographs_are_counted():
     assert any("1 good coordinate belongs" in line and "zz" in line for line in good.warnings)
     with pytest.raises(SettingsError, match="no bad coordinate"):
         from_coordinates(tasks, good, table([("zz.mrc", 2, 2)]))
+    with pytest.raises(SettingsError, match="empty.star: holds no bad coordinate; label bad places"):
+        from_coordinates(tasks, good, table([], "empty.star"))
 
 
 def test_a_column_names_the_kind_of_bad():

@@ -7,6 +7,7 @@ import pytest
 from cryoice_scipion.core.training.metrics import (
     expected_calibration_error,
     fit_temperature,
+    in_words,
     is_bad,
     measure,
     recommend_threshold,
@@ -20,6 +21,10 @@ def test_perfect_and_useless_scores():
     assert perfect["auc"] == perfect["ap"] == perfect["f1"] == 1.0
     assert perfect["false_positive_rate"] == 0.0
     assert measure(np.full(100, 0.5), bad, 0.4)["auc"] == 0.5
+
+
+def test_numbers_of_positions_are_whole_numbers():
+    assert in_words({"number": 192.0, "predicted_bad": 0.359}) == "number 192, predicted_bad 0.359"
 
 
 def test_calibrated_scores_have_no_calibration_error_and_overconfident_ones_have():
