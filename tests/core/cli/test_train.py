@@ -147,7 +147,7 @@ def test_an_output_that_cannot_be_written_is_one_line_before_anything_is_learned
     (tmp_path / "file").write_text("")
     assert main(["train", "--output", str(tmp_path / "file"), *sources(labelled), "--epochs", "1"]) == 2
     assert main(["patches", "--output", str(tmp_path / "file"), *sources(labelled)]) == 2
-    figures = str(tmp_path / "nowhere" / "figures.json")
+    figures = str(tmp_path / "file" / "figures.json")
     assert main(["evaluate", "--model", str(model), *sources(labelled), "--output", figures]) == 2
     said = capsys.readouterr()
     lines = [line for line in said.err.splitlines() if line.startswith("cryoice ")]
