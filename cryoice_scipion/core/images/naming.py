@@ -161,7 +161,7 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
 
     Of a .star file, the column ``_rlnMicrographName`` and the pixel sizes, if any, are used. Of cryoSPARC's exposures,
     ``micrograph_blob/path`` and ``micrograph_blob/psize_A`` are used. Of a folder without images, its subfolders are
-    used. A file that is given twice counts once. A missing file is included: the screening records it as failed.
+    used. A file that is given twice counts once. A missing image file is included: the screening records it as failed.
 
     Parameters
     ----------
@@ -246,6 +246,8 @@ def _expand(argument: str, notes: List[str]) -> List[Tuple[str, Optional[float]]
         if not files:
             raise CryoIceError(argument, "no file matches", "check the pattern")
         return [(str(Path(file)), None) for file in files]
+    if not path.exists() and not is_image_name(path.name):
+        raise CryoIceError(argument, "there is no such file or folder", "check the path")
     return [(str(path), None)]  # ./a.mrc and a.mrc are one
 
 

@@ -46,7 +46,8 @@ def writing(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
-        raise FolderError(error.filename or folder, reason, _REMEDY) from error
+        remedy = "choose another folder" if isinstance(error, (FileExistsError, NotADirectoryError)) else _REMEDY
+        raise FolderError(error.filename or folder, reason, remedy) from error
     except CryoIceError as error:
         raise FolderError(error.what, error.reason, _REMEDY) from error
 

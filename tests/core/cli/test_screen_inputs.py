@@ -104,6 +104,16 @@ def test_one_wrong_source_of_several_is_named(run, micrographs, tmp_path):
     assert "typo.star: there is no such file" in run(*words, tmp_path / "typo.star", status=2, output="other")
 
 
+def test_a_folder_that_is_not_there_and_an_output_that_is_a_file_are_one_line(run, micrographs, tmp_path):
+    assert "nowhere: there is no such file or folder; check the path" in run(tmp_path / "nowhere", status=2)
+    assert not (tmp_path / "run").exists()  # so that the corrected command can be given
+    (tmp_path / "run").write_text("notes")
+    for output in ("run", "run/inside"):
+        said = run(micrographs / "mic0.mrc", status=2, output=output)
+        assert "cannot be written" in said and "choose another folder" in said and "--resume" not in said
+    assert (tmp_path / "run").read_text() == "notes"
+
+
 def test_filter_takes_several_sources_too(run, micrographs, tmp_path):
     run(micrographs / "mic0.mrc")
     (tmp_path / "mic0.box").write_text("0 0 20 20\n")
