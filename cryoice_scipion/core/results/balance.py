@@ -66,6 +66,8 @@ def complaints_on(given: PickCounts, left_out: Mapping[str, int], adds_up: bool 
             f"{number} left out, because the name of the micrograph matches several micrographs: rename the "
             "micrographs, or use full names in the coordinate files"
         )
+    if given.files and not given.rows:
+        lines.append(f"{counted(given.files, 'coordinate file holds', 'coordinate files hold')} no coordinates")
     if given.rows and left_out.get(UNMATCHED) == given.rows:
         lines.append(
             "no coordinate matches a micrograph of this run: check the micrograph names in the coordinate files"

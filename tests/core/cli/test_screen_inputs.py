@@ -104,6 +104,13 @@ def test_one_wrong_source_of_several_is_named(run, micrographs, tmp_path):
     assert "typo.star: there is no such file" in run(*words, tmp_path / "typo.star", status=2, output="other")
 
 
+def test_coordinate_files_without_coordinates_are_a_warning(run, micrographs, tmp_path):
+    (tmp_path / "blank.star").write_text(HEAD)
+    _, summary, said = run(micrographs / "mic0.mrc", "--coordinates", tmp_path / "blank.star")
+    assert summary["warnings"] == ["1 coordinate file holds no coordinates"] and summary["warnings"][0] in said
+    assert run(micrographs / "mic0.mrc", output="other")[1]["warnings"] == []
+
+
 def test_a_folder_that_is_not_there_and_an_output_that_is_a_file_are_one_line(run, micrographs, tmp_path):
     assert "nowhere: there is no such file or folder; check the path" in run(tmp_path / "nowhere", status=2)
     assert not (tmp_path / "run").exists()  # so that the corrected command can be given

@@ -523,7 +523,7 @@ def test_a_full_disk_stops_the_run_and_everything_done_stays(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="cannot be written.*set write permission"):
+    with pytest.raises(FolderError, match="cannot be written.*choose another folder"):
         screen(tmp_path / "file" / "o", [])
 
 
