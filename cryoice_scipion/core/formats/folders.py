@@ -47,8 +47,8 @@ def read_folder(folder: Path) -> Picks:
         read.refuse_if_nothing(folder)
         picks = join(read, empty_table())
         return picks._replace(notes=[f"{folder}: a RELION job; the coordinates are read from {job.name}", *picks.notes])
+    refuse_output(folder)
     tree = files_in(folder, may_hold_coordinates)
-    _refuse_output(folder, tree)
     read, other = _read_files(tree.files)
     notes: List[str] = []
     deep = _without_listed(folder, files_in(folder, may_hold_coordinates, recursive=True))
@@ -73,10 +73,17 @@ def read_folder(folder: Path) -> Picks:
     return picks._replace(notes=[*notes, *picks.notes], warnings=[*tree.notes(), *picks.warnings])
 
 
-def _refuse_output(folder: Path, tree: Tree) -> None:
-    """Raise CoordinatesError for an output folder of cryoice: its tables and lists hold the coordinates repeatedly."""
+def refuse_output(folder: Path) -> None:
+    """Refuse an output folder of cryoice: its tables and lists hold the same coordinates several times.
+
+    Raises
+    ------
+    CoordinatesError
+        When it is such a folder, or that of its coordinates. A folder in which there are also other files is none.
+    """
     kept = folder / "coordinates" / "kept.star"
-    if is_output(str(folder)) and all(file.name in _OUTPUT_TABLES for file in tree.files):
+    files = files_in(folder, may_hold_coordinates).files
+    if is_output(str(folder)) and all(file.name in _OUTPUT_TABLES for file in files):
         raise CoordinatesError(folder, "is an output folder of cryoice", f"give a file of it, such as {kept}")
     if folder.name == kept.parent.name and is_output(str(folder.absolute().parent)):
         reason = "has the kept and the rejected coordinates of cryoice"

@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Set
 
 from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, counted, one_line
 from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
-from cryoice_scipion.core.formats.folders import may_hold_coordinates
+from cryoice_scipion.core.formats.folders import may_hold_coordinates, refuse_output
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
 from cryoice_scipion.core.images.reading import file_of
 from cryoice_scipion.core.images.stems import plain_path
@@ -69,11 +69,13 @@ class CoordinateWatcher:
         Raises
         ------
         CoordinatesError
-            If it is a file of an unknown format.
+            If it is a file of an unknown format, or an output folder of cryoice.
         """
         single_file = path.is_file() or (not path.exists() and is_coordinate_file(path.name))
         if single_file and not is_coordinate_file(path.name):
             raise unknown_format(path)
+        if path.is_dir():
+            refuse_output(path)
         self.path, self.picks, self._log, self._retry_seconds = path, picks, log, retry_seconds
         self._prefix = prefix
         wanted = is_coordinate_file if single_file else may_hold_coordinates

@@ -266,11 +266,14 @@ def test_one_that_fails_is_named_and_is_the_exit_status(micrographs, model, tmp_
         (["--watch", "--settle", "nan"], "--settle: nan is not a number of seconds"),
         (["other", "--watch"], "--watch: requires a single folder"),
         (["--watch", "--coordinates", "README.md"], "README.md: coordinates of an unknown format"),
+        (["--watch", "--coordinates", "earlier"], "earlier: is an output folder of cryoice; give a file of it"),
     ],
 )
 def test_unusable_arguments_of_a_watch_are_one_line(micrographs, model, tmp_path, capsys, more, words):
     (tmp_path / "README.md").write_text("no coordinates")
-    more = [str(tmp_path / word) if word == "README.md" else word for word in more]
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "journal.jsonl").touch()
+    more = [str(tmp_path / word) if word in ("README.md", "earlier") else word for word in more]
     given = arguments(micrographs, tmp_path / "o", model, *more)
     if "other" in given:
         given.insert(2, given.pop(given.index("other")))
