@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import time
+import tkinter as tk
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -486,6 +487,23 @@ def test_the_window_is_usable_at_any_size(scipion, open_on, size):
         edge = switch.winfo_x() + switch.winfo_reqwidth()
         assert edge <= window.picture.winfo_width()
         assert switch.winfo_rooty() + switch.winfo_height() <= window.root.winfo_rooty() + size[1]
+    for panel in (window.threshold, window.saving):
+        cut = [one.cget("text") for one in texts_below(panel) if is_cut(one, panel)]
+        assert cut == []
+
+
+def texts_below(widget):
+    """Return the visible labels, buttons and checkboxes inside a widget."""
+    for child in widget.winfo_children():
+        if isinstance(child, (tk.Label, tk.Button, tk.Checkbutton)) and child.winfo_viewable():
+            yield child
+        yield from texts_below(child)
+
+
+def is_cut(widget, panel):
+    """Return whether a widget has less room than it asks for, or reaches over the edge of its panel."""
+    right = widget.winfo_rootx() + widget.winfo_reqwidth()
+    return widget.winfo_width() < widget.winfo_reqwidth() or right > panel.winfo_rootx() + panel.winfo_width()
 
 
 def test_a_long_name_keeps_both_ends_in_the_list_and_all_of_it_in_the_tooltip(scipion, open_on):
