@@ -178,7 +178,8 @@ class SessionMapWindow(Window):
         self.points.set_linewidths(np.where(chosen, 2.0, 0.5))
         names = sorted({(self._name(one), colour_of(one)) for one in shown})
         marks = [self.axes.scatter([], [], s=DOT, color=colour, label=name) for name, colour in names]
-        self.axes.legend(handles=marks, fontsize=8, loc="best", framealpha=0.8)
+        if marks:
+            self.axes.legend(handles=marks, fontsize=8, loc="best", framealpha=0.8)
         for mark in marks:
             mark.remove()
         self.canvas.draw_idle()
@@ -228,7 +229,8 @@ class SessionMapWindow(Window):
     def decide(self, accepted: bool) -> None:
         """Accept or reject the selected micrographs; the same decision again leaves them to the run."""
         records = self.records
-        stems = [records[key].stem for key in self.selected if records[key].status != FAILED]
+        known = [records[key] for key in self.selected if key in records]  # the run may have begun again
+        stems = [one.stem for one in known if one.status != FAILED]
         self.screening.labelling.decide_all(stems, accepted)
         self.paint()
 

@@ -27,12 +27,13 @@ from scipion_data import places as true_places
 
 from cryoice_scipion.core.formats.coordinates import SCORE, read_picks, write_star
 from cryoice_scipion.core.formats.star import read_star
-from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.records import MicrographRecord, Summary
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.region_search_files import cell_of
 from cryoice_scipion.protocols import CryoIceProtRegions, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_regions import FROM_FILE, MARKED
+from cryoice_scipion.protocols.screen_summary import summary_lines
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.picture_reader import PictureReader
@@ -424,6 +425,10 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     assert window.table.shown == [key] and window.table.filter.get() == "selected on the map"
     plane.buttons["Undo"].invoke()
     assert window.labelling.labels.verdicts == {}
+    plane.selected = [key, 10**6]  # the latter was there before a restart of the run
+    plane.decide(False)
+    assert window.labelling.labels.verdicts == {stem: False}
+    plane.buttons["Undo"].invoke()
     other = int(at[:, 0].argmin())
     lasso([at[other], at[other]])  # a click opens the micrograph
     wait_for(window, lambda: window._wanted == plane.map.ids[other])
@@ -490,6 +495,8 @@ def test_the_window_is_usable_at_any_size(scipion, open_on, size):
     for panel in (window.threshold, window.saving):
         cut = [one.cget("text") for one in texts_below(panel) if is_cut(one, panel)]
         assert cut == []
+    middles = [one.winfo_y() + one.winfo_height() / 2 for one in (window.threshold.entry, window.threshold.reset)]
+    assert abs(middles[0] - middles[1]) <= 1
 
 
 def texts_below(widget):
@@ -677,6 +684,18 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
     wait_for(view.window, lambda: view.window.records is not None)
     assert "No micrographs screened yet" in view.window.status_bar.words.cget("text")
     assert view.window.saving.plus.cget("state") == "disabled"
+    for reference, number in ((None, 1), ({"micrographs": 20}, 0)):  # it says what it waits for
+        waiting = Summary(backlog=3, reference=reference)
+        view.window.status_bar.tell(view.window.records, waiting)
+        assert view.window.status_bar.words.cget("text").count("results begin when the reference micrographs") == number
+        assert "\n".join(summary_lines(waiting, "")).count("Results begin when") == number
+    wait_for(view.window, lambda: view.window.timeline._line is not None)
+    assert not view.window.timeline._line.get_visible()
+    plane = SessionMapWindow(view.window)
+    open_window(plane)
+    wait_for(plane, lambda: plane.map is not None)
+    assert plane.axes.get_legend() is None
+    plane.root.destroy()
     view.window.root.destroy()
 
 
