@@ -7,7 +7,11 @@ from typing import Any
 
 from pyworkflow.protocol import params
 
-from cryoice_scipion.protocols.screening_tab import define_screening_params
+from cryoice_scipion.protocols.screening_tab import (
+    define_grade_params,
+    define_limit_params,
+    define_screening_params,
+)
 
 MICS_SAME, MICS_OTHER = 0, 1
 SCALE_COORDINATES, SCALE_MICROGRAPHS = 0, 1
@@ -125,6 +129,7 @@ class ScreenForm:
             help="The number of micrographs, from the first one on, that determine the contrast if it is *auto*. "
             "Default: 20. With 0, contrast *auto* means dark.",
         )
+        define_grade_params(form)
 
     @staticmethod
     def _defineStreamingParams(form: Any) -> None:
@@ -145,4 +150,5 @@ class ScreenForm:
             help="How long to wait (s) before checking again for new input when there is nothing to screen. "
             "Default: 10 s.",
         )
+        define_limit_params(form)
         form.addParallelSection(threads=3, mpi=0)
