@@ -127,7 +127,8 @@ class ScreenForm:
             expertLevel=params.LEVEL_ADVANCED,
             label="Reference micrographs",
             help="The number of micrographs, from the first one on, that determine the contrast if it is *auto*. "
-            "Default: 20. With 0, contrast *auto* means dark.",
+            "Results begin after them. *outlier* and the session map compare with them and need five. Default: 20. "
+            "With 0, contrast *auto* means dark.",
         )
         define_grade_params(form)
 

@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 from pyworkflow.gui import Window
 
-from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, FEWEST_CLEAN
 from cryoice_scipion.core.errors import CryoIceError, plural
 from cryoice_scipion.core.images.palette import KEPT, NEUTRAL, REJECTED, grade_colour
 from cryoice_scipion.core.records import MicrographRecord
@@ -150,6 +150,8 @@ class SessionMapWindow(Window):
 
     def _described(self) -> str:
         if self.map is None or not self.map.ids:
+            if len(self.records) >= LEAST and not self._number:
+                return f"The map needs a run with {FEWEST_CLEAN} reference micrographs or more."
             return f"The map needs {LEAST} micrographs or more."
         share = f"; the plane shows {100 * self.map.explained:.0f} % of the variance" if self.map.explained else ""
         return f"{len(self.map.ids):,} {plural(len(self.map.ids), 'micrograph')}{share}"

@@ -695,6 +695,10 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
     open_window(plane)
     wait_for(plane, lambda: plane.map is not None)
     assert plane.axes.get_legend() is None
+    assert plane._described() == "The map needs 5 micrographs or more."
+    few = [MicrographRecord(key, f"m{key}", f"m{key}.mrc", "accepted") for key in range(6)]
+    view.window.records = SimpleNamespace(micrographs=few)  # without features
+    assert plane._described() == "The map needs a run with 5 reference micrographs or more."
     plane.root.destroy()
     view.window.root.destroy()
 
