@@ -832,7 +832,7 @@ def look_at_regions(scipion, open_on, done):
 
 def test_a_search_that_cannot_work_is_told_before_it_runs(scipion, no_labels, tmp_path):
     (words,) = search(scipion, search=MARKED).validate()
-    assert words.startswith("No place is marked in the screening. Press Analyze Results of the screening")
+    assert words.startswith("No place is marked in the screening. Press Analyze results of the screening")
     write_labels(scipion, [CLEAN])
     assert search(scipion, search=MARKED).validate() == [
         "No place is marked as bad. Mark at least one place like those to find."
