@@ -89,8 +89,9 @@ class ThresholdPanel(tk.Frame):
         bar.grid(row=3, column=0, sticky="ew", pady=2)
         bar.add(tk.Label(bar, text="Threshold", bg="white"))
         self.entry = bar.add(tk.Entry(bar, width=7, justify=tk.RIGHT))
-        for event in ("<Return>", "<KP_Enter>", "<FocusOut>"):
-            self.entry.bind(event, lambda _event: self._typed())
+        self.entry.bind("<FocusOut>", lambda _event: self._typed())
+        for event in ("<Return>", "<KP_Enter>"):  # the focus leaves the field, so that keys work again
+            self.entry.bind(event, lambda _event: self.canvas.get_tk_widget().focus_set())
         self.reset = bar.add(tk.Button(bar, command=self._reset, padx=4))
         self.origin = bar.add(tk.Label(bar, bg="white", fg="#666666"))
         self.counts = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT)
@@ -201,6 +202,7 @@ class ThresholdPanel(tk.Frame):
 
     def _turned(self) -> None:
         """Show the other score."""
+        self.canvas.get_tk_widget().focus_set()  # else the keys would belong to the menu
         self.select(None)
         self._scale_axis()
         self._show_value()

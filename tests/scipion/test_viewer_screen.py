@@ -145,6 +145,28 @@ def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, ope
     wait_for(window, lambda: window.table.chosen == seen[-2])
 
 
+def test_keys_work_after_a_choice_in_a_menu_and_after_a_threshold_was_typed(scipion, open_on):
+    window = open_on(scipion.screening)
+    panel, first = window.threshold, window.table.shown[0]
+    for widget, event in (
+        (window.table.choice, "<<ComboboxSelected>>"),
+        (window.table.grade_choice, "<<ComboboxSelected>>"),
+        (panel.choice, "<<ComboboxSelected>>"),
+        (panel.entry, "<Return>"),
+    ):
+        window.go_to(first)
+        widget.focus_force()
+        wait_for(window, lambda widget=widget: window.root.focus_get() is widget)
+        if widget is panel.entry:
+            panel.entry.delete(0, tk.END)
+            panel.entry.insert(0, "0.55")
+        widget.event_generate(event)
+        wait_for(window, lambda widget=widget: window.root.focus_get() is not widget)
+        window.root.focus_get().event_generate("<Right>")
+        wait_for(window, lambda: window.table.chosen == window.table.shown[1], 5)
+    assert panel.threshold == 0.55
+
+
 def test_the_list_says_what_the_records_say_and_sorts_the_worst_first(scipion, open_on):
     window = open_on(scipion.screening)
     for record in records(scipion):
