@@ -653,6 +653,13 @@ def test_saving_while_the_protocol_runs_leaves_its_database_alone_and_outlives_i
     assert getattr(protocol, name).getObjId() in children(protocol)
 
 
+def test_a_run_that_was_deleted_meanwhile_is_told_in_plain_words(scipion, open_on):
+    window = open_on(scipion.screening)
+    window.run._key = 10**6
+    window.saving.plus.invoke()
+    assert window.saving.told.cget("text").endswith("is no longer in the project; close this window")
+
+
 def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on, tmp_path):
     folder = Path(scipion.screening.getPath("extra", "screening"))
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
