@@ -283,3 +283,8 @@ class Summary:
     #: The ten most unlike the reference, most unlike first: micrograph, outlier, p_value (None: reference below 20).
     most_unusual: List[Dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: List[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def awaits_reference(self) -> bool:
+        """Return whether nothing is scored yet because the reference micrographs are not complete."""
+        return self.reference is None and self.backlog > 0 and not self.finished

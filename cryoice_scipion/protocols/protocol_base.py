@@ -91,6 +91,15 @@ class CryoIceProtocol(EMProtocol):
                 found += [f"{self._labelOf(name)} {words}." for name, words in faults] or [str(error)]
         return found
 
+    def _validateNotNegative(self, *names: str) -> List[str]:
+        """Return a complaint about each of these parameters that is below 0."""
+        values = [(name, getattr(self, name).get()) for name in names]
+        return [
+            f"{self._labelOf(name)} must be 0 or more ({value:g} is given)."
+            for name, value in values
+            if value is not None and value < 0
+        ]
+
     # Parameters whose names differ from those of the settings of the core.
     _NAMES = {
         "margins": "classMargins",

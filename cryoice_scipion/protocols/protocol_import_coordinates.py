@@ -198,7 +198,7 @@ class CryoIceProtImportCoordinates(ImportForm, FixedInput, CryoIceProtocol, Prot
     def _validate(self) -> List[str]:
         if not (self.coordinatesPath.get() or "").strip():
             return ["Coordinates (file or folder) is empty. Enter a coordinate file or a folder."]
-        errors = self._validateContinued()
+        errors = self._validateContinued() + self._validateNotNegative("boxSize", "coordinatesPixelSize")
         if errors or self._isStreaming():
             return errors  # in streaming, the files may not exist yet
         return self._complaints(lambda: read_picks(self._givenPath()))

@@ -136,7 +136,7 @@ class CryoIceProtImportCryoPPP(CryoIceProtocol):
         return [*picks.warnings, *matches.warnings]
 
     def _validate(self) -> List[str]:
-        return self._complaints(self._checkFolder)
+        return self._validateNotNegative("samplingRate", "boxSize") or self._complaints(self._checkFolder)
 
     def _checkFolder(self) -> None:
         found = read_cryoppp(self._givenFolder())

@@ -149,7 +149,7 @@ class CryoIceProtRegions(ScreenedInput, CryoIceProtocol):
         errors += self._missingMaps()
         if self.search.get() != ALL and not self._labelsPath().is_file():
             errors.append(
-                "No place is marked in the screening. Press Analyze Results of the screening, mark places with B and "
+                "No place is marked in the screening. Press Analyze results of the screening, mark places with B and "
                 "G, and open this form again."
                 if self.search.get() == MARKED
                 else "Label file: there is no such file. Choose a file labels.json."

@@ -30,7 +30,7 @@ from cryoice_scipion.core.workers.schedulers import check_scheduler
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols.fixed_input import FixedInput
 from cryoice_scipion.protocols.protocol_base import CryoIceProtocol
-from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT
+from cryoice_scipion.protocols.screen_form import MODEL_DEFAULT, MODEL_OBJECT
 from cryoice_scipion.protocols.screen_input import ScreenInput
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED, ScreenOutputs
 from cryoice_scipion.protocols.screen_settings import ScreenSettings
@@ -236,6 +236,8 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
     # ---- information ----------------------------------------------------------------------------------------
 
     def _validate(self) -> List[str]:
+        if self.modelSource.get() == MODEL_OBJECT and self.inputModel.get() is None:
+            return []  # pyworkflow reports missing inputs itself
         errors = self._validateContinued() + self._validateOptional("inputGrader") + self._validateInput()
         errors += self._validateDevices() + self._validateSettings()
         return errors or self._validateWorkers()

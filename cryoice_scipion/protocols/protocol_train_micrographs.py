@@ -148,7 +148,7 @@ class CryoIceProtTrainMicrographs(CryoIceTrainingProtocol):
             default=False,
             condition=_TRAINED,
             label="Write a dashboard?",
-            help="*Yes*: write the training for TensorBoard while it runs. *Analyze Results* opens it in the browser. "
+            help="*Yes*: write the training for TensorBoard while it runs. *Analyze results* opens it in the browser. "
             "TensorBoard must be installed beside the plugin. *No* (default).",
         )
 

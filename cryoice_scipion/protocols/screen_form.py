@@ -7,7 +7,11 @@ from typing import Any
 
 from pyworkflow.protocol import params
 
-from cryoice_scipion.protocols.screening_tab import define_screening_params
+from cryoice_scipion.protocols.screening_tab import (
+    define_grade_params,
+    define_limit_params,
+    define_screening_params,
+)
 
 MICS_SAME, MICS_OTHER = 0, 1
 SCALE_COORDINATES, SCALE_MICROGRAPHS = 0, 1
@@ -123,8 +127,10 @@ class ScreenForm:
             expertLevel=params.LEVEL_ADVANCED,
             label="Reference micrographs",
             help="The number of micrographs, from the first one on, that determine the contrast if it is *auto*. "
-            "Default: 20. With 0, contrast *auto* means dark.",
+            "Results begin after them. *outlier* and the session map compare with them and need five. Default: 20. "
+            "With 0, contrast *auto* means dark.",
         )
+        define_grade_params(form)
 
     @staticmethod
     def _defineStreamingParams(form: Any) -> None:
@@ -145,4 +151,5 @@ class ScreenForm:
             help="How long to wait (s) before checking again for new input when there is nothing to screen. "
             "Default: 10 s.",
         )
+        define_limit_params(form)
         form.addParallelSection(threads=3, mpi=0)

@@ -27,6 +27,8 @@ def summary_lines(summary: Summary, threshold: str) -> List[str]:
     if not summary.finished:
         waiting = counted(summary.backlog, "micrograph is", "micrographs are")
         lines.append(f"Running or stopped: {waiting} waiting")
+        if summary.awaits_reference:
+            lines.append("Results begin when the *Reference micrographs* of the form have arrived, or the input closes")
     if summary.failed:
         its = plural(summary.failed, "its", "their")
         lines.append(

@@ -14,12 +14,10 @@ BAD_CLASSES = [name for name in CLASSES if name != GOOD]
 
 
 def define_screening_params(form: Any) -> None:
-    """Define the parameters of the tab."""
+    """Define the parameters of the tab *Screening*."""
     form.addSection(label="Screening")
     _define_verdict_params(form)
-    _define_grade_params(form)
     _define_file_params(form)
-    _define_limit_params(form)
 
 
 def _define_verdict_params(form: Any) -> None:
@@ -89,48 +87,6 @@ def _define_verdict_params(form: Any) -> None:
         "smeared border of motion-corrected micrographs does not count. Default: 1, no micrograph is discarded "
         "because of its bad area.",
     )
-
-
-def _define_grade_params(form: Any) -> None:
-    form.addParam(
-        "gradeMicrographs",
-        params.BooleanParam,
-        default=True,
-        expertLevel=params.LEVEL_ADVANCED,
-        label="Grade micrographs?",
-        help=f"*Yes* (default): each micrograph gets a grade ({', '.join(ALL_GRADES)}), a confidence and a reason. "
-        "Grades need a model that tells the classes of bad area apart, as the shipped one does. *No*: no grades.",
-    )
-    form.addParam(
-        "inputGrader",
-        params.PointerParam,
-        pointerClass="CryoIceModel",
-        allowsNull=True,
-        condition="gradeMicrographs",
-        expertLevel=params.LEVEL_ADVANCED,
-        label="Grader (optional)",
-        help="A grader that *train on micrographs* trained in this project. *Empty* (default): the grader folder.",
-    )
-    form.addParam(
-        "graderFolder",
-        params.FolderParam,
-        default="",
-        condition="gradeMicrographs",
-        expertLevel=params.LEVEL_ADVANCED,
-        label="Grader folder (empty: shipped)",
-        help="The folder of a grader that *cryoice train --network resnet* wrote. It grades micrographs also with "
-        "models that do not tell the classes of bad area apart. *Empty* (default): the shipped grader.",
-    )
-    form.addParam(
-        "missCost",
-        params.FloatParam,
-        default=1.0,
-        condition="gradeMicrographs",
-        expertLevel=params.LEVEL_ADVANCED,
-        label="Cost of a missed bad micrograph",
-        help="The cost of a bad micrograph that gets a good grade, relative to that of a good micrograph that gets "
-        "a bad grade. A higher cost gives more bad grades. Default: 1, both cost the same.",
-    )
     form.addParam(
         "rejectGrades",
         params.StringParam,
@@ -177,7 +133,51 @@ def _define_file_params(form: Any) -> None:
     )
 
 
-def _define_limit_params(form: Any) -> None:
+def define_grade_params(form: Any) -> None:
+    """Define the parameters of the grader, on the tab *Model*."""
+    form.addParam(
+        "gradeMicrographs",
+        params.BooleanParam,
+        default=True,
+        expertLevel=params.LEVEL_ADVANCED,
+        label="Grade micrographs?",
+        help=f"*Yes* (default): each micrograph gets a grade ({', '.join(ALL_GRADES)}), a confidence and a reason. "
+        "Grades need a model that tells the classes of bad area apart, as the shipped one does. *No*: no grades.",
+    )
+    form.addParam(
+        "inputGrader",
+        params.PointerParam,
+        pointerClass="CryoIceModel",
+        allowsNull=True,
+        condition="gradeMicrographs",
+        expertLevel=params.LEVEL_ADVANCED,
+        label="Grader (optional)",
+        help="A grader that *train on micrographs* trained in this project. *Empty* (default): the grader folder.",
+    )
+    form.addParam(
+        "graderFolder",
+        params.FolderParam,
+        default="",
+        condition="gradeMicrographs",
+        expertLevel=params.LEVEL_ADVANCED,
+        label="Grader folder (empty: shipped)",
+        help="The folder of a grader that *cryoice train --network resnet* wrote. It grades micrographs also with "
+        "models that do not tell the classes of bad area apart. *Empty* (default): the shipped grader.",
+    )
+    form.addParam(
+        "missCost",
+        params.FloatParam,
+        default=1.0,
+        condition="gradeMicrographs",
+        expertLevel=params.LEVEL_ADVANCED,
+        label="Cost of a missed bad micrograph",
+        help="The cost of a bad micrograph that gets a good grade, relative to that of a good micrograph that gets "
+        "a bad grade. A higher cost gives more bad grades. Default: 1, both cost the same.",
+    )
+
+
+def define_limit_params(form: Any) -> None:
+    """Define the limits of the workers, on the tab *Streaming*."""
     form.addParam(
         "itemTimeout",
         params.FloatParam,

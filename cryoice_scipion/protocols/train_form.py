@@ -185,7 +185,7 @@ class TrainForm:
             default=False,
             label="Write a dashboard?",
             help="*Yes*: write the training for TensorBoard: curves, precision and recall, calibration, worst mistakes "
-            "and embedding, while it runs. *Analyze Results* opens it in the browser. TensorBoard must be installed "
+            "and embedding, while it runs. *Analyze results* opens it in the browser. TensorBoard must be installed "
             "in the Python of the plugin (python -m pip install tensorboard). *No* (default): write the plots at the "
             "end only.",
         )

@@ -93,11 +93,17 @@ class Labelling:
         panel = tk.Frame(master, bg="white")
         self.counts = tk.Label(panel, bg="white", anchor="w", justify=tk.LEFT)
         self.counts.grid(row=0, column=0, sticky="ew")
-        panel.bind("<Configure>", lambda event: self.counts.config(wraplength=max(150, event.width - 10)))
         self.with_run = tk.BooleanVar(panel, True)
         words = "and the run's picks on these micrographs"
         box = tk.Checkbutton(panel, text=words, variable=self.with_run, bg="white", activebackground="white")
-        box.grid(row=1, column=0, sticky="w")
+        box.config(anchor="w", justify=tk.LEFT)
+        box.grid(row=1, column=0, sticky="ew")
+
+        def wrap(event: Any) -> None:
+            self.counts.config(wraplength=max(150, event.width - 10))
+            box.config(wraplength=max(150, event.width - 40))
+
+        panel.bind("<Configure>", wrap)
         bar = Flow(panel, bg="white")
         bar.grid(row=2, column=0, sticky="ew")
         self.undo_button = tk.Button(bar, text="Undo", command=self.undo)

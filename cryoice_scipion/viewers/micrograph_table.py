@@ -90,7 +90,7 @@ class MicrographTable(tk.Frame):
         )
         for choice in (self.choice, self.grade_choice):
             choice.pack(side=tk.LEFT, padx=4)
-            choice.bind("<<ComboboxSelected>>", lambda _event: self._arrange())
+            choice.bind("<<ComboboxSelected>>", lambda _event: self._filtered())
         self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
         for name, column in self._columns.items():
             self.tree.column(name, width=column.width, minwidth=30, anchor=column.anchor, stretch=name == "name")
@@ -188,6 +188,10 @@ class MicrographTable(tk.Frame):
             self.tree.selection_set(str(key))
             self.tree.focus(str(key))
             self.tree.see(str(key))
+
+    def _filtered(self) -> None:
+        self.tree.focus_set()  # else the keys would belong to the menu
+        self._arrange()
 
     def _head(self) -> None:
         for name, column in self._columns.items():

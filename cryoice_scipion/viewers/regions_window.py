@@ -26,11 +26,11 @@ from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.widgets import Flow, Panes, bind_key
 from cryoice_scipion.viewers.windows import open_window
 
-COLUMNS = {"#": 36, "Class": 100, "Conf.": 48, "Size (Å)": 66, "Marked": 66, "Micrograph": 100}  # widths, px
+COLUMNS = {"#": 36, "Class": 116, "Conf.": 48, "Size (Å)": 66, "Marked": 66, "Micrograph": 100}  # widths, px
 NUMBERS = ("#", "Conf.", "Size (Å)")
 MOST = 2000  # rows of the list
 EDGE = 8  # px below and right of the contact sheet
-NEXT = "Copy the run and execute the copy to search again with the marks."
+NEXT = "Duplicate the run and execute the new run to search again with the marks."
 SHOW, RIGHT, WRONG = "Show on the micrograph", "Right: mark as bad (B)", "Wrong: mark as good (G)"
 
 

@@ -264,10 +264,12 @@ class ScreenedRun:
 
     def _now(self) -> Any:
         """Return the protocol as currently stored in the project, which reloads it during a run."""
-        protocol = self._project.getProtocol(self._key)
-        if protocol is None:
-            raise CryoIceError(self.title, "is no longer in the project", "close this window")
-        return protocol
+        try:
+            return self._project.getProtocol(self._key)
+        except Exception as error:  # pyworkflow raises nothing narrower
+            if "Invalid protocol id" not in str(error):
+                raise
+            raise CryoIceError(self.title, "is no longer in the project", "close this window") from error
 
 
 def _form_opener(name: str, view: Any) -> Callable[[Any], None]:

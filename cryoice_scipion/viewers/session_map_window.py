@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 from pyworkflow.gui import Window
 
-from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED
+from cryoice_scipion.constants import ACCEPTED, DISCARDED, FAILED, FEWEST_CLEAN
 from cryoice_scipion.core.errors import CryoIceError, plural
 from cryoice_scipion.core.images.palette import KEPT, NEUTRAL, REJECTED, grade_colour
 from cryoice_scipion.core.records import MicrographRecord
@@ -150,6 +150,8 @@ class SessionMapWindow(Window):
 
     def _described(self) -> str:
         if self.map is None or not self.map.ids:
+            if len(self.records) >= LEAST and not self._number:
+                return f"The map needs a run with {FEWEST_CLEAN} reference micrographs or more."
             return f"The map needs {LEAST} micrographs or more."
         share = f"; the plane shows {100 * self.map.explained:.0f} % of the variance" if self.map.explained else ""
         return f"{len(self.map.ids):,} {plural(len(self.map.ids), 'micrograph')}{share}"
@@ -178,7 +180,8 @@ class SessionMapWindow(Window):
         self.points.set_linewidths(np.where(chosen, 2.0, 0.5))
         names = sorted({(self._name(one), colour_of(one)) for one in shown})
         marks = [self.axes.scatter([], [], s=DOT, color=colour, label=name) for name, colour in names]
-        self.axes.legend(handles=marks, fontsize=8, loc="best", framealpha=0.8)
+        if marks:
+            self.axes.legend(handles=marks, fontsize=8, loc="best", framealpha=0.8)
         for mark in marks:
             mark.remove()
         self.canvas.draw_idle()
@@ -228,7 +231,8 @@ class SessionMapWindow(Window):
     def decide(self, accepted: bool) -> None:
         """Accept or reject the selected micrographs; the same decision again leaves them to the run."""
         records = self.records
-        stems = [records[key].stem for key in self.selected if records[key].status != FAILED]
+        known = [records[key] for key in self.selected if key in records]  # the run may have begun again
+        stems = [one.stem for one in known if one.status != FAILED]
         self.screening.labelling.decide_all(stems, accepted)
         self.paint()
 

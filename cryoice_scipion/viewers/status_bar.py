@@ -71,4 +71,6 @@ def _state(summary: Optional[Summary]) -> str:
     if summary is None:
         return "starting"
     waiting = f"{summary.backlog:,} {plural(summary.backlog, 'micrograph')} waiting"
+    if summary.awaits_reference:
+        waiting += "; results begin when the reference micrographs have arrived"
     return "finished" if summary.finished else f"running or stopped; {waiting}"

@@ -18,7 +18,7 @@ from cryoice_scipion.core.results.run_sums import BINS
 from cryoice_scipion.viewers.joint_plot import JointPlot
 from cryoice_scipion.viewers.pick_marks import CHOSEN
 from cryoice_scipion.viewers.score_axis import GOODNESS, SCORE, WORDS, Axis
-from cryoice_scipion.viewers.widgets import Tooltip
+from cryoice_scipion.viewers.widgets import Flow, Tooltip
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 8, 40  # px around the axes
 HANDLE = 18  # px, the length of the slider's handle
@@ -69,7 +69,7 @@ class ThresholdPanel(tk.Frame):
     def _make(self) -> None:
         bar = tk.Frame(self, bg="white")
         bar.grid(row=0, column=0, sticky="ew")
-        self.choice = ttk.Combobox(bar, textvariable=self.axis, values=[GOODNESS], state="readonly", width=14)
+        self.choice = ttk.Combobox(bar, textvariable=self.axis, values=[GOODNESS], state="readonly", width=12)
         self.choice.pack(side=tk.LEFT)
         self.choice.bind("<<ComboboxSelected>>", lambda _event: self._turned())
         self.both = tk.Button(bar, text="Both ...", padx=4, pady=0, command=self._show_both)
@@ -85,17 +85,15 @@ class ThresholdPanel(tk.Frame):
             sliderlength=HANDLE, highlightthickness=0, digits=6, command=lambda value: self._slid(float(value))
         )
         self.slider.grid(row=2, column=0, sticky="ew", padx=(LEFT - HANDLE // 2, RIGHT - HANDLE // 2))
-        bar = tk.Frame(self, bg="white")
+        bar = Flow(self, bg="white")
         bar.grid(row=3, column=0, sticky="ew", pady=2)
-        tk.Label(bar, text="Threshold", bg="white").pack(side=tk.LEFT)
-        self.entry = tk.Entry(bar, width=7, justify=tk.RIGHT)
-        self.entry.pack(side=tk.LEFT, padx=4)
-        for event in ("<Return>", "<KP_Enter>", "<FocusOut>"):
-            self.entry.bind(event, lambda _event: self._typed())
-        self.reset = tk.Button(bar, command=self._reset)
-        self.reset.pack(side=tk.LEFT)
-        self.origin = tk.Label(bar, bg="white", fg="#666666")
-        self.origin.pack(side=tk.LEFT)
+        bar.add(tk.Label(bar, text="Threshold", bg="white"))
+        self.entry = bar.add(tk.Entry(bar, width=7, justify=tk.RIGHT))
+        self.entry.bind("<FocusOut>", lambda _event: self._typed())
+        for event in ("<Return>", "<KP_Enter>"):  # the focus leaves the field, so that keys work again
+            self.entry.bind(event, lambda _event: self.canvas.get_tk_widget().focus_set())
+        self.reset = bar.add(tk.Button(bar, command=self._reset, padx=4))
+        self.origin = bar.add(tk.Label(bar, bg="white", fg="#666666"))
         self.counts = tk.Label(self, bg="white", anchor="nw", justify=tk.LEFT)
         self.bind("<Configure>", lambda event: self.counts.config(wraplength=max(200, event.width - 10)))
         self.counts.grid(row=4, column=0, sticky="ew")
@@ -204,6 +202,7 @@ class ThresholdPanel(tk.Frame):
 
     def _turned(self) -> None:
         """Show the other score."""
+        self.canvas.get_tk_widget().focus_set()  # else the keys would belong to the menu
         self.select(None)
         self._scale_axis()
         self._show_value()

@@ -65,7 +65,8 @@ class TimelinePanel(tk.Frame):
             faint = {"markersize": 2 if many else 3, "alpha": max(0.05, FAINT / number) if many else 1.0}
             self.axes.plot(self._moments, values, sign, color=colour, **faint)
             self.axes.plot(self._moments, _smooth(values), style, color=colour, linewidth=2, label=words, zorder=3)
-        self._line = self.axes.axvline(self._moments[0] if number else 0, color="black", linewidth=1, alpha=0.6)
+        first = self._moments[0] if number else 1
+        self._line = self.axes.axvline(first, color="black", linewidth=1, alpha=0.6, visible=number > 0)
         self.axes.set_ylim(-2, 102)
         self.axes.set_xlabel("time" if over_time else "micrograph", fontsize=SMALL)
         self.axes.set_ylabel("%", fontsize=SMALL)

@@ -129,15 +129,23 @@ class Flow(tk.Frame):
 
     def _arrange(self) -> None:
         self._waiting = False
-        left, top, line = 0, 0, 1
+        lines: List[List[Any]] = [[]]
+        left = 0
         for child in self.winfo_children():
-            width, height = child.winfo_reqwidth(), child.winfo_reqheight()
-            if left and left + width > self.winfo_width():
-                left, top, line = 0, top + line, 1
-            child.place(x=left, y=top)
-            left, line = left + width + GAP, max(line, height)
-        if int(self["height"]) != top + line:
-            self.config(height=top + line)
+            if left and left + child.winfo_reqwidth() > self.winfo_width():
+                lines.append([])
+                left = 0
+            lines[-1].append(child)
+            left += child.winfo_reqwidth() + GAP
+        top = 0
+        for line in lines:
+            left, height = 0, max((child.winfo_reqheight() for child in line), default=1)
+            for child in line:
+                child.place(x=left, y=top + (height - child.winfo_reqheight()) // 2)
+                left += child.winfo_reqwidth() + GAP
+            top += height
+        if int(self["height"]) != top:
+            self.config(height=top)
 
 
 class Panes(tk.PanedWindow):

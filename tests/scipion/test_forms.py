@@ -92,6 +92,20 @@ def test_unusable_settings_are_told_in_the_words_of_the_core():
     assert screening._validate() == [words]
     screening = protocols.CryoIceProtScreen(modelSource=2, modelFolder="/no/such/model", useGpu=False)
     assert any("/no/such/model: no such model" in error for error in screening._validate())
+    for empty in (protocols.CryoIceProtScreen(modelSource=2, useGpu=False), protocols.CryoIceProtImportModel()):
+        empty.modelFolder.set("")
+        assert empty._validate() == [
+            "model: no folder is given; give a model folder, or 'default' for the shipped model"
+        ]
+    assert protocols.CryoIceProtScreen(modelSource=1, useGpu=False)._validate() == []  # pyworkflow says what is missing
+
+
+def test_negative_sizes_are_refused_before_an_import(tmp_path):
+    (tmp_path / "picks.box").write_text("10 10 64 64\n")
+    imports = protocols.CryoIceProtImportCoordinates(coordinatesPath=str(tmp_path / "picks.box"), boxSize=-1)
+    assert imports._validate() == ["'Box size (px; 0: from file)' must be 0 or more (-1 is given)."]
+    imports = protocols.CryoIceProtImportCryoPPP(folder=str(tmp_path), samplingRate=-1.0)
+    assert imports._validate() == ["'Pixel size (Å/px)' must be 0 or more (-1 is given)."]
 
 
 @pytest.mark.parametrize(

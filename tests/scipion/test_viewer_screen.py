@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import time
+import tkinter as tk
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,12 +27,13 @@ from scipion_data import places as true_places
 
 from cryoice_scipion.core.formats.coordinates import SCORE, read_picks, write_star
 from cryoice_scipion.core.formats.star import read_star
-from cryoice_scipion.core.records import MicrographRecord
+from cryoice_scipion.core.records import MicrographRecord, Summary
 from cryoice_scipion.core.results.run_folder import JOURNAL, RunFolder
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.region_search_files import cell_of
 from cryoice_scipion.protocols import CryoIceProtRegions, CryoIceProtScreen, CryoIceProtTrain
 from cryoice_scipion.protocols.protocol_regions import FROM_FILE, MARKED
+from cryoice_scipion.protocols.screen_summary import summary_lines
 from cryoice_scipion.protocols.train_form import FROM_NOTHING
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.picture_reader import PictureReader
@@ -141,6 +143,28 @@ def test_it_opens_on_all_micrographs_and_pages_through_them_by_keys(scipion, ope
     assert seen == window.table.shown
     window.root.event_generate("<Left>")
     wait_for(window, lambda: window.table.chosen == seen[-2])
+
+
+def test_keys_work_after_a_choice_in_a_menu_and_after_a_threshold_was_typed(scipion, open_on):
+    window = open_on(scipion.screening)
+    panel, first = window.threshold, window.table.shown[0]
+    for widget, event in (
+        (window.table.choice, "<<ComboboxSelected>>"),
+        (window.table.grade_choice, "<<ComboboxSelected>>"),
+        (panel.choice, "<<ComboboxSelected>>"),
+        (panel.entry, "<Return>"),
+    ):
+        window.go_to(first)
+        widget.focus_force()
+        wait_for(window, lambda widget=widget: window.root.focus_get() is widget)
+        if widget is panel.entry:
+            panel.entry.delete(0, tk.END)
+            panel.entry.insert(0, "0.55")
+        widget.event_generate(event)
+        wait_for(window, lambda widget=widget: window.root.focus_get() is not widget)
+        window.root.focus_get().event_generate("<Right>")
+        wait_for(window, lambda: window.table.chosen == window.table.shown[1], 5)
+    assert panel.threshold == 0.55
 
 
 def test_the_list_says_what_the_records_say_and_sorts_the_worst_first(scipion, open_on):
@@ -423,6 +447,10 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     assert window.table.shown == [key] and window.table.filter.get() == "selected on the map"
     plane.buttons["Undo"].invoke()
     assert window.labelling.labels.verdicts == {}
+    plane.selected = [key, 10**6]  # the latter was there before a restart of the run
+    plane.decide(False)
+    assert window.labelling.labels.verdicts == {stem: False}
+    plane.buttons["Undo"].invoke()
     other = int(at[:, 0].argmin())
     lasso([at[other], at[other]])  # a click opens the micrograph
     wait_for(window, lambda: window._wanted == plane.map.ids[other])
@@ -486,6 +514,25 @@ def test_the_window_is_usable_at_any_size(scipion, open_on, size):
         edge = switch.winfo_x() + switch.winfo_reqwidth()
         assert edge <= window.picture.winfo_width()
         assert switch.winfo_rooty() + switch.winfo_height() <= window.root.winfo_rooty() + size[1]
+    for panel in (window.threshold, window.saving):
+        cut = [one.cget("text") for one in texts_below(panel) if is_cut(one, panel)]
+        assert cut == []
+    middles = [one.winfo_y() + one.winfo_height() / 2 for one in (window.threshold.entry, window.threshold.reset)]
+    assert abs(middles[0] - middles[1]) <= 1
+
+
+def texts_below(widget):
+    """Return the visible labels, buttons and checkboxes inside a widget."""
+    for child in widget.winfo_children():
+        if isinstance(child, (tk.Label, tk.Button, tk.Checkbutton)) and child.winfo_viewable():
+            yield child
+        yield from texts_below(child)
+
+
+def is_cut(widget, panel):
+    """Return whether a widget has less room than it asks for, or reaches over the edge of its panel."""
+    right = widget.winfo_rootx() + widget.winfo_reqwidth()
+    return widget.winfo_width() < widget.winfo_reqwidth() or right > panel.winfo_rootx() + panel.winfo_width()
 
 
 def test_a_long_name_keeps_both_ends_in_the_list_and_all_of_it_in_the_tooltip(scipion, open_on):
@@ -606,6 +653,13 @@ def test_saving_while_the_protocol_runs_leaves_its_database_alone_and_outlives_i
     assert getattr(protocol, name).getObjId() in children(protocol)
 
 
+def test_a_run_that_was_deleted_meanwhile_is_told_in_plain_words(scipion, open_on):
+    window = open_on(scipion.screening)
+    window.run._key = 10**6
+    window.saving.plus.invoke()
+    assert window.saving.told.cget("text").endswith("is no longer in the project; close this window")
+
+
 def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on, tmp_path):
     folder = Path(scipion.screening.getPath("extra", "screening"))
     lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -659,6 +713,22 @@ def test_a_run_that_has_screened_nothing_yet_opens_and_says_so(scipion, master, 
     wait_for(view.window, lambda: view.window.records is not None)
     assert "No micrographs screened yet" in view.window.status_bar.words.cget("text")
     assert view.window.saving.plus.cget("state") == "disabled"
+    for reference, number in ((None, 1), ({"micrographs": 20}, 0)):  # it says what it waits for
+        waiting = Summary(backlog=3, reference=reference)
+        view.window.status_bar.tell(view.window.records, waiting)
+        assert view.window.status_bar.words.cget("text").count("results begin when the reference micrographs") == number
+        assert "\n".join(summary_lines(waiting, "")).count("Results begin when") == number
+    wait_for(view.window, lambda: view.window.timeline._line is not None)
+    assert not view.window.timeline._line.get_visible()
+    plane = SessionMapWindow(view.window)
+    open_window(plane)
+    wait_for(plane, lambda: plane.map is not None)
+    assert plane.axes.get_legend() is None
+    assert plane._described() == "The map needs 5 micrographs or more."
+    few = [MicrographRecord(key, f"m{key}", f"m{key}.mrc", "accepted") for key in range(6)]
+    view.window.records = SimpleNamespace(micrographs=few)  # without features
+    assert plane._described() == "The map needs a run with 5 reference micrographs or more."
+    plane.root.destroy()
     view.window.root.destroy()
 
 
@@ -791,7 +861,7 @@ def look_at_regions(scipion, open_on, done):
 
 def test_a_search_that_cannot_work_is_told_before_it_runs(scipion, no_labels, tmp_path):
     (words,) = search(scipion, search=MARKED).validate()
-    assert words.startswith("No place is marked in the screening. Press Analyze Results of the screening")
+    assert words.startswith("No place is marked in the screening. Press Analyze results of the screening")
     write_labels(scipion, [CLEAN])
     assert search(scipion, search=MARKED).validate() == [
         "No place is marked as bad. Mark at least one place like those to find."

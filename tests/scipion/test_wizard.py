@@ -9,6 +9,7 @@ import pyworkflow.gui.project  # noqa: F401 (the form cannot be imported before 
 from gui import drive, main_window
 from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_YES, ListDialog
 from pyworkflow.gui.form import FormWindow
+from pyworkflow.protocol import LEVEL_ADVANCED
 from random_model import write_random_model
 from scipion_data import BROKEN, EMPTY, NAMES, Scipion, items, point, write_data
 from streaming import wait_for, workers_of
@@ -59,6 +60,13 @@ def form(main, project, picks, model):
     form.showError = form.errors.append  # a window that waits for a click
     yield form
     form.root.destroy()
+
+
+def test_every_parameter_and_the_buttons_have_room_on_a_screen_of_800_px(form):
+    form.protocol.expertLevel.set(LEVEL_ADVANCED)
+    form._onExpertLevelChanged()
+    form.root.update()
+    assert form.root.winfo_reqheight() <= 700  # the rest is the frame of the window and the panel of the desktop
 
 
 def press_wizard(form, name="threshold"):

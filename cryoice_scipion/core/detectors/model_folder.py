@@ -38,12 +38,15 @@ def resolve_model(model: Union[str, Path]) -> Path:
     ModelError
         When there is no such folder.
     """
+    remedy = f"give a model folder, or '{DEFAULT_MODEL}' for the shipped model"
+    if not str(model):
+        raise ModelError("model", "no folder is given", remedy)
     for folder in (Path(model), _PACKAGED / str(model)):
         if (folder / MODEL_JSON).is_file():
             return folder.resolve()
     if Path(model).is_dir():
         raise ModelError(model, f"is not a model folder ({MODEL_JSON} is missing)", _REMEDY)
-    raise ModelError(model, "no such model", f"give a model folder, or '{DEFAULT_MODEL}' for the shipped model")
+    raise ModelError(model, "no such model", remedy)
 
 
 def load_config(folder: Path) -> ModelConfig:

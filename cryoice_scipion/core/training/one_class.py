@@ -89,7 +89,7 @@ def _card(model: ModelConfig, number: int, used: int) -> str:
             f"- Clean micrographs: {number}. The fit uses the {used} that agree best.",
             *([f"- {note}"] if note else []),
             "- It has seen no bad area. P(BAD) = 0.5 is where one clean cell in 1000 would be called bad.",
-            "- It knows no classes of bad area: everything unusual is *bad*.",
+            "- It knows no classes of bad area: everything unusual is bad.",
             "- Use it only for micrographs that were recorded and processed like the clean ones: same pixel size, "
             "dose, gain and normalisation.",
             "",

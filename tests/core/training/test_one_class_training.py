@@ -101,7 +101,9 @@ def test_a_file_that_cannot_be_read_is_named_and_left_out(clean, tmp_path, capsy
     words = ["train", "--one-class", "--clean", str(clean), str(tmp_path / "broken.mrc"), "--device", "cpu"]
     assert main([*words, "--output", str(tmp_path / "model")]) == 0
     assert "left out:" in capsys.readouterr().err
-    assert "Clean micrographs: 8." in (tmp_path / "model" / "card.md").read_text()
+    card = (tmp_path / "model" / "card.md").read_text()
+    assert "Clean micrographs: 8." in card
+    assert "*" not in card  # windows and reports show asterisks as they are
 
 
 def test_weights_of_another_kind_are_an_error(model, tmp_path):

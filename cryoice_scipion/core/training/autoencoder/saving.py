@@ -90,7 +90,7 @@ def _card(model: ModelConfig, trained: Trained, highest: float, weighted: bool) 
             f"- Score of a micrograph: the {100 * autoencoder.SCORE:.0f}th percentile of the log-odds of its cells. "
             f"The highest of a left-out clean micrograph is {highest:.2f}.",
             "- P(BAD) = 0.5 is where one clean cell in 1000 would be called bad.",
-            "- It knows no classes of bad area: everything unusual is *bad*.",
+            "- It knows no classes of bad area: everything unusual is bad.",
             "- Use it only for micrographs that were recorded and processed like the clean ones: same pixel size, "
             "dose, gain and normalisation.",
             "",
