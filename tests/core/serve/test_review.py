@@ -4,6 +4,7 @@
 import io
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -157,6 +158,24 @@ def test_a_run_with_its_own_threshold_is_shown_at_it(tmp_path, threshold):
         assert get(client, "/api/run")["threshold"] == threshold and shown == kept
         assert get(client, "/api/run/counts")["kept"] == sum(kept.values())
         assert post(client, "/api/review/save")["kept"] == sum(kept.values())
+
+
+def test_a_lost_map_is_named_and_the_other_micrographs_are_counted(client, run):
+    def ask_until(wanted):
+        """Ask until an answer has the wanted text."""
+        for _ in range(1000):
+            text = client.get("/api/run/counts", params={"margin": "50"}).text
+            if wanted in text:
+                return
+            time.sleep(0.01)
+        raise AssertionError(text)
+
+    lost = run / ".maps" / "mic002.npz"
+    lost.rename(run / "away")
+    ask_until("mic002.npz: the stored map cannot be read")
+    ask_until('"ready":0.75')
+    (run / "away").rename(lost)
+    ask_until('"ready":1.0')
 
 
 def test_late_coordinates_that_failed_are_not_counted_as_kept(tmp_path):
