@@ -112,15 +112,20 @@ function tiles(region) {
 let sending = Promise.resolve();
 /** Replace the marks of this micrograph at once, and send them after the earlier changes. */
 function change(next, undone = false) {
-  const stem = data.stem;
-  if (!undone) history.push(own());
+  const stem = data.stem, shown = own();
+  if (!undone) history.push([shown, next]);
   labels[stem] = next;
   gallery.draw();
   draw();
   sending = sending.then(async () => {
     try {
-      await api("/api/labels", { method: "POST", json: { stem, labels: next } });
+      await api("/api/labels", { method: "POST", json: { stem, labels: next, shown } });
       poll();
+      const found = await api("/api/labels");  // another tab, or the viewer of Scipion, may have marked places too
+      if (labels[stem] !== next || data.stem !== stem) return;
+      labels = found;
+      gallery.draw();
+      draw();
     } catch (error) {
       tell(error.message);
       labels = await api("/api/labels").catch(() => labels);
@@ -175,8 +180,13 @@ function setMode(name) {
   viewer.svg.classList.toggle("drawing", name !== "move");
 }
 
+/** Take back the last change; marks of other tabs stay. */
 function undo() {
-  if (history.length) change(history.pop(), true);
+  if (!history.length) return;
+  const [before, after] = history.pop(), key = (one) => [one.x, one.y, one.width, one.height, one.class].join();
+  const without = (marks, others) => { const known = new Set(others.map(key)); return marks.filter((one) => !known.has(key(one))); };
+  const left = without(own(), without(after, before));
+  change([...left, ...without(without(before, after), left)], true);
 }
 
 document.querySelectorAll("[data-mode]").forEach((one) => one.addEventListener("click", () => setMode(one.dataset.mode)));
@@ -187,9 +197,9 @@ viewer.svg.addEventListener("keydown", (event) => {
   pen.end(middle, middle);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select")) return;
+  if (event.target.matches("input:not([type=range]), select") || find("marking").hidden) return;
   const modes = { 1: "move", 2: "bad", 3: "good" };
-  if (event.key === "z") undo();
+  if (event.key.toLowerCase() === "z" && !event.shiftKey) undo();
   else if (modes[event.key] && !event.ctrlKey && !event.altKey && !event.metaKey) setMode(modes[event.key]);
 });
 
