@@ -203,3 +203,62 @@ def test_the_map_of_the_session(page, run):
     page.key(" ")
     page.wait("document.querySelectorAll('#plane .picked').length === 1")
     check_layout(page)
+
+
+def choose(page, name, value):
+    page.evaluate(
+        f"(() => {{ const one = document.getElementById('{name}'); one.value = '{value}'; "
+        "one.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_after_a_verdict_the_next_micrograph_of_a_filtered_list_is_opened(page, run):
+    (run / "review.json").write_text('{"version": 1, "micrographs": {}}')
+    go(page, "review")
+    page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
+    choose(page, "only", "accepted")
+    page.click(".card[title='mic004.mrc']")
+    page.evaluate("document.getElementById('threshold').focus()")
+    page.key("R")
+    page.wait("document.querySelectorAll('.card').length === 5")
+    assert page.evaluate(TEXT.format("progress")) == "5 of 6 micrographs"
+    page.evaluate("document.activeElement.blur()")
+    page.key("ArrowDown")
+    page.wait("document.getElementById('name').textContent === 'mic003.mrc'")
+    assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic004": "rejected"}
+
+
+def test_a_verdict_goes_to_the_micrograph_that_is_named_when_another_cannot_be_shown(page, run):
+    (run / "review.json").write_text('{"version": 1, "micrographs": {}}')
+    lost = run / ".maps" / "mic002.npz"
+    lost.rename(run / "away")
+    try:
+        go(page, "review")
+        page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
+        page.click(".card[title='mic002.mrc']")
+        page.wait("/mic002.npz: the stored map cannot be read/.test(document.getElementById('told').textContent)")
+        assert page.evaluate(TEXT.format("name")) == "mic002.mrc"
+        assert page.evaluate("document.getElementById('stage').hidden"), "it shows the micrograph before"
+        page.key("r")
+        page.wait("document.querySelector('.card .sign.rejected')")
+        assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic002": "rejected"}
+        check_layout(page)
+    finally:
+        (run / "away").rename(lost)
+    page.click(".card[title='mic001.mrc']")
+    page.wait("!document.getElementById('stage').hidden && document.querySelector('#told .big')")
+
+
+def test_two_tabs_mark_places_on_one_micrograph(page, run):
+    (run / "labels.json").unlink(missing_ok=True)
+    go(page, "teach")
+    page.wait("document.querySelectorAll('.card').length === 6 && document.getElementById('name').textContent")
+    other = {"x": 20.0, "y": 20.0, "width": 9.0, "height": 9.0, "class": "bad", "good": False}
+    stem = page.evaluate(TEXT.format("name")).partition(".")[0]
+    (run / "labels.json").write_text(json.dumps({"version": 1, "micrographs": {stem: [other]}}))
+    page.drag("#stage svg.picture", (0.6, 0.45), (0.65, 0.55))
+    page.wait("document.querySelectorAll('.mark').length === 2")
+    assert json.loads((run / "labels.json").read_text())["micrographs"][stem][0] == other
+    page.click("#undo")
+    page.wait("document.querySelectorAll('.mark').length === 1")
+    page.wait("document.getElementById('undo').disabled")

@@ -41,19 +41,25 @@ const settings = () => ({ threshold: changed.threshold ? threshold.value : "", m
 const openings = sequence();
 async function open(row) {
   const isNew = openings();
+  find("name").textContent = row.name;  // a verdict goes to this one, also before its picture is there
+  verdict();
+  if (plane.isOpen) plane.mark();
   try {
     const data = await api(`/api/run/${row.id}?${new URLSearchParams(settings())}`);
     if (isNew() && data.id === gallery.chosen) show(data);
   } catch (error) {
-    tell(error.message);
+    if (!isNew() || row.id !== gallery.chosen) return;
+    find("sheet").hidden = find("facts").hidden = false;
+    find("stage").hidden = true;  // it shows the micrograph before
+    find("told").replaceChildren(make("p", { class: "problem" }, error.message));
   }
 }
 
 function show(data) {
   find("sheet").hidden = false;
   find("facts").hidden = false;
+  find("stage").hidden = data.status === "failed";
   viewer.show(data, `/api/run/${data.id}/picture.jpg`);
-  find("name").textContent = data.name;
   const kept = data.picks.filter((pick) => pick[2]).length;
   const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} kept`)] : [];
   const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
@@ -61,8 +67,6 @@ function show(data) {
   const why = data.why ? [make("p", { class: "problem" }, `${data.status}: ${data.why}`)] : [];
   const rest = data.status === "failed" ? [] : [...gradeAndArea(data), ...picks, ...regions, ...outlier];
   find("told").replaceChildren(...why, ...rest);
-  verdict();
-  if (plane.isOpen) plane.mark();
 }
 
 function verdict() {
@@ -133,16 +137,20 @@ find("mark_whole").addEventListener("click", async () => {
   }
 });
 find("save").addEventListener("click", async () => {
+  find("save").disabled = true;
+  find("saved").textContent = "Writing …";  // many micrographs take a while
   try {
     const found = await api("/api/review/save", { method: "POST", json: settings() });
     find("saved").replaceChildren("Written into the folder of the run: ", ...found.files.flatMap((file, at) => [at ? ", " : "", make("code", {}, file)]), ".");
   } catch (error) {
+    find("saved").textContent = "";
     tell(error.message);
   }
+  find("save").disabled = false;
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const name = { a: "accepted", r: "rejected" }[event.key];
+  if (event.repeat || event.target.matches("input:not([type=range]), select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const name = { a: "accepted", r: "rejected" }[event.key.toLowerCase()];
   if (name) toggle(name);
 });
 gallery.look();
