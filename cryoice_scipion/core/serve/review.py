@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, FAILED
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
@@ -81,9 +81,15 @@ class Review:
             self._write_lists()
 
     def accepted(self) -> Dict[int, bool]:
-        """Return whether each micrograph is accepted, by hand or else by the run; by id, as the run lists them."""
+        """Return whether each micrograph is accepted, by hand or else by the run; by id, as the run lists them.
+
+        No verdict makes a failed micrograph an accepted one, as in the viewer.
+        """
         verdicts = self.verdicts
-        return {one.id: verdicts.get(one.stem, one.status) == ACCEPTED for one in self._view.records().micrographs}
+        return {
+            one.id: one.status != FAILED and verdicts.get(one.stem, one.status) == ACCEPTED
+            for one in self._view.records().micrographs
+        }
 
     def _write_lists(self) -> None:
         records, accepted = self._view.records().micrographs, self.accepted()

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -99,8 +100,29 @@ def test_try(page, tmp_path):
     check_layout(page)
 
 
+def test_the_result_is_that_of_the_last_file(page, tmp_path):
+    go(page, "try")
+    page.evaluate(
+        "(() => { const ask = window.fetch; let number = 0; window.fetch = (...words) => ask(...words).then((found) => "
+        "new Promise((done) => setTimeout(() => done(found), number++ ? 0 : 1500))); })()"
+    )  # the first answer comes last
+    for name in ("first.mrc", "last.mrc"):
+        (tmp_path / name).write_bytes(mrc_bytes(tmp_path, micrograph()))
+        page.give_file("#micrograph", tmp_path / name)
+        page.wait(f"document.getElementById('chosen').textContent === '{name}'")
+    page.wait("document.querySelector('#facts h2').textContent === 'last.mrc'")
+    time.sleep(2)
+    assert page.evaluate("document.querySelector('#facts h2').textContent") == "last.mrc"
+    assert page.evaluate("document.getElementById('busy').hidden")
+
+
 def test_review(page, run):
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "warnings": ["the session is unusual"]}))
     go(page, "review")
+    page.wait("document.querySelector('#warnings summary').textContent === '1 warning'")
+    page.click("#warnings summary")
+    assert page.evaluate("document.querySelector('#warnings p').textContent") == "the session is unusual"
     page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
     page.wait("/of 36 coordinates kept/.test(document.getElementById('counts').textContent)")
     names = "[...document.querySelectorAll('.card')].map((one) => one.title)"

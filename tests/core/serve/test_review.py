@@ -376,6 +376,10 @@ def test_a_failed_micrograph_is_shown_with_its_reason(client, run):
     (run / "journal.jsonl").write_text(text + json.dumps(last) + "\n")
     found = get(client, "/api/run/9")
     assert (found["status"], found["why"], found["regions"]) == ("failed", "is empty", [])
+    accepted = get(client, "/api/run/counts")["accepted"]
+    post(client, "/api/review", ids=[9], verdict="accepted")
+    assert get(client, "/api/run/counts")["accepted"] == accepted
+    assert "broken" not in (run / "review" / "micrographs_accepted.star").read_text()
     assert client.get("/api/run/9/small.jpg").status_code == 200
 
 

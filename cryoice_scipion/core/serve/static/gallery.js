@@ -40,6 +40,7 @@ export class Gallery {
       }
       this.say(this.visible.length);
       find("none").hidden = this.rows.length > 0;
+      this.warn(state.warnings || []);
       this.watch(state);
       if (this.chosen === null && this.visible.length) this.pick(this.visible[0].id, false);
     } catch (error) {
@@ -55,6 +56,16 @@ export class Gallery {
     if (find("progress").textContent !== now) find("progress").textContent = now;
   }
 
+  /** List the warnings of the run. */
+  warn(texts) {
+    const box = find("warnings"), key = texts.join("\n");
+    if (box.dataset.key === key) return;
+    box.dataset.key = key;
+    box.hidden = !texts.length;
+    box.firstElementChild.textContent = counted(texts.length, "warning");
+    box.replaceChildren(box.firstElementChild, ...texts.map((text) => make("p", { class: "problem" }, text)));
+  }
+
   get visible() {
     const only = find("only").value;
     return this.rows.filter((row) => this.isWanted(row, only)).sort(ORDERS[find("order").value][1]);
@@ -62,7 +73,8 @@ export class Gallery {
 
   isWanted(row, only) {
     if (only === "selected") return this.selection.has(row.id);
-    const status = row.verdict || (row.status === "accepted" ? "accepted" : "rejected");
+    const word = row.status === "failed" ? "" : row.verdict || row.status;
+    const status = word === "accepted" ? "accepted" : "rejected";
     return only === "all" || (only === "failed" ? row.status : status) === only;
   }
 

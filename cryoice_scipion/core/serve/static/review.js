@@ -27,7 +27,7 @@ const plane = new Plane(gallery, (ids) => {
 });
 const selected = () => gallery.rows.filter((row) => plane.picked.has(row.id));
 /** Set a verdict on the open micrograph, or remove it. */
-const toggle = (name) => gallery.row && decide([gallery.row], gallery.row.verdict === name ? "" : name);
+const toggle = (name) => gallery.row && gallery.row.status !== "failed" && decide([gallery.row], gallery.row.verdict === name ? "" : name);
 
 function write() {
   find("threshold_value").textContent = Number(threshold.value).toFixed(2);
@@ -59,7 +59,7 @@ function show(data) {
   find("sheet").hidden = false;
   find("facts").hidden = false;
   find("stage").hidden = data.status === "failed";
-  viewer.show(data, `/api/run/${data.id}/picture.jpg`);
+  if (data.status !== "failed") viewer.show(data, `/api/run/${data.id}/picture.jpg`);
   const kept = data.picks.filter((pick) => pick[2]).length;
   const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} kept`)] : [];
   const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
@@ -71,8 +71,12 @@ function show(data) {
 
 function verdict() {
   const row = gallery.row;
-  for (const name of ["accepted", "rejected"]) find(name).setAttribute("aria-pressed", row.verdict === name);
-  find("verdict").textContent = row.verdict ? `${row.verdict} by hand` : `${row.status} by the run`;
+  const failed = row.status === "failed";  // it stays so
+  for (const name of ["accepted", "rejected"]) {
+    find(name).setAttribute("aria-pressed", row.verdict === name);
+    find(name).disabled = failed;
+  }
+  find("verdict").textContent = row.verdict && !failed ? `${row.verdict} by hand` : `${row.status} by the run`;
 }
 
 async function decide(rows, name) {

@@ -23,6 +23,7 @@ async function open(row, box = null) {
     await sending;
     const [found, marked] = await Promise.all([api(`/api/run/${row.id}`), api("/api/labels")]);
     if (mine !== opened) return;  // another one, or a comparison, was opened meanwhile
+    if (found.status === "failed") throw new Error(`${found.name} failed: ${found.why}`);
     [data, labels] = [found, marked];  // the viewer of Scipion may have changed the marks
     compare(null);
     viewer.show(data, `/api/run/${data.id}/picture.jpg`);
@@ -192,7 +193,7 @@ function undo() {
 document.querySelectorAll("[data-mode]").forEach((one) => one.addEventListener("click", () => setMode(one.dataset.mode)));
 find("undo").addEventListener("click", undo);
 viewer.svg.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || mode === "move") return;
+  if (event.key !== "Enter" || mode === "move" || !data) return;
   const [x, y, width, height] = viewer.view, middle = [x + width / 2, y + height / 2];
   pen.end(middle, middle);
 });
