@@ -145,7 +145,9 @@ def _notes(record: MicrographRecord) -> List[str]:
     header = number_in_flag(record.flags, PIXEL_SIZE_DIFFERS)
     coordinates = number_in_flag(record.flags, COORDINATES_SCALED)
     used = f"{record.pixel_size:g} Å/px"
-    found = [] if header is None else [f"The file says {header:g} Å/px. The given {used} are used: check which is right."]
+    found = []
+    if header is not None:
+        found.append(f"The file says {header:g} Å/px. The given {used} are used: check which is right.")
     if coordinates is not None:
         found.append(f"The coordinates are at {coordinates:g} Å/px. They were scaled to {used}.")
     return found
