@@ -61,7 +61,7 @@ function show(data) {
   find("stage").hidden = data.status === "failed";
   if (data.status !== "failed") viewer.show(data, `/api/run/${data.id}/picture.jpg`);
   const kept = data.picks.filter((pick) => pick[2]).length;
-  const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} kept`)] : [];
+  const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} reach the threshold`)] : [];
   const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
   const outlier = data.outlier === null ? [] : [make("h2", {}, "Outlier"), make("p", {}, `${data.outlier.toFixed(1)} times the typical distance from the session`)];
   const why = data.why ? [make("p", { class: "problem" }, `${data.status}: ${data.why}`)] : [];
