@@ -316,6 +316,12 @@ def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):
     assert all((run / file).is_file() for file in saved["files"])
 
 
+@pytest.mark.parametrize("content", ["", "x", "[]", "[" * 100_000], ids=["empty", "text", "list", "deep"])
+def test_a_request_that_is_no_object_gets_a_sentence(content, client):
+    answer = client.post("/api/review", content=content)
+    assert answer.status_code == 422 and "is not a JSON object" in answer.json()["error"]
+
+
 def test_a_selection_gets_one_verdict(client, run):
     assert post(client, "/api/review", ids=[1, 3, 4], verdict="rejected") == {"verdict": "rejected"}
     assert read_verdicts(run) == dict.fromkeys(["mic001", "mic003", "mic004"], "rejected")

@@ -36,6 +36,7 @@ export class Gallery {
       this.state = state;
       if (state.micrographs) {
         this.rows = state.micrographs;
+        if (!this.row) this.chosen = null;  // the run was started anew
         this.draw();
       }
       this.say(this.visible.length);
