@@ -194,6 +194,10 @@ def test_teach(page, run):
     assert sorted(labels) == ["mic005", "mic006"]
     assert [one["good"] for one in labels["mic006"]] == [False, True]
     check_layout(page)
+    page.click("#find")
+    page.wait("document.querySelector('#found button')")
+    page.click("#found button")
+    page.wait("document.querySelector('#stage svg.picture > g:last-of-type > rect.box')")
     shutil.rmtree(run / "models")
 
 

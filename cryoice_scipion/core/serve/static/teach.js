@@ -31,7 +31,10 @@ async function open(row, box = null) {
     history = [];
     listRegions();
     draw();
-    if (box) viewer.showBox(box);
+    if (!box) return;
+    viewer.showBox(box);
+    const [x, y, width, height] = box;
+    viewer.above.append(make("rect", { x, y, width, height, class: "box", stroke: "#fff" }));  // until the next mark
   } catch (error) {
     tell(error.message);
   }
