@@ -268,6 +268,8 @@ def test_a_verdict_goes_to_the_micrograph_that_is_named_when_another_cannot_be_s
         page.key("r")
         page.wait("document.querySelector('.card .sign.rejected')")
         assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic002": "rejected"}
+        (run / "review.json").write_text('{"version": 1, "micrographs": {"mic002": "accepted"}}')  # by another tab
+        page.wait("document.getElementById('verdict').textContent === 'accepted by hand'")
         check_layout(page)
     finally:
         (run / "away").rename(lost)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from urllib.request import urlopen
 
 import pytest
 from serving import FORM_TOKEN, TOKEN, client_of, make_test_place
@@ -116,8 +117,9 @@ def test_uploads_and_results_are_deleted_when_the_server_ends(number, tmp_path):
     words = [sys.executable, "-m", "cryoice_scipion.core", "serve", "--port", "0", "--device", "cpu"]
     own = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as server:
-        while "token" not in server.stdout.readline():
-            assert server.poll() is None
+        address = next(line.strip() for line in server.stdout if "token" in line)
+        with urlopen(address.partition("?")[0] + "static/icon.svg?" + address.partition("?")[2], timeout=60):
+            pass  # it answers, so it has its handlers of signals
         assert list(tmp_path.glob("cryoice_serve_*"))
         server.send_signal(number)
         _, errors = server.communicate(timeout=60)

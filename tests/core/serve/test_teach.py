@@ -201,7 +201,7 @@ def test_a_job_that_waits_for_the_device_can_be_stopped(run, tmp_path, monkeypat
         with place.screener.reserved("a test"):
             act(client, "find")
             act(client, "stop")
-        assert finished(client)["job"]["error"] == "The job: was stopped"
+        assert finished(client)["job"]["error"] == "The search was stopped."
 
 
 def test_find_more_like_these(client, run):

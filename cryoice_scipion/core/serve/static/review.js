@@ -13,6 +13,7 @@ const SIGNS = { accepted: "✓", rejected: "✕" };
 
 const gallery = new Gallery(open, (row) => row.verdict && make("b", { class: `sign ${row.verdict}`, title: `${row.verdict} by hand` }, SIGNS[row.verdict]), (now) => {
   state = now;
+  if (now.micrographs && gallery.row) verdict();  // another tab or the viewer may have given one
   if (plane.isOpen && now.micrographs) plane.look(false);
   if (now.threshold === null) return;
   if (!changed.threshold) threshold.value = now.threshold;
