@@ -32,6 +32,7 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.cli import OK
     from cryoice_scipion.core.serve.server import serve
 
-    with on_signals(interrupt, signal.SIGTERM), contextlib.suppress(KeyboardInterrupt):  # the normal end
-        serve(args.run, args.model, args.port, args.device)
+    with contextlib.suppress(KeyboardInterrupt), on_signals(interrupt, signal.SIGTERM):  # the normal end
+        with on_signals(lambda _: signal.raise_signal(signal.SIGTERM), signal.SIGHUP):  # which uvicorn does not know
+            serve(args.run, args.model, args.port, args.device)
     return OK

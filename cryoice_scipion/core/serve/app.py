@@ -46,6 +46,12 @@ def make_app(place: Place) -> Starlette:
         assert isinstance(error, CryoIceError)
         return JSONResponse({"error": sentence(error, place.folder)}, 422)
 
+    async def broken(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        reason = f"cannot read or write a file ({error.strerror or error})"
+        told = CryoIceError("Server", reason, "free disk space, or check its permissions")
+        return JSONResponse({"error": sentence(told, place.folder)}, 500)
+
     routes: List[BaseRoute] = [
         Route("/", lambda request: RedirectResponse("/review" if place.run else "/try")),
         *(Route(f"/{name}", _page(place, name)) for name in _PAGES),
@@ -55,7 +61,8 @@ def make_app(place: Place) -> Starlette:
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
     guard = Middleware(Guard, token=place.token, form_token=place.form_token, largest=MOST_BYTES)
-    return Starlette(routes=routes, middleware=[guard], lifespan=lifespan, exception_handlers={CryoIceError: failed})
+    handlers = {CryoIceError: failed, OSError: broken}
+    return Starlette(routes=routes, middleware=[guard], lifespan=lifespan, exception_handlers=handlers)
 
 
 def _page(place: Place, name: str) -> Callable[[Request], Awaitable[Response]]:

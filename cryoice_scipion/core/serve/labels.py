@@ -46,8 +46,16 @@ class Labels:
         boxes: Dict[str, Any] = LabelFile(micrographs=self.read()).model_dump(by_alias=True)["micrographs"]
         return boxes
 
-    def replace(self, stem: str, labels: object) -> None:
+    def replace(self, stem: str, labels: object, shown: object = None) -> None:
         """Replace the labels of one micrograph, and write the file.
+
+        Parameters
+        ----------
+        labels : list of dict
+            The new ones.
+        shown : list of dict, optional
+            Those that the page showed before. Labels that another page has added since then stay.
+            None: all are replaced.
 
         Raises
         ------
@@ -56,10 +64,15 @@ class Labels:
         CryoIceError
             When the folder cannot be written.
         """
-        if not isinstance(labels, list) or len(labels) > _MOST:
-            raise SettingsError("labels", f"must be a list of at most {_MOST} places")
-        new = LabelFile.make(micrographs={stem: labels}).micrographs[stem]
-        change_labels(self._folder, stem, lambda _: new)
+        new, old = _checked(stem, labels), None if shown is None else _checked(stem, shown)
+
+        def changed(now: List[LabelledBox]) -> List[LabelledBox]:
+            if old is None:
+                return new
+            kept = [one for one in now if one in new or one not in old]
+            return [*kept, *(one for one in new if one not in old and one not in now)]
+
+        change_labels(self._folder, stem, changed)
 
     def mark_whole(self, records: Sequence[MicrographRecord], name: str) -> None:
         """Mark the inside of whole micrographs as one class, or as good.
@@ -95,3 +108,16 @@ class Labels:
             for kind in (BAD, GOOD)
             if counts[f"{kind}_micrographs"] < 2
         ]
+
+
+def _checked(stem: str, labels: object) -> List[LabelledBox]:
+    """Return the labels of a request.
+
+    Raises
+    ------
+    SettingsError
+        When one is invalid, or there are too many.
+    """
+    if not isinstance(labels, list) or len(labels) > _MOST:
+        raise SettingsError("labels", f"must be a list of at most {_MOST} places")
+    return LabelFile.make(micrographs={stem: labels}).micrographs[stem]

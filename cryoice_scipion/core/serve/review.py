@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import ACCEPTED
+from cryoice_scipion.constants import ACCEPTED, FAILED
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
 from cryoice_scipion.core.formats.coordinates import write_star
 from cryoice_scipion.core.formats.micrograph_lists import write_micrographs
@@ -47,6 +47,8 @@ class Review:
         self._view, self._lock = view, threading.Lock()
         self._stamp, self._verdicts = self.stamp, read_verdicts(view.folder)
         self._goodness: Dict[float, Dict[int, _Scored]] = {}  # by margin and micrograph
+        self._unreadable: Dict[int, CryoIceError] = {}  # by micrograph; since the last error that was raised
+        self._wanted = -1.0  # the margin of the last request
         self._computing = threading.Lock()
 
     @property
@@ -79,9 +81,15 @@ class Review:
             self._write_lists()
 
     def accepted(self) -> Dict[int, bool]:
-        """Return whether each micrograph is accepted, by hand or else by the run; by id, as the run lists them."""
+        """Return whether each micrograph is accepted, by hand or else by the run; by id, as the run lists them.
+
+        No verdict makes a failed micrograph an accepted one, as in the viewer.
+        """
         verdicts = self.verdicts
-        return {one.id: verdicts.get(one.stem, one.status) == ACCEPTED for one in self._view.records().micrographs}
+        return {
+            one.id: one.status != FAILED and verdicts.get(one.stem, one.status) == ACCEPTED
+            for one in self._view.records().micrographs
+        }
 
     def _write_lists(self) -> None:
         records, accepted = self._view.records().micrographs, self.accepted()
@@ -106,6 +114,8 @@ class Review:
             mapped = [one for one in records.micrographs if one.id in maps.tasks]
             todo = [one for one in mapped if not _is_current(one, found.get(one.id), len(given.picks.get(one.id, ())))]
             if todo:
+                self._refuse_unreadable(todo)
+                self._wanted = margin
                 threading.Thread(target=self._compute, args=(margin, found, todo), daemon=True).start()
             opened = {one.id for one, is_it in zip(records.micrographs, is_open) if is_it}
             done = [(one.id, found[one.id][1]) for one in mapped if one.id in found]
@@ -127,11 +137,21 @@ class Review:
             return
         try:
             for one in todo:
-                found[one.id] = one, self._view.preview(one.id, margin).goodness
-        except CryoIceError:
-            pass  # the page asks again, and shows the error of the micrograph
+                if self._wanted != margin:  # the slider has moved on
+                    return
+                try:
+                    found[one.id] = one, self._view.preview(one.id, margin).goodness
+                except CryoIceError as error:
+                    self._unreadable[one.id] = error
         finally:
             self._computing.release()
+
+    def _refuse_unreadable(self, todo: List[MicrographRecord]) -> None:
+        """Raise the error of a micrograph when all others are scored. The next call tries it again."""
+        errors = [self._unreadable[one.id] for one in todo if one.id in self._unreadable]
+        if len(errors) == len(todo):
+            self._unreadable.clear()
+            raise errors[0]
 
     def save(self, threshold: Optional[float], margin: Optional[float]) -> Dict[str, Any]:
         """Write the coordinates that are kept and rejected at a threshold and a margin, and the lists of micrographs.

@@ -78,7 +78,7 @@ async def json_of(request: Request) -> Dict[str, Any]:
     """
     try:
         content = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # nested too deeply
         content = None
     if not isinstance(content, dict):
         raise SettingsError("request", "is not a JSON object")

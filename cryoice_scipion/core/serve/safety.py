@@ -69,7 +69,8 @@ class Guard:
             await refused(scope, receive, send_with_headers)
         elif given and _same(given, self._token) and scope["method"] == "GET":
             answer = RedirectResponse("/" + scope["path"].lstrip("/"), status_code=303)  # "//x" is another host
-            answer.set_cookie(self._cookie(headers), self._token, httponly=True, samesite="strict")
+            # not "strict": a link in a terminal in the browser (JupyterLab) would open the page without its cookie
+            answer.set_cookie(self._cookie(headers), self._token, httponly=True, samesite="lax")
             await answer(scope, receive, send_with_headers)
         elif not _same(cookie_parser(headers.get("cookie", "")).get(self._cookie(headers), ""), self._token):
             await PlainTextResponse(_NO_TOKEN, 403)(scope, receive, send_with_headers)

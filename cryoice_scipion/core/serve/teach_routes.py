@@ -33,7 +33,7 @@ def _set_labels(run: Reviewed, content: Dict[str, Any]) -> Any:
     stem = str(content.get("stem", ""))
     if stem not in {one.stem for one in run.view.records().micrographs}:
         raise SettingsError("label", "belongs to no micrograph of the run")
-    run.teaching.labels.replace(stem, content.get("labels", []))
+    run.teaching.labels.replace(stem, content.get("labels", []), content.get("shown"))
     return run.teaching.state()
 
 

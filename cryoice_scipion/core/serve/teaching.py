@@ -197,7 +197,7 @@ class Teaching:
                     work()
                 job.progress = 1.0
             except (CryoIceError, OSError) as error:
-                job.error = str(error)
+                job.error = f"The {what} was stopped." if job.stopping else str(error)
             finally:
                 files.unlock()
                 job.running = False

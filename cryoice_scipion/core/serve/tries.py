@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from cryoice_scipion.constants import GOOD
+from cryoice_scipion.constants import COORDINATES_SCALED, GOOD, PIXEL_SIZE_DIFFERS
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CoordinatesError
@@ -26,7 +26,7 @@ from cryoice_scipion.core.images.reading import resolve_pixel_size
 from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.maps.scoring import particle_diameters
-from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, to_json
+from cryoice_scipion.core.records import MicrographRecord, MicrographTask, Pick, number_in_flag, to_json
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.results.run_folder import COCO, KEPT, REGIONS, REJECTED, RunFolder
 from cryoice_scipion.core.screening.region_files import RegionFiles
@@ -102,7 +102,8 @@ class Tries:
             stars.write()
         (folder / RESULT).write_text(json.dumps(to_json(record), indent=1), encoding="utf-8")
         picks = in_micrograph_pixels(task.picks, Frame(mapped.shape, mapped.pixel_size), config, mapped.flags)
-        return shown(record, cells, self._screener.model.recommended_threshold, picks)
+        data = shown(record, cells, self._screener.model.recommended_threshold, picks)
+        return {**data, "notes": _notes(record)}
 
     def file(self, number: int, key: str, low_pass: Optional[int] = None) -> Optional[Tuple[Path, str]]:
         """Return the path of a file of a result, and the name to download it under; None if there is none.
@@ -137,6 +138,19 @@ class Tries:
         if key == "picture.jpg" and low_pass is not None:
             path = finer_picture(str(folder / FINER), None, low_pass, folder / "picture")
         return (path, f"{stem}_{key}") if path.is_file() else None
+
+
+def _notes(record: MicrographRecord) -> List[str]:
+    """Return sentences on pixel sizes that contradict each other."""
+    header = number_in_flag(record.flags, PIXEL_SIZE_DIFFERS)
+    coordinates = number_in_flag(record.flags, COORDINATES_SCALED)
+    used = f"{record.pixel_size:g} Å/px"
+    found = []
+    if header is not None:
+        found.append(f"The file says {header:g} Å/px. The given {used} are used: check which is right.")
+    if coordinates is not None:
+        found.append(f"The coordinates are at {coordinates:g} Å/px. They were scaled to {used}.")
+    return found
 
 
 def _write_regions(folder: Path, record: MicrographRecord) -> None:

@@ -15,6 +15,7 @@ from cryoice_scipion.core.images.stems import output_stem, stem_of
 
 MOST_BYTES = 1 << 30
 _LEAST_SIDE = 64  # px
+_MOST_NAME = 120  # bytes of a file's name; results have longer names
 _OPTION = re.compile(r"\s*(?:with |\()?--[a-z-]+\)?")  # options of the command line
 _NAME = re.compile(r"[^\w.@+ -]")
 
@@ -22,7 +23,8 @@ _NAME = re.compile(r"[^\w.@+ -]")
 def safe_name(name: str) -> str:
     """Return the name of an uploaded file without folders and unusual characters."""
     base = re.split(r"[/\\]", name)[-1]
-    return _NAME.sub("_", base).lstrip(".")[-120:] or "micrograph"
+    ending = _NAME.sub("_", base).lstrip(".").encode()[-_MOST_NAME:]
+    return ending.decode(errors="ignore") or "micrograph"
 
 
 def stem_for(name: str) -> str:

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -99,8 +100,29 @@ def test_try(page, tmp_path):
     check_layout(page)
 
 
+def test_the_result_is_that_of_the_last_file(page, tmp_path):
+    go(page, "try")
+    page.evaluate(
+        "(() => { const ask = window.fetch; let number = 0; window.fetch = (...words) => ask(...words).then((found) => "
+        "new Promise((done) => setTimeout(() => done(found), number++ ? 0 : 1500))); })()"
+    )  # the first answer comes last
+    for name in ("first.mrc", "last.mrc"):
+        (tmp_path / name).write_bytes(mrc_bytes(tmp_path, micrograph()))
+        page.give_file("#micrograph", tmp_path / name)
+        page.wait(f"document.getElementById('chosen').textContent === '{name}'")
+    page.wait("document.querySelector('#facts h2').textContent === 'last.mrc'")
+    time.sleep(2)
+    assert page.evaluate("document.querySelector('#facts h2').textContent") == "last.mrc"
+    assert page.evaluate("document.getElementById('busy').hidden")
+
+
 def test_review(page, run):
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "warnings": ["the session is unusual"]}))
     go(page, "review")
+    page.wait("document.querySelector('#warnings summary').textContent === '1 warning'")
+    page.click("#warnings summary")
+    assert page.evaluate("document.querySelector('#warnings p').textContent") == "the session is unusual"
     page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
     page.wait("/of 36 coordinates kept/.test(document.getElementById('counts').textContent)")
     names = "[...document.querySelectorAll('.card')].map((one) => one.title)"
@@ -172,6 +194,10 @@ def test_teach(page, run):
     assert sorted(labels) == ["mic005", "mic006"]
     assert [one["good"] for one in labels["mic006"]] == [False, True]
     check_layout(page)
+    page.click("#find")
+    page.wait("document.querySelector('#found button')")
+    page.click("#found button")
+    page.wait("document.querySelector('#stage svg.picture > g:last-of-type > rect.box')")
     shutil.rmtree(run / "models")
 
 
@@ -203,3 +229,64 @@ def test_the_map_of_the_session(page, run):
     page.key(" ")
     page.wait("document.querySelectorAll('#plane .picked').length === 1")
     check_layout(page)
+
+
+def choose(page, name, value):
+    page.evaluate(
+        f"(() => {{ const one = document.getElementById('{name}'); one.value = '{value}'; "
+        "one.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_after_a_verdict_the_next_micrograph_of_a_filtered_list_is_opened(page, run):
+    (run / "review.json").write_text('{"version": 1, "micrographs": {}}')
+    go(page, "review")
+    page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
+    choose(page, "only", "accepted")
+    page.click(".card[title='mic004.mrc']")
+    page.evaluate("document.getElementById('threshold').focus()")
+    page.key("R")
+    page.wait("document.querySelectorAll('.card').length === 5")
+    assert page.evaluate(TEXT.format("progress")) == "5 of 6 micrographs"
+    page.evaluate("document.activeElement.blur()")
+    page.key("ArrowDown")
+    page.wait("document.getElementById('name').textContent === 'mic003.mrc'")
+    assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic004": "rejected"}
+
+
+def test_a_verdict_goes_to_the_micrograph_that_is_named_when_another_cannot_be_shown(page, run):
+    (run / "review.json").write_text('{"version": 1, "micrographs": {}}')
+    lost = run / ".maps" / "mic002.npz"
+    lost.rename(run / "away")
+    try:
+        go(page, "review")
+        page.wait("document.querySelectorAll('.card').length === 6 && document.querySelector('#told .big')")
+        page.click(".card[title='mic002.mrc']")
+        page.wait("/mic002.npz: the stored map cannot be read/.test(document.getElementById('told').textContent)")
+        assert page.evaluate(TEXT.format("name")) == "mic002.mrc"
+        assert page.evaluate("document.getElementById('stage').hidden"), "it shows the micrograph before"
+        page.key("r")
+        page.wait("document.querySelector('.card .sign.rejected')")
+        assert json.loads((run / "review.json").read_text())["micrographs"] == {"mic002": "rejected"}
+        (run / "review.json").write_text('{"version": 1, "micrographs": {"mic002": "accepted"}}')  # by another tab
+        page.wait("document.getElementById('verdict').textContent === 'accepted by hand'")
+        check_layout(page)
+    finally:
+        (run / "away").rename(lost)
+    page.click(".card[title='mic001.mrc']")
+    page.wait("!document.getElementById('stage').hidden && document.querySelector('#told .big')")
+
+
+def test_two_tabs_mark_places_on_one_micrograph(page, run):
+    (run / "labels.json").unlink(missing_ok=True)
+    go(page, "teach")
+    page.wait("document.querySelectorAll('.card').length === 6 && document.getElementById('name').textContent")
+    other = {"x": 20.0, "y": 20.0, "width": 9.0, "height": 9.0, "class": "bad", "good": False}
+    stem = page.evaluate(TEXT.format("name")).partition(".")[0]
+    (run / "labels.json").write_text(json.dumps({"version": 1, "micrographs": {stem: [other]}}))
+    page.drag("#stage svg.picture", (0.6, 0.45), (0.65, 0.55))
+    page.wait("document.querySelectorAll('.mark').length === 2")
+    assert json.loads((run / "labels.json").read_text())["micrographs"][stem][0] == other
+    page.click("#undo")
+    page.wait("document.querySelectorAll('.mark').length === 1")
+    page.wait("document.getElementById('undo').disabled")

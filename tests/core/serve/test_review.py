@@ -4,6 +4,7 @@
 import io
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -159,6 +160,24 @@ def test_a_run_with_its_own_threshold_is_shown_at_it(tmp_path, threshold):
         assert post(client, "/api/review/save")["kept"] == sum(kept.values())
 
 
+def test_a_lost_map_is_named_and_the_other_micrographs_are_counted(client, run):
+    def ask_until(wanted):
+        """Ask until an answer has the wanted text."""
+        for _ in range(1000):
+            text = client.get("/api/run/counts", params={"margin": "50"}).text
+            if wanted in text:
+                return
+            time.sleep(0.01)
+        raise AssertionError(text)
+
+    lost = run / ".maps" / "mic002.npz"
+    lost.rename(run / "away")
+    ask_until("mic002.npz: the stored map cannot be read")
+    ask_until('"ready":0.75')
+    (run / "away").rename(lost)
+    ask_until('"ready":1.0')
+
+
 def test_late_coordinates_that_failed_are_not_counted_as_kept(tmp_path):
     run = make_run(tmp_path, threshold=-1)
     last = read_records(run)[-1]
@@ -297,6 +316,12 @@ def test_saved_coordinates_are_those_of_the_sliders_and_verdicts(client, run):
     assert all((run / file).is_file() for file in saved["files"])
 
 
+@pytest.mark.parametrize("content", ["", "x", "[]", "[" * 100_000], ids=["empty", "text", "list", "deep"])
+def test_a_request_that_is_no_object_gets_a_sentence(content, client):
+    answer = client.post("/api/review", content=content)
+    assert answer.status_code == 422 and "is not a JSON object" in answer.json()["error"]
+
+
 def test_a_selection_gets_one_verdict(client, run):
     assert post(client, "/api/review", ids=[1, 3, 4], verdict="rejected") == {"verdict": "rejected"}
     assert read_verdicts(run) == dict.fromkeys(["mic001", "mic003", "mic004"], "rejected")
@@ -357,6 +382,10 @@ def test_a_failed_micrograph_is_shown_with_its_reason(client, run):
     (run / "journal.jsonl").write_text(text + json.dumps(last) + "\n")
     found = get(client, "/api/run/9")
     assert (found["status"], found["why"], found["regions"]) == ("failed", "is empty", [])
+    accepted = get(client, "/api/run/counts")["accepted"]
+    post(client, "/api/review", ids=[9], verdict="accepted")
+    assert get(client, "/api/run/counts")["accepted"] == accepted
+    assert "broken" not in (run / "review" / "micrographs_accepted.star").read_text()
     assert client.get("/api/run/9/small.jpg").status_code == 200
 
 

@@ -44,6 +44,22 @@ def label(client, number, labels):
     return answer.json()
 
 
+def test_two_pages_add_and_remove_labels_of_one_micrograph(client):
+    other = {**BAD, "x": 50.0}
+
+    def change(shown, labels):
+        answer = client.post("/api/labels", json={"stem": "mic001", "labels": labels, "shown": shown})
+        assert answer.status_code == 200, answer.text
+        return client.get("/api/labels").json().get("mic001", [])
+
+    assert change([], [BAD]) == [BAD]
+    assert change([], [other]) == [BAD, other], "this page has not seen the first one"
+    assert change([BAD], [BAD, GOOD]) == [BAD, other, GOOD]
+    assert change([BAD, GOOD], [GOOD]) == [other, GOOD]
+    assert change([BAD, GOOD], [BAD]) == [other], "the first one, which another page removed, stays removed"
+    assert client.post("/api/labels", json={"stem": "mic001", "labels": [], "shown": [{}]}).status_code == 422
+
+
 def act(client, act, **more):
     return client.post("/api/teach", json={"act": act, **more})
 
@@ -185,7 +201,7 @@ def test_a_job_that_waits_for_the_device_can_be_stopped(run, tmp_path, monkeypat
         with place.screener.reserved("a test"):
             act(client, "find")
             act(client, "stop")
-        assert finished(client)["job"]["error"] == "The job: was stopped"
+        assert finished(client)["job"]["error"] == "The search was stopped."
 
 
 def test_find_more_like_these(client, run):

@@ -90,6 +90,16 @@ def test_accepted_and_rejected_coordinates_are_star_files_of_the_micrograph(clie
         assert set(table["rlnMicrographName"]) == {"mic.mrc"}
 
 
+def test_pixel_sizes_that_contradict_each_other_are_told(client, tmp_path):
+    assert screen(client, mrc_bytes(tmp_path, IMAGE))["notes"] == []
+    scaled = STAR.replace(b"_rlnCoordinateY\n", b"_rlnCoordinateY\n_rlnMicrographPixelSize\n").replace(b"0\n", b"0 8\n")
+    found = screen(client, mrc_bytes(tmp_path, IMAGE), pixel_size="5", coordinates=scaled, diameter="60")
+    assert found["notes"] == [
+        "The file says 4 Å/px. The given 5 Å/px are used: check which is right.",
+        "The coordinates are at 8 Å/px. They were scaled to 5 Å/px.",
+    ]
+
+
 def test_without_coordinates_there_are_no_files_of_them(client, tmp_path):
     assert "accepted.star" not in screen(client, mrc_bytes(tmp_path, IMAGE))["files"]
 

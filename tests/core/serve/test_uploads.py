@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is wrong with an upload is said in one sentence, and nothing breaks."""
 
+import errno
 import gzip
 import io
+import os
 import re
 import struct
 import zlib
@@ -13,7 +15,7 @@ import tifffile
 from PIL import Image
 from serving import client_of, make_test_place, micrograph, mrc_bytes
 
-from cryoice_scipion.core.serve import uploads
+from cryoice_scipion.core.serve import try_routes, uploads
 
 GOOD = micrograph()
 
@@ -132,11 +134,21 @@ def test_an_image_without_data_is_refused_by_the_worker(image, words, client, tm
     assert "uploads" not in answer.json()["error"]
 
 
+def test_a_full_disk_gets_a_sentence(client, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(try_routes.shutil, "copyfileobj", full)
+    answer = upload(client, mrc_bytes(tmp_path, GOOD))
+    assert answer.status_code == 500 and "No space left on device); free disk space" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
         ("../../etc/passwd", "passwd"), ("C:\\data\\mic.mrc", "mic.mrc"), (".hidden.mrc", "hidden.mrc"),
         ("a\0b\n.mrc", "a_b_.mrc"), ("", "micrograph"), ("x" * 300 + ".mrc", "x" * 116 + ".mrc"),
+        ("漢" * 99 + ".mrc", "漢" * 38 + ".mrc"),
     ],
 )  # fmt: skip
 def test_names_of_uploads_have_no_folders(given, name):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The micrographs of the run as small pictures that can be sorted; it looks for new ones while the run goes on.
 
-import { api, counted, dot, find, make, palette, percent, tell } from "./common.js";
+import { api, counted, dot, find, make, palette, percent, tell, whole } from "./common.js";
 
 const GRADES = Object.keys(palette.grades);
 const rank = (value) => (value === null ? -Infinity : value);
@@ -16,7 +16,7 @@ const PAUSE = 4000;  // ms between looks at the run
 export class Gallery {
   /** `choose` is called with a row; `mark` returns what stands on a card beside its bad area. */
   constructor(choose, mark, watch = () => {}) {
-    Object.assign(this, { choose, mark, watch, rows: [], selection: new Set(), chosen: null, cards: new Map(), version: "" });
+    Object.assign(this, { choose, mark, watch, rows: [], state: {}, selection: new Set(), chosen: null, place: 0, cards: new Map(), version: "" });
     this.list = find("cards");
     find("order").append(...Object.entries(ORDERS).map(([key, [name]]) => make("option", { value: key }, name)));
     find("order").addEventListener("change", () => this.draw());
@@ -36,17 +36,35 @@ export class Gallery {
       this.state = state;
       if (state.micrographs) {
         this.rows = state.micrographs;
+        if (!this.row) this.chosen = null;  // the run was started anew
         this.draw();
       }
-      const now = counted(this.rows.length, "micrograph") + (state.finished ? "" : state.backlog ? `, ${state.backlog} waiting` : "");
-      if (find("progress").textContent !== now) find("progress").textContent = now;
+      this.say(this.visible.length);
       find("none").hidden = this.rows.length > 0;
+      this.warn(state.warnings || []);
       this.watch(state);
       if (this.chosen === null && this.visible.length) this.pick(this.visible[0].id, false);
     } catch (error) {
       tell(error.message);
     }
     setTimeout(() => this.look(), PAUSE);
+  }
+
+  /** Say how many micrographs there are, and how many of them are shown. */
+  say(seen) {
+    const { finished, backlog } = this.state, all = counted(this.rows.length, "micrograph");
+    const now = (seen < this.rows.length ? `${whole(seen)} of ${all}` : all) + (finished || !backlog ? "" : `, ${whole(backlog)} waiting`);
+    if (find("progress").textContent !== now) find("progress").textContent = now;
+  }
+
+  /** List the warnings of the run. */
+  warn(texts) {
+    const box = find("warnings"), key = texts.join("\n");
+    if (box.dataset.key === key) return;
+    box.dataset.key = key;
+    box.hidden = !texts.length;
+    box.firstElementChild.textContent = counted(texts.length, "warning");
+    box.replaceChildren(box.firstElementChild, ...texts.map((text) => make("p", { class: "problem" }, text)));
   }
 
   get visible() {
@@ -56,12 +74,16 @@ export class Gallery {
 
   isWanted(row, only) {
     if (only === "selected") return this.selection.has(row.id);
-    const status = row.verdict || (row.status === "accepted" ? "accepted" : "rejected");
-    return only === "all" || status === only || row.status === only;
+    const word = row.status === "failed" ? "" : row.verdict || row.status;
+    const status = word === "accepted" ? "accepted" : "rejected";
+    return only === "all" || (only === "failed" ? row.status : status) === only;
   }
 
   draw() {
-    const seen = this.visible.map((row) => {
+    const rows = this.visible, at = rows.findIndex((row) => row.id === this.chosen);
+    if (at >= 0) this.place = at;
+    this.say(rows.length);
+    const seen = rows.map((row) => {
       const card = this.card(row.id);
       this.fill(card, row);
       return card;
@@ -110,7 +132,8 @@ export class Gallery {
 
   step(by) {
     const rows = this.visible, at = rows.findIndex((one) => one.id === this.chosen);
-    const next = rows[Math.min(Math.max(at + by, 0), rows.length - 1)];
+    const wanted = at >= 0 ? at + by : by > 0 ? this.place : this.place - 1;  // after a verdict it may be filtered out
+    const next = rows[Math.min(Math.max(wanted, 0), rows.length - 1)];
     if (next && next.id !== this.chosen) this.pick(next.id);
   }
 }

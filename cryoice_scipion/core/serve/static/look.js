@@ -12,6 +12,7 @@ export class Look {
   constructor(svg, picture, zoomed) {
     Object.assign(this, { picture, zoomed, source: null, full: 0, shown: "" });
     const id = `contrast_${number += 1}`;
+    picture.addEventListener("error", () => tell("There is no picture: the run has none, and the file of the micrograph cannot be read."));
     this.levels = ["feFuncR", "feFuncG", "feFuncB"].map((name) => make(name, { type: "linear" }));
     svg.append(make("filter", { id, "color-interpolation-filters": "sRGB", x: 0, y: 0, width: "100%", height: "100%" },
       make("feComponentTransfer", {}, ...this.levels)));

@@ -61,6 +61,7 @@ export class Plane {
   draw() {
     const rows = this.gallery.rows.filter((row) => this.points.has(row.id));
     const grades = new Set();
+    this.svg.classList.toggle("waiting", this.waiting);
     this.dots.replaceChildren(...rows.map((row) => {
       const [x, y] = this.points.get(row.id), name = row.grade || row.status;
       grades.add(name);
@@ -71,9 +72,9 @@ export class Plane {
     find("legend").replaceChildren(...legend);
     const left = this.gallery.rows.length - rows.length;
     const plane = this.explained ? ` The plane shows ${percent(this.explained)} of the variance of brightness, contrast and texture.` : " Distances between groups mean nothing.";
-    find("map_words").textContent = rows.length
+    find("map_words").textContent = this.waiting ? "Arranging the micrographs …" : rows.length
       ? `Micrographs that look alike are near each other.${plane}${left ? ` ${counted(left, "micrograph is", "micrographs are")} not on it.` : ""}`
-      : this.waiting ? "Arranging the micrographs …" : "The map needs at least five micrographs with measured features.";
+      : "The map needs at least five micrographs with measured features.";
     this.mark();
   }
 

@@ -13,6 +13,7 @@ const SIGNS = { accepted: "✓", rejected: "✕" };
 
 const gallery = new Gallery(open, (row) => row.verdict && make("b", { class: `sign ${row.verdict}`, title: `${row.verdict} by hand` }, SIGNS[row.verdict]), (now) => {
   state = now;
+  if (now.micrographs && gallery.row) verdict();  // another tab or the viewer may have given one
   if (plane.isOpen && now.micrographs) plane.look(false);
   if (now.threshold === null) return;
   if (!changed.threshold) threshold.value = now.threshold;
@@ -27,7 +28,7 @@ const plane = new Plane(gallery, (ids) => {
 });
 const selected = () => gallery.rows.filter((row) => plane.picked.has(row.id));
 /** Set a verdict on the open micrograph, or remove it. */
-const toggle = (name) => gallery.row && decide([gallery.row], gallery.row.verdict === name ? "" : name);
+const toggle = (name) => gallery.row && gallery.row.status !== "failed" && decide([gallery.row], gallery.row.verdict === name ? "" : name);
 
 function write() {
   find("threshold_value").textContent = Number(threshold.value).toFixed(2);
@@ -41,34 +42,42 @@ const settings = () => ({ threshold: changed.threshold ? threshold.value : "", m
 const openings = sequence();
 async function open(row) {
   const isNew = openings();
+  find("name").textContent = row.name;  // a verdict goes to this one, also before its picture is there
+  verdict();
+  if (plane.isOpen) plane.mark();
   try {
     const data = await api(`/api/run/${row.id}?${new URLSearchParams(settings())}`);
     if (isNew() && data.id === gallery.chosen) show(data);
   } catch (error) {
-    tell(error.message);
+    if (!isNew() || row.id !== gallery.chosen) return;
+    find("sheet").hidden = find("facts").hidden = false;
+    find("stage").hidden = true;  // it shows the micrograph before
+    find("told").replaceChildren(make("p", { class: "problem" }, error.message));
   }
 }
 
 function show(data) {
   find("sheet").hidden = false;
   find("facts").hidden = false;
-  viewer.show(data, `/api/run/${data.id}/picture.jpg`);
-  find("name").textContent = data.name;
+  find("stage").hidden = data.status === "failed";
+  if (data.status !== "failed") viewer.show(data, `/api/run/${data.id}/picture.jpg`);
   const kept = data.picks.filter((pick) => pick[2]).length;
-  const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} kept`)] : [];
+  const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} reach the threshold`)] : [];
   const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
   const outlier = data.outlier === null ? [] : [make("h2", {}, "Outlier"), make("p", {}, `${data.outlier.toFixed(1)} times the typical distance from the session`)];
   const why = data.why ? [make("p", { class: "problem" }, `${data.status}: ${data.why}`)] : [];
   const rest = data.status === "failed" ? [] : [...gradeAndArea(data), ...picks, ...regions, ...outlier];
   find("told").replaceChildren(...why, ...rest);
-  verdict();
-  if (plane.isOpen) plane.mark();
 }
 
 function verdict() {
   const row = gallery.row;
-  for (const name of ["accepted", "rejected"]) find(name).setAttribute("aria-pressed", row.verdict === name);
-  find("verdict").textContent = row.verdict ? `${row.verdict} by hand` : `${row.status} by the run`;
+  const failed = row.status === "failed";  // it stays so
+  for (const name of ["accepted", "rejected"]) {
+    find(name).setAttribute("aria-pressed", row.verdict === name);
+    find(name).disabled = failed;
+  }
+  find("verdict").textContent = row.verdict && !failed ? `${row.verdict} by hand` : `${row.status} by the run`;
 }
 
 async function decide(rows, name) {
@@ -133,16 +142,20 @@ find("mark_whole").addEventListener("click", async () => {
   }
 });
 find("save").addEventListener("click", async () => {
+  find("save").disabled = true;
+  find("saved").textContent = "Writing …";  // many micrographs take a while
   try {
     const found = await api("/api/review/save", { method: "POST", json: settings() });
     find("saved").replaceChildren("Written into the folder of the run: ", ...found.files.flatMap((file, at) => [at ? ", " : "", make("code", {}, file)]), ".");
   } catch (error) {
+    find("saved").textContent = "";
     tell(error.message);
   }
+  find("save").disabled = false;
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const name = { a: "accepted", r: "rejected" }[event.key];
+  if (event.repeat || event.target.matches("input:not([type=range]), select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const name = { a: "accepted", r: "rejected" }[event.key.toLowerCase()];
   if (name) toggle(name);
 });
 gallery.look();

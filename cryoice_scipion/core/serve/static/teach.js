@@ -23,6 +23,7 @@ async function open(row, box = null) {
     await sending;
     const [found, marked] = await Promise.all([api(`/api/run/${row.id}`), api("/api/labels")]);
     if (mine !== opened) return;  // another one, or a comparison, was opened meanwhile
+    if (found.status === "failed") throw new Error(`${found.name} failed: ${found.why}`);
     [data, labels] = [found, marked];  // the viewer of Scipion may have changed the marks
     compare(null);
     viewer.show(data, `/api/run/${data.id}/picture.jpg`);
@@ -30,7 +31,10 @@ async function open(row, box = null) {
     history = [];
     listRegions();
     draw();
-    if (box) viewer.showBox(box);
+    if (!box) return;
+    viewer.showBox(box);
+    const [x, y, width, height] = box;
+    viewer.above.append(make("rect", { x, y, width, height, class: "box", stroke: "#fff" }));  // until the next mark
   } catch (error) {
     tell(error.message);
   }
@@ -112,15 +116,20 @@ function tiles(region) {
 let sending = Promise.resolve();
 /** Replace the marks of this micrograph at once, and send them after the earlier changes. */
 function change(next, undone = false) {
-  const stem = data.stem;
-  if (!undone) history.push(own());
+  const stem = data.stem, shown = own();
+  if (!undone) history.push([shown, next]);
   labels[stem] = next;
   gallery.draw();
   draw();
   sending = sending.then(async () => {
     try {
-      await api("/api/labels", { method: "POST", json: { stem, labels: next } });
+      await api("/api/labels", { method: "POST", json: { stem, labels: next, shown } });
       poll();
+      const found = await api("/api/labels");  // another tab, or the viewer of Scipion, may have marked places too
+      if (labels[stem] !== next || data.stem !== stem) return;
+      labels = found;
+      gallery.draw();
+      draw();
     } catch (error) {
       tell(error.message);
       labels = await api("/api/labels").catch(() => labels);
@@ -175,21 +184,26 @@ function setMode(name) {
   viewer.svg.classList.toggle("drawing", name !== "move");
 }
 
+/** Take back the last change; marks of other tabs stay. */
 function undo() {
-  if (history.length) change(history.pop(), true);
+  if (!history.length) return;
+  const [before, after] = history.pop(), key = (one) => [one.x, one.y, one.width, one.height, one.class].join();
+  const without = (marks, others) => { const known = new Set(others.map(key)); return marks.filter((one) => !known.has(key(one))); };
+  const left = without(own(), without(after, before));
+  change([...left, ...without(without(before, after), left)], true);
 }
 
 document.querySelectorAll("[data-mode]").forEach((one) => one.addEventListener("click", () => setMode(one.dataset.mode)));
 find("undo").addEventListener("click", undo);
 viewer.svg.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || mode === "move") return;
+  if (event.key !== "Enter" || mode === "move" || !data) return;
   const [x, y, width, height] = viewer.view, middle = [x + width / 2, y + height / 2];
   pen.end(middle, middle);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select")) return;
+  if (event.target.matches("input:not([type=range]), select") || find("marking").hidden) return;
   const modes = { 1: "move", 2: "bad", 3: "good" };
-  if (event.key === "z") undo();
+  if (event.key.toLowerCase() === "z" && !event.shiftKey) undo();
   else if (modes[event.key] && !event.ctrlKey && !event.altKey && !event.metaKey) setMode(modes[event.key]);
 });
 

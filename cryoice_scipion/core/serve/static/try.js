@@ -30,7 +30,9 @@ function choose(files) {
   find("micrograph").dispatchEvent(new Event("change"));
 }
 
+let asked = 0;
 async function screen() {
+  const mine = asked += 1;
   complain("");
   const data = new FormData(form);
   if (!find("micrograph").files.length) return complain("Choose a micrograph first.");
@@ -42,13 +44,17 @@ async function screen() {
   find("busy").hidden = false;
   document.querySelector("main").classList.remove("has-result");
   try {
-    show(await api("/api/try", { method: "POST", body: data }));
+    const found = await api("/api/try", { method: "POST", body: data });
+    if (mine === asked) show(found);  // else another file was chosen meanwhile
   } catch (error) {
+    if (mine !== asked) return;
     complain(error.message);
     find("empty").hidden = false;
   } finally {
-    find("busy").hidden = true;
-    find("go").disabled = false;
+    if (mine === asked) {
+      find("busy").hidden = true;
+      find("go").disabled = false;
+    }
   }
 }
 
@@ -71,7 +77,7 @@ function show(data) {
     make("p", {}, make("b", {}, whole(kept)), ` accepted, `, make("b", {}, whole(data.picks.length - kept)), " rejected")] : [];
   const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];
   const links = data.files.map((file) => make("a", { class: "button", href: data.url + file, download: true }, NAMES[file]));
-  find("facts").replaceChildren(make("h2", {}, data.name), ...gradeAndArea(data), ...regions, ...picks,
+  find("facts").replaceChildren(make("h2", {}, data.name), ...data.notes.map((text) => make("p", { class: "problem" }, text)), ...gradeAndArea(data), ...regions, ...picks,
     make("h2", {}, "Download"), make("div", { class: "files" }, ...links));
 }
 

@@ -179,10 +179,11 @@ export class Viewer {
       };
       const zoomed = svg.classList.contains("zoomed");
       if (zoomed) Object.assign(keys, { ArrowLeft: () => this.move(-0.1, 0), ArrowRight: () => this.move(0.1, 0), ArrowUp: () => this.move(0, -0.1), ArrowDown: () => this.move(0, 0.1) });
-      if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      const act = keys[event.key] || keys[event.key.toLowerCase()];
+      if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
       event.stopPropagation();
-      keys[event.key]();
+      act();
     });
   }
 
