@@ -3,7 +3,6 @@
 
 import json
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -128,8 +127,10 @@ def test_a_labelled_box_beyond_any_micrograph_is_refused(tmp_path):
             read_labels(tmp_path / "l.json")
 
 
-def test_a_path_without_a_file_name_has_outputs_with_a_name(tmp_path):
-    assert [task.stem for task in expand_micrographs([f"{tmp_path}/no{os.sep}", "\\", "m1.mrc"])] == ["no", "_", "m1"]
+@pytest.mark.parametrize("name", ["no/", "\\"])
+def test_a_path_without_a_file_name_has_outputs_with_a_name(tmp_path, name):
+    (tmp_path / "m.star").write_text(f"data_\nloop_\n_rlnMicrographName\n{name}\nm1.mrc\n")
+    assert [task.stem for task in expand_micrographs([str(tmp_path / "m.star")])] == ["_", "m1"]
 
 
 def test_a_damaged_tiff_is_one_error_and_no_lines_of_the_library(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -162,13 +163,21 @@ def test_a_run_goes_on_when_the_scheduler_is_started_again(start_scheduler, mode
     scheduler, tasks = start_scheduler(), make_tasks(tmp_path / "m", 12)
     config = ScreenConfig(reference=3, full_size_masks=True, outlier=False)
     executors = cluster_executors(scheduler.scheduler_address, ScreenConfig(model=str(model)), "cpu", LOG)
-    with ScreeningRun(tmp_path / "there", config, executors) as run:
+
+    def start_again():
+        end = time.monotonic() + 60
+        while "the connection to the scheduler is lost" not in caplog.text and time.monotonic() < end:
+            time.sleep(0.05)
+        start_scheduler()
+
+    with ScreeningRun(tmp_path / "there", config, executors) as run, ThreadPoolExecutor() as thread:
         there = {}
         for record in run.process(tasks):
             there[record.id] = record
             if len(there) == 4:
                 scheduler.close()
-                start_scheduler()
+                started = thread.submit(start_again)
+        started.result()
     here = screen(tmp_path / "here", tasks, [executor()])
     assert without_times(there) == without_times(here)
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")

@@ -97,7 +97,7 @@ def test_a_micrograph_that_kills_three_workers_fails_and_the_run_goes_on(client,
 def test_errors_keep_their_class_and_words_on_the_way(client, tmp_path):
     task = make_tasks(tmp_path / "m", 1)[0]
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="set write permission"):
+    with pytest.raises(FolderError, match="choose another folder"):
         client.map(task, ScreenConfig(), "auto", tmp_path / "file")
     Path(task.path).write_bytes(b"")
     with pytest.raises(ImageError) as here:
