@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cryoice_scipion.core.cli.running import COORDINATES, print_failures
 from cryoice_scipion.core.config import ScreenConfig, parse_margins
-from cryoice_scipion.core.errors import SettingsError, plain
+from cryoice_scipion.core.errors import plain
 from cryoice_scipion.core.formats.table import formats_in_words
 
 EPILOG = (
@@ -69,13 +69,12 @@ def main(args: argparse.Namespace) -> int:
         names_in_short,
         none_screened,
     )
-    from cryoice_scipion.core.results.run_folder import JOURNAL, FolderError
+    from cryoice_scipion.core.results.run_folder import FolderError, refuse_screening
     from cryoice_scipion.core.results.run_reader import read_summary
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.filter import filter_coordinates
 
-    if (args.output / JOURNAL).exists():
-        raise SettingsError("--output", "is the folder of a screening", "give another folder")
+    refuse_screening(args.output)
     maps = StoredMaps.read(args.run)
     picks = read_picks(args.coordinates)
     config = _config(args, maps.config)

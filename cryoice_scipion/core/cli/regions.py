@@ -42,13 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from cryoice_scipion.core.regions.labels import read_labels
-    from cryoice_scipion.core.results.run_folder import JOURNAL
+    from cryoice_scipion.core.results.run_folder import refuse_screening
     from cryoice_scipion.core.results.stored_maps import StoredMaps
     from cryoice_scipion.core.screening.region_search import search_regions
     from cryoice_scipion.core.screening.region_search_files import write_found
 
-    if (args.output / JOURNAL).exists():
-        raise SettingsError("--output", "is the folder of a screening", "give another folder")
+    refuse_screening(args.output)
     if args.top < 1:
         raise SettingsError("--top", f"{args.top} is too small", "give 1 or more")
     maps = StoredMaps.read(args.run)

@@ -82,8 +82,9 @@ def refuse_output(folder: Path) -> None:
         When it is such a folder, or that of its coordinates. A folder in which there are also other files is none.
     """
     kept = folder / "coordinates" / "kept.star"
-    files = files_in(folder, may_hold_coordinates).files
-    if is_output(str(folder)) and all(file.name in _OUTPUT_TABLES for file in files):
+    if is_output(str(folder)) and all(
+        file.name in _OUTPUT_TABLES for file in files_in(folder, may_hold_coordinates).files
+    ):
         raise CoordinatesError(folder, "is an output folder of cryoice", f"give a file of it, such as {kept}")
     if folder.name == kept.parent.name and is_output(str(folder.absolute().parent)):
         reason = "has the kept and the rejected coordinates of cryoice"

@@ -28,7 +28,8 @@ def shared_lines(picks: PickTable, rows: Mapping[int, Sequence[int]], stems: Map
         return []
     shared: Dict[int, npt.NDArray[np.int64]] = {}  # row numbers, by the micrograph's id
     for key, own in rows.items():
-        known = np.array([row for row in own if row < len(files.numbers)], dtype=np.int64)
+        known = np.array(own, dtype=np.int64)
+        known = known[known < len(files.numbers)]
         if len(known) and np.ptp(files.numbers[known]):
             shared[key] = known
     if not shared:

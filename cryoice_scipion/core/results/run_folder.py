@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import IO, Iterator, List, Optional
 
-from cryoice_scipion.core.errors import CryoIceError, ImageError
+from cryoice_scipion.core.errors import CryoIceError, ImageError, SettingsError
 from cryoice_scipion.core.images.archives import ARCHIVES
 from cryoice_scipion.core.images.atomic import open_no_link
 
@@ -35,6 +35,18 @@ _REMEDY = "free disk space or set write permission, then continue (--resume; in 
 
 class FolderError(CryoIceError):
     """The run's folder cannot be written. Stops the run, since every further micrograph would fail as well."""
+
+
+def refuse_screening(output: Path) -> None:
+    """Refuse an output folder that holds a screening, whose files would be written over.
+
+    Raises
+    ------
+    SettingsError
+        When it holds one.
+    """
+    if (output / JOURNAL).exists():
+        raise SettingsError("--output", "is the folder of a screening", "give another folder")
 
 
 @contextlib.contextmanager
