@@ -164,4 +164,5 @@ def test_workers_that_slurm_starts_give_the_results_of_one_machine(slurm, sessio
     assert done.returncode == 0, done.stderr
     assert "slurm:2: workers: 2; 2 micrographs at a time" in done.stderr
     assert results(session / "there") == results(session / "here")
-    assert "dask-wor" not in run(["squeue"], slurm, session).stdout
+    # A cancelled job is listed, as completing, until all its processes have ended.
+    wait_until(lambda: "dask-wor" not in run(["squeue"], slurm, session).stdout)
