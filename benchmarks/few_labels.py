@@ -39,7 +39,6 @@ from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
 from cryoice_scipion.core.config import PatchConfig, TrainConfig  # noqa: E402
-from cryoice_scipion.core.detectors.loading import load_detector  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import fingerprint, resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # noqa: E402
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
@@ -59,7 +58,7 @@ REAL_SETS = {
 }
 MICROGRAPHS, SIDE, PIXEL_SIZE, SEED = 8, 768, 2.0, 4242
 RESAMPLED = 300
-CHOSEN_ON = 20  # sessions: on these, the rule for the last layer was chosen
+CHOSEN_ON = 60  # sessions: on these, the rule and the priors of the last layer were chosen
 PLAIN = {"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
 
 
@@ -231,7 +230,7 @@ def annotated(
 
 def add_real(result: Dict[str, Any], build: Path, model: str, suffix: str = "") -> None:
     """Add the real sources to the result, with a model to start from; the suffix is added to their names."""
-    detector, real = load_detector(resolve_model(model)), build / REAL
+    detector, real = load_base(model), build / REAL
     cache = build / "few_labels" / fingerprint(resolve_model(model))
     for name, (files, kind) in REAL_SETS.items():
         stems = [path.stem for path in sorted((real / "micrographs").glob(files))]
@@ -252,12 +251,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--unseen", help="a model folder trained on simulated micrographs alone")
-    parser.add_argument("--sessions", type=int, default=6 * len(KINDS))
+    parser.add_argument("--sessions", type=int, default=12 * len(KINDS))
     parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
-    folder = resolve_model(args.model)
-    detector, cache = load_detector(folder), args.build / "few_labels" / fingerprint(folder)
+    detector, cache = load_base(args.model), args.build / "few_labels" / fingerprint(resolve_model(args.model))
     result: Dict[str, Any] = {**about(), "model": detector.config.name, "simulated": {}, "real": {}, "differences": {}}
     with tempfile.TemporaryDirectory() as scratch_folder:
         for session in tqdm(range(args.sessions), desc="sessions"):
@@ -276,7 +274,7 @@ def main() -> None:
     add_real(result, args.build, args.model)
     if args.unseen:
         add_real(result, args.build, args.unseen, ", not seen")
-        result["unseen"] = load_detector(resolve_model(args.unseen)).config.trained_on["label images"]
+        result["unseen"] = load_base(args.unseen).config.trained_on["label images"]
     target = args.output or HERE / "results"
     record(result, target / "few_labels.json")
     (target / "few_labels.md").write_text(few_labels_page.page(result), encoding="utf-8")

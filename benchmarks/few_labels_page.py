@@ -84,8 +84,9 @@ def page(result: Dict[str, Any]) -> str:
         text.append(f"| {layer} | " + " | ".join(cells) + " |")
     text += [
         "",
-        "How much the layers trust the old one, and the rule, were chosen on the first 20 sessions and on the real "
-        "micrographs. There, the results are a little optimistic. The *new sessions* above are the others.",
+        "The features of the texture, how much each layer trusts the old one, the priors and the rule were chosen on "
+        "the first 60 sessions and on the real micrographs. There, the results are a little optimistic. The *new "
+        "sessions* above are the others.",
         "",
         f"`python benchmarks/few_labels.py` makes this page and `few_labels.json` (commit {result['commit']}, "
         f"{result['device']}).",

@@ -8,6 +8,7 @@ Ronneberger, Fischer & Brox (2015), MICCAI.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -36,6 +37,7 @@ from cryoice_scipion.core.views.outlier_features import (
 from cryoice_scipion.core.views.patch_spectrum import local_view
 from cryoice_scipion.core.views.patches import grid_shape
 from cryoice_scipion.core.views.spectrum import FINEST
+from cryoice_scipion.core.views.texture import TEXTURE_CHANNELS, texture_features
 
 MULTIPLE = 128  # px of the context view: sizes are multiples of it, since the deepest layer has cells of 512 Å
 SAMPLING = 4.0  # Å/px of the context view
@@ -52,6 +54,7 @@ VIEWS = (
         for scale in spots.SCALES
     ),
 )
+_TEXTURE = ViewConfig(kind="texture", sampling=SAMPLING * CELL, window=None)
 SPECTRAL = 2  # map cells to one cell of the spectra
 _STEPS = {"context": 1, "relative": CELL, "spectrum": CELL * SPECTRAL}  # px of the context view per cell of a view
 # px: larger micrographs are processed in tiles with a margin around each, to bound the memory
@@ -71,7 +74,7 @@ class UNet(Network):
     views = (EMBEDDING,)
     stride = CELL
 
-    def __init__(self, classes: int, width: int = 16, hidden: int = 0) -> None:
+    def __init__(self, classes: int, width: int = 16, hidden: int = 0, texture: int = 0) -> None:
         """Build the network.
 
         Parameters
@@ -83,6 +86,8 @@ class UNet(Network):
         hidden : int
             Units of the refinement head, which reads the features of a cell and its outlier features; 0: there is
             no such layer, as while the U-Net is trained.
+        texture : int
+            1: the last layer also reads the texture of a cell, as in a fine-tuned network; 0: it does not.
         """
         super().__init__()
         sizes = [factor * width for factor in _DOWN]
@@ -99,7 +104,8 @@ class UNet(Network):
             self.up.append(_layer(below + beside, factor * width))
         inner = FEATURES * width + OUTLIER_CHANNELS
         self.refine = nn.Sequential(nn.Conv2d(inner, hidden, 1), nn.ReLU()) if hidden else None
-        self.head = nn.Conv2d(hidden or FEATURES * width, classes, 1)
+        self.texture = bool(texture)
+        self.head = nn.Conv2d((hidden or FEATURES * width) + TEXTURE_CHANNELS * self.texture, classes, 1)
 
     def prepare(self, image: DeviceImage) -> None:
         """Make the views of the spectra, which are finer than the context view."""
@@ -120,7 +126,7 @@ class UNet(Network):
         return self.map(context, spectral.features, seen.shape), flags
 
     def forward(self, views: Dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return logits (n, classes, rows / 8, columns / 8) of crops; only of a network without refinement head.
+        """Return logits (n, classes, rows / 8, columns / 8) of crops; a refinement head or texture is not possible.
 
         Of the view "embedding" (n, features), return the logits (n, classes) of single cells; of any network.
         """
@@ -181,6 +187,8 @@ class UNet(Network):
         features = torch.stack(turned).mean(dim=0)[:, :, : shape[0], : shape[1]]
         if self.refine is not None and beside is not None:
             features = self.refine(torch.cat([features, beside[None, :, : shape[0], : shape[1]]], dim=1))
+        if self.texture:
+            features = torch.cat([features, texture_features(context[0])[None, :, : shape[0], : shape[1]]], dim=1)
         return features[0]
 
     def _whole(self, seen: Dict[str, torch.Tensor]) -> torch.Tensor:
@@ -212,9 +220,23 @@ def build(classes: int, views: Sequence[str], options: Mapping[str, int]) -> UNe
     return UNet(classes, **options)
 
 
+def with_texture(network: UNet) -> UNet:
+    """Return a network whose last layer also reads the texture; the weights of a texture that is new to it are 0."""
+    if network.texture:
+        return network
+    wider = copy.deepcopy(network)
+    wider.texture = True
+    old = network.head
+    wider.head = nn.Conv2d(old.in_channels + TEXTURE_CHANNELS, old.out_channels, 1)
+    wider.load_state_dict(
+        {**network.state_dict(), "head.weight": functional.pad(old.weight, (0, 0, 0, 0, 0, TEXTURE_CHANNELS))}
+    )
+    return wider
+
+
 def views_for(config: TrainConfig, base: Optional[ModelConfig], sampling: float) -> List[ViewConfig]:
-    """Return the views of the U-Net, which a training cannot change."""
-    return list(VIEWS)
+    """Return the views of the U-Net; only a fine-tuned one, which has a base model, also takes the texture."""
+    return [*VIEWS, *([_TEXTURE] if base else [])]
 
 
 def _statistics(scaled: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fine-tune a U-Net to few labels (5 to 50 BAD coordinates): combine its last layer with one fitted to the labels.
 
-The layers below do not change. Cross-validation chooses how much the old layer counts; see ``head_choice``.
+The layers below do not change. The new layer also reads the texture of a cell (``views.texture``). Cross-validation
+chooses how much the old layer counts; see ``head_choice``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cryoice_scipion.core.config import TrainConfig
 from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.unet import UNet
+from cryoice_scipion.core.detectors.unet import UNet, with_texture
 from cryoice_scipion.core.errors import ModelError
 from cryoice_scipion.core.training.head_choice import MICROGRAPHS, TRUST, Fit, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
@@ -34,9 +35,15 @@ from cryoice_scipion.core.training.patches.fit import (
 from cryoice_scipion.core.training.patches.train import gather_patches, train_on_patches
 from cryoice_scipion.core.training.splits import TRAIN, VALIDATION, patch_weights
 from cryoice_scipion.core.training.trainers import Epoch, Log, Result, TrainRequest
+from cryoice_scipion.core.views.texture import TEXTURE_CHANNELS
 
-_LOOSE = 0.3  # standard deviation of the prior of the change of a weight, for a feature of the usual spread
-_FEATURES = 128  # for this number of features; with more, each weight changes less and a logit as much
+# Standard deviations of the priors of the change of a weight, for a feature of the usual spread
+_LOOSE = 0.3  # for this number of features of the network; with more, each weight changes less and a logit as much
+_FEATURES = 128
+_TEXTURE_LOOSE = 0.5
+# Of the features of the network, and of each of the texture: what hardly varies in these patches may vary elsewhere
+_LEAST_SPREAD, _LEAST_TEXTURE_SPREAD = 1e-3, 0.4
+_SHIFT = 0.7  # the same for the bias
 _STEPS = 40
 
 Layer = Tuple[torch.Tensor, torch.Tensor]  # weights (classes, features) and bias (classes,)
@@ -59,7 +66,7 @@ def fine_tune(request: TrainRequest) -> Result:
 
 
 def load_base(name: str, device: str = "cpu") -> NetworkDetector:
-    """Load a U-Net model that can be fine-tuned, by its name or folder.
+    """Load a U-Net model that can be fine-tuned, by its name or folder; its last layer reads the texture.
 
     Raises
     ------
@@ -70,7 +77,9 @@ def load_base(name: str, device: str = "cpu") -> NetworkDetector:
     loaded = load_detector(folder, device)
     if not isinstance(loaded, NetworkDetector) or not isinstance(loaded.network, UNet):
         raise ModelError(folder, "is no U-Net, so it cannot be fine-tuned", "give another model with --from")
-    return loaded
+    options = {**loaded.config.network_options, "texture": 1}
+    config = loaded.config.model_copy(update={"network_options": options})
+    return NetworkDetector(config, with_texture(loaded.network), loaded.device)
 
 
 def fit_head(
@@ -151,26 +160,23 @@ def fit_layer(
 ) -> Layer:
     """Return a last layer that is fitted to labelled cells; ``trust`` is how much the old one counts in it."""
     given = functional.linear(features, trust * old[0], trust * old[1])
-    # One spread for all features. With a spread of its own, a feature with little variance in these few patches gets
-    # a weight that dominates where it varies more (20 BAD patches of MicAssess: AUC 0.41 on others, 0.99 with one).
     middle = features.mean(dim=0)
-    spread = features.var(dim=0).mean().sqrt().clamp(min=1e-3)
-    rows = (features - middle) / spread
-    change = torch.zeros_like(old[0], requires_grad=True)  # in units of the spread
+    units = _prior_widths(features)
+    rows = (features - middle) * units
+    change = torch.zeros_like(old[0], requires_grad=True)  # in these units
     shift = torch.zeros_like(old[1], requires_grad=True)
-    loose = _LOOSE * math.sqrt(_FEATURES / features.shape[1])
     number = float(weights.sum())
     optimizer = torch.optim.LBFGS([change, shift], max_iter=5, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         value = loss_of(given + functional.linear(rows, change, shift), allowed, weights)
-        value = value + (change.square().sum() + 0.1 * shift.square().sum()) / (2 * loose**2 * number)
+        value = value + (change.square().sum() + (shift / _SHIFT).square().sum()) / (2 * number)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     def layer() -> Layer:
-        moved = change.detach() / spread
+        moved = change.detach() * units
         return trust * old[0] + moved, trust * old[1] + shift.detach() - moved @ middle
 
     before = math.inf
@@ -181,3 +187,15 @@ def fit_layer(
             break
         before = value
     return layer()
+
+
+def _prior_widths(features: torch.Tensor) -> torch.Tensor:
+    """Return the standard deviation of the prior of the change of each weight, (features,)."""
+    seen = features.shape[1] - TEXTURE_CHANNELS
+    # One spread for all features of the network. With a spread of its own, a feature with little variance in these few
+    # patches gets a weight that dominates where it varies more (20 BAD patches of MicAssess: AUC 0.41 on others, 0.99
+    # with one). The features of the texture are of different kinds, and each has its own.
+    variance = features.var(dim=0)
+    spread = variance[:seen].mean().sqrt().clamp(min=_LEAST_SPREAD)
+    texture = variance[seen:].sqrt().clamp(min=_LEAST_TEXTURE_SPREAD)
+    return torch.cat([(_LOOSE * math.sqrt(_FEATURES / seen) / spread).expand(seen), _TEXTURE_LOOSE / texture])

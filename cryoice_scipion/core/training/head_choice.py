@@ -18,7 +18,7 @@ from cryoice_scipion.core.training.patches.fit import bad_log_odds
 COMBINED, NEW = "combined", "new"
 #: How much the log-odds of the old layer count in a fitted one. The new layer keeps some of them, because they tell the
 #: classes of bad area apart; most labels do not.
-TRUST = {COMBINED: 0.5, NEW: 0.1}
+TRUST = {COMBINED: 0.3, NEW: 0.1}
 MEANINGS = {
     name: f"{100 * trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
     for name, trust in TRUST.items()

@@ -17,6 +17,8 @@ Names of the views, as model.json lists them:
     Mean and deviation of the image around each cell, relative to all cells of the micrograph.
 "outliers"
     How much mean and deviation of each cell stand out of the micrograph, at four scales.
+"texture"
+    Power by octave, means and extremes of the image around each cell; for fine-tuned models.
 "spectrum"
     Features of the local power spectrum, at the micrograph's own sampling.
 "grey_levels"

@@ -62,6 +62,20 @@ def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
     return torch.stack(parts)
 
 
+def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return images (n, 1, rows, columns) blurred by a Gaussian of ``sigma`` px; 0: as they are."""
+    if not sigma:
+        return images
+    reach = int(_REACH * sigma)
+    steps = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (steps / sigma).square())
+    kernel = (kernel / kernel.sum())[None, None, None]
+    for shape in (kernel, kernel.transpose(2, 3)):
+        pad = (int(shape.shape[3]) // 2,) * 2 + (int(shape.shape[2]) // 2,) * 2
+        images = functional.conv2d(functional.pad(images, pad, mode="replicate"), shape)
+    return images
+
+
 def _moments(scaled: torch.Tensor) -> torch.Tensor:
     """Return mean and mean square of each cell, shape (2, 1, rows / 8, columns / 8)."""
     rows, columns = (-(-int(size) // CELL) * CELL for size in scaled.shape)
@@ -71,15 +85,7 @@ def _moments(scaled: torch.Tensor) -> torch.Tensor:
 
 def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torch.Tensor]:
     """Return mean and log deviation over a Gaussian of ``scale`` Å around each cell."""
-    if scale:
-        sigma = scale / 32.0
-        reach = int(_REACH * sigma)
-        steps = torch.arange(-reach, reach + 1, device=moments.device, dtype=moments.dtype)
-        kernel = torch.exp(-0.5 * (steps / sigma).square())
-        kernel = (kernel / kernel.sum())[None, None, None]
-        for shape in (kernel, kernel.transpose(2, 3)):
-            pad = (int(shape.shape[3]) // 2,) * 2 + (int(shape.shape[2]) // 2,) * 2
-            moments = functional.conv2d(functional.pad(moments, pad, mode="replicate"), shape)
+    moments = blurred(moments, scale / 32.0)
     mean = moments[0, 0]
     return mean, 0.5 * torch.log((moments[1, 0] - mean.square()).clamp(min=0.0) + _FLOOR)
 

@@ -8,10 +8,11 @@ import torch
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors import unet
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
-from cryoice_scipion.core.detectors.unet import VIEWS, UNet
+from cryoice_scipion.core.detectors.unet import VIEWS, UNet, with_texture
 from cryoice_scipion.core.training.unet.refinement_head import with_refinement_head
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.outlier_features import CELL
+from cryoice_scipion.core.views.texture import texture_features
 
 RELATIVE = {"relative": torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(8))}
 
@@ -141,3 +142,16 @@ def test_maps_are_the_same_on_a_gpu():
         network = network.to("cuda")
         there = network.classify(network.map(context.to("cuda"), spectrum.to("cuda"), (32, 48))).cpu()
     assert torch.allclose(here, there, atol=2e-2)
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_a_last_layer_that_reads_the_texture_starts_as_the_one_without(refined):
+    network, shape = random_network(refined), (32, 40)
+    wider = with_texture(network)
+    context, spectrum = views(shape[0] * CELL - 3, shape[1] * CELL)
+    with torch.inference_mode():
+        before, features = network.map(context, spectrum, shape), wider.map(context, spectrum, shape)
+        assert torch.equal(features[: len(before)], before)
+        assert torch.equal(features[len(before) :], texture_features(context[0]))
+        assert torch.allclose(wider.classify(features), network.classify(before), atol=1e-5)
+    assert with_texture(wider) is wider

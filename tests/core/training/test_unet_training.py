@@ -28,6 +28,7 @@ from cryoice_scipion.core.training.unet.training_micrographs import TrainingMicr
 from cryoice_scipion.core.training.unet.training_sets import TrainingSet, split_micrographs
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.outlier_features import relative_statistics
+from cryoice_scipion.core.views.texture import TEXTURE_CHANNELS
 
 SUPPORT = CLASSES.index("support")
 
@@ -385,10 +386,13 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     assert main([*command, "--no-background", "--hold-out", "m3"]) == 0
     config = load_config(tuned)
     assert config.network == "unet"
+    assert config.views[-1].kind == "texture"
     assert config.metrics["test_auc"] > 0.9
     old, new = (load_detector(folder).network.state_dict() for folder in (model, tuned))
     changed = {key for key in old if not torch.equal(old[key], new[key])}
     assert changed == {"head.weight", "head.bias"}
+    wider = new["head.weight"][:, old["head.weight"].shape[1] :]
+    assert wider.shape[1] == TEXTURE_CHANNELS and bool(wider.any())
     # Each labelled place is predicted once, by a layer that was fitted without its micrograph.
     assert config.trained_on["validation"].startswith("cross-validation over 3 micrographs")
     assert (config.metrics["validation_good"], config.metrics["validation_bad"]) == (24, 24)
@@ -399,6 +403,18 @@ def test_fine_tuning_moves_only_the_last_layer_and_learns_from_few_places(model,
     assert main(["evaluate", "--model", str(tuned), *coordinates, "--no-background", "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert f"last layer: {chosen}" in said.out + said.err and "auc" in said.out
+
+
+def test_a_tuned_model_can_be_tuned_again(model, coordinates, tmp_path):
+    """Its last layer reads the texture already."""
+    before = model
+    for name in ("once", "twice"):
+        command = ["train", *coordinates, "--from", str(before), "--output", str(tmp_path / name), "--device", "cpu"]
+        assert main([*command, "--no-background", "--hold-out", "m3"]) == 0
+        before = tmp_path / name
+    once, twice = (load_config(tmp_path / name) for name in ("once", "twice"))
+    assert once.network_options == twice.network_options
+    assert twice.metrics["before_auc"] == once.metrics["test_auc"] > 0.9
 
 
 def test_a_tuned_model_keeps_how_much_sessions_differ(model, coordinates, tmp_path):
@@ -439,11 +455,11 @@ def test_a_tuned_model_says_what_it_was_like_before_and_whether_it_got_worse(mod
 def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model, tmp_path):
     """Nothing in the features says why that micrograph is bad: a crystal all over looks like ice."""
     from cryoice_scipion.core.config import TrainConfig
-    from cryoice_scipion.core.training.fine_tuning import fit_head
+    from cryoice_scipion.core.training.fine_tuning import fit_head, load_base
     from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 
     rng = np.random.default_rng(0)
-    size = load_detector(model).network.head.weight.shape[1]
+    size = load_base(str(model)).network.head.weight.shape[1]
     direction = rng.normal(size=size)
 
     def places(name, number, bad, shift):
@@ -466,11 +482,11 @@ def test_hundreds_of_places_on_one_bad_micrograph_do_not_spoil_the_others(model,
 def test_what_is_nearly_silent_in_a_few_places_does_not_decide_where_it_is_loud(model):
     """A feature that a few good places show, faintly, and that bad places elsewhere show clearly."""
     from cryoice_scipion.core.config import TrainConfig
-    from cryoice_scipion.core.training.fine_tuning import fit_head
+    from cryoice_scipion.core.training.fine_tuning import fit_head, load_base
     from cryoice_scipion.core.training.patches.fit import bad_log_odds, predict
 
     rng = np.random.default_rng(0)
-    size = load_detector(model).network.head.weight.shape[1]
+    size = load_base(str(model)).network.head.weight.shape[1]
     direction = rng.normal(size=size)
 
     def places(number, bad, silent):

@@ -102,7 +102,7 @@ def detector(kind, views):
     """A detector on the imitated GPU, with random weights."""
     views = [ViewConfig(kind=name, required=False) for name in views]
     config = ModelConfig(name="fake", classes=CLASSES, views=views, stride=kind.stride)
-    options = {"width": 4, "hidden": 8} if kind is unet.UNet else {"width": 4}
+    options = {"width": 4, "hidden": 8, "texture": 1} if kind is unet.UNet else {"width": 4}
     with fake_tensor.unset_fake_temporarily():
         found = NetworkDetector(config, kind(len(CLASSES), **options), torch.device("cpu"))
     found.device = CUDA
