@@ -576,7 +576,7 @@ def test_paths_are_written_without_quotes(tmp_path):
 
 def test_a_value_with_both_kinds_of_quotes_stays_in_one_line(tmp_path):
     """CIF would take several lines, which RELION does not read."""
-    names = ['it\'s "a" b', 'it\'s"a"', "'a\"", '"\'', 'a\' b"c"', "a\nb\tc\r", None]
+    names = ['it\'s "a" b', 'it\'s"a"', "'a\"", "\"'", 'a\' b"c"', "a\nb\tc\r", None]
     write_star(tmp_path / "a.star", pd.DataFrame({NAME: names, X: 1.0, Y: 2.0}))
     assert "\n'it's \"a\" b'\t1.0\t2.0\nit's\"a\"\t1.0" in (tmp_path / "a.star").read_text()
     assert read_picks(tmp_path / "a.star").table[NAME].tolist() == [*names[:5], "a b c ", "None"]
