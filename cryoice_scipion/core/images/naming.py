@@ -231,15 +231,13 @@ def resolve_beside(name: str, file: Path) -> str:
     The name is relative to the current folder, or to the folder of the other file or a parent of it: paths in RELION
     files start at the project folder.
     """
-    frame = FRAME.match(name)
-    if frame and not os.path.exists(name):
-        return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}"
     if os.path.isabs(name) or os.path.exists(name):  # not Path.exists, which fails for names that are too long
         return name
     for folder in file.resolve().parents:
-        if os.path.exists(folder / name):
+        if os.path.exists(folder / name):  # also 12@a.mrc, which may be the name of a file
             return str(folder / name)
-    return name
+    frame = FRAME.match(name)
+    return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}" if frame else name
 
 
 def _identity(name: str) -> str:

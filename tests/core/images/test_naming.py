@@ -131,6 +131,9 @@ def test_a_file_given_twice_counts_once_and_frames_are_found_beside_their_list(t
     (tmp_path / "Mics" / "s.mrcs").write_text("")
     (tmp_path / "m.star").write_text("data_\nloop_\n_rlnMicrographName\n000002@Mics/s.mrcs\n")
     assert expand_micrographs([str(tmp_path / "m.star")])[0].path == f"000002@{tmp_path / 'Mics' / 's.mrcs'}"
+    (tmp_path / "12@s.mrc").write_text("")  # the name of a file
+    (tmp_path / "n.star").write_text("data_\nloop_\n_rlnMicrographName\n12@s.mrc\n")
+    assert expand_micrographs([str(tmp_path / "n.star")])[0].path == str(tmp_path / "12@s.mrc")
 
 
 def test_one_micrograph_has_one_pixel_size(tmp_path):
