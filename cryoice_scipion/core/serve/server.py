@@ -27,7 +27,7 @@ class Stop:
         self._server: Any = None
 
     def ask(self) -> bool:
-        """End the server; return whether there is none yet and an earlier call has not ended the start either."""
+        """End the server; return whether this was asked before and there is no server yet: the start may hang."""
         was_asked, self._is_asked = self._is_asked, True
         if self._server is not None:
             self._server.should_exit = True
