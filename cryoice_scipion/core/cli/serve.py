@@ -30,9 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from cryoice_scipion.core.cli import OK
-    from cryoice_scipion.core.serve.server import serve
+    from cryoice_scipion.core.serve.server import Stop, serve
 
-    with contextlib.suppress(KeyboardInterrupt), on_signals(interrupt, signal.SIGTERM):  # the normal end
-        with on_signals(lambda _: signal.raise_signal(signal.SIGTERM), signal.SIGHUP):  # which uvicorn does not know
-            serve(args.run, args.model, args.port, args.device)
+    stop = Stop()
+
+    def end(number: int) -> None:
+        if stop.ask():  # a second signal while the start hangs
+            interrupt(number)
+
+    with contextlib.suppress(KeyboardInterrupt):  # the normal end
+        with on_signals(end, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            serve(args.run, args.model, args.port, args.device, stop)
     return OK

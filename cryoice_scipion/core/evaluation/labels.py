@@ -6,17 +6,18 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import mrcfile
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryoice_scipion.constants import BORDER, CLASSES
+from cryoice_scipion.constants import BORDER, CLASSES, GOOD
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import ImageError, SettingsError
+from cryoice_scipion.core.errors import ImageError, SettingsError, plural
 from cryoice_scipion.core.formats.pick_tables import PIXEL_SIZE
 from cryoice_scipion.core.images.grid import Frame, containing_cells
 from cryoice_scipion.core.images.loading import LoadedMicrograph
@@ -68,6 +69,36 @@ class LabelledMicrograph:
         placed = in_micrograph_pixels(picks, frame, ScreenConfig(), micrograph.flags)
         at = {"x": [pick.x for pick in placed], "y": [pick.y for pick in placed]}
         return self.points.drop(columns=PIXEL_SIZE).assign(**at)
+
+
+def double_labels(micrographs: Sequence[LabelledMicrograph]) -> List[str]:
+    """Return one line for each source of labels in which some BAD coordinates are GOOD coordinates as well.
+
+    Raises
+    ------
+    SettingsError
+        When this is true of all BAD coordinates of a source.
+    """
+    bad: Counter[str] = Counter()
+    both: Counter[str] = Counter()
+    examples: Dict[str, str] = {}
+    for item in micrographs:
+        given = item.points[item.points["origin"] == "coordinate"]
+        is_good = given["label"] == GOOD
+        good, others = (set(zip(part["x"], part["y"])) for part in (given[is_good], given[~is_good]))
+        bad[item.source] += len(others)
+        both[item.source] += len(good & others)
+        for x, y in sorted(good & others)[:1]:
+            examples.setdefault(item.source, f"for example at x={x:g}, y={y:g} of {item.stem}")
+    for source, example in examples.items():
+        if both[source] == bad[source]:
+            reason = f"all {bad[source]} BAD coordinates are GOOD coordinates too, {example}"
+            raise SettingsError(source, reason, "give two sets")
+    return [
+        f"{source}: {both[source]} of {bad[source]} BAD coordinates {plural(both[source], 'is a', 'are')} GOOD "
+        f"{plural(both[source], 'coordinate')} too, {example}; give each position one label"
+        for source, example in examples.items()
+    ]
 
 
 def find_labelled(folder: Path, patterns: Sequence[str] = ()) -> List[LabelledMicrograph]:

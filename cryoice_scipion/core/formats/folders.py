@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, read_each
@@ -52,7 +53,7 @@ def read_folder(folder: Path) -> Picks:
     read, other = _read_files(tree.files)
     notes: List[str] = []
     deep = _without_listed(folder, files_in(folder, may_hold_coordinates, recursive=True))
-    nested = len(deep.files) - len(tree.files)
+    nested = len(_unlisted(deep.files, _listed(read))) - len(_unlisted(tree.files, _listed(read)))
     if nested and not _formats_in(read):
         tree = deep
         read, other = _read_files(tree.files)
@@ -109,14 +110,30 @@ def _nothing_in(folder: Path, tree: Tree) -> CoordinatesError:
 
 
 def _read_files(files: List[Path]) -> Tuple[FilesRead, Dict[str, str]]:
-    """Read files; those with an unspecific suffix only if no other one holds coordinates. Return the others too."""
+    """Read files; those with an unspecific suffix only if no other one holds coordinates. Return the others too.
+
+    A file that another one lists is read only through the list.
+    """
     unspecific = [file for file in files if is_unspecific(suffix_of(file))]
     read = _read_all(file for file in files if not is_unspecific(suffix_of(file)))
+    own = set(_unlisted([path for path, _ in read.parts], _listed(read)))
+    read = read._replace(parts=[(path, part) for path, part in read.parts if path in own])
     if unspecific and not _formats_in(read):
         tried = _read_all(unspecific)
         if _formats_in(tried) or not read.parts:
             return read.and_also(tried), {}
     return read, {str(file): "" for file in unspecific}
+
+
+def _listed(read: FilesRead) -> Set[str]:
+    """Return the real paths of the files that are read because one of the others lists them."""
+    lists = [part.row_files for _, part in read.parts if part.row_files is not None]
+    return {os.path.realpath(name) for one in lists for name in one.names}
+
+
+def _unlisted(files: List[Path], listed: Set[str]) -> List[Path]:
+    """Return the files that are not among real paths."""
+    return [file for file in files if os.path.realpath(file) not in listed] if listed else files
 
 
 def _read_all(files: Iterable[Path]) -> FilesRead:

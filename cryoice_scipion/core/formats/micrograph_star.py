@@ -42,9 +42,9 @@ class MicrographStar:
         return cls(block, next((other for other in blocks if other.name == "optics"), None))
 
     def listed(self) -> List[Tuple[str, Optional[float]]]:
-        """Return the name of each micrograph and its pixel size in Å/px, if known; a repeated name counts once."""
+        """Return the name of each micrograph and its pixel size in Å/px, if known; once for each pixel size."""
         names = self.micrographs.table[_NAME].astype(str)
-        table = pd.DataFrame({"name": names, "size": self._pixel_sizes()}).drop_duplicates("name")
+        table = pd.DataFrame({"name": names, "size": self._pixel_sizes()}).drop_duplicates()
         sizes = [float(size) if np.isfinite(size) and size > 0 else None for size in table["size"]]
         return list(zip(table["name"], sizes))
 

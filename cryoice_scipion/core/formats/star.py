@@ -34,7 +34,7 @@ _FIRST = re.compile(
 _ROW = re.compile(r"^[ \t]*(?![#_]|data_|loop_)[^\s'\"][^\n'\"]*$", re.MULTILINE | re.IGNORECASE)
 # What CIF wants in quotes; only where that does not help also # and what follows, which may be a comment.
 _RESERVED = tuple(re.compile(rf"(?<!\S)(?:[{marks}]|data_|save_)\S*", re.IGNORECASE) for marks in ("_$", "_$#"))
-# Values that every reader takes without quotes: printable, no blank, no quote, nothing with a meaning in front.
+# Values that RELION and CIF take without quotes: printable, no blank, nothing with a meaning in front.
 _BARE = re.compile(r"[!-~]+")
 _RESERVED_START = re.compile(r"[_#$'\";\[\]]|(?:data_|save_)|(?:loop_|stop_|global_)$", re.IGNORECASE)
 # The values of a row, quoted or not; a value that starts with # may be a comment.
@@ -281,8 +281,12 @@ def _quoted(value: object) -> str:
         return repr(value)
     text = re.sub(r"[\r\n\t\ud800-\udfff]", " ", str(value))
     # gemmi quotes every path; RELION before 4 and many scripts take quotes for part of a name.
-    if _BARE.fullmatch(text) and not set(text) & set("'\"#") and not _RESERVED_START.match(text):
+    if _BARE.fullmatch(text) and "#" not in text and not _RESERVED_START.match(text):
         return text
     quoted = cif.quote(text)
-    # Where both kinds of quotes are inside, CIF takes several lines; RELION cannot read those.
-    return "'{}'".format(text.replace("'", '"')) if quoted.startswith(";") else quoted
+    if not quoted.startswith(";"):
+        return quoted
+    # Both kinds of quotes are inside. gemmi takes several lines, which RELION cannot read. In CIF and RELION, a quote
+    # ends a value only before a blank. If both kinds stand before one, no form is left.
+    mark = next((mark for mark in "'\"" if f"{mark} " not in text), None)
+    return f"{mark}{text}{mark}" if mark else "'{}'".format(text.replace("'", '"'))

@@ -12,6 +12,7 @@ from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence
 
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.cryosparc_group import SUFFIXES as CRYOSPARC
+from cryoice_scipion.core.images.grid import is_same_pixel_size
 from cryoice_scipion.core.images.micrograph_folders import images_in
 from cryoice_scipion.core.images.name_parts import (
     agreeing_folders,
@@ -171,7 +172,8 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
     Raises
     ------
     CryoIceError
-        When an argument gives no micrograph, or two micrographs would have the same output files.
+        When an argument gives no micrograph, two micrographs would have the same output files, or a micrograph is given
+        with two pixel sizes.
 
     The stem of a micrograph is its file name without extension. If two micrographs have the same one, the stem of the
     second begins with its folder. Long stems are shortened; see :func:`output_stem`.
@@ -180,7 +182,7 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
     found: Dict[str, Optional[float]] = {}
     for argument in arguments:
         for path, pixel_size in _expand(argument, notes):
-            found.setdefault(plain_path(path), pixel_size)
+            _add(found, plain_path(path), pixel_size)
     if not found:
         raise CryoIceError("micrographs", "none were given", "give files, a folder, or a .star file")
     tasks, taken = [], {}  # type: List[MicrographTask], Dict[str, str]
@@ -192,6 +194,15 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
         taken[stem] = path
         tasks.append(MicrographTask(number, path, stem, pixel_size))
     return tasks
+
+
+def _add(found: Dict[str, Optional[float]], path: str, pixel_size: Optional[float]) -> None:
+    """Add a micrograph and its pixel size in Å/px, if known; one that is found already gets the size that it lacks."""
+    earlier = found.get(path)
+    if earlier and pixel_size and not is_same_pixel_size(pixel_size, earlier):
+        reason = f"is given with {earlier:g} Å/px and with {pixel_size:g} Å/px"
+        raise CryoIceError(path, reason, "correct the lists of micrographs")
+    found[path] = earlier or pixel_size
 
 
 def exposure_lists(arguments: Sequence[str]) -> List[Path]:
@@ -220,15 +231,13 @@ def resolve_beside(name: str, file: Path) -> str:
     The name is relative to the current folder, or to the folder of the other file or a parent of it: paths in RELION
     files start at the project folder.
     """
-    frame = FRAME.match(name)
-    if frame and not os.path.exists(name):
-        return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}"
     if os.path.isabs(name) or os.path.exists(name):  # not Path.exists, which fails for names that are too long
         return name
     for folder in file.resolve().parents:
-        if os.path.exists(folder / name):
+        if os.path.exists(folder / name):  # also 12@a.mrc, which may be the name of a file
             return str(folder / name)
-    return name
+    frame = FRAME.match(name)
+    return f"{frame.group(1)}@{resolve_beside(frame.group(2), file)}" if frame else name
 
 
 def _identity(name: str) -> str:

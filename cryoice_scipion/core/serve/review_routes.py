@@ -86,7 +86,7 @@ async def json_of(request: Request) -> Dict[str, Any]:
 
 
 def _run(run: Reviewed, request: Request) -> Any:
-    rows = run.view.rows()
+    run.view.records()  # sets the version
     version = "-".join(map(str, (run.view.version, *(run.review.stamp or ()))))
     state = {"version": version, **run.view.state()}
     if request.query_params.get("version") == state["version"]:
@@ -94,7 +94,7 @@ def _run(run: Reviewed, request: Request) -> Any:
     verdicts = run.review.verdicts
     return {
         **state,
-        "micrographs": [{**row, "verdict": verdicts.get(row["stem"], "")} for row in rows],
+        "micrographs": [{**row, "verdict": verdicts.get(row["stem"], "")} for row in run.view.rows()],
     }
 
 

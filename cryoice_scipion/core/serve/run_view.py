@@ -156,6 +156,7 @@ class RunView:
                 "grade": one.grade,
                 "time": one.screened_at,
                 "picks": int(number),
+                "picture": _version_of(one),
             }
             for one, number in zip(records.micrographs, picks)
         ]
@@ -273,12 +274,12 @@ def with_margin(config: ScreenConfig, margin: Optional[float]) -> ScreenConfig:
 
 
 def _version_of(record: MicrographRecord) -> str:
-    """Return a text for the names of pictures that changes when a micrograph is screened again."""
+    """Return a text for names and addresses of pictures that changes when a micrograph is screened again."""
     return f"{zlib.crc32(repr(record).encode()):08x}"
 
 
 def _file_of(record: MicrographRecord) -> str:
-    """Return a text for the names of pictures that changes when the file of a micrograph does."""
+    """Return a text for names and addresses of pictures that changes when the file of a micrograph does."""
     return content_of(record.path).replace(" ", "_")
 
 

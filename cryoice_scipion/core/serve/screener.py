@@ -39,6 +39,8 @@ class Screener:
         self.model = self._make().model
         self._pool: Optional[ExecutorPool] = None
         self._lock = threading.Lock()  # one job at a time on the device
+        self._pool_lock = threading.Lock()
+        self._is_closed = False
         self._busy = ""  # the other job
 
     def warm_up(self) -> None:
@@ -52,7 +54,8 @@ class Screener:
             try:
                 self._do(MicrographTask(0, "worker", "worker"), start)
             except CryoIceError as error:  # the first micrograph reports it again
-                _LOG.error("%s", error)
+                if not self._is_closed:
+                    _LOG.error("%s", error)
 
         threading.Thread(target=work, daemon=True).start()
 
@@ -83,26 +86,42 @@ class Screener:
                 self._busy = ""
 
     def close(self) -> None:
-        """End the worker."""
-        if self._pool is not None:
-            self._pool.close()
+        """End the worker; later micrographs are refused."""
+        with self._pool_lock:
+            self._is_closed, pool = True, self._pool
+        if pool is not None:
+            pool.close()
 
     def _do(self, task: MicrographTask, work: Callable[[Executor], Any]) -> Any:
         if self._busy:
             raise CryoIceError("Device", f"{self._busy} is using it", "try again when it has ended")
         with self._lock:
-            if self._pool is None:
-                self._pool = ExecutorPool([self._make()], _LOG)
+            pool = self._open()
             try:
                 for _ in range(_ATTEMPTS):
-                    answer = next(self._pool.run([Job(task, work)])).answer
+                    answer = next(pool.run([Job(task, work)])).answer
                     if not (isinstance(answer, Failure) and answer.died):
                         break
             except CryoIceError:
-                pool, self._pool = self._pool, None  # a new worker is tried with the next micrograph
+                self._pool = None  # a new worker is tried with the next micrograph
                 pool.close()
                 raise
         if isinstance(answer, Failure):
             what, _, reason = answer.reason.partition(": ")
             raise CryoIceError(what, reason) if reason else CryoIceError(task.path, what)
         return answer
+
+    def _open(self) -> ExecutorPool:
+        """Return the pool of the worker, which is made with the first micrograph.
+
+        Raises
+        ------
+        CryoIceError
+            When the server ends.
+        """
+        with self._pool_lock:
+            if self._is_closed:
+                raise CryoIceError("Server", "is ending")
+            if self._pool is None:
+                self._pool = ExecutorPool([self._make()], _LOG)
+            return self._pool

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import tempfile
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from cryoice_scipion.constants import DISTRIBUTION
 from cryoice_scipion.core.errors import CryoIceError, SettingsError
@@ -15,7 +15,32 @@ from cryoice_scipion.core.results.run_folder import JOURNAL
 _HOST = "127.0.0.1"
 
 
-def serve(run: Optional[Path], model: str, port: int, device: str) -> None:
+class Stop:
+    """Ends the server on a signal, also on one that comes before there is a server.
+
+    The first signal raises no exception: raised while a library is loaded, it may be lost, or end the process with a
+    core dump.
+    """
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._server: Any = None
+
+    def ask(self) -> bool:
+        """End the server; return whether this was asked before and there is no server yet: the start may hang."""
+        was_asked, self._is_asked = self._is_asked, True
+        if self._server is not None:
+            self._server.should_exit = True
+        return was_asked and self._server is None
+
+    def run(self, server: Any, listener: socket.socket) -> None:
+        """Run the server of uvicorn until it is ended; do not run it if that was asked before."""
+        self._server = server  # first, so that a signal in between is not lost
+        if not self._is_asked:
+            server.run(sockets=[listener])
+
+
+def serve(run: Optional[Path], model: str, port: int, device: str, stop: Optional[Stop] = None) -> None:
     """Serve the page until the process is interrupted.
 
     Parameters
@@ -24,6 +49,8 @@ def serve(run: Optional[Path], model: str, port: int, device: str) -> None:
         The output folder of a screening.
     port : int
         0 takes a free one.
+    stop : Stop, optional
+        Ends the server.
 
     Raises
     ------
@@ -47,7 +74,7 @@ def serve(run: Optional[Path], model: str, port: int, device: str) -> None:
         config = uvicorn.Config(make_app(place), access_log=False, log_level="warning", timeout_graceful_shutdown=3)
         address = f"http://{_HOST}:{listener.getsockname()[1]}/?token={place.token}"
         print(f"Open this address in a browser on this computer:\n{address}\nStop with Ctrl-C.", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        (stop or Stop()).run(uvicorn.Server(config), listener)
 
 
 def _listen(port: int) -> socket.socket:

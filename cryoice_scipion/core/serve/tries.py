@@ -38,6 +38,7 @@ from cryoice_scipion.core.serve.uploads import number_of, open_upload, stem_for
 
 _MOST = 20  # results that are kept; the oldest is deleted
 RESULT, ALL = "result.json", "all.zip"
+SHOWN = "shown.json"  # what the page shows of a result
 
 
 @dataclasses.dataclass
@@ -134,7 +135,7 @@ class Tries:
         }
         if key == ALL:
             _pack(folder, stem, paths)
-        path = folder / {**paths, ALL: ALL}.get(key, "none")
+        path = folder / {**paths, ALL: ALL, SHOWN: SHOWN}.get(key, "none")
         if key == "picture.jpg" and low_pass is not None:
             path = finer_picture(str(folder / FINER), None, low_pass, folder / "picture")
         return (path, f"{stem}_{key}") if path.is_file() else None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -18,10 +19,16 @@ from starlette.routing import BaseRoute, Route
 from cryoice_scipion.core.errors import ImageError, SettingsError
 from cryoice_scipion.core.serve.place import Place
 from cryoice_scipion.core.serve.review_routes import low_pass_of
-from cryoice_scipion.core.serve.tries import Upload
+from cryoice_scipion.core.serve.tries import SHOWN, Upload
 from cryoice_scipion.core.serve.uploads import safe_name
 
-_SHOWN = ("picture.jpg", "mean.jpg", "spectrum.jpg", "probability.png")  # by the page; the others are downloads
+_BY_PAGE = (
+    "picture.jpg",
+    "mean.jpg",
+    "spectrum.jpg",
+    "probability.png",
+    SHOWN,
+)  # shown by the page; the others are downloads
 
 
 def routes(place: Place) -> List[BaseRoute]:
@@ -40,7 +47,7 @@ def routes(place: Place) -> List[BaseRoute]:
         found = await run_in_threadpool(place.tries.file, number, key, low_pass)
         if found is None:
             return JSONResponse({"error": "This result is no longer there. Screen the micrograph again."}, 404)
-        return FileResponse(found[0]) if key in _SHOWN else FileResponse(found[0], filename=found[1])
+        return FileResponse(found[0]) if key in _BY_PAGE else FileResponse(found[0], filename=found[1])
 
     return [Route("/api/try", screen, methods=["POST"]), Route("/api/try/{number:int}/{key}", file)]
 
@@ -60,7 +67,9 @@ def _screen(place: Place, form: FormData) -> Dict[str, Any]:
         shutil.rmtree(uploads, ignore_errors=True)
     present = [key for key in ("accepted.star", "rejected.star") if place.tries.file(number, key)]
     files = ["all.zip", "map.mrc", "mask.mrc", "thumbnail.png", "result.json", "regions.csv", *present]
-    return {**result, "url": f"/api/try/{number}/", "files": files}
+    found = {**result, "url": f"/api/try/{number}/", "files": files}
+    (folder / SHOWN).write_text(json.dumps(found), encoding="utf-8")  # for a page that is loaded again
+    return found
 
 
 def _saved(part: Any, folder: Path) -> Optional[Path]:

@@ -125,6 +125,29 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     assert "--good and --bad: are the same coordinates" in lines[4]
 
 
+def test_positions_that_are_both_good_and_bad_are_named_and_refused_if_they_are_all_bad_ones(
+    labelled, tmp_path, capsys
+):
+    good, bad = ((labelled / f"{name}.star").read_text() for name in ("good", "bad"))
+    rows = [line for line in bad.splitlines() if line.startswith("m")]
+    micrographs = ["--micrographs", *map(str, sorted(labelled.glob("m*.mrc")))]
+
+    def patches(added):
+        (tmp_path / "more.star").write_text(good.rstrip("\n") + "\n" + "\n".join(added) + "\n")
+        labels = ["--good", str(tmp_path / "more.star"), "--bad", str(labelled / "bad.star"), *micrographs]
+        status = main(["patches", "--output", str(tmp_path / "set"), *labels, "--no-background"])
+        return status, capsys.readouterr().err.split("\n")[0]
+
+    name, x, y = rows[0].split()
+    example = f"for example at x={x}, y={y} of {name[:-4]}"
+    assert patches(rows[:1]) == (
+        0,
+        f"coordinates: 1 of 80 BAD coordinates is a GOOD coordinate too, {example}; give each position one label",
+    )
+    status, said = patches(rows)
+    assert status == 2 and "cryoice patches: coordinates: all 80 BAD coordinates are GOOD coordinates too, for" in said
+
+
 def test_a_folder_with_other_files_is_not_written_over(labelled, tmp_path):
     (tmp_path / "thesis.tex").write_text("three years")
     assert main(["train", "--output", str(tmp_path), *sources(labelled)]) == 2

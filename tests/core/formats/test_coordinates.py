@@ -576,9 +576,12 @@ def test_paths_are_written_without_quotes(tmp_path):
 
 def test_a_value_with_both_kinds_of_quotes_stays_in_one_line(tmp_path):
     """CIF would take several lines, which RELION does not read."""
-    write_star(tmp_path / "a.star", pd.DataFrame({NAME: ['it\'s "a" b', "a\nb\tc\r", None], X: 1.0, Y: 2.0}))
-    assert "\n'it\"s \"a\" b'\t1.0\t2.0\n'a b c '\t" in (tmp_path / "a.star").read_text()
-    assert read_picks(tmp_path / "a.star").table[NAME].tolist() == ['it"s "a" b', "a b c ", "None"]
+    names = ['it\'s "a" b', 'it\'s"a"', "'a\"", "\"'", 'a\' b"c"', "a\nb\tc\r", None]
+    write_star(tmp_path / "a.star", pd.DataFrame({NAME: names, X: 1.0, Y: 2.0}))
+    assert "\n'it's \"a\" b'\t1.0\t2.0\nit's\"a\"\t1.0" in (tmp_path / "a.star").read_text()
+    assert read_picks(tmp_path / "a.star").table[NAME].tolist() == [*names[:5], "a b c ", "None"]
+    write_star(tmp_path / "b.star", pd.DataFrame({NAME: ["a' b\" c"], X: 1.0, Y: 2.0}))
+    assert read_picks(tmp_path / "b.star").table[NAME].tolist() == ['a" b" c']  # no form of the name is valid
 
 
 def test_lists_that_name_each_other_are_refused(tmp_path):

@@ -143,6 +143,18 @@ def test_a_job_among_subfolders_counts_once(project):
     assert rows(read_picks(project / "AutoPick")) == [(M1, 1), (M1, 3)]
 
 
+@pytest.mark.parametrize("folder", ["", "Movies/"])
+def test_files_that_a_list_names_are_read_once_in_a_folder_without_the_marks_of_a_job(project, folder):
+    text = LIST + "".join(f"{M1[:-5]}{number}.mrc AutoPick/job008/{folder}m{number}_pick.star\n" for number in (1, 2))
+    files = {"autopick.star": text, f"{folder}m1_pick.star": HEAD + "1 2\n", f"{folder}m2_pick.star": HEAD + "3 4\n"}
+    picks = read_picks(tree(project / "AutoPick" / "job008", files))
+    assert rows(picks) == [(M1, 1), (f"{M1[:-5]}2.mrc", 3)]
+    assert not picks.notes and not picks.warnings and picks.counts(0, 0).files == 2
+    tree(project / "AutoPick" / "job008", {"Movies/m9_pick.star": HEAD + "9 9\n"})
+    picks = read_picks(project / "AutoPick" / "job008")
+    assert len(picks) == 2 and "1 coordinate file in its subfolders is not used" in picks.notes[0]
+
+
 def test_dead_links_and_unreadable_subfolders_are_named(tmp_path):
     tree(tmp_path, {"sub/a.box": BOX, "closed/b.box": BOX})
     (tmp_path / "sub" / "gone.box").symlink_to(tmp_path / "nowhere")

@@ -131,6 +131,26 @@ def test_a_file_given_twice_counts_once_and_frames_are_found_beside_their_list(t
     (tmp_path / "Mics" / "s.mrcs").write_text("")
     (tmp_path / "m.star").write_text("data_\nloop_\n_rlnMicrographName\n000002@Mics/s.mrcs\n")
     assert expand_micrographs([str(tmp_path / "m.star")])[0].path == f"000002@{tmp_path / 'Mics' / 's.mrcs'}"
+    (tmp_path / "12@s.mrc").write_text("")  # the name of a file
+    (tmp_path / "n.star").write_text("data_\nloop_\n_rlnMicrographName\n12@s.mrc\n")
+    assert expand_micrographs([str(tmp_path / "n.star")])[0].path == str(tmp_path / "12@s.mrc")
+
+
+def test_one_micrograph_has_one_pixel_size(tmp_path):
+    def listed(name, *rows):
+        head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographPixelSize\n"
+        (tmp_path / name).write_text(head + "".join(f"{row}\n" for row in rows))
+        return str(tmp_path / name)
+
+    twice = listed("twice.star", "a.mrc 1.5", "b.mrc 2", "a.mrc 3.25")
+    with pytest.raises(CryoIceError, match=r"^a\.mrc: is given with 1\.5 Å/px and with 3\.25 Å/px; correct the lists"):
+        expand_micrographs([twice])
+    one, other = listed("one.star", "a.mrc 1.5", "b.mrc 2"), listed("other.star", "b.mrc 2.5")
+    with pytest.raises(CryoIceError, match=r"^b\.mrc: is given with 2 Å/px and with 2\.5 Å/px"):
+        expand_micrographs([one, other])
+    same = listed("same.star", "a.mrc 1.51", "b.mrc none")  # but for calibration; unknown
+    assert [task.pixel_size for task in expand_micrographs([one, same])] == [1.5, 2.0]
+    assert [task.pixel_size for task in expand_micrographs(["b.mrc", "a.mrc", one])] == [2.0, 1.5]
 
 
 def test_micrographs_of_one_name_in_two_folders_have_different_stems(tmp_path):

@@ -98,6 +98,10 @@ def test_try(page, tmp_path):
     page.key("+")
     assert page.evaluate("document.querySelector('#stage svg.picture').getAttribute('viewBox')") != before
     check_layout(page)
+    told = page.evaluate(TEXT.format("facts"))
+    go(page, "try")  # loads the page again
+    page.wait("!document.getElementById('result').hidden && document.querySelector('#stage .area')")
+    assert page.evaluate(TEXT.format("facts")) == told
 
 
 def test_the_result_is_that_of_the_last_file(page, tmp_path):
@@ -290,3 +294,20 @@ def test_two_tabs_mark_places_on_one_micrograph(page, run):
     page.click("#undo")
     page.wait("document.querySelectorAll('.mark').length === 1")
     page.wait("document.getElementById('undo').disabled")
+
+
+def test_a_small_picture_is_loaded_again_when_its_micrograph_is_screened_again(page, run):
+    page.size(1280, 800)
+    go(page, "review")
+    page.wait("document.querySelectorAll('.card img').length === 6")
+    sources = "[...document.querySelectorAll('.card')].map((one) => [one.title, one.querySelector('img').src]).sort()"
+    before = dict(page.evaluate(sources))
+    lines = (run / "journal.jsonl").read_text().splitlines()
+    entry = next(one for one in map(json.loads, lines) if one.get("record", {}).get("id") == 2)
+    entry["record"]["median_logit"] = 1.5
+    with open(run / "journal.jsonl", "a") as journal:
+        journal.write(json.dumps(entry) + "\n")
+    name, source = sorted(before.items())[1]
+    page.wait(f"{sources}[1][1] !== {json.dumps(source)}")
+    after = dict(page.evaluate(sources))
+    assert name == "mic002.mrc" and [one for one in after if after[one] != before[one]] == [name]

@@ -131,7 +131,8 @@ def test_a_small_picture_is_made_again_when_a_micrograph_is_screened_again(tmp_p
     run = make_run(tmp_path, 2)
     first = read_records(run)[0]
     with client_of(make_test_place(tmp_path / "own", run)) as client:
-        before = client.get("/api/run/1/small.jpg").content
+        before, version = client.get("/api/run/1/small.jpg").content, client.get("/api/run").json()["version"]
+        versions = [row["picture"] for row in client.get("/api/run").json()["micrographs"]]
         shutil.copy(run / RunFolder(run).base(read_records(run)[1].stem), run / RunFolder(run).base(first.stem))
         assert client.get("/api/run/1/small.jpg").content == before
         first.median_logit, first.flags = 1.0, ["file_changed"]  # and the same bad area
@@ -139,6 +140,8 @@ def test_a_small_picture_is_made_again_when_a_micrograph_is_screened_again(tmp_p
         journal.append("screened", record=to_json(first), picks="")
         journal.close()
         assert client.get("/api/run/1/small.jpg").content != before
+        rows = client.get("/api/run", params={"version": version}).json()["micrographs"]
+        assert [row["picture"] == old for row, old in zip(rows, versions)] == [False, True]  # the page loads it again
 
 
 def test_the_counts_are_those_of_the_journal_at_any_threshold(client, run):

@@ -128,6 +128,23 @@ def test_uploads_and_results_are_deleted_when_the_server_ends(number, tmp_path):
     assert server.returncode == 0 and "Traceback" not in errors
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_there_is_a_server_is_not_lost(number, tmp_path):
+    code = (
+        "import signal, sys\nfrom cryoice_scipion.core.cli import main\nfrom cryoice_scipion.core.serve import place\n"
+        "class Sender:\n"
+        "    def __del__(self):\n"  # in which Python ignores exceptions, as in parts of an import
+        f"        signal.raise_signal({int(number)})\n"
+        "make = place.make_place\n"
+        "place.make_place = lambda *words: [Sender() and None, make(*words)][1]\n"
+        "sys.exit(main(['serve', '--port', '0', '--device', 'cpu']))\n"
+    )
+    own = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=own)
+    assert done.returncode == 0 and not done.stderr
+    assert not list(tmp_path.glob("cryoice_serve_*"))
+
+
 def test_a_missing_extra_is_named():
     code = (
         "import sys; sys.modules['uvicorn'] = None\n"

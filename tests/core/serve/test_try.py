@@ -50,6 +50,7 @@ def test_a_micrograph_gives_areas_pictures_and_files(client, tmp_path):
     assert found["grade"] and found["reason"].endswith(".")
     for name in ("picture.jpg", "mean.jpg", "spectrum.jpg", "probability.png", "thumbnail.png"):
         Image.open(io.BytesIO(client.get(found["url"] + name).content)).load()
+    assert client.get(found["url"] + "shown.json").json() == found  # for a page that is loaded again
     for name in found["files"]:
         answer = client.get(found["url"] + name)
         assert answer.status_code == 200 and f'filename="mic_{name}"' in answer.headers["content-disposition"]

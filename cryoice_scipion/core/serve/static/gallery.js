@@ -103,7 +103,7 @@ export class Gallery {
   }
 
   make(row) {
-    const picture = make("img", { src: `/api/run/${row.id}/small.jpg`, alt: "", loading: "lazy", width: 120, height: 120 });
+    const picture = make("img", { alt: "", loading: "lazy", width: 120, height: 120 });
     return make("li", {}, make("button", { type: "button", class: "card", title: row.name, onclick: () => this.pick(row.id) },
       picture, make("span", { class: "name" }), make("span", { class: "told" })));
   }
@@ -112,6 +112,8 @@ export class Gallery {
     const button = card.firstChild;
     button.setAttribute("aria-pressed", row.id === this.chosen);
     button.querySelector(".name").textContent = short(row.name);
+    const picture = button.querySelector("img"), source = `/api/run/${row.id}/small.jpg?version=${row.picture}`;
+    if (picture.getAttribute("src") !== source) picture.setAttribute("src", source);  // it was screened again
     const words = row.status === "failed" ? "failed" : percent(row.bad_area);
     button.querySelector(".told").replaceChildren(...(row.grade ? [dot(palette.grades[row.grade])] : []), words, this.mark(row) || "");
   }

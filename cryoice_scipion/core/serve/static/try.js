@@ -16,6 +16,7 @@ const NAMES = {
   "accepted.star": "Accepted coordinates", "rejected.star": "Rejected coordinates",
 };
 const EDGE = Number(find("stage").dataset.edge);  // Å at the edge of the picture of the spectrum
+const LAST = `result of ${document.querySelector("meta[name=cryoice-token]").content}`;  // its address, of this server
 let viewer;
 
 function complain(text) {
@@ -45,7 +46,9 @@ async function screen() {
   document.querySelector("main").classList.remove("has-result");
   try {
     const found = await api("/api/try", { method: "POST", body: data });
-    if (mine === asked) show(found);  // else another file was chosen meanwhile
+    if (mine !== asked) return;  // another file was chosen meanwhile
+    show(found);
+    sessionStorage.setItem(LAST, found.url);
   } catch (error) {
     if (mine !== asked) return;
     complain(error.message);
@@ -119,3 +122,18 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop" && event.dataTransfer.files.length) choose(event.dataTransfer.files);
   });
 }
+
+/** Show the result again after the page was loaded again. */
+async function restore() {
+  const url = sessionStorage.getItem(LAST);
+  if (!url) return;
+  try {
+    const found = await api(`${url}shown.json`);
+    if (asked) return;  // another file was chosen meanwhile
+    find("empty").hidden = true;
+    show(found);
+  } catch (error) {
+    sessionStorage.removeItem(LAST);  // the server keeps only the latest results
+  }
+}
+restore();
