@@ -44,7 +44,7 @@ from cryoice_scipion.core.detectors.network_detector import NetworkDetector  # n
 from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
 from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
 from cryoice_scipion.core.training.fine_tuning import fit_head, fit_layer, last_layer, load_base  # noqa: E402
-from cryoice_scipion.core.training.head_choice import TRUST  # noqa: E402
+from cryoice_scipion.core.training.head_choice import FREEDOM  # noqa: E402
 from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, fit, predict  # noqa: E402
 from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet, cut_patches  # noqa: E402
 from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
@@ -171,7 +171,7 @@ def answers(kept: Dict[str, Any], model: str) -> Iterator[Tuple[int, str, Dict[s
         found = {SCRATCH: kept["scratch"][number], TUNED: odds_of(fitted.network, {EMBEDDING: test})}
         allowed = torch.from_numpy(allowed_classes(some["label"].tolist(), detector.config.classes))
         given = (torch.from_numpy(features[rows]), allowed, torch.from_numpy(patch_weights(some)))
-        layers = {SHIPPED: old, **{name: fit_layer(old, trust, *given) for name, trust in TRUST.items()}}
+        layers = {SHIPPED: old, **{name: fit_layer(old, freedom, *given) for name, freedom in FREEDOM.items()}}
         found.update({name: bad_log_odds(linear(cells, *layer)).numpy() for name, layer in layers.items()})
         yield number, fitted.topics["last layer"].split()[0], found
 

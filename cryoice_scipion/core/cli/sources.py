@@ -11,25 +11,9 @@ from typing import Any, Dict, List, Tuple
 
 from cryoice_scipion.core.config import PatchConfig
 from cryoice_scipion.core.errors import SettingsError, plain
-from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, double_labels
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.training.sources import Sources
-
-
-class CheckedSources(Sources):
-    """Sources of labels that the user names on the command line."""
-
-    def labelled(self, seed: int) -> List[LabelledMicrograph]:
-        """Return the labelled micrographs of all sources, and note coordinates that have two labels.
-
-        Raises
-        ------
-        SettingsError
-            As :meth:`Sources.labelled`, and when all BAD coordinates are GOOD ones too.
-        """
-        found = super().labelled(seed)
-        self.messages += double_labels(found)
-        return found
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +104,7 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def sources_of(args: argparse.Namespace) -> Sources:
     """Return the sources named on the command line."""
-    return CheckedSources(
+    return Sources(
         args.good, args.bad, args.micrographs, args.clean, args.cryoppp, args.simulated, args.boxes, args.grades,
         args.per_class,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.unet import UNet, with_texture
 from cryoice_scipion.core.errors import ModelError
-from cryoice_scipion.core.training.head_choice import MICROGRAPHS, TRUST, Fit, Rows, choose
+from cryoice_scipion.core.training.head_choice import FREEDOM, MICROGRAPHS, Fit, Freedom, Rows, choose
 from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.patches.fit import (
     Arrays,
@@ -37,10 +37,9 @@ from cryoice_scipion.core.training.splits import TRAIN, VALIDATION, patch_weight
 from cryoice_scipion.core.training.trainers import Epoch, Log, Result, TrainRequest
 from cryoice_scipion.core.views.texture import TEXTURE_CHANNELS
 
-# Standard deviations of the priors of the change of a weight, for a feature of the usual spread
+# Standard deviation of the prior of the change of a weight, for a feature of the usual spread
 _LOOSE = 0.3  # for this number of features of the network; with more, each weight changes less and a logit as much
 _FEATURES = 128
-_TEXTURE_LOOSE = 0.5
 # Of the features of the network, and of each of the texture: what hardly varies in these patches may vary elsewhere
 _LEAST_SPREAD, _LEAST_TEXTURE_SPREAD = 1e-3, 0.4
 _SHIFT = 0.7  # the same for the bias
@@ -109,13 +108,13 @@ def fit_head(
     train, validation = split[TRAIN], split[VALIDATION]
     bad = (table["label"] != GOOD).to_numpy()[validation]
 
-    def fit(rows: Rows, trust: float, after: AfterStep = lambda layer, value: None) -> Layer:
-        return fit_layer(old, trust, features[rows], allowed[rows], torch.from_numpy(weights[rows]), after)
+    def fit(rows: Rows, freedom: Freedom, after: AfterStep = lambda layer, value: None) -> Layer:
+        return fit_layer(old, freedom, features[rows], allowed[rows], torch.from_numpy(weights[rows]), after)
 
-    def refit(trust: float) -> Fit:
-        return lambda rows, left: functional.linear(features[left], *fit(rows, trust))
+    def refit(freedom: Freedom) -> Fit:
+        return lambda rows, left: functional.linear(features[left], *fit(rows, freedom))
 
-    fits = {name: refit(trust) for name, trust in TRUST.items()}
+    fits = {name: refit(freedom) for name, freedom in FREEDOM.items()}
     both = np.sort(np.concatenate([train, validation]))
     choice = choose(fits, table, both, weights)
     log(f"fine-tuning {base.name}, last layer: {choice}")
@@ -130,10 +129,10 @@ def fit_head(
         read = features[validation].numpy()
         on_epoch(Epoch(history[-1], lambda: positions_of(p_bad, table, validation, views, lambda: read)))
 
-    layer = fit(train, TRUST[choice.name], report)
+    layer = fit(train, FREEDOM[choice.name], report)
     crossed, topics = None, {"last layer": str(choice)}
     if len(choice.rows) and choice.unit == MICROGRAPHS:  # quarters of micrographs resemble each other too much
-        layer, crossed = fit(both, TRUST[choice.name]), (choice.rows, choice.logits.double().numpy())
+        layer, crossed = fit(both, FREEDOM[choice.name]), (choice.rows, choice.logits.double().numpy())
         number = len(choice.losses[choice.name])
         topics["validation"] = f"cross-validation over {number} micrographs; the last layer is fitted to all of them"
     with torch.no_grad():
@@ -152,16 +151,17 @@ def last_layer(detector: NetworkDetector) -> Layer:
 
 def fit_layer(
     old: Layer,
-    trust: float,
+    freedom: Freedom,
     features: torch.Tensor,
     allowed: torch.Tensor,
     weights: torch.Tensor,
     after: AfterStep = lambda layer, value: None,
 ) -> Layer:
-    """Return a last layer that is fitted to labelled cells; ``trust`` is how much the old one counts in it."""
+    """Return a last layer that is fitted to labelled cells."""
+    trust = freedom.trust
     given = functional.linear(features, trust * old[0], trust * old[1])
     middle = features.mean(dim=0)
-    units = _prior_widths(features)
+    units = _prior_widths(features, freedom.texture)
     rows = (features - middle) * units
     change = torch.zeros_like(old[0], requires_grad=True)  # in these units
     shift = torch.zeros_like(old[1], requires_grad=True)
@@ -189,7 +189,7 @@ def fit_layer(
     return layer()
 
 
-def _prior_widths(features: torch.Tensor) -> torch.Tensor:
+def _prior_widths(features: torch.Tensor, texture: float) -> torch.Tensor:
     """Return the standard deviation of the prior of the change of each weight, (features,)."""
     seen = features.shape[1] - TEXTURE_CHANNELS
     # One spread for all features of the network. With a spread of its own, a feature with little variance in these few
@@ -197,5 +197,5 @@ def _prior_widths(features: torch.Tensor) -> torch.Tensor:
     # with one). The features of the texture are of different kinds, and each has its own.
     variance = features.var(dim=0)
     spread = variance[:seen].mean().sqrt().clamp(min=_LEAST_SPREAD)
-    texture = variance[seen:].sqrt().clamp(min=_LEAST_TEXTURE_SPREAD)
-    return torch.cat([(_LOOSE * math.sqrt(_FEATURES / seen) / spread).expand(seen), _TEXTURE_LOOSE / texture])
+    spreads = variance[seen:].sqrt().clamp(min=_LEAST_TEXTURE_SPREAD)
+    return torch.cat([(_LOOSE * math.sqrt(_FEATURES / seen) / spread).expand(seen), texture / spreads])

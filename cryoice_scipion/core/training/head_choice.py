@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Callable, Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,22 @@ from cryoice_scipion.core.training.metrics import fit_temperature
 from cryoice_scipion.core.training.patches.fit import bad_log_odds
 
 COMBINED, NEW = "combined", "new"
-#: How much the log-odds of the old layer count in a fitted one. The new layer keeps some of them, because they tell the
-#: classes of bad area apart; most labels do not.
-TRUST = {COMBINED: 0.3, NEW: 0.1}
+
+
+class Freedom(NamedTuple):
+    """How far a fitted layer may differ from the old one."""
+
+    trust: float  # how much the log-odds of the old layer count in it
+    texture: float  # standard deviation of the prior of each weight of the texture, for a feature of the usual spread
+
+
+#: The new layer keeps some of the old log-odds, because they tell the classes of bad area apart; most labels do not.
+#: The combined one trusts the texture less: where the labels are of other kinds of bad area than the rest of the data,
+#: it would call more clean area bad (benchmarks/tuned_on_picks.py).
+FREEDOM = {COMBINED: Freedom(0.4, 0.3), NEW: Freedom(0.1, 0.5)}
 MEANINGS = {
-    name: f"{100 * trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
-    for name, trust in TRUST.items()
+    name: f"{100 * freedom.trust:g} % of the log-odds of the base model, and a layer fitted to the labels"
+    for name, freedom in FREEDOM.items()
 }
 MICROGRAPHS = "micrographs"  # the groups, if there are enough
 _ENOUGH = 3  # micrographs; fewer are divided into quarters

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence
 import pandas as pd
 
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
+from cryoice_scipion.core.evaluation.labels import LabelledMicrograph, double_labels
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.core.images.identity import content_of
@@ -43,7 +43,8 @@ class Sources:
         Raises
         ------
         SettingsError
-            When no source is given, or sources are given without others that they need.
+            When no source is given, sources are given without others that they need, or all BAD coordinates of one are
+            GOOD ones too.
         """
         found: List[LabelledMicrograph] = []
         self.messages = []
@@ -61,6 +62,7 @@ class Sources:
                 "labelled data", "none given", "give --good, --bad and --micrographs, or --cryoppp, or --simulated"
             )
         _make_unique(found)
+        self.messages += double_labels(found)
         return found
 
     def describe(self) -> Dict[str, str]:
