@@ -186,7 +186,7 @@ def use(folder: Path, key: int) -> Dict[str, float]:
     before = process.memory_info().rss
     started = time.perf_counter()
 
-    from cryoice_scipion.viewers.screen_window import ScreenView
+    from cryoice_scipion.viewers.viewer_screen import ScreenView
     from cryoice_scipion.viewers.screened_run import ScreenedRun
 
     def since() -> float:

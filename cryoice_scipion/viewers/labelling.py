@@ -58,6 +58,13 @@ class Labelling:
         except CryoIceError as error:
             self.labels, self.problem = None, str(error)
 
+    def begin_again(self) -> None:
+        """Forget the shown micrograph and the changes of this session; a restart has deleted the labels."""
+        self.record = None
+        if self.labels is not None:
+            self.labels.forget()
+        self.refresh()
+
     # ---- widgets --------------------------------------------------------------------------------------------
 
     def make_tools(self, master: tk.Misc) -> Flow:

@@ -117,6 +117,13 @@ class MicrographPicture(tk.Frame):
         self.layers, self.marks, self._is_reading = layers, marks, layers is None
         self.paint()
 
+    def clear(self) -> None:
+        """Show no micrograph."""
+        self.show(None, Marks())
+        self._is_reading = False
+        self.paint()
+        self._mark()
+
     def mark(self, **changes: Any) -> None:
         """Change coordinates or labels; see :class:`Marks`."""
         self.marks = dataclasses.replace(self.marks, **changes)

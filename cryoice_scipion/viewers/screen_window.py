@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 from pyworkflow.gui import Window
-from pyworkflow.viewer import View
 
 from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.maps.scoring import is_kept
@@ -33,20 +32,6 @@ from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two checks for new records
 SETTLE = 250  # ms after the last change of the threshold until table and plot are updated
-
-
-class ScreenView(View):
-    """View that opens the window of a run."""
-
-    def __init__(self, run: ScreenedRun, parent: Any = None, **options: Any) -> None:
-        """Store a run and the options of :class:`ScreenWindow`."""
-        self._arguments, self._options = (run, parent), options
-        self.window: Optional[ScreenWindow] = None
-
-    def show(self) -> None:
-        """Open the window."""
-        self.window = ScreenWindow(*self._arguments, **self._options)
-        open_window(self.window)
 
 
 class ScreenWindow(Window):
@@ -163,6 +148,8 @@ class ScreenWindow(Window):
         if records is not None:
             self._read, self._scores = records, scores
             self._indices = {record.id: index for index, record in enumerate(records.micrographs)}
+            if self._wanted is not None and self._wanted not in self._indices:
+                self._begin_again()
             self._decide()
             self.saving.enable(records)
             self._settle()
@@ -173,6 +160,15 @@ class ScreenWindow(Window):
             self.run.keep_relations()
         if self.records is not None:
             self.status_bar.tell(self.records, summary)
+
+    def _begin_again(self) -> None:
+        """Clear what is shown of a run that was started anew, perhaps with other settings."""
+        self.run.read_settings()
+        self._wanted = None
+        self.labelling.begin_again()
+        self.heading.clear()
+        self.picture.clear()
+        self.threshold.begin_again(self.run.threshold)
 
     def _decide(self) -> None:
         """Apply the user's decisions and the lowest score of the picker to the records."""

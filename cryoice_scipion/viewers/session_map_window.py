@@ -141,6 +141,9 @@ class SessionMapWindow(Window):
 
     def _look(self) -> None:
         """Show new decisions; arrange again when the run has grown, unless micrographs are selected."""
+        if self.map is not None and not self.records.keys() >= set(self.map.ids):  # the run has begun again
+            self.select([])
+            self._started = -AGAIN
         is_due = self.map is not None and time.monotonic() - self._started > (AGAIN if self.map.ids else 0)
         if is_due and not self.selected and len(self._features()) != self._number:
             self.arrange()
