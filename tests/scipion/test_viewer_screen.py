@@ -521,6 +521,21 @@ def test_the_window_is_usable_at_any_size(scipion, open_on, size):
     assert abs(middles[0] - middles[1]) <= 1
 
 
+def test_at_the_smallest_size_no_button_is_cut_and_the_histogram_is_seen(scipion, open_on):
+    window = open_on(scipion.screening)
+    window.root.geometry("900x560")
+    wait_for(window, lambda: window.root.winfo_width() == 900 and not window.picture._painting)
+    for panel in (window.table, window.saving):
+        assert [one.cget("text") for one in texts_below(panel) if is_cut(one, panel)] == []
+    choice = window.table.grade_choice
+    assert choice.winfo_x() + choice.winfo_width() <= window.table.winfo_width()
+    assert window.threshold.canvas.get_tk_widget().winfo_height() >= 50
+    assert not window.timeline.winfo_ismapped()
+    window.root.geometry("1200x760")
+    wait_for(window, window.timeline.winfo_ismapped)
+    assert window.timeline.canvas.get_tk_widget().winfo_height() >= 60
+
+
 def texts_below(widget):
     """Return the visible labels, buttons and checkboxes inside a widget."""
     for child in widget.winfo_children():
