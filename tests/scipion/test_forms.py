@@ -159,6 +159,18 @@ def test_a_job_of_a_queue_may_use_gpus_that_this_machine_lacks(monkeypatch):
     assert protocol.getDevices() == ["cuda:0", "cuda:1"]
 
 
+def test_a_form_begins_to_check_the_workers_when_it_opens(monkeypatch):
+    begun = []
+    monkeypatch.setattr(protocol_screen, "begin_checks", lambda *words: begun.append(words[1:]))
+    protocol = protocols.CryoIceProtScreen(useGpu=False)
+    assert protocol.getInputStatus() == (True, False, False)
+    assert begun == [(DEFAULT_MODEL, ["cpu"])]
+    protocol.useGpu.set(True)
+    protocol.gpuList.set("none")  # Execute will say what is wrong
+    protocol.getInputStatus()
+    assert len(begun) == 1
+
+
 def test_with_a_job_for_each_step_only_the_screening_uses_the_gpus_of_this_machine(monkeypatch):
     """Scipion then submits only commands, and the screening's workers are children of the protocol's process."""
     screening, training = (
