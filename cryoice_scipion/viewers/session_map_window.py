@@ -82,11 +82,13 @@ class SessionMapWindow(Window):
             "Show in the list": lambda: self.screening.table.show_selected(self.selected),
             "Accept": lambda: self.decide(True),
             "Reject": lambda: self.decide(False),
-            "Undo": self._undo,
         }
         self.buttons = {
             words: bar.add(tk.Button(bar, text=words, command=act, padx=6, pady=1)) for words, act in actions.items()
         }
+        self.buttons["Undo"] = bar.add(self.screening.labelling.make_undo(bar, self._undo))
+        self.buttons["Undo"].config(padx=6, pady=1)
+        self.screening.labelling.refresh()
         self.told = tk.Label(self.root, bg="white", fg="#666666", anchor="w", justify=tk.LEFT, text=HINT)
         self.told.grid(row=3, column=0, sticky="ew", pady=(4, 0))
         self.root.columnconfigure(0, weight=1)

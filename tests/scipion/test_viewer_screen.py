@@ -423,6 +423,7 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     plane = SessionMapWindow(window)
     open_window(plane)
     wait_for(plane, lambda: plane.map is not None)
+    assert plane.buttons["Undo"].cget("state") == "disabled"
     assert set(plane.map.ids) == {record.id for record in window.records.micrographs if record.stem != BROKEN}
     wait_for(plane, lambda: plane.canvas.get_tk_widget().winfo_width() > 100)
     plane.canvas.draw()
@@ -445,7 +446,9 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     assert plane.records[key].status == "discarded"
     plane.buttons["Show in the list"].invoke()
     assert window.table.shown == [key] and window.table.filter.get() == "selected on the map"
+    assert plane.buttons["Undo"].cget("state") == "normal"
     plane.buttons["Undo"].invoke()
+    assert plane.buttons["Undo"].cget("state") == "disabled"
     assert window.labelling.labels.verdicts == {}
     plane.selected = [key, 10**6]  # the latter was there before a restart of the run
     plane.decide(False)
@@ -456,6 +459,8 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     wait_for(window, lambda: window._wanted == plane.map.ids[other])
     assert window.table.filter.get() == "all"
     plane.root.destroy()
+    window.labelling.decide(True)  # the button of the closed map is forgotten
+    window.labelling.undo()
 
 
 def test_selected_bars_are_shown_on_the_picture(scipion, open_on):
