@@ -109,7 +109,7 @@ class ThresholdPanel(tk.Frame):
         widget = self.canvas.get_tk_widget()
         widget.config(highlightthickness=0, height=110, width=280)
         widget.grid(row=1, column=0, sticky="news")
-        Tooltip(widget, lambda _event: HELP)
+        Tooltip(widget, lambda _event: HELP, below=True)
         nothing = np.zeros(BINS)
         self._below = self.axes.bar(np.arange(BINS) / BINS, nothing, width=1 / BINS, align="edge", color=REJECTED)
         self._above = self.axes.bar(np.arange(BINS) / BINS, nothing, width=1 / BINS, align="edge", color=KEPT)

@@ -38,9 +38,9 @@ from cryoice_scipion.protocols.train_form import FROM_NOTHING
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.picture_reader import PictureReader
 from cryoice_scipion.viewers.regions_window import SHOW, WRONG
-from cryoice_scipion.viewers.viewer_screen import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.session_map_window import SessionMapWindow
+from cryoice_scipion.viewers.viewer_screen import ScreenView
 from cryoice_scipion.viewers.windows import open_window
 
 pytestmark = pytest.mark.scipion
