@@ -17,7 +17,7 @@ from cryoice_scipion.core.config import ScreenConfig, TrainConfig
 from cryoice_scipion.core.workers.client import ANSWER_LIMIT
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols import protocol_screen
-from cryoice_scipion.protocols.train_form import FROM_NOTHING
+from cryoice_scipion.protocols.train_form import FROM_NOTHING, FROM_OBJECT
 
 pytestmark = pytest.mark.scipion
 CLASSES = [getattr(protocols, name) for name in protocols.__all__]
@@ -98,6 +98,11 @@ def test_unusable_settings_are_told_in_the_words_of_the_core():
             "model: no folder is given; give a model folder, or 'default' for the shipped model"
         ]
     assert protocols.CryoIceProtScreen(modelSource=1, useGpu=False)._validate() == []  # pyworkflow says what is missing
+
+
+def test_an_empty_base_model_is_told_once():
+    found = protocols.CryoIceProtTrain(startFrom=FROM_OBJECT, useGpu=False).validate()
+    assert [line for line in found if "Model to start from" in line] == ["*Model to start from* cannot be EMPTY."]
 
 
 def test_negative_sizes_are_refused_before_an_import(tmp_path):
