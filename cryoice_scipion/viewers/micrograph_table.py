@@ -86,7 +86,7 @@ class MicrographTable(tk.Frame):
         bar.add(tk.Label(bar, text="Show", bg="white"))
         self.choice, self.grade_choice = (
             ttk.Combobox(bar, textvariable=variable, values=list(values), state="readonly", width=width)
-            for variable, values, width in ((self.filter, FILTERS, 18), (self.grade, GRADES, 13))
+            for variable, values, width in ((self.filter, FILTERS, 16), (self.grade, GRADES, 12))
         )
         for choice in (self.choice, self.grade_choice):
             bar.add(choice)
