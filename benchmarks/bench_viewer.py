@@ -186,8 +186,8 @@ def use(folder: Path, key: int) -> Dict[str, float]:
     before = process.memory_info().rss
     started = time.perf_counter()
 
-    from cryoice_scipion.viewers.screen_window import ScreenView
     from cryoice_scipion.viewers.screened_run import ScreenedRun
+    from cryoice_scipion.viewers.viewer_screen import ScreenView
 
     def since() -> float:
         window.root.update_idletasks()

@@ -97,9 +97,9 @@ def take_project(window: Any, screening: Any) -> None:
 
 def take_screening(window: Any, screening: Any, telling: Any) -> None:
     """The viewer of the screening, on a micrograph where much was kept and much was rejected."""
-    from cryoice_scipion.viewers.screen_window import ScreenView
     from cryoice_scipion.viewers.screened_run import ScreenedRun
     from cryoice_scipion.viewers.session_map_window import SessionMapWindow
+    from cryoice_scipion.viewers.viewer_screen import ScreenView
     from cryoice_scipion.viewers.windows import open_window
 
     view = ScreenView(ScreenedRun(window.project, screening), window)

@@ -23,7 +23,7 @@ from cryoice_scipion.core.results.run_reader import read_summary
 from cryoice_scipion.core.screening.options import RunOptions
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.streaming import file_retry
-from cryoice_scipion.core.workers.client import WorkerClient, check_worker
+from cryoice_scipion.core.workers.client import WorkerClient, begin_checks, check_worker
 from cryoice_scipion.core.workers.cluster import cluster_executors
 from cryoice_scipion.core.workers.interface import Executor
 from cryoice_scipion.core.workers.schedulers import check_scheduler
@@ -251,8 +251,17 @@ class CryoIceProtScreen(ScreenSettings, FixedInput, CryoIceProtocol, ProtStreami
                 limit = self._labelOf("memory_limit")
                 return [f"{limit} does not apply to a cluster. Leave it empty, and limit the Dask workers instead."]
             return check_scheduler(Plugin.getScheduler())
-        devices = ["cpu"] if self._computesInJob() else self.getDevices()  # the job may run where other GPUs are
+        devices = self._checkedDevices()
         return sum((check_worker(Plugin.getPython(), self._getModel(), device) for device in devices), [])
+
+    def _checkedDevices(self) -> List[str]:
+        return ["cpu"] if self._computesInJob() else self.getDevices()  # the job may run where other GPUs are
+
+    def getInputStatus(self) -> Any:
+        """Return the state of the inputs. Forms call this when they open, so begin here to check the workers."""
+        if not Plugin.getScheduler() and not self._validateDevices():
+            begin_checks(Plugin.getPython(), self._getModel(), self._checkedDevices())
+        return super().getInputStatus()
 
     def _summary(self) -> List[str]:
         summary = read_summary(self._folder())

@@ -103,9 +103,8 @@ class CryoIceProtTrain(TrainForm, CryoIceTrainingProtocol):
     def _validate(self) -> List[str]:
         errors = self._validateDevices() + self._validateOptional("cleanMicrographs")
         errors += self._complaints(self._getConfig)
-        if self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is None:
-            errors.append("Model to start from is empty. Choose a model.")
-        elif self.startFrom.get() == FROM_OBJECT and not self._isTunable():
+        is_given = self.startFrom.get() == FROM_OBJECT and self.baseModel.get() is not None
+        if is_given and not self._isTunable():  # pyworkflow says if it is missing
             errors.append(
                 "Model to start from: this network cannot be fine-tuned. Choose a U-Net model, such as the shipped "
                 "one, or set 'Start from' to nothing."

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import webbrowser
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 from pyworkflow.viewer import View
 
@@ -46,6 +46,8 @@ class TensorBoards:
         self._browse = browse
         self._running: Dict[Path, subprocess.Popen] = {}
         self._addresses: Dict[Path, str] = {}
+        self._watchers: Dict[Path, threading.Thread] = {}
+        self._last: Dict[Path, str] = {}  # the last line that each has written
         atexit.register(self.stop)
 
     def open(self, folder: Path) -> None:
@@ -59,7 +61,17 @@ class TensorBoards:
         self._running[folder] = subprocess.Popen(
             words, env=Plugin.getEnviron(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8"
         )
-        threading.Thread(target=self._watch, args=(folder, self._running[folder]), daemon=True).start()
+        self._watchers[folder] = threading.Thread(target=self._watch, args=(folder, self._running[folder]), daemon=True)
+        self._watchers[folder].start()
+
+    def state(self, folder: Path) -> Tuple[str, bool]:
+        """Return what to tell the user about an opened folder, and whether its dashboard is still starting."""
+        is_alive = self._watchers[folder].is_alive()  # asked first: the address may come in between
+        if folder in self._addresses:
+            return f"TensorBoard runs at {self._addresses[folder]}", False
+        if is_alive:
+            return "Starting TensorBoard ...", True
+        return f"TensorBoard did not start: {self._last[folder]}", False
 
     def stop(self) -> None:
         """End all processes."""
@@ -68,15 +80,15 @@ class TensorBoards:
 
     def _watch(self, folder: Path, process: subprocess.Popen) -> None:
         """Read what TensorBoard says: its address first; the rest is read so that it never waits for us."""
-        last = ""
+        self._last[folder] = ""
         for line in process.stderr:
-            last = line.strip() or last
+            self._last[folder] = line.strip() or self._last[folder]
             found = _ADDRESS.search(line)
             if found and folder not in self._addresses:
                 self._addresses[folder] = found.group(1)
                 self._browse(found.group(1))
         if self._addresses.pop(folder, None) is None:
-            logger.error("TensorBoard did not start: %s", last)
+            logger.error("TensorBoard did not start: %s", self._last[folder])
 
 
 BOARDS = TensorBoards()
@@ -91,3 +103,7 @@ class DashboardView(View):
     def show(self) -> None:
         """Open the browser."""
         BOARDS.open(self._folder)
+
+    def state(self) -> Tuple[str, bool]:
+        """Return what to tell the user, and whether to ask again soon."""
+        return BOARDS.state(self._folder)

@@ -52,11 +52,19 @@ class Labelling:
         """
         self._run, self._say, self._changed = run, say, changed
         self.record: Optional[MicrographRecord] = None  # of the shown micrograph
+        self._undo_buttons: List[tk.Button] = []  # of this window, and of the map
         self.problem = ""  # why the labels of an earlier session cannot be read
         try:
             self.labels: Optional[Labels] = Labels(run.folder)
         except CryoIceError as error:
             self.labels, self.problem = None, str(error)
+
+    def begin_again(self) -> None:
+        """Forget the shown micrograph and the changes of this session; a restart has deleted the labels."""
+        self.record = None
+        if self.labels is not None:
+            self.labels.forget()
+        self.refresh()
 
     # ---- widgets --------------------------------------------------------------------------------------------
 
@@ -106,7 +114,7 @@ class Labelling:
         panel.bind("<Configure>", wrap)
         bar = Flow(panel, bg="white")
         bar.grid(row=2, column=0, sticky="ew")
-        self.undo_button = tk.Button(bar, text="Undo", command=self.undo)
+        self.undo_button = self.make_undo(bar, self.undo)
         self.save_button = tk.Button(bar, text="Save labels", command=save)
         self.train_button = tk.Button(bar, text="Train ...", command=train)
         self.again_button = tk.Button(bar, text="Screen again ...", command=again)
@@ -119,6 +127,13 @@ class Labelling:
         panel.columnconfigure(0, weight=1)
         self.refresh()
         return panel
+
+    def make_undo(self, master: tk.Misc, undo: Callable[[], None]) -> tk.Button:
+        """Return a button that is enabled while there is a change to undo."""
+        button = tk.Button(master, text="Undo", command=undo)
+        self._undo_buttons.append(button)
+        button.bind("<Destroy>", lambda _event: self._undo_buttons.remove(button))
+        return button
 
     def bind_keys(self, root: tk.Misc) -> None:
         """Bind the keys that the buttons name, and Ctrl+Z."""
@@ -142,7 +157,7 @@ class Labelling:
             words += ". Training needs two micrographs or more"
         self.counts.config(text=words)
         for button, can in (
-            (self.undo_button, labels is not None and labels.can_undo),
+            *((one, labels is not None and labels.can_undo) for one in self._undo_buttons),
             (self.save_button, number > 0),
             (self.train_button, number > 0),
         ):

@@ -73,6 +73,10 @@ class Labels:
         self.boxes, self._words = read_labels(self._folder), read_verdicts(self._folder)
         return True
 
+    def forget(self) -> None:
+        """Forget the changes of this session, so that none can be undone."""
+        self._undo.clear()
+
     @property
     def verdicts(self) -> Dict[str, bool]:
         """Return whether a micrograph is accepted, by its stem; others are as the run decided."""

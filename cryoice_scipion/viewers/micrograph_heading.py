@@ -53,6 +53,14 @@ class MicrographHeading(tk.Frame):
         text.config(state=tk.DISABLED)
         self._fit()
 
+    def clear(self) -> None:
+        """Show nothing."""
+        self.title.show("")
+        self.text.config(state=tk.NORMAL)
+        self.text.delete("1.0", tk.END)
+        self.text.config(state=tk.DISABLED)
+        self._fit()
+
     def colour(self, layers: Optional[Layers]) -> None:
         """Colour the squares in the text as in the picture."""
         by_class = layers is None or layers.bad is None or layers.codes is not None

@@ -17,7 +17,7 @@ from cryoice_scipion.core.results.picture_layers import LOW_PASSES, MAP_COLOUR, 
 from cryoice_scipion.viewers.background import Background
 from cryoice_scipion.viewers.pick_marks import Marks, draw_marks
 from cryoice_scipion.viewers.viewport import STEP, Viewport
-from cryoice_scipion.viewers.widgets import Flow, Switch
+from cryoice_scipion.viewers.widgets import Flow, Switch, bind_key
 
 SWITCHES = {  # overlays: symbol, its colour, label, whether it is on at first
     "map": ("■", MAP_COLOUR, "P(BAD) map", False),
@@ -117,6 +117,13 @@ class MicrographPicture(tk.Frame):
         self.layers, self.marks, self._is_reading = layers, marks, layers is None
         self.paint()
 
+    def clear(self) -> None:
+        """Show no micrograph."""
+        self.show(None, Marks())
+        self._is_reading = False
+        self.paint()
+        self._mark()
+
     def mark(self, **changes: Any) -> None:
         """Change coordinates or labels; see :class:`Marks`."""
         self.marks = dataclasses.replace(self.marks, **changes)
@@ -214,6 +221,11 @@ class MicrographPicture(tk.Frame):
     def _zoom(self, factor: float, x: int, y: int) -> None:
         self.view.zoom(factor, x, y)
         self._paint_soon()
+
+    def bind_keys(self, root: tk.Misc) -> None:
+        """Bind the keys that magnify."""
+        for key, turns in (("<plus>", 1), ("<KP_Add>", 1), ("<minus>", -1), ("<KP_Subtract>", -1)):
+            bind_key(root, key, lambda turns=turns: self.zoom_in_middle(turns))
 
     def zoom_in_middle(self, turns: int) -> None:
         """Magnify as turns of the mouse wheel do, around the middle."""

@@ -12,7 +12,7 @@ from cryoice_scipion.constants import ACCEPTED, ALL_GRADES, DISCARDED, FAILED, G
 from cryoice_scipion.core.images.shortening import shortened
 from cryoice_scipion.core.results.micrograph_fields import shown_fields
 from cryoice_scipion.core.results.run_reader import Numbers, Records
-from cryoice_scipion.viewers.widgets import Tooltip
+from cryoice_scipion.viewers.widgets import Flow, Tooltip, bind_key
 
 ALL = "all"
 NOT_ACCEPTED = "discarded or failed"
@@ -81,15 +81,15 @@ class MicrographTable(tk.Frame):
         self._make()
 
     def _make(self) -> None:
-        bar = tk.Frame(self, bg="white")
+        bar = Flow(self, bg="white")
         bar.grid(row=0, column=0, columnspan=2, sticky="ew", pady=(0, 4))
-        tk.Label(bar, text="Show", bg="white").pack(side=tk.LEFT)
+        bar.add(tk.Label(bar, text="Show", bg="white"))
         self.choice, self.grade_choice = (
             ttk.Combobox(bar, textvariable=variable, values=list(values), state="readonly", width=width)
-            for variable, values, width in ((self.filter, FILTERS, 18), (self.grade, GRADES, 13))
+            for variable, values, width in ((self.filter, FILTERS, 16), (self.grade, GRADES, 12))
         )
         for choice in (self.choice, self.grade_choice):
-            choice.pack(side=tk.LEFT, padx=4)
+            bar.add(choice)
             choice.bind("<<ComboboxSelected>>", lambda _event: self._filtered())
         self.tree = ttk.Treeview(self, columns=list(self._columns), show="headings", selectmode="browse")
         for name, column in self._columns.items():
@@ -105,12 +105,13 @@ class MicrographTable(tk.Frame):
         self.tree.grid(row=1, column=0, sticky="news")
         rolling.grid(row=1, column=1, sticky="ns")
         bar = tk.Frame(self, bg="white")
-        bar.grid(row=2, column=0, columnspan=2, pady=(6, 0))
+        bar.grid(row=2, column=0, columnspan=2, sticky="ew", pady=(6, 0))
         self.previous = tk.Button(bar, text="◀ Previous", command=lambda: self.step(-1))
-        self.label = tk.Label(bar, bg="white", width=16)
         self.next = tk.Button(bar, text="Next ▶", command=lambda: self.step(1))
-        for widget in (self.previous, self.label, self.next):
-            widget.pack(side=tk.LEFT, padx=4)
+        self.label = tk.Label(bar, bg="white")
+        self.previous.pack(side=tk.LEFT)
+        self.next.pack(side=tk.RIGHT)
+        self.label.pack(fill=tk.BOTH, expand=True)
         self.rowconfigure(1, weight=1)
         self.columnconfigure(0, weight=1)
         self.tree.bind("<<TreeviewSelect>>", lambda _event: self._selected())
@@ -174,6 +175,11 @@ class MicrographTable(tk.Frame):
         self._on_map = set(keys)
         self.choice.config(values=[*FILTERS, SELECTED])
         self.show_only(SELECTED)
+
+    def bind_keys(self, root: tk.Misc) -> None:
+        """Bind the keys that select the next or previous micrograph."""
+        for key, by in (("<Left>", -1), ("<Prior>", -1), ("<Right>", 1), ("<Next>", 1)):
+            bind_key(root, key, lambda by=by: self.step(by))
 
     def step(self, by: int) -> None:
         """Select the next or previous micrograph in the table."""

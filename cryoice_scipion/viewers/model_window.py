@@ -21,6 +21,7 @@ from cryoice_scipion.viewers.windows import open_window
 
 SIZE = (1160, 670)  # px
 MARGIN = 10  # px
+POLL = 300  # ms between two looks whether the dashboard has started
 SCALES = (0.6, 1.5)  # smallest and largest scale of plots, so that they stay legible and sharp
 ROWS = 6  # visible rows of the table
 COLUMNS = {"number": 60, "label": 120, "p_bad": 70, "micrograph": 480, "x": 80, "y": 80, "origin": 110}  # px
@@ -81,8 +82,12 @@ class ModelWindow(Window):
         if read_card(folder):
             self._add("Model card", "", self._card)
         if has_dashboard(folder):
-            self.dashboard = tk.Button(self.root, text="Open dashboard (TensorBoard)", command=self.open_dashboard)
-            self.dashboard.grid(row=1, column=0, sticky="e", padx=MARGIN, pady=(0, MARGIN))
+            bar = tk.Frame(self.root)
+            bar.grid(row=1, column=0, sticky="ew", padx=MARGIN, pady=(0, MARGIN))
+            self.dashboard = tk.Button(bar, text="Open dashboard (TensorBoard)", command=self.open_dashboard)
+            self.dashboard.pack(side=tk.RIGHT)
+            self.told = tk.Entry(bar, state="readonly", borderwidth=0, highlightthickness=0)  # its text can be copied
+            self.told.pack(side=tk.LEFT, fill=tk.X, expand=True)
 
     def open_dashboard(self) -> None:
         """Open the dashboard in the browser, or show how to install TensorBoard."""
@@ -90,7 +95,19 @@ class ModelWindow(Window):
         if problem:
             self.showError(problem)
         else:
-            DashboardView(self.folder).show()
+            view = DashboardView(self.folder)
+            view.show()
+            self._tell(view)
+
+    def _tell(self, view: DashboardView) -> None:
+        """Show the address of the dashboard once it has started; there may be no browser on this machine."""
+        words, is_starting = view.state()
+        self.told.config(state=tk.NORMAL)
+        self.told.delete(0, tk.END)
+        self.told.insert(0, words)
+        self.told.config(state="readonly")
+        if is_starting:
+            self.root.after(POLL, self._tell, view)
 
     @staticmethod
     def can_show(folder: Path) -> bool:

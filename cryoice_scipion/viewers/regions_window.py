@@ -21,8 +21,9 @@ from cryoice_scipion.core.results.run_folder import REGIONS
 from cryoice_scipion.core.results.run_reader import read_records
 from cryoice_scipion.core.screening.region_search_files import SHEET, cell_of, columns_within
 from cryoice_scipion.viewers.pick_marks import CHOSEN, LABEL_COLOURS
-from cryoice_scipion.viewers.screen_window import ScreenView, ScreenWindow
+from cryoice_scipion.viewers.screen_window import ScreenWindow
 from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.viewer_screen import ScreenView
 from cryoice_scipion.viewers.widgets import Flow, Panes, bind_key
 from cryoice_scipion.viewers.windows import open_window
 

@@ -24,6 +24,7 @@ class SavePanel(tk.Frame):
         self.plus = tk.Button(bar, text="+ Coordinates", command=self.save, state=tk.DISABLED)
         self.plus_micrographs = tk.Button(bar, text="+ Micrographs", command=self.save_micrographs, state=tk.DISABLED)
         for button in (self.plus, self.plus_micrographs):
+            button.config(padx=4)
             button.pack(side=tk.LEFT, expand=True, fill=tk.X)
         panel = window.labelling.make_panel(
             self, self.save_labels, lambda: self.save_labels(self._train), self._screen_again

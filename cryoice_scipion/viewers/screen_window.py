@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 from pyworkflow.gui import Window
-from pyworkflow.viewer import View
 
 from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.maps.scoring import is_kept
@@ -28,25 +27,12 @@ from cryoice_scipion.viewers.session_map_window import SessionMapWindow
 from cryoice_scipion.viewers.status_bar import StatusBar
 from cryoice_scipion.viewers.threshold_panel import ThresholdPanel
 from cryoice_scipion.viewers.timeline_panel import TimelinePanel
-from cryoice_scipion.viewers.widgets import Panes, bind_key
+from cryoice_scipion.viewers.widgets import Panes
 from cryoice_scipion.viewers.windows import open_window
 
 LOOK = 3000  # ms between two checks for new records
+LEAST = 60  # px, height below which the timeline is hidden
 SETTLE = 250  # ms after the last change of the threshold until table and plot are updated
-
-
-class ScreenView(View):
-    """View that opens the window of a run."""
-
-    def __init__(self, run: ScreenedRun, parent: Any = None, **options: Any) -> None:
-        """Store a run and the options of :class:`ScreenWindow`."""
-        self._arguments, self._options = (run, parent), options
-        self.window: Optional[ScreenWindow] = None
-
-    def show(self) -> None:
-        """Open the window."""
-        self.window = ScreenWindow(*self._arguments, **self._options)
-        open_window(self.window)
 
 
 class ScreenWindow(Window):
@@ -120,11 +106,8 @@ class ScreenWindow(Window):
         self.root.columnconfigure(0, weight=1)
         self.root.rowconfigure(0, weight=0)
         self.root.rowconfigure(1, weight=1)
-        for key, by in (("<Left>", -1), ("<Prior>", -1), ("<Right>", 1), ("<Next>", 1)):
-            bind_key(self.root, key, lambda by=by: self.table.step(by))
-        for key, turns in (("<plus>", 1), ("<KP_Add>", 1), ("<minus>", -1), ("<KP_Subtract>", -1)):
-            bind_key(self.root, key, lambda turns=turns: self.picture.zoom_in_middle(turns))
-        self.labelling.bind_keys(self.root)
+        for part in (self.table, self.picture, self.labelling):
+            part.bind_keys(self.root)
         self.initial_focus = self.table.tree
 
     def _make_side(self) -> tk.Frame:
@@ -138,7 +121,13 @@ class ScreenWindow(Window):
         side.columnconfigure(0, weight=1)
         side.rowconfigure(0, weight=3)
         side.rowconfigure(2, weight=2)
+        side.bind("<Configure>", lambda event: self._fit_side(event.height))
         return side
+
+    def _fit_side(self, height: int) -> None:
+        """Show the timeline only if there is room for it below the histogram."""
+        is_low = height < self.threshold.winfo_reqheight() + self.saving.winfo_reqheight() + LEAST
+        (self.timeline.grid_remove if is_low else self.timeline.grid)()
 
     def say(self, words: str, colour: str = "#a00000") -> None:
         """Show a message to the user."""
@@ -163,6 +152,8 @@ class ScreenWindow(Window):
         if records is not None:
             self._read, self._scores = records, scores
             self._indices = {record.id: index for index, record in enumerate(records.micrographs)}
+            if self._wanted is not None and self._wanted not in self._indices:
+                self._begin_again()
             self._decide()
             self.saving.enable(records)
             self._settle()
@@ -173,6 +164,15 @@ class ScreenWindow(Window):
             self.run.keep_relations()
         if self.records is not None:
             self.status_bar.tell(self.records, summary)
+
+    def _begin_again(self) -> None:
+        """Clear what is shown of a run that was started anew, perhaps with other settings."""
+        self.run.read_settings()
+        self._wanted = None
+        self.labelling.begin_again()
+        self.heading.clear()
+        self.picture.clear()
+        self.threshold.begin_again(self.run.threshold)
 
     def _decide(self) -> None:
         """Apply the user's decisions and the lowest score of the picker to the records."""

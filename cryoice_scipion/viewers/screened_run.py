@@ -47,6 +47,14 @@ class ScreenedRun:
         self._project, self._key = project, protocol.getObjId()
         self.title = protocol.getRunName()
         self.folder = Path(protocol.getPath(*FOLDER))
+        self._take_settings(protocol)
+
+    def read_settings(self) -> None:
+        """Read the settings again, because the run was started anew; a deleted run keeps them."""
+        with contextlib.suppress(CryoIceError):
+            self._take_settings(self._now())
+
+    def _take_settings(self, protocol: Any) -> None:
         self.threshold: Optional[float] = protocol.getUsedThreshold()
         self.margin: float = protocol.margin.get() or 0.0  # Å
         picked = protocol.inputCoordinates.get()

@@ -82,11 +82,13 @@ class SessionMapWindow(Window):
             "Show in the list": lambda: self.screening.table.show_selected(self.selected),
             "Accept": lambda: self.decide(True),
             "Reject": lambda: self.decide(False),
-            "Undo": self._undo,
         }
         self.buttons = {
             words: bar.add(tk.Button(bar, text=words, command=act, padx=6, pady=1)) for words, act in actions.items()
         }
+        self.buttons["Undo"] = bar.add(self.screening.labelling.make_undo(bar, self._undo))
+        self.buttons["Undo"].config(padx=6, pady=1)
+        self.screening.labelling.refresh()
         self.told = tk.Label(self.root, bg="white", fg="#666666", anchor="w", justify=tk.LEFT, text=HINT)
         self.told.grid(row=3, column=0, sticky="ew", pady=(4, 0))
         self.root.columnconfigure(0, weight=1)
@@ -141,6 +143,9 @@ class SessionMapWindow(Window):
 
     def _look(self) -> None:
         """Show new decisions; arrange again when the run has grown, unless micrographs are selected."""
+        if self.map is not None and not self.records.keys() >= set(self.map.ids):  # the run has begun again
+            self.select([])
+            self._started = -AGAIN
         is_due = self.map is not None and time.monotonic() - self._started > (AGAIN if self.map.ids else 0)
         if is_due and not self.selected and len(self._features()) != self._number:
             self.arrange()

@@ -16,6 +16,7 @@ from cryoice_scipion.core.images.palette import KEPT, REJECTED
 from cryoice_scipion.core.results.run_reader import Records
 from cryoice_scipion.core.results.run_sums import BINS
 from cryoice_scipion.viewers.joint_plot import JointPlot
+from cryoice_scipion.viewers.kept_counts import counts_in_words
 from cryoice_scipion.viewers.pick_marks import CHOSEN
 from cryoice_scipion.viewers.score_axis import GOODNESS, SCORE, WORDS, Axis
 from cryoice_scipion.viewers.widgets import Flow, Tooltip
@@ -108,7 +109,7 @@ class ThresholdPanel(tk.Frame):
         widget = self.canvas.get_tk_widget()
         widget.config(highlightthickness=0, height=110, width=280)
         widget.grid(row=1, column=0, sticky="news")
-        Tooltip(widget, lambda _event: HELP)
+        Tooltip(widget, lambda _event: HELP, below=True)
         nothing = np.zeros(BINS)
         self._below = self.axes.bar(np.arange(BINS) / BINS, nothing, width=1 / BINS, align="edge", color=REJECTED)
         self._above = self.axes.bar(np.arange(BINS) / BINS, nothing, width=1 / BINS, align="edge", color=KEPT)
@@ -126,6 +127,15 @@ class ThresholdPanel(tk.Frame):
         self._scale_axis()
         self._fit()
 
+    def begin_again(self, run_threshold: Optional[float]) -> None:
+        """Show nothing of a run that was started anew, and its new threshold unless the user has moved the old one."""
+        axis, before = self.axes_of[GOODNESS], self.run_threshold
+        self.run_threshold = run_threshold
+        if axis.threshold == max(0.0, before or 0.0):
+            axis.threshold = max(0.0, run_threshold or 0.0)
+        self.counts.config(text="")
+        self._show_value()
+
     def show(self, records: Records, scores: Optional[Any] = None) -> None:
         """Show the records of a run.
 
@@ -138,19 +148,20 @@ class ThresholdPanel(tk.Frame):
         self.axes_of[GOODNESS].values = records.ordered
         if scores is not None and np.isfinite(scores).any():
             self._show_scores(records, scores)
+        else:
+            self.axes_of[SCORE].values = np.zeros(0)
         self._draw()
 
     def _show_scores(self, records: Records, scores: Any) -> None:
-        axis, is_new = self.axes_of[SCORE], not len(self.axes_of[SCORE].values)
-        was_all = is_new or axis.threshold <= axis.low
+        axis = self.axes_of[SCORE]
+        was_all = axis.threshold <= axis.low
         known = np.sort(scores[np.isfinite(scores)])
         axis.low, axis.high = float(known[0]), float(max(known[-1], known[0] + 1e-6))
         axis.values = np.sort(scores[np.isfinite(scores) & records.on_accepted])
         axis.threshold = axis.low if was_all else axis.threshold
-        if is_new:
-            self.choice.config(values=[GOODNESS, SCORE])
-            self.both.pack(side=tk.LEFT, padx=4)
-        elif self._now is axis:
+        self.choice.config(values=[GOODNESS, SCORE])
+        self.both.pack(side=tk.LEFT, padx=4)
+        if self._now is axis:
             self._scale_axis()
 
     def _show_both(self) -> None:
@@ -160,21 +171,8 @@ class ThresholdPanel(tk.Frame):
 
     def count(self, kept: int, picks: int) -> None:
         """Show the numbers of kept coordinates, of the current micrograph (given) and of all micrographs."""
-        records = self._records
-        if records is None:
-            return
-        every, left = len(records.ids), records.kept_number(self.threshold)
-        discarded = int((~records.on_accepted).sum())
-        unscored = int((records.on_accepted & records.failed).sum())
-        low = int((~records.open).sum()) - discarded - unscored
-        unscored += 0 if self.threshold == KEEP_ALL else int(np.isnan(records.goodness[records.open]).sum())
-        lines = [f"All micrographs: {left:,} of {every:,} kept{_share(left, every)}"]
-        lines.append(f"This micrograph: {kept:,} of {picks:,} kept{_share(kept, picks)}")
-        never = [f"{discarded:,} on discarded micrographs"] if discarded else []
-        never += [f"{low:,} with a low score of the picker"] if low else []
-        never += [f"{unscored:,} without goodness"] if unscored else []
-        lines.append(f"Always rejected: {', '.join(never)}" if never else "")
-        self.counts.config(text="\n".join(lines))
+        if self._records is not None:
+            self.counts.config(text=counts_in_words(self._records, self.threshold, kept, picks))
 
     def set(self, threshold: float) -> None:
         """Move the threshold of the shown score."""
@@ -292,7 +290,3 @@ class ThresholdPanel(tk.Frame):
         if width > LEFT + RIGHT and height > TOP + BOTTOM:
             self.figure.subplots_adjust(LEFT / width, BOTTOM / height, 1 - RIGHT / width, 1 - TOP / height)
             self.canvas.draw_idle()
-
-
-def _share(part: int, whole: int) -> str:
-    return f" ({100 * part / whole:.1f} %)" if whole else ""

@@ -17,8 +17,9 @@ from cryoice_scipion.protocols.protocol_screen import FOLDER, CryoIceProtScreen
 from cryoice_scipion.protocols.screen_outputs import COORDINATES, DISCARDED, MICROGRAPHS, REJECTED
 from cryoice_scipion.viewers.micrograph_table import NOT_ACCEPTED
 from cryoice_scipion.viewers.saved_sets import kind_of
-from cryoice_scipion.viewers.screen_window import ScreenView
+from cryoice_scipion.viewers.screen_window import ScreenWindow
 from cryoice_scipion.viewers.screened_run import ScreenedRun
+from cryoice_scipion.viewers.windows import open_window
 
 #: Options of the window for each output.
 OPTIONS: Dict[str, Dict[str, Any]] = {
@@ -27,6 +28,20 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
     MICROGRAPHS: {"show_only": ACCEPTED},
     DISCARDED: {"show_only": NOT_ACCEPTED},
 }
+
+
+class ScreenView(View):
+    """View that opens the window of a run."""
+
+    def __init__(self, run: ScreenedRun, parent: Any = None, **options: Any) -> None:
+        """Store a run and the options of :class:`ScreenWindow`."""
+        self._arguments, self._options = (run, parent), options
+        self.window: Optional[ScreenWindow] = None
+
+    def show(self) -> None:
+        """Open the window."""
+        self.window = ScreenWindow(*self._arguments, **self._options)
+        open_window(self.window)
 
 
 class CryoIceScreenViewer(Viewer):

@@ -15,11 +15,11 @@ DELAY = 400  # ms until a tooltip appears
 
 
 class Tooltip:
-    """Shows a text beside the mouse while it rests on a widget."""
+    """Shows a text beside the mouse, or below a widget, while the mouse rests on the widget."""
 
-    def __init__(self, widget: tk.Misc, text_at: Callable[[Any], str]) -> None:
+    def __init__(self, widget: tk.Misc, text_at: Callable[[Any], str], below: bool = False) -> None:
         """Ask ``text_at`` for the text at each event; an empty one shows nothing."""
-        self._widget, self._text_at, self._text = widget, text_at, ""
+        self._widget, self._text_at, self._text, self._below = widget, text_at, "", below
         self._window: Optional[tk.Toplevel] = None
         self._waiting: Optional[str] = None
         widget.bind("<Motion>", self._move, add="+")
@@ -42,6 +42,8 @@ class Tooltip:
         label = tk.Label(self._window, text=self._text, bg=TIP, relief=tk.SOLID, borderwidth=1, padx=4, pady=2)
         label.config(wraplength=600, justify=tk.LEFT)
         label.pack()
+        if self._below:
+            x, y = self._widget.winfo_rootx(), self._widget.winfo_rooty() + self._widget.winfo_height()
         x = max(0, min(x, self._widget.winfo_screenwidth() - label.winfo_reqwidth()))
         self._window.wm_geometry(f"+{x}+{y}")
 

@@ -17,7 +17,7 @@ from cryoice_scipion.core.config import ScreenConfig, TrainConfig
 from cryoice_scipion.core.workers.client import ANSWER_LIMIT
 from cryoice_scipion.plugin import Plugin
 from cryoice_scipion.protocols import protocol_screen
-from cryoice_scipion.protocols.train_form import FROM_NOTHING
+from cryoice_scipion.protocols.train_form import FROM_NOTHING, FROM_OBJECT
 
 pytestmark = pytest.mark.scipion
 CLASSES = [getattr(protocols, name) for name in protocols.__all__]
@@ -100,6 +100,11 @@ def test_unusable_settings_are_told_in_the_words_of_the_core():
     assert protocols.CryoIceProtScreen(modelSource=1, useGpu=False)._validate() == []  # pyworkflow says what is missing
 
 
+def test_an_empty_base_model_is_told_once():
+    found = protocols.CryoIceProtTrain(startFrom=FROM_OBJECT, useGpu=False).validate()
+    assert [line for line in found if "Model to start from" in line] == ["*Model to start from* cannot be EMPTY."]
+
+
 def test_negative_sizes_are_refused_before_an_import(tmp_path):
     (tmp_path / "picks.box").write_text("10 10 64 64\n")
     imports = protocols.CryoIceProtImportCoordinates(coordinatesPath=str(tmp_path / "picks.box"), boxSize=-1)
@@ -157,6 +162,18 @@ def test_a_job_of_a_queue_may_use_gpus_that_this_machine_lacks(monkeypatch):
     assert protocol._validate() == []
     assert asked == ["cpu"]
     assert protocol.getDevices() == ["cuda:0", "cuda:1"]
+
+
+def test_a_form_begins_to_check_the_workers_when_it_opens(monkeypatch):
+    begun = []
+    monkeypatch.setattr(protocol_screen, "begin_checks", lambda *words: begun.append(words[1:]))
+    protocol = protocols.CryoIceProtScreen(useGpu=False)
+    assert protocol.getInputStatus() == (True, False, False)
+    assert begun == [(DEFAULT_MODEL, ["cpu"])]
+    protocol.useGpu.set(True)
+    protocol.gpuList.set("none")  # Execute will say what is wrong
+    protocol.getInputStatus()
+    assert len(begun) == 1
 
 
 def test_with_a_job_for_each_step_only_the_screening_uses_the_gpus_of_this_machine(monkeypatch):

@@ -93,7 +93,9 @@ def test_a_model_is_tuned_to_a_few_coordinates_and_screens(scipion):
     again = scipion.newProtocol(CryoIceProtTrain, useGpu=False, startFrom=1)
     point(again.goodCoordinates, good)
     point(again.badCoordinates, bad)
-    assert any("Model to start from is empty" in line for line in again._validate())
+    assert [line for line in again.validate() if "Model to start from" in line] == [
+        "*Model to start from* cannot be EMPTY."
+    ]
     point(again.baseModel, tuned)
     assert again._validate() == []
     assert not any("few" in line for line in again._warnings())

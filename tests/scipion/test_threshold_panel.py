@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The panel with the threshold counts what the outputs of the run have."""
 
+import time
 import tkinter as tk
 
 import pytest
@@ -64,3 +65,18 @@ def test_a_run_with_threshold_zero_keeps_nothing_without_goodness(panel):
     words = panel.counts.cget("text").splitlines()
     assert words[0].startswith("All micrographs: 2 of 8 kept")
     assert words[2] == "Always rejected: 4 on discarded micrographs, 2 without goodness"
+
+
+def test_the_tooltip_of_the_histogram_does_not_cover_it(panel):
+    panel = panel(0.5)
+    panel.pack(fill=tk.BOTH, expand=True)
+    panel.update()
+    widget = panel.canvas.get_tk_widget()
+    widget.event_generate("<Motion>", x=100, y=40)
+    end = time.monotonic() + 10
+    while not widget.winfo_children():
+        assert time.monotonic() < end
+        panel.update()
+    (tip,) = widget.winfo_children()
+    panel.update()
+    assert tip.winfo_rooty() >= widget.winfo_rooty() + widget.winfo_height()

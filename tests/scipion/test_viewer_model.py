@@ -178,6 +178,7 @@ def test_the_dashboard_of_a_model_is_opened_once_and_shown_again(main, folder, w
     wait_for(window, lambda: shown)
     with urllib.request.urlopen(shown[0]) as page:
         assert b"TensorBoard" in page.read()
+    wait_for(window, lambda: window.told.get() == f"TensorBoard runs at {shown[0]}")
     window.dashboard.invoke()
     assert shown == [shown[0]] * 2
     boards.stop()
@@ -198,6 +199,18 @@ def test_a_missing_tensorboard_is_told_with_the_command_that_installs_it(main, w
     window.dashboard.invoke()
     window.root.destroy()
     assert said == [f"TensorBoard is not installed. Install it with: {python} -m pip install tensorboard"]
+
+
+def test_a_tensorboard_that_does_not_start_is_told(main, with_events, monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nsleep 1; echo "no space left" >&2; exit 1\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(Plugin, "getPython", lambda: str(python))
+    window = ModelWindow("a model", with_events, main)
+    window.dashboard.invoke()
+    assert window.told.get() == "Starting TensorBoard ..."
+    wait_for(window, lambda: window.told.get() == "TensorBoard did not start: no space left")
+    window.root.destroy()
 
 
 def test_a_training_that_runs_opens_its_dashboard(main, with_events, monkeypatch):

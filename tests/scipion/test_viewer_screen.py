@@ -38,9 +38,9 @@ from cryoice_scipion.protocols.train_form import FROM_NOTHING
 from cryoice_scipion.viewers import preferred
 from cryoice_scipion.viewers.picture_reader import PictureReader
 from cryoice_scipion.viewers.regions_window import SHOW, WRONG
-from cryoice_scipion.viewers.screen_window import ScreenView
 from cryoice_scipion.viewers.screened_run import ScreenedRun
 from cryoice_scipion.viewers.session_map_window import SessionMapWindow
+from cryoice_scipion.viewers.viewer_screen import ScreenView
 from cryoice_scipion.viewers.windows import open_window
 
 pytestmark = pytest.mark.scipion
@@ -423,6 +423,7 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     plane = SessionMapWindow(window)
     open_window(plane)
     wait_for(plane, lambda: plane.map is not None)
+    assert plane.buttons["Undo"].cget("state") == "disabled"
     assert set(plane.map.ids) == {record.id for record in window.records.micrographs if record.stem != BROKEN}
     wait_for(plane, lambda: plane.canvas.get_tk_widget().winfo_width() > 100)
     plane.canvas.draw()
@@ -445,7 +446,9 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     assert plane.records[key].status == "discarded"
     plane.buttons["Show in the list"].invoke()
     assert window.table.shown == [key] and window.table.filter.get() == "selected on the map"
+    assert plane.buttons["Undo"].cget("state") == "normal"
     plane.buttons["Undo"].invoke()
+    assert plane.buttons["Undo"].cget("state") == "disabled"
     assert window.labelling.labels.verdicts == {}
     plane.selected = [key, 10**6]  # the latter was there before a restart of the run
     plane.decide(False)
@@ -456,6 +459,8 @@ def test_a_lasso_on_the_map_of_the_session_selects_micrographs(scipion, open_on,
     wait_for(window, lambda: window._wanted == plane.map.ids[other])
     assert window.table.filter.get() == "all"
     plane.root.destroy()
+    window.labelling.decide(True)  # the button of the closed map is forgotten
+    window.labelling.undo()
 
 
 def test_selected_bars_are_shown_on_the_picture(scipion, open_on):
@@ -519,6 +524,21 @@ def test_the_window_is_usable_at_any_size(scipion, open_on, size):
         assert cut == []
     middles = [one.winfo_y() + one.winfo_height() / 2 for one in (window.threshold.entry, window.threshold.reset)]
     assert abs(middles[0] - middles[1]) <= 1
+
+
+def test_at_the_smallest_size_no_button_is_cut_and_the_histogram_is_seen(scipion, open_on):
+    window = open_on(scipion.screening)
+    window.root.geometry("900x560")
+    wait_for(window, lambda: window.root.winfo_width() == 900 and not window.picture._painting)
+    for panel in (window.table, window.saving):
+        assert [one.cget("text") for one in texts_below(panel) if is_cut(one, panel)] == []
+    choice = window.table.grade_choice
+    assert choice.winfo_x() + choice.winfo_width() <= window.table.winfo_width()
+    assert window.threshold.canvas.get_tk_widget().winfo_height() >= 50
+    assert not window.timeline.winfo_ismapped()
+    window.root.geometry("1200x760")
+    wait_for(window, window.timeline.winfo_ismapped)
+    assert window.timeline.canvas.get_tk_widget().winfo_height() >= 60
 
 
 def texts_below(widget):
@@ -676,6 +696,45 @@ def test_the_list_grows_with_the_records_of_a_run_that_goes_on(scipion, open_on,
     wait_for(window, lambda: len(window.table.shown) == len(places))
     assert window.table.chosen == chosen
     assert f"{len(places)} micrographs" in window.status_bar.words.cget("text")
+
+
+def test_a_restart_of_the_run_clears_what_was_shown_of_it(scipion, open_on, tmp_path, monkeypatch):
+    folder, stored = tmp_path / "screening", Path(scipion.screening.getPath("extra", "screening"))
+    shutil.copytree(stored, folder)
+    run = ScreenedRun(scipion.proj, scipion.screening)
+    run.folder = folder
+    window = open_on.view(ScreenView(run, open_on.master))
+    panel, before = window.threshold, window.threshold.threshold
+    choose(window, NAMES[1])
+    window.labelling.decide(False)
+    panel.axis.set("Picker's score")
+    panel.choice.event_generate("<<ComboboxSelected>>")
+    panel.set(1.0)
+    plane = SessionMapWindow(window)
+    wait_for(plane, lambda: plane.map is not None)
+    plane.select(plane.map.ids[:2])
+    changed = run._now()
+    for name, value in {"threshold": 0.375, "margin": 50.0}.items():  # as a restart may change them
+        monkeypatch.setattr(changed, name, Float(value))
+    monkeypatch.setattr(run, "_now", lambda: changed)
+    shutil.rmtree(folder)
+    wait_for(window, lambda: not window.records.micrographs)
+    text = [window.picture.canvas.itemcget(item, "text") for item in window.picture.canvas.find_all()]
+    assert (window.picture.layers, marks(window), text) == (None, (0, 0), [""])
+    assert window.heading.title.name == window.heading.text.get("1.0", "end").strip() == ""
+    assert panel.counts.cget("text") == ""
+    assert not len(panel.axes_of["Picker's score"].values)
+    assert [one.words.cget("text") for one in window.picture.switches.values()][2:] == ["kept 0", "rejected 0"]
+    assert window.labelling.undo_button.cget("state") == "disabled"  # the labels are gone with the folder
+    assert {button.cget("state") for button in window.labelling.verdicts.values()} == {"disabled"}
+    assert (panel.threshold, panel.run_threshold, run.margin) == (0.375, 0.375, 50.0) and before != 0.375
+    wait_for(plane, lambda: plane.map.ids == [], 10)
+    assert plane.selected == []
+    plane.root.destroy()
+    shutil.copytree(stored, folder)
+    wait_for(window, lambda: is_drawn(window))
+    assert window.heading.title.name == window.records.micrographs[0].stem
+    assert panel.minimum == 1.0 and panel.axes_of["Picker's score"].low == -1  # as the user chose it
 
 
 def test_micrographs_are_sorted_and_filtered_by_grade(scipion, open_on, tmp_path):

@@ -30,6 +30,7 @@ ANSWER_LIMIT = 600.0  # s, enough for the slowest machine; a worker that takes l
 CHECK_LIMIT = 120.0  # s
 STARTS = 3  # attempts, because the system may end a worker when memory is short
 _CHECKED: Dict[Tuple[str, str, float, str], List[str]] = {}
+_CHECKING = threading.Lock()
 
 
 class Limits(Settings):
@@ -215,7 +216,7 @@ def check_worker(python: str, model: str, device: str) -> List[str]:
     """Return the problems that keep a worker from starting, one line each.
 
     A good result is remembered for each interpreter, model (with its modification time) and device, because forms call
-    this often.
+    this often. A check that :func:`begin_checks` has begun is awaited, not repeated.
     """
     try:
         folder = resolve_model(model)
@@ -223,11 +224,23 @@ def check_worker(python: str, model: str, device: str) -> List[str]:
     except CryoIceError as error:
         return [str(error)]
     key = (python, str(folder), stamp, device)
-    if key not in _CHECKED:
-        _CHECKED[key] = _check([*worker_command(python, str(folder), device), "--check"])
-        if _CHECKED[key]:
-            return _CHECKED.pop(key)  # checked again next time, because the user corrects it meanwhile
-    return _CHECKED[key]
+    with _CHECKING:
+        if key not in _CHECKED:
+            _CHECKED[key] = _check([*worker_command(python, str(folder), device), "--check"])
+            if _CHECKED[key]:
+                return _CHECKED.pop(key)  # checked again next time, because the user corrects it meanwhile
+        return _CHECKED[key]
+
+
+def begin_checks(python: str, model: str, devices: Sequence[str]) -> None:
+    """Check workers in the background, because importing torch takes seconds; :func:`check_worker` then need not."""
+
+    def check() -> None:
+        for device in devices:
+            check_worker(python, model, device)
+
+    if not _CHECKING.locked():
+        threading.Thread(target=check, daemon=True).start()
 
 
 def _check(command: Sequence[str]) -> List[str]:

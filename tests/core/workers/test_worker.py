@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -21,7 +22,7 @@ from cryoice_scipion.core.errors import ImageError, WorkerError
 from cryoice_scipion.core.results.run_folder import FolderError
 from cryoice_scipion.core.screening.run import ScreeningRun
 from cryoice_scipion.core.workers import client as clients
-from cryoice_scipion.core.workers.client import Limits, WorkerClient, check_worker
+from cryoice_scipion.core.workers.client import Limits, WorkerClient, begin_checks, check_worker
 from cryoice_scipion.core.workers.interface import WorkerDied
 
 
@@ -201,6 +202,23 @@ def test_the_check_finds_nothing_wrong_and_is_remembered(model, monkeypatch):
     assert check_worker(sys.executable, str(model), "cpu") == []
     monkeypatch.setattr(clients.subprocess, "run", lambda *words, **options: pytest.fail("asked again"))
     assert check_worker(sys.executable, str(model), "cpu") == []
+
+
+def test_a_check_begun_in_the_background_is_awaited_and_not_repeated(model, monkeypatch):
+    asked = []
+
+    def run(command, **_):
+        asked.append(command)
+        time.sleep(0.5)
+        return SimpleNamespace(stdout='{"problems": []}', stderr="", returncode=0)
+
+    monkeypatch.setattr(clients.subprocess, "run", run)
+    begun = time.monotonic()
+    for _ in range(3):  # a form that opens, and inputs that are chosen in it
+        begin_checks(sys.executable, str(model), ["cpu"])
+        assert time.monotonic() - begun < 0.4
+    assert check_worker(sys.executable, str(model), "cpu") == []
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
