@@ -121,7 +121,7 @@ def main() -> None:
     """Run from a shell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=9000, help="of the first session; the next ones count on")
+    parser.add_argument("--seed", type=int, default=9100, help="of the first session; the next ones count on")
     parser.add_argument("--keep", type=Path, help="a folder where data and models stay; data are used again")
     parser.add_argument("--output", type=Path, help="a folder for both files instead of their places in the repository")
     args = parser.parse_args()
