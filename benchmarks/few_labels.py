@@ -45,7 +45,7 @@ from cryoice_scipion.core.simulation.config import SceneConfig  # noqa: E402
 from cryoice_scipion.core.simulation.scene import simulate  # noqa: E402
 from cryoice_scipion.core.training.fine_tuning import fit_head, fit_layer, last_layer, load_base  # noqa: E402
 from cryoice_scipion.core.training.head_choice import FREEDOM  # noqa: E402
-from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_odds, fit, predict  # noqa: E402
+from cryoice_scipion.core.training.patches.fit import Fitted, allowed_classes, bad_log_odds, fit, predict  # noqa: E402
 from cryoice_scipion.core.training.patches.patch_set import EMBEDDING, PatchSet, cut_patches  # noqa: E402
 from cryoice_scipion.core.training.points import from_label_images  # noqa: E402
 from cryoice_scipion.core.training.splits import patch_weights  # noqa: E402
@@ -58,6 +58,7 @@ REAL_SETS = {
 }
 MICROGRAPHS, SIDE, PIXEL_SIZE, SEED = 8, 768, 2.0, 4242
 RESAMPLED = 300
+NEW_VIEWS = ["patch", "fft"]
 CHOSEN_ON = 60  # sessions: on these, the rule and the priors of the last layer were chosen
 PLAIN = {"border": "none", "border_px": [0, 0, 0, 0], "inverted": False, "low_pass": None}
 
@@ -111,11 +112,15 @@ def subset(patches: PatchSet, rows: np.ndarray) -> PatchSet:
     return PatchSet(patches.real[rows], table, patches.sampling, [], further)
 
 
+def new_network(few: PatchSet) -> Fitted:
+    """Train a patch + FFT network; a quarter of the labels says when to stop."""
+    config = TrainConfig(epochs=40, patience=8, batch=16)
+    return fit(few.views(NEW_VIEWS), with_split(few.table), config, "cpu", lambda _: None, False)
+
+
 def scratch(few: PatchSet, test: PatchSet) -> np.ndarray:
-    """Return the log-odds of test patches from a new network; a quarter of the labels says when to stop."""
-    kinds, config = ["patch", "fft"], TrainConfig(epochs=40, patience=8, batch=16)
-    network = fit(few.views(kinds), with_split(few.table), config, "cpu", lambda _: None, False).network
-    return odds_of(network, test.views(kinds))
+    """Return the log-odds of test patches from a new network."""
+    return odds_of(new_network(few).network, test.views(NEW_VIEWS))
 
 
 def odds_of(network: Any, views: Mapping[str, np.ndarray]) -> np.ndarray:
