@@ -115,8 +115,8 @@ def page(result: Dict[str, Any]) -> str:
         "",
         table(["source", "less", *(f"{number} labels" for number in NUMBERS)], differences),
         "",
-        f"`python benchmarks/few_labels_maps.py` makes this page and `few_labels_maps.json` (commit {result['commit']}, "
-        f"{result['device']}).",
+        "`python benchmarks/few_labels_maps.py` makes this page and `few_labels_maps.json` (commit "
+        f"{result['commit']}, {result['device']}).",
         "",
     ]
     return "\n".join(lines)
