@@ -20,6 +20,7 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | [annotators](annotators.md) | How well do the annotators of the real micrographs agree? | `benchmarks/real/agreement.py` |
 | [frost_counts](frost_counts.md) | How many deposits that the eye counts on real micrographs are regions? | `benchmarks/real/frost_counts.py` |
 | [few_labels](few_labels.md) | How much do 5, 20 and 50 labelled bad patches help? | `benchmarks/few_labels.py` |
+| [few_labels_maps](few_labels_maps.md) | The same on whole maps of real micrographs: is the fine-tuned model better? | `benchmarks/few_labels_maps.py` |
 | [tuned_on_picks](tuned_on_picks.md) | How does training on a project's own picks change a model? | `benchmarks/tuned_on_picks.py` |
 | [contrast_decision](contrast_decision.md) | How often does contrast *auto* decide correctly? | `benchmarks/contrast_decision.py` |
 | [one_class](one_class.md) | Does `outlier` find micrographs that are unusual from edge to edge? | `benchmarks/one_class.py` |
