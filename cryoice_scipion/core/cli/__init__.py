@@ -13,12 +13,14 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import threading
 from typing import Dict, List, Optional, Sequence
 
 from cryoice_scipion.constants import THREAD_PREFIX, VERSION
 from cryoice_scipion.core.cli.memory import keep_memory
+from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.errors import FREE_SPACE, FULL_DISK, CryoIceError, Terminated, plain
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -49,7 +51,9 @@ def program() -> int:
     """Run the command of this process, and return its exit status. Nothing may run in the process afterwards."""
     status: List[int] = []
     atexit.register(_end, status)  # before all libraries, to be called after them
-    status.append(main())
+    is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as of a background command of a shell script
+    with on_signals(interrupt, *([] if is_ignored else [signal.SIGINT])):
+        status.append(main())
     return status[0]
 
 
@@ -68,17 +72,18 @@ def _end(status: Sequence[int]) -> None:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command; return the exit status 0 (success), 1 (partial), 2 (invalid arguments), 130 or 143 (stopped)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    name, chosen = f"cryoice {_command_of(words)}".rstrip(), argparse.Namespace()
     _print_any_letter()
-    chosen = build_parser(words).parse_args(words)
-    keep_memory()
     try:
+        chosen = build_parser(words).parse_args(words)
+        keep_memory()
         status: int = chosen.main(chosen)
         return status
     except CryoIceError as error:
-        print(f"cryoice {chosen.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt as how:
-        print(f"cryoice {chosen.command}: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return TERMINATED if isinstance(how, Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of our output (head, less) has closed it
         sys.stderr.close()
@@ -88,7 +93,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if error.errno in FULL_DISK:
             path = error.filename or getattr(chosen, "output", "output")
             what = f"{path}: {error.strerror}; {FREE_SPACE}"
-        print(f"cryoice {chosen.command}: {plain(what)}", file=sys.stderr)
+        print(f"{name}: {plain(what)}", file=sys.stderr)
         return UNUSABLE
 
 
@@ -99,9 +104,14 @@ def _print_any_letter() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _command_of(words: Sequence[str]) -> str:
+    """Return the command among these words, or an empty text."""
+    return next((word for word in words if word in COMMANDS), "")
+
+
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return a parser that knows the names of all commands, and the arguments of the one among ``words``."""
-    chosen = next((word for word in words if word in COMMANDS), None)
+    chosen = _command_of(words)
     module = importlib.import_module(f"{__name__}.{chosen}") if chosen else None
     parser = argparse.ArgumentParser(prog="cryoice", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"cryoice {VERSION}")

@@ -9,9 +9,10 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager, Iterator, List, NoReturn, Optional, Sequence
 
-from cryoice_scipion.core.cli.running import interrupt, logger, on_signals
+from cryoice_scipion.core.cli.running import logger
 from cryoice_scipion.core.cli.screen import screen_micrographs
 from cryoice_scipion.core.cli.screen_options import add_screen_options, screen_config
+from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import MicrographTask
 

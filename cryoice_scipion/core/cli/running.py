@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shared parts of the screening commands: open a run, log, print the results, and handle signals."""
+"""Shared parts of the screening commands: open a run, log, and print the results."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import signal
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Collection, Dict, Iterable, Optional, Sequence, Tuple
 
 from cryoice_scipion.constants import AMBIGUOUS, FAILED, UNMATCHED
 from cryoice_scipion.core.config import ScreenConfig
-from cryoice_scipion.core.errors import CoordinatesError, SettingsError, Terminated, counted, plain
+from cryoice_scipion.core.errors import CoordinatesError, SettingsError, counted, plain
 from cryoice_scipion.core.grades.grading import counts_in_words
 from cryoice_scipion.core.results.balance import all_unmatched, balance_line, file_lines, has_losses
 
@@ -158,39 +154,6 @@ def status_of(run: ScreeningRun, failed: int, given: Optional[PickCounts]) -> in
     if unmatched and not given.matched and run.summary().micrographs:
         raise all_unmatched(unmatched)
     return SOME_FAILED if failed or has_losses(given) or not run.summary().adds_up else OK
-
-
-@contextlib.contextmanager
-def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator[None]:
-    """Call ``act`` on these signals. Do nothing outside the main thread, which alone receives signals.
-
-    SIGHUP stays ignored if it is, because ``nohup`` keeps a command alive by that.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, _: Optional[FrameType]) -> None:
-        act(number)
-
-    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    before = {one: signal.signal(one, handle) for one in signals if one != signal.SIGHUP or not ignored}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def interrupt(number: int) -> None:
-    """Interrupt the program as Ctrl-C does.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        ``Terminated`` for SIGTERM and SIGHUP.
-    """
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def log_lines(log: logging.Logger, warnings: Iterable[str], notes: Iterable[str]) -> None:

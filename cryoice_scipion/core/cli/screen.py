@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Callable, ContextManager, List, Optional
 
 from cryoice_scipion.core.cli.running import (
     COORDINATES,
-    interrupt,
     log_lines,
     logger,
-    on_signals,
     open_run,
     print_report,
     status_of,
 )
 from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options, screen_config
+from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, counted

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from cryoice_scipion.constants import DEFAULT_MODEL
-from cryoice_scipion.core.cli.running import interrupt, on_signals
+from cryoice_scipion.core.cli.signals import interrupt, on_signals
 
 _EPILOG = (
     "The page is only for this computer: it listens on 127.0.0.1 and needs the token in the printed address. "

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional
 
-from cryoice_scipion.core.cli.running import interrupt, on_signals, open_run, print_report, status_of
+from cryoice_scipion.core.cli.running import open_run, print_report, status_of
+from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, SettingsError, counted
 from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cryoice_scipion.core.cli.running import interrupt, on_signals
+from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.errors import Terminated
 
 
@@ -58,3 +58,50 @@ raise SystemExit(cli.program())
 def test_a_second_ctrl_c_during_a_computation_gives_the_exit_status_of_ctrl_c():
     done = subprocess.run([sys.executable, "-c", _STILL_COMPUTING], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (130, "closed\n", "")
+
+
+#: A library in which an exception is lost, as it is in parts of real imports, and in which the signal comes twice.
+_LIBRARY = """
+import signal
+
+class Sender:
+    def __del__(self):  # in which Python ignores exceptions
+        signal.raise_signal(signal.SIGINT)
+
+Sender()
+print("loading", flush=True)
+if {is_second}:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("at once", flush=True)
+        raise
+print("loaded", flush=True)
+
+def __getattr__(name):
+    return object
+"""
+
+
+@pytest.mark.parametrize("is_second, printed", [(False, ["loading", "loaded"]), (True, ["loading", "at once"])])
+@pytest.mark.parametrize("command", ["screen", "train", "sweep", "relion", "simulate"])
+def test_ctrl_c_while_a_library_is_loaded_ends_a_command_when_it_is_loaded(command, is_second, printed, tmp_path):
+    (tmp_path / "pydantic.py").write_text(_LIBRARY.format(is_second=is_second))
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv[1:] = [{command!r}]\n"
+        "from cryoice_scipion.core import cli\n"
+        "sys.exit(cli.program())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, f"cryoice {command}: interrupted\n")
+    assert done.stdout.splitlines() == printed
+
+
+def test_ctrl_c_does_not_end_a_background_command_of_a_shell_script():
+    code = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from cryoice_scipion.core import cli\n"
+        "cli.main = lambda: signal.raise_signal(signal.SIGINT) or 0\n"
+        "sys.exit(cli.program())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

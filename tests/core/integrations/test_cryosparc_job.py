@@ -2,6 +2,8 @@
 """``cryoice cryosparc`` with the real client of cryosparc-tools, against a stand-in for the server."""
 
 import io
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from random_model import write_random_model
 
 from cryoice_scipion.core.cli import main, screen
 from cryoice_scipion.core.formats.coordinates import read_picks
+from cryoice_scipion.core.integrations import cryosparc_job
 
 pytest.importorskip("cryosparc", minversion="5", reason="cryosparc-tools 5 is not installed")
 from cryosparc.dataset import Dataset  # noqa: E402
@@ -101,6 +104,17 @@ def test_a_screening_that_fails_or_is_interrupted_marks_the_job_as_failed(server
     monkeypatch.setattr(screen, "main", interrupted)
     assert command("--particle-diameter", "60", "--resume") == 130
     assert server.status == "failed" and not server.saved
+
+
+def test_sigterm_while_the_results_are_saved_marks_the_job_as_failed(server, command, monkeypatch):
+    def terminated(*_):
+        assert callable(signal.getsignal(signal.SIGTERM))  # else these tests would end
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(screen, "main", lambda _: 0)
+    monkeypatch.setattr(cryosparc_job, "_save", terminated)
+    assert command() == 143
+    assert server.status == "failed"
 
 
 def test_a_server_that_does_not_answer_and_a_folder_elsewhere_are_one_line(server, command, capsys, tmp_path):
