@@ -122,13 +122,13 @@ def _read_files(files: List[Path]) -> Tuple[FilesRead, Dict[str, str]]:
         tried = _read_all(unspecific)
         if _formats_in(tried) or not read.parts:
             return read.and_also(tried), {}
-    return read, {str(file): "" for file in unspecific}
+    return read, {str(file): "" for file in _unlisted(unspecific, _listed(read))}
 
 
 def _listed(read: FilesRead) -> Set[str]:
     """Return the real paths of the files that are read because one of the others lists them."""
     lists = [part.row_files for _, part in read.parts if part.row_files is not None]
-    return {os.path.realpath(name) for one in lists for name in one.names}
+    return set().union(*(one.real_paths() for one in lists))
 
 
 def _unlisted(files: List[Path], listed: Set[str]) -> List[Path]:
