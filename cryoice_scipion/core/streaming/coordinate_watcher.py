@@ -37,7 +37,8 @@ class CoordinateWatcher:
     """Read one file, or the files of one format in one folder, into :class:`StreamingCoordinates` as they come.
 
     The first file that is read and holds a coordinate decides the format; until then all files are tried. ``.csv`` and
-    ``.txt`` are replaced by any other format that comes later. A file that another one lists is read only through it.
+    ``.txt`` are replaced by any other format that comes later. A file that another one lists is read only through it,
+    and of a RELION job only its file of coordinates.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class CoordinateWatcher:
         self._formats_left_out: Set[str] = set()  # that were logged
         self._is_closed = False
         self._files: Dict[Path, CoordinateFile] = {}
-        self._lists = ListedFiles(self._files)
+        self._lists = ListedFiles(self.files.folder, self._files)
 
     def begin(self, numbers: Mapping[str, int], number_of: Callable[[str], int]) -> None:
         """Continue earlier sessions of the run, with the numbers that they gave to coordinate files.
@@ -124,16 +125,19 @@ class CoordinateWatcher:
             With ``first`` only.
         """
         now, touched = time.monotonic(), set()  # type: float, Set[str]
-        for path in sorted(self.files.poll(), key=lambda path: (is_unspecific(suffix_of(path)), path)):
+        new, gone = self.files.poll(), self.files.gone()
+        for path in sorted(new, key=lambda path: (is_unspecific(suffix_of(path)), path)):
             file = self._files.setdefault(path, CoordinateFile(os.path.realpath(path)))
             file.due = max(now, file.earliest)
             self._retry_policy.forget(path)
-        for path in self.files.gone():
+        for path in gone:
             touched |= self._drop(path)
+        if new or gone:
+            self._lists.look_again(now)
         for path in [path for path, file in self._files.items() if file.due is not None and file.due <= now]:
             self._lists.read_again(path, self._files[path].due or now)
             if self._lists.has(path):
-                touched |= self._leave_to_list(path)
+                touched |= self._leave_to_other(path)
             elif self._is_wanted(path):
                 touched |= self._read(path, first)
             else:
@@ -148,7 +152,7 @@ class CoordinateWatcher:
         """Forget a file that was removed or renamed; return the micrographs that lose coordinates by this."""
         self._lists.read_again(path, time.monotonic())
         self._files.pop(path, None)
-        self._lists.forget(path, time.monotonic())
+        self._lists.forget(path)
         name = self._name_of(path)
         if not self.picks.knows(name):
             return set()
@@ -227,9 +231,9 @@ class CoordinateWatcher:
             self._formats_left_out.add(name)
             self._log.warning("%s: left out, like all %s files, since %s", path, name, reason)
 
-    def _leave_to_list(self, path: Path) -> Set[str]:
-        """Read a file only through its list from now on; return the micrographs whose coordinates have changed."""
-        self._files[path].leave_to_list()
+    def _leave_to_other(self, path: Path) -> Set[str]:
+        """Leave a file to another that has its coordinates; return the micrographs whose coordinates have changed."""
+        self._files[path].leave_to_other()
         self._retry_policy.forget(path)
         return self.picks.remove(self._name_of(path)) if self.picks.knows(self._name_of(path)) else set()
 
@@ -275,7 +279,7 @@ class CoordinateWatcher:
         file.due = None
         table = self.picks.table_of(self._name_of(path))
         for listed in self._lists.note(path, table, started):
-            touched |= self._leave_to_list(listed)
+            touched |= self._leave_to_other(listed)
         if table.not_read:  # files that this one lists, which may still be being written
             file.due = self._retry_policy.next_attempt(path, path)
         if file.due is None:

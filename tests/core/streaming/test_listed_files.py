@@ -70,8 +70,10 @@ def test_files_that_a_list_names_are_read_once_whichever_comes_first(tmp_path, f
         assert not watcher.picks.shared() and not counts.not_read
         (tmp_path / NAMES[0]).write_text(STAR + "50 60\n")  # a change counts through the list
         assert numbers(rest()) == [3, 2, 0]
-        (tmp_path / "autopick.star").write_text(listing(tmp_path, NAMES[1]))  # the other one counts on its own
-        assert numbers(rest()) == [3, 2, 0] and watcher.counts().files == 2
+        (tmp_path / "autopick.star").write_text(listing(tmp_path, NAMES[1]))
+        own = [] if job else [3]  # the other one counts on its own, unless it belongs to a job
+        assert numbers(rest()) == [*(own or [0]), 2, 0] and watcher.counts().files == 1 + len(own)
+        assert read_picks(tmp_path).counts() == watcher.counts()
     assert "left out" not in caplog.text or first == "list"
 
 
@@ -100,3 +102,18 @@ def test_listed_files_of_another_format_are_read_through_their_list(tmp_path, ca
         watcher = rest()
         counts = watcher.counts()
     assert numbers(watcher) == [2, 2, 0] and not counts.not_read and not counts.other and not caplog.text
+
+
+def test_of_a_job_only_its_file_of_coordinates_is_read(tmp_path, caplog):
+    rows = "data_particles\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\nm1.mrc 1 2\n"
+    (tmp_path / "job.star").write_text(JOB)
+    for number in (0, 1):
+        (tmp_path / f"run_it00{number}_data.star").write_text(rows + "m2.mrc 3 4\n" * number)
+    with watching(tmp_path) as rest:
+        assert numbers(rest()) == [1, 1, 0]
+        (tmp_path / "run_it002_data.star").write_text(rows)
+        watcher = rest()
+        assert numbers(watcher) == [1, 0, 0] and watcher.counts() == read_picks(tmp_path).counts()
+        (tmp_path / "run_it002_data.star").unlink()
+        assert numbers(rest()) == [1, 1, 0] and watcher.counts() == read_picks(tmp_path).counts()
+    assert caplog.text.count("\n") == 1 and "is gone" in caplog.text
