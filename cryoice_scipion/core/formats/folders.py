@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.joining import FilesRead, Picks, join, read_each
@@ -92,15 +92,21 @@ def refuse_output(folder: Path) -> None:
         raise CoordinatesError(folder, reason, f"give one file, such as {folder / kept.name}")
 
 
-def _without_listed(top: Path, tree: Tree) -> Tree:
-    """Return the files of a tree; of a RELION job in it, only its file of coordinates, which may list the others."""
-    outputs: Dict[Path, Optional[Path]] = {top: None}
+def job_outputs(top: Path) -> Callable[[Path], Optional[Path]]:
+    """Return a function for the folders of a tree: the file of coordinates of the RELION job that a folder is in."""
+    outputs: Dict[Path, Optional[Path]] = {top: job_output(top)}
 
     def output_above(folder: Path) -> Optional[Path]:
         if folder not in outputs:
             outputs[folder] = job_output(folder) or output_above(folder.parent)
         return outputs[folder]
 
+    return output_above
+
+
+def _without_listed(top: Path, tree: Tree) -> Tree:
+    """Return the files of a tree; of a RELION job in it, only its file of coordinates, which may list the others."""
+    output_above = job_outputs(top)
     return dataclasses.replace(tree, files=[file for file in tree.files if output_above(file.parent) in (None, file)])
 
 
@@ -122,13 +128,13 @@ def _read_files(files: List[Path]) -> Tuple[FilesRead, Dict[str, str]]:
         tried = _read_all(unspecific)
         if _formats_in(tried) or not read.parts:
             return read.and_also(tried), {}
-    return read, {str(file): "" for file in unspecific}
+    return read, {str(file): "" for file in _unlisted(unspecific, _listed(read))}
 
 
 def _listed(read: FilesRead) -> Set[str]:
     """Return the real paths of the files that are read because one of the others lists them."""
     lists = [part.row_files for _, part in read.parts if part.row_files is not None]
-    return {os.path.realpath(name) for one in lists for name in one.names}
+    return set().union(*(one.real_paths() for one in lists))
 
 
 def _unlisted(files: List[Path], listed: Set[str]) -> List[Path]:

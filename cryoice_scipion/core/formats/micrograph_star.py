@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cryoice_scipion.core.errors import CryoIceError
+from cryoice_scipion.core.formats.optics import GROUP, group_pixel_sizes
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, Block, read_star, write_blocks
 
-_NAME, _GROUP, _SIZE = "rlnMicrographName", "rlnOpticsGroup", "rlnMicrographPixelSize"
+_NAME, _SIZE = "rlnMicrographName", "rlnMicrographPixelSize"
 
 
 @dataclasses.dataclass
@@ -42,7 +43,13 @@ class MicrographStar:
         return cls(block, next((other for other in blocks if other.name == "optics"), None))
 
     def listed(self) -> List[Tuple[str, Optional[float]]]:
-        """Return the name of each micrograph and its pixel size in Å/px, if known; once for each pixel size."""
+        """Return the name of each micrograph and its pixel size in Å/px, if known; once for each pixel size.
+
+        Raises
+        ------
+        CryoIceError
+            When an optics group has two pixel sizes.
+        """
         names = self.micrographs.table[_NAME].astype(str)
         table = pd.DataFrame({"name": names, "size": self._pixel_sizes()}).drop_duplicates()
         sizes = [float(size) if np.isfinite(size) and size > 0 else None for size in table["size"]]
@@ -67,10 +74,10 @@ class MicrographStar:
     def _pixel_sizes(self) -> pd.Series:
         """Return the pixel size of each micrograph in Å/px; NaN if unknown."""
         table, optics = self.micrographs.table, self.optics
-        if optics is not None and {_GROUP, _SIZE} <= set(optics.table):
-            sizes = pd.to_numeric(optics.table.drop_duplicates(_GROUP).set_index(_GROUP)[_SIZE], errors="coerce")
-            if _GROUP in table:
-                return table[_GROUP].map(sizes)
+        if optics is not None and {GROUP, _SIZE} <= set(optics.table):
+            sizes = group_pixel_sizes(optics)
+            if GROUP in table:
+                return table[GROUP].map(sizes)
             if len(sizes) == 1:
                 return pd.Series(sizes.iloc[0], index=table.index)
         if _SIZE in table:
@@ -98,6 +105,6 @@ def write_new_list(path: Path, micrographs: Sequence[Tuple[str, Optional[float]]
     distinct = list(dict.fromkeys(sizes))
     numbers = list(range(1, len(distinct) + 1))
     names = [f"opticsGroup{number}" for number in numbers]
-    optics = pd.DataFrame({"rlnOpticsGroupName": names, _GROUP: numbers, _SIZE: distinct})
-    table[_GROUP] = [distinct.index(size) + 1 for size in sizes]
+    optics = pd.DataFrame({"rlnOpticsGroupName": names, GROUP: numbers, _SIZE: distinct})
+    table[GROUP] = [distinct.index(size) + 1 for size in sizes]
     write_blocks(path, [("optics", optics), ("micrographs", table)], VERSION_COMMENT)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import List, Mapping, NamedTuple, Optional, Sequence
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,10 @@ class RowFiles(NamedTuple):
 
     names: List[str]
     numbers: npt.NDArray[np.int32]  # position in ``names``; rows of the table after these come from no file
+
+    def real_paths(self) -> Set[str]:
+        """Return the real paths of the files; of a list, they are read only through it."""
+        return {os.path.realpath(name) for name in self.names}
 
 
 class Picks(NamedTuple):

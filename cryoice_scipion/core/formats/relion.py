@@ -14,6 +14,7 @@ import pandas as pd
 from cryoice_scipion.constants import UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError, counted, plural
 from cryoice_scipion.core.formats.joining import Picks, join, read_each
+from cryoice_scipion.core.formats.optics import GROUP, group_pixel_sizes
 from cryoice_scipion.core.formats.pick_tables import (
     BOX_SIZE,
     DIAMETER,
@@ -35,7 +36,6 @@ from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.formats.text_files import read_text
 from cryoice_scipion.core.images.naming import resolve_beside
 
-_GROUP = "rlnOpticsGroup"
 _BLOCK = re.compile(r"^[ \t]*data_[^\s/]*[ \t]*$", re.MULTILINE)
 _COORDINATE_FILES = "rlnMicrographCoordinates"  # RELION's list of coordinate files, one a micrograph
 
@@ -59,9 +59,11 @@ def _read(path: Path, listing: Optional[Path] = None) -> Picks:
         if {MICROGRAPH, _COORDINATE_FILES} <= set(block.columns):
             _refuse_list(path, listing)
             return _from_list(path, block.rows)
-    optics = next((block.table for block in blocks if block.name == "optics" and X not in block.columns), None)
-    sizes = _pixel_sizes(optics)
-    return read_blocks(blocks, (X, Y), lambda block: _convert(block, sizes))._replace(optics=optics)
+    optics = next((block for block in blocks if block.name == "optics" and X not in block.columns), None)
+    groups = {} if optics is None else group_pixel_sizes(optics).to_dict()
+    sizes = {str(group): float(size) for group, size in groups.items()}
+    picks = read_blocks(blocks, (X, Y), lambda block: _convert(block, sizes))
+    return picks._replace(optics=None if optics is None else optics.table)
 
 
 def _refuse_list(path: Path, listing: Optional[Path]) -> None:
@@ -69,20 +71,12 @@ def _refuse_list(path: Path, listing: Optional[Path]) -> None:
         raise CoordinatesError(listing, f"lists {path.name}, which is a list itself", "give the coordinate files")
 
 
-def _pixel_sizes(optics: Optional[pd.DataFrame]) -> Dict[str, float]:
-    """Return the pixel size of the micrographs in Å/px by optics group."""
-    if optics is None or not {_GROUP, MICROGRAPH_PIXEL_SIZE} <= set(optics):
-        return {}
-    sizes = pd.to_numeric(optics[MICROGRAPH_PIXEL_SIZE], errors="coerce")
-    return {str(group): float(size) for group, size in zip(optics[_GROUP], sizes)}
-
-
 def _convert(block: Block, pixel_sizes: Dict[str, float]) -> Picks:
     rows, columns = block.rows, dict(block.rows.columns)
     if MICROGRAPH_PIXEL_SIZE in columns:
         columns[PIXEL_SIZE] = rows.numbers(MICROGRAPH_PIXEL_SIZE, optional=True)
-    elif _GROUP in columns and pixel_sizes:
-        groups = map(str, np.asarray(columns[_GROUP], dtype=object))
+    elif GROUP in columns and pixel_sizes:
+        groups = map(str, np.asarray(columns[GROUP], dtype=object))
         columns[PIXEL_SIZE] = np.array([pixel_sizes.get(group, np.nan) for group in groups], dtype=np.float64)
     columns[X], columns[Y] = rows.numbers(X), rows.numbers(Y)
     for name in {DIAMETER, BOX_SIZE, SCORE} & set(columns):

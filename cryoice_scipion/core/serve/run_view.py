@@ -202,7 +202,7 @@ class RunView:
         record = self.record(key)
         shape, pixel_size = record.shape or (1, 1), record.pixel_size or 1.0
         data = {
-            "id": key, "name": Path(record.path).name, "stem": record.stem,
+            "id": key, "name": Path(record.path).name, "stem": record.stem, "picture": _version_of(record),
             "width": shape[1], "height": shape[0], "pixel_size": pixel_size,
             "status": record.status, "why": record.reason, "grade": record.grade, "confidence": record.grade_confidence,
             "reason": record.grade_reason, "outlier": record.outlier,

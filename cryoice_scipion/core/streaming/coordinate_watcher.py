@@ -3,20 +3,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import os
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Set
+from typing import Callable, Dict, Mapping, Set
 
 from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, counted, one_line
-from cryoice_scipion.core.formats.coordinates import read_picks, unknown_format
+from cryoice_scipion.core.formats.coordinates import unknown_format
 from cryoice_scipion.core.formats.folders import may_hold_coordinates, refuse_output
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
 from cryoice_scipion.core.images.reading import file_of
 from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import PickCounts
 from cryoice_scipion.core.results.balance import names_in_short
+from cryoice_scipion.core.streaming.coordinate_file import (
+    NOT_READ,
+    OTHER,
+    READ,
+    CoordinateFile,
+    ListedFiles,
+    holds_coordinates,
+)
 from cryoice_scipion.core.streaming.file_retry import RETRY_SECONDS, RetryPolicy
 from cryoice_scipion.core.streaming.folder_watcher import FolderWatcher
 from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
@@ -24,24 +32,13 @@ from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordi
 
 _LONGEST_SHARE = 0.1  # of the time that may go into reading one file, however often it changes
 
-_READ, _NOT_READ, _OTHER = "read", "not read", "other"
-
-
-@dataclasses.dataclass
-class _File:
-    due: Optional[float] = None  # when to read it (monotonic clock); None: when it changes
-    earliest: float = 0.0  # not before this
-    result: str = ""  # of the last attempt
-    error: str = ""
-    row_warnings: List[str] = dataclasses.field(default_factory=list)  # one for each unreadable row
-    warn_at: Optional[float] = None  # when these are logged, unless the file changes before
-
 
 class CoordinateWatcher:
     """Read one file, or the files of one format in one folder, into :class:`StreamingCoordinates` as they come.
 
     The first file that is read and holds a coordinate decides the format; until then all files are tried. ``.csv`` and
-    ``.txt`` are replaced by any other format that comes later.
+    ``.txt`` are replaced by any other format that comes later. A file that another one lists is read only through it,
+    and of a RELION job only its file of coordinates.
     """
 
     def __init__(
@@ -85,7 +82,8 @@ class CoordinateWatcher:
         self._format = ""  # the extension that counts; empty: not decided yet
         self._formats_left_out: Set[str] = set()  # that were logged
         self._is_closed = False
-        self._files: Dict[Path, _File] = {}
+        self._files: Dict[Path, CoordinateFile] = {}
+        self._lists = ListedFiles(self.files.folder, self._files)
 
     def begin(self, numbers: Mapping[str, int], number_of: Callable[[str], int]) -> None:
         """Continue earlier sessions of the run, with the numbers that they gave to coordinate files.
@@ -99,7 +97,7 @@ class CoordinateWatcher:
             path = file_of(str(self.path / name))
             if path.parent != self.path and self.files.in_subfolders is None and path.is_file():
                 self.files.in_subfolders = True
-            if not self._format and not is_unspecific(suffix_of(path)) and _holds_coordinates(path):
+            if not self._format and not is_unspecific(suffix_of(path)) and holds_coordinates(path):
                 self._format = suffix_of(path)
 
     @property
@@ -127,14 +125,20 @@ class CoordinateWatcher:
             With ``first`` only.
         """
         now, touched = time.monotonic(), set()  # type: float, Set[str]
-        for path in sorted(self.files.poll(), key=lambda path: (is_unspecific(suffix_of(path)), path)):
-            file = self._files.setdefault(path, _File())
+        new, gone = self.files.poll(), self.files.gone()
+        for path in sorted(new, key=lambda path: (is_unspecific(suffix_of(path)), path)):
+            file = self._files.setdefault(path, CoordinateFile(os.path.realpath(path)))
             file.due = max(now, file.earliest)
             self._retry_policy.forget(path)
-        for path in self.files.gone():
+        for path in gone:
             touched |= self._drop(path)
+        if new or gone:
+            self._lists.look_again(now)
         for path in [path for path, file in self._files.items() if file.due is not None and file.due <= now]:
-            if self._is_wanted(path):
+            self._lists.read_again(path, self._files[path].due or now)
+            if self._lists.has(path):
+                touched |= self._leave_to_other(path)
+            elif self._is_wanted(path):
                 touched |= self._read(path, first)
             else:
                 self._leave_out(path)
@@ -146,7 +150,9 @@ class CoordinateWatcher:
 
     def _drop(self, path: Path) -> Set[str]:
         """Forget a file that was removed or renamed; return the micrographs that lose coordinates by this."""
+        self._lists.read_again(path, time.monotonic())
         self._files.pop(path, None)
+        self._lists.forget(path)
         name = self._name_of(path)
         if not self.picks.knows(name):
             return set()
@@ -163,12 +169,12 @@ class CoordinateWatcher:
     def add_unused(self, counts: PickCounts) -> None:
         """Add the files that were not used to the counts."""
         is_decided = self._format or any(
-            file.result == _READ and not is_unspecific(suffix_of(path)) for path, file in self._files.items()
+            file.result == READ and not is_unspecific(suffix_of(path)) for path, file in self._files.items()
         )
         for path, file in self._files.items():
-            if file.result == _OTHER or (file.result == _NOT_READ and is_decided and self._is_unspecific_beside(path)):
+            if file.result == OTHER or (file.result == NOT_READ and is_decided and self._is_unspecific_beside(path)):
                 counts.other.append(str(path))
-            elif file.result == _NOT_READ and (file.due is None or self._is_closed):
+            elif file.result == NOT_READ and (file.due is None or self._is_closed):
                 counts.not_read[str(path)] = file.error
 
     def close(self) -> None:
@@ -189,7 +195,7 @@ class CoordinateWatcher:
         self.files.close()
         self._is_closed = True
         for file in self._files.values():
-            if file.result == _NOT_READ and file.due is not None:
+            if file.result == NOT_READ and file.due is not None:
                 self._log.warning(file.error)
         self._log_row_warnings(float("inf"))
         if not self._files:
@@ -215,15 +221,21 @@ class CoordinateWatcher:
     def _leave_out(self, path: Path) -> None:
         """Leave out a file because the coordinates are read from another format; log this once for each format."""
         file, name = self._files[path], suffix_of(path)
-        file.due, file.result, file.warn_at = None, _OTHER, None
+        file.due, file.result, file.warn_at = None, OTHER, None
         self._retry_policy.forget(path)
         reason = f"the coordinates are read from {self._format} files"
-        if not is_unspecific(name) and _holds_coordinates(path):
-            file.result = _NOT_READ
+        if not is_unspecific(name) and holds_coordinates(path):
+            file.result = NOT_READ
             file.error = f"{path}: is left out, since {reason}; use one format"
         if name not in self._formats_left_out:
             self._formats_left_out.add(name)
             self._log.warning("%s: left out, like all %s files, since %s", path, name, reason)
+
+    def _leave_to_other(self, path: Path) -> Set[str]:
+        """Leave a file to another that has its coordinates; return the micrographs whose coordinates have changed."""
+        self._files[path].leave_to_other()
+        self._retry_policy.forget(path)
+        return self.picks.remove(self._name_of(path)) if self.picks.knows(self._name_of(path)) else set()
 
     def _decide_format(self, path: Path) -> Set[str]:
         """Read only files of this file's format from now on; return the micrographs that lose coordinates by this."""
@@ -232,9 +244,11 @@ class CoordinateWatcher:
         if name == before:
             return touched
         for other, file in self._files.items():
-            if suffix_of(other) == name or (file.result == _NOT_READ and not is_unspecific(suffix_of(other))):
+            if suffix_of(other) == name or self._lists.has(other):
                 continue
-            if file.result == _READ and self.picks.knows(self._name_of(other)):
+            if file.result == NOT_READ and not is_unspecific(suffix_of(other)):
+                continue
+            if file.result == READ and self.picks.knows(self._name_of(other)):
                 touched |= self.picks.remove(self._name_of(other))
             self._leave_out(other)
         return touched
@@ -249,28 +263,31 @@ class CoordinateWatcher:
             if first:
                 raise
             self._log.warning(str(error))
-            file.due, file.result, file.error = None, _NOT_READ, str(error)
+            file.due, file.result, file.error = None, NOT_READ, str(error)
             return touched
         except Exception as error:  # an incomplete file can make a reader fail in any way
             reason = str(error) if isinstance(error, CryoIceError) else f"{path}: {type(error).__name__}: {error}"
-            file.result = _OTHER if isinstance(error, NoCoordinatesError) else _NOT_READ
+            file.result = OTHER if isinstance(error, NoCoordinatesError) else NOT_READ
             file.error = one_line(reason)
             file.due = self._retry_policy.next_attempt(path, path)
             if file.due is None:
                 self._log.warning("%s; it is read again when it changes", file.error)
             return touched
         ended = time.monotonic()
-        file.error, file.result = "", _READ
+        file.error, file.result = "", READ
         file.earliest = ended + (ended - started) / _LONGEST_SHARE
         file.due = None
-        if self.picks.not_read_by(self._name_of(path)):  # files that this one lists, which may still be being written
+        table = self.picks.table_of(self._name_of(path))
+        for listed in self._lists.note(path, table, started):
+            touched |= self._leave_to_other(listed)
+        if table.not_read:  # files that this one lists, which may still be being written
             file.due = self._retry_policy.next_attempt(path, path)
         if file.due is None:
             self._retry_policy.forget(path)
-        row_warnings = self.picks.warnings_on(self._name_of(path))
-        if row_warnings != file.row_warnings:  # the last row may be incomplete
-            file.row_warnings, file.warn_at = row_warnings, ended + self._retry_seconds if row_warnings else None
-        if self.picks.rows_in(self._name_of(path)):
+        if table.warnings != file.row_warnings:  # the last row may be incomplete
+            file.row_warnings = table.warnings
+            file.warn_at = ended + self._retry_seconds if table.warnings else None
+        if len(table):
             touched |= self._decide_format(path)
         return touched
 
@@ -281,11 +298,3 @@ class CoordinateWatcher:
                 file.warn_at = None
                 for line in file.row_warnings:
                     self._log.warning(line)
-
-
-def _holds_coordinates(path: Path) -> bool:
-    """Return whether a file can be read and holds coordinates."""
-    try:
-        return path.is_file() and len(read_picks(path)) > 0
-    except Exception:  # an incomplete file can make a reader fail in any way
-        return False

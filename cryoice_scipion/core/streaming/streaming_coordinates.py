@@ -174,13 +174,9 @@ class StreamingCoordinates:
         """Return the number of a file's coordinates; 0 if it was not read."""
         return len(self._sources[self._numbers[name]].picks) if name in self._numbers else 0
 
-    def not_read_by(self, name: str) -> int:
-        """Return how many of the files that this file lists could not be read."""
-        return len(self._sources[self._numbers[name]].picks.not_read) if name in self._numbers else 0
-
-    def warnings_on(self, name: str) -> List[str]:
-        """Return the warnings about a file's rows."""
-        return self._sources[self._numbers[name]].picks.warnings if name in self._numbers else []
+    def table_of(self, name: str) -> PickTable:
+        """Return a file as it was last read."""
+        return self._sources[self._numbers[name]].picks
 
     def _replace(self, number: int, source: _Source) -> Set[str]:
         """Replace a file's content; return the micrographs whose coordinates have changed."""

@@ -90,6 +90,8 @@ def _words(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         value = ", ".join(map(str, value))
+    if isinstance(value, float):
+        value = float(f"{value:.6g}")
     return "none" if value in (None, "") else str(value)
 
 

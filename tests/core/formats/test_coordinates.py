@@ -325,6 +325,8 @@ def test_relion_coordinates_have_the_pixel_size_of_their_row_or_optics_group(tmp
     table = read_picks(write(tmp_path / "p.star", f"{groups}{head}_rlnMicrographPixelSize\n1 2 1 1.5\n3 4 1 x\n")).table
     np.testing.assert_equal(table["cryoicePixelSize"].to_numpy(), [1.5, np.nan])
     assert [pick.pixel_size for pick in coordinates.picks_of_rows(table, [0, 1])] == [1.5, None]
+    with pytest.raises(CoordinatesError, match=r"p\.star: gives optics group 1 0\.885 Å/px and 1\.77 Å/px"):
+        read_picks(write(tmp_path / "p.star", f"{groups}1 1.77\n{head}1 2 1\n"))
     without = groups.replace("_rlnMicrographPixelSize", "_rlnVoltage")
     assert "cryoicePixelSize" not in read_picks(write(tmp_path / "p.star", f"{without}{head}1 2 1\n")).table
 

@@ -155,6 +155,16 @@ def test_files_that_a_list_names_are_read_once_in_a_folder_without_the_marks_of_
     assert len(picks) == 2 and "1 coordinate file in its subfolders is not used" in picks.notes[0]
 
 
+def test_listed_text_files_are_not_called_unused(tmp_path):
+    files = {
+        "autopick.star": f"{LIST}{M1} {tmp_path}/m1.txt\n",
+        "m1.txt": "x_coord\ty_coord\n1\t2\n",
+        "m2.txt": "1 2\n",
+    }
+    picks = read_picks(tree(tmp_path, files))
+    assert rows(picks) == [(M1, 1)] and picks.counts(0, 0).other == [str(tmp_path / "m2.txt")]
+
+
 def test_dead_links_and_unreadable_subfolders_are_named(tmp_path):
     tree(tmp_path, {"sub/a.box": BOX, "closed/b.box": BOX})
     (tmp_path / "sub" / "gone.box").symlink_to(tmp_path / "nowhere")

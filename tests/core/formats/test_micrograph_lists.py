@@ -7,6 +7,7 @@ from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.micrograph_lists import InputList, write_micrographs
 from cryoice_scipion.core.formats.micrograph_star import MicrographStar
 from cryoice_scipion.core.formats.star import read_star
+from cryoice_scipion.core.images.naming import expand_micrographs
 
 OPTICS = "data_optics\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n_rlnVoltage\n"
 GROUPS = f"{OPTICS}one 1 0.885 300\ntwo 2 1.5 200\n"
@@ -46,6 +47,18 @@ def test_each_micrograph_has_the_pixel_size_of_its_optics_group_its_row_or_its_m
     found = MicrographStar.read(write(tmp_path / "m.star", text)).listed()
     assert [name for name, _ in found] == ["a.mrc", "b.mrc", "c.mrc"]
     assert [size for _, size in found] == sizes
+
+
+def test_an_optics_group_has_one_pixel_size(tmp_path):
+    rows = LIST + "_rlnOpticsGroup\na.mrc 2\nb.mrc 1\n"
+    twice = write(tmp_path / "m.star", OPTICS + "one 1 0.885 300\ntwo 2 1.5 300\none 1 1.77 300\n" + rows)
+    reason = r"m\.star: gives optics group 1 0\.885 Å/px and 1\.77 Å/px; correct the optics table"
+    with pytest.raises(CryoIceError, match=reason):
+        MicrographStar.read(twice).listed()
+    with pytest.raises(CryoIceError, match=reason):
+        expand_micrographs([str(twice)])
+    write(twice, OPTICS + "one 1 none 300\none 1 0.885 300\ntwo 2 1.5 300\none 1 0.8851 200\n" + rows)  # calibration
+    assert MicrographStar.read(twice).listed() == [("a.mrc", 1.5), ("b.mrc", 0.885)]
 
 
 @pytest.mark.parametrize(

@@ -302,12 +302,42 @@ def test_a_small_picture_is_loaded_again_when_its_micrograph_is_screened_again(p
     page.wait("document.querySelectorAll('.card img').length === 6")
     sources = "[...document.querySelectorAll('.card')].map((one) => [one.title, one.querySelector('img').src]).sort()"
     before = dict(page.evaluate(sources))
-    lines = (run / "journal.jsonl").read_text().splitlines()
-    entry = next(one for one in map(json.loads, lines) if one.get("record", {}).get("id") == 2)
-    entry["record"]["median_logit"] = 1.5
-    with open(run / "journal.jsonl", "a") as journal:
-        journal.write(json.dumps(entry) + "\n")
+    screen_again(run, 1.5)
     name, source = sorted(before.items())[1]
     page.wait(f"{sources}[1][1] !== {json.dumps(source)}")
     after = dict(page.evaluate(sources))
     assert name == "mic002.mrc" and [one for one in after if after[one] != before[one]] == [name]
+
+
+@pytest.mark.parametrize("part", ["review", "teach"])
+def test_the_open_micrograph_is_loaded_again_when_it_is_screened_again(page, run, part):
+    (run / "labels.json").unlink(missing_ok=True)
+    page.size(1280, 800)
+    go(page, part)
+    page.wait("document.querySelectorAll('.card img').length === 6 && document.getElementById('name').textContent")
+    page.click(".card[title='mic002.mrc']")
+    shown = "document.querySelector('#stage image').getAttribute('href')"
+    page.wait(f"{shown}.startsWith('/api/run/2/picture.jpg')")
+    if part == "teach":
+        page.drag("#stage svg.picture", (0.6, 0.45), (0.65, 0.55))
+        page.wait("document.querySelectorAll('.mark').length === 1")
+    page.evaluate("document.querySelector('#stage svg.picture').focus()")
+    page.key("+")
+    view = "document.querySelector('#stage svg.picture').getAttribute('viewBox')"
+    source, zoomed = page.evaluate(shown), page.evaluate(view)
+    screen_again(run, {"review": 2.5, "teach": 3.5}[part])
+    page.wait(f"{shown} !== {json.dumps(source)} && {shown}.startsWith('/api/run/2/picture.jpg')")
+    assert page.evaluate(view) == zoomed
+    if part == "teach":
+        page.wait("document.querySelectorAll('.mark').length === 1")
+        page.click("#undo")
+        page.wait("document.querySelectorAll('.mark').length === 0")
+
+
+def screen_again(run, logit):
+    """Add another result of the second micrograph to the journal."""
+    lines = (run / "journal.jsonl").read_text().splitlines()
+    entry = next(one for one in map(json.loads, lines) if one.get("record", {}).get("id") == 2)
+    entry["record"]["median_logit"] = logit
+    with open(run / "journal.jsonl", "a") as journal:
+        journal.write(json.dumps(entry) + "\n")

@@ -155,7 +155,7 @@ def test_a_row_that_is_half_written_is_counted_until_it_is_whole(tmp_path):
     assert picks.read(path) == {"a"}
     assert places(picks, "a") == [(0, 1, 1)]
     assert (picks.counts().rows, picks.counts().left_out) == (2, {"unreadable_row": 1})
-    assert "line" in picks.warnings_on("p.star")[0]
+    assert "line" in picks.table_of("p.star").warnings[0]
     path.write_text(whole + "a\t2.0\t2.0\n")
     assert picks.read(path) == {"a"}
     assert (picks.counts().rows, picks.counts().left_out, picks.counts().files) == (2, {}, 1)

@@ -10,7 +10,7 @@ from test_unet_training import write_labelled
 
 from cryoice_scipion.constants import GRADES
 from cryoice_scipion.core.cli import main
-from cryoice_scipion.core.config import AugmentConfig, TrainConfig
+from cryoice_scipion.core.config import AugmentConfig, ModelConfig, TrainConfig, ViewConfig
 from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import load_config, resolve_model
 from cryoice_scipion.core.errors import CryoIceError
@@ -24,7 +24,7 @@ from cryoice_scipion.core.training.grades.fit import (
     measures,
     temperature_of,
 )
-from cryoice_scipion.core.training.grades.train import split_examples
+from cryoice_scipion.core.training.grades.train import _card, split_examples
 from cryoice_scipion.core.training.sources import Sources
 from cryoice_scipion.core.training.trainers import TrainRequest
 
@@ -74,6 +74,15 @@ def test_it_learns_the_grades_and_writes_a_model_folder(grader):
     names = {path.name for path in grader.iterdir()}
     assert {"card.md", "history.csv", "curves.png", "calibration.png", "predictions.csv", "SHA256SUMS"} <= names
     assert "Measured on the 2 test micrographs" in (grader / "card.md").read_text()
+
+
+def test_the_card_of_a_grader_says_if_its_auc_is_unknown():
+    view = ViewConfig(kind="picture", sampling=20.0)
+    model = ModelConfig(
+        name="m", views=[view], network_options={"depth": 10, "width": 4}, metrics={"test_accuracy": 1.0}
+    )
+    text = _card(model, "test", [Example("a", "", None, None, 0)], np.eye(len(GRADES))[:1])
+    assert "AUC of bad against good unknown, share with the right grade 1.0." in text
 
 
 @pytest.mark.parametrize("seed", range(5))

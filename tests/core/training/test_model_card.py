@@ -10,9 +10,9 @@ from cryoice_scipion.core.training.metrics import measure
 from cryoice_scipion.core.training.model_card import MEASURES, write_card
 
 
-def written(folder, **values):
+def written(folder, view=None, **values):
     """Return the lines of the card of a model."""
-    model = ModelConfig(name="m", views=[ViewConfig()], **values)
+    model = ModelConfig(name="m", views=[view or ViewConfig()], **values)
     predictions = pd.DataFrame(columns=["label", "split", "origin", "p_bad"])
     write_card(folder / "card.md", model, predictions, [], "by hand")
     return (folder / "card.md").read_text().splitlines()
@@ -42,6 +42,14 @@ def test_settings_that_are_not_the_usual_ones_are_listed(card):
         "  - class_weights: yes",
     ]
     assert card(TrainConfig().model_dump_json()) == ["- settings: the defaults"]
+
+
+def test_samplings_are_rounded(tmp_path, card):
+    config = TrainConfig.make(patches=PatchConfig.make(sampling=64 / 42))
+    assert card(config.model_dump_json()) == ["- settings: the defaults, except", "  - patches.sampling: 1.52381"]
+    text = "\n".join(written(tmp_path, ViewConfig(kind="spots", window=42, sampling=64 / 42), stride=21))
+    assert "spots (42 px at 1.524 Å/px); map cells of 32.0 Å." in text
+    assert "- At 1.524 Å/px it sees nothing finer than 3.05 Å," in text
 
 
 def test_settings_that_are_words_stay_words(card):

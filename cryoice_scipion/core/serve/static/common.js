@@ -49,6 +49,9 @@ export const percent = (share) => (share === null || share === undefined ? "–"
 export const whole = (number) => Math.round(number).toLocaleString("en");
 export const counted = (number, one, several = `${one}s`) => `${whole(number)} ${number === 1 ? one : several}`;
 
+/** Return the address of the picture of a micrograph, which changes when it is screened again. */
+export const pictureOf = (data) => `/api/run/${data.id}/picture.jpg?version=${data.picture}`;
+
 /** Return a small square of a colour, as a picture, because the policy of the page allows no inline style. */
 export function dot(colour) {
   const box = make("svg", { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" });

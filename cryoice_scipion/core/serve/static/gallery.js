@@ -140,6 +140,9 @@ export class Gallery {
   }
 }
 
+/** Return whether a micrograph was screened again since its data were loaded. */
+export const isOutdated = (data, row) => Boolean(data && row && data.id === row.id && data.picture !== row.picture);
+
 /** Return a long name with its middle left out, because names of micrographs differ at their end. */
 export function short(name) {
   const stem = name.replace(/\.[a-z]+$/i, "");

@@ -5,6 +5,7 @@ import { make, pictures, tell } from "./common.js";
 
 const LOW_PASS = pictures.low_pass, [LOWEST, HIGHEST] = pictures.low_passes;  // Å: of the first picture; range of the slider
 const PAUSE = 200;  // ms after a change
+const finer = (source, lowPass) => `${source}${source.includes("?") ? "&" : "?"}low_pass=${lowPass}`;
 let number = 0;
 
 export class Look {
@@ -66,8 +67,8 @@ export class Look {
     clearTimeout(this.timer);
     const usual = Number(this.lowPass.value) === LOW_PASS, sampling = this.full / pictures.side;  // Å/px of the first picture
     const fine = this.full && (!usual || (sampling > LOW_PASS / 2 && this.zoomed()));
-    const wanted = fine ? `${this.source}?low_pass=${this.lowPass.value}` : this.source;
-    if (wanted === this.shown || (usual && this.shown === `${this.source}?low_pass=${LOW_PASS}`)) return;
+    const wanted = fine ? finer(this.source, this.lowPass.value) : this.source;
+    if (wanted === this.shown || (usual && this.shown === finer(this.source, LOW_PASS))) return;
     this.timer = setTimeout(() => {
       const image = new Image();
       image.onload = () => {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Review: look at the micrographs of a run at any threshold, and accept or reject them by hand.
 
-import { api, areaTable, counted, find, gradeAndArea, make, sequence, tell, whole } from "./common.js";
-import { Gallery } from "./gallery.js";
+import { api, areaTable, counted, find, gradeAndArea, make, pictureOf, sequence, tell, whole } from "./common.js";
+import { Gallery, isOutdated } from "./gallery.js";
 import { Plane } from "./plane.js";
 import { Viewer } from "./viewer.js";
 
 const viewer = new Viewer(find("stage"));
 const threshold = find("threshold"), margin = find("margin");
-let state, changed = { threshold: false, margin: false };
+let state, shown, changed = { threshold: false, margin: false };
 const SIGNS = { accepted: "✓", rejected: "✕" };
 
 const gallery = new Gallery(open, (row) => row.verdict && make("b", { class: `sign ${row.verdict}`, title: `${row.verdict} by hand` }, SIGNS[row.verdict]), (now) => {
   state = now;
   if (now.micrographs && gallery.row) verdict();  // another tab or the viewer may have given one
+  if (now.micrographs && isOutdated(shown, gallery.row)) open(gallery.row);
   if (plane.isOpen && now.micrographs) plane.look(false);
   if (now.threshold === null) return;
   if (!changed.threshold) threshold.value = now.threshold;
@@ -57,10 +58,11 @@ async function open(row) {
 }
 
 function show(data) {
+  shown = data;
   find("sheet").hidden = false;
   find("facts").hidden = false;
   find("stage").hidden = data.status === "failed";
-  if (data.status !== "failed") viewer.show(data, `/api/run/${data.id}/picture.jpg`);
+  if (data.status !== "failed") viewer.show(data, pictureOf(data));
   const kept = data.picks.filter((pick) => pick[2]).length;
   const picks = data.picks.length ? [make("h2", {}, "Coordinates"), make("p", {}, make("b", {}, whole(kept)), ` of ${whole(data.picks.length)} reach the threshold`)] : [];
   const regions = data.regions.length ? [make("h2", {}, `Regions (${data.regions.length})`), areaTable(data.regions, viewer)] : [];

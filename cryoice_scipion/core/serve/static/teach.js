@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Teach: mark good and bad places, train on them, compare, save the model and screen the run again with it.
 
-import { api, bar, counted, dot, find, make, nameOf, palette, percent, sequence, tell } from "./common.js";
-import { Gallery, short } from "./gallery.js";
+import { api, bar, counted, dot, find, make, nameOf, palette, percent, pictureOf, sequence, tell } from "./common.js";
+import { Gallery, isOutdated, short } from "./gallery.js";
 import { Viewer } from "./viewer.js";
 
 const CLICK = Number(find("stage").dataset.side);  // Å: side of the box that a click marks
@@ -15,7 +15,7 @@ let labels = {}, mode = "bad", data = null, history = [], judges = [], before, a
 const gallery = new Gallery(open, (row) => {
   const number = (labels[row.stem] || []).length;
   return number ? make("b", { class: "sign", title: counted(number, "marked place") }, `▣ ${number}`) : null;
-});
+}, (now) => now.micrographs && isOutdated(data, gallery.row) && find("comparison").hidden && open(gallery.row));
 
 async function open(row, box = null) {
   const mine = opened += 1;
@@ -24,11 +24,11 @@ async function open(row, box = null) {
     const [found, marked] = await Promise.all([api(`/api/run/${row.id}`), api("/api/labels")]);
     if (mine !== opened) return;  // another one, or a comparison, was opened meanwhile
     if (found.status === "failed") throw new Error(`${found.name} failed: ${found.why}`);
+    if (!isOutdated(data, found)) history = [];  // else it was screened again, and its marks can still be undone
     [data, labels] = [found, marked];  // the viewer of Scipion may have changed the marks
     compare(null);
-    viewer.show(data, `/api/run/${data.id}/picture.jpg`);
+    viewer.show(data, pictureOf(data));
     find("name").textContent = data.name;
-    history = [];
     listRegions();
     draw();
     if (!box) return;
@@ -339,7 +339,7 @@ async function compare(one) {
       after.look.follower = before.look;
     }
     for (const [name, which] of Object.entries({ before, after })) {
-      which.show({ ...found[name], picks: [] }, `/api/run/${found.before.id}/picture.jpg`);
+      which.show({ ...found[name], picks: [] }, pictureOf(found.before));
       const parts = Object.entries(found[name].areas).map(([key, share]) => [key, share, palette.classes[key]]);
       find(`${name}_words`).replaceChildren(`Bad area ${percent(found[name].bad_area)}`, bar(parts));
     }

@@ -41,10 +41,12 @@ export class Viewer {
 
   /** Show a micrograph: width, height, pixel_size, mask, regions, picks, diameter; `source` is its picture, of 20 Å. */
   show(data, source) {
-    const same = this.data && this.data.width === data.width && this.data.height === data.height && this.source === source;
+    const as_large = this.data && this.data.width === data.width && this.data.height === data.height;
+    const same = as_large && this.source.split("?")[0] === source.split("?")[0];  // perhaps screened again
+    const isOld = same && this.source === source;
     this.data = data;
     this.source = source;
-    if (!same) this.setPicture(source, true, Math.max(data.width, data.height) * data.pixel_size);
+    if (!isOld) this.setPicture(source, true, Math.max(data.width, data.height) * data.pixel_size);
     this.svg.setAttribute("aria-label", `Micrograph ${data.name}, ${counted(data.regions.length, "region")} of bad area`);
     this.drawAreas(data.mask, data.regions);
     this.drawPicks(data.picks);

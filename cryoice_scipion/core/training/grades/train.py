@@ -183,7 +183,7 @@ def _card(model: ModelConfig, part: str, examples: Sequence[Example], probabilit
     """Return the text of the model card."""
     counts = confusion(grades_of(examples), probabilities.argmax(axis=1))
     depth, width = model.network_options["depth"], model.network_options["width"]
-    measured = {name: model.metrics.get(f"{part}_{name}") for name in ("auc", "accuracy")}
+    measured = {name: model.metrics.get(f"{part}_{name}", "unknown") for name in ("auc", "accuracy")}
     lines = [
         f"# {model.name}",
         "",

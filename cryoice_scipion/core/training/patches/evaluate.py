@@ -27,7 +27,7 @@ def evaluate(detector: NetworkDetector, patches: PatchSet, threshold: float) -> 
         When the sampling of the patches is not the model's.
     """
     if abs(patches.sampling / detector.sampling - 1.0) > 0.01:
-        reason = f"are cut at {patches.sampling} Å/px, the model takes {detector.sampling}"
+        reason = f"are cut at {patches.sampling:g} Å/px, the model takes {detector.sampling:g}"
         raise SettingsError("patches", reason, "cut them anew")
     rows = np.flatnonzero(patches.table["copy"] == 0)
     table = patches.table.iloc[rows]

@@ -26,7 +26,8 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
     """
     samplings = {item.sampling for item in sets}
     if len(samplings) != 1:
-        raise SettingsError("patch sets", f"have different samplings ({sorted(samplings)} Å/px)", "cut them anew")
+        shown = ", ".join(f"{sampling:g}" for sampling in sorted(samplings))
+        raise SettingsError("patch sets", f"have different samplings ({shown} Å/px)", "cut them anew")
     tables = with_unique_names([item.table for item in sets], [item.contents for item in sets])
     real = np.concatenate([item.real for item in sets])
     messages = [message for item in sets for message in item.messages]

@@ -265,7 +265,7 @@ def _check(patches: PatchSet, views: Sequence[str]) -> None:
     if set(views) & set(KINDS) and abs(patches.sampling - CONTEXT_SAMPLING) > 0.01:
         raise SettingsError(
             "patches",
-            f"are cut at {patches.sampling} Å/px, this network takes {CONTEXT_SAMPLING}",
+            f"are cut at {patches.sampling:g} Å/px, this network takes {CONTEXT_SAMPLING:g}",
             "cut them anew, or take --network patch_fft",
         )
 
