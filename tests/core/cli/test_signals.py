@@ -13,10 +13,13 @@ from cryoice_scipion.core.errors import Terminated
 
 
 @pytest.fixture(autouse=True)
-def _handler():
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+def _handlers():
+    """The tests may run under nohup or in the background of a script, and so ignore signals, as would commands."""
+    handlers = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
