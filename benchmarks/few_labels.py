@@ -34,7 +34,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import few_labels_page  # noqa: E402
 from about import about, record  # noqa: E402
 from few_labels_page import NUMBERS, SCRATCH, SHIPPED, TUNED  # noqa: E402
-from region_metrics import paired  # noqa: E402
+from region_metrics import paired, paired_means  # noqa: E402
 from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.constants import BAD, DEFAULT_MODEL, GOOD  # noqa: E402
@@ -203,7 +203,7 @@ def evaluate(kept: Dict[str, Any], model: str, odds: Dict[int, Dict[str, np.ndar
 def over_sessions(rows: Sequence[Dict[str, Any]], number: int, other: str) -> Dict[str, List[float]]:
     """Return the mean AUC of another method and of fine-tuning, and their difference, over sessions."""
     arrays = [np.array([row[str(number)][name] for row in rows]) for name in (other, TUNED)]
-    return paired([lambda times, one=one: float((times * one).sum() / times.sum()) for one in arrays], len(rows))
+    return paired_means(arrays)
 
 
 def over_micrographs(

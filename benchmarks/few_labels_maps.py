@@ -23,8 +23,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import few_labels  # noqa: E402
 from about import about, record  # noqa: E402
-from few_labels_page import NUMBERS, SCRATCH, SHIPPED, TUNED  # noqa: E402
-from region_metrics import paired  # noqa: E402
+from few_labels_page import NUMBERS, SCRATCH, SHIPPED, TUNED, interval  # noqa: E402
+from region_metrics import paired_means  # noqa: E402
 from train_default_model import BUILD, REAL  # noqa: E402
 
 from cryoice_scipion.core.config import ModelConfig, TrainConfig, ViewConfig  # noqa: E402
@@ -86,21 +86,16 @@ def half(build: Path, model: str, base: NetworkDetector, source: str, first: int
 
 def page(result: Dict[str, Any]) -> str:
     """Return the page as Markdown."""
+    methods = [SHIPPED, *(f"{name}, {number}" for number in NUMBERS for name in (TUNED, SCRATCH))]
     means, differences = [], []
     for source, found in result["sources"].items():
-        columns = [f"{name}, {number}" for number in NUMBERS for name in (TUNED, SCRATCH)]
-        means.append([source, str(len(found[SHIPPED])), *(short(_mean(found[name])) for name in [SHIPPED, *columns])])
+        micrographs = list(found[SHIPPED])
+        values = {method: np.array([found[method][name] for name in micrographs]) for method in methods}
+        means.append([source, str(len(micrographs)), *(short(float(values[method].mean())) for method in methods)])
         for other in (SHIPPED, SCRATCH):
-            cells = []
-            for number in NUMBERS:
-                pair = [
-                    list(found[name].values())
-                    for name in (other if other == SHIPPED else f"{other}, {number}", f"{TUNED}, {number}")
-                ]
-                value, low, high = paired([_weighted(np.array(one)) for one in pair], len(pair[0]))["difference"]
-                cells.append(f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
+            pairs = [(other if other == SHIPPED else f"{other}, {number}", f"{TUNED}, {number}") for number in NUMBERS]
+            cells = [interval(paired_means([values[method] for method in pair])["difference"]) for pair in pairs]
             differences.append([source, other, *cells])
-    heads = [f"{name}, {number}" for number in NUMBERS for name in (TUNED, SCRATCH)]
     lines = [
         "# Whole maps after training on a few labels",
         "",
@@ -109,7 +104,7 @@ def page(result: Dict[str, Any]) -> str:
         "as in [few labels](few_labels.md). The untouched model, which is fine-tuned, has only seen simulated "
         "micrographs.",
         "",
-        table(["source", "micrographs", SHIPPED, *heads], means),
+        table(["source", "micrographs", *methods], means),
         "",
         "AUC of the fine-tuned model less that of the other, with 95 % intervals over resampled micrographs:",
         "",
@@ -120,14 +115,6 @@ def page(result: Dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _mean(found: Dict[str, float]) -> float:
-    return float(np.mean(list(found.values())))
-
-
-def _weighted(values: np.ndarray) -> Any:
-    return lambda times: float((times * values).sum() / times.sum())
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def page(result: Dict[str, Any]) -> str:
     ]
     for name, by_number in result["differences"].items():
         for other in (SHIPPED, SCRATCH):
-            cells = [_interval(by_number[str(number)][other]["difference"]) for number in NUMBERS]
+            cells = [interval(by_number[str(number)][other]["difference"]) for number in NUMBERS]
             text.append(f"| {name} | {other} | " + " | ".join(cells) + " |")
     sessions = list(result["simulated"].values())
     text += [
@@ -118,7 +118,8 @@ def _mean(rows: Sequence[Dict[str, Any]], number: int, method: str) -> float:
     return float(np.mean([row[str(number)][method] for row in rows]))
 
 
-def _interval(values: Sequence[float]) -> str:
+def interval(values: Sequence[float]) -> str:
+    """Return a difference and its interval."""
     return f"{values[0]:+.3f} ({values[1]:+.3f} to {values[2]:+.3f})"
 
 

@@ -110,6 +110,12 @@ def pq_of(matches: Matches, weights: NDArray[np.int64]) -> float:
     return float((times * matches.counted_iou).sum() / total) if total else float("nan")
 
 
+def paired_means(arrays: Sequence[NDArray[np.float64]]) -> Dict[str, List[float]]:
+    """Return the means of two arrays, a value for each session in both, and their difference; see :func:`paired`."""
+    values = [lambda times, one=one: float((times * one).sum() / times.sum()) for one in arrays]
+    return paired(values, len(arrays[0]))
+
+
 def paired(
     values: Sequence[Callable[[NDArray[np.int64]], float]], sessions: int, resampled: int = 1000
 ) -> Dict[str, List[float]]:

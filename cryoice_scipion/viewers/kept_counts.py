@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say how many coordinates a threshold keeps, and why others are always rejected. No Tk."""
+"""Describe in words how many coordinates are kept at a threshold, and how many are rejected at every threshold.
+
+This module does not use Tk.
+"""
 
 from __future__ import annotations
 

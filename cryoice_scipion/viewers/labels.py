@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user has marked in a screening: good and bad places, and accepted and rejected micrographs. No Tk.
+"""What a user has marked in a screening: good and bad places, and accepted and rejected micrographs.
 
 The files are those of the local page (``cryoice serve``), in the folder of the run, so that either continues what the
-other began, and closing the window loses nothing.
+other began, and closing the window loses nothing. This module does not use Tk.
 """
 
 from __future__ import annotations

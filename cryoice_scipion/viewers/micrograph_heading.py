@@ -44,20 +44,20 @@ class MicrographHeading(tk.Frame):
             words += f"\nWhy {record.grade}: {record.grade_reason} Confidence {record.grade_confidence:.2f}."
         areas = sorted(((share, name) for name, share in record.areas.items() if name != GOOD), reverse=True)
         found = [(name, f"\u00a0{name}\u00a0{100 * share:.0f}\u00a0%") for share, name in areas if share >= SMALLEST]
-        text = self.text
-        text.config(state=tk.NORMAL)
-        text.delete("1.0", tk.END)
-        text.insert(tk.END, words + ("\nArea by class:" if found else ""))
-        for name, share in found:
-            text.insert(tk.END, "   ", "", SQUARE, name, share)
-        text.config(state=tk.DISABLED)
-        self._fit()
+        squares = [part for name, share in found for part in ("   ", "", SQUARE, name, share, "")]
+        self._write(words + ("\nArea by class:" if found else ""), "", *squares)
 
     def clear(self) -> None:
         """Show nothing."""
         self.title.show("")
+        self._write()
+
+    def _write(self, *parts: str) -> None:
+        """Show texts, each followed by its tag."""
         self.text.config(state=tk.NORMAL)
         self.text.delete("1.0", tk.END)
+        if parts:
+            self.text.insert(tk.END, *parts)
         self.text.config(state=tk.DISABLED)
         self._fit()
 

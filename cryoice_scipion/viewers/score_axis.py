@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A score of the coordinates: its range, its threshold, and its histogram. No Tk."""
+"""A score of the coordinates: its range, its threshold, and its histogram. This module does not use Tk."""
 
 from __future__ import annotations
 
