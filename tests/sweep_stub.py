@@ -51,7 +51,7 @@ def train(request):
     (request.output / "model.json").write_text(model.to_text(), encoding="utf-8")
     write_sums(Path(request.output))
     test = {"auc": score + (0.05 if left_out == ["north"] else -0.05)} if left_out else {}
-    return SimpleNamespace(folder=request.output, config=model, validation={}, test=test, interrupted=False, before={})
+    return SimpleNamespace(folder=request.output, config=model, validation={}, test=test, interrupted=None, before={})
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ import contextlib
 import importlib
 import io
 import os
-import signal
 import sys
 import threading
 from typing import Dict, List, Optional, Sequence
 
 from cryoice_scipion.constants import THREAD_PREFIX, VERSION
 from cryoice_scipion.core.cli.memory import keep_memory
-from cryoice_scipion.core.cli.signals import interrupt, on_signals
+from cryoice_scipion.core.cli.signals import ending_in_order
 from cryoice_scipion.core.errors import FREE_SPACE, FULL_DISK, CryoIceError, Terminated, plain
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -51,9 +50,7 @@ def program() -> int:
     """Run the command of this process, and return its exit status. Nothing may run in the process afterwards."""
     status: List[int] = []
     atexit.register(_end, status)  # before all libraries, to be called after them
-    is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as of a background command of a shell script
-    with on_signals(interrupt, *([] if is_ignored else [signal.SIGINT])):
-        status.append(main())
+    status.append(main())
     return status[0]
 
 
@@ -75,16 +72,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     name, chosen = f"cryoice {_command_of(words)}".rstrip(), argparse.Namespace()
     _print_any_letter()
     try:
-        chosen = build_parser(words).parse_args(words)
-        keep_memory()
-        status: int = chosen.main(chosen)
-        return status
+        with ending_in_order():
+            chosen = build_parser(words).parse_args(words)
+            keep_memory()
+            status: int = chosen.main(chosen)
+            return status
     except CryoIceError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return UNUSABLE
-    except KeyboardInterrupt as how:
+    except KeyboardInterrupt as stop:
         print(f"{name}: interrupted", file=sys.stderr)
-        return TERMINATED if isinstance(how, Terminated) else INTERRUPTED
+        return status_after(stop)
     except BrokenPipeError:  # the reader of our output (head, less) has closed it
         sys.stderr.close()
         return OK
@@ -95,6 +93,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             what = f"{path}: {error.strerror}; {FREE_SPACE}"
         print(f"{name}: {plain(what)}", file=sys.stderr)
         return UNUSABLE
+
+
+def status_after(stop: KeyboardInterrupt) -> int:
+    """Return the exit status of a command that a signal has ended."""
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def _print_any_letter() -> None:

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 from typing import Optional
 
 from cryoice_scipion.core.cli import screen
 from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options
-from cryoice_scipion.core.cli.signals import interrupt, on_signals
 
 EPILOG = (
     "The password is taken from the environment variable CRYOSPARC_PASSWORD, or from an earlier 'python -m "
@@ -54,5 +52,4 @@ def main(args: argparse.Namespace) -> int:
         nothing = {"watch": False, "timeout": None, "settle": None, "output": output}
         return screen.main(argparse.Namespace(**{**vars(args), **nothing, **given}))
 
-    with on_signals(interrupt, signal.SIGTERM, signal.SIGHUP):  # also while the results are saved
-        return run_job(client, request, run)
+    return run_job(client, request, run)

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager, Iterator, List, NoReturn, Optional, Sequence
 
 from cryoice_scipion.core.cli.running import logger
 from cryoice_scipion.core.cli.screen import screen_micrographs
 from cryoice_scipion.core.cli.screen_options import add_screen_options, screen_config
-from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.records import MicrographTask
 
@@ -105,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
     from cryoice_scipion.core.integrations.relion_job import RelionJob
 
     job = RelionJob(args.output)
-    with on_signals(interrupt, signal.SIGTERM), job.state():
+    with job.state():
         _use_threads(args.j)
         args.resume = job.has_run
         config = screen_config(args)

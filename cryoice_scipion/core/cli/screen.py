@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, List, Optional
@@ -20,7 +19,6 @@ from cryoice_scipion.core.cli.running import (
     status_of,
 )
 from cryoice_scipion.core.cli.screen_options import add_resume, add_screen_options, screen_config
-from cryoice_scipion.core.cli.signals import interrupt, on_signals
 from cryoice_scipion.core.cli.watch import add_watch_arguments, check_watch_arguments, watch_folder
 from cryoice_scipion.core.config import ScreenConfig
 from cryoice_scipion.core.errors import CryoIceError, counted
@@ -60,11 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    with on_signals(interrupt, signal.SIGTERM, signal.SIGHUP):
-        return _main(args)
-
-
-def _main(args: argparse.Namespace) -> int:
     log = logger()
     check_watch_arguments(args)
     config = screen_config(args)

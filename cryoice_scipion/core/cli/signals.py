@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Any, Callable, Iterator, Optional, Set
+from typing import Any, Callable, ContextManager, Iterator, Optional, Set
 
 from cryoice_scipion.core.errors import Terminated
 
@@ -47,6 +47,15 @@ def on_signals(act: Callable[[int], None], *signals: signal.Signals) -> Iterator
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ending_in_order() -> ContextManager[None]:
+    """Interrupt the program on Ctrl-C, SIGTERM and SIGHUP.
+
+    Ctrl-C stays ignored if it is, as in a background command of a shell script.
+    """
+    is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return on_signals(interrupt, signal.SIGTERM, signal.SIGHUP, *([] if is_ignored else [signal.SIGINT]))
 
 
 def interrupt(number: int) -> None:

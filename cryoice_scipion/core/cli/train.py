@@ -145,6 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from cryoice_scipion.core.cli import OK, status_after
     from cryoice_scipion.core.training.dashboard import train_with_dashboard
     from cryoice_scipion.core.training.metrics import in_words  # scikit-learn: only when needed
     from cryoice_scipion.core.training.trainers import train_model
@@ -161,7 +162,7 @@ def main(args: argparse.Namespace) -> int:
             print(f"{name}: {in_words(values)}")
     print(f"recommended threshold {result.config.recommended_threshold}")
     print(f"model in {args.output}, read {args.output / 'card.md'}")
-    return 130 if result.interrupted else 0
+    return status_after(result.interrupted) if result.interrupted else OK
 
 
 def request_of(args: argparse.Namespace) -> TrainRequest:

@@ -3,12 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
 from pathlib import Path
-from typing import Dict, Sequence
+from typing import Dict, Iterator, Sequence
+
+from cryoice_scipion.core.errors import CryoIceError
 
 _FILE = "measures.txt"  # in the folder of the model
 _AUC = {"after": r"^validation: auc ([\d.]+)", "before": r"^before tuning: auc ([\d.]+)"}
+
+
+@contextlib.contextmanager
+def kept_if_done(model: Path) -> Iterator[None]:
+    """Delete the folder of a model if its training fails or is stopped: a stopped training saves a model too."""
+    try:
+        yield
+    except CryoIceError:
+        shutil.rmtree(model, ignore_errors=True)
+        raise
 
 
 def write_measures(model: Path, lines: Sequence[str]) -> None:

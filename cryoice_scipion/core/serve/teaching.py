@@ -24,7 +24,7 @@ from cryoice_scipion.core.results.run_folder import JOURNAL, KEPT, REGIONS, REJE
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.serve.commands import Command, in_background
 from cryoice_scipion.core.serve.labels import Labels
-from cryoice_scipion.core.serve.measures import read_measures, write_measures
+from cryoice_scipion.core.serve.measures import kept_if_done, read_measures, write_measures
 from cryoice_scipion.core.serve.run_view import RunView
 from cryoice_scipion.core.serve.screener import Screener
 
@@ -216,7 +216,9 @@ class Teaching:
         words = ["train", "--from", self._base, "--output", str(self.folder / "model"), "--device", self._device]
         words += ["--boxes", str(boxes), "--contrast", reference.contrast, "--micrographs", *[one.path for one in ours]]
         words += ["--pixel-size", str(config.pixel_size)] if config.pixel_size else []
-        self._run(words, self._on_bar)
+        with kept_if_done(self.folder / "model"):
+            self._run(words, self._on_bar)
+            write_measures(self.folder / "model", self._command.lines)
         ours.sort(key=lambda one: -sum(not box.good for box in marked[one.stem]))
         others = sorted((one for one in records if one.stem not in marked), key=lambda one: -(one.bad_area or 0.0))
         chosen = [*others[:: max(1, len(others) // COMPARED)][:COMPARED], *ours[:COMPARED]]
@@ -260,8 +262,6 @@ class Teaching:
         if self.job.stopping:
             raise CryoIceError("The job", "was stopped")
         self._command.run(self.folder / "log.txt")
-        if words[0] == "train":
-            write_measures(self.folder / "model", self._command.lines)
 
     def _screened(self, name: str) -> Path:
         return self._view.folder / f"screened_{name}"

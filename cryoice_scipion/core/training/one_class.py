@@ -65,7 +65,7 @@ def train(request: TrainRequest) -> Result:
     (request.output / WEIGHTS).write_bytes(save(one_class.to_arrays(fitted, tail)))
     (request.output / CARD).write_text(_card(model, number, len(fitted.fitted)), encoding="utf-8")
     write_sums(request.output)
-    return Result(request.output, model, {}, {}, False)
+    return Result(request.output, model, {}, {}, None)
 
 
 def _features_of(request: TrainRequest) -> Dict[float, List[NDArray[Any]]]:

@@ -80,7 +80,7 @@ class Result:
     config: ModelConfig
     validation: Dict[str, float]
     test: Dict[str, float]  # empty without held-out micrographs
-    interrupted: bool
+    interrupted: Optional[KeyboardInterrupt]  # the signal that ended the training early
     before: Dict[str, float] = dataclasses.field(default_factory=dict)  # of the model before fine-tuning
 
 

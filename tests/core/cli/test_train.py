@@ -2,6 +2,7 @@
 """The commands that learn, as a user types them: patches, train, evaluate, info."""
 
 import json
+import signal
 from pathlib import Path
 
 import mrcfile
@@ -13,6 +14,7 @@ from cryoice_scipion.core.cli import evaluate, main
 from cryoice_scipion.core.detectors.model_folder import load_config
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import write_star
+from cryoice_scipion.core.training.patches import fit
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +187,27 @@ def test_clean_micrographs_without_coordinates_are_not_ignored_silently(labelled
     clean = ["--clean", str(labelled / "m0.mrc")]
     assert main(["train", "--output", str(tmp_path / "m"), "--patches", str(patches), *clean]) == 2
     assert "--clean: goes with --good, --bad and --micrographs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_ends_a_training_and_keeps_its_epochs(number, status, labelled, tmp_path, monkeypatch, capsys):
+    validate, epochs = fit._Run.validate, []
+
+    def stopping(run, *given):
+        epochs.append(1)
+        if len(epochs) == 3:
+            signal.raise_signal(number)
+        return validate(run, *given)
+
+    monkeypatch.setattr(fit._Run, "validate", stopping)
+    ignored = signal.signal(number, signal.default_int_handler)  # as in background commands and under nohup
+    try:
+        options = ["--epochs", "9", "--width", "2", "--device", "cpu"]
+        assert main(["train", "--output", str(tmp_path / "m"), *sources(labelled), *options]) == status
+    finally:
+        signal.signal(number, ignored)
+    assert "interrupted: the best weights of 2 epochs are kept" in capsys.readouterr().out
+    assert load_config(tmp_path / "m").metrics and len(pd.read_csv(tmp_path / "m" / "history.csv")) == 2
 
 
 def test_a_card_says_whether_backgrounds_were_learned_not_whether_they_were_asked_for(labelled, tmp_path):

@@ -67,7 +67,7 @@ def train(request):
     )
     (request.output / "model.json").write_text(config.to_text())
     write_sums(request.output)
-    return Result(request.output, config, {}, {}, False)
+    return Result(request.output, config, {}, {}, None)
 """
 
 # A kind without a trainer of its own: a network that the package's trainer fits to labelled patches.

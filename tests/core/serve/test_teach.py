@@ -235,6 +235,21 @@ def test_a_second_job_is_refused_and_a_failure_is_one_sentence(client, monkeypat
     assert not client.get("/api/teach").json()["trained"]
 
 
+def test_a_training_that_is_stopped_leaves_no_model(client, run, monkeypatch):
+    """A command that gets SIGTERM still saves the weights of its epochs."""
+    label(client, 1, [BAD, GOOD])
+    label(client, 3, [BAD, GOOD])
+
+    def stopped(self, log):
+        (run / "teach" / "model").mkdir()
+        (run / "teach" / "model" / "model.json").write_text("{}")
+        raise CryoIceError("The job", "was stopped")
+
+    monkeypatch.setattr(FakeCommand, "run", stopped)
+    act(client, "train")
+    assert not finished(client)["trained"]
+
+
 def script(text):
     """Return a command that runs Python code instead of cryoice."""
     command = Command([])

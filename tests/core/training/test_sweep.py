@@ -13,7 +13,7 @@ import sweep_stub
 from cryoice_scipion.core.cli import main
 from cryoice_scipion.core.detectors import kinds
 from cryoice_scipion.core.detectors.model_folder import check_sums, load_config, read_sums
-from cryoice_scipion.core.errors import SettingsError
+from cryoice_scipion.core.errors import SettingsError, Terminated
 from cryoice_scipion.core.training.trainers import Epoch
 
 pytest.importorskip("optuna", reason="Optuna is not installed")
@@ -166,6 +166,25 @@ def test_a_wrong_setting_that_a_training_finds_leaves_a_folder_for_the_corrected
     assert table["state"].tolist() == ["complete"] * 2
     assert sweep(tmp_path / "a", *words, "--resume", "--crops", 9, "--width", 8) == 2
     assert "holds a sweep with other crops" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop, status", [(KeyboardInterrupt(), 130), (Terminated(), 143)])
+@pytest.mark.parametrize("trained", [1, 2])  # in the second trial, and while the winner is trained
+def test_a_signal_ends_a_sweep_and_resume_continues_it(stop, status, trained, tmp_path, monkeypatch):
+    """A training returns what it has learned before the signal."""
+    original, trainings = sweep_stub.train, []
+
+    def train(request):
+        result = original(request)
+        trainings.append(request)
+        result.interrupted = stop if len(trainings) == 2 * trained + 1 else None
+        return result
+
+    monkeypatch.setattr(sweep_stub, "train", train)
+    words = [tmp_path / "a", "--trials", 2, "--seeds", 1, "--resume"]
+    assert sweep(*words) == status
+    assert sweep(*words) == 0
+    assert pd.read_csv(tmp_path / "a" / "sweep.csv")["state"].tolist() == ["complete"] * 2
 
 
 def test_a_single_source_is_divided_by_micrograph(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from tqdm import tqdm
@@ -30,15 +30,15 @@ class CleanImage:
 
 def fit(
     network: Autoencoder, training: Sequence[CleanImage], validation: Sequence[CleanImage], request: TrainRequest
-) -> Tuple[List[Dict[str, float]], bool]:
+) -> Tuple[List[Dict[str, float]], Optional[KeyboardInterrupt]]:
     """Train a network, which has the weights of the epoch with the lowest validation loss then.
 
     Returns
     -------
     history : list of dict
         One row an epoch.
-    interrupted : bool
-        Whether Ctrl-C ended the training early. It is raised again if no epoch is finished.
+    interrupted : KeyboardInterrupt or None
+        The signal that ended the training early. It is raised again if no epoch is finished.
 
     Raises
     ------
@@ -51,7 +51,8 @@ def fit(
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * steps)
     history: List[Dict[str, float]] = []
-    best, best_epoch, interrupted = network.state_dict(), 0, False
+    best, best_epoch = network.state_dict(), 0
+    interrupted: Optional[KeyboardInterrupt] = None
     try:
         for epoch in tqdm(range(1, config.epochs + 1), desc="training", unit="epoch", disable=not request.progress):
             network.train()
@@ -72,10 +73,10 @@ def fit(
             request.on_epoch(Epoch(row))
             if epoch - best_epoch >= config.patience:
                 break
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if not history:
             raise
-        interrupted = True
+        interrupted = stop
         request.log(f"interrupted: the best weights of {counted(len(history), 'epoch')} are kept")
     network.load_state_dict(best)
     network.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import pandas as pd
 
@@ -32,7 +32,7 @@ class Trained:
     positions: Measured
     trained: int  # clean micrographs that were trained on
     left_out: int  # clean micrographs that say what is usual
-    interrupted: bool
+    interrupted: Optional[KeyboardInterrupt]
 
 
 def save(request: TrainRequest, detector: AutoencoderDetector, trained: Trained) -> Result:

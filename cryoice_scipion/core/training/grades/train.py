@@ -92,7 +92,7 @@ def train(request: TrainRequest) -> Result:
     calibration(table["p_bad"], table["label"] != GOOD, request.output / "calibration.png")
     (request.output / CARD).write_text(_card(model, measured, parts[measured], probabilities[measured]), "utf-8")
     write_sums(request.output)
-    return Result(request.output, model, found[VALIDATION], found.get(TEST, {}), False)
+    return Result(request.output, model, found[VALIDATION], found.get(TEST, {}), None)
 
 
 def micrographs_by_source(request: TrainRequest) -> Dict[str, List[str]]:

@@ -36,7 +36,7 @@ class Fitted:
     network: Network
     classes: List[str]
     history: List[Dict[str, float]]  # one row an epoch
-    interrupted: bool = False
+    interrupted: Optional[KeyboardInterrupt] = None  # the signal that ended the training early
     options: Dict[str, int] = dataclasses.field(default_factory=dict)  # what the network is built with
     topics: Dict[str, str] = dataclasses.field(default_factory=dict)  # of the model card: how the network was fitted
     #: Rows of the table, and their logits from fits without their micrographs; None: validation is not trained on.
@@ -109,8 +109,8 @@ def fit(
     Returns
     -------
     Fitted
-        With the weights of the epoch with the lowest validation loss. Ctrl-C ends training early and keeps them. It
-        is raised again if no epoch is finished.
+        With the weights of the epoch with the lowest validation loss. A signal ends training early and keeps them.
+        It is raised again if no epoch is finished.
     """
     torch.manual_seed(config.seed)
     torch.backends.cudnn.deterministic = True
@@ -126,7 +126,8 @@ def fit(
         log(start_from(network, config.base))
     run = _Run(network, tensors, allowed, config, device, _weights(allowed, train, config))
     history: List[Dict[str, float]] = []
-    best, best_loss, interrupted = _copy_state(network), np.inf, False
+    best, best_loss = _copy_state(network), np.inf
+    interrupted: Optional[KeyboardInterrupt] = None
     bad = (table["label"] != GOOD).to_numpy()
 
     def embed() -> NDArray[np.float32]:
@@ -144,10 +145,10 @@ def fit(
             on_epoch(Epoch(row, lambda: positions_of(run.p_bad, table, validation, views, embed)))
             if epoch - min(history, key=lambda item: item["validation_loss"])["epoch"] >= config.patience:
                 break
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if not history:  # there are no trained weights yet
             raise
-        interrupted = True
+        interrupted = stop
         log(f"interrupted: the best weights of {counted(len(history), 'epoch')} are kept")
     network.load_state_dict(best)
     return Fitted(network.eval(), classes, history, interrupted, options)

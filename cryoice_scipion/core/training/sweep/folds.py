@@ -156,7 +156,7 @@ def score_settings(
             )
             result = train_model(fold)
             if result.interrupted:
-                raise KeyboardInterrupt
+                raise result.interrupted
             scores[source] = result.test.get(METRIC, math.nan)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -243,7 +243,7 @@ class _Sweep:
         shown = self.request.dashboard
         result = train_with_dashboard(final, self._dashboard / "model") if shown else train_model(final)
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise result.interrupted
         write_table(output / TABLE, outcomes, candidates)
         importance(self.search.importance(), output / IMPORTANCE)
         write_sums(output)

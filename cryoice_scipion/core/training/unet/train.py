@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import pandas as pd
@@ -192,7 +192,7 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     for row in history:
         request.on_epoch(Epoch(row))
     bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not progress)
-    interrupted = False
+    interrupted: Optional[KeyboardInterrupt] = None
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
@@ -203,10 +203,10 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
             request.on_epoch(Epoch(row, partial(_positions, run.averaged, data, predicted, device)))
             bar.set_postfix(loss=f"{row['validation_loss']:.3f}", auc=f"{row['validation_auc']:.3f}")
             bar.update()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if not history:
             raise
-        interrupted = True
+        interrupted = stop
         request.log(f"interrupted after {counted(len(history), 'epoch')}; the same command continues from there")
         history = checkpoint.restore(run, lambda _: None)  # without the part of an epoch that has begun
     micrographs = dict(data.training())
