@@ -81,8 +81,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt as stop:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return status_after(stop)
+        return _end_interrupted(name, words, chosen, stop)
     except BrokenPipeError:  # the reader of our output (head, less) has closed it
         sys.stderr.close()
         return OK
@@ -93,6 +92,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             what = f"{path}: {error.strerror}; {FREE_SPACE}"
         print(f"{name}: {plain(what)}", file=sys.stderr)
         return UNUSABLE
+
+
+def _end_interrupted(name: str, words: Sequence[str], chosen: argparse.Namespace, stop: KeyboardInterrupt) -> int:
+    """Report that a signal has ended the command, perhaps before it began, and return the exit status."""
+    if _command_of(words) == "relion":
+        from cryoice_scipion.core.integrations.relion_state import ABORTED, end_early
+
+        end_early(words, ABORTED)
+    print(f"{name}: interrupted", file=sys.stderr)
+    return status_after(stop)
 
 
 def status_after(stop: KeyboardInterrupt) -> int:

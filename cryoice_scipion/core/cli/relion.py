@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ContextManager, Iterator, List, NoReturn, Optional, Sequence
+from typing import TYPE_CHECKING, Any, ContextManager, Iterator, List, NoReturn, Sequence
 
 from cryoice_scipion.core.cli.running import logger
 from cryoice_scipion.core.cli.screen import screen_micrographs
@@ -49,18 +49,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Record the failure in the job's folder, print the message and exit."""
         from cryoice_scipion.core.cli import UNUSABLE
-        from cryoice_scipion.core.integrations.relion_job import FAILURE, RelionJob
+        from cryoice_scipion.core.integrations.relion_state import FAILURE, end_early
 
-        folder = _value_of("--o", self._words)
-        if folder:
-            with contextlib.suppress(CryoIceError):
-                RelionJob(Path(folder)).end(FAILURE)
+        end_early(self._words, FAILURE)
         self.exit(UNUSABLE, f"{self.prog}: {message}\n")
-
-
-def _value_of(option: str, words: Sequence[str]) -> Optional[str]:
-    """Return the value of an option among unparsed arguments."""
-    return next((value for name, value in zip(words, words[1:]) if name == option), None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

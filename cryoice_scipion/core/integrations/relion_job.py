@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The folder of a job of RELION: state files, the kept micrographs, coordinates for RELION 3, and output nodes.
 
-RELION 3.1, 4 and 5 learn from the state files how a job ended, and from ``RELION_OUTPUT_NODES.star`` what it made.
+RELION 3.1, 4 and 5 learn from the state file how a job ended, and from ``RELION_OUTPUT_NODES.star`` what it made.
 """
 
 from __future__ import annotations
@@ -22,19 +22,15 @@ from cryoice_scipion.core.formats.micrograph_lists import InputList, write_micro
 from cryoice_scipion.core.formats.star import VERSION_COMMENT, read_star, write_blocks
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.integrations.relion_logfile import write_logfile
+from cryoice_scipion.core.integrations.relion_state import ABORTED, FAILURE, SUCCESS, begin_job, end_job, job_settings
 from cryoice_scipion.core.records import MicrographRecord, MicrographTask
 from cryoice_scipion.core.results.run_folder import AUTOPICK, JOURNAL, writing
 
-SUCCESS, FAILURE, ABORTED = "SUCCESS", "FAILURE", "ABORTED"
 ABORT_NOW = "RELION_JOB_ABORT_NOW"
 KEPT_MICROGRAPHS, LOGFILE, OUTPUT_NODES = "micrographs.star", "logfile.pdf", "RELION_OUTPUT_NODES.star"
 # All outputs are directly in the job's folder: with others, a Scheme or Schedule begins the next job anew each time.
 #: Coordinates as in RELION 4 and 5: a list of files. As in RELION 3: a suffix for files ``<micrograph>_cryoice.star``.
 LIST, SUFFIX_FILE = "autopick.star", "coords_suffix_cryoice.star"
-_STATE = "RELION_JOB_EXIT_"
-_PIPELINER_STATE = {name: f"PIPELINER_JOB_EXIT_{name}" for name in (SUCCESS, ABORTED)}
-_PIPELINER_STATE[FAILURE] = "PIPELINER_JOB_EXIT_FAILED"
-_PIPELINER_PROJECT = ".CCPEM_pipeliner_project"
 _POLL = 0.5  # s between two looks for ABORT_NOW
 # RELION 3 looks for the coordinates of MotionCorr/job002/Movies/a.mrc in Movies/a<suffix>, without the job's folder.
 _JOB_FOLDER = re.compile(r"^.*?/job\d{3}[^/]*/")
@@ -63,30 +59,16 @@ class RelionJob:
     @contextlib.contextmanager
     def state(self) -> Iterator[None]:
         """Record in the folder how the work inside the context ends: success, failure, or aborted."""
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._clear()
+        begin_job(self.folder)
         try:
             yield
         except KeyboardInterrupt:
-            self.end(ABORTED)
+            end_job(self.folder, ABORTED)
             raise
         except BaseException:
-            self.end(FAILURE)
+            end_job(self.folder, FAILURE)
             raise
-        self.end(SUCCESS)
-
-    def end(self, state: str) -> None:
-        """Write the state file that ends the job.
-
-        CCP-EM Pipeliner looks for files of its own. It writes them itself for its own kinds of jobs. For an External
-        job of its, both are written, so that the job also ends where RELION starts it.
-        """
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{_STATE}{state}").touch()
-            if self._is_external_in_pipeliner():
-                (self.folder / _PIPELINER_STATE[state]).touch()
+        end_job(self.folder, SUCCESS)
 
     @contextlib.contextmanager
     def abortable(self, stop: Callable[[], None]) -> Iterator[None]:
@@ -144,26 +126,10 @@ class RelionJob:
             nodes.append(Node(self.folder / LOGFILE, 13, "LogFile.pdf.relion"))
             self._write_nodes(nodes)
 
-    def _clear(self) -> None:
-        """Remove the state files of an earlier run of this job."""
-        ours = [f"{_STATE}{state}" for state in (SUCCESS, FAILURE, ABORTED)]
-        for name in [*ours, *_PIPELINER_STATE.values()]:
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / name).unlink()
-
-    def _settings(self) -> str:
-        """Return the text of the file in which RELION keeps the settings of this job."""
-        with contextlib.suppress(OSError):
-            return (self.folder / "job.star").read_text(encoding="utf-8", errors="replace")
-        return ""
-
     def _is_of_relion_3(self) -> bool:
         """Return whether RELION 3 started this job. It numbers the types of jobs, while RELION 4 and 5 name them."""
-        settings = self._settings()
+        settings = job_settings(self.folder)
         return "_rlnJobType" in settings and "_rlnJobTypeLabel" not in settings
-
-    def _is_external_in_pipeliner(self) -> bool:
-        return Path(_PIPELINER_PROJECT).exists() and "relion.external" in self._settings()
 
     def _write_coordinates(self) -> Path:
         """Write the kept coordinates in both layouts; return the file that the RELION of this job takes."""

@@ -18,6 +18,7 @@ import pytest
 from random_model import write_random_model
 
 import cryoice_scipion
+from cryoice_scipion.core import cli
 from cryoice_scipion.core.cli import build_parser, main
 from cryoice_scipion.core.detectors.model_folder import fingerprint
 from cryoice_scipion.core.formats.coordinates import read_picks
@@ -252,6 +253,24 @@ def test_an_interrupted_job_is_aborted(relion):
     relion.detector.on_map = lambda: os.kill(os.getpid(), signal.SIGTERM)
     relion(status=143)
     assert states() == ["RELION_JOB_EXIT_ABORTED"]
+
+
+@pytest.mark.parametrize("moment", ["build_parser", "keep_memory"])  # before and after the options are read
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_job_that_gets_a_signal_before_it_begins_is_aborted(relion, monkeypatch, moment, number):
+    relion()
+    before = signal.signal(number, signal.default_int_handler)  # the tests may run under nohup
+    monkeypatch.setattr(cli, moment, lambda *words: signal.raise_signal(number))
+    relion(status=143)
+    signal.signal(number, before)
+    assert states() == ["RELION_JOB_EXIT_ABORTED"]
+
+
+def test_a_wrong_option_in_a_second_run_leaves_one_state(relion):
+    relion()
+    with pytest.raises(SystemExit, match="2"):
+        relion("--margins", "50")
+    assert states() == ["RELION_JOB_EXIT_FAILURE"]
 
 
 @pytest.mark.parametrize("settings", [RELION_4, "_rlnJobTypeLabel cryoice.select.coordinates\n"])
