@@ -100,6 +100,10 @@ def _end_interrupted(name: str, words: Sequence[str], chosen: argparse.Namespace
         from cryoice_scipion.core.integrations.relion_state import ABORTED, end_early
 
         end_early(words, ABORTED)
+    is_watch = getattr(chosen, "watch", "--watch" in words)
+    if is_watch and not getattr(chosen, "has_begun", False):  # a signal is the normal end of a watch
+        print(f"{name}: stopped before the watch began", file=sys.stderr)
+        return OK
     print(f"{name}: interrupted", file=sys.stderr)
     return status_after(stop)
 

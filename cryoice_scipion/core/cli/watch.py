@@ -77,6 +77,7 @@ def watch_folder(args: argparse.Namespace, config: ScreenConfig, log: logging.Lo
     with bar, open_run(args, config, log, bar, late.picks if late else None, retry_seconds=RETRY_SECONDS) as run:
         watch = _watch(args, run, late, log)
         with contextlib.closing(watch), on_signals(_gently(watch), signal.SIGINT, signal.SIGTERM):
+            args.has_begun = True  # before, a signal ends the command at once
             try:
                 _loop(watch, args, config, bar, log)
             except (KeyboardInterrupt, CryoIceError):

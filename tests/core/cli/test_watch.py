@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from noise import NUMBER, SHAPE
 
+from cryoice_scipion.core import cli
 from cryoice_scipion.core.cli import main
+from cryoice_scipion.core.cli import watch as command
 from cryoice_scipion.core.formats.coordinates import read_picks
 from cryoice_scipion.core.results.run_reader import read_records, read_summary
 from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
@@ -187,6 +189,24 @@ def test_sigterm_ends_a_watch_like_ctrl_c(model, tmp_path):
         assert watch.end(signal.SIGTERM) == 0, watch.errors
     assert "(does not exist yet)" in watch.errors
     assert "stopped: 0 micrographs done and saved; continue with --resume" in watch.errors
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("module, name", [(cli, "build_parser"), (cli, "keep_memory"), (command, "open_run")])
+def test_a_signal_before_a_watch_has_begun_is_its_normal_end(
+    number, status, module, name, model, tmp_path, monkeypatch, capsys
+):
+    words = arguments(tmp_path / "nowhere", tmp_path / "o", model)
+    monkeypatch.setattr(module, name, lambda *_, **__: signal.raise_signal(number))
+    before = signal.signal(number, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    try:
+        assert main([*words, "--watch"]) == 0
+        assert capsys.readouterr().err == "cryoice screen: stopped before the watch began\n"
+        if module is cli:
+            assert main(words) == status
+            assert capsys.readouterr().err == "cryoice screen: interrupted\n"
+    finally:
+        signal.signal(number, before)
 
 
 def test_sigterm_ends_a_plain_run_with_its_own_status(micrographs, model, tmp_path):
