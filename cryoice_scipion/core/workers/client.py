@@ -144,6 +144,7 @@ class WorkerClient(RemoteExecutor):
                 stderr=log,
                 text=True,
                 encoding="utf-8",
+                start_new_session=True,  # Ctrl-C in the terminal does not end it: this process decides
             )
         except OSError as error:
             raise WorkerError(

@@ -39,7 +39,8 @@ def serve(make_executor: Callable[[], Executor], requests: Optional[IO[str]] = N
         Loads the model. An error that it raises is the first line: the reason why the worker is not ready.
     """
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches this process; the parent decides when it ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal that is shared; the parent decides when this ends
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also while a driver hangs
     answers = _private_stdout()
     try:
         executor = make_executor()

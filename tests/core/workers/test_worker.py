@@ -68,6 +68,22 @@ def test_the_model_is_loaded_once_for_all_micrographs(client, tmp_path):
     assert first["version"] == VERSION
 
 
+def test_ctrl_c_in_the_terminal_does_not_end_a_worker_that_starts(model, tmp_path):
+    """Ctrl-C reaches all processes of a group; before it handles signals, it would end a Python process."""
+    ready = json.dumps({"ready": True, "version": VERSION})
+    one = make_client(model, tmp_path, ["-c", f"import time; print('{ready}', flush=True); time.sleep(60)"])
+    one.start()
+    assert os.getpgid(one._child.pid) != os.getpgid(0)
+    one._child.kill()
+    one.close()
+
+
+def test_sigterm_ends_a_worker_at_once(client, tmp_path):
+    client.start()
+    client._child.terminate()
+    assert client._child.wait(60) == -signal.SIGTERM
+
+
 def test_a_death_is_retried_on_a_fresh_worker(client, tmp_path):
     tasks = make_tasks(tmp_path / "m", 4)
     kill_on(tmp_path, "mic001", "mic003")
