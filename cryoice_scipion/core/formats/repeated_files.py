@@ -13,6 +13,7 @@ import numpy as np
 from cryoice_scipion.core.errors import counted
 from cryoice_scipion.core.formats.pick_tables import MICROGRAPH
 from cryoice_scipion.core.formats.picks import Picks, ReadFile, RowFiles
+from cryoice_scipion.core.images.trees import distinct_paths
 
 if TYPE_CHECKING:
     from cryoice_scipion.core.formats.coordinates import PickTable
@@ -83,8 +84,7 @@ def without_files(picks: Union[Picks, PickTable], files: RowFiles, unused: Set[i
 
 def not_among(used: Set[str], paths: Iterable[str]) -> List[str]:
     """Return the paths of files that were not read, each file once; without those with one of these real paths."""
-    found = {os.path.realpath(path): path for path in reversed(list(paths))}
-    return [path for real_path, path in reversed(list(found.items())) if real_path not in used]
+    return [path for path in distinct_paths(paths) if os.path.realpath(path) not in used]
 
 
 def repeated_lines(unused: Iterable[ReadFile]) -> List[str]:

@@ -201,6 +201,9 @@ def test_a_micrograph_of_two_sources_has_one_name_and_another_one_of_that_name_h
         found.append(path.parents[1])
     found.append(shutil.copytree(found[0], tmp_path / "copy of one"))  # written anew, its header has another time
     assert [item.stem for item in Sources(simulated=found).labelled(0)] == ["s", "s_2", "s"]
+    (tmp_path / "link").symlink_to(found[0])
+    twice = Sources(simulated=[*found, tmp_path / "link"])
+    assert len(twice.labelled(0)) == 3 and twice.messages == [f"{tmp_path}/link: is given more than once and used once"]
 
 
 def test_half_of_the_sources_is_an_error(tmp_path):
