@@ -42,8 +42,7 @@ class Sources:
         """Use a folder that is given more than once only once."""
         given = [*self.cryoppp, *self.simulated]
         self.cryoppp, self.simulated = distinct_paths(self.cryoppp), distinct_paths(self.simulated)
-        repeated = Counter(given) - Counter([*self.cryoppp, *self.simulated])
-        self._repeated = [f"{folder}: is given more than once and used once" for folder in repeated]
+        self._repeated = repeated_lines(given, [*self.cryoppp, *self.simulated])
 
     def labelled(self, seed: int) -> List[LabelledMicrograph]:
         """Return the labelled micrographs of all sources.
@@ -122,6 +121,11 @@ class Sources:
         found = from_coordinates(tasks, good, bad, clean)
         self.messages += good.warnings + bad.warnings
         return found
+
+
+def repeated_lines(given: Sequence[Path], used: Sequence[Path]) -> List[str]:
+    """Return a line for each folder that is given more than once."""
+    return [f"{folder}: is given more than once and used once" for folder in Counter(given) - Counter(used)]
 
 
 def _of_source(found: List[LabelledMicrograph], source: str) -> List[LabelledMicrograph]:
