@@ -206,7 +206,7 @@ def screen_files(
     """
     from cryoice_scipion.core.formats.coordinates import read_picks
     from cryoice_scipion.core.formats.matching import assign_picks
-    from cryoice_scipion.core.images.naming import expand_micrographs, exposure_lists
+    from cryoice_scipion.core.images.naming import expand_micrographs, exposure_lists, star_lists
     from cryoice_scipion.core.screening.inputs import count_input, keep_ids
 
     detector = detector or load()
@@ -226,7 +226,7 @@ def screen_files(
     with tempfile.TemporaryDirectory(prefix="cryoice_") as nowhere:
         folder = Path(output) if output is not None else Path(nowhere) / "run"
         options = _options(detector, picks, known) if output is not None else RunOptions()
-        options.micrograph_lists = [Path(name) for name in named if str(name).lower().endswith(".star")]
+        options.micrograph_lists = star_lists([str(name) for name in named])
         if output is not None:
             options.exposures = exposure_lists([str(path) for path in named])
         with ScreeningRun(folder, config, [detector.executor], options, _LOG) as run:

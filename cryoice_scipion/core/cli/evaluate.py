@@ -19,6 +19,7 @@ from cryoice_scipion.core.cli.sources import (
     make_folder,
     patch_options,
     say,
+    sources_of,
 )
 from cryoice_scipion.core.config import PatchConfig, ScreenConfig
 from cryoice_scipion.core.errors import ModelError, counted
@@ -108,8 +109,9 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
     cells: List[CellCounts] = []
     verdicts: List[pick_verdicts.PickVerdicts] = []
     sessions: Dict[str, Any] = {}
-    names = [folder.name for folder in args.simulated]
-    for folder in args.simulated:
+    folders = sources_of(args).simulated
+    names = [folder.name for folder in folders]
+    for folder in folders:
         images, picks, medians = find_labelled(folder), pick_verdicts.picks_of_folder(folder), []
         without = pick_verdicts.drop_without_size(picks)
         if without:
@@ -118,7 +120,7 @@ def _maps(detector: Detector, args: argparse.Namespace) -> tuple[Dict[str, Any],
         name = folder.name if names.count(folder.name) == 1 else str(folder)
         bar = tqdm(evaluate_set(detector, images, settings, tqdm.write), f"maps of {folder.name}", len(images))
         for evaluated in bar:
-            if len(args.simulated) > 1:
+            if len(folders) > 1:
                 evaluated.counts.name = f"{name}/{evaluated.counts.name}"
             cells.append(evaluated.counts)
             medians += [evaluated.median_logit] if math.isfinite(evaluated.median_logit) else []

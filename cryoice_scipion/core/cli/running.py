@@ -42,7 +42,7 @@ def open_run(
     A new run loads the model first, so that an error leaves no folder. A continued run may have nothing to map.
     """
     from cryoice_scipion.core.detectors.model_folder import read_card, resolve_model
-    from cryoice_scipion.core.images.naming import exposure_lists
+    from cryoice_scipion.core.images.naming import exposure_lists, star_lists
     from cryoice_scipion.core.reports.html import write_report
     from cryoice_scipion.core.screening.options import RunOptions
     from cryoice_scipion.core.screening.run import ScreeningRun
@@ -59,7 +59,7 @@ def open_run(
         picks=picks,
         given=given,
         exposures=exposure_lists(args.micrographs),
-        micrograph_lists=[Path(name) for name in args.micrographs if name.lower().endswith(".star")],
+        micrograph_lists=star_lists(args.micrographs),
         card=read_card(model),
         write_report=write_report,
     )

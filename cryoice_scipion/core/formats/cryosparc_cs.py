@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Mapping, Optional, Sequence
 
+import numpy as np
 import pandas as pd
 
 from cryoice_scipion.constants import LARGEST_POSITION, UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError, counted, plural
 from cryoice_scipion.core.formats.cryosparc_dataset import UID, numbers, texts
-from cryoice_scipion.core.formats.cryosparc_group import read_group_table
-from cryoice_scipion.core.formats.joining import Picks
+from cryoice_scipion.core.formats.cryosparc_group import read_group, read_group_table
 from cryoice_scipion.core.formats.pick_tables import MICROGRAPH, PIXEL_SIZE, SCORE, X, Y
+from cryoice_scipion.core.formats.picks import Picks, ReadFile, RowFiles
 
 _PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"
 _AT = ("location/center_x_frac", "location/center_y_frac")
@@ -58,4 +61,18 @@ def read(path: Path) -> Picks:
         warnings.append(f"{path}: {particles} {plural(lost, 'is', 'are')} left out")
     left_out = {UNREADABLE: lost + source.lost} if lost + source.lost else {}
     table = table[placed].reset_index(drop=True) if lost else table
-    return Picks(table, None, left_out, warnings, sources=[path] if has_uid else [])
+    sources = [path] if has_uid else []
+    return Picks(table, None, left_out, warnings, sources=sources, row_files=_named_by(path, table, left_out, warnings))
+
+
+def _named_by(
+    path: Path, table: pd.DataFrame, left_out: Mapping[str, int], warnings: Sequence[str]
+) -> Optional[RowFiles]:
+    """Return the .cs file with the positions that a .csg file names; None for a .cs file."""
+    slot = read_group(path).slots.get("location") if path.suffix.lower() == ".csg" else None
+    if slot is None:
+        return None
+    file = ReadFile(
+        str(slot.file), os.path.realpath(slot.file), os.path.realpath(path), True, left_out, tuple(warnings)
+    )
+    return RowFiles([file], np.zeros(len(table), dtype=np.int32))

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from cryoice_scipion.core.errors import CoordinatesError, CryoIceError, NoCoordinatesError, counted
-from cryoice_scipion.core.formats.picks import Picks, RowFiles
+from cryoice_scipion.core.formats.picks import Picks, ReadFile, RowFiles
+from cryoice_scipion.core.formats.repeated_files import each_file_once, not_among
 
 __all__ = ["FilesRead", "Picks", "join", "join_optics", "read_each", "read_safely"]
 
@@ -82,7 +83,7 @@ def read_each(files: Iterable[Tuple[Path, Callable[[Path], Picks]]]) -> FilesRea
 
 
 def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
-    """Join the coordinates of several files.
+    """Join the coordinates of several files; a file that several of them contain is used once.
 
     A file whose optics groups contradict those of the files before it is left out and named.
 
@@ -94,16 +95,16 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         The table to return if there are no coordinates.
     """
     optics: Optional[pd.DataFrame] = None
-    used, not_read = [], dict(read.not_read)  # type: List[Tuple[Path, Picks]], Dict[str, str]
-    for path, part in read.parts:
+    parts, not_read = [], dict(read.not_read)  # type: List[Picks], Dict[str, str]
+    given, repeated = each_file_once(read.parts)
+    for path, part in given:
         if part.optics is not None and len(part.table) and not part.optics.equals(optics):
             try:
                 optics = join_optics([known for known in (optics, part.optics) if known is not None], path)
             except CoordinatesError as error:
                 not_read[str(path)] = str(error)
                 continue
-        used.append((path, part))
-    parts = [part for _, part in used]
+        parts.append(part)
     if optics is None:
         optics = next((part.optics for part in parts if part.optics is not None), None)
     tables = [part.table for part in parts if len(part.table)] or [part.table for part in parts[:1]]
@@ -112,6 +113,9 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         left_out.update(part.left_out)
         not_read.update(part.not_read)
     table = pd.concat(tables, ignore_index=True) if tables else empty
+    row_files = _row_files(parts)
+    not_read = {path: not_read[path] for path in not_among(row_files.real_paths(), not_read)}
+    other = [*read.other, *(path for part in parts for path in part.other)]
     warnings = [line for part in parts for line in part.warnings] + _warnings(not_read, parts)
     return Picks(
         table,
@@ -120,22 +124,21 @@ def join(read: FilesRead, empty: pd.DataFrame) -> Picks:
         warnings + _without_group(table, optics),
         sum(part.files for part in parts),
         not_read,
-        [*read.other, *(name for part in parts for name in part.other)],
-        [line for part in parts for line in part.notes],
+        not_among(row_files.real_paths(), other),
+        list(dict.fromkeys([*(line for part in parts for line in part.notes), *repeated])),
         [source for part in parts for source in part.sources],
-        _row_files(used),
+        row_files,
     )
 
 
-def _row_files(parts: Sequence[Tuple[Path, Picks]]) -> RowFiles:
+def _row_files(parts: Sequence[Picks]) -> RowFiles:
     """Return the file of each row of the joined table."""
-    names: List[str] = []
+    files: List[ReadFile] = []
     numbers = [np.empty(0, dtype=np.int32)]
-    for path, part in parts:
-        own = part.row_files or RowFiles([str(path)], np.zeros(len(part.table), dtype=np.int32))
-        numbers.append(own.numbers + np.int32(len(names)))
-        names += own.names
-    return RowFiles(names, np.concatenate(numbers))
+    for own in (part.row_files for part in parts if part.row_files is not None):
+        numbers.append(own.numbers + np.int32(len(files)))
+        files += own.files
+    return RowFiles(files, np.concatenate(numbers))
 
 
 def _warnings(not_read: Mapping[str, str], parts: Sequence[Picks]) -> List[str]:

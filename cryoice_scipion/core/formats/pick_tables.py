@@ -13,7 +13,7 @@ import pandas as pd
 
 from cryoice_scipion.constants import DISABLED, UNREADABLE
 from cryoice_scipion.core.errors import CoordinatesError, NoCoordinatesError, counted
-from cryoice_scipion.core.formats.joining import Picks
+from cryoice_scipion.core.formats.picks import Picks
 from cryoice_scipion.core.formats.rows import Rows, row_error
 from cryoice_scipion.core.formats.star import Block
 from cryoice_scipion.core.formats.text_files import read_text, without_comments

@@ -31,6 +31,7 @@ from cryoice_scipion.core.formats.pick_tables import (
     readable_picks,
 )
 from cryoice_scipion.core.formats.relion_jobs import files_of_suffix, suffix_of_picks
+from cryoice_scipion.core.formats.repeated_files import files_of
 from cryoice_scipion.core.formats.rows import Rows
 from cryoice_scipion.core.formats.star import Block, read_star
 from cryoice_scipion.core.formats.text_files import read_text
@@ -124,6 +125,9 @@ def _reader_of(listing: Path, name: str, micrograph: str) -> Callable[[Path], Pi
         if known is None:
             raise CoordinatesError(listing, f"lists {name}, which is not a coordinate file", "correct the list")
         picks = _read(file, listing) if ".star" in known.suffixes else known.read(file)
-        return picks._replace(table=picks.table.assign(**{MICROGRAPH: micrograph}))
+        own = files_of(file, picks)
+        files = [one._replace(read_for=micrograph, is_listed=True) for one in own.files]
+        table = picks.table.assign(**{MICROGRAPH: micrograph})
+        return picks._replace(table=table, row_files=own._replace(files=files))
 
     return read_as

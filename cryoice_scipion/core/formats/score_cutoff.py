@@ -28,5 +28,5 @@ def drop_below(picks: PickTable, minimum: float) -> None:
     if low.any():
         picks.table = picks.table[~low].reset_index(drop=True)
         if picks.row_files is not None:
-            picks.row_files = picks.row_files._replace(numbers=picks.row_files.numbers[~low])
+            picks.row_files = picks.row_files.without_rows(low, LOW_SCORE)
         picks.left_out = {**picks.left_out, LOW_SCORE: picks.left_out.get(LOW_SCORE, 0) + int(low.sum())}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Callable, Container, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -23,15 +23,15 @@ from cryoice_scipion.core.images.name_parts import (
     without_uid,
 )
 from cryoice_scipion.core.images.name_suffixes import stems_of_picks, without_suffixes
-from cryoice_scipion.core.images.reading import is_image_name
+from cryoice_scipion.core.images.reading import is_image_name, split_frame
 from cryoice_scipion.core.images.stems import FRAME, output_stem, plain_path, stem_of
-from cryoice_scipion.core.images.trees import files_in
+from cryoice_scipion.core.images.trees import distinct_paths, files_in
 from cryoice_scipion.core.records import MicrographTask
 
 __all__ = [
     "NameIndex", "agreeing_folders", "contradicting_names", "expand_micrographs", "exposure_lists", "folders_of",
     "free_stem", "is_in_job", "match_names", "matches_name", "micrograph_files", "micrograph_key", "output_stem",
-    "resolve_beside", "stem_of",
+    "resolve_beside", "star_lists", "stem_of",
 ]  # fmt: skip
 
 
@@ -162,7 +162,8 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
 
     Of a .star file, the column ``_rlnMicrographName`` and the pixel sizes, if any, are used. Of cryoSPARC's exposures,
     ``micrograph_blob/path`` and ``micrograph_blob/psize_A`` are used. Of a folder without images, its subfolders are
-    used. A file that is given twice counts once. A missing image file is included: the screening records it as failed.
+    used. A file that is given twice, by any path but through a link, counts once. A missing image file is included: the
+    screening records it as failed.
 
     Parameters
     ----------
@@ -180,9 +181,11 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
     """
     notes = [] if notes is None else notes
     found: Dict[str, Optional[float]] = {}
-    for argument in arguments:
-        for path, pixel_size in _expand(argument, notes):
-            _add(found, plain_path(path), pixel_size)
+    given = [(plain_path(path), size) for argument in arguments for path, size in _expand(argument, notes)]
+    names, paths = Counter(os.path.basename(path) for path in dict(given)), {}  # type: Counter[str], Dict[str, str]
+    for path, pixel_size in given:
+        repeated = names[os.path.basename(path)] > 1
+        _add(found, paths.setdefault(_location(path), path) if repeated else path, pixel_size)
     if not found:
         raise CryoIceError("micrographs", "none were given", "give files, a folder, or a .star file")
     tasks, taken = [], {}  # type: List[MicrographTask], Dict[str, str]
@@ -196,6 +199,12 @@ def expand_micrographs(arguments: Sequence[str], notes: Optional[List[str]] = No
     return tasks
 
 
+def _location(path: str) -> str:
+    """Return a text that is the same for all paths of a file, unless they go through different links."""
+    frame, file = split_frame(path)
+    return "\n".join((str(frame), os.path.abspath(file), os.path.realpath(file)))
+
+
 def _add(found: Dict[str, Optional[float]], path: str, pixel_size: Optional[float]) -> None:
     """Add a micrograph and its pixel size in Å/px, if known; one that is found already gets the size that it lacks."""
     earlier = found.get(path)
@@ -206,8 +215,14 @@ def _add(found: Dict[str, Optional[float]], path: str, pixel_size: Optional[floa
 
 
 def exposure_lists(arguments: Sequence[str]) -> List[Path]:
-    """Return which of the arguments of :func:`expand_micrographs` are files of cryoSPARC."""
-    return [path for path in map(Path, arguments) if path.suffix.lower() in CRYOSPARC and not path.is_dir()]
+    """Return which of the arguments of :func:`expand_micrographs` are files of cryoSPARC, each once."""
+    lists = [path for path in map(Path, arguments) if path.suffix.lower() in CRYOSPARC and not path.is_dir()]
+    return distinct_paths(lists)
+
+
+def star_lists(arguments: Sequence[str]) -> List[Path]:
+    """Return which of the arguments of :func:`expand_micrographs` are .star files, each once."""
+    return distinct_paths(Path(name) for name in arguments if name.lower().endswith(".star"))
 
 
 def free_stem(path: str, taken: Container[str]) -> str:

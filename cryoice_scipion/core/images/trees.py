@@ -6,13 +6,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from cryoice_scipion.core.errors import counted
 
 #: A folder with all files of one of these groups is the output of a screening or filtering. Its files are no input.
 _OUTPUT_MARKS = (("journal.jsonl",), ("micrographs.csv", "summary.json"))
 _SHOWN = 3  # names in a line
+
+
+_AnyPath = TypeVar("_AnyPath", str, Path)
 
 
 @dataclasses.dataclass
@@ -59,6 +62,14 @@ def files_in(folder: Path, is_wanted: Callable[[str], bool], recursive: bool = F
             waiting += [(subfolder, False) for subfolder in subfolders]
     found.files.sort()
     return found
+
+
+def distinct_paths(paths: Iterable[_AnyPath]) -> List[_AnyPath]:
+    """Return the first path that leads to each file or folder, in order."""
+    found: Dict[str, _AnyPath] = {}
+    for path in paths:
+        found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
 
 
 def is_hidden(name: str) -> bool:

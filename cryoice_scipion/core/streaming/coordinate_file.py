@@ -7,11 +7,12 @@ import contextlib
 import dataclasses
 import os
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Set
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 
 from cryoice_scipion.core.errors import CoordinatesError
 from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.folders import job_outputs
+from cryoice_scipion.core.formats.table import is_unspecific, suffix_of
 
 READ, NOT_READ, OTHER = "read", "not read", "other"
 
@@ -55,6 +56,7 @@ class ListedFiles:
         """Take the folder, and its files; more may be added to them later."""
         self._top, self._files = top, files
         self._lists: Dict[Path, _List] = {}
+        self.others: Sequence[ListedFiles] = ()  # of other folders of the same run
         self._output_above: Callable[[Path], Optional[Path]] = lambda folder: None
 
     def look_again(self, now: float) -> None:
@@ -81,7 +83,7 @@ class ListedFiles:
             When reading began (monotonic clock).
         """
         before, listed = self._lists.pop(path, None), set()  # type: Optional[_List], Set[str]
-        if picks.row_files is not None:
+        if picks.row_files is not None and not is_unspecific(suffix_of(path)):  # a .csg file gives way to .cs files
             listed = picks.row_files.real_paths()
             self._lists[path] = _List(listed, {os.path.realpath(name) for name in picks.not_read}, started)
         elif before is None and self._output_of(path) != path:
@@ -99,7 +101,15 @@ class ListedFiles:
 
     def read_again(self, path: Path, changed: float) -> None:
         """Let the lists of a file that has changed be read again, unless they have been since then."""
-        real_path = self._files[path].real_path if self._lists else ""
+        for one in (self, *self.others):
+            one._read_lists_again(self._files[path].real_path, changed)
+
+    def real_paths(self) -> Set[str]:
+        """Return the real paths of the files that are read, also through lists."""
+        alone = {file.real_path for file in self._files.values() if file.result == READ}
+        return alone.union(*(one.read for one in self._lists.values()))
+
+    def _read_lists_again(self, real_path: str, changed: float) -> None:
         for name, one in self._lists.items():
             if one.started < changed and real_path in one.read | one.not_read and name in self._files:
                 self._files[name].read_at(changed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable, Mapping, Sequence, Set
 
 from cryoice_scipion.core.records import PickCounts
-from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher
+from cryoice_scipion.core.streaming.coordinate_watcher import CoordinateWatcher, counts_of
 from cryoice_scipion.core.streaming.stable_file import SETTLE_SECONDS
 from cryoice_scipion.core.streaming.streaming_coordinates import StreamingCoordinates
 
@@ -42,6 +42,8 @@ class CoordinateSources:
             CoordinateWatcher(path, picks, log, settle, prefix=f"{number}:" if number else "")
             for number, path in enumerate(paths)
         ]
+        for watcher in self._watchers:  # a file may change in one folder, and its list may be in another one
+            watcher.lists.others = [other.lists for other in self._watchers if other is not watcher]
 
     def begin(self, numbers: Mapping[str, int], number_of: Callable[[str], int]) -> None:
         """Continue earlier sessions of the run, with the numbers that they gave to coordinate files."""
@@ -64,10 +66,7 @@ class CoordinateSources:
 
     def counts(self) -> PickCounts:
         """Return the number of coordinates, of those left out, and the files that could not be read."""
-        counts = self.picks.counts()
-        for watcher in self._watchers:
-            watcher.add_unused(counts)
-        return counts
+        return counts_of(self._watchers)
 
     def close(self) -> None:
         """Stop watching; log the warnings that are still held back, and about all coordinates."""

@@ -7,16 +7,17 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Set
+from typing import Callable, Dict, Mapping, Sequence, Set
 
 from cryoice_scipion.core.errors import CryoIceError, NoCoordinatesError, SettingsError, counted, one_line
 from cryoice_scipion.core.formats.coordinates import unknown_format
 from cryoice_scipion.core.formats.folders import may_hold_coordinates, refuse_output
+from cryoice_scipion.core.formats.repeated_files import not_among
 from cryoice_scipion.core.formats.table import is_coordinate_file, is_unspecific, suffix_of
 from cryoice_scipion.core.images.reading import file_of
 from cryoice_scipion.core.images.stems import plain_path
 from cryoice_scipion.core.records import PickCounts
-from cryoice_scipion.core.results.balance import names_in_short
+from cryoice_scipion.core.streaming.closing_lines import log_all
 from cryoice_scipion.core.streaming.coordinate_file import (
     NOT_READ,
     OTHER,
@@ -83,7 +84,7 @@ class CoordinateWatcher:
         self._formats_left_out: Set[str] = set()  # that were logged
         self._is_closed = False
         self._files: Dict[Path, CoordinateFile] = {}
-        self._lists = ListedFiles(self.files.folder, self._files)
+        self.lists = ListedFiles(self.files.folder, self._files)
 
     def begin(self, numbers: Mapping[str, int], number_of: Callable[[str], int]) -> None:
         """Continue earlier sessions of the run, with the numbers that they gave to coordinate files.
@@ -133,10 +134,10 @@ class CoordinateWatcher:
         for path in gone:
             touched |= self._drop(path)
         if new or gone:
-            self._lists.look_again(now)
+            self.lists.look_again(now)
         for path in [path for path, file in self._files.items() if file.due is not None and file.due <= now]:
-            self._lists.read_again(path, self._files[path].due or now)
-            if self._lists.has(path):
+            self.lists.read_again(path, self._files[path].due or now)
+            if self.lists.has(path):
                 touched |= self._leave_to_other(path)
             elif self._is_wanted(path):
                 touched |= self._read(path, first)
@@ -150,21 +151,19 @@ class CoordinateWatcher:
 
     def _drop(self, path: Path) -> Set[str]:
         """Forget a file that was removed or renamed; return the micrographs that lose coordinates by this."""
-        self._lists.read_again(path, time.monotonic())
+        self.lists.read_again(path, time.monotonic())
         self._files.pop(path, None)
-        self._lists.forget(path)
+        self.lists.forget(path)
         name = self._name_of(path)
         if not self.picks.knows(name):
             return set()
-        lost = counted(self.picks.rows_in(name), "coordinate is", "coordinates are")
+        lost = counted(len(self.picks.used_of(name)), "coordinate is", "coordinates are")
         self._log.warning("%s: is gone; its %s no longer used", path, lost)
         return self.picks.remove(name)
 
     def counts(self) -> PickCounts:
         """Return the number of coordinates, of those left out, and the files that could not be read."""
-        counts = self.picks.counts()
-        self.add_unused(counts)
-        return counts
+        return counts_of([self])
 
     def add_unused(self, counts: PickCounts) -> None:
         """Add the files that were not used to the counts."""
@@ -180,15 +179,7 @@ class CoordinateWatcher:
     def close(self) -> None:
         """Stop watching; log the warnings that are still held back, and about all coordinates."""
         self.stop()
-        names = self.picks.unmatched_names()
-        if names:
-            shown = names_in_short(names)
-            number = counted(len(names), "micrograph")
-            self._log.warning("coordinates of %s that did not come are left out: %s", number, shown)
-        shared = self.picks.shared()
-        for stem, files in list(shared.items())[:1]:
-            text = "the coordinates of %s are in several files and are joined, such as %s of %s"
-            self._log.warning(text, counted(len(shared), "micrograph"), " and ".join(files[:2]), stem)
+        log_all(self.picks, self._log)
 
     def stop(self) -> None:
         """Stop watching; log the warnings about files that are still held back."""
@@ -244,7 +235,7 @@ class CoordinateWatcher:
         if name == before:
             return touched
         for other, file in self._files.items():
-            if suffix_of(other) == name or self._lists.has(other):
+            if suffix_of(other) == name or self.lists.has(other):
                 continue
             if file.result == NOT_READ and not is_unspecific(suffix_of(other)):
                 continue
@@ -255,8 +246,7 @@ class CoordinateWatcher:
 
     def _read(self, path: Path, first: bool) -> Set[str]:
         """Read a file; return the micrographs whose coordinates have changed."""
-        file, started = self._files[path], time.monotonic()
-        touched: Set[str] = set()
+        file, started, touched = self._files[path], time.monotonic(), set()  # type: CoordinateFile, float, Set[str]
         try:
             touched = self.picks.read(path, self._name_of(path))
         except SettingsError as error:
@@ -278,7 +268,7 @@ class CoordinateWatcher:
         file.earliest = ended + (ended - started) / _LONGEST_SHARE
         file.due = None
         table = self.picks.table_of(self._name_of(path))
-        for listed in self._lists.note(path, table, started):
+        for listed in self.lists.note(path, table, started):
             touched |= self._leave_to_other(listed)
         if table.not_read:  # files that this one lists, which may still be being written
             file.due = self._retry_policy.next_attempt(path, path)
@@ -293,8 +283,18 @@ class CoordinateWatcher:
 
     def _log_row_warnings(self, now: float) -> None:
         """Log the warnings that are due."""
-        for file in self._files.values():
+        for path, file in self._files.items():
             if file.warn_at is not None and file.warn_at <= now:
                 file.warn_at = None
-                for line in file.row_warnings:
+                for line in self.picks.used_of(self._name_of(path)).warnings:
                     self._log.warning(line)
+
+
+def counts_of(watchers: Sequence[CoordinateWatcher]) -> PickCounts:
+    """Return the counts of watchers of the same coordinates; a file that one of them reads is no unread file."""
+    counts, read = watchers[0].picks.counts(), set().union(*(watcher.lists.real_paths() for watcher in watchers))
+    for watcher in watchers:
+        watcher.add_unused(counts)
+    counts.not_read = {path: counts.not_read[path] for path in not_among(read, counts.not_read)}
+    counts.other = not_among(read, counts.other)
+    return counts

@@ -23,12 +23,13 @@ from cryoice_scipion.core.formats.coordinates import (
 )
 from cryoice_scipion.core.images.naming import NameIndex, contradicting_names, micrograph_key
 from cryoice_scipion.core.records import Pick, PickCounts
+from cryoice_scipion.core.streaming.distinct_files import DistinctFiles
 from cryoice_scipion.core.streaming.row_changes import Rows, names_that_differ, rows_by_name
 
 
 @dataclasses.dataclass
 class _Source:
-    """Hold one file as it was last read."""
+    """Hold what is used of one file as it was last read."""
 
     name: str
     picks: PickTable
@@ -38,8 +39,8 @@ class _Source:
 class StreamingCoordinates:
     """Collect the coordinates of any number of files, each of which may come late, grow or be rewritten.
 
-    The id of a coordinate is its row in its file plus ``ROWS_OF_A_PART`` times the file's number. Each update costs
-    time in proportion to what is new.
+    A file that several sources have is used once; see :class:`DistinctFiles`. The id of a coordinate is its row in its
+    file plus ``ROWS_OF_A_PART`` times the file's number. Each update costs time in proportion to what is new.
     """
 
     def __init__(self, check: Callable[[Path, PickTable], None]) -> None:
@@ -50,13 +51,14 @@ class StreamingCoordinates:
         check : callable
             Raises a CoordinatesError for a table that cannot be used.
         """
+        order: Dict[str, int] = {}  # default file numbers, by file name
         self.closed = False  # whether no further micrograph will come
         self.warnings: List[str] = []  # for the user; whoever logs them clears the list
         #: Returns the permanent number of a file by its name; by default, files are numbered as they come.
-        self.number_of: Callable[[str], int] = self._next_number
+        self.number_of: Callable[[str], int] = lambda name: order.setdefault(name, len(order))
         self._check = check
         self._sources: Dict[int, _Source] = {}  # by file number
-        self._order: Dict[str, int] = {}  # default file numbers, by file name
+        self.distinct = DistinctFiles()
         self._numbers: Dict[str, int] = {}  # of the files that were read, by file name
         self._left_out: CounterType[str] = Counter()  # rows that are in no table, by reason
         self._files: Dict[str, Set[int]] = {}  # numbers of the files that mention a micrograph name
@@ -104,12 +106,12 @@ class StreamingCoordinates:
         return PickCounts(rows, left_out, sum(table.files for table in tables), unread)
 
     def shared(self) -> Dict[str, List[str]]:
-        """Return the micrographs whose coordinates are in several files, and the names of these files."""
+        """Return the micrographs whose coordinates are in several files, and the paths of these files."""
         files = {
             stem: {number for name in names for number in self._files[name]} for stem, names in self._names.items()
         }
         return {
-            stem: [self._sources[number].name for number in sorted(numbers)]
+            stem: [self._sources[number].picks.source for number in sorted(numbers)]
             for stem, numbers in files.items()
             if len(numbers) > 1
         }
@@ -155,7 +157,7 @@ class StreamingCoordinates:
         self._check(path, picks)  # last, because it may apply the file's values to all files
         number = self._numbers.setdefault(name, self.number_of(name))
         self._optics = optics
-        return self._replace(number, _Source(name, picks, rows_by_name(picks.table)))
+        return self._use(number, name, picks)
 
     def remove(self, name: str) -> Set[str]:
         """Drop a file's coordinates; return the micrographs whose coordinates have changed."""
@@ -164,19 +166,27 @@ class StreamingCoordinates:
         self._optics = self._optics_with(number, None, Path(name))
         touched = self._replace(number, _Source(name, table, {}))
         del self._sources[number], self._numbers[name]
-        return touched
+        return touched | self._use(number, name, None)
 
     def knows(self, name: str) -> bool:
         """Return whether a file was read."""
         return name in self._numbers
 
-    def rows_in(self, name: str) -> int:
-        """Return the number of a file's coordinates; 0 if it was not read."""
-        return len(self._sources[self._numbers[name]].picks) if name in self._numbers else 0
-
     def table_of(self, name: str) -> PickTable:
         """Return a file as it was last read."""
+        return self.distinct.given(self._numbers[name])
+
+    def used_of(self, name: str) -> PickTable:
+        """Return what is used of a file that was read."""
         return self._sources[self._numbers[name]].picks
+
+    def _use(self, number: int, name: str, picks: Optional[PickTable]) -> Set[str]:
+        """Use a file as it was last read, None if it is gone; return the micrographs whose coordinates have changed."""
+        touched: Set[str] = set()
+        for key, used in self.distinct.replace(number, picks).items():
+            own = name if key == number else self._sources[key].name
+            touched |= self._replace(key, _Source(own, used, rows_by_name(used.table)))
+        return touched
 
     def _replace(self, number: int, source: _Source) -> Set[str]:
         """Replace a file's content; return the micrographs whose coordinates have changed."""
@@ -213,10 +223,6 @@ class StreamingCoordinates:
             source = self._sources[number]
             names = [name for name in self._names[micrograph] if name in source.rows]
             yield number, np.sort(np.concatenate([source.rows[name] for name in names]))
-
-    def _next_number(self, name: str) -> int:
-        """Return a file's number, in the order in which files came."""
-        return self._order.setdefault(name, len(self._order))
 
     def _match_again(self, names: Iterable[str]) -> Set[str]:
         """Find the micrographs of these names; return the micrographs that gain or lose coordinates by this."""

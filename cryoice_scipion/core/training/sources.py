@@ -16,6 +16,7 @@ from cryoice_scipion.core.formats.coordinates import PickTable, read_picks
 from cryoice_scipion.core.formats.cryoppp import read_cryoppp
 from cryoice_scipion.core.images.identity import content_of
 from cryoice_scipion.core.images.naming import expand_micrographs
+from cryoice_scipion.core.images.trees import distinct_paths
 from cryoice_scipion.core.records import MicrographTask
 from cryoice_scipion.core.regions.labels import read_labels
 from cryoice_scipion.core.training.points import from_coordinates, from_label_images, places_in_boxes
@@ -37,6 +38,12 @@ class Sources:
     per_class: int = 40  # positions drawn per micrograph and class of a simulated data set
     messages: List[str] = dataclasses.field(default_factory=list)  # what was left out, and why
 
+    def __post_init__(self) -> None:
+        """Use a folder that is given more than once only once."""
+        given = [*self.cryoppp, *self.simulated]
+        self.cryoppp, self.simulated = distinct_paths(self.cryoppp), distinct_paths(self.simulated)
+        self._repeated = repeated_lines(given, [*self.cryoppp, *self.simulated])
+
     def labelled(self, seed: int) -> List[LabelledMicrograph]:
         """Return the labelled micrographs of all sources.
 
@@ -47,7 +54,7 @@ class Sources:
             GOOD ones too.
         """
         found: List[LabelledMicrograph] = []
-        self.messages = []
+        self.messages = list(self._repeated)
         given = self.micrographs and ((self.good and self.bad) or self.boxes)
         if self.clean and not given:
             raise SettingsError("--clean", "goes with --good, --bad and --micrographs", "give these too")
@@ -114,6 +121,11 @@ class Sources:
         found = from_coordinates(tasks, good, bad, clean)
         self.messages += good.warnings + bad.warnings
         return found
+
+
+def repeated_lines(given: Sequence[Path], used: Sequence[Path]) -> List[str]:
+    """Return a line for each folder that is given more than once."""
+    return [f"{folder}: is given more than once and used once" for folder in Counter(given) - Counter(used)]
 
 
 def _of_source(found: List[LabelledMicrograph], source: str) -> List[LabelledMicrograph]:

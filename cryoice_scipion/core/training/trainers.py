@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cryoice_scipion.core.config import ModelConfig, TrainConfig
 from cryoice_scipion.core.detectors.choice import kind_to_train
 from cryoice_scipion.core.errors import SettingsError
-from cryoice_scipion.core.training.sources import Sources
+from cryoice_scipion.core.images.trees import distinct_paths
+from cryoice_scipion.core.training.sources import Sources, repeated_lines
 
 Log = Callable[[str], None]
 Patches = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # (n, 64, 64) of some rows of a table, for pictures
@@ -55,6 +56,13 @@ class TrainRequest:
     warn: Callable[[List[str]], None] = lambda messages: None  # reports what was left out
     progress: bool = True
     on_epoch: Callable[[Epoch], None] = lambda epoch: None  # called after each epoch; may raise to stop the training
+
+    def __post_init__(self) -> None:
+        """Use a patch set that is given more than once only once, and report it."""
+        given, self.patch_sets = self.patch_sets, distinct_paths(self.patch_sets)
+        repeated = repeated_lines(given, self.patch_sets)
+        if repeated:
+            self.warn(repeated)
 
     def describe(self, topics: Dict[str, str], backgrounds: bool) -> Dict[str, str]:
         """Return what the model card says about the data and the settings.

@@ -203,7 +203,8 @@ def test_exposures_are_accepted_if_their_micrograph_is(project, model, tmp_path)
     (project / micrograph("b")).unlink()
     source = project / "J10" / "exposures.cs"
     options = ["--model", str(model), "--device", "cpu", "--contrast", "dark"]
-    assert main(["screen", str(source), "--output", str(tmp_path / "out"), *options]) == 1
+    (tmp_path / "link.cs").symlink_to(source)  # the same list twice
+    assert main(["screen", str(source), str(tmp_path / "link.cs"), "--output", str(tmp_path / "out"), *options]) == 1
     accepted, rejected = (np.load(tmp_path / "out" / f"exposures_{name}.cs") for name in ("accepted", "rejected"))
     assert np.array_equal(accepted, exposures("ac")) and np.array_equal(rejected, exposures("b"))
     assert read_group(tmp_path / "out" / "exposures_accepted.csg").slots["micrograph_blob"].number == 2

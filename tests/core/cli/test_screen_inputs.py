@@ -95,6 +95,28 @@ def test_several_coordinate_sources_are_one_and_a_run_with_them_resumes(run, mic
     assert table.drop(columns="seconds").loc["mic0"].equals(before)
 
 
+def test_a_list_and_the_folder_of_its_files_are_used_once_and_named_in_one_line(run, micrographs, tmp_path, capsys):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "mic0_pick.star").write_text(
+        "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n5 5\n10 10\nx 1\n"
+    )
+    listing = tmp_path / "autopick.star"
+    head = "data_\nloop_\n_rlnMicrographName\n_rlnMicrographCoordinates\n"
+    listing.write_text(f"{head}mic0.mrc {tmp_path}/job/mic0_pick.star\n")
+    words = ["--coordinates", tmp_path / "job", "--coordinates", listing, "--coordinates", listing]
+    table, summary, said = run(micrographs / "mic0.mrc", *words, status=1)
+    line = f"1 coordinate file is given more than once and used once: {tmp_path}/job/mic0_pick.star"
+    assert said.count(line) == 1 and "are joined" not in said and said.count("line 7") == 1
+    assert (
+        table["picks"].tolist() == [2] and summary["left_out"] == {"unreadable_row": 1} and summary["files_read"] == 1
+    )
+    words = ["filter", tmp_path / "run", *words, "--output", tmp_path / "new", "--particle-diameter", 40]
+    assert main([*map(str, words)]) == 1
+    printed = capsys.readouterr()
+    assert "3 coordinates in 1 file: " in printed.out and "1 left out (1 unreadable row)" in printed.out
+    assert printed.err.count(line) == 1
+
+
 def test_one_wrong_source_of_several_is_named(run, micrographs, tmp_path):
     (tmp_path / "b.star").write_text(f"{HEAD}mic0.mrc 10 10\n")
     (tmp_path / "bad.box").write_text("words\n")

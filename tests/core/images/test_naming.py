@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names that mean one micrograph are matched; what could mean two is an error."""
 
+from pathlib import Path
+
 import pytest
 
 from cryoice_scipion.core.errors import CryoIceError
@@ -8,8 +10,10 @@ from cryoice_scipion.core.images.naming import (
     NameIndex,
     contradicting_names,
     expand_micrographs,
+    exposure_lists,
     match_names,
     micrograph_key,
+    star_lists,
     stem_of,
 )
 
@@ -134,6 +138,35 @@ def test_a_file_given_twice_counts_once_and_frames_are_found_beside_their_list(t
     (tmp_path / "12@s.mrc").write_text("")  # the name of a file
     (tmp_path / "n.star").write_text("data_\nloop_\n_rlnMicrographName\n12@s.mrc\n")
     assert expand_micrographs([str(tmp_path / "n.star")])[0].path == str(tmp_path / "12@s.mrc")
+
+
+def test_a_file_is_one_micrograph_by_a_relative_and_an_absolute_path_but_not_through_another_link(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("A", "B"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.mrc").write_text("")
+    (tmp_path / "link").symlink_to("A")  # picks in folders of these names must find their micrographs
+
+    def paths(*arguments):
+        return [task.path for task in expand_micrographs(list(map(str, arguments)))]
+
+    assert paths("A/m.mrc", tmp_path / "A" / "m.mrc", "B/m.mrc", "B/../A/m.mrc") == ["A/m.mrc", "B/m.mrc"]
+    assert paths("A", "link") == ["A/m.mrc", "link/m.mrc"]
+    (tmp_path / "B" / "deep").mkdir()
+    (tmp_path / "deep").symlink_to("B/deep")
+    (tmp_path / "m.mrc").write_text("")
+    assert paths("m.mrc", "deep/../m.mrc") == ["m.mrc", "deep/../m.mrc"]  # the second one is in B
+    frames = [f"{number}@{folder}/s.mrcs" for folder in ("A", tmp_path / "A") for number in (1, 2)]
+    assert paths(*frames) == ["1@A/s.mrcs", "2@A/s.mrcs"]
+
+
+def test_lists_of_micrographs_are_given_back_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [str(folder / f"m{suffix}") for suffix in (".cs", ".csg", ".star") for folder in (Path(), tmp_path)]
+    assert list(map(str, exposure_lists(names))) == ["m.cs", "m.csg"]
+    assert list(map(str, star_lists(names))) == ["m.star"]
 
 
 def test_one_micrograph_has_one_pixel_size(tmp_path):

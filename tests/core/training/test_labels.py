@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cryoice_scipion.constants import CLASSES
-from cryoice_scipion.core.config import PatchConfig
+from cryoice_scipion.core.config import PatchConfig, TrainConfig
 from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.evaluation.labels import LabelledMicrograph
 from cryoice_scipion.core.formats.coordinates import PickTable, write_star
@@ -22,6 +22,7 @@ from cryoice_scipion.core.training.patches.joining import join
 from cryoice_scipion.core.training.patches.patch_set import PatchSet, cut_patches
 from cryoice_scipion.core.training.points import cell_labels, from_coordinates, from_label_images
 from cryoice_scipion.core.training.sources import Sources
+from cryoice_scipion.core.training.trainers import TrainRequest
 from cryoice_scipion.core.views.micrograph import micrograph_spectra
 from cryoice_scipion.core.views.spectrum import FEATURES
 
@@ -201,6 +202,18 @@ def test_a_micrograph_of_two_sources_has_one_name_and_another_one_of_that_name_h
         found.append(path.parents[1])
     found.append(shutil.copytree(found[0], tmp_path / "copy of one"))  # written anew, its header has another time
     assert [item.stem for item in Sources(simulated=found).labelled(0)] == ["s", "s_2", "s"]
+    (tmp_path / "link").symlink_to(found[0])
+    twice = Sources(simulated=[*found, tmp_path / "link"])
+    assert len(twice.labelled(0)) == 3 and twice.messages == [f"{tmp_path}/link: is given more than once and used once"]
+
+
+def test_a_patch_set_that_is_given_by_two_paths_is_used_once(tmp_path):
+    (tmp_path / "link").symlink_to("patches")
+    said = []
+    given = [tmp_path / name for name in ("patches", "link", "other", "other")]
+    request = TrainRequest(TrainConfig(name="t"), tmp_path / "model", patch_sets=given, warn=said.extend)
+    assert request.patch_sets == [tmp_path / "patches", tmp_path / "other"]
+    assert said == [f"{tmp_path / name}: is given more than once and used once" for name in ("link", "other")]
 
 
 def test_half_of_the_sources_is_an_error(tmp_path):
