@@ -25,7 +25,8 @@ from cryoice_scipion.core.detectors.model_folder import load_config, resolve_mod
 from cryoice_scipion.core.detectors.spots import FALSE_ALARMS, SpotDetector, micrograph_evidence
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.views.spot_statistics import combine
-from cryoice_scipion.core.views.spots import CELL, SCALES
+from cryoice_scipion.core.views.spots import SCALES
+from cryoice_scipion.core.views.windows import CELL
 
 CPU = torch.device("cpu")
 WITH_FRINGES = {"single", "poly", "frost", "gold", "ethane"}

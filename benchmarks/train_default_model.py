@@ -133,6 +133,15 @@ def prepare(build: Path, sets: Sequence[SetRow], workers: int) -> List[Path]:
     return [build / name for name, *_ in sets]
 
 
+def write_real(build: Path) -> Path:
+    """Make the folder of the annotated real micrographs from ../shared/real; return it."""
+    folder = build / REAL
+    script = ROOT / "benchmarks" / "real" / "training_folder.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(script), "--output", str(folder)], check=True, env=environment)
+    return folder
+
+
 def add_notes(model: Path) -> None:
     """Put what was found out about the model, by people, at the end of its card."""
     card, notes = model / CARD, (HERE / "default_model_notes.md").read_text(encoding="utf-8")
@@ -159,12 +168,8 @@ def main() -> None:
     rows = [row for row in SETS if row[0] in args.sets]
     sets, crops = prepare(args.build, rows, args.workers), [1] * len(rows)
     held_out = HOLD_OUT
-    real = SHARED.is_dir() and not args.simulated_only
-    if real:
-        folder = args.build / REAL
-        script = ROOT / "benchmarks" / "real" / "training_folder.py"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, str(script), "--output", str(folder)], check=True, env=environment)
+    if SHARED.is_dir() and not args.simulated_only:
+        folder = write_real(args.build)
         sets.append(folder)
         crops.append(REAL_CROPS)
     else:
@@ -174,7 +179,7 @@ def main() -> None:
     data = ("--simulated", *sets, "--crops", *crops, "--cache", args.build / "fields", "--hold-out", *held_out)
     fit = ["--network", "unet", "--epochs", args.epochs, "--batch", 6, "--learning-rate", 0.002, "--validation", 0.12]
     fit += ["--mixed-precision"] if args.mixed_precision else []
-    note = NOTE if real else "simulated micrographs only"
+    note = NOTE if len(sets) > len(rows) else "simulated micrographs only"
     if (model / "SHA256SUMS").is_file() and not (model / "unfinished.pt").is_file():
         print(f"{model} is trained already; remove it to train again")
     else:

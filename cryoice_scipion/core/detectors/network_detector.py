@@ -23,6 +23,7 @@ from cryoice_scipion.constants import PIXEL_SIZES
 from cryoice_scipion.core.config import ModelConfig, ViewConfig
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.detectors.model_folder import WEIGHTS, fitting
+from cryoice_scipion.core.detectors.spectral_branch import with_present_features
 from cryoice_scipion.core.errors import WorkerError
 from cryoice_scipion.core.views.micrograph import (
     DeviceImage,
@@ -224,7 +225,7 @@ def load_network(
 
 
 def read_weights(folder: Path) -> Dict[str, torch.Tensor]:
-    """Return the weights in a model folder by name; those of the refinement head had another name before 0.2.
+    """Return the weights in a model folder by name, those of earlier versions as the present one has them.
 
     Raises
     ------
@@ -235,7 +236,7 @@ def read_weights(folder: Path) -> Dict[str, torch.Tensor]:
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
             raise ValueError(f"{name} is not finite")
-    return weights
+    return with_present_features(weights)
 
 
 def with_weights(build: Callable[[], AnyNetwork], weights: Mapping[str, torch.Tensor]) -> AnyNetwork:

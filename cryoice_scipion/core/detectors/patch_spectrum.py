@@ -29,7 +29,9 @@ from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.views.micrograph import Flags, spectra_of
 from cryoice_scipion.core.views.patch_spectrum import COARSE, STRIDE, WINDOW, MicrographViews
 from cryoice_scipion.core.views.patches import fft_view
-from cryoice_scipion.core.views.spectrum import COARSEST, FEATURES, FINEST, Spectra
+from cryoice_scipion.core.views.spectrum import Spectra
+from cryoice_scipion.core.views.spectrum_features import FEATURES
+from cryoice_scipion.core.views.windows import COARSEST, FINEST
 
 VIEWS = ("patch", "local", "spectrum")
 _ORDER = ["patch", "local", "coarse", "fft", "spectrum"]

@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+from typing import Dict, List
+
 import torch
 from torch import nn
 
 _OUTLIER = 5.0  # standard deviations at which a feature is clipped
+
+
+# Features before version 1.0: 31 bands and 12 rings, each in two kinds, of which the first 23 and 7 are left. A U-Net
+# also had the spot test at three scales, of which the first and the last are left.
+_BANDS, _RINGS, _SPOTS = (31, 23), (12, 7), 3
 
 
 class SpectralBranch(nn.Module):
@@ -46,3 +53,24 @@ class SpectralBranch(nn.Module):
         standard = ((features - centre) / spread).clamp(-_OUTLIER, _OUTLIER).nan_to_num(0.0)
         made: torch.Tensor = self.layers(torch.cat([standard, known.to(standard.dtype)], dim=1))
         return made
+
+
+def with_present_features(weights: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    """Return the weights of a network without the spectral features that only models before version 1.0 had.
+
+    These were above 0.31 Å⁻¹, or of the spot test at 256 Å. They are now unknown everywhere.
+    """
+    centre = weights.get("spectral.centre")
+    plain = 2 * (_BANDS[0] + _RINGS[0])
+    if centre is None or len(centre) not in (plain, plain + _SPOTS):
+        return weights
+    had = 0
+    kept: List[int] = []
+    for number, left in (_BANDS, _BANDS, _RINGS, _RINGS):
+        kept += range(had, had + left)
+        had += number
+    kept += (plain, plain + _SPOTS - 1) if len(centre) > plain else ()
+    first = "spectral.layers.0.weight"
+    columns = [*kept, *(len(centre) + index for index in kept)]  # the features, then whether each is known
+    units = {name: weights[name][kept] for name in ("spectral.centre", "spectral.spread")}
+    return {**weights, **units, first: weights[first][:, columns]}

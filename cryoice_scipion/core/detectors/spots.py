@@ -23,7 +23,7 @@ from cryoice_scipion.core.detectors.class_map import AbsoluteMap, ClassMap
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views.micrograph import micrograph_evidence
 from cryoice_scipion.core.views.spot_statistics import combine, log_bayes_factor
-from cryoice_scipion.core.views.spots import CELL
+from cryoice_scipion.core.views.windows import CELL
 
 FALSE_ALARMS = 1e-3  # of clean cells, where P(BAD) = 0.5
 FLOOR = -float(log_bayes_factor(np.asarray(math.log(FALSE_ALARMS))))

@@ -25,8 +25,14 @@ from cryoice_scipion.core.detectors.network_detector import (
     load_network,
 )
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch
-from cryoice_scipion.core.views import spots
-from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES, DeviceImage, Flags, make_fine_views, spectral_view
+from cryoice_scipion.core.views.micrograph import (
+    SPECTRAL_FEATURES,
+    SPOT_SCALES,
+    DeviceImage,
+    Flags,
+    make_fine_view,
+    spectral_view,
+)
 from cryoice_scipion.core.views.outlier_features import (
     CELL,
     OUTLIER_CHANNELS,
@@ -36,8 +42,8 @@ from cryoice_scipion.core.views.outlier_features import (
 )
 from cryoice_scipion.core.views.patch_spectrum import local_view
 from cryoice_scipion.core.views.patches import grid_shape
-from cryoice_scipion.core.views.spectrum import FINEST
 from cryoice_scipion.core.views.texture import TEXTURE_CHANNELS, texture_features
+from cryoice_scipion.core.views.windows import FINEST
 
 MULTIPLE = 128  # px of the context view: sizes are multiples of it, since the deepest layer has cells of 512 Å
 SAMPLING = 4.0  # Å/px of the context view
@@ -49,10 +55,7 @@ VIEWS = (
     ViewConfig(kind="relative", sampling=SAMPLING * CELL, window=None),
     ViewConfig(kind="outliers", sampling=SAMPLING * CELL, window=None),
     ViewConfig(kind="spectrum", sampling=FINEST, window=round(256 / FINEST), required=False),
-    *(
-        ViewConfig(kind="spots", sampling=spots.SAMPLING, window=round(scale / spots.SAMPLING), required=False)
-        for scale in spots.SCALES
-    ),
+    *(ViewConfig(kind="spots", sampling=FINEST, window=round(scale / FINEST), required=False) for scale in SPOT_SCALES),
 )
 _TEXTURE = ViewConfig(kind="texture", sampling=SAMPLING * CELL, window=None)
 SPECTRAL = 2  # map cells to one cell of the spectra
@@ -109,7 +112,7 @@ class UNet(Network):
 
     def prepare(self, image: DeviceImage) -> None:
         """Make the views of the spectra, which are finer than the context view."""
-        make_fine_views(image)
+        make_fine_view(image)
 
     def classify_micrograph(self, seen: SeenMicrograph, views: Sequence[ViewConfig]) -> Tuple[torch.Tensor, Flags]:
         """Return logits of a whole micrograph; flags: ``no_fft`` without an ice ring, else those of the spot test."""
@@ -160,9 +163,7 @@ class UNet(Network):
             values = layer(torch.cat([values, levels[5 - level]], dim=1))
         return values
 
-    def map(
-        self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int], quick: bool = False
-    ) -> torch.Tensor:
+    def map(self, context: torch.Tensor, spectrum: torch.Tensor, shape: Tuple[int, int]) -> torch.Tensor:
         """Return the features of every cell, (features, rows, columns), that :meth:`classify` reads.
 
         Parameters
@@ -171,8 +172,6 @@ class UNet(Network):
         spectrum : torch.Tensor, shape (features, rows / 16, columns / 16), rounded up
         shape : tuple
             (rows, columns) of the map.
-        quick : bool
-            Use one orientation of the micrograph instead of the mean over two.
         """
         rows, columns = (-(-int(size) // MULTIPLE) * MULTIPLE for size in context.shape[1:])
         beside = None if self.refine is None else outlier_features(context[0])
@@ -182,9 +181,7 @@ class UNet(Network):
             "spectrum": _filled(spectrum, rows // (CELL * SPECTRAL), columns // (CELL * SPECTRAL))[None],
             "relative": _filled(relative, rows // CELL, columns // CELL)[None],
         }
-        turns = _TURNS[:1] if quick else _TURNS
-        turned = [turn(self._whole({name: turn(view) for name, view in seen.items()})) for turn in turns]
-        features = torch.stack(turned).mean(dim=0)[:, :, : shape[0], : shape[1]]
+        features = self._whole(seen)[:, :, : shape[0], : shape[1]]
         if self.refine is not None and beside is not None:
             features = self.refine(torch.cat([features, beside[None, :, : shape[0], : shape[1]]], dim=1))
         if self.texture:
@@ -250,15 +247,6 @@ def _layer(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequ
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
     )
-
-
-def _mirrored(values: torch.Tensor) -> torch.Tensor:
-    return values.flip((2, 3)).transpose(2, 3)
-
-
-# Orientations whose mean is taken: a micrograph has no preferred one. Each is its own inverse. A second pair of them
-# would raise the AUC of no class by more than .0023, for twice the time.
-_TURNS = (lambda values: values, _mirrored)
 
 
 def _tiles(length: int) -> List[Tuple[int, int, int, int]]:

@@ -20,7 +20,7 @@ Names of the views, as model.json lists them:
 "texture"
     Power by octave, means and extremes of the image around each cell; for fine-tuned models.
 "spectrum"
-    Features of the local power spectrum, at the micrograph's own sampling.
+    Features of the local power spectrum, at the micrograph's own sampling or about 1.5 Å/px.
 "grey_levels"
     Mean, variance and power by band of each cell, in the grey levels of the micrograph (``session_features``).
 "features"

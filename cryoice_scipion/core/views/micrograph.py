@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from torch.nn import functional
 from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views import contrast, spots
-from cryoice_scipion.core.views.patches import robust_scale, uploaded
+from cryoice_scipion.core.views.patches import CLIP, robust_scale, uploaded
 from cryoice_scipion.core.views.resample import quick_sampling, resample, resampled_shape
-from cryoice_scipion.core.views.spectrum import FEATURES, FINEST, Spectra, feature_frequencies
+from cryoice_scipion.core.views.spectrum import Spectra
+from cryoice_scipion.core.views.spectrum_features import FEATURES, feature_frequencies
+from cryoice_scipion.core.views.windows import COARSEST, FINEST, Starts
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -24,8 +26,9 @@ COARSE = 1.25  # times the model's sampling: above it the view lacks high freque
 TOO_COARSE = 2.5
 _FINER = 0.8  # of the sampling of a view is that of another, at most, from which it is computed
 _NEAR = 0.98  # of a sampling: so much finer pixels are not resampled to it
-# Inputs of the U-Net for each cell: bands and rings of its spectrum, and the spot test at each scale.
-SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in spots.SCALES))
+SPOT_SCALES = (spots.SCALES[0], spots.SCALES[-1])  # Å: the one between tells a network nothing more
+# Inputs of the U-Net for each cell: bands and rings of its spectrum, and the spot test at two scales.
+SPECTRAL_FEATURES = (*FEATURES, *(f"spots {scale:.0f}" for scale in SPOT_SCALES))
 
 
 #: Flags of a record that are not known to the host yet: one value, bool, on the device of the micrograph, for each.
@@ -75,7 +78,7 @@ class DeviceImage:
 
 def spectral_frequencies() -> torch.Tensor:
     """Return the highest frequency (Å⁻¹) that each of ``SPECTRAL_FEATURES`` needs."""
-    return torch.cat([feature_frequencies(), torch.full((len(spots.SCALES),), spots.BAND[1])])
+    return torch.cat([feature_frequencies(), torch.full((len(SPOT_SCALES),), spots.BAND[1])])
 
 
 def check_sampling(pixel_size: float, sampling: float) -> List[str]:
@@ -132,11 +135,13 @@ def micrograph_spectra(
     return spectra_of(DeviceImage(image, pixel_size, border, device), shape)
 
 
-def spectra_of(image: DeviceImage, shape: Optional[Tuple[int, int]] = None) -> Spectra:
+def spectra_of(
+    image: DeviceImage, shape: Optional[Tuple[int, int]] = None, kept: Optional[torch.Tensor] = None
+) -> Spectra:
     """Return the spectra of a micrograph on a device; see :func:`micrograph_spectra`."""
-    sampling = _spectral_sampling(image.pixel_size)
+    sampling = _fine_sampling(image.pixel_size)
     view, inside = image.at(sampling)
-    return Spectra(view, sampling, inside, shape)
+    return Spectra(view, sampling, inside if image.has_border else None, shape, kept)
 
 
 def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: torch.device) -> spots.SpotEvidence:
@@ -148,13 +153,15 @@ def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: t
     pixel_size : float
         Å/px.
     """
-    return _spot_maps(DeviceImage(image, pixel_size, border, device)).on_host()
+    seen = DeviceImage(image, pixel_size, border, device)
+    view, inside = seen.at(_fine_sampling(pixel_size))
+    middle, deviation = robust_scale(view, inside if seen.has_border else None)
+    return _spot_maps(seen, (view - middle).clamp_(-CLIP * deviation, CLIP * deviation)).on_host()
 
 
-def make_fine_views(image: DeviceImage) -> None:
-    """Make the views that :func:`spectral_view` takes; coarser ones are then computed from them."""
-    image.view(_spectral_sampling(image.pixel_size))
-    image.view(_spot_sampling(image.pixel_size))
+def make_fine_view(image: DeviceImage) -> None:
+    """Make the view that :func:`spectral_view` takes; coarser ones are then computed from it."""
+    image.view(_fine_sampling(image.pixel_size))
 
 
 def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
@@ -166,13 +173,15 @@ def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
     shape : tuple
         (rows, columns) of the grid of cells.
     """
-    sampling = _spectral_sampling(image.pixel_size)
-    view, inside = image.at(sampling)
-    spectra = Spectra(view, sampling, inside, shape)
-    found = _spot_maps(image)
+    sampling = _fine_sampling(image.pixel_size)
+    size = resampled_shape((int(image.pixels.shape[0]), int(image.pixels.shape[1])), image.pixel_size, sampling)
+    tested = spots.is_tested(size, sampling)
+    bins = spots.bins_of(spots.SCALES[0], sampling, image.pixels.device).index if tested else None
+    spectra = spectra_of(image, shape, bins)
+    found = _spot_maps(image, spectra.scaled, SPOT_SCALES, spectra.kept_power() if tested else None)
     # Its grid may be a cell smaller or larger than this one, because the two round sizes differently.
     row, column = (
-        torch.arange(size, device=view.device).clamp(max=int(have) - 1)
+        torch.arange(size, device=found.log_p.device).clamp(max=int(have) - 1)
         for size, have in zip(shape, found.log_p.shape[1:])
     )
     evidence = torch.log1p(-found.log_p[:, row[:, None], column]).float()
@@ -188,23 +197,23 @@ def _coarser(pixel_size: float, sampling: float) -> float:
     return pixel_size if pixel_size > _NEAR * sampling else quick_sampling(pixel_size, sampling)
 
 
-def _spectral_sampling(pixel_size: float) -> float:
+def _fine_sampling(pixel_size: float) -> float:
     return _coarser(pixel_size, FINEST)
 
 
-def _spot_sampling(pixel_size: float) -> float:
-    return _coarser(_spectral_sampling(pixel_size), spots.SAMPLING)
-
-
-def _spot_maps(image: DeviceImage) -> spots.SpotMaps:
-    """Return the spot test of a micrograph."""
+def _spot_maps(
+    image: DeviceImage,
+    scaled: torch.Tensor,
+    scales: Sequence[float] = spots.SCALES,
+    smallest: Optional[Tuple[torch.Tensor, List[Starts]]] = None,
+) -> spots.SpotMaps:
+    """Return the spot test of a micrograph; of its fine view without hot pixels."""
     shape = (int(image.pixels.shape[0]), int(image.pixels.shape[1]))
-    if image.pixel_size > spots.COARSEST * (1 + 1e-6):
-        return spots.untested(shape, image.pixel_size, image.pixels.device)
-    sampling = _spot_sampling(image.pixel_size)
-    view, inside = image.at(sampling)
-    outside = ~inside if image.has_border else None
-    found = spots.spot_maps(view, sampling, outside, robust_scale(view, inside if image.has_border else None))
+    if image.pixel_size > COARSEST * (1 + 1e-6):
+        return spots.untested(shape, image.pixel_size, image.pixels.device, scales)
+    sampling = _fine_sampling(image.pixel_size)
+    inside = image.at(sampling)[1]
+    found = spots.spot_maps(scaled, sampling, ~inside if image.has_border else None, scales, smallest)
     rows, columns = spots.grid_of(shape, image.pixel_size)  # the view may reach over the edge, into another cell
     return dataclasses.replace(found, log_p=found.log_p[:, :rows, :columns])
 

@@ -68,11 +68,12 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
 
 
 class _Plan:
-    """The taper, and the frequencies of each band, for windows of one size."""
+    """The taper, and the share of each frequency in each band, for windows of one size."""
 
     def __init__(self, side: int) -> None:
+        import torch
+
         taper = np.hanning(side + 2)[1:-1].astype(np.float32)
-        self.taper = np.outer(taper, taper) / np.float32(np.square(taper).sum())
         radius = np.hypot(fft.fftfreq(side)[:, None], fft.rfftfreq(side)[None, :]).ravel() * 2
         step = 2.0 / side
         edges = [0.5 * step]
@@ -80,10 +81,9 @@ class _Plan:
             if wanted - edges[-1] >= 0.99 * step:
                 edges.append(float(wanted))
         band = np.searchsorted(edges, radius, side="right") - 1
-        order = np.argsort(band, kind="stable")
-        self.order = order[(band[order] >= 0) & (band[order] < len(edges) - 1)]
-        self.starts = np.searchsorted(band[self.order], np.arange(len(edges) - 1))
-        self.counts = np.diff(np.append(self.starts, len(self.order))).astype(np.float32)
+        bands = (band[:, None] == np.arange(len(edges) - 1)).astype(np.float32)
+        self.taper = torch.from_numpy(np.outer(taper, taper) / np.float32(np.square(taper).sum()))
+        self.bands = torch.from_numpy(bands / bands.sum(axis=0))
 
     def of_windows(self, windows: Array) -> Array:
         """Return the features (n, features) of windows (n, side, side)."""
@@ -92,22 +92,18 @@ class _Plan:
         )
 
     def _some(self, windows: Array) -> Array:
-        mean = windows.mean(axis=(1, 2), keepdims=True)
-        centred = windows - mean
-        variance = np.einsum("nij,nij->n", centred, centred) / centred[0].size
-        bands = np.add.reduceat(self._power(centred * self.taper), self.starts, axis=1) / self.counts
-        logarithms = np.log(np.concatenate([variance[:, None], bands], axis=1) + np.float32(_SMALL))
-        return np.concatenate([mean[:, 0], logarithms], axis=1)
-
-    def _power(self, windows: Array) -> Array:
-        """Return the power of windows at the frequencies of the bands."""
         import torch
 
         from cryoice_scipion.core.views.patches import power_of
 
-        transform = torch.fft.rfft2(torch.from_numpy(windows)).flatten(1)
-        power: Array = power_of(transform).index_select(1, torch.from_numpy(self.order)).numpy()
-        return power
+        values = torch.from_numpy(np.ascontiguousarray(windows))
+        mean = values.mean(dim=(1, 2), keepdim=True)
+        centred = values.sub_(mean)
+        variance = centred.square().mean(dim=(1, 2))
+        power = power_of(torch.fft.rfft2(centred.mul_(self.taper))).flatten(1)
+        logarithms = torch.log(torch.cat([variance[:, None], power @ self.bands], dim=1) + _SMALL)
+        features: Array = torch.cat([mean[:, 0], logarithms], dim=1).numpy()
+        return features
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,16 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from cryoice_scipion.core.views.patches import CLIP, batches, in_order, power_of, uploaded, window_px
+from cryoice_scipion.core.views.patches import batches, in_order, power_of, uploaded, window_px
 from cryoice_scipion.core.views.spot_bins import REACH, SpotBins, spot_bins
 from cryoice_scipion.core.views.spot_statistics import BINS_PER_ONE, WINDOWS_PER_ONE, log_p_of_tail, tail_of_ratio
+from cryoice_scipion.core.views.windows import CELL, COARSEST, Ends, Starts, frame_of, starts_around, tile_centres
 
-CELL = 64.0  # Å: side of a cell of the result
 SCALES = (128.0, 256.0, 512.0)  # Å
 # Å⁻¹; ice 1/3.90, 1/3.67 and 1/3.44 (Dowell and Rinfret 1960) with room for a pixel size that is off by 5 %.
 BAND = (1 / 4.10, 1 / 3.30)
-SAMPLING = CELL / 42  # Å/px that the band needs, 1.52; finer micrographs are cropped to it in Fourier space
-COARSEST = 1.72  # Å/px: the ring of 3.67 Å is then just inside what is believed of the spectrum
 FULL = REACH / 2 / BAND[1]  # Å/px, 1.57: above it the band is cut short
 UNAVAILABLE, NO_SIGNAL, REDUCED = "spots_unavailable", "spots_no_signal", "spots_reduced"
 _CLIP = 4.0  # times the expectation: what of a bin enters a mean
@@ -39,8 +37,6 @@ _LEVEL_STEP = 4  # bins: the taper correlates neighbours, so that the others add
 _BORDER = 0.02  # share of a window that may be border
 # Less than such a share of the power at 8 to 20 Å, or at 20 to 60 Å, means that the band was filtered away.
 _SIGNAL = (((1 / 20, 1 / 8), 1e-2), ((1 / 60, 1 / 20), 1e-4))
-
-Scale = Tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclasses.dataclass
@@ -71,20 +67,28 @@ def spot_evidence(image: torch.Tensor, pixel_size: float, border: Optional[Array
 
 
 def spot_maps(
-    image: torch.Tensor, pixel_size: float, border: Optional[ArrayLike] = None, scale: Optional[Scale] = None
+    image: torch.Tensor,
+    pixel_size: float,
+    border: Optional[ArrayLike] = None,
+    scales: Sequence[float] = SCALES,
+    smallest: Optional[Tuple[torch.Tensor, List[Starts]]] = None,
 ) -> SpotMaps:
     """Return the p-value of the strongest spot around each cell, at each scale.
 
     Parameters
     ----------
     image : torch.Tensor, shape (rows, columns), float32
-        The micrograph at ``SAMPLING`` Å/px, or at its own sampling if that is coarser; border filled, in any units.
+        The micrograph at ``FINEST`` Å/px, or at its own sampling if that is coarser; border filled, in any units,
+        without hot pixels.
     pixel_size : float
         Å/px.
     border : array_like, bool, same shape, optional
         Windows keep inside a frame of it; those that reach into any other are not tested.
-    scale : (median, deviation), optional
-        Of the image, to clip its hot pixels at ``CLIP`` deviations; by default none is clipped.
+    scales : sequence of float
+        Those of ``SCALES`` that are tested.
+    smallest : tuple, optional
+        Power (windows, bins) of the windows of the smallest scale in the bins of ``bins_of``, with the first rows and
+        columns of these windows; by default it is computed.
 
     Returns
     -------
@@ -93,23 +97,31 @@ def spot_maps(
         are too coarse (flag ``UNAVAILABLE``) or the band holds no signal (``NO_SIGNAL``).
     """
     shape = (int(image.shape[0]), int(image.shape[1]))
-    if pixel_size > COARSEST * (1 + 1e-6) or min(shape) < window_px(SCALES[0], pixel_size):
-        return untested(shape, pixel_size, image.device)
-    if scale is not None:
-        middle, deviation = scale
-        image = (image - middle).clamp_(-CLIP * deviation, CLIP * deviation)
+    if not is_tested(shape, pixel_size):
+        return untested(shape, pixel_size, image.device, scales)
     test = _Test(image, pixel_size, None if border is None else np.asarray(border))
     has_signal = test.has_signal()
-    maps = untested(shape, pixel_size, image.device)
+    maps = untested(shape, pixel_size, image.device, scales)
     if image.device.type == "cpu" and not bool(has_signal):  # a GPU would have to wait for the answer
         return SpotMaps(maps.log_p, has_signal)
     rows, columns = (torch.arange(size, device=image.device) for size in maps.log_p.shape[1:])
-    for plane, length in zip(maps.log_p, SCALES):
-        tiles = test.windows_of(length)
+    for plane, length in zip(maps.log_p, scales):
+        tiles = test.windows_of(length, smallest if length == SCALES[0] else None)
         if tiles is not None:
             step = round(length / 2 / CELL)
-            plane.copy_(tiles[rows[:, None] // step, columns // step])
+            row, column = (at.clamp(max=int(n) * step - 1) // step for at, n in zip((rows, columns), tiles.shape))
+            plane.copy_(tiles[row[:, None], column])
     return SpotMaps(maps.log_p.masked_fill(~has_signal, torch.nan), has_signal, REDUCED if pixel_size > FULL else "")
+
+
+def is_tested(shape: Tuple[int, int], pixel_size: float) -> bool:
+    """Return whether a view of ``shape`` px is fine and large enough for the test."""
+    return pixel_size <= COARSEST * (1 + 1e-6) and min(shape) >= window_px(SCALES[0], pixel_size)
+
+
+def bins_of(length: float, pixel_size: float, device: torch.device) -> SpotBins:
+    """Return the bins that are searched in windows of one scale."""
+    return spot_bins(window_px(length, pixel_size), pixel_size, length, BAND, device)
 
 
 def grid_of(shape: Tuple[int, int], pixel_size: float) -> Tuple[int, int]:
@@ -118,9 +130,11 @@ def grid_of(shape: Tuple[int, int], pixel_size: float) -> Tuple[int, int]:
     return rows, columns
 
 
-def untested(shape: Tuple[int, int], pixel_size: float, device: torch.device) -> SpotMaps:
+def untested(
+    shape: Tuple[int, int], pixel_size: float, device: torch.device, scales: Sequence[float] = SCALES
+) -> SpotMaps:
     """Return the result for a micrograph of ``shape`` px whose pixels are too coarse, or which is too small."""
-    log_p = torch.full((len(SCALES), *grid_of(shape, pixel_size)), torch.nan, dtype=torch.float64, device=device)
+    log_p = torch.full((len(scales), *grid_of(shape, pixel_size)), torch.nan, dtype=torch.float64, device=device)
     return SpotMaps(log_p, torch.ones((), dtype=torch.bool, device=device), UNAVAILABLE)
 
 
@@ -130,16 +144,21 @@ class _Test:
     def __init__(self, image: torch.Tensor, pixel_size: float, border: Optional[NDArray[np.bool_]]) -> None:
         self.image, self.pixel_size = image, pixel_size
         self.border = border if border is not None and border.any() else None
-        self.frame = _frame(self.border, (int(image.shape[0]), int(image.shape[1])))
+        self.frame = frame_of(self.border, (int(image.shape[0]), int(image.shape[1])))
 
-    def windows_of(self, length: float) -> Optional[torch.Tensor]:
+    def windows_of(
+        self, length: float, given: Optional[Tuple[torch.Tensor, List[Starts]]] = None
+    ) -> Optional[torch.Tensor]:
         """Return the log p of each window of one scale; None when the image is smaller than a window."""
         side = window_px(length, self.pixel_size)
         if side > min(high - low for low, high in self.frame):
             return None
-        starts = [self._starts(int(n), side, length, *ends) for n, ends in zip(self.image.shape, self.frame)]
-        bins = spot_bins(side, self.pixel_size, length, BAND, self.image.device)
-        power = self._power(side, starts, bins.index)
+        bins = bins_of(length, self.pixel_size, self.image.device)
+        if given is None:
+            starts = [self._starts(int(n), side, length, ends) for n, ends in zip(self.image.shape, self.frame)]
+            power = self._power(side, starts, bins.index)
+        else:
+            power, starts = given
         some = power[:, ::_LEVEL_STEP]
         middle = (some.shape[1] - 1) // 2
         level = in_order(some, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
@@ -165,12 +184,10 @@ class _Test:
         ice, *others = (part.median() for part in torch.split(power, [len(index) for index in bins], dim=1))
         return torch.stack([ice > share * other for other, (_, share) in zip(others, _SIGNAL)]).all()
 
-    def _starts(self, length: int, side: int, scale: float, low: int, high: int) -> NDArray[np.int64]:
-        """Return the starts of windows along an axis, centred on tiles of half a window but inside the frame."""
-        tile = scale / 2
-        centres = (np.arange(math.ceil(length * self.pixel_size / tile - 1e-6)) + 0.5) * tile / self.pixel_size
-        starts: NDArray[np.int64] = np.clip(np.round(centres - side / 2), low, high - side).astype(np.int64)
-        return starts
+    def _starts(self, size: int, side: int, length: float, ends: Ends) -> Starts:
+        """Return the starts of windows along an axis, around tiles of half a window."""
+        number = math.ceil(size * self.pixel_size / (length / 2) - 1e-6)
+        return starts_around(tile_centres(number, length, self.pixel_size), side, ends)
 
     def _power(self, side: int, starts: Sequence[NDArray[np.int64]], index: torch.Tensor) -> torch.Tensor:
         """Return the power of each window (row by row) in the given bins, shape (windows, bins)."""
@@ -182,14 +199,6 @@ class _Test:
                 # Means stay in: under a periodic Hann window they reach one bin beside the origin, no farther.
                 rows.append(power_of(torch.fft.rfft2(windows.mul_(taper)).flatten(1).index_select(1, index)))
         return torch.cat(rows)
-
-
-def _frame(border: Optional[NDArray[np.bool_]], shape: Tuple[int, int]) -> List[Tuple[int, int]]:
-    """Return the first and the end of the rows, and of the columns, that are not completely border."""
-    if border is None or border.all():
-        return [(0, n) for n in shape]
-    kept = [np.flatnonzero(~border.all(axis=other)) for other in (1, 0)]
-    return [(int(lines[0]), int(lines[-1]) + 1) for lines in kept]
 
 
 def _share(border: NDArray[np.bool_], side: int, starts: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:

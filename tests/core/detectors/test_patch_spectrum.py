@@ -13,7 +13,8 @@ from cryoice_scipion.core.detectors.patch_spectrum import VIEWS, PatchSpectrumNe
 from cryoice_scipion.core.errors import ModelError, PixelSizeError
 from cryoice_scipion.core.views.patch_spectrum import MicrographViews
 from cryoice_scipion.core.views.patches import grid_shape
-from cryoice_scipion.core.views.spectrum import FEATURES, Spectra
+from cryoice_scipion.core.views.spectrum import Spectra
+from cryoice_scipion.core.views.spectrum_features import FEATURES
 
 EVERY = ("patch", "local", "coarse", "fft", "spectrum")
 

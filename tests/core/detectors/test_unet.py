@@ -8,6 +8,7 @@ import torch
 from cryoice_scipion.core.config import ModelConfig
 from cryoice_scipion.core.detectors import unet
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
+from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch, with_present_features
 from cryoice_scipion.core.detectors.unet import VIEWS, UNet, with_texture
 from cryoice_scipion.core.training.unet.refinement_head import with_refinement_head
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
@@ -61,22 +62,6 @@ def test_what_is_on_one_side_of_a_micrograph_shows_on_that_side():
         before, after = (network.classify(network.map(item, spectrum, (64, 64))) for item in (context, changed))
     far, near = (before - after).abs()[:, 40:, :24].max(), (before - after).abs()[:, :8, -8:].max()
     assert near > 5 * far
-
-
-@pytest.mark.parametrize("screened", [False, True])
-def test_a_map_is_mirrored_when_the_micrograph_is_mirrored_at_its_diagonal(screened):
-    def mirrored(values):
-        return values.flip((1, 2)).transpose(1, 2)
-
-    network = random_network(screened)
-    context, spectrum = views(256, 384)
-    with torch.inference_mode():
-        here = network.map(context, spectrum, (32, 48))
-        there = network.map(mirrored(context), mirrored(spectrum), (48, 32))
-        quick = network.map(mirrored(context), mirrored(spectrum), (48, 32), quick=True)
-    # Cells that are as dark but for rounding can change their ranks.
-    assert (mirrored(here) - there).abs().max() < 0.02 * there.std()
-    assert (quick - there).abs().max() > 0.2 * there.std()
 
 
 def test_tiles_agree_with_the_whole(monkeypatch):
@@ -155,3 +140,22 @@ def test_a_last_layer_that_reads_the_texture_starts_as_the_one_without(refined):
         assert torch.equal(features[len(before) :], texture_features(context[0]))
         assert torch.allclose(wider.classify(features), network.classify(before), atol=1e-5)
     assert with_texture(wider) is wider
+
+
+@pytest.mark.parametrize("spots", [0, 3])
+def test_weights_of_earlier_versions_lose_the_features_that_are_unknown_everywhere(spots):
+    """Before: 31 bands and 12 rings; now the first 23 and 7 of them. A U-Net also had three scales of the spot test."""
+    old = 2 * 31 + 2 * 12 + spots
+    kept = [*range(23), *range(31, 54), *range(62, 69), *range(74, 81), *([86, 88] if spots else [])]
+    assert not spots or len(kept) == len(FEATURES)
+    before, now = SpectralBranch(old, 8).eval(), SpectralBranch(len(kept), 8).eval()
+    before.measure(torch.randn(100, old) * 3 + 1)
+    state = {f"spectral.{name}": value for name, value in before.state_dict().items()}
+    state["head.bias"] = torch.zeros(3)
+    converted = with_present_features(state)
+    now.load_state_dict({name[9:]: value for name, value in converted.items() if name.startswith("spectral.")})
+    assert set(converted) == set(state)
+    assert with_present_features(converted) is converted
+    features = torch.full((1, old, 4, 5), torch.nan)
+    features[:, kept] = torch.randn(1, len(kept), 4, 5)
+    assert torch.allclose(before(features), now(features[:, kept]), atol=1e-5)

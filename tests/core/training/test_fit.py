@@ -19,7 +19,7 @@ from cryoice_scipion.core.training.patches.fit import allowed_classes, bad_log_o
 from cryoice_scipion.core.training.patches.train import as_sessions, baseline_logit
 from cryoice_scipion.core.training.splits import split_micrographs
 from cryoice_scipion.core.views.patch_spectrum import coarse_view, local_view
-from cryoice_scipion.core.views.spectrum import FEATURES, feature_frequencies
+from cryoice_scipion.core.views.spectrum_features import FEATURES, feature_frequencies
 
 QUICK = TrainConfig(epochs=8, patience=8, batch=32, width=4, learning_rate=5e-3)
 
@@ -224,7 +224,7 @@ def test_the_patch_spectrum_network_learns_what_only_the_spectrum_tells_and_does
     rng = np.random.default_rng(0)
     real, table = fringes(600, 0)
     spectrum = rng.normal(size=(600, len(FEATURES))).astype(np.float32)
-    spectrum[1::2, 66:74] += 3.0
+    spectrum[1::2, 46:54] += 3.0
     spectrum[::5] = np.nan  # too coarse for any
     config = QUICK.model_copy(update={"network": "patch_spectrum", "views": ["spectrum"], "epochs": 16})
     fitted = fit({"patch": 0 * real, "spectrum": spectrum}, table, config, "cpu", print, progress=False)

@@ -24,7 +24,7 @@ from cryoice_scipion.core.training.points import cell_labels, from_coordinates, 
 from cryoice_scipion.core.training.sources import Sources
 from cryoice_scipion.core.training.trainers import TrainRequest
 from cryoice_scipion.core.views.micrograph import micrograph_spectra
-from cryoice_scipion.core.views.spectrum import FEATURES
+from cryoice_scipion.core.views.spectrum_features import FEATURES
 
 
 def write_mrc(path, pixels, pixel_size):

@@ -9,7 +9,8 @@ import torch
 
 from cryoice_scipion.core.views import spot_statistics, spots
 from cryoice_scipion.core.views.patches import quartiles, robust_scale, window_px
-from cryoice_scipion.core.views.spectrum import BANDS, FEATURES, RINGS, Spectra
+from cryoice_scipion.core.views.spectrum import Spectra
+from cryoice_scipion.core.views.spectrum_features import BANDS, FEATURES, RINGS
 
 CLIP, ARC, RING = 4.0, 0.115, 0.75
 
@@ -28,18 +29,24 @@ def hann(side):
     return taper[:, None] * taper
 
 
+def clipped(view):
+    middle, deviation = robust_scale(view)
+    return (view - middle).clamp(-10 * deviation, 10 * deviation)
+
+
 def plain_spectrum(image, sampling, row, column):
     """The profile and the rings of one cell of 64 Å."""
     side = window_px(128.0, sampling)
     middle, deviation = np.median(image), np.subtract(*np.percentile(image, [75, 25])) / 1.349
-    clipped = np.clip(image.astype(float), middle - 20 * deviation, middle + 20 * deviation)
-    padded = np.pad(clipped, 2 * side, mode="reflect")
+    clipped = np.clip(image.astype(float), middle - 10 * deviation, middle + 10 * deviation)
     plane = hann(side) / np.sqrt(np.square(hann(side)).sum())
     power = 0.0
     for i in (row - 1, row, row + 1):
         for j in (column - 1, column, column + 1):
-            top, left = (math.floor((k + 0.5) * 64 / sampling + 0.5) - side // 2 + 2 * side for k in (i, j))
-            window = padded[top : top + side, left : left + side]
+            top, left = (
+                min(max(round((k + 0.5) * 64 / sampling - side / 2), 0), n - side) for k, n in zip((i, j), image.shape)
+            )
+            window = clipped[top : top + side, left : left + side]
             power = power + np.abs(np.fft.rfft2((window - window.mean()) * plane)) ** 2 / deviation**2 / 9
     down, across = np.fft.fftfreq(side, sampling)[:, None], np.fft.rfftfreq(side, sampling)[None]
     radius = np.hypot(down, across)
@@ -47,7 +54,7 @@ def plain_spectrum(image, sampling, row, column):
     radius, power = radius[used], power[used]
     circle = np.round(radius * side * sampling)
     white = power / np.array([power[circle == one].mean() for one in circle])
-    edges = [0.0, *BANDS, BANDS[-1] + 0.015]
+    edges = [0.0, *BANDS, BANDS[-1] + 0.02]
     bands = []
     for low, centre, high in zip(edges, BANDS, edges[2:]):
         hat = np.minimum((radius - low) / (centre - low), (high - radius) / (high - centre)).clip(min=0)
@@ -123,7 +130,7 @@ def plain_log_p(image, pixel_size):
 def test_the_spot_test_is_that_of_single_windows(pixel_size, shape):
     image = micrograph(*shape)
     view = torch.from_numpy(image)
-    found = spots.spot_maps(view, pixel_size, None, robust_scale(view))
+    found = spots.spot_maps(clipped(view), pixel_size)
     assert torch.allclose(found.log_p[0], plain_log_p(image, pixel_size), rtol=1e-3, atol=1e-3)
 
 

@@ -9,7 +9,7 @@ from typing import Dict
 import torch
 
 from cryoice_scipion.core.config import AugmentConfig
-from cryoice_scipion.core.views.spectrum import dropped, feature_frequencies
+from cryoice_scipion.core.views.spectrum_features import dropped, feature_frequencies
 
 Batch = Dict[str, torch.Tensor]
 _COARSE = 4.0  # px of the context view averaged in the coarse one, along each axis

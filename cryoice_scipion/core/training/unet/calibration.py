@@ -67,15 +67,14 @@ def cells_of_maps(
     split: Dict[str, str],
     parts: Tuple[str, ...],
     device: str,
-    quick: bool = False,
 ) -> List[MapCells]:
-    """Return logits and labels of the cells of whole micrographs; with ``quick`` from one orientation only."""
+    """Return logits and labels of the cells of whole micrographs."""
     network = network.eval().to(device)
     found = []
     for name, micrograph in loaded.items():
         if split[name] not in parts:
             continue
-        logits = network.classify(features_of_micrograph(network, micrograph, device, quick)).flatten(1).T.cpu().numpy()
+        logits = network.classify(features_of_micrograph(network, micrograph, device)).flatten(1).T.cpu().numpy()
         known = micrograph.labelled
         row, column = np.unravel_index(known, micrograph.labels.shape)
         positions = (np.column_stack([column, row]) + 0.5) * CELL

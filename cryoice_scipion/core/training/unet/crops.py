@@ -23,7 +23,7 @@ from cryoice_scipion.core.views.micrograph import spectral_frequencies
 from cryoice_scipion.core.views.outlier_features import CELL, relative_statistics
 from cryoice_scipion.core.views.patch_spectrum import BOX, local_view
 from cryoice_scipion.core.views.patches import normalise
-from cryoice_scipion.core.views.spectrum import BANDS, dropped
+from cryoice_scipion.core.views.spectrum_features import BANDS, dropped
 
 _MARGIN = BOX // 2  # px around a crop, for the local mean and deviation at its edges
 _LARGEST = 768  # px, side of a crop: 3000 Å, as far as the network sees

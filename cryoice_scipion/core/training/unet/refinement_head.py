@@ -123,14 +123,12 @@ def drawn(micrograph: TrainingMicrograph, real: bool, rng: np.random.Generator) 
     return chosen
 
 
-def features_of_micrograph(
-    network: UNet, micrograph: TrainingMicrograph, device: str, quick: bool = False
-) -> torch.Tensor:
+def features_of_micrograph(network: UNet, micrograph: TrainingMicrograph, device: str) -> torch.Tensor:
     """Return the features that the last layer of a network reads, of every cell of a micrograph; see ``UNet.map``."""
     scaled = torch.from_numpy(micrograph.view.astype(np.float32)).to(device)
     spectrum = torch.from_numpy(micrograph.spectrum.astype(np.float32)).to(device)
     shape = (int(micrograph.labels.shape[0]), int(micrograph.labels.shape[1]))
-    return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape, quick)
+    return network.map(torch.stack([scaled, local_view(scaled)]), spectrum, shape)
 
 
 @torch.inference_mode()

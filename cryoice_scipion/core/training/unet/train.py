@@ -155,7 +155,7 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
     predictions, reference = calibrate_maps(cells)
     model = model_config(config, SAMPLING, fitted, predictions, {**topics, "micrographs": str(counts)})
     model = model.model_copy(update=reference)
-    save_model(request.output, model, fitted, predictions, [], _patches(predictions.table, data.micrographs))
+    save_model(request.output, model, fitted, predictions, [], patches_of(predictions.table, data.micrographs))
     if not fitted.interrupted:
         checkpoint.delete()
     return Result(request.output, model, predictions.validation, predictions.test, fitted.interrupted)
@@ -196,7 +196,7 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             row = {"epoch": float(epoch), "train_loss": run.epoch(epoch, progress)}
-            values, predicted = _validate(run.averaged, data, device)
+            values, predicted = validate(run.averaged, data, device)
             row.update(values)
             checkpoint.save(run, [*history, row])
             history.append(row)
@@ -215,9 +215,9 @@ def _fit(network: UNet, data: TrainingData, checkpoint: Checkpoint, request: Tra
     return refined, Fitted(refined, data.classes, history, interrupted, options)
 
 
-def _validate(network: UNet, data: TrainingData, device: str) -> Tuple[Dict[str, float], List[MapCells]]:
+def validate(network: UNet, data: TrainingData, device: str) -> Tuple[Dict[str, float], List[MapCells]]:
     """Return loss, AUC and AP on the validation micrographs, and the predictions there."""
-    cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION,), device, quick=True)
+    cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION,), device)
     odds = np.concatenate([item.log_odds() for item in cells])
     if not np.isfinite(odds).all():
         raise runaway()
@@ -235,19 +235,19 @@ def _positions(network: UNet, data: TrainingData, cells: Sequence[MapCells], dev
     def features() -> NDArray[np.float32]:
         parts = []
         for name, rows in table.groupby("micrograph", sort=False):
-            found = features_of_micrograph(network.eval(), data.micrographs[str(name)], device, quick=True)
+            found = features_of_micrograph(network.eval(), data.micrographs[str(name)], device)
             x, y = (torch.from_numpy((rows[axis].to_numpy() // CELL).astype(np.int64)) for axis in ("x", "y"))
             parts.append(found.cpu()[:, y, x].T.numpy())
         read: NDArray[np.float32] = np.concatenate(parts)
         return read
 
     def patches(some: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.concatenate([_patches(table.iloc[[row]], data.micrographs) for row in some])
+        return np.concatenate([patches_of(table.iloc[[row]], data.micrographs) for row in some])
 
     return Positions(table, patches, features)
 
 
-def _patches(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
+def patches_of(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
     """Return the patch (64 px of the context view) around each cell of a table, shape (n, 64, 64)."""
     parts = []
     for name, rows in table.groupby("micrograph", sort=False):

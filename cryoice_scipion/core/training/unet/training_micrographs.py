@@ -23,11 +23,11 @@ from cryoice_scipion.core.evaluation.labels import LEFT_OUT, LabelledMicrograph,
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.identity import identify
 from cryoice_scipion.core.images.loading import load_micrograph
-from cryoice_scipion.core.views.micrograph import DeviceImage, check_sampling, make_fine_views, spectral_view
+from cryoice_scipion.core.views.micrograph import DeviceImage, check_sampling, make_fine_view, spectral_view
 from cryoice_scipion.core.views.outlier_features import CELL
 from cryoice_scipion.core.views.patches import grid_shape, normalise
 
-VERSION = 3  # of the files; older ones are made again
+VERSION = 4  # of the files; older ones are made again
 
 
 @dataclasses.dataclass
@@ -102,7 +102,7 @@ def prepare_micrograph(image: LabelledMicrograph) -> TrainingMicrograph:
     check_sampling(micrograph.pixel_size, SAMPLING)
     seen = (micrograph.image, micrograph.pixel_size, micrograph.border)
     source = DeviceImage(*seen, torch.device("cpu"))
-    make_fine_views(source)
+    make_fine_view(source)
     view, inside = source.at(SAMPLING)
     shape = grid_shape((int(view.shape[0]), int(view.shape[1])), CELL * SPECTRAL)
     spectrum = spectral_view(source, shape).features
