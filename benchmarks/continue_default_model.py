@@ -4,8 +4,8 @@
 usage: python benchmarks/continue_default_model.py [--model NAME|DIR] [--build DIR] [--epochs N] [--output DIR]
 On the same micrographs, with the same split, as ``make default-model``, which trains a model from nothing in five times
 the time. The last layer is fitted first, then all layers with a lower learning rate. The weights half way between the
-old and the new ones (Wortsman et al. 2022, CVPR) are kept, and the refinement head is fitted to them: the new ones alone
-called twice as much clean area bad on detectors that were not trained on.
+old and the new ones are kept (Wortsman et al. 2022, CVPR), and the refinement head is fitted to them. With the new ones
+alone, twice as much clean area was called bad on detectors that were not trained on.
 """
 
 from __future__ import annotations
