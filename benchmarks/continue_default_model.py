@@ -30,16 +30,14 @@ from cryoice_scipion.constants import DEFAULT_MODEL  # noqa: E402
 from cryoice_scipion.core.config import ModelConfig, TrainConfig  # noqa: E402
 from cryoice_scipion.core.detectors.model_folder import HISTORY, load_config, resolve_model  # noqa: E402
 from cryoice_scipion.core.detectors.network_detector import read_weights  # noqa: E402
-from cryoice_scipion.core.detectors.unet import SAMPLING, UNet  # noqa: E402
+from cryoice_scipion.core.detectors.unet import UNet  # noqa: E402
 from cryoice_scipion.core.evaluation.labels import find_labelled  # noqa: E402
 from cryoice_scipion.core.training.patches.fit import Fitted  # noqa: E402
-from cryoice_scipion.core.training.saving import model_config, save_model  # noqa: E402
-from cryoice_scipion.core.training.splits import TEST, VALIDATION  # noqa: E402
-from cryoice_scipion.core.training.unet.calibration import calibrate_maps, cells_of_maps  # noqa: E402
+from cryoice_scipion.core.training.trainers import TrainRequest  # noqa: E402
 from cryoice_scipion.core.training.unet.crops import Cropper, views_of_crops  # noqa: E402
 from cryoice_scipion.core.training.unet.fit import UNetRun, map_loss  # noqa: E402
 from cryoice_scipion.core.training.unet.refinement_head import HIDDEN, fit_refinement_head  # noqa: E402
-from cryoice_scipion.core.training.unet.train import TrainingData, patches_of, validate  # noqa: E402
+from cryoice_scipion.core.training.unet.train import TrainingData, save_on_maps, validate  # noqa: E402
 from cryoice_scipion.core.training.unet.training_micrographs import prepare_micrographs  # noqa: E402
 from cryoice_scipion.core.training.unet.training_sets import TrainingSet  # noqa: E402
 
@@ -63,18 +61,19 @@ def without_refinement(folder: Path, model: ModelConfig) -> UNet:
     return network.to(memory_format=torch.channels_last)
 
 
-def fit_last_layer(run: UNetRun) -> None:
-    """Fit the last layer of the network of a run, in place, and nothing else."""
-    network, config, rng = run.network.eval(), run.config, np.random.default_rng(5)
+def fit_last_layer(network: UNet, croppers: Sequence[Cropper], classes: Sequence[str], config: TrainConfig) -> None:
+    """Fit the last layer of a network, in place, and nothing else; each micrograph is drawn as often as it is given."""
+    network.eval()
+    rng = np.random.default_rng(5)
     optimizer = torch.optim.Adam(network.head.parameters(), HEAD_RATE)
     for step in tqdm(range(HEAD_STEPS), desc="last layer", unit="step"):
-        some = [run.croppers[index] for index in rng.choice(len(run.croppers), config.batch, replace=False)]
+        some = [croppers[index] for index in rng.choice(len(croppers), config.batch, replace=False)]
         side = min(item.side for item in some)
         crops = [item.cut(rng) for item in some if item.side == side]
         views, labels, weights = views_of_crops(crops, config.augment, rng)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=config.mixed_precision):
             features = network.features(views)
-        loss = map_loss(network.head(features.float()), labels, run.classes, weights)
+        loss = map_loss(network.head(features.float()), labels, classes, weights)
         for group in optimizer.param_groups:
             group["lr"] = HEAD_RATE * (1 - step / HEAD_STEPS) + 1e-4
         optimizer.zero_grad()
@@ -85,7 +84,8 @@ def fit_last_layer(run: UNetRun) -> None:
 def fit_all_layers(network: UNet, data: TrainingData, config: TrainConfig, history: List[Dict[str, float]]) -> UNet:
     """Return the network with all layers fitted; a row for each epoch is appended to the history."""
     croppers = [Cropper(name, item, data.crops[name] > 1) for name, item in data.training()]
-    fit_last_layer(UNetRun(network, croppers, data.classes, config, data.crops, "cpu"))
+    repeated = [item for item in croppers for _ in range(data.crops[item.name])]
+    fit_last_layer(network, repeated, data.classes, config)
     run = UNetRun(network, croppers, data.classes, config, data.crops, "cpu")
     first = len(history)
     for epoch in tqdm(range(1, config.epochs + 1), desc="all layers", unit="epoch"):
@@ -144,12 +144,9 @@ def main() -> None:
         network, dict(data.training()), data.crops, data.classes, config.seed, "cpu", progress=True
     )
     fitted = Fitted(refined, data.classes, history, options={"width": config.width, "hidden": HIDDEN})
-    cells = cells_of_maps(refined, data.micrographs, data.split, (VALIDATION, TEST), "cpu")
-    predictions, reference = calibrate_maps(cells)
-    topics = {**base.trained_on, "settings": config.model_dump_json()}
-    model = model_config(config, SAMPLING, fitted, predictions, topics).model_copy(update=reference)
     output = args.output or args.build / "model-continued"
-    save_model(output, model, fitted, predictions, [], patches_of(predictions.table, data.micrographs))
+    topics = {**base.trained_on, "settings": config.model_dump_json()}
+    save_on_maps(refined, fitted, data, TrainRequest(config, output), topics)
     add_notes(output)
     print(f"model in {output}; install it with benchmarks/verdicts.py --model {output} --install")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user has marked in a screening: good and bad places, and accepted and rejected micrographs.
+"""Read and write what a user has marked in a screening: good and bad places, accepted and rejected micrographs.
 
 The files are those of the local page (``cryoice serve``), in the folder of the run, so that either continues what the
 other began, and closing the window loses nothing. This module does not use Tk.

@@ -11,9 +11,9 @@ from torch import nn
 _OUTLIER = 5.0  # standard deviations at which a feature is clipped
 
 
-# Features before version 1.0: 31 bands and 12 rings, each in two kinds, of which the first 23 and 7 are left. A U-Net
-# also had the spot test at three scales, of which the first and the last are left.
-_BANDS, _RINGS, _SPOTS = (31, 23), (12, 7), 3
+_BANDS = (31, 23)  # how many networks read before version 1.0, and now: those up to 0.31 Å⁻¹
+_RINGS = (12, 7)  # the same
+_SPOTS = 3  # scales of the spot test that a U-Net read before version 1.0; it no longer reads that in the middle
 
 
 class SpectralBranch(nn.Module):

@@ -14,11 +14,11 @@ from torch.nn import functional
 from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views import contrast, spots
-from cryoice_scipion.core.views.patches import CLIP, robust_scale, uploaded
+from cryoice_scipion.core.views.patches import normalise, uploaded
 from cryoice_scipion.core.views.resample import quick_sampling, resample, resampled_shape
 from cryoice_scipion.core.views.spectrum import Spectra
 from cryoice_scipion.core.views.spectrum_features import FEATURES, feature_frequencies
-from cryoice_scipion.core.views.windows import COARSEST, FINEST, Starts
+from cryoice_scipion.core.views.windows import FINEST, Starts
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -155,8 +155,7 @@ def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: t
     """
     seen = DeviceImage(image, pixel_size, border, device)
     view, inside = seen.at(_fine_sampling(pixel_size))
-    middle, deviation = robust_scale(view, inside if seen.has_border else None)
-    return _spot_maps(seen, (view - middle).clamp_(-CLIP * deviation, CLIP * deviation)).on_host()
+    return _spot_maps(seen, normalise(view, inside if seen.has_border else None)).on_host()
 
 
 def make_fine_view(image: DeviceImage) -> None:
@@ -174,8 +173,8 @@ def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
         (rows, columns) of the grid of cells.
     """
     sampling = _fine_sampling(image.pixel_size)
-    size = resampled_shape((int(image.pixels.shape[0]), int(image.pixels.shape[1])), image.pixel_size, sampling)
-    tested = spots.is_tested(size, sampling)
+    rows, columns = image.view(sampling).shape
+    tested = spots.is_tested((int(rows), int(columns)), sampling)
     bins = spots.bins_of(spots.SCALES[0], sampling, image.pixels.device).index if tested else None
     spectra = spectra_of(image, shape, bins)
     found = _spot_maps(image, spectra.scaled, SPOT_SCALES, spectra.kept_power() if tested else None)
@@ -209,8 +208,6 @@ def _spot_maps(
 ) -> spots.SpotMaps:
     """Return the spot test of a micrograph; of its fine view without hot pixels."""
     shape = (int(image.pixels.shape[0]), int(image.pixels.shape[1]))
-    if image.pixel_size > COARSEST * (1 + 1e-6):
-        return spots.untested(shape, image.pixel_size, image.pixels.device, scales)
     sampling = _fine_sampling(image.pixel_size)
     inside = image.at(sampling)[1]
     found = spots.spot_maps(scaled, sampling, ~inside if image.has_border else None, scales, smallest)

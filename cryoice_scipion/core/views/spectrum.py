@@ -9,7 +9,6 @@ handle as unknown.
 from __future__ import annotations
 
 import collections
-import math
 from typing import Deque, Iterator, List, Optional, Tuple
 
 import numpy as np
@@ -25,7 +24,16 @@ from cryoice_scipion.core.views.spectrum_features import (
     resolution_of,
     spectrum_plan,
 )
-from cryoice_scipion.core.views.windows import CELL, COARSEST, Ends, Starts, frame_of, starts_around, tile_centres
+from cryoice_scipion.core.views.windows import (
+    CELL,
+    COARSEST,
+    Ends,
+    Starts,
+    frame_of,
+    number_of_tiles,
+    starts_around,
+    starts_on_tiles,
+)
 
 _SAMPLE = 1_000_000  # pixels that the unit of power is taken from
 _SPLIT = 1024  # windows whose spectra are computed at once
@@ -58,7 +66,8 @@ class Spectra:
         kept: Optional[torch.Tensor] = None,
     ) -> None:
         self.sampling = sampling
-        self.shape = shape or (_cells(int(view.shape[0]), sampling), _cells(int(view.shape[1]), sampling))
+        rows, columns = (number_of_tiles(int(size), WINDOW, sampling) for size in view.shape)
+        self.shape = shape or (rows, columns)
         self.inside = None if inside is None else np.asarray(inside)
         self._plan = spectrum_plan(sampling, view.device)
         step = max(1, int((view.numel() / _SAMPLE) ** 0.5))
@@ -95,7 +104,7 @@ class Spectra:
                 torch.from_numpy(starts_around(some[:, axis, None].numpy() + steps, self._plan.side, ends))
                 for axis, ends in zip((1, 0), self._frame)
             )
-            row, column = (top[:, :, None] + torch.zeros_like(left)[:, None]).flatten(), left.repeat(1, 3).flatten()
+            row, column = top.repeat_interleave(3, dim=1).flatten(), left.repeat(1, 3).flatten()
             at_row, at_column = (start[:, None] + pixels for start in (row, column))
             windows = self.scaled[at_row[:, :, None].to(self.scaled.device), at_column[:, None].to(self.scaled.device)]
             power = self._power(windows).reshape(len(some), 9, -1)
@@ -146,10 +155,7 @@ class Spectra:
 
     def _starts(self) -> List[Starts]:
         """Return the first rows, and columns, of the windows around the cells."""
-        return [
-            starts_around(tile_centres(cells, WINDOW, self.sampling), self._plan.side, ends)
-            for cells, ends in zip(self.shape, self._frame)
-        ]
+        return starts_on_tiles(self.shape, WINDOW, self.sampling, self._plan.side, self._frame)
 
     def _frame_of_windows(self) -> List[Ends]:
         """Return the ends of rows and columns that windows keep inside: not border, unless that is too small."""
@@ -178,10 +184,6 @@ class Spectra:
         """Return the power of windows, relative to white noise: (n, frequencies). Changes them."""
         centred = windows.sub_(windows.mean(dim=(-2, -1), keepdim=True)).mul_(self._plan.taper)
         return power_of(torch.fft.rfft2(centred).flatten(1)).index_select(1, self._plan.chosen)
-
-
-def _cells(length: int, sampling: float) -> int:
-    return max(1, math.ceil(length * sampling / CELL - 1e-6))
 
 
 def _at_least(view: torch.Tensor, side: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from cryoice_scipion.core.views.patches import batches, in_order, power_of, uploaded, window_px
 from cryoice_scipion.core.views.spot_bins import REACH, SpotBins, spot_bins
 from cryoice_scipion.core.views.spot_statistics import BINS_PER_ONE, WINDOWS_PER_ONE, log_p_of_tail, tail_of_ratio
-from cryoice_scipion.core.views.windows import CELL, COARSEST, Ends, Starts, frame_of, starts_around, tile_centres
+from cryoice_scipion.core.views.windows import CELL, COARSEST, Starts, frame_of, number_of_tiles, starts_on_tiles
 
 SCALES = (128.0, 256.0, 512.0)  # Å
 # Å⁻¹; ice 1/3.90, 1/3.67 and 1/3.44 (Dowell and Rinfret 1960) with room for a pixel size that is off by 5 %.
@@ -126,7 +126,7 @@ def bins_of(length: float, pixel_size: float, device: torch.device) -> SpotBins:
 
 def grid_of(shape: Tuple[int, int], pixel_size: float) -> Tuple[int, int]:
     """Return the (rows, columns) of cells of an image of ``shape`` px."""
-    rows, columns = (math.ceil(n * pixel_size / CELL - 1e-6) for n in shape)
+    rows, columns = (number_of_tiles(size, SCALES[0], pixel_size) for size in shape)
     return rows, columns
 
 
@@ -155,7 +155,8 @@ class _Test:
             return None
         bins = bins_of(length, self.pixel_size, self.image.device)
         if given is None:
-            starts = [self._starts(int(n), side, length, ends) for n, ends in zip(self.image.shape, self.frame)]
+            numbers = [number_of_tiles(int(size), length, self.pixel_size) for size in self.image.shape]
+            starts = starts_on_tiles(numbers, length, self.pixel_size, side, self.frame)
             power = self._power(side, starts, bins.index)
         else:
             power, starts = given
@@ -183,11 +184,6 @@ class _Test:
         power = self._power(side, starts, torch.cat(bins))
         ice, *others = (part.median() for part in torch.split(power, [len(index) for index in bins], dim=1))
         return torch.stack([ice > share * other for other, (_, share) in zip(others, _SIGNAL)]).all()
-
-    def _starts(self, size: int, side: int, length: float, ends: Ends) -> Starts:
-        """Return the starts of windows along an axis, around tiles of half a window."""
-        number = math.ceil(size * self.pixel_size / (length / 2) - 1e-6)
-        return starts_around(tile_centres(number, length, self.pixel_size), side, ends)
 
     def _power(self, side: int, starts: Sequence[NDArray[np.int64]], index: torch.Tensor) -> torch.Tensor:
         """Return the power of each window (row by row) in the given bins, shape (windows, bins)."""

@@ -7,7 +7,8 @@ around each tile of half its side. Windows at an edge, or beside a border, are m
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+import math
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,19 @@ def frame_of(border: Optional[NDArray[np.bool_]], shape: Tuple[int, int]) -> Lis
     return [(int(lines[0]), int(lines[-1]) + 1) for lines in kept]
 
 
-def tile_centres(number: int, length: float, sampling: float) -> NDArray[np.float64]:
-    """Return the centres (px) of the first tiles of half of ``length`` Å along an axis."""
-    centres: NDArray[np.float64] = (np.arange(number) + 0.5) * length / 2 / sampling
-    return centres
+def number_of_tiles(size: int, length: float, sampling: float) -> int:
+    """Return how many tiles of half of ``length`` Å cover ``size`` px."""
+    return math.ceil(size * sampling / (length / 2) - 1e-6)
+
+
+def starts_on_tiles(
+    numbers: Sequence[int], length: float, sampling: float, side: int, frame: Sequence[Ends]
+) -> List[Starts]:
+    """Return the first rows, and columns, of windows of ``length`` Å, ``side`` px, around the tiles of each axis."""
+    return [
+        starts_around((np.arange(number) + 0.5) * length / 2 / sampling, side, ends)
+        for number, ends in zip(numbers, frame)
+    ]
 
 
 def starts_around(centres: NDArray[np.float64], side: int, ends: Ends) -> Starts:

@@ -134,7 +134,7 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
     SettingsError
         When there is nothing to train or to validate on, or the weights become infinite.
     """
-    config, device = request.config, request.device
+    config = request.config
     data = TrainingData.load(sets, config)
     split = data.split
     counts = {part: sum(value == part for value in split.values()) for part in _PARTS}
@@ -151,13 +151,20 @@ def train_on_maps(sets: Sequence[TrainingSet], request: TrainRequest, topics: Di
     }
     checkpoint = Checkpoint(request.output, config, made_from)
     network, fitted = _fit(network, data, checkpoint, request)
-    cells = cells_of_maps(network, data.micrographs, split, (VALIDATION, TEST), device)
-    predictions, reference = calibrate_maps(cells)
-    model = model_config(config, SAMPLING, fitted, predictions, {**topics, "micrographs": str(counts)})
-    model = model.model_copy(update=reference)
-    save_model(request.output, model, fitted, predictions, [], patches_of(predictions.table, data.micrographs))
+    result = save_on_maps(network, fitted, data, request, {**topics, "micrographs": str(counts)})
     if not fitted.interrupted:
         checkpoint.delete()
+    return result
+
+
+def save_on_maps(
+    network: UNet, fitted: Fitted, data: TrainingData, request: TrainRequest, topics: Dict[str, str]
+) -> Result:
+    """Calibrate a network on the validation micrographs, evaluate it, and save it; see :func:`train_on_maps`."""
+    cells = cells_of_maps(network, data.micrographs, data.split, (VALIDATION, TEST), request.device)
+    predictions, reference = calibrate_maps(cells)
+    model = model_config(request.config, SAMPLING, fitted, predictions, topics).model_copy(update=reference)
+    save_model(request.output, model, fitted, predictions, [], _patches(predictions.table, data.micrographs))
     return Result(request.output, model, predictions.validation, predictions.test, fitted.interrupted)
 
 
@@ -242,12 +249,12 @@ def _positions(network: UNet, data: TrainingData, cells: Sequence[MapCells], dev
         return read
 
     def patches(some: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.concatenate([patches_of(table.iloc[[row]], data.micrographs) for row in some])
+        return np.concatenate([_patches(table.iloc[[row]], data.micrographs) for row in some])
 
     return Positions(table, patches, features)
 
 
-def patches_of(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
+def _patches(table: pd.DataFrame, loaded: Dict[str, TrainingMicrograph]) -> NDArray[np.float32]:
     """Return the patch (64 px of the context view) around each cell of a table, shape (n, 64, 64)."""
     parts = []
     for name, rows in table.groupby("micrograph", sort=False):
