@@ -133,7 +133,7 @@ def floor(path: str, repeats: int = 3) -> Dict[str, float]:
 
 
 def operations(path: str) -> Dict[str, float]:
-    """Return the operations on one micrograph, in units of 10⁹: convolutions, and transforms.
+    """Return the operations on one micrograph, in units of 10⁹: products of matrices with convolutions, and transforms.
 
     A transform of n complex numbers counts 5 n log2(n) operations; of real numbers, half of them.
     """
@@ -160,7 +160,7 @@ def operations(path: str) -> Dict[str, float]:
         with FlopCounterMode(display=False) as counter:
             detector.map(loaded.image, loaded.pixel_size, loaded.border)
             session_features(loaded.image, loaded.pixel_size, loaded.border)
-    return {"convolutions": counter.get_total_flops() / 1e9, "Fourier transforms": counted / 1e9}
+    return {"matrices": counter.get_total_flops() / 1e9, "Fourier transforms": counted / 1e9}
 
 
 def screened(folder: Path, size: str, micrographs: int) -> Dict[str, Any]:

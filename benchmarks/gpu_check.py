@@ -16,12 +16,14 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
+from unittest import mock
 
 import numpy as np
 import torch
 from about import about, record
 
 from cryoice_scipion.constants import DEFAULT_MODEL
+from cryoice_scipion.core.detectors import network_detector
 from cryoice_scipion.core.detectors.loading import load_detector
 from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
@@ -54,8 +56,9 @@ class Check:
         self.detector = self.load(device)
 
     def load(self, device: torch.device) -> NetworkDetector:
-        """Return the shipped model on a device."""
-        found = load_detector(resolve_model(DEFAULT_MODEL), str(device))
+        """Return the shipped model on a device, in full precision also on a CPU."""
+        with mock.patch.object(network_detector, "multiplies_bfloat16", lambda: False):
+            found = load_detector(resolve_model(DEFAULT_MODEL), str(device))
         assert isinstance(found, NetworkDetector)
         return found
 

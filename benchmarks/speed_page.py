@@ -27,7 +27,9 @@ def work() -> str:
         "bytes read (MB)": lambda one: f"{one['bytes read (MB)']:.0f}",
         "bytes written (MB)": lambda one: f"{one['bytes written (MB)']:.1f}",
         "Fourier transforms (10⁹ operations)": lambda one: f"{one['operations (10^9)']['Fourier transforms']:.0f}",
-        "convolutions (10⁹ operations)": lambda one: f"{one['operations (10^9)']['convolutions']:.0f}",
+        "convolutions, matrices (10⁹ operations)": lambda one: (
+            f"{one['operations (10^9)']['convolutions, matrices']:.0f}"
+        ),
     }
     body = [[name, *(value(one) for one in sizes().values())] for name, value in rows.items()]
     return table(["one micrograph", *(f"{size} px" for size in sizes())], body)
@@ -63,10 +65,10 @@ def gpu() -> str:
             one["bytes read (MB)"] / PCIE,
             one["bytes read (MB)"] / MEMORY,
             count["Fourier transforms"] / ARITHMETIC,
-            count["convolutions"] / ARITHMETIC,
+            count["matrices"] / ARITHMETIC,
         )
         body.append([f"{size} px", *(f"{value:.2g}" for value in least), f"{3.6e6 / max(least):,.0f}"])
-    parts = ["disk", "copy to the GPU", "one pass over it", "transforms", "convolutions"]
+    parts = ["disk", "copy to the GPU", "one pass over it", "transforms", "matrices"]
     return table(["micrograph", *parts, "at most per hour"], body)
 
 

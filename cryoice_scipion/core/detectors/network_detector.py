@@ -85,6 +85,9 @@ class Network(nn.Module):
     def measure(self, views: Mapping[str, torch.Tensor], rows: Union[slice, torch.Tensor] = slice(None)) -> None:
         """Set the units of features from training examples, before training; by default there are none."""
 
+    def halve_precision(self) -> None:
+        """Compute in bfloat16 where this changes hardly anything; by default nowhere."""
+
     def prepare(self, image: DeviceImage) -> None:
         """Make the views from which that at the model's sampling is to be computed; by default there are none."""
 
@@ -113,6 +116,8 @@ class NetworkDetector:
         self.device = device
         self.network: Network = network.eval().to(device)
         self._folded = without_norms(self.network)  # computes the maps
+        if device.type == "cpu" and multiplies_bfloat16():
+            self._folded.halve_precision()
         self.stride = network.stride  # px of the normalised image to a map cell
 
     @property
@@ -185,6 +190,12 @@ def within_memory(compute: Callable[[], Computed], device: torch.device) -> Comp
             reason = "is out of memory"
             raise WorkerError(str(device), reason, "use fewer workers on this GPU, or another device") from None
         torch.cuda.empty_cache()
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether this processor multiplies numbers in bfloat16, about twice as fast as in float32."""
+    found: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # since torch 2.6
+    return found()
 
 
 def without_norms(network: Network) -> Network:

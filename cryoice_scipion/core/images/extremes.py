@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Replace pixels with impossible values: hot pixels, overflows, cosmic rays.
 
-The views are cropped in Fourier space, where one pixel of 10^5 deviations rings through the whole micrograph. Extreme
-pixels are therefore replaced before anything else is computed.
+The filter that resamples a micrograph spreads a pixel of 10^5 deviations over hundreds of Å, and the transform of a
+window spreads it over all frequencies. Extreme pixels are therefore replaced before anything else is computed.
 
 ``LIMIT`` is 400 deviations. The largest values in simulated micrographs without faults are 15 deviations from the
 median, including ice crystals, gold and vacuum, in counts and in 8 bits. The hot pixels of the simulator, with which

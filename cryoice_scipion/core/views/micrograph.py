@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from cryoice_scipion.core.errors import PixelSizeError
 from cryoice_scipion.core.images.grid import containing_cells
 from cryoice_scipion.core.views import contrast, spots
 from cryoice_scipion.core.views.patches import normalise, uploaded
-from cryoice_scipion.core.views.resample import quick_sampling, resample, resampled_shape
+from cryoice_scipion.core.views.resample import resample, resampled_shape
 from cryoice_scipion.core.views.spectrum import Spectra
 from cryoice_scipion.core.views.spectrum_features import FEATURES, feature_frequencies
+from cryoice_scipion.core.views.window_transforms import KeptWindows, WindowKeeper
 from cryoice_scipion.core.views.windows import FINEST, Starts
 
 Image = NDArray[np.float32]
@@ -136,12 +137,14 @@ def micrograph_spectra(
 
 
 def spectra_of(
-    image: DeviceImage, shape: Optional[Tuple[int, int]] = None, kept: Optional[torch.Tensor] = None
+    image: DeviceImage,
+    shape: Optional[Tuple[int, int]] = None,
+    keeper: Optional[Callable[[List[Starts]], WindowKeeper]] = None,
 ) -> Spectra:
     """Return the spectra of a micrograph on a device; see :func:`micrograph_spectra`."""
     sampling = _fine_sampling(image.pixel_size)
     view, inside = image.at(sampling)
-    return Spectra(view, sampling, inside if image.has_border else None, shape, kept)
+    return Spectra(view, sampling, inside if image.has_border else None, shape, keeper)
 
 
 def micrograph_evidence(image: Image, pixel_size: float, border: Mask, device: torch.device) -> spots.SpotEvidence:
@@ -175,9 +178,9 @@ def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
     sampling = _fine_sampling(image.pixel_size)
     rows, columns = image.view(sampling).shape
     tested = spots.is_tested((int(rows), int(columns)), sampling)
-    bins = spots.bins_of(spots.SCALES[0], sampling, image.pixels.device).index if tested else None
-    spectra = spectra_of(image, shape, bins)
-    found = _spot_maps(image, spectra.scaled, SPOT_SCALES, spectra.kept_power() if tested else None)
+    keeper = spots.searched(SPOT_SCALES, sampling, image.pixels.device).keeper if tested else None
+    spectra = spectra_of(image, shape, keeper)
+    found = _spot_maps(image, spectra.scaled, SPOT_SCALES, spectra.kept_windows())
     # Its grid may be a cell smaller or larger than this one, because the two round sizes differently.
     row, column = (
         torch.arange(size, device=found.log_p.device).clamp(max=int(have) - 1)
@@ -191,26 +194,21 @@ def spectral_view(image: DeviceImage, shape: Tuple[int, int]) -> SpectralView:
     return SpectralView(features, spectra.sees_ice, flags)
 
 
-def _coarser(pixel_size: float, sampling: float) -> float:
-    """Return a sampling near the given one, or the pixel size if that is coarser."""
-    return pixel_size if pixel_size > _NEAR * sampling else quick_sampling(pixel_size, sampling)
-
-
 def _fine_sampling(pixel_size: float) -> float:
-    return _coarser(pixel_size, FINEST)
+    return pixel_size if pixel_size > _NEAR * FINEST else FINEST
 
 
 def _spot_maps(
     image: DeviceImage,
     scaled: torch.Tensor,
     scales: Sequence[float] = spots.SCALES,
-    smallest: Optional[Tuple[torch.Tensor, List[Starts]]] = None,
+    kept: Optional[KeptWindows] = None,
 ) -> spots.SpotMaps:
     """Return the spot test of a micrograph; of its fine view without hot pixels."""
     shape = (int(image.pixels.shape[0]), int(image.pixels.shape[1]))
     sampling = _fine_sampling(image.pixel_size)
     inside = image.at(sampling)[1]
-    found = spots.spot_maps(scaled, sampling, ~inside if image.has_border else None, scales, smallest)
+    found = spots.spot_maps(scaled, sampling, ~inside if image.has_border else None, scales, kept)
     rows, columns = spots.grid_of(shape, image.pixel_size)  # the view may reach over the edge, into another cell
     return dataclasses.replace(found, log_p=found.log_p[:, :rows, :columns])
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 import timeit
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -167,23 +167,13 @@ def window_px(length: float, pixel_size: float) -> int:
     return min(sizes, key=lambda n: (abs(n - nearest), n))
 
 
-def batches(strip: torch.Tensor, lefts: Sequence[int]) -> Iterator[torch.Tensor]:
-    """Yield copies of the square windows (n, side, side) of a strip (side, columns), a few at a time.
-
-    Parameters
-    ----------
-    strip : torch.Tensor
-    lefts : sequence of int
-        First column of each window.
-    """
-    side = len(strip)
-    number = max(2, _AT_ONCE[strip.device.type] // (side * side))
-    for first in range(0, len(lefts), number):
-        yield torch.stack([strip[:, left : left + side] for left in lefts[first : first + number]])
+def at_once(device: torch.device) -> int:
+    """Return how many pixels of windows are transformed at once."""
+    return _AT_ONCE[device.type]
 
 
 def halve_batches(device: str) -> bool:
-    """Make :func:`batches` yield half as many windows on a kind of device; return False if they are few already."""
+    """Halve :func:`at_once` of a kind of device; return False if it is small already."""
     if _AT_ONCE[device] <= _FEWEST:
         return False
     _AT_ONCE[device] //= 2

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a micrograph to a given sampling (Å/px) in Fourier space.
+"""Bring a micrograph to a given sampling (Å/px).
 
-The micrograph is cropped in Fourier space, because binning aliases the 3.7 Å ice ring into the image.
+Each axis is filtered by a sinc function under a Kaiser window (Kaiser 1974, Proc. IEEE Int. Symp. Circuits and
+Systems). It holds the frequencies that the new sampling can hold and removes those above, which binning would alias
+into the image: the 3.7 Å ring of ice.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Tuple
+from typing import List, NamedTuple, Tuple
 
+import numpy as np
 import torch
-from scipy.fft import next_fast_len
 
-_MARGIN = 16  # px of mirrored image between opposite edges, which a discrete Fourier transform joins
-_TOLERANCE = 2e-5  # relative error of the sampling: below 0.1 px across 4096 px
-_FINER = 0.95  # of the sampling that is wanted
-_COLUMNS_AT_ONCE = 32  # on a CPU
-_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}  # px of rows
+from cryoice_scipion.core.views.patches import uploaded
+
+_ATTENUATION = 40.0  # dB, of what is removed
+_EDGE = 0.05  # of the Nyquist frequency: the filter goes from 1 to 0 between 1 - _EDGE and 1 + _EDGE
+_TOGETHER = 32  # px of the result that one matrix computes: fewer are slower, more are multiplied by more zeros
 
 
 def resampled_shape(shape: Tuple[int, int], pixel_size: float, sampling: float) -> Tuple[int, int]:
@@ -26,138 +28,65 @@ def resampled_shape(shape: Tuple[int, int], pixel_size: float, sampling: float) 
     return rows, columns
 
 
-@functools.lru_cache(maxsize=16)
-def quick_sampling(pixel_size: float, coarsest: float) -> float:
-    """Return a sampling (Å/px), at most 5 % finer than ``coarsest``, to which images are resampled quickly.
-
-    Its quotient with the pixel size is one of small numbers. The lengths of both transforms then have small factors.
-    """
-    for number in range(1, 500):
-        share = math.ceil(number * pixel_size / coarsest - 1e-9)
-        sampling = number * pixel_size / share
-        quick = next_fast_len(number, real=True) == number and next_fast_len(share) == share
-        if quick and sampling > _FINER * coarsest:
-            return sampling
-    return coarsest
-
-
 def resample(image: torch.Tensor, pixel_size: float, sampling: float) -> torch.Tensor:
     """Return the image at another sampling, band-limited to the coarser of the two Nyquist frequencies.
 
-    Pixel i of the result covers [i * sampling, (i + 1) * sampling) Å, as it does in the input: the half-pixel
-    shift between the two grids is applied as a phase.
+    Pixel i of the result covers [i * sampling, (i + 1) * sampling) Å, as it does in the input.
 
     Parameters
     ----------
     image : torch.Tensor, shape (rows, columns), float32
-        The micrograph.
+        The micrograph; beyond its edges it is mirrored.
     pixel_size, sampling : float
         Å/px of the input and of the result.
 
     Returns
     -------
     torch.Tensor, shape ``resampled_shape(...)``, float32
-        The last row and column may reach over the input's edge by a part of a pixel; there the image is mirrored.
+        The last row and column may reach over the input's edge by a part of a pixel.
     """
-    shape = (int(image.shape[0]), int(image.shape[1]))
-    ratio = pixel_size / sampling
+    ratio = sampling / pixel_size
     if ratio == 1.0:
         return image
+    shape = (int(image.shape[0]), int(image.shape[1]))
     rows, columns = resampled_shape(shape, pixel_size, sampling)
-    (from_rows, to_rows), (from_columns, to_columns) = (_lengths(n, ratio) for n in shape)
-    shift = (1.0 / ratio - 1.0) / 2.0  # px of the input
-    # The Nyquist frequency of an even length has no partner of opposite sign: a shifted one is no longer real.
-    kept = min((to_columns + 1) // 2, from_columns // 2 + 1)
-    at = torch.arange(kept, dtype=torch.float64, device=image.device)
-    half = _transformed_rows(image, from_columns, _phase(at, shift / from_columns))
-    at = torch.fft.fftfreq(to_rows, 1.0 / to_rows, dtype=torch.float64, device=image.device)
-    phase = _phase(at, shift / from_rows)
-    if to_rows % 2 == 0:
-        phase[to_rows // 2] = 0
-    half = _resampled_columns(half, from_rows, phase)
+    between = image.new_empty((rows, shape[1]))
+    for part in _parts(shape[0], rows, ratio, image.device):
+        torch.mm(part.weights, image[part.inputs], out=between[part.outputs])
     result = image.new_empty((rows, columns))
-    step = _rows_at_once(to_columns, image.device)
-    for some, part in zip(torch.split(half[:rows], step), torch.split(result, step)):
-        part.copy_(torch.fft.irfft(some, to_columns, norm="forward")[:, :columns])
+    for part in _parts(shape[1], columns, ratio, image.device):
+        torch.mm(between[:, part.inputs], part.weights.T, out=result[:, part.outputs])
     return result
 
 
-def _transformed_rows(image: torch.Tensor, length: int, phase: torch.Tensor) -> torch.Tensor:
-    """Return the lowest frequencies of each row, extended to ``length`` px, times a phase of each frequency.
+class _Part(NamedTuple):
+    """A few pixels along an axis of the result."""
 
-    A few rows are transformed at once, which stay in the cache of a CPU; so are a few columns, then rows again.
-    """
-    half = image.new_empty((int(image.shape[0]), len(phase)), dtype=torch.complex64)
-    step = _rows_at_once(length, image.device)
-    for some, part in zip(torch.split(image, step), torch.split(half, step)):
-        torch.mul(torch.fft.rfft(_extend(some, length, 1), norm="forward")[:, : len(phase)], phase, out=part)
-    return half
+    outputs: slice
+    inputs: slice
+    weights: torch.Tensor  # (outputs, inputs)
 
 
-def _resampled_columns(half: torch.Tensor, length: int, phase: torch.Tensor) -> torch.Tensor:
-    """Return columns, extended to ``length``, with as many px as there are phases of their frequencies.
-
-    Frequencies that the columns lack are zero.
-    """
-    result = half.new_empty((len(phase), int(half.shape[1])))
-    step = _COLUMNS_AT_ONCE if half.device.type == "cpu" else int(half.shape[1])
-    for some, part in zip(torch.split(half, step, dim=1), torch.split(result, step, dim=1)):
-        spectrum = _crop_rows(torch.fft.fft(_extend(some, length, 0), dim=0, norm="forward"), len(phase))
-        part.copy_(torch.fft.ifft(spectrum.mul_(phase[:, None]), dim=0, norm="forward"))
-    return result
-
-
-def _rows_at_once(length: int, device: torch.device) -> int:
-    return max(1, _AT_ONCE["cpu" if device.type == "cpu" else "cuda"] // length)
-
-
-def _lengths(length: int, ratio: float) -> Tuple[int, int]:
-    """Return two lengths whose quotient is ``ratio`` as nearly as possible, the first at least ``length``.
-
-    The error in the sampling would otherwise add up to a pixel or more over a long edge.
-    """
-    best = (math.inf, length, max(1, round(length * ratio)))
-    candidate = length + _MARGIN
-    while candidate <= 1.08 * length + 4 * _MARGIN:
-        candidate = int(next_fast_len(candidate, real=True))
-        target = max(1, round(candidate * ratio))
-        error = abs(target / (candidate * ratio) - 1.0)
-        if error < best[0]:
-            best = (error, candidate, target)
-        if error < _TOLERANCE:
-            break
-        candidate += 1
-    return best[1], best[2]
-
-
-def _extend(image: torch.Tensor, length: int, axis: int) -> torch.Tensor:
-    """Extend one axis by its mirrored end, then its mirrored beginning, so that the two ends join smoothly."""
-    size = int(image.shape[axis])
-    extra = length - size
-    after = min(extra - extra // 2, size)
-    before = min(extra - after, size)
-    ends = image.narrow(axis, size - after, after), image.narrow(axis, 0, before)
-    parts = [image, *(end.flip(axis) for end in ends)]
-    joined = torch.cat(parts, dim=axis)
-    if joined.shape[axis] < length:  # an image smaller than its padding: repeat the edge
-        edge = joined.narrow(axis, int(joined.shape[axis]) - 1, 1)
-        joined = torch.cat([joined, edge.expand(*_expanded(edge, axis, length - int(joined.shape[axis])))], dim=axis)
-    return joined
-
-
-def _expanded(edge: torch.Tensor, axis: int, number: int) -> Tuple[int, ...]:
-    return tuple(number if i == axis else int(n) for i, n in enumerate(edge.shape))
-
-
-def _crop_rows(spectrum: torch.Tensor, rows: int) -> torch.Tensor:
-    """Crop or pad the first axis (frequencies 0, 1, … −2, −1) to ``rows`` frequencies."""
-    have = int(spectrum.shape[0])
-    keep = min(rows, have)
-    positive, negative = (keep + 1) // 2, keep // 2
-    middle = spectrum.new_zeros((rows - keep, int(spectrum.shape[1])))
-    return torch.cat([spectrum[:positive], middle, spectrum[have - negative :]], dim=0)
-
-
-def _phase(frequency: torch.Tensor, step: float) -> torch.Tensor:
-    angle = 2.0 * math.pi * step * frequency
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+@functools.lru_cache(maxsize=16)
+def _parts(inputs: int, outputs: int, ratio: float, device: torch.device) -> List[_Part]:
+    """Return the matrices that resample an axis of ``inputs`` px; ``ratio`` of them are one of ``outputs``."""
+    cut = 0.5 * min(1.0, 1.0 / ratio)  # cycles per px of the input
+    reach = (_ATTENUATION - 7.95) / (14.36 * 2.0 * _EDGE * cut) / 2.0  # px (Kaiser 1974)
+    beta = 0.5842 * (_ATTENUATION - 21.0) ** 0.4 + 0.07886 * (_ATTENUATION - 21.0)
+    parts = []
+    for first in range(0, outputs, _TOGETHER):
+        end = min(outputs, first + _TOGETHER)
+        centres = (np.arange(first, end) + 0.5) * ratio - 0.5
+        at = np.arange(math.floor(centres[0] - reach), math.ceil(centres[-1] + reach) + 1)
+        distances = at - centres[:, None]
+        window = np.i0(beta * np.sqrt((1.0 - (distances / reach) ** 2).clip(min=0.0)))
+        weights = np.where(np.abs(distances) < reach, np.sinc(2.0 * cut * distances) * window, 0.0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        mirrored = at % (2 * inputs)
+        mirrored = np.minimum(mirrored, 2 * inputs - 1 - mirrored)
+        begin, stop = int(mirrored.min()), int(mirrored.max()) + 1
+        folded = np.zeros((stop - begin, end - first))
+        np.add.at(folded, mirrored - begin, weights.T)
+        matrix = uploaded(np.ascontiguousarray(folded.T, dtype=np.float32), device)
+        parts.append(_Part(slice(first, end), slice(begin, stop), matrix))
+    return parts

@@ -9,13 +9,14 @@ handle as unknown.
 from __future__ import annotations
 
 import collections
-from typing import Deque, Iterator, List, Optional, Tuple
+import itertools
+from typing import Callable, Deque, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from cryoice_scipion.core.views.patches import CLIP, batches, mirror, power_of, robust_scale, uploaded
+from cryoice_scipion.core.views.patches import CLIP, mirror, power_of, robust_scale, uploaded
 from cryoice_scipion.core.views.spectrum_features import (
     BANDS,
     FEATURES,
@@ -23,6 +24,13 @@ from cryoice_scipion.core.views.spectrum_features import (
     profile_and_rings,
     resolution_of,
     spectrum_plan,
+)
+from cryoice_scipion.core.views.window_transforms import (
+    KeptWindows,
+    WindowKeeper,
+    hann,
+    transformed,
+    transformed_windows,
 )
 from cryoice_scipion.core.views.windows import (
     CELL,
@@ -53,8 +61,8 @@ class Spectra:
         the memory of the host.
     shape : tuple, optional
         (rows, columns) of the map; by default cells of 64 Å, rounded up.
-    kept : torch.Tensor, int64, optional
-        Places in the flattened half plane of frequencies whose power :meth:`kept_power` returns.
+    keeper : callable, optional
+        Returns, from the starts of the windows, what collects their transforms for :meth:`kept_windows`.
     """
 
     def __init__(
@@ -63,7 +71,7 @@ class Spectra:
         sampling: float,
         inside: Optional[ArrayLike] = None,
         shape: Optional[Tuple[int, int]] = None,
-        kept: Optional[torch.Tensor] = None,
+        keeper: Optional[Callable[[List[Starts]], WindowKeeper]] = None,
     ) -> None:
         self.sampling = sampling
         rows, columns = (number_of_tiles(int(size), WINDOW, sampling) for size in view.shape)
@@ -76,8 +84,9 @@ class Spectra:
         #: The view in deviations from its median, clipped; mirrored where it is smaller than a window.
         self.scaled = _at_least((view - middle).mul_(1.0 / deviation).clamp_(-CLIP, CLIP), self._plan.side)
         self._frame = self._frame_of_windows()
-        self._kept = None if kept is None else self._plan.places.index_select(0, kept)
-        self._kept_power: List[torch.Tensor] = []
+        starts = starts_on_tiles(self.shape, WINDOW, sampling, self._plan.side, self._frame)
+        self._starts = starts  # first rows, and columns, of the windows around the cells
+        self._keeper = None if keeper is None else keeper(starts)
         self._grid: Optional[torch.Tensor] = None
 
     def map(self) -> torch.Tensor:
@@ -86,10 +95,10 @@ class Spectra:
             self._grid = self._make_map()
         return self._grid
 
-    def kept_power(self) -> Tuple[torch.Tensor, List[Starts]]:
-        """Return the power of all windows at the kept frequencies (windows, frequencies), and where they start."""
+    def kept_windows(self) -> Optional[KeptWindows]:
+        """Return what the keeper collected; None if there is none."""
         self.map()
-        return torch.cat(self._kept_power), self._starts()
+        return None if self._keeper is None else self._keeper.kept()
 
     def at(self, centres: torch.Tensor) -> torch.Tensor:
         """Return the features around positions (n, 2), x and y in px of the view; shape (n, features).
@@ -107,8 +116,9 @@ class Spectra:
             row, column = top.repeat_interleave(3, dim=1).flatten(), left.repeat(1, 3).flatten()
             at_row, at_column = (start[:, None] + pixels for start in (row, column))
             windows = self.scaled[at_row[:, :, None].to(self.scaled.device), at_column[:, None].to(self.scaled.device)]
-            power = self._power(windows).reshape(len(some), 9, -1)
-            parts.append(profile_and_rings(self._plan, power.sum(dim=1)))
+            power = power_of(transformed(windows, hann(self._plan.side, windows)))
+            nine = power.view(len(some), 9, -1).sum(dim=1)
+            parts.append(profile_and_rings(self._plan, nine.index_select(1, self._plan.chosen)))
         if not parts:
             return self.scaled.new_zeros((0, len(FEATURES)))
         return self._relative(torch.cat(parts))
@@ -128,34 +138,34 @@ class Spectra:
             three.append(power)
             if len(three) == 3:
                 features.append(profile_and_rings(self._plan, (three[0] + three[1]).add_(three[2])))
-        grid = torch.stack(features)  # (rows, columns, features)
-        profile = grid[..., : len(BANDS)].reshape(-1, len(BANDS))
+        grid = torch.cat(features)  # (cells, features)
+        profile = grid[:, : len(BANDS)]
         inner = self._inner_cells(rows, columns)
         if inner is not None:
             profile = profile[uploaded(inner, profile.device)]
         self._reference = torch.median(profile, dim=0).values
         self._limit = resolution_of(self._reference, self._plan.centres)
-        return self._relative(grid).permute(2, 0, 1).contiguous()
+        return self._relative(grid).T.reshape(-1, rows, columns)
 
     def _rows_of_power(self) -> Iterator[torch.Tensor]:
         """Yield the power of each row of windows, summed over three columns: (columns, frequencies).
 
         The first and the last row, and columns, are there twice: the windows beyond would be moved to the same place.
         """
-        tops, lefts = self._starts()
-        for number, top in enumerate(tops):
-            strip = self.scaled[top : top + self._plan.side]
-            power = torch.cat([self._power(windows) for windows in batches(strip, lefts.tolist())])
-            if self._kept is not None:
-                self._kept_power.append(power.index_select(1, self._kept))
-            wider = torch.cat([power[:1], power, power[-1:]])
+        last = len(self._starts[0]) - 1
+        for number, parts in itertools.groupby(self._powers(), key=lambda part: part[0]):
+            power = [part[1] for part in parts]
+            wider = torch.cat([power[0][:1], *power, power[-1][-1:]])
             summed = (wider[:-2] + wider[1:-1]).add_(wider[2:])
-            for _ in range(1 + (number == 0) + (number == len(tops) - 1)):
+            for _ in range(1 + (number == 0) + (number == last)):
                 yield summed
 
-    def _starts(self) -> List[Starts]:
-        """Return the first rows, and columns, of the windows around the cells."""
-        return starts_on_tiles(self.shape, WINDOW, self.sampling, self._plan.side, self._frame)
+    def _powers(self) -> Iterator[Tuple[int, torch.Tensor]]:
+        """Yield the row and the power (windows, frequencies) of a few windows at a time."""
+        for row, transforms in transformed_windows(self.scaled, self._plan.side, self._starts):
+            if self._keeper is not None:
+                self._keeper.add(row, transforms)
+            yield row, power_of(transforms).index_select(1, self._plan.chosen)
 
     def _frame_of_windows(self) -> List[Ends]:
         """Return the ends of rows and columns that windows keep inside: not border, unless that is too small."""
@@ -175,15 +185,10 @@ class Spectra:
         return None if inner.all() or not inner.any() else np.flatnonzero(inner)
 
     def _relative(self, features: torch.Tensor) -> torch.Tensor:
-        """Fill in the power relative to the micrograph's median, and NaN beyond its resolution."""
+        """Fill in the power relative to the micrograph's median, and NaN beyond its resolution: (cells, features)."""
         number = len(BANDS)
-        features[..., number : 2 * number] = features[..., :number] - self._reference
+        features[:, number : 2 * number] = features[:, :number] - self._reference
         return features.masked_fill_(self._plan.needs > self._limit, torch.nan)
-
-    def _power(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return the power of windows, relative to white noise: (n, frequencies). Changes them."""
-        centred = windows.sub_(windows.mean(dim=(-2, -1), keepdim=True)).mul_(self._plan.taper)
-        return power_of(torch.fft.rfft2(centred).flatten(1)).index_select(1, self._plan.chosen)
 
 
 def _at_least(view: torch.Tensor, side: int) -> torch.Tensor:

@@ -2,13 +2,13 @@
 """Define the features of a local spectrum, and compute them from the power of its frequencies.
 
 Frequencies are in Å⁻¹, so that a model works at any pixel size. They reach up to the first three reflections of ice:
-what lies above is cropped away before anything is computed.
+what lies above is filtered away before anything is computed.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -50,8 +50,6 @@ class SpectrumPlan:
 
     def __init__(self, sampling: float, device: torch.device) -> None:
         self.side = side = window_px(WINDOW, sampling)
-        taper = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(side) / side)
-        plane = taper[:, None] * taper
         radius = np.hypot(np.fft.fftfreq(side, sampling)[:, None], np.fft.rfftfreq(side, sampling))
         limit = _REACH * 0.5 / sampling
         once = radius <= limit
@@ -62,27 +60,18 @@ class SpectrumPlan:
         circle = np.round(at * side * sampling).astype(np.int64)  # one step of frequency wide
         circles = np.zeros((len(at), int(circle.max()) + 1))
         circles[np.arange(len(at)), circle] = 1.0 / np.bincount(circle)[circle]
-        self.ends: List[Tuple[int, int]] = []  # first and end of the frequencies of each ring
-        rings = np.full((len(at), len(RINGS)), np.nan)
-        for column, (low, high) in zip(rings.T, RINGS):
-            first, end = np.searchsorted(at, (low, high)).tolist() if high <= limit else (0, 0)
-            if end > first:
-                column[:] = 0.0
-                column[first:end] = 1.0 / (end - first)
-            self.ends.append((first, end))
-        places = np.zeros(radius.size, dtype=np.int64)
-        places[chosen] = np.arange(len(chosen))
-        #: Of each frequency of the flattened half plane: where it is among the chosen ones, if it is.
-        self.chosen, self.circle, self.places = (torch.from_numpy(x).to(device) for x in (chosen, circle, places))
-        self.taper, self.means, self.rings, self.centres, self.needs = (
-            torch.from_numpy(values.astype(np.float32)).to(device)
-            for values in (
-                plane / np.sqrt(np.square(plane).sum()),
-                np.concatenate([_hats(at, limit), circles], axis=1),  # of the bands, then along circles
-                rings,
-                np.array(BANDS),
-                np.array(_NEEDED),
-            )
+        #: First and end of the frequencies of each ring; None above the limit.
+        self.rings: List[Optional[Tuple[int, int]]] = []
+        for low, high in RINGS:
+            first, end = np.searchsorted(at, (low, high)).tolist()
+            self.rings.append((first, end) if end > first and high <= limit else None)
+        white = np.square(0.375 * side)  # power of white noise: the sum of the squares of a Hann window along each axis
+        means = np.concatenate([_hats(at, limit) / white, circles], axis=1)  # of the bands, then along circles
+        #: Places of the chosen frequencies in the flattened half plane, and the circle of each.
+        self.chosen, self.circle = (torch.from_numpy(x).to(device) for x in (chosen, circle))
+        self.means, self.centres, self.needs = (
+            torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
+            for values in (means, np.array(BANDS), np.array(_NEEDED))
         )
 
 
@@ -105,7 +94,17 @@ def _hats(at: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
 
 
 def profile_and_rings(plan: SpectrumPlan, power: torch.Tensor) -> torch.Tensor:
-    """Return the profile of nine powers' sum, zeros for the relative profile, and the features of the rings."""
+    """Return the profile of nine powers' sum, zeros for the relative profile, and the features of the rings.
+
+    Parameters
+    ----------
+    power : torch.Tensor, shape (cells, frequencies)
+        At the plan's frequencies; it is changed.
+
+    Returns
+    -------
+    torch.Tensor, shape (cells, features)
+    """
     means = power @ plan.means
     bands = torch.log(means[:, : len(BANDS)] / 9.0 + _FLOOR)
     return torch.cat([bands, torch.zeros_like(bands), _rings(plan, power, means[:, len(BANDS) :])], dim=1)
@@ -114,10 +113,11 @@ def profile_and_rings(plan: SpectrumPlan, power: torch.Tensor) -> torch.Tensor:
 def _rings(plan: SpectrumPlan, power: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
     """Return, for each ring, log of the strongest frequency over the mean at its radius, and of the mean square."""
     white = power.mul_((1.0 / (means + 1e-12)).index_select(1, plan.circle))
-    variances = torch.log(white.square() @ plan.rings + 1e-3)
     unknown = torch.full_like(power[:, 0], torch.nan)
-    strongest = [white[:, first:end].amax(dim=1) if end > first else unknown for first, end in plan.ends]
-    return torch.cat([torch.log(torch.stack(strongest, dim=1) + 1e-3), variances], dim=1)
+    rings = [white[:, slice(*ring)] if ring else None for ring in plan.rings]
+    strongest = [unknown if ring is None else ring.amax(dim=1) for ring in rings]
+    squares = [unknown if ring is None else ring.square().mean(dim=1) for ring in rings]
+    return torch.log(torch.stack([*strongest, *squares], dim=1) + 1e-3)
 
 
 def resolution_of(profile: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:

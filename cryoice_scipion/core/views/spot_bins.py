@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from cryoice_scipion.core.views.window_transforms import finer_frequencies
+
+WINDOW = 128.0  # Å: side of the small windows
 Band = Tuple[float, float]  # first and last frequency, Å⁻¹
 REACH = 0.95  # of Nyquist
 _CROSS = 2  # bins beside the axes left out: dead columns, gain stripes, and the window's own edges
@@ -24,31 +27,39 @@ _RING = 0.75  # bins: half-width of the neighbourhood along the radius
 class SpotBins:
     """The bins of a window's spectrum that are searched; Friedel pairs are one bin of the half plane.
 
-    Bins are sorted by group. Lists of neighbours have the number of bins where there is no further one.
+    Bins are sorted by group. Lists of neighbours have the number of bins where there is no further one. The window is
+    ``factor`` times as large as one of ``small`` px, from whose transforms its own is put together.
     """
 
-    def __init__(self, side: int, pixel_size: float, scale: float, band: Band, device: torch.device) -> None:
-        down, across = np.fft.fftfreq(side, 1 / side), np.arange(side // 2 + 1)
+    def __init__(self, small: int, factor: int, pixel_size: float, band: Band, device: torch.device) -> None:
+        half, finer = small // 2 + 1, finer_frequencies(factor)
+        down, across = (
+            (factor * coarse[:, None] + finer).ravel() for coarse in (np.fft.fftfreq(small, 1 / small), np.arange(half))
+        )
         radius = np.hypot(down[:, None], across[None, :])
+        side = factor * small
         length = side * pixel_size
-        inside = (np.abs(down)[:, None] > _CROSS) & (across > _CROSS)[None, :] & (radius <= REACH * side / 2)
         low, high = band
+        inside = (np.abs(down)[:, None] > _CROSS) & (across > _CROSS)[None, :] & (radius <= REACH * side / 2)
         inside &= (radius >= low * length) & (radius <= high * length)
         # Groups of about equal width: a ring's width in bins grows with the window, and so does their number.
-        number = max(1, round((high - low) * scale / 4))
+        number = max(1, round((high - low) * factor * WINDOW / 4))
         group = np.floor((radius / length - low) / (high - low) * number).clip(0, number - 1).astype(int)
         indices = np.flatnonzero(inside)
         indices = indices[np.argsort(group.ravel()[indices], kind="stable")]
         _, labels, sizes = np.unique(group.ravel()[indices], return_inverse=True, return_counts=True)
         ends = np.cumsum(sizes)
+        shape = (len(down), len(across))
         radius = radius.ravel()[indices]
         angle = np.arctan2(*np.broadcast_arrays(down[:, None], across[None, :])).ravel()[indices]
         ring, rings = _rings(radius)
         arcs = _arcs(radius, angle)
-        around = _around(indices, labels, (side, side // 2 + 1))
+        around = _around(indices, labels, shape)
         none = len(indices)
 
-        self.index = torch.from_numpy(indices).to(device)  # into the flattened half plane
+        row, column = np.divmod(indices, shape[1])
+        self.places = row // factor * half + column // factor  # in the flattened half plane of the small window
+        self.finer = row % factor * factor + column % factor  # which of the finer frequencies there
         #: First and end of each group: the window's own level is taken by group.
         self.groups: List[Tuple[int, int]] = [(int(end - size), int(end)) for size, end in zip(sizes, ends)]
         #: (bins, 25): the bins of the group up to two away, and which of them there are.
@@ -63,13 +74,13 @@ class SpotBins:
         self.median_arc = float(np.median((arcs < none).sum(axis=1)))
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.places)
 
 
 @functools.lru_cache(maxsize=16)
-def spot_bins(side: int, pixel_size: float, scale: float, band: Band, device: torch.device) -> SpotBins:
+def spot_bins(small: int, factor: int, pixel_size: float, band: Band, device: torch.device) -> SpotBins:
     """Return the bins for windows of one size; they are computed once."""
-    return SpotBins(side, pixel_size, scale, band, device)
+    return SpotBins(small, factor, pixel_size, band, device)
 
 
 def _around(indices: NDArray[np.int64], labels: NDArray[np.int64], shape: Tuple[int, int]) -> NDArray[np.int64]:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Test windows for lattice fringes of ice, with calibrated p-values and without training.
 
-Windows of 128 Å locate fringes; windows of 256 and 512 Å detect fringes that are too faint for these. Each window is
-tapered, and the power in the band of ice is divided by its expectation. The expectation is the mean over all windows of
-the micrograph in that bin and along a short arc around it, times a smooth factor of the window. It therefore follows
-the noise spectrum and Thon rings, also astigmatic ones. Without a crystal the quotient is exponentially distributed;
+Windows of 128 Å locate fringes; windows of 256 and 512 Å detect fringes that are too faint for these. The transforms
+of larger windows are put together from those of 128 Å (see :mod:`~.window_transforms`). Each window is tapered, and
+the power in the band of ice is divided by its expectation. The expectation is the mean over all windows of the
+micrograph in that bin and along a short arc around it, times a smooth factor of the window. It therefore follows the
+noise spectrum and Thon rings, also astigmatic ones. Without a crystal the quotient is exponentially distributed;
 ``spot_statistics`` computes the p-value of the largest. The power in an expectation is clipped, and the expectation is
 bounded by the median over its ring, so that a crystal that fills the micrograph does not become the background.
 """
@@ -12,16 +13,24 @@ bounded by the median over its ring, so that a crystal that fills the micrograph
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from cryoice_scipion.core.views.patches import batches, in_order, power_of, uploaded, window_px
+from cryoice_scipion.core.views.patches import in_order, power_of, uploaded, window_px
 from cryoice_scipion.core.views.spot_bins import REACH, SpotBins, spot_bins
 from cryoice_scipion.core.views.spot_statistics import BINS_PER_ONE, WINDOWS_PER_ONE, log_p_of_tail, tail_of_ratio
+from cryoice_scipion.core.views.window_transforms import (
+    KeptWindows,
+    WindowKeeper,
+    joined_windows,
+    joinings,
+    kept_windows,
+)
 from cryoice_scipion.core.views.windows import CELL, COARSEST, Starts, frame_of, number_of_tiles, starts_on_tiles
 
 SCALES = (128.0, 256.0, 512.0)  # Å
@@ -33,7 +42,8 @@ _CLIP = 4.0  # times the expectation: what of a bin enters a mean
 _CLIPPED_VARIANCE = 0.885  # of min(E, 4) / its mean, E exponential
 _EXCESS = 1.3  # over the median of the ring: more than Thon rings do at these resolutions is no background
 _FEW = 60.0  # degrees of freedom: with fewer, an expectation is taken over whole rings
-_LEVEL_STEP = 4  # bins: the taper correlates neighbours, so that the others add little to the level of a window
+_LEVEL_BINS = 400  # at most about twice as many measure the level of a window: more add little to it
+_LEVEL_STEP = 4  # bins between them, at least: the taper correlates neighbours
 _BORDER = 0.02  # share of a window that may be border
 # Less than such a share of the power at 8 to 20 Å, or at 20 to 60 Å, means that the band was filtered away.
 _SIGNAL = (((1 / 20, 1 / 8), 1e-2), ((1 / 60, 1 / 20), 1e-4))
@@ -71,7 +81,7 @@ def spot_maps(
     pixel_size: float,
     border: Optional[ArrayLike] = None,
     scales: Sequence[float] = SCALES,
-    smallest: Optional[Tuple[torch.Tensor, List[Starts]]] = None,
+    kept: Optional[KeptWindows] = None,
 ) -> SpotMaps:
     """Return the p-value of the strongest spot around each cell, at each scale.
 
@@ -86,9 +96,8 @@ def spot_maps(
         Windows keep inside a frame of it; those that reach into any other are not tested.
     scales : sequence of float
         Those of ``SCALES`` that are tested.
-    smallest : tuple, optional
-        Power (windows, bins) of the windows of the smallest scale in the bins of ``bins_of``, with the first rows and
-        columns of these windows; by default it is computed.
+    kept : KeptWindows, optional
+        The transforms of the windows of 128 Å at the frequencies of :func:`searched`; by default they are computed.
 
     Returns
     -------
@@ -99,14 +108,19 @@ def spot_maps(
     shape = (int(image.shape[0]), int(image.shape[1]))
     if not is_tested(shape, pixel_size):
         return untested(shape, pixel_size, image.device, scales)
-    test = _Test(image, pixel_size, None if border is None else np.asarray(border))
-    has_signal = test.has_signal()
+    has_signal = _has_signal(image, pixel_size)
     maps = untested(shape, pixel_size, image.device, scales)
     if image.device.type == "cpu" and not bool(has_signal):  # a GPU would have to wait for the answer
         return SpotMaps(maps.log_p, has_signal)
+    search = searched(tuple(scales), pixel_size, image.device)
+    outside = np.asarray(border) if border is not None and np.asarray(border).any() else None
+    if kept is None:
+        numbers, frame = grid_of(shape, pixel_size), frame_of(outside, shape)
+        starts = starts_on_tiles(numbers, SCALES[0], pixel_size, search.side, frame)
+        kept = kept_windows(image, search.keeper(starts))
     rows, columns = (torch.arange(size, device=image.device) for size in maps.log_p.shape[1:])
     for plane, length in zip(maps.log_p, scales):
-        tiles = test.windows_of(length, smallest if length == SCALES[0] else None)
+        tiles = _log_p(kept, search, length, outside)
         if tiles is not None:
             step = round(length / 2 / CELL)
             row, column = (at.clamp(max=int(n) * step - 1) // step for at, n in zip((rows, columns), tiles.shape))
@@ -119,9 +133,30 @@ def is_tested(shape: Tuple[int, int], pixel_size: float) -> bool:
     return pixel_size <= COARSEST * (1 + 1e-6) and min(shape) >= window_px(SCALES[0], pixel_size)
 
 
-def bins_of(length: float, pixel_size: float, device: torch.device) -> SpotBins:
-    """Return the bins that are searched in windows of one scale."""
-    return spot_bins(window_px(length, pixel_size), pixel_size, length, BAND, device)
+class Search(NamedTuple):
+    """Where the spot test looks at some scales, in the windows of 128 Å of one sampling."""
+
+    side: int  # of these windows, px
+    frequencies: Tuple[int, ...]  # places in the flattened half plane of a window of all that is needed
+    bins: Dict[float, SpotBins]  # of each scale
+    places: Dict[float, torch.Tensor]  # of these bins: in ``frequencies``, or among those of ``joined_windows``
+
+    def keeper(self, starts: List[Starts]) -> WindowKeeper:
+        """Return what collects what the test needs of the windows that start there."""
+        return WindowKeeper(self.frequencies, self.places[SCALES[0]], self.side, starts)
+
+
+@functools.lru_cache(maxsize=16)
+def searched(scales: Tuple[float, ...], pixel_size: float, device: torch.device) -> Search:
+    """Return where the spot test looks; it is computed once."""
+    side = window_px(SCALES[0], pixel_size)
+    bins = {scale: spot_bins(side, round(scale / SCALES[0]), pixel_size, BAND, device) for scale in scales}
+    needed = np.unique(np.concatenate([one.places for one in bins.values()]))
+    places = {}
+    for scale, one in bins.items():
+        place = one.finer * len(needed) + np.searchsorted(needed, one.places)
+        places[scale] = torch.from_numpy(place).to(device)
+    return Search(side, tuple(needed.tolist()), bins, places)
 
 
 def grid_of(shape: Tuple[int, int], pixel_size: float) -> Tuple[int, int]:
@@ -138,71 +173,54 @@ def untested(
     return SpotMaps(log_p, torch.ones((), dtype=torch.bool, device=device), UNAVAILABLE)
 
 
-class _Test:
-    """The spot test of one micrograph."""
-
-    def __init__(self, image: torch.Tensor, pixel_size: float, border: Optional[NDArray[np.bool_]]) -> None:
-        self.image, self.pixel_size = image, pixel_size
-        self.border = border if border is not None and border.any() else None
-        self.frame = frame_of(self.border, (int(image.shape[0]), int(image.shape[1])))
-
-    def windows_of(
-        self, length: float, given: Optional[Tuple[torch.Tensor, List[Starts]]] = None
-    ) -> Optional[torch.Tensor]:
-        """Return the log p of each window of one scale; None when the image is smaller than a window."""
-        side = window_px(length, self.pixel_size)
-        if side > min(high - low for low, high in self.frame):
+def _log_p(
+    kept: KeptWindows, search: Search, length: float, border: Optional[NDArray[np.bool_]]
+) -> Optional[torch.Tensor]:
+    """Return the log p of each window of one scale; None when the image is smaller than a window."""
+    bins, factor, side = search.bins[length], round(length / SCALES[0]), kept.side
+    if factor == 1:
+        starts, ends, power = kept.starts, [start + side for start in kept.starts], kept.power
+    else:
+        axes = joinings(kept, factor)
+        if axes is None:
             return None
-        bins = bins_of(length, self.pixel_size, self.image.device)
-        if given is None:
-            numbers = [number_of_tiles(int(size), length, self.pixel_size) for size in self.image.shape]
-            starts = starts_on_tiles(numbers, length, self.pixel_size, side, self.frame)
-            power = self._power(side, starts, bins.index)
-        else:
-            power, starts = given
-        some = power[:, ::_LEVEL_STEP]
-        middle = (some.shape[1] - 1) // 2
-        level = in_order(some, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
-        usable = level > 1e-6 * level.median()  # not where the image is constant but for rounding
-        if self.border is not None:
-            usable &= uploaded(_share(self.border, side, starts) <= _BORDER, power.device)
-        ratio = torch.where(usable[:, None], power / level[:, None], 0.0)
-        expected, freedom = _expectation(ratio, usable.sum(), bins)
-        log_p = log_p_of_tail(_largest_tail(ratio / expected, bins, freedom), len(bins))
-        return log_p.masked_fill(~usable, torch.nan).reshape(len(starts[0]), len(starts[1]))
-
-    def has_signal(self) -> torch.Tensor:
-        """Return whether the band of ice contains noise, and was not filtered away (8-bit, low-passed, upsampled).
-
-        Rounding leaves a weak white noise in a band that was filtered away; a test of it would find nothing, and say
-        so.
-        """
-        side = window_px(SCALES[0], self.pixel_size)
-        starts = [np.unique(np.linspace(0, int(n) - side, 8).astype(np.int64)) for n in self.image.shape]
-        bands = (BAND, *(band for band, _ in _SIGNAL))
-        bins = [spot_bins(side, self.pixel_size, SCALES[0], band, self.image.device).index for band in bands]
-        power = self._power(side, starts, torch.cat(bins))
-        ice, *others = (part.median() for part in torch.split(power, [len(index) for index in bins], dim=1))
-        return torch.stack([ice > share * other for other, (_, share) in zip(others, _SIGNAL)]).all()
-
-    def _power(self, side: int, starts: Sequence[NDArray[np.int64]], index: torch.Tensor) -> torch.Tensor:
-        """Return the power of each window (row by row) in the given bins, shape (windows, bins)."""
-        hann = torch.hann_window(side, periodic=True, device=self.image.device, dtype=self.image.dtype)
-        taper = hann[:, None] * hann[None, :]
-        rows = []
-        for top in starts[0]:
-            for windows in batches(self.image[top : top + side], starts[1].tolist()):
-                # Means stay in: under a periodic Hann window they reach one bin beside the origin, no farther.
-                rows.append(power_of(torch.fft.rfft2(windows.mul_(taper)).flatten(1).index_select(1, index)))
-        return torch.cat(rows)
+        starts, ends = [axis.starts for axis in axes], [axis.ends for axis in axes]
+        joined = joined_windows(kept, factor, axes)
+        power = torch.cat([power_of(some.index_select(1, search.places[length])) for some in joined])
+    some = power[:, :: max(_LEVEL_STEP, power.shape[1] // _LEVEL_BINS)]
+    middle = (some.shape[1] - 1) // 2
+    level = in_order(some, [middle])[:, middle] / math.log(2.0)  # the median of an exponential
+    usable = level > 1e-6 * level.median()  # not where the image is constant but for rounding
+    if border is not None:
+        usable &= uploaded(_share(border, starts, ends) <= _BORDER, power.device)
+    ratio = torch.where(usable[:, None], power / level[:, None], 0.0)
+    expected, freedom = _expectation(ratio, usable.sum(), bins)
+    log_p = log_p_of_tail(_largest_tail(ratio / expected, bins, freedom), len(bins))
+    return log_p.masked_fill(~usable, torch.nan).reshape(len(starts[0]), len(starts[1]))
 
 
-def _share(border: NDArray[np.bool_], side: int, starts: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+def _has_signal(image: torch.Tensor, pixel_size: float) -> torch.Tensor:
+    """Return whether the band of ice contains noise, and was not filtered away (8-bit, low-passed, upsampled).
+
+    Rounding leaves a weak white noise in a band that was filtered away; a test of it would find nothing, and say so.
+    """
+    side = window_px(SCALES[0], pixel_size)
+    starts = [np.unique(np.linspace(0, int(n) - side, 8).astype(np.int64)) for n in image.shape]
+    bands = (BAND, *(band for band, _ in _SIGNAL))
+    bins = [spot_bins(side, 1, pixel_size, band, image.device) for band in bands]
+    frequencies = tuple(np.concatenate([one.places for one in bins]).tolist())
+    everything = torch.arange(len(frequencies), device=image.device)
+    power = kept_windows(image, WindowKeeper(frequencies, everything, side, starts)).power
+    ice, *others = (part.median() for part in torch.split(power, [len(one) for one in bins], dim=1))
+    return torch.stack([ice > share * other for other, (_, share) in zip(others, _SIGNAL)]).all()
+
+
+def _share(border: NDArray[np.bool_], starts: Sequence[Starts], ends: Sequence[Starts]) -> NDArray[np.float64]:
     """Return the share of border in each window, by a summed-area table (Crow 1984)."""
     table = np.pad(border.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    top, left = starts
-    rows = table[top + side] - table[top]
-    share: NDArray[np.float64] = ((rows[:, left + side] - rows[:, left]) / side**2).ravel()
+    rows = table[ends[0]] - table[starts[0]]
+    area = np.multiply.outer(ends[0] - starts[0], ends[1] - starts[1])
+    share: NDArray[np.float64] = ((rows[:, ends[1]] - rows[:, starts[1]]) / area).ravel()
     return share
 
 

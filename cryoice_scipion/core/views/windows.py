@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELL = 64.0  # Å: side of a cell, half of the smallest window
-FINEST = CELL / 42  # Å/px, 1.52: finer micrographs are cropped to it in Fourier space
+FINEST = CELL / 42  # Å/px, 1.52: finer micrographs are resampled to it
 COARSEST = 1.72  # Å/px: the ring of 3.67 Å is then just inside what is believed of the spectrum
 Ends = Tuple[int, int]  # first pixel, and the one after the last, along an axis
 Starts = NDArray[np.int64]

@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from cryoice_scipion.core.config import ModelConfig
-from cryoice_scipion.core.detectors import unet
+from cryoice_scipion.core.detectors import network_detector, unet
+from cryoice_scipion.core.detectors.loading import load_detector
+from cryoice_scipion.core.detectors.model_folder import resolve_model
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.spectral_branch import SpectralBranch, with_present_features
 from cryoice_scipion.core.detectors.unet import VIEWS, UNet, with_texture
+from cryoice_scipion.core.simulation.config import SceneConfig
+from cryoice_scipion.core.simulation.scene import simulate
 from cryoice_scipion.core.training.unet.refinement_head import with_refinement_head
 from cryoice_scipion.core.views.micrograph import SPECTRAL_FEATURES as FEATURES
 from cryoice_scipion.core.views.outlier_features import CELL
@@ -114,6 +118,20 @@ def test_pixel_sizes_as_a_header_rounds_them(side, pixel_size):
     image = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
     found = detector().map(image, float(np.float32(pixel_size)), np.zeros(image.shape, bool), False)
     assert np.isfinite(found.logits).all()
+
+
+def test_half_precision_hardly_changes_the_map_of_the_shipped_model(monkeypatch):
+    rng = np.random.default_rng(3)
+    image = simulate(SceneConfig.random(rng, 700, 800, 1.5), rng).pixels
+    border = np.zeros(image.shape, dtype=bool)
+    monkeypatch.setattr(network_detector, "multiplies_bfloat16", lambda: False)
+    whole = load_detector(resolve_model("default"), "cpu")
+    monkeypatch.setattr(network_detector, "multiplies_bfloat16", lambda: True)
+    half = load_detector(resolve_model("default"), "cpu")
+    one, other = (torch.from_numpy(found.map(image, 1.5, border, False).logits).softmax(0) for found in (whole, half))
+    difference = (one - other).abs()
+    assert 0 < difference.mean() < 1e-3
+    assert difference.max() < 0.03
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from cryoice_scipion.core.detectors import network_detector, unet
 from cryoice_scipion.core.detectors.network_detector import NetworkDetector
 from cryoice_scipion.core.detectors.patch_fft import PatchFftNet
 from cryoice_scipion.core.detectors.patch_spectrum import PatchSpectrumNet
-from cryoice_scipion.core.views import spectrum_features, spot_bins, spot_statistics
+from cryoice_scipion.core.views import resample, spectrum_features, spot_bins, spot_statistics, spots, window_transforms
 from cryoice_scipion.core.views.micrograph import DeviceImage
 
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
@@ -88,7 +88,16 @@ class Transfers(TorchDispatchMode):
 @pytest.fixture
 def gpu(monkeypatch):
     """Imitate a GPU; tables that are made once are made anew, and forgotten."""
-    tables = (spectrum_features.spectrum_plan, spot_bins.spot_bins, spot_statistics._clustering_table)
+    tables = (
+        resample._parts,
+        spectrum_features.spectrum_plan,
+        spot_bins.spot_bins,
+        spots.searched,
+        window_transforms._places,
+        window_transforms._phases,
+        window_transforms.joining,
+        spot_statistics._clustering_table,
+    )
     for table in tables:
         table.cache_clear()
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)

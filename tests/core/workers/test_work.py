@@ -48,8 +48,8 @@ class Transforms:
         return mock.patch.object(torch.fft, name, transform)
 
 
-# Half-overlapping windows take each pixel four times: two sizes at about 1.5 Å/px.
-@pytest.mark.parametrize(("pixel_size", "most"), [(0.83, 6.6), (1.05, 8.5), (1.77, 7.1)])
+# Half-overlapping windows take each pixel four times, at 1.52 Å/px; the features of the session take each once.
+@pytest.mark.parametrize(("pixel_size", "most"), [(0.83, 2.7), (1.05, 3.4), (1.77, 5.4)])
 def test_a_micrograph_is_read_once_and_transformed_in_few_windows_of_quick_sizes(tmp_path, executor, pixel_size, most):
     path, folder = write_noise(tmp_path / "a.mrc", 0, (SIDE, SIDE), pixel_size), tmp_path / "run"
     RunFolder(folder).make()
