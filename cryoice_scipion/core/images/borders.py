@@ -26,14 +26,18 @@ _BLOCK = 16  # px
 _SAMPLE = 1024  # lines, and px of each line, that are used for the statistics
 _SMALLEST_SIDE = 64  # px; borders of smaller images cannot be detected
 
+Contrasts = npt.NDArray[np.float64]  # of each line
 
-def find_border(image: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+
+def find_border(image: npt.NDArray[np.float32], finite: bool = False) -> npt.NDArray[np.bool_]:
     """Return the pixels of an image that hold no data.
 
     Parameters
     ----------
     image : float32 (rows, columns)
         Pixels that are NaN or infinite count as constant.
+    finite : bool
+        Whether the caller knows that there are no such pixels.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def find_border(image: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     border = np.zeros(image.shape, dtype=bool)
     if min(image.shape) < _SMALLEST_SIDE:
         return border
-    image = _finite(image)
+    image = image if finite else _finite(image)
     rows, columns = image.shape
     top, bottom, left, right = _line_depths(image)
     border[:top] = True
@@ -55,8 +59,9 @@ def find_border(image: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 
 
 def _finite(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if np.isfinite(image.sum(dtype=np.float64)):
-        return image
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(image.sum()):  # then every pixel is
+            return image
     finite = np.isfinite(image)
     return np.where(finite, image, np.float32(np.median(image[finite][::16]) if finite.any() else 0))
 
@@ -64,8 +69,7 @@ def _finite(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _line_depths(image: npt.NDArray[np.float32]) -> Tuple[int, int, int, int]:
     """Return how many lines are border at the top, bottom, left and right."""
     rows, columns = (_middle(length) for length in image.shape)
-    by_rows = _interior(image[rows, columns])
-    by_columns = _interior(image[rows, columns].T)
+    by_rows, by_columns = _interior(image[rows, columns])
     return (
         _depth(image, columns, *by_rows),
         _depth(image[::-1], columns, *by_rows),
@@ -80,23 +84,38 @@ def _middle(length: int) -> slice:
     return slice((length - half) // 2, (length - half) // 2 + half)
 
 
-def _interior(lines: npt.NDArray[np.float32]) -> Tuple[float, float]:
-    """Return the median contrast along the lines inside the image, and their median ratio."""
-    across, along = _contrasts(lines)
+def _interior(image: npt.NDArray[np.float32]) -> Tuple[Tuple[float, float], Tuple[float, float]]:
+    """Return, for rows and for columns, the median contrast along the lines inside the image and the median ratio."""
+    down, right = _steps(image[1:], image[:-1]), _steps(image[:, 1:], image[:, :-1])
+    return (
+        _typical(down.mean(axis=1, dtype=np.float64), right[:-1].mean(axis=1, dtype=np.float64)),
+        _typical(right.mean(axis=0, dtype=np.float64), down[:, :-1].mean(axis=0, dtype=np.float64)),
+    )
+
+
+def _typical(across: Contrasts, along: Contrasts) -> Tuple[float, float]:
     return float(np.median(along)), float(np.median(across / np.maximum(along, np.finfo(np.float32).tiny)))
 
 
-def _contrasts(lines: npt.NDArray[np.float32]) -> Tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _contrasts(lines: npt.NDArray[np.float32]) -> Tuple[Contrasts, Contrasts]:
     """Return the mean absolute difference to the next line and along the line, for all lines except the last."""
     lines = np.ascontiguousarray(lines)
-    across = np.abs(lines[1:] - lines[:-1]).mean(axis=1, dtype=np.float64)
-    along = np.abs(lines[:-1, 1:] - lines[:-1, :-1]).mean(axis=1, dtype=np.float64)
+    across = _steps(lines[1:], lines[:-1]).mean(axis=1, dtype=np.float64)
+    along = _steps(lines[:-1, 1:], lines[:-1, :-1]).mean(axis=1, dtype=np.float64)
     return across, along
+
+
+def _steps(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the absolute differences."""
+    difference = one - other
+    return np.abs(difference, out=difference)  # type: ignore[no-any-return]
 
 
 def _depth(lines: npt.NDArray[np.float32], middle: slice, contrast: float, ratio: float) -> int:
     """Return the number of border lines, counted from the outermost."""
     deepest = int(len(lines) * _DEEPEST)
+    if not _may_be_border(lines[: deepest + 1, middle], contrast, ratio):
+        return 0
     across, along = _contrasts(lines[: deepest + 1, middle])
     constant = along <= _CONSTANT * contrast
     # Saturated vacuum in the middle of a side is not a constant line.
@@ -104,13 +123,34 @@ def _depth(lines: npt.NDArray[np.float32], middle: slice, contrast: float, ratio
     constant[:whole] = _contrasts(lines[: whole + 1])[1] <= _CONSTANT * contrast
     constant[whole:] = False
     exact = _leading(constant | ((across == 0) & (along > 0)))
-    relative = across / np.maximum(along * ratio, np.finfo(np.float32).tiny)
-    relative[along <= _CONSTANT * contrast] = 1
+    relative = _relative(across, along, contrast, ratio)
     end = _smear_end(relative < _SMEARED)
     if end:
         end += _leading(relative[end:] < _DATA)
     depth = max(exact, end)
     return depth if depth < deepest else 0
+
+
+def _may_be_border(lines: npt.NDArray[np.float32], contrast: float, ratio: float) -> bool:
+    """Return whether a side may have a border, from its outermost line and one line of every possible smear.
+
+    A smear of n lines begins within the outermost n lines, and has at least ``_SHORTEST_SMEAR``. It therefore contains
+    line 5, 11, 23, 47 or so on.
+    """
+    chosen = [0]
+    while 2 * chosen[-1] + 2 < len(lines):
+        chosen.append(max(2 * chosen[-1] + 1, _SHORTEST_SMEAR - 1))
+    pairs = lines[[line + step for line in chosen for step in (0, 1)]]
+    across, along = (part[::2] for part in _contrasts(pairs))
+    smeared = _relative(across, along, contrast, ratio) < _SMEARED
+    return bool(smeared.any() or along[0] <= _CONSTANT * contrast)
+
+
+def _relative(across: Contrasts, along: Contrasts, contrast: float, ratio: float) -> Contrasts:
+    """Return the ratios of both contrasts in units of that inside the image; 1 for constant lines."""
+    relative: Contrasts = across / np.maximum(along * ratio, np.finfo(np.float32).tiny)
+    relative[along <= _CONSTANT * contrast] = 1
+    return relative
 
 
 def _smear_end(smeared: npt.NDArray[np.bool_]) -> int:
@@ -150,7 +190,10 @@ def _add_constant_areas(image: npt.NDArray[np.float32], border: npt.NDArray[np.b
 def _may_have_constant_blocks(image: npt.NDArray[np.float32]) -> bool:
     """Return whether any block has the same value at three of its pixels, which is quick to see."""
     rows, columns = (length // _BLOCK * _BLOCK for length in image.shape)
-    one, two, three = (image[step:rows:_BLOCK, step:columns:_BLOCK] for step in (0, 7, 12))
+    one, beside = (image[:rows:_BLOCK, step:columns:_BLOCK] for step in (0, 7))
+    if not (one == beside).any():
+        return False
+    two, three = (image[step:rows:_BLOCK, step:columns:_BLOCK] for step in (7, 12))
     return bool(((one == two) & (two == three)).any())
 
 

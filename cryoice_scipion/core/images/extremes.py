@@ -77,7 +77,7 @@ def replace_extremes(image: Image, low: float, high: float, path: str) -> Tuple[
     scale = _scale(_sample(image))
     if scale is not None and scale.holds(low, high):
         return image, 0
-    border = find_border(image)
+    border = find_border(image, finite=True)
     inner = image.size - int(np.count_nonzero(border))
     scale = _scale(_sample(image, border)) if inner > _MANY * image.size else None
     if scale is None:

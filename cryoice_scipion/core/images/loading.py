@@ -65,4 +65,4 @@ def take_image(image: NDArray[np.float32], pixel_size: float, name: str, flags: 
         When the image contains no data.
     """
     checked, more = check_pixels(image, name)
-    return LoadedMicrograph(checked, find_border(checked), pixel_size, [*flags, *more])
+    return LoadedMicrograph(checked, find_border(checked, finite=True), pixel_size, [*flags, *more])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from cryoice_scipion.core.images import borders
 from cryoice_scipion.core.images.borders import find_border
 from cryoice_scipion.core.images.reading import read_micrograph
 
@@ -55,6 +56,20 @@ def test_smear_that_was_low_passed_and_compressed_is_found_within_the_filters_wi
     Image.fromarray(image).save(stream, "JPEG", quality=75)
     border = find_border(np.asarray(Image.open(stream), dtype=np.float32))
     np.testing.assert_allclose(widths(border), [50, 30, 40, 60], atol=6)
+
+
+def test_the_look_at_a_few_lines_misses_no_smear(monkeypatch):
+    """Smears of all lengths begin at all lines, as after a filter that wraps around."""
+    image = noise((256, 200))
+    for first in range(30):
+        for last in range(first + 5, min(2 * first + 9, 62)):
+            smeared_inside = image.copy()
+            smeared_inside[first : last + 1] = 0.1 * (image[first : last + 1] - 100) + image[last + 1]
+            quick = find_border(smeared_inside)
+            with monkeypatch.context() as patched:
+                patched.setattr(borders, "_may_be_border", lambda *_: True)
+                assert np.array_equal(quick, find_border(smeared_inside))
+            assert quick[0].all() == (last - first + 1 >= max(first, 6))
 
 
 @pytest.mark.parametrize("value", [0.0, 100.0, np.nan])
