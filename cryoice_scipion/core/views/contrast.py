@@ -7,7 +7,7 @@ large objects are therefore left out, the rest is measured in tiles, and the med
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,9 @@ def tile_skewness(cells: Cells, kept: Mask) -> float:
     if int(kept.sum()) < _TILE:
         return 0.0
     kept = kept & ~_long_edges(cells, kept)
-    flat = _without_ground(cells, kept)
-    values = [_clipped_skewness(flat[tile][kept[tile]]) for tile in _tiles(kept) if kept[tile].mean() >= _KEPT]
-    return float(np.median(values)) if len(values) >= _FEWEST else 0.0
+    flat = np.where(kept, _without_ground(cells, kept), np.nan)
+    tiles = [flat[tile].ravel() for tile in _tiles(kept) if kept[tile].mean() >= _KEPT]
+    return float(np.median(_clipped_skewness(tiles))) if len(tiles) >= _FEWEST else 0.0
 
 
 def _tiles(kept: Mask) -> Any:
@@ -87,8 +87,23 @@ def _robust(values: Cells) -> Tuple[float, float]:
     return float(middle), max(float(high - low) / 1.349, 1e-30)
 
 
-def _clipped_skewness(values: Cells) -> float:
-    middle, deviation = _robust(values)
-    clipped = np.clip((values - middle) / deviation, -_CLIP, _CLIP)
-    centred = clipped - clipped.mean()
-    return float((centred**3).mean() / max(float((centred**2).mean()), 1e-30) ** 1.5)
+def _clipped_skewness(tiles: List[Cells]) -> Cells:
+    """Return the skewness of each tile, a vector in which cells that are left out are NaN."""
+    values = np.full((len(tiles), max(map(len, tiles))), np.nan)
+    for row, tile in zip(values, tiles):
+        row[: len(tile)] = tile
+    values.sort(axis=1)  # NaN last
+    number = np.count_nonzero(~np.isnan(values), axis=1)[:, None]
+    low, middle, high = (_at_rank(values, share * (number - 1)) for share in (0.25, 0.5, 0.75))
+    clipped = np.clip((values - middle) / np.maximum((high - low) / 1.349, 1e-30), -_CLIP, _CLIP)
+    centred = np.nan_to_num(clipped - np.nansum(clipped, axis=1, keepdims=True) / number)
+    squares = centred**2
+    second, third = (part.sum(axis=1) / number[:, 0] for part in (squares, squares * centred))
+    return np.asarray(third / np.maximum(second, 1e-30) ** 1.5)
+
+
+def _at_rank(ordered: Cells, rank: Cells) -> Cells:
+    """Return a value of each row of ordered values, linearly interpolated; ranks have the shape (rows, 1)."""
+    below = rank.astype(np.int64)
+    low, high = (np.take_along_axis(ordered, index, axis=1) for index in (below, np.ceil(rank).astype(np.int64)))
+    return np.asarray(low + (high - low) * (rank - below))

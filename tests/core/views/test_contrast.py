@@ -4,10 +4,12 @@
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.maps.session_baseline import BRIGHT
+from cryoice_scipion.core.views import contrast
+from cryoice_scipion.core.views.contrast import tile_skewness
 from cryoice_scipion.core.views.micrograph import contrast_cells, micrograph_view, skewness
 
 SAMPLING, SIDE = 8.0, 400  # Å/px and px
@@ -44,6 +46,24 @@ def test_particles_decide():
     image = field()
     assert value(image) < -0.5 < 0.5 < value(-image)
     assert value(-image) == pytest.approx(-value(image), abs=1e-6)
+
+
+def test_the_value_is_the_median_of_the_tiles_clipped_skewness(monkeypatch):
+    rng = np.random.default_rng(0)
+    cells, kept = rng.gamma(2.0, size=(70, 53)), rng.random((70, 53)) < 0.8
+    cells[:20, :20] = 1.0  # a tile of one value
+    kept[50:, 40:] = False
+    monkeypatch.setattr(contrast, "_long_edges", lambda cells, kept: np.zeros(kept.shape, dtype=bool))
+    monkeypatch.setattr(contrast, "_without_ground", lambda cells, kept: cells)
+    values = []
+    for rows in np.array_split(np.arange(70), np.linspace(0, 70, 5).astype(int)[1:-1]):
+        for columns in np.array_split(np.arange(53), np.linspace(0, 53, 4).astype(int)[1:-1]):
+            tile, inside = cells[rows][:, columns], kept[rows][:, columns]
+            if inside.mean() >= 0.5:
+                low, middle, high = np.percentile(tile[inside], [25, 50, 75])
+                clipped = np.clip((tile[inside] - middle) / max((high - low) / 1.349, 1e-30), -4, 4)
+                values.append(0.0 if np.ptp(clipped) == 0 else stats.skew(clipped))
+    assert tile_skewness(cells, kept) == pytest.approx(np.median(values), abs=1e-9)
 
 
 @pytest.mark.parametrize("radius", [60, 125, 170])
