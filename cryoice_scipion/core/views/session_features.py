@@ -22,7 +22,6 @@ LEAST_WINDOW = 32  # px: side of a cell of coarser micrographs
 BANDS = 16  # of spatial frequency, up to that of Nyquist
 _BEND = 1.5  # bands are narrower at low frequencies
 _SMALL = 1e-12
-_AT_ONCE = 8  # windows that are transformed together: they stay in the cache
 
 Array = NDArray[np.float32]
 
@@ -54,17 +53,25 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
 
     side = min(max(LEAST_WINDOW, window_px(WINDOW, pixel_size * bin_size)), *image.shape)
     plan = _plan(side)
-    starts = [np.minimum(np.arange(0, size, side), size - side) for size in image.shape]
-    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side))
-    outside = np.lib.stride_tricks.sliding_window_view(border, (side, side)) if border.any() else None
-    values, shares = [], []
-    for top in starts[0]:
-        line = plan.of_windows(windows[top, starts[1]])
-        share = np.zeros(len(line)) if outside is None else outside[top, starts[1]].mean(axis=(1, 2))
-        line[share > 0] = np.nan
-        values.append(line)
-        shares.append(share)
-    return SessionFeatures(np.stack(values), side * pixel_size * bin_size, np.stack(shares).astype(np.float32))
+    tops, lefts = (np.minimum(np.arange(0, size, side), size - side) for size in image.shape)
+    values = np.stack([plan.of_windows(_windows(image[top : top + side], lefts)) for top in tops])
+    shares = np.zeros(values.shape[:2], dtype=np.float32)
+    if border.any():
+        shares = np.stack([_shares(border[top : top + side], lefts) for top in tops])
+        values[shares > 0] = np.nan
+    return SessionFeatures(values, side * pixel_size * bin_size, shares)
+
+
+def _windows(strip: Array, lefts: NDArray[np.int64]) -> Array:
+    """Return copies of the square windows of a strip (side, columns) that begin at given columns."""
+    strip = strip.copy()  # each of its lines is read from memory as a whole
+    return np.stack([strip[:, left : left + len(strip)] for left in lefts])
+
+
+def _shares(strip: NDArray[np.bool_], lefts: NDArray[np.int64]) -> Array:
+    """Return the share of True pixels in each of these windows."""
+    before = np.append(0, np.cumsum(strip.sum(axis=0, dtype=np.uint16), dtype=np.int64))
+    return np.asarray((before[lefts + len(strip)] - before[lefts]) / len(strip) ** 2, dtype=np.float32)
 
 
 class _Plan:
@@ -81,28 +88,24 @@ class _Plan:
             if wanted - edges[-1] >= 0.99 * step:
                 edges.append(float(wanted))
         band = np.searchsorted(edges, radius, side="right") - 1
-        bands = (band[:, None] == np.arange(len(edges) - 1)).astype(np.float32)
+        self.number = len(edges) - 1  # of bands; the other rows are 0, since 16 rows are multiplied faster than 15
+        bands = (np.arange(BANDS)[:, None] == np.where(band < self.number, band, -1)).astype(np.float32)
         self.taper = torch.from_numpy(np.outer(taper, taper) / np.float32(np.square(taper).sum()))
-        self.bands = torch.from_numpy(bands / bands.sum(axis=0))
+        self.bands = torch.from_numpy(bands / bands.sum(axis=1, keepdims=True).clip(min=1))
 
     def of_windows(self, windows: Array) -> Array:
-        """Return the features (n, features) of windows (n, side, side)."""
-        return np.concatenate(
-            [self._some(windows[first : first + _AT_ONCE]) for first in range(0, len(windows), _AT_ONCE)]
-        )
-
-    def _some(self, windows: Array) -> Array:
+        """Return the features (n, features) of windows (n, side, side). Changes them."""
         import torch
 
         from cryoice_scipion.core.views.patches import power_of
 
-        values = torch.from_numpy(np.ascontiguousarray(windows))
-        mean = values.mean(dim=(1, 2), keepdim=True)
-        centred = values.sub_(mean)
-        variance = centred.square().mean(dim=(1, 2))
-        power = power_of(torch.fft.rfft2(centred.mul_(self.taper))).flatten(1)
-        logarithms = torch.log(torch.cat([variance[:, None], power @ self.bands], dim=1) + _SMALL)
-        features: Array = torch.cat([mean[:, 0], logarithms], dim=1).numpy()
+        values = torch.from_numpy(windows)
+        pixels = values.flatten(1)
+        mean = pixels.mean(dim=1, keepdim=True)
+        variance = torch.linalg.vector_norm(pixels.sub_(mean), dim=1, keepdim=True).square() / pixels.shape[1]
+        power = power_of(torch.fft.rfft2(values.mul_(self.taper))).flatten(1)
+        by_band = torch.nn.functional.linear(power, self.bands)[:, : self.number]
+        features: Array = torch.cat([mean, torch.log(torch.cat([variance, by_band], dim=1) + _SMALL)], dim=1).numpy()
         return features
 
 
