@@ -37,6 +37,7 @@ from cryoice_scipion.core.views.outlier_features import (
     CELL,
     OUTLIER_CHANNELS,
     RELATIVE,
+    cell_means,
     outlier_features,
     relative_statistics,
 )
@@ -246,8 +247,8 @@ def views_for(config: TrainConfig, base: Optional[ModelConfig], sampling: float)
 
 def _statistics(scaled: torch.Tensor) -> torch.Tensor:
     """Return mean and log deviation of every map cell, (n, 2, rows / 8, columns / 8), of (n, 1, rows, columns)."""
-    mean = functional.avg_pool2d(scaled, CELL)
-    variance = (functional.avg_pool2d(scaled.square(), CELL) - mean.square()).clamp(min=0.0)
+    mean = cell_means(scaled)
+    variance = (cell_means(scaled.square()) - mean.square()).clamp(min=0.0)
     return torch.cat([mean, 0.5 * torch.log(variance + _FLOOR)], dim=1)
 
 
@@ -280,9 +281,8 @@ def _part(values: torch.Tensor, window: Tuple[int, int, int, int], step: int) ->
 def _filled(values: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Return values extended to (channels, rows, columns) by mirroring them at the bottom and at the right."""
     for axis, wanted in ((1, rows), (2, columns)):
-        have = int(values.shape[axis])
-        if have == wanted:
-            continue
-        index = torch.arange(wanted, device=values.device) % (2 * have)
-        values = values.index_select(axis, torch.minimum(index, 2 * have - 1 - index))
+        while int(values.shape[axis]) < wanted:
+            have = int(values.shape[axis])
+            number = min(have, wanted - have)
+            values = torch.cat([values, values.narrow(axis, have - number, number).flip(axis)], dim=axis)
     return values

@@ -7,12 +7,12 @@ deviations.
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import torch
 from torch.nn import functional
 
-from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale
+from cryoice_scipion.core.views.patches import CLIP, mirror, robust_scale, scale_in_order
 
 CELL = 8  # px of the context view: side of a map cell of 32 Å
 SIGMA = 57.0  # Å: of the Gaussian at which mean and deviation separate ice from particles best
@@ -37,7 +37,7 @@ def relative_statistics(scaled: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor, shape (2, rows / 8, columns / 8), rounded up, within ±10
     """
-    return torch.stack([_relative(values) for values in _statistics(_moments(scaled), SIGMA)])
+    return torch.stack([_relative(values, *robust_scale(values)) for values in _statistics(_moments(scaled), SIGMA)])
 
 
 def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
@@ -57,8 +57,8 @@ def outlier_features(scaled: torch.Tensor) -> torch.Tensor:
     moments = _moments(scaled)
     parts = []
     for scale in SCALES:
-        mean, deviation = _statistics(moments, scale)
-        parts += [_relative(mean), _relative(deviation), _rarity(mean), _rarity(-mean), _rarity(-deviation)]
+        mean, deviation = (_ranked(values) for values in _statistics(moments, scale))
+        parts += [mean.relative, deviation.relative, mean.low, mean.high, deviation.high]
     return torch.stack(parts)
 
 
@@ -76,11 +76,19 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return images
 
 
+def cell_means(images: torch.Tensor) -> torch.Tensor:
+    """Return the means of images (n, 1, rows, columns) over the map cells, faster than a pooling layer."""
+    rows, columns = (int(size) // CELL for size in images.shape[2:])
+    lines = images.reshape(-1, 1, rows, CELL, columns * CELL).mean(dim=3)
+    means: torch.Tensor = lines.reshape(-1, 1, rows, columns, CELL).mean(dim=4)
+    return means
+
+
 def _moments(scaled: torch.Tensor) -> torch.Tensor:
     """Return mean and mean square of each cell, shape (2, 1, rows / 8, columns / 8)."""
     rows, columns = (-(-int(size) // CELL) * CELL for size in scaled.shape)
     view = mirror(scaled, (0, columns - int(scaled.shape[1]), 0, rows - int(scaled.shape[0])))[None, None]
-    return functional.avg_pool2d(torch.cat([view, view.square()]), CELL)
+    return cell_means(torch.cat([view, view.square()]))
 
 
 def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -90,12 +98,28 @@ def _statistics(moments: torch.Tensor, scale: float) -> Tuple[torch.Tensor, torc
     return mean, 0.5 * torch.log((moments[1, 0] - mean.square()).clamp(min=0.0) + _FLOOR)
 
 
-def _relative(values: torch.Tensor) -> torch.Tensor:
-    middle, spread = robust_scale(values)
+def _relative(values: torch.Tensor, middle: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
     return ((values - middle) / spread.clamp(min=_FLOOR)).clamp(-CLIP, CLIP)
 
 
-def _rarity(values: torch.Tensor) -> torch.Tensor:
-    """Return, for each value, minus the decimal logarithm of the share of values that are not higher."""
-    ranks = torch.searchsorted(values.flatten().sort().values, values, right=True)
-    return -torch.log10(ranks.to(values.dtype) / values.numel())
+class _Ranked(NamedTuple):
+    """How much each value is an outlier; all have the shape of the values."""
+
+    relative: torch.Tensor  # to the median, in robust deviations
+    low: torch.Tensor  # minus the decimal logarithm of the share of values that are not higher
+    high: torch.Tensor  # the same for values that are not lower
+
+
+def _ranked(values: torch.Tensor) -> _Ranked:
+    ordered, order = values.flatten().sort()
+    number = len(ordered)
+    shares = [(number - _lower(ordered.flip(0))).flip(0), number - _lower(ordered)]
+    rarities = [torch.empty_like(ordered).scatter_(0, order, -torch.log10(some / number)) for some in shares]
+    return _Ranked(_relative(values, *scale_in_order(ordered)), *(some.reshape(values.shape) for some in rarities))
+
+
+def _lower(ordered: torch.Tensor) -> torch.Tensor:
+    """Return how many values are before the first that is equal to each, in a sorted vector."""
+    index = torch.arange(1, len(ordered), device=ordered.device)
+    begins = torch.where(ordered[1:] != ordered[:-1], index, 0)
+    return functional.pad(begins, (1, 0)).cummax(dim=0).values

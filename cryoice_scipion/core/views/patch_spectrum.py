@@ -19,7 +19,7 @@ from cryoice_scipion.core.views.spectrum import Spectra
 
 WINDOW, STRIDE = 64, 16  # px of the context view: 256 Å, and a map cell of 64 Å
 COARSE = 4  # px of the context view to one of the coarse view
-BOX = 65  # px of the context view: side of the square that normalises "local"
+BOX = 65  # px of the context view: side of the square that normalises "local"; a power of 2, and 1
 _FLOOR = 1e-3  # variance, of the micrograph's
 
 
@@ -76,8 +76,8 @@ def local_view(scaled: torch.Tensor) -> torch.Tensor:
     Computed once for a whole micrograph and not patch by patch, so that patches cut from it and the map agree.
     """
     mean, square = (_box(values) for values in (scaled, scaled.square()))
-    deviation = torch.sqrt((square - mean.square()).clamp(min=0.0) + _FLOOR)
-    return ((scaled - mean) / deviation).clamp(-CLIP, CLIP)
+    deviation = square.sub_(mean.square()).clamp_(min=0.0).add_(_FLOOR).sqrt_()
+    return (scaled - mean).div_(deviation).clamp_(-CLIP, CLIP)
 
 
 def coarse_view(fields: torch.Tensor) -> torch.Tensor:
@@ -91,9 +91,15 @@ def coarse_view(fields: torch.Tensor) -> torch.Tensor:
 def _box(values: torch.Tensor) -> torch.Tensor:
     """Return the mean over a square of 65 px around each pixel, mirrored at the edges."""
     half = BOX // 2
-    padded = mirror(values, (half, half, half, half))[None]
-    for axis in (1, 2):
-        total = functional.pad(padded.cumsum(dim=axis), (0, 0, 1, 0) if axis == 1 else (1, 0))
-        length = int(padded.shape[axis]) - BOX + 1
-        padded = (total.narrow(axis, BOX, length) - total.narrow(axis, 0, length)) / BOX
-    return padded[0]
+    return _sums(_sums(mirror(values, (half, half, half, half)), 0), 1).mul_(1.0 / BOX**2)
+
+
+def _sums(values: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the sums of 65 neighbours along an axis: of 2, of 4 and so on to 64, and of one more."""
+    total, width = values, 1
+    while width < BOX - 1:
+        number = int(total.shape[axis]) - width
+        total = total.narrow(axis, 0, number) + total.narrow(axis, width, number)
+        width *= 2
+    number = int(total.shape[axis]) - 1
+    return total.narrow(axis, 0, number) + values.narrow(axis, width, number)

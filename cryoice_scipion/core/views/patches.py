@@ -35,7 +35,16 @@ def robust_scale(image: torch.Tensor, valid: Optional[ArrayLike] = None) -> Tupl
     values = image.flatten()
     index = None if valid is None else _some_of(np.asarray(valid))
     values = values[:: _step(len(values))][:_SAMPLE] if index is None else values[uploaded(index, image.device)]
-    low, middle, high = quartiles(values.float())
+    return _scale(quartiles(values.float()))
+
+
+def scale_in_order(ordered: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Return median and robust standard deviation, as :func:`robust_scale`, of all values of a sorted vector."""
+    return _scale(_interpolated(ordered))
+
+
+def _scale(found: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
+    low, middle, high = found
     return middle, ((high - low) / 1.349).clamp(min=1e-12)
 
 
@@ -53,8 +62,17 @@ def _step(number: int) -> int:
 
 def quartiles(values: torch.Tensor) -> List[torch.Tensor]:
     """Return lower quartile, median and upper quartile of a vector, linearly interpolated."""
-    ranks = [share * (len(values) - 1) for share in (0.25, 0.5, 0.75)]
-    ordered = in_order(values, sorted({edge for rank in ranks for edge in (math.floor(rank), math.ceil(rank))}))
+    edges = {edge for rank in _quartile_ranks(len(values)) for edge in (math.floor(rank), math.ceil(rank))}
+    return _interpolated(in_order(values, sorted(edges)))
+
+
+def _quartile_ranks(number: int) -> List[float]:
+    return [share * (number - 1) for share in (0.25, 0.5, 0.75)]
+
+
+def _interpolated(ordered: torch.Tensor) -> List[torch.Tensor]:
+    """Return the quartiles of a vector in which they are where sorting would put them."""
+    ranks = _quartile_ranks(len(ordered))
     return [torch.lerp(ordered[math.floor(rank)], ordered[math.ceil(rank)], rank % 1.0) for rank in ranks]
 
 

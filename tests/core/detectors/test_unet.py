@@ -57,6 +57,13 @@ def test_a_map_has_a_cell_for_every_32_angstroms_begun(shape):
     assert torch.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("size", [(1, 3), (50, 128), (90, 257)])
+def test_views_are_mirrored_with_their_last_pixel(size):
+    view = torch.randn(2, *size)
+    wanted = np.pad(view.numpy(), ((0, 0), (0, 128 - size[0]), (0, 384 - size[1])), mode="symmetric")
+    assert np.array_equal(unet._filled(view, 128, 384).numpy(), wanted)
+
+
 def test_what_is_on_one_side_of_a_micrograph_shows_on_that_side():
     network = random_network()
     context, spectrum = views(512, 512)

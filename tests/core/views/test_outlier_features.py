@@ -58,6 +58,15 @@ def test_ranks_do_not_depend_on_brightness_and_contrast():
     assert torch.allclose(outlier_features(view)[ranks], outlier_features(3 * view + 7)[ranks], atol=1e-2)
 
 
+def test_ranks_count_equal_cells_on_both_sides():
+    cells = torch.from_numpy(np.random.default_rng(5).integers(0, 9, (12, 14)).astype(np.float32))
+    found = outlier_features(cells.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1))
+    not_higher = (cells[:, :, None, None] >= cells).double().mean(dim=(2, 3))
+    not_lower = (cells[:, :, None, None] <= cells).double().mean(dim=(2, 3))
+    assert torch.allclose(found[DARK], -torch.log10(not_higher).float(), atol=1e-6)
+    assert torch.allclose(found[BRIGHT], -torch.log10(not_lower).float(), atol=1e-6)
+
+
 def test_a_micrograph_of_one_value_has_nothing_that_stands_out():
     found = outlier_features(torch.full((96, 160), 2.0))
     assert torch.isfinite(found).all()

@@ -3,7 +3,9 @@
 
 import numpy as np
 import torch
+from scipy import ndimage
 
+from cryoice_scipion.core.views.patch_spectrum import local_view
 from cryoice_scipion.core.views.patches import cut, fft_view, full_plane, grid_shape, normalise, pad_for_grid, windows
 
 
@@ -70,3 +72,11 @@ def test_normalisation_is_robust_and_leaves_the_border_out():
     assert abs(float(scaled[60:].mean())) < 0.02
     assert abs(float(scaled[60:].std()) - 1.0) < 0.02
     assert torch.equal(normalise(image, inside, inverted=True), -scaled)
+
+
+def test_the_local_view_is_normalised_by_a_square_of_65_px():
+    view = torch.randn(150, 180, generator=torch.Generator().manual_seed(3)) + torch.linspace(0.0, 4.0, 180)
+    padded = np.pad(view.numpy().astype(np.float64), 32, mode="reflect")
+    mean, square = (ndimage.uniform_filter(values, 65)[32:-32, 32:-32] for values in (padded, padded**2))
+    wanted = (view.numpy() - mean) / np.sqrt(square - mean**2 + 1e-3)
+    np.testing.assert_allclose(local_view(view).numpy(), wanted, atol=1e-4)
