@@ -16,7 +16,7 @@ from torch.nn import functional
 
 CLIP = 10.0  # robust standard deviations; beyond them are only hot pixels
 _FLOOR = 1e-3  # of the power of white noise: keeps the logarithm of low-passed images finite
-_SAMPLE = 1_000_000  # pixels that median and quartiles are taken from
+_SAMPLE = 2**18  # pixels, at most, that median and quartiles are taken from
 _FEWEST = 2**18
 _AT_ONCE = {"cpu": 2**17, "cuda": 2**24}  # px of windows: on a CPU, what its cache holds
 
@@ -34,7 +34,7 @@ def robust_scale(image: torch.Tensor, valid: Optional[ArrayLike] = None) -> Tupl
     """
     values = image.flatten()
     index = None if valid is None else _some_of(np.asarray(valid))
-    values = values[:: _step(len(values))][:_SAMPLE] if index is None else values[uploaded(index, image.device)]
+    values = values[:: _step(len(values))] if index is None else values[uploaded(index, image.device)]
     return _scale(quartiles(values.float()))
 
 
@@ -53,11 +53,11 @@ def _some_of(valid: NDArray[np.bool_]) -> Optional[NDArray[np.int64]]:
     if valid.all():
         return None
     index = np.flatnonzero(valid)
-    return index[:: _step(len(index))][:_SAMPLE] if len(index) else None
+    return index[:: _step(len(index))] if len(index) else None
 
 
 def _step(number: int) -> int:
-    return max(1, number // _SAMPLE)
+    return max(1, -(-number // _SAMPLE))
 
 
 def quartiles(values: torch.Tensor) -> List[torch.Tensor]:

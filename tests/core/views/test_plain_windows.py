@@ -138,3 +138,13 @@ def test_quartiles_are_interpolated():
     values = torch.randn(1001)[:998]
     expected = torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]))
     assert torch.allclose(torch.stack(quartiles(values)), expected, atol=1e-6)
+
+
+def test_median_and_deviation_are_those_of_the_whole_image():
+    ramp = torch.arange(1500 * 1075, dtype=torch.float32).reshape(1500, 1075)
+    upper = np.zeros(ramp.shape, dtype=bool)
+    upper[:1000] = True
+    for valid, number in ((None, 1500 * 1075), (upper, 1000 * 1075)):
+        middle, deviation = robust_scale(ramp, valid)
+        assert float(middle) == pytest.approx(number / 2, rel=1e-3)
+        assert float(deviation) == pytest.approx(number / 2 / 1.349, rel=1e-3)
