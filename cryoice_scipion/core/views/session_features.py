@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +46,9 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
         True where there is no image.
     """
     bin_size = max(1, int(FINEST / pixel_size + 0.05))
+    has_border = bool(border.any())
     if bin_size > 1:
-        image, border = binned(image, bin_size), binned(border, bin_size) > 0
+        image, border = binned(image, bin_size), binned(border, bin_size) > 0 if has_border else border
     from cryoice_scipion.core.views.patches import window_px  # imports torch
 
     side = min(max(LEAST_WINDOW, window_px(WINDOW, pixel_size * bin_size)), *image.shape)
@@ -56,7 +56,7 @@ def session_features(image: Array, pixel_size: float, border: NDArray[np.bool_])
     tops, lefts = (np.minimum(np.arange(0, size, side), size - side) for size in image.shape)
     values = np.stack([plan.of_windows(_windows(image[top : top + side], lefts)) for top in tops])
     shares = np.zeros(values.shape[:2], dtype=np.float32)
-    if border.any():
+    if has_border:
         shares = np.stack([_shares(border[top : top + side], lefts) for top in tops])
         values[shares > 0] = np.nan
     return SessionFeatures(values, side * pixel_size * bin_size, shares)
@@ -117,7 +117,8 @@ def _plan(side: int) -> _Plan:
 
 def binned(image: NDArray[np.generic], size: int) -> Array:
     """Return means of size × size px; what is left over at the end is cut off."""
-    rows, columns = (length // size for length in image.shape)
-    shape: Tuple[int, ...] = (rows, size, columns, size)
-    means: Array = image[: rows * size, : columns * size].reshape(shape).mean(axis=(1, 3), dtype=np.float32)
-    return means
+    rows, columns = (length // size * size for length in image.shape)
+    parts = (image[:rows, first:columns:size].astype(np.float32, copy=False) for first in range(size))
+    lines: Array = functools.reduce(np.add, parts)
+    sums: Array = functools.reduce(np.add, (lines[first::size] for first in range(size)))
+    return sums / np.float32(size**2)
