@@ -11,7 +11,7 @@ There are two tests. Neither depends on brightness, so that carbon or vacuum at 
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,7 +99,7 @@ def _typical(across: Contrasts, along: Contrasts) -> Tuple[float, float]:
 
 def _contrasts(lines: npt.NDArray[np.float32]) -> Tuple[Contrasts, Contrasts]:
     """Return the mean absolute difference to the next line and along the line, for all lines except the last."""
-    lines = np.ascontiguousarray(lines)
+    lines = np.ascontiguousarray(lines.copy("K"))  # columns: read from memory as rows, then transposed
     across = _steps(lines[1:], lines[:-1]).mean(axis=1, dtype=np.float64)
     along = _steps(lines[:-1, 1:], lines[:-1, :-1]).mean(axis=1, dtype=np.float64)
     return across, along
@@ -172,59 +172,49 @@ def _leading(flags: npt.NDArray[np.bool_]) -> int:
 
 def _add_constant_areas(image: npt.NDArray[np.float32], border: npt.NDArray[np.bool_]) -> None:
     """Mark areas of one value that contain whole blocks and touch a side."""
-    if not _may_have_constant_blocks(image):
-        return
-    low, high, row_starts, column_starts = _block_extrema(image)
-    flat = low == high
+    flat = _flat_blocks(image)
     if not flat.any():
         return
-    for value in np.unique(low[flat])[:64]:
-        labels, _ = ndimage.label(flat & (low == value))
+    values = _corners(image)
+    for value in np.unique(values[flat])[:64]:
+        labels, _ = ndimage.label(flat & (values == value))
         sides = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
         touching = np.isin(labels, np.unique(sides[sides > 0]))
         if touching.any():
-            near = ndimage.binary_dilation(touching, np.ones((3, 3), dtype=bool))
-            _mark(image, border, near, value, row_starts, column_starts)
+            _mark(image, border, ndimage.binary_dilation(touching, np.ones((3, 3), dtype=bool)), value)
 
 
-def _may_have_constant_blocks(image: npt.NDArray[np.float32]) -> bool:
-    """Return whether any block has the same value at three of its pixels, which is quick to see."""
+def _corners(image: npt.NDArray[np.float32], row: int = 0, column: int = 0) -> npt.NDArray[np.float32]:
+    """Return the first pixel of each block, or another one."""
     rows, columns = (length // _BLOCK * _BLOCK for length in image.shape)
-    one, beside = (image[:rows:_BLOCK, step:columns:_BLOCK] for step in (0, 7))
-    if not (one == beside).any():
-        return False
-    two, three = (image[step:rows:_BLOCK, step:columns:_BLOCK] for step in (7, 12))
-    return bool(((one == two) & (two == three)).any())
+    return image[row:rows:_BLOCK, column:columns:_BLOCK]
 
 
-def _block_extrema(image: npt.NDArray[np.float32]) -> Tuple[npt.NDArray[Any], ...]:
-    """Return minimum and maximum of each block, and the first row and column of the blocks.
+def _flat_blocks(image: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return which blocks have one value; the last blocks are up to twice as large as the others."""
+    values = _corners(image)
+    flat: npt.NDArray[np.bool_] = values == _corners(image, column=7)  # quick to see; hardly any other block passes
+    if flat.any():
+        flat &= (values == _corners(image, 7, 7)) & (values == _corners(image, 12, 12))
+    for row in np.flatnonzero(flat.any(axis=1)):
+        lines, chosen = image[_lines(row, flat)], np.flatnonzero(flat[row])
+        blocks = lines[:, : flat.shape[1] * _BLOCK].reshape(len(lines), -1, _BLOCK)[:, chosen]
+        flat[row, chosen] = (blocks == values[row, chosen, None]).all(axis=(0, 2))
+        flat[row, -1] &= (lines[:, flat.shape[1] * _BLOCK :] == values[row, -1]).all()
+    return flat
 
-    The last blocks are up to twice as large as the others.
-    """
-    low, high = (_by_blocks(_by_blocks(image, extremum).T, extremum).T for extremum in (np.minimum, np.maximum))
-    return low, high, np.arange(low.shape[0]) * _BLOCK, np.arange(low.shape[1]) * _BLOCK
 
-
-def _by_blocks(lines: npt.NDArray[np.float32], extremum: np.ufunc) -> npt.NDArray[np.float32]:
-    """Reduce each block of lines to one line; remaining lines belong to the last block."""
-    count = len(lines) // _BLOCK
-    reduced = extremum.reduce(lines[: count * _BLOCK].reshape(count, _BLOCK, -1), axis=1)
-    if len(lines) > count * _BLOCK:
-        reduced[-1] = extremum(reduced[-1], extremum.reduce(lines[count * _BLOCK :], axis=0))
-    return reduced  # type: ignore[no-any-return]
+def _lines(row: int, blocks: npt.NDArray[np.bool_]) -> slice:
+    """Return the lines of the image that a row of blocks covers."""
+    return slice(row * _BLOCK, (row + 1) * _BLOCK if row + 1 < len(blocks) else None)
 
 
 def _mark(
-    image: npt.NDArray[np.float32],
-    border: npt.NDArray[np.bool_],
-    near: npt.NDArray[np.bool_],
-    value: np.float32,
-    row_starts: npt.NDArray[Any],
-    column_starts: npt.NDArray[Any],
+    image: npt.NDArray[np.float32], border: npt.NDArray[np.bool_], near: npt.NDArray[np.bool_], value: np.float32
 ) -> None:
     """Mark the pixels of one value in the given blocks."""
-    rows = np.diff(np.append(row_starts, image.shape[0]))
-    columns = np.diff(np.append(column_starts, image.shape[1]))
-    inside = np.repeat(np.repeat(near, rows, axis=0), columns, axis=1)
-    border |= inside & (image == value)
+    widths = np.full(near.shape[1], _BLOCK)
+    widths[-1] += image.shape[1] % _BLOCK
+    for row in np.flatnonzero(near.any(axis=1)):
+        lines = _lines(row, near)
+        border[lines] |= np.repeat(near[row], widths) & (image[lines] == value)
