@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draw the scale bar of a thumbnail and the caption below it: file name, bad area, coordinates, legend."""
+"""Draw the scale bar of a thumbnail and the caption below it: file name, bad area, coordinates, legend.
+
+Colours are entries of the colour table. Grey levels are in order there, so that letters have soft edges.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cryoice_scipion.core.images.palette import KEPT, REJECTED
+from cryoice_scipion.core.images.colour_table import KEPT_INDEX, REJECTED_INDEX, grey_index
+from cryoice_scipion.core.images.palette import rgb
 from cryoice_scipion.core.images.shortening import shortened
 
 LEAST_WIDTH = 360  # px, so that the caption fits below a small picture
@@ -16,9 +20,10 @@ TEXT_SIZE = 16  # px
 LINE = 24  # px
 MARGIN = 10  # px
 PAPER, INK = "#ffffff", "#1a1a1a"
+_PAPER, _INK = (grey_index(rgb(colour)[0]) for colour in (PAPER, INK))
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # nm
 
-Entry = Tuple[str, str, str]  # shape, colour, words
+Entry = Tuple[str, int, str]  # shape, colour, words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +39,14 @@ def add_caption(
     scale: float,
     caption: Caption,
     picks: Tuple[int, int],
-    classes: Sequence[Tuple[str, str]],
+    classes: Sequence[Tuple[str, int]],
 ) -> Image.Image:
     """Return the picture with a scale bar, the caption and a legend.
 
     Parameters
     ----------
     picture : PIL.Image.Image
-        The micrograph with tinted areas and marked coordinates.
+        The micrograph with tinted areas and marked coordinates; mode L, entries of the colour table.
     scale : float
         Å per px of the picture.
     picks : (int, int)
@@ -52,18 +57,18 @@ def add_caption(
     Returns
     -------
     PIL.Image.Image
-        RGB, at least 360 px wide.
+        Mode L, at least 360 px wide.
     """
     font = ImageFont.load_default(TEXT_SIZE)
     draw_scale_bar(picture, scale, font)
     width = max(picture.width, LEAST_WIDTH)
     entries: List[Entry] = []
     if any(picks):
-        entries += [("circle", KEPT, f"{picks[0]} kept"), ("cross", REJECTED, f"{picks[1]} rejected")]
+        entries += [("circle", KEPT_INDEX, f"{picks[0]} kept"), ("cross", REJECTED_INDEX, f"{picks[1]} rejected")]
     entries += [("square", colour, name) for name, colour in classes]
     positions, lines = _flow(entries, width, font)
-    canvas = Image.new("RGB", (width, picture.height + (1 + lines) * LINE + MARGIN), PAPER)
-    canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
+    canvas = Image.new("L", (width, picture.height + (1 + lines) * LINE + MARGIN), _PAPER)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     _draw_heading(draw, picture.height + MARGIN // 2, width, caption, font)
     for (left, line), entry in zip(positions, entries):
@@ -84,9 +89,9 @@ def draw_scale_bar(picture: Image.Image, scale: float, font: Any) -> None:
     draw = ImageDraw.Draw(picture)
     wide = max(across, round(draw.textlength(words, font=font)))
     left, bottom = MARGIN, picture.height - MARGIN
-    draw.rectangle((left - 5, bottom - 30, left + wide + 5, bottom + 5), fill=PAPER)
-    draw.rectangle((left, bottom - 4, left + across, bottom), fill=INK)
-    draw.text((left, bottom - 27), words, fill=INK, font=font)
+    draw.rectangle((left - 5, bottom - 30, left + wide + 5, bottom + 5), fill=_PAPER)
+    draw.rectangle((left, bottom - 4, left + across, bottom), fill=_INK)
+    draw.text((left, bottom - 27), words, fill=_INK, font=font)
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, top: int, width: int, caption: Caption, font: Any) -> None:
@@ -94,9 +99,9 @@ def _draw_heading(draw: ImageDraw.ImageDraw, top: int, width: int, caption: Capt
     title, bad_area = caption.title, caption.bad_area
     words = "" if bad_area is None else f"bad area {100 * bad_area:.1f} %"
     right = width - MARGIN - draw.textlength(words, font=font)
-    draw.text((right, top), words, fill=INK, font=font)
+    draw.text((right, top), words, fill=_INK, font=font)
     room = right - 2 * MARGIN
-    draw.text((MARGIN, top), shortened(title, room, font.getlength), fill=INK, font=font)
+    draw.text((MARGIN, top), shortened(title, room, font.getlength), fill=_INK, font=font)
 
 
 def _flow(entries: Sequence[Entry], width: int, font: Any) -> Tuple[List[Tuple[int, int]], int]:
@@ -122,4 +127,4 @@ def _draw_entry(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Entry, fo
     else:
         draw.line((box[0], box[1], box[2], box[3]), fill=colour, width=3)
         draw.line((box[0], box[3], box[2], box[1]), fill=colour, width=3)
-    draw.text((left + TEXT_SIZE + 6, top), words, fill=INK, font=font)
+    draw.text((left + TEXT_SIZE + 6, top), words, fill=_INK, font=font)

@@ -11,40 +11,39 @@ import dataclasses
 import io
 import zlib
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from scipy.ndimage import binary_erosion, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
 from cryoice_scipion.constants import CLASSES, GOOD
 from cryoice_scipion.core.errors import ImageError, one_line
 from cryoice_scipion.core.images.archives import read_stored
 from cryoice_scipion.core.images.atomic import replacing
 from cryoice_scipion.core.images.caption import Caption, add_caption, bar_length
+from cryoice_scipion.core.images.colour_table import colour_table
 from cryoice_scipion.core.images.grey_levels import STRETCH, grey_levels
 from cryoice_scipion.core.images.grid import Frame, containing_cells
-from cryoice_scipion.core.images.palette import KEPT, REJECTED, class_colour, rgb
+from cryoice_scipion.core.images.marks import PickMark, draw_picks
+from cryoice_scipion.core.images.reducing import average, low_passed, nearest
 
 SIDE = 1024  # px, longest side of a base
 LOW_PASS = 20.0  # Å, full width at half maximum: micrographs of any pixel size look alike
 BACKGROUND = 0.025  # share of the side: the background changes over longer distances than this
 LEAST_BACKGROUND = 0.02  # share of the background that is always kept
-TINT = 0.4  # share of the class colour in a bad area
-MARK_RADIUS = 7.0  # px of the thumbnail
 _SAMPLE = 62_500  # pixels that percentiles are taken from
-COMPRESSION = 1  # level of PNG: files 12 % larger than with level 3, in three quarters of the time
+_LARGEST_STEP = 4.0  # px of a base: the filtered picture is computed at one pixel in at most this many
+_ROUNDING = 1e-6  # share of the values: a smaller range of grey levels is none
 QUALITY = 85  # of JPEG: a third of the size of PNG, without visible loss
 _START_OF_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
 _COMMENT = b"\xff\xfe\x00\x06"  # a comment of four bytes, the checksum of the file without it
 ROWS, BAR = "micrograph rows", "scale bar"  # texts in the PNG file: height without the caption in px; length in nm
-HALO = (255, 255, 255, 230)
 NO_CAPTION = Caption()
 
 Array = NDArray[Any]
-PickMark = Tuple[float, float, bool]  # x and y in px of the micrograph; whether the coordinate is kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,18 +82,17 @@ def grey_base(pixels: Array, border: Array, pixel_size: float, side: int = SIDE,
     numpy.ndarray, (rows, columns), uint8
         Rows are in the order of the micrograph.
     """
-    size = _reduced(pixels.shape, side)
-    small = _average(pixels.astype(np.float32, copy=False), size)
-    outside = (
-        _average(border.astype(np.uint8) * np.uint8(255), size) > 127 if border.any() else np.zeros_like(small, bool)
-    )
-    sampling = pixel_size * pixels.shape[1] / size[0]
-    small = _low_pass(small, outside, low_pass / 2.355 / sampling)
-    small = _with_less_background(small, outside)
+    shape = _reduced(pixels.shape, side)
+    outside = nearest(border, shape) if border.any() else None
+    sampling = pixel_size * pixels.shape[1] / shape[1]
+    small = average(pixels.astype(np.float32, copy=False), shape)
     low, high = _limits(small, outside)
-    if high <= low:
-        return np.full(small.shape, 128, dtype=np.uint8)
-    return grey_levels(small, low, high)
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):
+        return np.full(shape, 128, dtype=np.uint8)
+    small, outside = _low_pass(np.clip(small, low, high), outside, low_pass / 2.355 / sampling)
+    small = _with_less_background(small, outside, shape)
+    grey = Image.fromarray(grey_levels(small, *_limits(small, outside)))
+    return np.array(grey.resize(shape[::-1], Image.LANCZOS))
 
 
 def write_base(path: Path, grey: Array) -> None:
@@ -158,142 +156,109 @@ def draw_thumbnail(
     caption : Caption
         File name and bad area, written below the picture.
     """
-    grey, names, bad = read_base(base_path), areas.names, areas.bad
-    cells = np.where(bad, areas.classes, names.index(GOOD) if GOOD in names else 0)
-    codes = _to_pixels(cells, grey.shape, areas.sampling, frame)
-    seen = [int(code) for code in np.unique(cells[bad])] if bad.any() else []
-    picture = Image.fromarray(_tint(grey, codes, seen, names), mode="RGB").convert("RGBA")
-    _draw_picks(picture, picks, frame.shape)
+    grey, names = read_base(base_path), areas.names
+    seen = [code for code in np.unique(areas.classes[areas.bad]).tolist() if names[code] != GOOD]
+    table = colour_table(tuple(names[code] for code in seen))
+    numbers = _numbered(areas, seen, grey.shape, frame)
+    picture = np.take(table.entries, (numbers.astype(np.uint16) << 8) | grey)
+    draw_picks(picture, picks, frame.shape, table)
     kept = sum(1 for pick in picks if pick[2])
-    legend = [(names[code], class_colour(names[code])) for code in seen]
+    legend = [(names[code], table.class_index(index)) for index, code in enumerate(seen)]
     scale = frame.pixel_size * frame.shape[1] / grey.shape[1]
-    finished = add_caption(picture, scale, caption, (kept, len(picks) - kept), legend)
+    finished = add_caption(Image.fromarray(picture), scale, caption, (kept, len(picks) - kept), legend)
+    finished.putpalette(table.colours.astype(np.uint8).tobytes())
     words = PngInfo()
     words.add_text(ROWS, str(grey.shape[0]))
     words.add_text(BAR, str(bar_length(grey.shape[1], scale)))
     with replacing(Path(out_path)) as temporary:
-        finished.save(temporary, format="PNG", compress_level=COMPRESSION, pnginfo=words)
+        finished.save(temporary, format="PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=words)
 
 
 def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
-    """Return width and height with the longest side at most ``side``."""
+    """Return rows and columns with the longest side at most ``side``."""
     factor = max(1.0, max(shape) / side)
-    return max(1, round(shape[1] / factor)), max(1, round(shape[0] / factor))
+    return max(1, round(shape[0] / factor)), max(1, round(shape[1] / factor))
 
 
-def _average(image: Array, size: Tuple[int, int]) -> Array:
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    factor = picture.width // size[0]
-    if picture.size == (factor * size[0], factor * size[1]):
-        return np.array(picture.reduce(factor))  # the same, faster
-    return np.array(picture.resize(size, Image.BOX))
+def _low_pass(image: Array, outside: Optional[Array], sigma: float) -> Tuple[Array, Optional[Array]]:
+    """Smooth the pixels that are not outside, so that border values do not spread into them; sigma is in px.
+
+    To save time, the result has one pixel in ``sigma`` px of the image, which shows all that is left.
+    """
+    step = min(max(1.0, sigma), _LARGEST_STEP)
+    shape = max(1, round(image.shape[0] / step)), max(1, round(image.shape[1] / step))
+    if outside is None:
+        return low_passed(image, shape, sigma), None
+    smooth = low_passed(np.where(outside, np.median(_some(image, outside)), image), shape, sigma)
+    outside = nearest(outside, shape)
+    return np.where(outside, nearest(image, shape), smooth), outside
 
 
-def _low_pass(image: Array, outside: Array, sigma: float) -> Array:
-    """Smooth the pixels that are not outside, so that extreme border values do not spread into them; sigma is in px."""
-    clipped = np.clip(image, *_limits(image, outside))
-    level = np.median(_some(clipped, outside))
-    smooth: Array = np.where(outside, clipped, gaussian_filter(np.where(outside, level, clipped), sigma))
-    return smooth
+def _with_less_background(image: Array, outside: Optional[Array], shape: Tuple[int, int]) -> Array:
+    """Return the image with the range of its background reduced to that of its details, if it is larger.
 
-
-def _with_less_background(image: Array, outside: Array) -> Array:
-    """Return the image with the range of its background reduced to that of its details, if it is larger."""
+    The background is smoothed at an eighth of ``shape``, for speed.
+    """
     low, high = _limits(image, outside)
     clipped = np.clip(image, low, high)
-    filled = np.where(outside, np.median(_some(clipped, outside)), clipped).astype(np.float32)
-    tiny = _average(filled, (max(1, image.shape[1] // 8), max(1, image.shape[0] // 8)))  # for speed
+    filled = clipped if outside is None else np.where(outside, np.median(_some(clipped, outside)), clipped)
+    tiny = average(filled, (max(1, shape[0] // 8), max(1, shape[1] // 8)))
     smooth = Image.fromarray(gaussian_filter(tiny, BACKGROUND * max(tiny.shape)))
     background = np.array(smooth.resize(image.shape[::-1], Image.BICUBIC))
     fast = clipped - background
-    slow = np.ptp(np.percentile(_some(background, outside), STRETCH))
-    wide = 2 * np.ptp(
-        np.percentile(_some(fast, outside), (10, 90))
-    )  # for noise about the range of STRETCH; robust to edges
+    slow = float(np.ptp(_limits(background, outside)))
+    low, level, high = map(float, np.percentile(_some(fast, outside), (10, 50, 90)))
+    wide = 2 * (high - low)  # for noise about the range of STRETCH; robust to edges
     if slow <= wide:
         return image
-    level = np.median(_some(fast, outside))
-    compressed: Array = np.clip(fast, level - wide, level + wide) + max(wide / slow, LEAST_BACKGROUND) * background
+    share = max(wide / slow, LEAST_BACKGROUND)
+    compressed: Array = np.clip(fast, level - wide, level + wide) + share * background
     return compressed
 
 
-def _limits(image: Array, outside: Array) -> Tuple[float, float]:
+def _limits(image: Array, outside: Optional[Array]) -> Tuple[float, float]:
     """Return the values that become black and white; the outside counts only if there is nothing else."""
     low, high = np.percentile(_some(image, outside), STRETCH)
     return float(low), float(high)
 
 
-def _some(image: Array, outside: Array) -> Array:
+def _some(image: Array, outside: Optional[Array]) -> Array:
     """Return the pixels that are not outside, of a large image a part of them; all pixels if there are none."""
     step = max(1, round((image.size / _SAMPLE) ** 0.5))
+    if outside is None:
+        return image[::step, ::step]
     some, inside = image[::step, ::step], ~outside[::step, ::step]
     if not inside.any():
         some, inside = image, ~outside
     return some[inside] if inside.any() else image
 
 
-def _to_pixels(cells: Array, size: Sequence[int], sampling: float, frame: Frame) -> Array:
-    """Return the cell under each pixel of a thumbnail of ``size`` rows and columns."""
+def _numbered(areas: BadAreas, seen: Sequence[int], shape: Sequence[int], frame: Frame) -> Array:
+    """Return the number of the tint of each pixel of a thumbnail: 0 none, then a class; then the outline of a class."""
+    cells = np.zeros(areas.bad.shape, dtype=np.uint8)
+    for number, code in enumerate(seen, 1):
+        cells[areas.bad & (areas.classes == code)] = number
     rows, columns = (
-        containing_cells(small, full / small * frame.pixel_size, sampling, count)
-        for small, full, count in zip(size, frame.shape, cells.shape)
+        containing_cells(small, full / small * frame.pixel_size, areas.sampling, count)
+        for small, full, count in zip(shape, frame.shape, cells.shape)
     )
-    under: Array = cells[rows[:, None], columns[None, :]]
-    return under
+    numbers: Array = cells[:, columns][rows]
+    if seen:
+        numbers += np.uint8(len(seen)) * (_near_edges(numbers) & (numbers > 0))
+    return numbers
 
 
-def _tint(grey: Array, codes: Array, seen: List[int], classes: Sequence[str]) -> Array:
-    """Return the grey picture as RGB, with bad areas tinted and outlined."""
-    picture = np.repeat(grey[:, :, None], 3, axis=2)
-    greys = np.arange(256, dtype=np.float32)[:, None]
-    for code in seen:
-        if classes[code] == GOOD:
-            continue
-        area = codes == code
-        inner = binary_erosion(area, iterations=2, border_value=1)
-        colour = np.array(rgb(class_colour(classes[code])), dtype=np.float32)
-        tinted = np.rint(greys + TINT * (colour - greys)).astype(np.uint8)  # for each grey level, (256, 3)
-        picture[inner] = tinted[grey[inner]]
-        picture[area & ~inner] = colour
-    return picture
-
-
-def _draw_picks(picture: Image.Image, picks: Sequence[PickMark], shape: Sequence[int]) -> None:
-    """Draw the rejected coordinates first, so that none hides a kept one."""
-    marks = {True: _circle(), False: _cross()}
-    for x, y, kept in sorted(picks, key=lambda pick: pick[2]):
-        mark = marks[kept]
-        left = round((x + 0.5) * picture.width / shape[1] - mark.width / 2)
-        top = round((y + 0.5) * picture.height / shape[0] - mark.height / 2)
-        if -mark.width < left < picture.width and -mark.height < top < picture.height:
-            picture.paste(mark, (left, top), mark)
-
-
-def _circle() -> Image.Image:
-    mark, draw, centre, unit = _blank_mark()
-    for colour, width, radius in ((HALO, 4.0, MARK_RADIUS + 1), (rgb(KEPT), 2.0, MARK_RADIUS)):
-        reach = radius * unit
-        box = (centre - reach, centre - reach, centre + reach, centre + reach)
-        draw.ellipse(box, outline=colour, width=round(width * unit))
-    return _smooth(mark, unit)
-
-
-def _cross() -> Image.Image:
-    mark, draw, centre, unit = _blank_mark()
-    for colour, width, reach in ((HALO, 4.0, MARK_RADIUS * unit), (rgb(REJECTED), 2.0, (MARK_RADIUS - 1) * unit)):
-        for down in (-1, 1):
-            line = (centre - reach, centre - down * reach, centre + reach, centre + down * reach)
-            draw.line(line, fill=colour, width=round(width * unit))
-    return _smooth(mark, unit)
-
-
-def _blank_mark() -> Tuple[Image.Image, ImageDraw.ImageDraw, float, int]:
-    """Return a mark drawn four times too large, because Pillow's lines are not anti-aliased."""
-    unit = 4
-    side = (2 * int(MARK_RADIUS) + 5) * unit
-    mark = Image.new("RGBA", (side, side), (255, 255, 255, 0))
-    return mark, ImageDraw.Draw(mark), side / 2, unit
-
-
-def _smooth(mark: Image.Image, unit: int) -> Image.Image:
-    return mark.resize((mark.width // unit, mark.height // unit), Image.BOX)
+def _near_edges(numbers: Array) -> Array:
+    """Return whether a pixel with another number is within two steps up, down, left or right."""
+    edges = np.zeros(numbers.shape, dtype=bool)
+    down, across = numbers[1:] != numbers[:-1], numbers[:, 1:] != numbers[:, :-1]
+    edges[1:] |= down
+    edges[:-1] |= down
+    edges[:, 1:] |= across
+    edges[:, :-1] |= across
+    near = edges.copy()
+    near[1:] |= edges[:-1]
+    near[:-1] |= edges[1:]
+    near[:, 1:] |= edges[:, :-1]
+    near[:, :-1] |= edges[:, 1:]
+    return near

@@ -16,9 +16,10 @@ from scipy.ndimage import binary_erosion
 from cryoice_scipion.constants import BORDER, CLASSES
 from cryoice_scipion.core.detectors.class_map import ClassMap
 from cryoice_scipion.core.errors import CryoIceError, ImageError
+from cryoice_scipion.core.images.colour_table import TINT
 from cryoice_scipion.core.images.loading import load_micrograph
 from cryoice_scipion.core.images.palette import class_colour, rgb
-from cryoice_scipion.core.images.thumbnails import TINT, grey_base, read_base
+from cryoice_scipion.core.images.thumbnails import grey_base, read_base
 from cryoice_scipion.core.images.writing import read_map
 from cryoice_scipion.core.maps import bad_area
 from cryoice_scipion.core.records import MicrographRecord

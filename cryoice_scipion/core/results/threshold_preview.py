@@ -16,7 +16,8 @@ from cryoice_scipion.core.detectors.class_map import ClassMap, Mask
 from cryoice_scipion.core.errors import ImageError
 from cryoice_scipion.core.grades.grading import grade_micrograph
 from cryoice_scipion.core.images.grid import Frame
-from cryoice_scipion.core.images.thumbnails import PickMark, read_base
+from cryoice_scipion.core.images.marks import PickMark
+from cryoice_scipion.core.images.thumbnails import read_base
 from cryoice_scipion.core.maps import bad_area, scoring
 from cryoice_scipion.core.maps.placement import in_micrograph_pixels
 from cryoice_scipion.core.records import MapResult, MicrographTask, Reference
