@@ -64,7 +64,7 @@ def _picture(folder: Path, one: MicrographValues) -> Optional[Picture]:
     small = small.crop(
         (0, 0, small.width, rows)
     )  # without the caption, which would be too small to read; the page has one
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((SIDE, SIDE), Image.HAMMING)
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=QUALITY)
     words = in_words(one.shown)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
@@ -71,15 +72,7 @@ def write_report(
     pathlib.Path
         The file that was written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(str(Path(__file__).parent)),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    environment.globals["plural"] = plural
-    page = environment.get_template(TEMPLATE).render(
+    page = _template().render(
         _contents(Path(folder), sums, settings, card),
         name=name or Path(folder).resolve().name,
         state=state,
@@ -89,6 +82,20 @@ def write_report(
     with replacing(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8", errors="replace")  # file names may not be valid text
     return path
+
+
+@functools.lru_cache(maxsize=1)
+def _template() -> Template:
+    """Return the template of the report: its translation to Python takes longer than a report."""
+    environment = Environment(
+        loader=FileSystemLoader(str(Path(__file__).parent)),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.globals["plural"] = plural
+    return environment.get_template(TEMPLATE)
 
 
 def _shown(value: Any) -> Any:
@@ -169,6 +176,7 @@ def card_parser() -> MarkdownIt:
     return markdown
 
 
+@functools.lru_cache(maxsize=4)
 def _rendered(card: str) -> Markup:
     """Return a model card as HTML."""
     markdown = card_parser()
