@@ -170,7 +170,7 @@ def draw_thumbnail(
     words = PngInfo()
     words.add_text(ROWS, str(grey.shape[0]))
     words.add_text(BAR, str(bar_length(grey.shape[1], scale)))
-    with replacing(Path(out_path)) as temporary:
+    with replacing(Path(out_path)) as temporary:  # noise hardly repeats: a search for repeats takes half of the time
         finished.save(temporary, format="PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=words)
 
 
@@ -183,7 +183,7 @@ def _reduced(shape: Sequence[int], side: int) -> Tuple[int, int]:
 def _low_pass(image: Array, outside: Optional[Array], sigma: float) -> Tuple[Array, Optional[Array]]:
     """Smooth the pixels that are not outside, so that border values do not spread into them; sigma is in px.
 
-    To save time, the result has one pixel in ``sigma`` px of the image, which shows all that is left.
+    To save time, the result has only one pixel per ``sigma`` px of the image. These show all that the filter leaves.
     """
     step = min(max(1.0, sigma), _LARGEST_STEP)
     shape = max(1, round(image.shape[0] / step)), max(1, round(image.shape[1] / step))
