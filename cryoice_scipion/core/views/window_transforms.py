@@ -93,8 +93,8 @@ class WindowKeeper:
         column, new = self._number % len(self.starts[1]), slice(self._number, self._number + len(transforms))
         self._number += len(transforms)
         kept = transforms.index_select(1, self._frequencies)
-        torch.index_select(power_of(kept), 1, self._measured, out=self._power[new])
         torch.mul(kept, self._across[column : column + len(kept)], out=self._transforms[new]).mul_(self._down[row])
+        torch.index_select(power_of(kept), 1, self._measured, out=self._power[new])
 
     def kept(self) -> KeptWindows:
         """Return what was collected."""
