@@ -15,11 +15,10 @@ from cryoice_scipion.core.errors import SettingsError
 from cryoice_scipion.core.images.grid import Frame
 from cryoice_scipion.core.maps.bad_area import mask_threshold
 from cryoice_scipion.core.regions.embedding import embed
-from cryoice_scipion.core.regions.finding import box_in_px
+from cryoice_scipion.core.regions.finding import box_in_px, outline_of
 from cryoice_scipion.core.regions.heads import Heads, default_heads, distinct
 from cryoice_scipion.core.regions.labels import LabelFile, LabelledBox
 from cryoice_scipion.core.regions.layers import Layers
-from cryoice_scipion.core.regions.outlines import outlines_of
 from cryoice_scipion.core.regions.proposals import TREE, Proposal, overlaps, propose
 from cryoice_scipion.core.results.balance import names_in_short
 from cryoice_scipion.core.results.stored_maps import StoredMaps
@@ -61,7 +60,7 @@ class FoundRegion:
     def outline(self) -> List[List[float]]:
         """Return x and y in px of the corners of the outline."""
         corner = (self.proposal.box[0].start, self.proposal.box[1].start)
-        return outlines_of([self.proposal.mask], [corner], self.sampling, self.frame)[0]
+        return outline_of(self.proposal.mask, corner, self.sampling, self.frame)
 
 
 def search_regions(
