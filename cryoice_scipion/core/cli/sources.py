@@ -16,30 +16,49 @@ from cryoice_scipion.core.formats.table import suffixes_in_words
 from cryoice_scipion.core.training.sources import Sources
 
 
+class OnlyOnce(argparse.Action):
+    """Take an option with one file; refuse a second one, which would replace the first without a word."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        """Store the value."""
+        before = getattr(namespace, self.dest)
+        if before is not None:
+            parser.error(
+                f"argument {option}: is given twice ({before}, {values}); put the files into one folder or table"
+            )
+        setattr(namespace, self.dest, values)
+
+
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options for the sources of labels."""
     group = parser.add_argument_group("labels")
     group.add_argument(
         "--good",
         type=Path,
+        action=OnlyOnce,
         metavar="PATH",
         help=f"GOOD coordinates, a file or a folder of one format: {suffixes_in_words()}",
     )
     group.add_argument(
         "--bad",
         type=Path,
+        action=OnlyOnce,
         metavar="PATH",
         help="BAD coordinates (false positives); a column cryoiceClass gives their class",
     )
     group.add_argument(
         "--boxes",
         type=Path,
+        action=OnlyOnce,
         metavar="JSON",
         help="labelled boxes, good and bad ones, as for 'cryoice regions'; instead of --good and --bad, or with them",
     )
     group.add_argument(
         "--micrographs",
         nargs="+",
+        action="extend",
         default=[],
         metavar="PATH",
         help="micrographs of these coordinates: folders, files or a .star",
@@ -47,6 +66,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--clean",
         nargs="+",
+        action="extend",
         default=[],
         metavar="PATH",
         help="micrographs that are completely clean; backgrounds are drawn only from these",
@@ -54,6 +74,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cryoppp",
         nargs="+",
+        action="extend",
         type=Path,
         default=[],
         metavar="DIR",
@@ -62,6 +83,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--simulated",
         nargs="+",
+        action="extend",
         type=Path,
         default=[],
         metavar="DIR",
@@ -70,6 +92,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--grades",
         type=Path,
+        action=OnlyOnce,
         metavar="CSV",
         help="resnet: table with the columns micrograph and grade, of the --micrographs",
     )

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patches",
         nargs="+",
+        action="extend",
         type=Path,
         default=[],
         metavar="DIR",
@@ -82,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + "; ".join(f"{kind.name}: {', '.join(kind.views)}" for kind in kinds if kind.views)
         + " (default: patch fft; patch_spectrum then takes patch, local and spectrum)",
     )
-    group.add_argument("--hold-out", nargs="+", metavar="NAME", help="micrographs to use only for testing")
+    group.add_argument(
+        "--hold-out", nargs="+", action="extend", metavar="NAME", help="micrographs to use only for testing"
+    )
     group.add_argument(
         "--validation",
         type=float,

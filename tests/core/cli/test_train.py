@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands that learn, as a user types them: patches, train, evaluate, info."""
 
+import argparse
 import json
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from cryoice_scipion.core.cli import evaluate, main
+from cryoice_scipion.core.cli.sources import add_source_arguments
 from cryoice_scipion.core.detectors.model_folder import load_config
 from cryoice_scipion.core.errors import CryoIceError
 from cryoice_scipion.core.formats.coordinates import write_star
@@ -125,6 +127,17 @@ def test_mistakes_are_one_line_and_exit_2(labelled, tmp_path, capsys):
     assert "model.json is missing" in lines[2]
     assert "GPU 99" in lines[3]
     assert "--good and --bad: are the same coordinates" in lines[4]
+
+
+def test_sources_given_twice_add_up_or_are_refused(labelled, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_source_arguments(parser)
+    given = parser.parse_args(["--micrographs", "a", "b", "--clean", "c", "--micrographs", "d"])
+    assert (given.micrographs, given.clean) == (["a", "b", "d"], ["c"])
+    assert parser.parse_args([]).micrographs == []
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--output", str(tmp_path / "m"), *sources(labelled), "--good", "more.star"])
+    assert "--good: is given twice" in capsys.readouterr().err
 
 
 def test_positions_that_are_both_good_and_bad_are_named_and_refused_if_they_are_all_bad_ones(
