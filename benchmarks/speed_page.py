@@ -27,9 +27,7 @@ def work() -> str:
         "bytes read (MB)": lambda one: f"{one['bytes read (MB)']:.0f}",
         "bytes written (MB)": lambda one: f"{one['bytes written (MB)']:.1f}",
         "Fourier transforms (10⁹ operations)": lambda one: f"{one['operations (10^9)']['Fourier transforms']:.0f}",
-        "convolutions, matrices (10⁹ operations)": lambda one: (
-            f"{one['operations (10^9)']['convolutions, matrices']:.0f}"
-        ),
+        "matrices (10⁹ operations)": lambda one: f"{one['operations (10^9)']['matrices']:.0f}",
     }
     body = [[name, *(value(one) for one in sizes().values())] for name, value in rows.items()]
     return table(["one micrograph", *(f"{size} px" for size in sizes())], body)

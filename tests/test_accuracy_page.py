@@ -2,6 +2,7 @@
 """The numbers on docs/accuracy.md, docs/explanation/speed.md and training.md are those of the result files."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_the_tables_are_those_of_the_result_files(made):
 
 def test_a_number_that_was_changed_by_hand_is_restored():
     text = PAGE.read_text(encoding="utf-8")
-    changed = text.replace("89.1 %", "91.1 %")
+    changed = re.sub(r"\| \d\d\.\d %", "| 12.3 %", text, count=1)
     assert changed != text
     assert accuracy_page.filled(changed) == text
 
