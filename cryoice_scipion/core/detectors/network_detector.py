@@ -194,7 +194,7 @@ def within_memory(compute: Callable[[], Computed], device: torch.device) -> Comp
 
 def multiplies_bfloat16() -> bool:
     """Return whether this processor multiplies numbers in bfloat16, about twice as fast as in float32."""
-    found: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # since torch 2.6
+    found: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not in early versions
     return found()
 
 

@@ -116,6 +116,8 @@ def spot_maps(
     outside = np.asarray(border) if border is not None and np.asarray(border).any() else None
     if kept is None:
         numbers, frame = grid_of(shape, pixel_size), frame_of(outside, shape)
+        if min(end - first for first, end in frame) < search.side:  # nearly everything is border
+            return SpotMaps(maps.log_p, has_signal)
         starts = starts_on_tiles(numbers, SCALES[0], pixel_size, search.side, frame)
         kept = kept_windows(image, search.keeper(starts))
     rows, columns = (torch.arange(size, device=image.device) for size in maps.log_p.shape[1:])

@@ -127,6 +127,13 @@ def test_what_cannot_be_tested_is_said_and_not_called():
     assert small.flags == [] and np.isnan(small.log_p[1:]).all() and small.log_p[0].max() < np.log(1e-3)
 
 
+def test_a_strip_beside_a_border_is_too_small_to_be_tested():
+    border = np.zeros((512, 512), dtype=bool)
+    border[:, 100:] = True
+    result = evidence(fringes(512, 0.2), border=border)
+    assert np.isnan(result.log_p).all()
+
+
 @pytest.mark.parametrize("resolution", [6, 10, 20, 35])
 def test_a_band_that_was_filtered_away_is_no_evidence(resolution):
     rng = np.random.default_rng(0)
