@@ -29,9 +29,9 @@ Made by `benchmarks/make_results.py`. [Accuracy](../../docs/accuracy.md) sums th
 | [ablation](ablation.md) | How much does each view contribute? | `benchmarks/ablation.py` |
 | [speed](../../docs/explanation/speed.md) | How far is each stage from the least that a program must do? | `benchmarks/bench_floor.py` |
 
-The training of the shipped model was continued on 2026-11-28, and its views were reduced. [verdicts](verdicts.md) and
-[evaluation](evaluation.md) are of this model. The other pages with results of the shipped model are of the model before.
-The two differ little: see [verdicts](verdicts.md) and [evaluation](evaluation.md) of both in the history of this folder.
+The training of the shipped model was continued on 2026-11-28, and its views were reduced and are computed faster.
+[verdicts](verdicts.md) and [evaluation](evaluation.md) are of this model. The other pages with results of the shipped
+model are of the model before. The two differ little: see both pages in the history of this folder.
 
 The timings below come from `bench_*.json` in this folder. Compare numbers within one benchmark only: the benchmarks ran
 at different commits.
