@@ -11,10 +11,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csr_matrix
 
+from cryoice_scipion.core.images.grid import containing_cells
+
 _REACH = 3.0  # standard deviations of a Gaussian that count
 _AT_ONCE = 16  # rows of the result, so that what is added stays in the cache of the processor
 
 Image2D = NDArray[np.float32]
+
+
+def binned(image: NDArray[Any], size: int) -> Image2D:
+    """Return means of size × size px, float32; what is left over at the end is cut off."""
+    rows, columns = (length // size for length in image.shape)
+    means = np.empty((rows, columns), dtype=np.float32)
+    for first in range(0, rows, _AT_ONCE):
+        lines = image[first * size : min(rows, first + _AT_ONCE) * size, : columns * size]
+        part = lines.astype(np.float32, copy=False).reshape(-1, size, columns * size).sum(axis=1)
+        means[first : first + _AT_ONCE] = sum(part[:, column::size] for column in range(size))
+    return means / np.float32(size**2)
 
 
 def average(image: Image2D, shape: Tuple[int, int]) -> Image2D:
@@ -23,7 +36,7 @@ def average(image: Image2D, shape: Tuple[int, int]) -> Image2D:
         return image
     factor = image.shape[0] // shape[0]
     if image.shape == (factor * shape[0], factor * shape[1]):
-        return _block_means(image, factor)
+        return binned(image, factor)
     averaged = Image.fromarray(_means(shape[0], image.shape[0]) @ image)  # several times as fast as Pillow along rows
     return np.array(averaged.resize(shape[::-1], Image.BOX))
 
@@ -45,21 +58,9 @@ def low_passed(image: Image2D, shape: Tuple[int, int], sigma: float) -> Image2D:
 
 def nearest(image: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     """Return the pixel of an image under the centre of each pixel of an image of ``shape``."""
-    rows, columns = (
-        ((np.arange(small) + 0.5) * full / small).astype(np.intp) for small, full in zip(shape, image.shape)
-    )
+    rows, columns = (containing_cells(small, full / small, 1.0, full) for small, full in zip(shape, image.shape))
     under: NDArray[Any] = image[rows][:, columns]
     return under
-
-
-def _block_means(image: Image2D, factor: int) -> Image2D:
-    """Return the means of blocks of ``factor`` × ``factor`` pixels."""
-    height, width = image.shape
-    means = np.empty((height // factor, width // factor), dtype=np.float32)
-    for first in range(0, len(means), _AT_ONCE):
-        part = image[first * factor : (first + _AT_ONCE) * factor].reshape(-1, factor, width).sum(axis=1)
-        means[first : first + _AT_ONCE] = sum(part[:, column::factor] for column in range(factor))
-    return means / np.float32(factor**2)
 
 
 @functools.lru_cache(maxsize=16)

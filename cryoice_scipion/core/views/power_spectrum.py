@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from cryoice_scipion.core.views.session_features import binned
+from cryoice_scipion.core.images.reducing import binned
 
 WINDOW = 256.0  # Å
 WINDOWS = 64  # at most: more change little and cost time

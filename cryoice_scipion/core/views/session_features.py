@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from cryoice_scipion.core.images.reducing import binned
+
 FINEST = 1.0  # Å/px: finer micrographs are binned
 WINDOW = 128.0  # Å: side of a cell
 LEAST_WINDOW = 32  # px: side of a cell of coarser micrographs
@@ -113,12 +115,3 @@ class _Plan:
 def _plan(side: int) -> _Plan:
     """Return the plan of a window size; it is computed once."""
     return _Plan(side)
-
-
-def binned(image: NDArray[np.generic], size: int) -> Array:
-    """Return means of size × size px; what is left over at the end is cut off."""
-    rows, columns = (length // size * size for length in image.shape)
-    parts = (image[:rows, first:columns:size].astype(np.float32, copy=False) for first in range(size))
-    lines: Array = functools.reduce(np.add, parts)
-    sums: Array = functools.reduce(np.add, (lines[first::size] for first in range(size)))
-    return sums / np.float32(size**2)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from cryoice_scipion.core.views.window_transforms import finer_frequencies
+from cryoice_scipion.core.views.windows import CELL
 
-WINDOW = 128.0  # Å: side of the small windows
 Band = Tuple[float, float]  # first and last frequency, Å⁻¹
 REACH = 0.95  # of Nyquist
 _CROSS = 2  # bins beside the axes left out: dead columns, gain stripes, and the window's own edges
@@ -43,7 +43,7 @@ class SpotBins:
         inside = (np.abs(down)[:, None] > _CROSS) & (across > _CROSS)[None, :] & (radius <= REACH * side / 2)
         inside &= (radius >= low * length) & (radius <= high * length)
         # Groups of about equal width: a ring's width in bins grows with the window, and so does their number.
-        number = max(1, round((high - low) * factor * WINDOW / 4))
+        number = max(1, round((high - low) * factor * CELL / 2))
         group = np.floor((radius / length - low) / (high - low) * number).clip(0, number - 1).astype(int)
         indices = np.flatnonzero(inside)
         indices = indices[np.argsort(group.ravel()[indices], kind="stable")]
